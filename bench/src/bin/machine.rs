@@ -1,0 +1,2 @@
+//! Prints what machine this is, for the head of every table.
+fn main() {}

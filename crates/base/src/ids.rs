@@ -1,0 +1,122 @@
+//! Identifiers, each a type of its own so that one cannot be passed for another.
+
+use std::fmt;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($raw:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $raw);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:x}", self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// A hub, for as long as it keeps its name: see [`HubId::of_name`].
+    HubId(u64)
+}
+id! {
+    /// One life of a hub: greater at each start, so that what an earlier life
+    /// said can be told from what this one says. Seconds since 1970.
+    Epoch(u32)
+}
+id! {
+    /// A producer of events, chosen at random by a client when it is made and
+    /// kept through its reconnections.
+    ProducerId(u64)
+}
+id! {
+    /// A tenant; 0 is the default tenant.
+    TenantId(u32)
+}
+id! {
+    /// A stream among the streams of one hub.
+    StreamId(u32)
+}
+id! {
+    /// A subscription among those of one session, chosen by the client.
+    SubscriptionId(u64)
+}
+
+impl HubId {
+    /// The id of the hub of this name: XXH3-64 of its UTF-8 bytes, so that
+    /// every hub computes the same id with nobody to ask. Never zero.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64(name.as_bytes()).max(1))
+    }
+}
+
+/// A priority: 0 is the most urgent, 7 the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(u8);
+
+impl Lane {
+    /// How many lanes there are.
+    pub const COUNT: usize = 8;
+    /// The lane for what overtakes all else.
+    pub const URGENT: Lane = Lane(0);
+    /// The lane of events that name none.
+    pub const DEFAULT: Lane = Lane(4);
+    /// The lane for what may wait.
+    pub const BULK: Lane = Lane(7);
+
+    /// The lane of this number, 0 to 7.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Lane> {
+        if (number as usize) < Self::COUNT { Some(Lane(number)) } else { None }
+    }
+
+    /// The lane's number, for layouts.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// The lane's number, for indexing an array of [`Lane::COUNT`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// All lanes, the most urgent first.
+    pub fn all() -> impl Iterator<Item = Lane> {
+        (0..Self::COUNT as u8).map(Lane)
+    }
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hubs_id_is_fixed_for_ever() {
+        // On disk and on the wire: this number must never change.
+        assert_eq!(HubId::of_name("new-york").0, xxhash_rust::xxh3::xxh3_64(b"new-york"));
+        assert_eq!(HubId::of_name("").0, 0x2d06_8005_38d3_94c2);
+    }
+
+    #[test]
+    fn lanes_are_eight() {
+        assert_eq!(Lane::new(8), None);
+        assert_eq!(Lane::all().count(), Lane::COUNT);
+        assert_eq!(Lane::new(7), Some(Lane::BULK));
+    }
+}

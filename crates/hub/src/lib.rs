@@ -1,0 +1,1 @@
+//! The hub: stages wired together, sessions, streams and the conductor

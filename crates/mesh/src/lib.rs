@@ -1,0 +1,1 @@
+//! The mesh's decider: link state, routes, interest, flows and the ledger

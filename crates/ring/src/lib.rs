@@ -1,0 +1,1 @@
+//! Bounded rings, the stage runner and the block arena

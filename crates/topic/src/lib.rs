@@ -1,0 +1,1 @@
+//! Topics, filters, their set algebra, match tries and interest sets

@@ -1,0 +1,2 @@
+//! Tools of the project.
+fn main() {}
