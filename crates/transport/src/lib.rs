@@ -1,1 +1,21 @@
-//! Networks that carry bytes between hubs and clients: TCP with TLS 1.3, and a simulated one
+//! Networks that carry bytes between hubs and clients: TCP with TLS 1.3, and a simulated one.
+//!
+//! A [`Network`] owns listeners and links and is driven by one thread: `poll`
+//! says what can be done, `read` and `write` move bytes without ever waiting.
+//! It knows nothing of what it carries. [`TcpNetwork`] is the machine's network
+//! (epoll or kqueue by mio, TLS by rustls).
+#![forbid(unsafe_code)]
+
+pub mod identity;
+pub mod network;
+pub mod reason;
+pub mod tcp;
+mod tls;
+
+pub use identity::{IdentityError, Peer, PeerKind, TlsIdentity};
+pub use network::{
+    Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
+    WriteOutcome,
+};
+pub use reason::CloseReason;
+pub use tcp::{TcpNetwork, TcpOptions};

@@ -1,0 +1,316 @@
+//! The trait that every network implements, and the values that cross it.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use weft_base::sync::Arc;
+
+use crate::identity::{Peer, TlsIdentity};
+use crate::reason::CloseReason;
+
+/// A link among those that one network has had; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkToken(pub u64);
+
+/// A listener among those that one network has had; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerToken(pub u64);
+
+/// How a link is protected.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// Not at all: for loopback addresses alone, any other is refused.
+    Plain,
+    /// Mutual TLS 1.3: both ends show a certificate and check the other's.
+    Tls(Arc<TlsIdentity>),
+}
+
+/// Whose links a listener takes. Says nothing when the listener is
+/// [`Security::Plain`], where nobody proves who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accept {
+    /// Hubs alone.
+    Hubs,
+    /// Clients alone.
+    Clients,
+    /// Both; the caller tells them apart by [`Peer::kind`].
+    Both,
+}
+
+/// What [`Network::poll`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// A peer dialled this listener, and the handshake, if any, is done.
+    Accepted {
+        /// The new link.
+        link: LinkToken,
+        /// Where it came in.
+        listener: ListenerToken,
+        /// Who the peer proved to be.
+        peer: Peer,
+    },
+    /// A link that was dialled is up, and the handshake, if any, is done.
+    /// With TLS 1.3 the far side may still refuse this side's certificate:
+    /// then the link closes with [`CloseReason::RefusedByPeer`].
+    Connected {
+        /// The link that `dial` answered.
+        link: LinkToken,
+        /// Who the peer proved to be.
+        peer: Peer,
+    },
+    /// There is something to read, or the end of the link to be found by a
+    /// read. Said by each poll until a read answered `WouldBlock` or came back
+    /// short, unless the link is paused.
+    Readable(LinkToken),
+    /// A write answered `WouldBlock` or took only a part, and now there is
+    /// room. Said by each poll until a write takes all that it is offered, and
+    /// once more after that, so that a caller that stopped early with more to
+    /// write is called again. A link whose writes never met a limit is not
+    /// reported. A caller that has nothing left to write after all says so
+    /// with an empty write, which costs no system call.
+    Writable(LinkToken),
+    /// The link is gone; its token answers no more. Said at most once, and
+    /// not when a read or a write has said it already.
+    Closed {
+        /// The link that is gone.
+        link: LinkToken,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Somebody dialled this listener and was refused before there was a link:
+    /// for the log and the counters, nothing is to be done.
+    Refused {
+        /// Where it came in.
+        listener: ListenerToken,
+        /// The peer's address.
+        from: String,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// What [`Network::read`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// So many bytes stand at the front of the buffer; at least one, unless
+    /// the buffer was empty.
+    Bytes(usize),
+    /// Nothing is there now; `Readable` will be reported.
+    WouldBlock,
+    /// All that the peer sent has been read, and the link is gone.
+    Closed(CloseReason),
+}
+
+/// What [`Network::write`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// So many bytes were taken, from the front. The network delivers them
+    /// in order, or reports that the link closed.
+    Bytes(usize),
+    /// Nothing was taken; `Writable` will be reported.
+    WouldBlock,
+    /// Nothing was taken, and the link is gone.
+    Closed(CloseReason),
+}
+
+/// Listeners and links, driven by one thread, never waiting but in `poll`.
+///
+/// Every implementation passes the same suite, `conformance`.
+pub trait Network: Send {
+    /// Listens at `addr` (`host:port`, `[v6]:port`; port 0 picks a free one)
+    /// and answers the address as bound. Names are resolved here and now: do
+    /// this at the start, not under load.
+    ///
+    /// # Errors
+    /// [`ListenError`], which names the address and the remedy.
+    fn listen(
+        &mut self,
+        addr: &str,
+        security: &Security,
+        accept: Accept,
+    ) -> Result<(ListenerToken, String), ListenError>;
+
+    /// Begins to connect to `addr` (`host:port`) and answers at once; `poll`
+    /// reports `Connected` or `Closed`, within the options' bound of time.
+    ///
+    /// With TLS the peer must be a hub. When `expect` is given it must have
+    /// that name, wherever it runs; when not, its certificate must name the
+    /// host in `addr`.
+    ///
+    /// # Errors
+    /// [`DialError`], for what is known to be impossible before trying.
+    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError>;
+
+    /// Waits until something is ready, the waker is used, or `timeout` passes
+    /// (`None`: for ever), and puts what it found into `ready`, which is
+    /// cleared first. May come back earlier with nothing.
+    ///
+    /// # Errors
+    /// The system's polling itself failed; single links report otherwise.
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()>;
+
+    /// Reads into `buf` what is there.
+    fn read(&mut self, link: LinkToken, buf: &mut [u8]) -> ReadOutcome;
+
+    /// Writes from `bufs`, in order, as much as fits; of more than 64 slices
+    /// the first 64.
+    fn write(&mut self, link: LinkToken, bufs: &[IoSlice<'_>]) -> WriteOutcome;
+
+    /// Stops reporting `Readable` for this link, so that a caller that cannot
+    /// take more may wait in `poll`; the peer is slowed down in the end.
+    fn pause(&mut self, link: LinkToken);
+
+    /// Reports `Readable` again.
+    fn resume(&mut self, link: LinkToken);
+
+    /// Ends the link after delivering what was taken, within the options'
+    /// bound of time. The token is gone at once and no event follows.
+    fn close(&mut self, link: LinkToken);
+
+    /// Stops listening. Links that came in there stay; handshakes that are
+    /// not done end.
+    fn close_listener(&mut self, listener: ListenerToken);
+
+    /// The far side's address as text, while the link lives and is connected.
+    fn remote_address(&self, link: LinkToken) -> Option<String>;
+
+    /// How many links were closed and still deliver what they had taken. Who
+    /// is about to end the process polls until there is none.
+    fn closing(&self) -> usize;
+
+    /// What makes `poll` return from another thread.
+    fn waker(&self) -> Waker;
+}
+
+/// Makes [`Network::poll`] return, now or the next time it is called.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that calls `wake`.
+    #[must_use]
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+
+    /// Makes `poll` return. Cheap while the polling thread is awake.
+    pub fn wake(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waker")
+    }
+}
+
+/// Why an address cannot be listened at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The text is not `host:port`, or the host has no address.
+    #[error("cannot listen at `{address}`: {detail}; write `host:port`, for example `127.0.0.1:7411` or `[::]:7411`")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Plain text is for loopback alone.
+    #[error(
+        "will not listen at `{address}` without TLS: it can be reached from other machines; \
+         give a certificate, or listen at 127.0.0.1 or [::1]"
+    )]
+    PlainBeyondLoopback {
+        /// What was given.
+        address: String,
+    },
+    /// Another socket has the port.
+    #[error(
+        "`{address}` is in use: another program listens there; \
+         stop it (`ss -ltnp` shows which it is), or choose another port"
+    )]
+    InUse {
+        /// What was given.
+        address: String,
+    },
+    /// The system does not let this process have the port.
+    #[error("not allowed to listen at `{address}`: ports below 1024 need privileges; choose a port from 1024 to 65535")]
+    NotAllowed {
+        /// What was given.
+        address: String,
+    },
+    /// No interface of this machine has the address.
+    #[error("cannot listen at `{address}`: this machine has no such address; `ip address` lists those it has")]
+    NotHere {
+        /// What was given.
+        address: String,
+    },
+    /// The certificate cannot be used.
+    #[error("cannot listen at `{address}` with this certificate: {detail}")]
+    Identity {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Anything else that the system says.
+    #[error("cannot listen at `{address}`: {detail}")]
+    Io {
+        /// What was given.
+        address: String,
+        /// The system's words.
+        detail: String,
+    },
+}
+
+/// Why a link cannot even be tried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The text is not `host:port`.
+    #[error("cannot dial `{address}`: {detail}; write `host:port`, for example `hub.example.org:7411`")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Plain text is for loopback alone.
+    #[error(
+        "will not dial `{address}` without TLS: it is another machine; \
+         give a certificate, or dial 127.0.0.1 or [::1]"
+    )]
+    PlainBeyondLoopback {
+        /// What was given.
+        address: String,
+    },
+    /// The limit of links is reached.
+    #[error(
+        "cannot dial `{address}`: {limit} links are open, the limit; close some, or raise the limit of connections"
+    )]
+    TooManyLinks {
+        /// What was given.
+        address: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The certificate cannot be used.
+    #[error("cannot dial `{address}` with this certificate: {detail}")]
+    Identity {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Anything else that the system says.
+    #[error("cannot dial `{address}`: {detail}")]
+    Io {
+        /// What was given.
+        address: String,
+        /// The system's words.
+        detail: String,
+    },
+}

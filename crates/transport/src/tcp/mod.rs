@@ -1,0 +1,264 @@
+//! The machine's TCP, polled by mio (epoll or kqueue), with TLS by rustls.
+//!
+//! One thread owns a [`TcpNetwork`]. Each connection is registered once, for
+//! both directions, edge-triggered; what the system said is kept per
+//! connection and offered to the caller until a read or write finds the end of
+//! it, which makes it level-triggered in effect without one more system call.
+//! Without TLS a read or a write is one system call and nothing else.
+
+mod connect;
+mod dial;
+mod link;
+mod listen;
+mod resolve;
+mod slab;
+mod timers;
+mod turn;
+mod wake;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+use weft_base::sync::Arc;
+use weft_base::{ByteCount, Clock};
+
+use crate::network::{
+    Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
+    WriteOutcome,
+};
+use crate::reason::CloseReason;
+use link::{Link, Report, Stage};
+use listen::Listener;
+use resolve::Resolver;
+use slab::Slab;
+use timers::Timers;
+use wake::WakeState;
+
+pub use resolve::{Resolve, SystemResolver};
+
+/// Bounds of a [`TcpNetwork`].
+#[derive(Clone, Debug)]
+pub struct TcpOptions {
+    /// The most connections at once, of all kinds: links, those being dialled,
+    /// in a handshake, or still delivering after `close`.
+    pub connections: usize,
+    /// The most handshakes of peers that dialled at once. While so many go
+    /// on, further peers wait in the system's queue.
+    pub handshakes: usize,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long looking up and connecting may take together. A name with
+    /// several addresses shares it among them.
+    pub dial_timeout: Duration,
+    /// How long a closed link may take to deliver what it had taken.
+    pub linger: Duration,
+    /// The system's buffer for sending, per connection; none leaves it to the
+    /// system, which adapts it to the path.
+    pub send_buffer: Option<ByteCount>,
+    /// The same for receiving.
+    pub receive_buffer: Option<ByteCount>,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            handshakes: 256,
+            handshake_timeout: Duration::from_secs(10),
+            dial_timeout: Duration::from_secs(10),
+            linger: Duration::from_secs(2),
+            send_buffer: None,
+            receive_buffer: None,
+        }
+    }
+}
+
+/// The machine's network.
+///
+/// `poll` sleeps in whole milliseconds, rounded up. It keeps no timer while no
+/// connection is being made or ended and none has a certificate.
+pub struct TcpNetwork {
+    poll: Poll,
+    events: Events,
+    options: TcpOptions,
+    clock: Arc<dyn Clock>,
+    links: Slab<Link>,
+    listeners: Slab<Listener>,
+    /// Listeners that may have peers waiting.
+    knocking: Vec<u64>,
+    /// Links that have something to report or to do at the next poll, and
+    /// some that had; `hot_count` of them really have.
+    hot: Vec<u64>,
+    hot_count: usize,
+    handshakes: usize,
+    lingering: usize,
+    timers: Timers,
+    resolver: Resolver,
+    wake: Arc<WakeState>,
+    /// What was found outside `poll`.
+    queued: Vec<Ready>,
+    /// Where bytes go that nobody wants.
+    scratch: Box<[u8]>,
+}
+
+/// The mark of a listener among mio's tokens, above every key of a link.
+const LISTENER: usize = 1 << 63;
+const WAKER: Token = Token(usize::MAX);
+/// mio's events taken at once.
+const EVENTS: usize = 1024;
+const SCRATCH: usize = 64 * 1024;
+
+impl TcpNetwork {
+    /// A network without listeners or links, which looks names up with the
+    /// system's resolver.
+    ///
+    /// # Errors
+    /// The system gives no polling (out of descriptors).
+    pub fn new(options: TcpOptions, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        Self::with_resolver(options, clock, Arc::new(SystemResolver))
+    }
+
+    /// The same, with names looked up elsewhere.
+    ///
+    /// # Errors
+    /// The system gives no polling (out of descriptors).
+    pub fn with_resolver(options: TcpOptions, clock: Arc<dyn Clock>, resolve: Arc<dyn Resolve>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let wake = WakeState::new(mio::Waker::new(poll.registry(), WAKER)?);
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            options,
+            clock,
+            links: Slab::new(),
+            listeners: Slab::new(),
+            knocking: Vec::new(),
+            hot: Vec::new(),
+            hot_count: 0,
+            handshakes: 0,
+            lingering: 0,
+            timers: Timers::default(),
+            resolver: Resolver::new(resolve, wake.clone()),
+            wake,
+            queued: Vec::new(),
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+        })
+    }
+
+    /// Calls `f` with the link, if it is in the caller's hands, and keeps the
+    /// hot list right.
+    fn with_up<R>(&mut self, key: u64, f: impl FnOnce(&mut Link, &mut [u8]) -> R) -> Option<R> {
+        let link = self.links.get_mut(key).filter(|link| matches!(link.stage, Stage::Up))?;
+        let was = link.is_hot();
+        let result = f(link, &mut self.scratch);
+        match (was, link.is_hot()) {
+            (false, true) => self.heat(key),
+            (true, false) => self.hot_count -= 1,
+            _ => {}
+        }
+        Some(result)
+    }
+
+    /// A link became hot.
+    fn heat(&mut self, key: u64) {
+        self.hot_count += 1;
+        if let Some(link) = self.links.get_mut(key)
+            && !link.listed
+        {
+            link.listed = true;
+            self.hot.push(key);
+        }
+    }
+
+    /// Drops a connection at once.
+    fn discard(&mut self, key: u64) {
+        let Some(mut link) = self.links.remove(key) else { return };
+        self.hot_count -= usize::from(link.is_hot());
+        self.lingering -= usize::from(matches!(link.stage, Stage::Lingering));
+        self.timers.forget(key, &mut link);
+        if matches!(link.stage, Stage::Resolving) {
+            self.resolver.forget(key);
+        }
+        if let Some(stream) = link.stream.as_mut() {
+            // Closing the descriptor ends the registration as well.
+            let _ = self.poll.registry().deregister(stream);
+        }
+    }
+}
+
+impl Network for TcpNetwork {
+    fn listen(
+        &mut self,
+        addr: &str,
+        security: &Security,
+        accept: Accept,
+    ) -> Result<(ListenerToken, String), ListenError> {
+        self.open_listener(addr, security, accept)
+    }
+
+    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
+        self.open_link(addr, security, expect)
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        self.turn(timeout, ready)
+    }
+
+    fn read(&mut self, link: LinkToken, buf: &mut [u8]) -> ReadOutcome {
+        match self.with_up(link.0, |link, _| link.read(buf)) {
+            Some(ReadOutcome::Closed(reason)) => {
+                self.discard(link.0);
+                ReadOutcome::Closed(reason)
+            }
+            Some(outcome) => outcome,
+            None if self.links.get(link.0).is_some_and(Link::is_opening) => ReadOutcome::WouldBlock,
+            None => ReadOutcome::Closed(CloseReason::NoSuchLink),
+        }
+    }
+
+    fn write(&mut self, link: LinkToken, bufs: &[IoSlice<'_>]) -> WriteOutcome {
+        match self.with_up(link.0, |link, _| link.write(bufs)) {
+            Some(WriteOutcome::Closed(reason)) => {
+                self.discard(link.0);
+                WriteOutcome::Closed(reason)
+            }
+            Some(outcome) => outcome,
+            None if self.links.get(link.0).is_some_and(Link::is_opening) => WriteOutcome::WouldBlock,
+            None => WriteOutcome::Closed(CloseReason::NoSuchLink),
+        }
+    }
+
+    fn pause(&mut self, link: LinkToken) {
+        let _ = self.with_up(link.0, |link, _| link.paused = true);
+    }
+
+    fn resume(&mut self, link: LinkToken) {
+        let _ = self.with_up(link.0, |link, _| link.paused = false);
+    }
+
+    fn close(&mut self, link: LinkToken) {
+        self.end(link.0);
+    }
+
+    fn close_listener(&mut self, listener: ListenerToken) {
+        self.drop_listener(listener);
+    }
+
+    fn remote_address(&self, link: LinkToken) -> Option<String> {
+        let link = self.links.get(link.0).filter(|link| matches!(link.stage, Stage::Up))?;
+        link.stream.as_ref()?.peer_addr().ok().map(|address| address.to_string())
+    }
+
+    fn closing(&self) -> usize {
+        self.lingering
+    }
+
+    fn waker(&self) -> Waker {
+        let wake = self.wake.clone();
+        Waker::new(move || wake.wake())
+    }
+}

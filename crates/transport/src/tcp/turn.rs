@@ -1,0 +1,128 @@
+//! One turn of the polling thread.
+
+use std::io;
+use std::mem;
+use std::time::Duration;
+
+use mio::event::Event;
+
+use super::{LISTENER, Report, Stage, TcpNetwork, WAKER};
+use crate::network::{LinkToken, Ready};
+use crate::reason::CloseReason;
+use mio::Events;
+
+impl TcpNetwork {
+    pub(super) fn turn(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        ready.clear();
+        ready.append(&mut self.queued);
+        let mut events = mem::replace(&mut self.events, Events::with_capacity(0));
+        let polled = self.wait(timeout, !ready.is_empty(), &mut events);
+        if polled.is_ok() {
+            for event in &events {
+                self.event(event, ready);
+            }
+        }
+        self.events = events;
+        polled?;
+        for (key, answer) in self.resolver.take() {
+            self.resolved(key, answer, ready);
+        }
+        if !self.knocking.is_empty() {
+            self.accept_all(ready);
+        }
+        if !self.timers.is_empty() {
+            self.expire(ready);
+        }
+        self.report(ready);
+        Ok(())
+    }
+
+    /// Sleeps in the system's polling until there is something, if there is
+    /// nothing yet.
+    fn wait(&mut self, timeout: Option<Duration>, found: bool, events: &mut Events) -> io::Result<()> {
+        let busy = found || self.hot_count > 0 || self.may_accept() || timeout == Some(Duration::ZERO);
+        let timeout = if busy || !self.wake.may_sleep() {
+            Some(Duration::ZERO)
+        } else {
+            match (timeout, self.timers.until_next(&*self.clock)) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            }
+        };
+        let polled = self.poll.poll(events, timeout);
+        self.wake.awake();
+        match polled {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+                events.clear();
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn event(&mut self, event: &Event, ready: &mut Vec<Ready>) {
+        let token = event.token();
+        if token == WAKER {
+            return;
+        }
+        if token.0 & LISTENER != 0 {
+            self.knock((token.0 & !LISTENER) as u64);
+            return;
+        }
+        let key = token.0 as u64;
+        let Some(link) = self.links.get_mut(key) else { return };
+        if matches!(link.stage, Stage::Connecting { .. }) {
+            self.connecting(key, ready);
+        }
+        let Some(link) = self.links.get_mut(key) else { return };
+        let was = link.is_hot();
+        link.peer_ended |= event.is_read_closed() || event.is_error();
+        // An error is found by whichever of the two comes first.
+        link.readable |= event.is_readable() || link.peer_ended;
+        link.writable |= event.is_writable() || event.is_error();
+        if !was && link.is_hot() {
+            self.heat(key);
+        }
+    }
+
+    /// Ends what has had its time.
+    fn expire(&mut self, ready: &mut Vec<Ready>) {
+        let now = self.clock.now();
+        while let Some(key) = self.timers.due(now) {
+            self.overdue(key, ready);
+        }
+        while let Some((key, since)) = self.timers.expired(now) {
+            self.fail(key, CloseReason::CertificateExpired { seconds_ago: since.as_secs() }, ready);
+        }
+    }
+
+    /// Reports what is ready, and keeps in the hot list what is or may be so
+    /// at the next poll.
+    fn report(&mut self, ready: &mut Vec<Ready>) {
+        let mut hot = mem::take(&mut self.hot);
+        hot.retain(|&key| {
+            let Some(link) = self.links.get_mut(key) else { return false };
+            if matches!(link.stage, Stage::Lingering) {
+                self.drain(key);
+            } else {
+                if link.wants_read() {
+                    ready.push(Ready::Readable(LinkToken(key)));
+                }
+                if link.report == Report::Said {
+                    link.report = Report::Off;
+                } else if link.wants_write() {
+                    ready.push(Ready::Writable(LinkToken(key)));
+                    if link.report == Report::Last {
+                        link.report = Report::Said;
+                        self.hot_count -= usize::from(!link.is_hot());
+                    }
+                }
+            }
+            let Some(link) = self.links.get_mut(key) else { return false };
+            link.listed = link.is_hot() || link.report == Report::Said;
+            link.listed
+        });
+        hot.append(&mut self.hot);
+        self.hot = hot;
+    }
+}
