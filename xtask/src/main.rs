@@ -1,2 +1,85 @@
-//! Tools of the project.
-fn main() {}
+//! The project's own tools, as subcommands of one program: `cargo xtask …`.
+//!
+//! `demo` runs the main job, `test` the whole test suite, `lint` and `tidy`
+//! check the text, `bench` measures, `fuzz` hunts. There are no other scripts
+//! but `.ci/run`, which calls these.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod demo;
+mod fuzz;
+mod lint;
+mod step;
+mod suite;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own tools.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds weft and runs `weft demo` with the arguments given.
+    Demo {
+        /// Handed to `weft demo` as they are; see `cargo xtask demo -- --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Runs the whole test suite, sized for CI.
+    Test {
+        /// Long runs: 1,000 simulator seeds, 10 minutes of fuzzing per target.
+        #[arg(long)]
+        full: bool,
+        /// Runs only the steps whose name contains this.
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// Formatting, lints and dependencies: what CI refuses.
+    Lint,
+    /// Checks what no compiler checks: layers, unsafe, banned calls, documents, sizes.
+    Tidy,
+    /// Builds and runs a benchmark: decode, topic, ring, log, hub, durable, idle, machine or all.
+    Bench {
+        /// Which one.
+        name: String,
+        /// Handed to the benchmark as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Fuzzes one target, or all of them in turn.
+    Fuzz {
+        /// A file name in fuzz/fuzz_targets, without `.rs`; all but the canary when left out.
+        target: Option<String>,
+        /// How long each target runs.
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Demo { arguments } => demo::run(&arguments),
+        Task::Test { full, only } => suite::run(full, only.as_deref()),
+        Task::Lint => lint::run(),
+        Task::Tidy => tidy::run(),
+        Task::Bench { name, arguments } => bench::run(&name, &arguments),
+        Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), Duration::from_secs(seconds)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `cargo xtask test`: the whole test suite, sized for CI; `--full` for long runs.
+//!
+//! Unit, property and doc tests of the workspace; loom over every
+//! synchronisation edge of the rings; the address and thread sanitizers over the
+//! code that is unsafe or shared between threads; the simulator over random
+//! graphs and faults; a smoke run of each fuzz target.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::step::{Run, Step, run_all};
+use crate::workspace::{self, TRIPLE};
+use crate::{fuzz, tidy};
+
+/// Runs the suite, or the steps whose name contains `only`.
+pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
+    let mut steps = vec![
+        Step::command("workspace: unit, property and integration tests", 20, workspace_tests()),
+        Step::command("workspace: doc tests", 10, Run::cargo(["test", "--workspace", "--doc", "--locked"])),
+        Step::command("loom: every interleaving of the rings' synchronisation edges", 20, loom(full)),
+        Step::command("address sanitizer: ring and log", 15, sanitized("address", full)),
+        Step::command("thread sanitizer: ring and log", 15, sanitized("thread", full)),
+        Step::command(
+            "simulator: random graphs, delays, losses, cuts and restarts",
+            if full { 60 } else { 10 },
+            sim(full),
+        ),
+    ];
+    steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 20 }))?);
+    steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
+    if let Some(text) = only {
+        steps.retain(|step| step.name().contains(text));
+        ensure!(!steps.is_empty(), "no step's name contains {text:?}");
+    }
+    run_all("test", steps)
+}
+
+fn workspace_tests() -> Run {
+    Run::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--locked"])
+}
+
+/// Loom replaces atomics and threads by its own, by a configuration flag; its
+/// search needs optimised code, and a bound on preemptions to end in CI's time.
+fn loom(full: bool) -> Run {
+    Run::cargo(["test", "--package", "weft-ring", "--release", "--lib", "--tests", "--locked"])
+        .set("RUSTFLAGS", "--cfg loom")
+        .set("LOOM_MAX_PREEMPTIONS", if full { "3" } else { "2" })
+        .set("CARGO_TARGET_DIR", apart("loom"))
+}
+
+/// Tests of the unsafe and threaded parts under a sanitizer.
+///
+/// std is not built with it, so the atomics that std's functions use out of
+/// line are not seen by the thread sanitizer; optimised code has almost all of
+/// them inlined, and what is left is named in xtask/tsan.txt with its reason.
+fn sanitized(which: &str, full: bool) -> Run {
+    let arguments = ["test", "--package", "weft-ring", "--package", "weft-log", "--lib", "--tests", "--locked"];
+    Run::cargo(arguments)
+        .with(["--release", "--target", TRIPLE])
+        .set("RUSTC_BOOTSTRAP", "1")
+        .set("RUSTFLAGS", format!("-Zsanitizer={which} -Cunsafe-allow-abi-mismatch=sanitizer -Cdebug-assertions"))
+        .set("TSAN_OPTIONS", format!("suppressions={}", workspace::root().join("xtask/tsan.txt").display()))
+        .set("PROPTEST_CASES", if full { "256" } else { "32" })
+        .set("CARGO_TARGET_DIR", apart(which))
+}
+
+fn sim(full: bool) -> Run {
+    let seeds = if full { "1000" } else { "100" };
+    Run::cargo(["run", "--release", "--package", "weft-sim", "--locked", "--", "--seeds", seeds])
+}
+
+/// A target folder of its own for flags of its own, so that builds do not drive each other out.
+fn apart(name: &str) -> String {
+    workspace::target().join(name).to_string_lossy().into_owned()
+}
