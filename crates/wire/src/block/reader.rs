@@ -1,0 +1,199 @@
+//! Reading a block in place.
+
+use std::fmt;
+
+use weft_base::{Epoch, HubId, Lane, ProducerId, TenantId, UnixNanos};
+use zerocopy::FromBytes;
+
+use super::layout::{EventHeader, HEADER_LEN, Header};
+use super::{BlockError, Stamp, pad8, validate};
+use crate::headers::Headers;
+
+/// What is read where bytes are too few to hold a header.
+static NOTHING: Header = zerocopy::transmute!([0_u8; HEADER_LEN]);
+
+/// A block, borrowed from the bytes it lies in.
+#[derive(Clone, Copy)]
+pub struct Block<'a> {
+    bytes: &'a [u8],
+    head: &'a Header,
+}
+
+impl<'a> Block<'a> {
+    /// Checks everything there is to check, both checksums included; the rules
+    /// are in the [module's document](super). Linear in the length, allocates
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`BlockError`] with the first rule that is broken, and where.
+    pub fn validate(bytes: &'a [u8]) -> Result<Block<'a>, BlockError> {
+        validate::validate(bytes).map(|head| Block { bytes, head })
+    }
+
+    /// The block in bytes that were validated before. Safe with any bytes: what
+    /// makes no sense reads as zero or empty.
+    #[must_use]
+    pub fn trusted(bytes: &'a [u8]) -> Block<'a> {
+        let head = Header::ref_from_prefix(bytes).map_or(&NOTHING, |(head, _)| head);
+        Block { bytes, head }
+    }
+
+    /// The whole block.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a block is never empty")]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Its priority.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        Lane::new(self.head.producer.lane).unwrap_or_default()
+    }
+
+    /// What producer and consumer agree on; hubs carry it as it is.
+    #[must_use]
+    pub const fn flags(&self) -> u32 {
+        self.head.producer.flags.get()
+    }
+
+    /// The schema's id, 0 for none.
+    #[must_use]
+    pub const fn schema(&self) -> u32 {
+        self.head.producer.schema.get()
+    }
+
+    /// Who wrote it.
+    #[must_use]
+    pub const fn producer(&self) -> ProducerId {
+        ProducerId(self.head.producer.producer.get())
+    }
+
+    /// The producer's sequence of the first event; the others follow it.
+    #[must_use]
+    pub const fn first_sequence(&self) -> u64 {
+        self.head.producer.first_sequence.get()
+    }
+
+    /// After this it is of no use; 0 for never.
+    #[must_use]
+    pub const fn deadline(&self) -> UnixNanos {
+        UnixNanos(self.head.producer.deadline.get())
+    }
+
+    /// The tenant it belongs to.
+    #[must_use]
+    pub const fn tenant(&self) -> TenantId {
+        TenantId(self.head.producer.tenant.get())
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub const fn event_count(&self) -> u32 {
+        self.head.producer.event_count.get()
+    }
+
+    /// The topic of all its events.
+    #[must_use]
+    pub fn topic(&self) -> &'a str {
+        let end = HEADER_LEN + usize::from(self.head.producer.topic_len.get());
+        let topic = self.bytes.get(HEADER_LEN..end).unwrap_or_default();
+        std::str::from_utf8(topic).unwrap_or_default()
+    }
+
+    /// What the first hub stamped; `None` before that.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        let line = &self.head.hub;
+        (line.origin.get() != 0).then(|| Stamp {
+            origin: HubId(line.origin.get()),
+            epoch: Epoch(line.epoch.get()),
+            block: line.block.get(),
+            sequence: line.sequence.get(),
+            ingested: UnixNanos(line.ingested.get()),
+        })
+    }
+
+    /// The stream's sequence of the first event; 0 while it is in no stream.
+    #[must_use]
+    pub const fn stream_sequence(&self) -> u64 {
+        self.head.hub.stream_sequence.get()
+    }
+
+    /// Its events, in order.
+    #[must_use]
+    pub fn events(&self) -> Events<'a> {
+        let start = HEADER_LEN + pad8(usize::from(self.head.producer.topic_len.get()));
+        Events { rest: self.bytes.get(start..).unwrap_or_default(), left: self.event_count() }
+    }
+}
+
+impl fmt::Debug for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("topic", &self.topic())
+            .field("lane", &self.lane())
+            .field("producer", &self.producer())
+            .field("first_sequence", &self.first_sequence())
+            .field("events", &self.event_count())
+            .field("len", &self.len())
+            .field("stamp", &self.stamp())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event, borrowed from its block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// When it happened, as its producer says.
+    pub time: UnixNanos,
+    /// What it is about, for grouping and conflation; may be empty.
+    pub key: &'a [u8],
+    /// Named values beside the payload.
+    pub headers: Headers<'a>,
+    /// What it says.
+    pub payload: &'a [u8],
+}
+
+/// The events of a block, from [`Block::events`].
+#[derive(Clone, Debug)]
+pub struct Events<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Events<'a> {
+    /// Takes the front part off, with its padding.
+    #[inline]
+    fn take(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+        let (part, tail) = rest.split_at_checked(pad8(len))?;
+        *rest = tail;
+        part.get(..len)
+    }
+}
+
+impl<'a> Iterator for Events<'a> {
+    type Item = Event<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Event<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (head, mut rest) = EventHeader::ref_from_prefix(self.rest).ok()?;
+        let key = Self::take(&mut rest, usize::from(head.key_len.get()))?;
+        let headers = Self::take(&mut rest, usize::from(head.headers_len.get()))?;
+        let payload = Self::take(&mut rest, head.payload_len.get() as usize)?;
+        self.rest = rest;
+        Some(Event { time: UnixNanos(head.time.get()), key, headers: Headers::trusted(headers), payload })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        // Bytes that were never validated may end early.
+        (0, Some(self.left as usize))
+    }
+}

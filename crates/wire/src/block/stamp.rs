@@ -1,0 +1,123 @@
+//! The hub's line: written once by the first hub, completed by a log.
+
+use weft_base::{Epoch, HubId, UnixNanos};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros};
+
+use super::hub_checksum;
+use super::layout::{HEADER_LEN, Header, HubLine};
+
+/// Where and when a block entered the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// The hub at which it entered; not zero.
+    pub origin: HubId,
+    /// That hub's epoch.
+    pub epoch: Epoch,
+    /// Counts that hub's blocks in that epoch, from 1: what duplicates are
+    /// told by.
+    pub block: u64,
+    /// That hub's sequence of the block's first event, from 1.
+    pub sequence: u64,
+    /// When it entered.
+    pub ingested: UnixNanos,
+}
+
+/// Why a block could not be stamped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StampError {
+    /// The bytes are no block: validate them first.
+    #[error("{len} bytes cannot hold a block's header of {HEADER_LEN}: validate a block before stamping it")]
+    TooShort {
+        /// The bytes there are.
+        len: usize,
+    },
+    /// The block bears a stamp: only the first hub stamps.
+    #[error("the block was already stamped by hub {origin}: refuse it where it enters the mesh")]
+    AlreadyStamped {
+        /// Who stamped it.
+        origin: HubId,
+    },
+    /// The stream's sequence belongs to a stamped block.
+    #[error("the block bears no stamp yet: stamp it before it enters a stream")]
+    NotStamped,
+    /// Hub, block and sequence must not be zero.
+    #[error(
+        "a stamp needs a hub, and counts blocks and sequences from 1: hub {origin}, block {block}, sequence {sequence}"
+    )]
+    Zero {
+        /// The stamp's hub.
+        origin: HubId,
+        /// The stamp's block.
+        block: u64,
+        /// The stamp's sequence.
+        sequence: u64,
+    },
+    /// The sequence of the block's last event would not fit 64 bits.
+    #[error("the sequence {first} leaves no numbers for the block's {events} events")]
+    Sequence {
+        /// The sequence given.
+        first: u64,
+        /// The block's events.
+        events: u32,
+    },
+}
+
+fn header(bytes: &mut [u8]) -> Result<&mut Header, StampError> {
+    let len = bytes.len();
+    Header::mut_from_prefix(bytes).map(|(head, _)| head).map_err(|_| StampError::TooShort { len })
+}
+
+fn check_sequence(head: &Header, first: u64) -> Result<(), StampError> {
+    let events = head.producer.event_count.get();
+    match first.checked_add(events.into()) {
+        Some(_) => Ok(()),
+        None => Err(StampError::Sequence { first, events }),
+    }
+}
+
+/// Writes the hub's line and its checksum into a validated block.
+///
+/// # Errors
+/// [`StampError`]; the block is then as it was.
+pub fn stamp(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
+    let Stamp { origin, epoch, block, sequence, ingested } = *stamp;
+    let head = header(bytes)?;
+    if head.hub.origin.get() != 0 {
+        return Err(StampError::AlreadyStamped { origin: HubId(head.hub.origin.get()) });
+    }
+    if origin.0 == 0 || block == 0 || sequence == 0 {
+        return Err(StampError::Zero { origin, block, sequence });
+    }
+    check_sequence(head, sequence)?;
+    head.hub = HubLine {
+        origin: U64::new(origin.0),
+        epoch: U32::new(epoch.0),
+        block: U64::new(block),
+        sequence: U64::new(sequence),
+        ingested: U64::new(ingested.0),
+        ..HubLine::new_zeroed()
+    };
+    seal(bytes)
+}
+
+/// Writes the stream's sequence of the first event (0 for none) into a stamped
+/// block, and the hub's checksum anew.
+///
+/// # Errors
+/// [`StampError`]; the block is then as it was.
+pub fn set_stream_sequence(bytes: &mut [u8], first: u64) -> Result<(), StampError> {
+    let head = header(bytes)?;
+    if head.hub.origin.get() == 0 {
+        return Err(StampError::NotStamped);
+    }
+    check_sequence(head, first)?;
+    head.hub.stream_sequence = U64::new(first);
+    seal(bytes)
+}
+
+fn seal(bytes: &mut [u8]) -> Result<(), StampError> {
+    let checksum = hub_checksum(bytes);
+    header(bytes)?.hub.checksum = U32::new(checksum);
+    Ok(())
+}

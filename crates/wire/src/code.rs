@@ -1,0 +1,143 @@
+//! The numbers under which refusals are known on the wire and in documents.
+
+use std::fmt;
+
+/// Why something was refused or ended, as it is sent in `Error`, `Goodbye` and
+/// `FlowAck` frames. A number keeps its meaning for ever; numbers unknown to
+/// the reader are kept as they are and shown as numbers.
+///
+/// Ranges: 1 to 255 are decisions of a hub or a client; from 256 on, refused
+/// blocks ([`BlockError::code`](crate::block::BlockError::code)); from 512 on,
+/// refused frames ([`FrameError::code`](crate::frame::FrameError::code)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ErrorCode(pub u16);
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $text:literal, $remedy:literal;)+) => {
+        impl ErrorCode {
+            $($(#[doc = $doc])+ pub const $name: ErrorCode = ErrorCode($number);)+
+
+            /// Every named code, in order of number.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name),+];
+
+            /// The code's name, as shown to people; `None` for a number that
+            /// this version does not know.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $($number => Some($text),)+
+                    257..=511 => Some("bad_block"),
+                    513..=767 => Some("bad_frame"),
+                    _ => None,
+                }
+            }
+
+            /// What it means and what to do about it, in one sentence.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self.0 {
+                    $($number => $remedy,)+
+                    257..=511 => ErrorCode::BAD_BLOCK.remedy(),
+                    513..=767 => ErrorCode::BAD_FRAME.remedy(),
+                    _ => "a code that this version does not know: see the documents of the version at the other end",
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Nothing is wrong.
+    NONE = 0, "none", "nothing is wrong";
+    /// No version of the protocol is spoken by both sides.
+    VERSION = 1, "version", "no version of the protocol is spoken by both sides: upgrade the older one";
+    /// The other end is not who it has to be.
+    IDENTITY = 2, "identity", "the other end is not who it has to be: check address, certificate, name and token";
+    /// The caller may not do this.
+    FORBIDDEN = 3, "forbidden", "the caller may not do this: ask whoever administers the hub";
+    /// A frame that has no place at this point of the conversation.
+    UNEXPECTED = 4, "unexpected", "the frame has no place at this point of the conversation: a mistake of the sender";
+    /// A topic that breaks the grammar of topics.
+    BAD_TOPIC = 5, "bad_topic", "the topic breaks the grammar: levels separated by `/`, none empty, no wildcard";
+    /// A filter that breaks the grammar of filters.
+    BAD_FILTER = 6, "bad_filter", "the filter breaks the grammar: levels separated by `/`, `*` for one, `**` for any number";
+    /// A name (of a hub, stream or group) that is empty, too long or malformed.
+    BAD_NAME = 7, "bad_name", "the name is empty, too long or malformed: choose another";
+    /// The hub does not do this (in this version, or as it is configured).
+    UNSUPPORTED = 8, "unsupported", "the hub does not do this: see its version and configuration";
+    /// A configured limit of the hub is reached.
+    LIMIT = 9, "limit", "a limit of the hub is reached: use less, or raise the limit that the detail names";
+    /// The id or name is in use.
+    IN_USE = 10, "in_use", "the id or name is in use: choose another";
+    /// No subscription of this session has this id.
+    NO_SUBSCRIPTION = 11, "no_subscription", "there is no such subscription in this session: subscribe first";
+    /// Larger than this hub takes.
+    TOO_LARGE = 12, "too_large", "it is larger than this hub takes: send smaller blocks";
+    /// Some of the block's events were published before, in another block.
+    OVERLAP = 13, "overlap", "some events were published before, in another block: send blocks again as they were";
+    /// The block's deadline had passed.
+    EXPIRED = 14, "expired", "the block's deadline had passed: publish earlier, or set a later deadline";
+    /// More was sent than the window in `Welcome` allows.
+    WINDOW = 15, "window", "more was sent than the window allows: wait for acknowledgements";
+    /// The hub has no room now.
+    OVERLOADED = 16, "overloaded", "the hub has no room now: try again after the time it names";
+    /// The subscriber took too long, and asked to be disconnected for it.
+    TOO_SLOW = 17, "too_slow", "the subscriber fell too far behind: take events faster, or ask for dropping instead";
+    /// There is no stream of this name, or none that takes the topic.
+    NO_STREAM = 18, "no_stream", "there is no such stream, or none that takes the topic: create it first";
+    /// There is already a stream of this name that is defined otherwise.
+    STREAM_EXISTS = 19, "stream_exists", "a stream of this name is defined otherwise: delete it, or choose another name";
+    /// The sequence asked for is no longer, or not yet, in the stream.
+    OUT_OF_RANGE = 20, "out_of_range", "the sequence is not in the stream: ask for the first or the newest";
+    /// The stream's disk is full.
+    DISK_FULL = 21, "disk_full", "the disk is full: reading goes on, and writing once there is space";
+    /// The stream's disk answered with an error.
+    STORAGE = 22, "storage", "the disk answered with an error: see the hub's log, and check the disk";
+    /// A block in the stream is damaged and is not served.
+    DAMAGED = 23, "damaged", "a block in the stream is damaged and is left out: restore it from another copy";
+    /// The hub that would have to answer cannot be reached now.
+    UNREACHABLE = 24, "unreachable", "the hub that must answer cannot be reached now: try again later";
+    /// No answer came in time; whether it was done is not known.
+    TIMED_OUT = 25, "timed_out", "no answer came in time, it may or may not be done: ask, or send it again";
+    /// Nothing was heard from the other end for too long.
+    SILENT = 26, "silent", "nothing was heard from the other end for too long: check the network, then connect again";
+    /// The hub is stopping.
+    SHUTDOWN = 27, "shutdown", "the hub is stopping: connect to another, or again in a moment";
+    /// The other end goes away in good order.
+    LEAVING = 28, "leaving", "the other end goes away in good order: nothing to do";
+    /// A mistake in the hub.
+    INTERNAL = 29, "internal", "a mistake in the hub: see its log, and please report it";
+    /// Bytes that are not a block; 257 to 511 name the rule that was broken.
+    BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
+    /// Bytes that are not a frame; 513 to 767 name the rule that was broken.
+    BAD_FRAME = 512, "bad_frame", "the bytes are not a frame: the sender speaks another protocol, or writes it wrongly";
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_in_order_and_names_are_unique() {
+        assert!(ErrorCode::ALL.is_sorted_by(|a, b| a < b));
+        let mut names: Vec<_> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), ErrorCode::ALL.len());
+    }
+
+    #[test]
+    fn unknown_numbers_are_shown_as_numbers() {
+        assert_eq!(ErrorCode(65_000).to_string(), "65000");
+        assert_eq!(ErrorCode(0x105).to_string(), "bad_block");
+    }
+}

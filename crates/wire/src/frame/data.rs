@@ -1,0 +1,265 @@
+//! The frames that carry a block. Their heads are built apart, so that the
+//! block is written from where it lies.
+
+use weft_base::{HubId, SubscriptionId};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::codec::{Reader, Writer, wire_enum};
+use super::native::AckLevel;
+use super::peek::RawHead;
+use super::{FRAME_HEADER, FrameClause, FrameError, Kind, MAX_FLOW_ENTRIES};
+use crate::block::peek_len;
+
+/// A block for the mesh; answered by `Ack` or `Error` unless `level` is `None`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// Chosen by the client, for the answer.
+    pub request: u64,
+    /// When to acknowledge.
+    pub level: AckLevel,
+    /// Not validated.
+    pub block: &'a [u8],
+}
+
+/// A block for a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deliver<'a> {
+    /// The subscription.
+    pub id: SubscriptionId,
+    /// Over how many links it came.
+    pub hops: u8,
+    /// Not validated.
+    pub block: &'a [u8],
+}
+
+/// A block for other hubs, each named by an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Forward<'a> {
+    /// Over how many more links it may go.
+    pub ttl: u8,
+    raw: &'a [RawFlowEntry],
+    /// Not validated.
+    pub block: &'a [u8],
+}
+
+wire_enum! {
+    /// What a flow promises.
+    FlowKind {
+        /// Best effort, loss counted.
+        Live = 0,
+        /// Exactly once, in order, acknowledged.
+        Guaranteed = 1,
+    }
+}
+
+/// Bytes of a flow entry.
+pub const FLOW_ENTRY_LEN: usize = 32;
+
+/// One destination of a forwarded block, and the block's place in the flow
+/// from the origin hub to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowEntry {
+    /// The destination.
+    pub hub: HubId,
+    /// Distinguishes a flow from the one before it, after a refusal.
+    pub incarnation: u32,
+    /// What the flow promises.
+    pub kind: FlowKind,
+    /// Whether it was sent before.
+    pub retransmit: bool,
+    /// Live: how many events were sent on this flow before this block.
+    /// Guaranteed: the block's number in the flow.
+    pub sequence: u64,
+    /// Guaranteed: the lowest number not yet acknowledged. Live: zero.
+    pub base: u64,
+}
+
+/// A flow entry as it lies in the frame.
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RawFlowEntry {
+    hub: U64,
+    incarnation: U32,
+    kind: u8,
+    retransmit: u8,
+    reserved: U16,
+    sequence: U64,
+    base: U64,
+}
+
+const _: () = {
+    assert!(std::mem::offset_of!(RawFlowEntry, hub) == 0);
+    assert!(std::mem::offset_of!(RawFlowEntry, incarnation) == 8);
+    assert!(std::mem::offset_of!(RawFlowEntry, kind) == 12);
+    assert!(std::mem::offset_of!(RawFlowEntry, retransmit) == 13);
+    assert!(std::mem::offset_of!(RawFlowEntry, reserved) == 14);
+    assert!(std::mem::offset_of!(RawFlowEntry, sequence) == 16);
+    assert!(std::mem::offset_of!(RawFlowEntry, base) == 24);
+    assert!(size_of::<RawFlowEntry>() == FLOW_ENTRY_LEN);
+};
+
+impl From<&FlowEntry> for RawFlowEntry {
+    fn from(entry: &FlowEntry) -> Self {
+        Self {
+            hub: U64::new(entry.hub.0),
+            incarnation: U32::new(entry.incarnation),
+            kind: entry.kind as u8,
+            retransmit: entry.retransmit.into(),
+            reserved: U16::ZERO,
+            sequence: U64::new(entry.sequence),
+            base: U64::new(entry.base),
+        }
+    }
+}
+
+impl RawFlowEntry {
+    /// The entry; `None` where it breaks a rule, which decoding looked for.
+    fn entry(&self) -> Option<FlowEntry> {
+        let kind = FlowKind::from_number(self.kind)?;
+        let sound =
+            self.retransmit <= 1 && self.reserved.get() == 0 && (kind == FlowKind::Guaranteed || self.base.get() == 0);
+        sound.then(|| FlowEntry {
+            hub: HubId(self.hub.get()),
+            incarnation: self.incarnation.get(),
+            kind,
+            retransmit: self.retransmit == 1,
+            sequence: self.sequence.get(),
+            base: self.base.get(),
+        })
+    }
+}
+
+/// More flow entries than a frame takes, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{count} destinations in one frame: there must be 1 to {MAX_FLOW_ENTRIES}, send several frames")]
+pub struct TooMany {
+    /// How many there were.
+    pub count: usize,
+}
+
+fn head(kind: Kind, flags: u8, id: u64, len: usize) -> RawHead {
+    // A block is at most MAX_BLOCK, so a frame's length fits; one that does
+    // not would be refused by its reader.
+    let length = U32::new(u32::try_from(len).unwrap_or(u32::MAX));
+    RawHead { length, kind: kind as u8, flags, reserved: U16::ZERO, id: U64::new(id) }
+}
+
+/// The header of a [`Deliver`] frame; the block's `block_len` bytes follow it.
+#[must_use]
+pub fn deliver_head(subscription: SubscriptionId, block_len: usize, hops: u8) -> [u8; FRAME_HEADER] {
+    zerocopy::transmute!(head(Kind::Deliver, hops, subscription.0, FRAME_HEADER.saturating_add(block_len)))
+}
+
+/// The header of a [`Publish`] frame; the block's `block_len` bytes follow it.
+#[must_use]
+pub fn publish_head(request: u64, level: AckLevel, block_len: usize) -> [u8; FRAME_HEADER] {
+    zerocopy::transmute!(head(Kind::Publish, level as u8, request, FRAME_HEADER.saturating_add(block_len)))
+}
+
+/// Writes header and entries of a [`Forward`] frame to `out`, which is emptied
+/// first; the block's `block_len` bytes follow them.
+///
+/// # Errors
+/// [`TooMany`] unless there are 1 to [`MAX_FLOW_ENTRIES`] entries; `out` is
+/// then empty.
+pub fn forward_head(entries: &[FlowEntry], ttl: u8, block_len: usize, out: &mut Vec<u8>) -> Result<(), TooMany> {
+    out.clear();
+    let count = entries.len();
+    if count == 0 || count > MAX_FLOW_ENTRIES {
+        return Err(TooMany { count });
+    }
+    let len = FRAME_HEADER + 8 + count * FLOW_ENTRY_LEN;
+    out.reserve(len);
+    out.extend_from_slice(head(Kind::Forward, ttl, 0, len.saturating_add(block_len)).as_bytes());
+    out.extend_from_slice(&(count as u64).to_le_bytes());
+    for entry in entries {
+        out.extend_from_slice(RawFlowEntry::from(entry).as_bytes());
+    }
+    Ok(())
+}
+
+/// The block that is the rest of the frame.
+fn block<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
+    let rest = reader.rest();
+    match peek_len(rest) {
+        Some(len) if len as usize == rest.len() => reader.take(rest.len(), "block"),
+        len => reader.refuse(FrameClause::BlockLength, "block", len.unwrap_or_default().into()),
+    }
+}
+
+impl<'a> Publish<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FrameError> {
+        let Some(level) = AckLevel::from_number(reader.flags()) else {
+            return Err(FrameError::new(FrameClause::Flags, "level", 5, reader.flags().into()));
+        };
+        Ok(Self { request: reader.id(), level, block: block(reader)? })
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer<'_>) {
+        writer.id(self.request);
+        writer.flags(self.level as u8);
+        writer.raw(self.block);
+    }
+}
+
+impl<'a> Deliver<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FrameError> {
+        Ok(Self { id: SubscriptionId(reader.id()), hops: reader.flags(), block: block(reader)? })
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer<'_>) {
+        writer.id(self.id.0);
+        writer.flags(self.hops);
+        writer.raw(self.block);
+    }
+}
+
+impl<'a> Forward<'a> {
+    /// How many destinations there are: 1 to [`MAX_FLOW_ENTRIES`].
+    #[must_use]
+    pub const fn entry_count(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// The destinations, read in place.
+    pub fn entries(&self) -> impl Iterator<Item = FlowEntry> + Clone + use<'a> {
+        self.raw.iter().filter_map(RawFlowEntry::entry)
+    }
+
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FrameError> {
+        let count = reader.u32("entries")? as usize;
+        if count == 0 || count > MAX_FLOW_ENTRIES {
+            return Err(FrameError::new(FrameClause::ListLength, "entries", FRAME_HEADER, count as u64));
+        }
+        let reserved = reader.u32("reserved")?;
+        if reserved != 0 {
+            return Err(FrameError::new(FrameClause::Reserved, "reserved", FRAME_HEADER + 4, reserved.into()));
+        }
+        let bytes = reader.take(count * FLOW_ENTRY_LEN, "entries")?;
+        let raw = <[RawFlowEntry]>::ref_from_bytes(bytes).unwrap_or_default();
+        if let Some(place) = raw.iter().position(|entry| entry.entry().is_none()) {
+            let offset = FRAME_HEADER + 8 + place * FLOW_ENTRY_LEN;
+            return Err(FrameError::new(FrameClause::Value, "entries", offset, place as u64));
+        }
+        Ok(Self { ttl: reader.flags(), raw, block: block(reader)? })
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer<'_>) {
+        writer.flags(self.ttl);
+        writer.u64(self.raw.len() as u64);
+        writer.raw(self.raw.as_bytes());
+        writer.raw(self.block);
+    }
+}
+
+impl std::fmt::Debug for Forward<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let entries: Vec<FlowEntry> = self.entries().collect();
+        f.debug_struct("Forward")
+            .field("ttl", &self.ttl)
+            .field("entries", &entries)
+            .field("block", &self.block)
+            .finish()
+    }
+}

@@ -1,0 +1,112 @@
+//! The kinds of frames and their numbers.
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal;)+) => {
+        /// What a frame says; the number on the wire is `kind as u8`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Kind {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Kind {
+            /// Every kind, in order of number.
+            pub const ALL: &'static [Kind] = &[$(Kind::$name),+];
+
+            /// The kind of this number, if there is one.
+            #[must_use]
+            pub const fn from_number(number: u8) -> Option<Kind> {
+                match number {
+                    $($number => Some(Kind::$name),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Dialling side to the other: who I am.
+    Hello = 1;
+    /// The answer to `Hello`.
+    Welcome = 2;
+    /// Either side: are you there?
+    Ping = 3;
+    /// The answer to `Ping`.
+    Pong = 4;
+    /// Either side: the end, and why.
+    Goodbye = 5;
+    /// Hub to client: a request is refused.
+    Error = 6;
+    /// Client to hub: a block.
+    Publish = 16;
+    /// Hub to client: a block reached its level.
+    Ack = 17;
+    /// Client to hub.
+    Subscribe = 18;
+    /// The answer to `Subscribe`.
+    Subscribed = 19;
+    /// Client to hub.
+    Unsubscribe = 20;
+    /// The answer to `Unsubscribe`.
+    Unsubscribed = 21;
+    /// Hub to client: a block.
+    Deliver = 22;
+    /// Hub to client: events that were dropped.
+    Gap = 23;
+    /// Client to hub: room for more.
+    Credit = 24;
+    /// Client to hub; answered by `Done`.
+    StreamCreate = 32;
+    /// Client to hub; answered by `Done`.
+    StreamDelete = 33;
+    /// Client to hub; answered by `StreamReports`.
+    StreamInfo = 34;
+    /// Client to hub; answered by `StreamReports`.
+    StreamList = 35;
+    /// Hub to client.
+    StreamReports = 36;
+    /// Hub to client.
+    Done = 37;
+    /// Client to hub; answered by `MeshReport`.
+    MeshShow = 38;
+    /// Hub to client.
+    MeshReport = 39;
+    /// Hub to hub: a block.
+    Forward = 48;
+    /// Hub to hub: flooded.
+    LinkState = 49;
+    /// Hub to hub: flooded.
+    Interest = 50;
+    /// Hub to hub.
+    Digest = 51;
+    /// Hub to hub.
+    Want = 52;
+    /// Hub to hub: routed to its destination.
+    FlowAck = 53;
+}
+
+impl Kind {
+    /// Whether the header's id means something; it is zero otherwise.
+    #[must_use]
+    pub const fn has_id(self) -> bool {
+        !matches!(
+            self,
+            Self::Hello
+                | Self::Welcome
+                | Self::Goodbye
+                | Self::Forward
+                | Self::LinkState
+                | Self::Interest
+                | Self::Digest
+                | Self::Want
+                | Self::FlowAck
+        )
+    }
+
+    /// Whether the frame carries a block.
+    #[must_use]
+    pub const fn has_block(self) -> bool {
+        matches!(self, Self::Publish | Self::Deliver | Self::Forward)
+    }
+}

@@ -1,0 +1,286 @@
+//! Between hubs: link state, interest, their repair, and flows.
+
+use weft_base::{Epoch, HubId, Lane};
+
+use super::codec::{Reader, Writer, wire_enum};
+use super::{ErrorCode, FrameError, MAX_FILTER, MAX_LIST};
+
+/// A link as the hub at one end of it sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkStateLink {
+    /// The hub at the other end.
+    pub peer: HubId,
+    /// The measured time there and back, in microseconds.
+    pub rtt_us: u32,
+    /// What routing reckons with.
+    pub cost: u32,
+}
+
+/// What a hub says of itself; the record with the greatest epoch, and then the
+/// greatest version, counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStateRecord<'a> {
+    /// Who says it.
+    pub hub: HubId,
+    /// In which of its lives.
+    pub epoch: Epoch,
+    /// Counts its records in that epoch.
+    pub version: u64,
+    /// Its name.
+    pub name: &'a str,
+    /// Its region.
+    pub region: &'a str,
+    /// Its links that are up.
+    pub links: Vec<LinkStateLink>,
+}
+
+/// A record, flooded: passed on to every other link when it is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkState<'a> {
+    /// The record.
+    pub record: LinkStateRecord<'a>,
+}
+
+impl<'a> LinkState<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        let record = LinkStateRecord {
+            hub: r.hub("hub")?,
+            epoch: r.epoch("epoch")?,
+            version: r.u64("version")?,
+            name: r.name("name")?,
+            region: r.name("region")?,
+            links: r.list("links", MAX_LIST, 16, |r| {
+                Ok(LinkStateLink { peer: r.hub("peer")?, rtt_us: r.u32("rtt_us")?, cost: r.u32("cost")? })
+            })?,
+        };
+        Ok(Self { record })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        let record = &self.record;
+        w.u64(record.hub.0);
+        w.u32(record.epoch.0);
+        w.u64(record.version);
+        w.name("name", record.name);
+        w.name("region", record.region);
+        w.list("links", &record.links, MAX_LIST, |w, link| {
+            w.u64(link.peer.0);
+            w.u32(link.rtt_us);
+            w.u32(link.cost);
+        });
+    }
+}
+
+wire_enum! {
+    /// Who wants the events.
+    InterestKind {
+        /// Subscribers that are there now.
+        Live = 0,
+        /// A stream.
+        Stream = 1,
+    }
+}
+
+/// A filter that a hub begins or ceases to want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterestChange<'a> {
+    /// Whether it begins.
+    pub add: bool,
+    /// Who wants it.
+    pub kind: InterestKind,
+    /// The filter, canonical.
+    pub filter: &'a str,
+}
+
+impl InterestChange<'_> {
+    /// The bytes it takes in a frame: for splitting long sets, so that a frame
+    /// stays under [`MAX_CONTROL_FRAME`](super::MAX_CONTROL_FRAME).
+    #[must_use]
+    pub const fn encoded_len(&self) -> usize {
+        4 + self.filter.len()
+    }
+}
+
+/// What a hub's subscribers and streams want, or how that changed; flooded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interest<'a> {
+    /// Whose interest it is.
+    pub hub: HubId,
+    /// In which of its lives.
+    pub epoch: Epoch,
+    /// The version that the changes start from; 0 for the whole set.
+    pub from_version: u64,
+    /// The version that they lead to.
+    pub to_version: u64,
+    /// The changes, at most [`MAX_LIST`].
+    pub changes: Vec<InterestChange<'a>>,
+    /// Whether more frames with the same versions follow.
+    pub more: bool,
+}
+
+impl<'a> Interest<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        Ok(Self {
+            hub: r.hub("hub")?,
+            epoch: r.epoch("epoch")?,
+            from_version: r.u64("from_version")?,
+            to_version: r.u64("to_version")?,
+            changes: r.list("changes", MAX_LIST, 4, |r| {
+                Ok(InterestChange {
+                    add: r.bool("add")?,
+                    kind: r.one_of("kind", InterestKind::from_number)?,
+                    filter: r.text("filter", MAX_FILTER)?,
+                })
+            })?,
+            more: r.bool("more")?,
+        })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.u64(self.hub.0);
+        w.u32(self.epoch.0);
+        w.u64(self.from_version);
+        w.u64(self.to_version);
+        w.list("changes", &self.changes, MAX_LIST, |w, change| {
+            w.bool(change.add);
+            w.u8(change.kind as u8);
+            w.text("filter", change.filter, MAX_FILTER);
+        });
+        w.bool(self.more);
+    }
+}
+
+/// What the sender knows of one hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DigestEntry {
+    /// The hub.
+    pub hub: HubId,
+    /// Its newest epoch.
+    pub epoch: Epoch,
+    /// The version of its link state.
+    pub link_version: u64,
+    /// The version of its interest.
+    pub interest_version: u64,
+    /// A hash of its interest at that version, to find what went astray.
+    pub interest_hash: u64,
+}
+
+/// What the sender knows of the others: sent to a neighbour from time to time,
+/// which answers with what is newer, or with [`Want`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digest {
+    /// One for each hub.
+    pub entries: Vec<DigestEntry>,
+}
+
+impl Digest {
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let entries = r.list("entries", MAX_LIST, 36, |r| {
+            Ok(DigestEntry {
+                hub: r.hub("hub")?,
+                epoch: r.epoch("epoch")?,
+                link_version: r.u64("link_version")?,
+                interest_version: r.u64("interest_version")?,
+                interest_hash: r.u64("interest_hash")?,
+            })
+        })?;
+        Ok(Self { entries })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.list("entries", &self.entries, MAX_LIST, |w, entry| {
+            w.u64(entry.hub.0);
+            w.u32(entry.epoch.0);
+            w.u64(entry.link_version);
+            w.u64(entry.interest_version);
+            w.u64(entry.interest_hash);
+        });
+    }
+}
+
+/// What the sender is missing of one hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantEntry {
+    /// The hub.
+    pub hub: HubId,
+    /// The version of its link state that the sender has; 0 for none.
+    pub have_link_version: u64,
+    /// The version of its interest that the sender has; 0 for the whole set.
+    pub have_interest_version: u64,
+}
+
+/// What the sender is missing; answered by [`LinkState`] and [`Interest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// One for each hub.
+    pub entries: Vec<WantEntry>,
+}
+
+impl Want {
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let entries = r.list("entries", MAX_LIST, 24, |r| {
+            Ok(WantEntry {
+                hub: r.hub("hub")?,
+                have_link_version: r.u64("have_link_version")?,
+                have_interest_version: r.u64("have_interest_version")?,
+            })
+        })?;
+        Ok(Self { entries })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.list("entries", &self.entries, MAX_LIST, |w, entry| {
+            w.u64(entry.hub.0);
+            w.u64(entry.have_link_version);
+            w.u64(entry.have_interest_version);
+        });
+    }
+}
+
+/// How far a guaranteed flow has got at its destination `from`; passed on hop
+/// by hop to the flow's origin `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowAck {
+    /// The flow's origin, which is to get this.
+    pub to: HubId,
+    /// The flow's destination, which says it.
+    pub from: HubId,
+    /// The origin's epoch in which the flow was started.
+    pub to_epoch: Epoch,
+    /// The flow's lane.
+    pub lane: Lane,
+    /// The flow's incarnation.
+    pub incarnation: u32,
+    /// The next block number expected: all before it are written.
+    pub written: u64,
+    /// All block numbers before this one are on disk.
+    pub synced: u64,
+    /// Why the flow is refused from `written` on; [`ErrorCode::NONE`] when it is not.
+    pub refused: ErrorCode,
+}
+
+impl FlowAck {
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self {
+            to: r.hub("to")?,
+            from: r.hub("from")?,
+            to_epoch: r.epoch("to_epoch")?,
+            lane: r.one_of("lane", Lane::new)?,
+            incarnation: r.u32("incarnation")?,
+            written: r.u64("written")?,
+            synced: r.u64("synced")?,
+            refused: ErrorCode(r.u16("refused")?),
+        })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.u64(self.to.0);
+        w.u64(self.from.0);
+        w.u32(self.to_epoch.0);
+        w.u8(self.lane.get());
+        w.u32(self.incarnation);
+        w.u64(self.written);
+        w.u64(self.synced);
+        w.u16(self.refused.0);
+    }
+}

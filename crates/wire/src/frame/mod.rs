@@ -1,0 +1,223 @@
+//! Frames: what a client and a hub, or two hubs, say over one connection.
+//!
+//! ```text
+//!   0 u32 length of the whole frame: a multiple of 8, at least 16
+//!   4 u8  kind
+//!   5 u8  flags: zero but where the kind says otherwise
+//!   6 u16 zero
+//!   8 u64 id: of a request, a subscription or a ping; zero where a kind has none
+//!  16     body
+//! ```
+//!
+//! **Control frames.** The body is the fields of the kind's structure in the
+//! order in which they are declared, but for the one that is the header's id,
+//! without padding between them: integers
+//! little-endian, a `bool` one byte of 0 or 1, a text or bytes a u16 length and
+//! then the bytes (texts are UTF-8), a list a u32 count and then the items.
+//! Zeros follow to a multiple of 8. A control frame has one encoding: what is
+//! decoded and encoded again gives the same bytes.
+//!
+//! **Data frames** carry a block at an offset that is a multiple of 8, so that
+//! it is read where it was received and written from where it lies:
+//!
+//! ```text
+//! Publish   id request       flags level      16 block
+//! Deliver   id subscription  flags hops       16 block
+//! Forward   id zero          flags ttl        16 u32 entries, u32 zero; 24 entries of 32 bytes; block
+//!    entry: 0 u64 hub │ 8 u32 incarnation │ 12 u8 kind │ 13 u8 1 = retransmit │ 14 u16 0 │ 16 u64 sequence │ 24 u64 base
+//! ```
+//!
+//! Decoding a frame checks the frame; the block in it is validated by whoever
+//! takes it in, with [`Block::validate`](crate::Block::validate).
+//!
+//! **The conversation.** The side that dials sends [`Hello`]; the answer is
+//! [`Welcome`], or [`Goodbye`] and the end. The versions of the protocol are
+//! negotiated there, features by bits that both must set. A request is answered
+//! by the frame its structure names, or by [`ErrorFrame`] with its id.
+
+mod admin;
+mod codec;
+mod data;
+mod error;
+mod kind;
+mod link;
+mod native;
+mod peek;
+
+pub use crate::code::ErrorCode;
+pub use admin::{
+    CounterReport, Done, HubReport, LinkReport, MeshReport, MeshShow, StreamCreate, StreamDelete, StreamInfo,
+    StreamList, StreamReport, StreamReports, StreamSpec,
+};
+pub use data::{
+    Deliver, FLOW_ENTRY_LEN, FlowEntry, FlowKind, Forward, Publish, TooMany, deliver_head, forward_head, publish_head,
+};
+pub use error::{EncodeError, FrameClause, FrameError};
+pub use kind::Kind;
+pub use link::{
+    Digest, DigestEntry, FlowAck, Interest, InterestChange, InterestKind, LinkState, LinkStateLink, LinkStateRecord,
+    Want, WantEntry,
+};
+pub use native::{
+    Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, OnFull, Ping, Pong, Role, Start, Subscribe, Subscribed,
+    Unsubscribe, Unsubscribed, Welcome,
+};
+pub use peek::{Peek, peek, peek_kind, publish_of};
+
+use codec::{Reader, Writer};
+use peek::Head;
+
+/// Bytes of a frame before its body.
+pub const FRAME_HEADER: usize = 16;
+/// The version of the protocol that this crate speaks, for [`Hello`].
+pub const PROTOCOL_VERSION: u16 = 1;
+/// The largest frame there is: a `Forward` with all its entries and the largest block.
+pub const MAX_FRAME: usize = FRAME_HEADER + 8 + MAX_FLOW_ENTRIES * FLOW_ENTRY_LEN + crate::block::MAX_BLOCK;
+/// The largest control frame, in bytes: longer lists go in several frames.
+pub const MAX_CONTROL_FRAME: usize = 1 << 20;
+/// The most flow entries in a `Forward`.
+pub const MAX_FLOW_ENTRIES: usize = 1024;
+/// The longest name of a hub, region, stream, group or counter, in bytes.
+pub const MAX_NAME: usize = 255;
+/// The longest filter, in bytes: as long as the longest topic.
+pub const MAX_FILTER: usize = crate::block::MAX_TOPIC;
+/// The longest text meant for people (`detail`, `software`), in bytes. Longer
+/// ones are cut when they are encoded.
+pub const MAX_TEXT: usize = 1024;
+/// The longest token in a `Hello`, in bytes.
+pub const MAX_TOKEN: usize = 4096;
+/// The most filters of one stream.
+pub const MAX_STREAM_FILTERS: usize = 256;
+/// The most items in any other list.
+pub const MAX_LIST: usize = 65_535;
+
+/// Bodies of the kinds that have a structure with `read` and `write`.
+macro_rules! frames {
+    ($($(#[doc = $doc:literal])+ $name:ident($body:ty);)+) => {
+        /// A frame. Texts, bytes and blocks are borrowed from the bytes decoded;
+        /// only lists of control frames are collected.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Frame<'a> {
+            $($(#[doc = $doc])+ $name($body),)+
+        }
+
+        impl<'a> Frame<'a> {
+            /// What kind of frame it is.
+            #[must_use]
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$name(_) => Kind::$name,)+
+                }
+            }
+
+            fn read(kind: Kind, reader: &mut Reader<'a>) -> Result<Self, FrameError> {
+                match kind {
+                    $(Kind::$name => <$body>::read(reader).map(Self::$name),)+
+                }
+            }
+
+            fn write(&self, writer: &mut Writer<'_>) {
+                match self {
+                    $(Self::$name(body) => body.write(writer),)+
+                }
+            }
+        }
+    };
+}
+
+frames! {
+    /// The first frame of the side that dials.
+    Hello(Hello<'a>);
+    /// The answer to `Hello`.
+    Welcome(Welcome<'a>);
+    /// Is the other side there?
+    Ping(Ping);
+    /// It is.
+    Pong(Pong);
+    /// The orderly end of the connection, with the reason.
+    Goodbye(Goodbye<'a>);
+    /// A request is refused.
+    Error(ErrorFrame<'a>);
+    /// A block for the mesh.
+    Publish(Publish<'a>);
+    /// A published block reached the level asked.
+    Ack(Ack);
+    /// A wish for events.
+    Subscribe(Subscribe<'a>);
+    /// The subscription stands.
+    Subscribed(Subscribed);
+    /// The end of a subscription.
+    Unsubscribe(Unsubscribe);
+    /// The subscription ended.
+    Unsubscribed(Unsubscribed);
+    /// A block for a subscription.
+    Deliver(Deliver<'a>);
+    /// Events that the subscription did not get.
+    Gap(Gap);
+    /// Room for more events.
+    Credit(Credit);
+    /// Make a stream.
+    StreamCreate(StreamCreate<'a>);
+    /// Delete a stream.
+    StreamDelete(StreamDelete<'a>);
+    /// Ask for one stream.
+    StreamInfo(StreamInfo<'a>);
+    /// Ask for all streams.
+    StreamList(StreamList);
+    /// Streams as they are.
+    StreamReports(StreamReports<'a>);
+    /// A request is done.
+    Done(Done);
+    /// Ask for the mesh as this hub sees it.
+    MeshShow(MeshShow);
+    /// The mesh as the hub sees it.
+    MeshReport(MeshReport<'a>);
+    /// A block for other hubs.
+    Forward(Forward<'a>);
+    /// What a hub says of itself.
+    LinkState(LinkState<'a>);
+    /// What a hub's subscribers and streams want.
+    Interest(Interest<'a>);
+    /// What this hub knows of the others.
+    Digest(Digest);
+    /// What this hub is missing.
+    Want(Want);
+    /// How far a guaranteed flow has got.
+    FlowAck(FlowAck);
+}
+
+impl<'a> Frame<'a> {
+    /// The frame that `bytes` are, all of them. Allocates nothing for frames
+    /// that carry a block; for lists of control frames, at most in proportion
+    /// to the length.
+    ///
+    /// # Errors
+    /// [`FrameError`] with the rule that is broken, the field and where.
+    pub fn decode(bytes: &'a [u8]) -> Result<Frame<'a>, FrameError> {
+        let head = Head::of_frame(bytes)?;
+        let mut reader = Reader::new(bytes, &head);
+        let frame = Self::read(head.kind, &mut reader)?;
+        reader.end()?;
+        Ok(frame)
+    }
+}
+
+/// Appends the frame to `out`, as [`try_encode`] does. A frame beyond the
+/// bounds is a mistake of the caller: it panics in debug builds and is left out
+/// in others. Use [`try_encode`] where names, filters or lists were not
+/// checked before.
+pub fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
+    let result = try_encode(frame, out);
+    debug_assert!(result.is_ok(), "a {:?} frame beyond its bounds: {result:?}", frame.kind());
+}
+
+/// Appends the frame to `out`. Texts meant for people are cut to [`MAX_TEXT`].
+///
+/// # Errors
+/// [`EncodeError`] when a name, filter, token or list, or the whole frame, is
+/// longer than it may be; `out` is then as it was.
+pub fn try_encode(frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let mut writer = Writer::start(out, frame.kind());
+    frame.write(&mut writer);
+    writer.finish()
+}
