@@ -1,44 +1,52 @@
-//! From a dial to a link, and from a link to its end.
+//! From a dial, or an accepted connection, to a link in the caller's hands.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use socket2::SockRef;
 
+use super::TcpNetwork;
 use super::dial::{Target, parse};
-use super::{Link, Stage, TcpNetwork};
-use crate::identity::Peer;
-use crate::network::{DialError, LinkToken, Ready, Security};
+use super::link::{Link, Stage};
+use super::secure::{Secure, Stop};
+use crate::identity::{Peer, peer_of};
+use crate::network::{DialError, LinkToken, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;
-
-/// How much of what nobody wants is thrown away per poll and connection.
-const DISCARDS: usize = 4;
+use crate::tls;
 
 impl TcpNetwork {
     pub(super) fn open_link(
         &mut self,
         addr: &str,
         security: &Security,
-        _expect: Option<&str>,
+        expect: Option<&str>,
     ) -> Result<LinkToken, DialError> {
         let address = addr.to_owned();
         let target = parse(addr).map_err(|detail| DialError::Address { address: address.clone(), detail })?;
-        if let (Security::Plain, Target::Address(one)) = (security, &target)
-            && !one.ip().is_loopback()
-        {
-            return Err(DialError::PlainBeyondLoopback { address });
-        }
-        if let Security::Tls(_) = security {
-            return Err(DialError::Identity { address, detail: "TLS is not in this build yet".to_owned() });
-        }
         let limit = self.options.connections;
         if self.links.len() >= limit {
             return Err(DialError::TooManyLinks { address, limit });
         }
-        let key = self.links.insert_with(|_| Link::new(Stage::Resolving, None));
-        self.bound_attempt(key, 1);
+        let host = match &target {
+            Target::Address(one) => one.ip().to_string(),
+            Target::Name(host, _) => host.clone(),
+        };
+        let secure = match (security, &target) {
+            (Security::Plain, Target::Address(one)) if !one.ip().is_loopback() => {
+                return Err(DialError::PlainBeyondLoopback { address });
+            }
+            (Security::Plain, _) => None,
+            (Security::Tls(identity), _) => {
+                let tls = tls::client(identity, &host, expect, &self.clock)
+                    .map_err(|detail| DialError::Identity { address, detail })?;
+                Some(Box::new(Secure::new(tls.into())))
+            }
+        };
+        let stage = Stage::Resolving { host: host.clone() };
+        let key = self.links.insert_with(|_| Link::new(stage, secure, None));
+        self.set_deadline(key, self.options.dial_timeout);
         match target {
             Target::Address(one) => {
                 if let Err(reason) = self.try_addresses(key, vec![one]) {
@@ -51,10 +59,8 @@ impl TcpNetwork {
         Ok(LinkToken(key))
     }
 
-    /// Gives the next attempt its share of the bound of time.
-    fn bound_attempt(&mut self, key: u64, shares: usize) {
-        let share = self.options.dial_timeout / u32::try_from(shares.max(1)).unwrap_or(u32::MAX);
-        let at = self.clock.now().mono + share;
+    pub(super) fn set_deadline(&mut self, key: u64, after: Duration) {
+        let at = self.clock.now().mono + after;
         if let Some(link) = self.links.get_mut(key) {
             self.timers.set_deadline(key, link, Some(at));
         }
@@ -62,16 +68,28 @@ impl TcpNetwork {
 
     /// The resolver answered for a link that may be gone since.
     pub(super) fn resolved(&mut self, key: u64, answer: io::Result<Vec<SocketAddr>>, ready: &mut Vec<Ready>) {
-        if !self.links.get(key).is_some_and(|link| matches!(link.stage, Stage::Resolving)) {
-            return;
-        }
+        let Some(link) = self.links.get(key) else { return };
+        let Stage::Resolving { host } = &link.stage else { return };
+        let unknown = |detail: String| CloseReason::Resolve { host: host.clone(), detail };
+        let is_plain = link.secure.is_none();
+        let is_ours = |address: &SocketAddr| !is_plain || address.ip().is_loopback();
         let tried = match answer {
-            Ok(mut addresses) => {
-                // The next one is taken from the end.
-                addresses.reverse();
-                self.try_addresses(key, addresses)
+            Ok(all) if all.is_empty() => Err(unknown("it has none".to_owned())),
+            Ok(mut all) => {
+                let beyond = all.iter().find(|address| !is_ours(address)).copied();
+                all.retain(is_ours);
+                match beyond {
+                    Some(address) if all.is_empty() => {
+                        Err(CloseReason::PlainBeyondLoopback { address: address.to_string() })
+                    }
+                    _ => {
+                        // The next one is taken from the end.
+                        all.reverse();
+                        self.try_addresses(key, all)
+                    }
+                }
             }
-            Err(e) => Err(CloseReason::Resolve { host: String::new(), detail: e.to_string() }),
+            Err(e) => Err(unknown(e.to_string())),
         };
         if let Err(reason) = tried {
             self.fail(key, reason, ready);
@@ -79,12 +97,12 @@ impl TcpNetwork {
     }
 
     /// Begins to connect to the last of `rest`, or to the one before it if
-    /// that fails at once, and so on.
+    /// that fails at once, and so on. Each gets its share of the time.
     fn try_addresses(&mut self, key: u64, mut rest: Vec<SocketAddr>) -> Result<(), CloseReason> {
-        let none = CloseReason::Resolve { host: String::new(), detail: "the name has no address".to_owned() };
-        let mut reason = none;
+        let mut reason = CloseReason::NoSuchLink;
         while let Some(address) = rest.pop() {
-            self.bound_attempt(key, rest.len() + 1);
+            let shares = u32::try_from(rest.len() + 1).unwrap_or(u32::MAX);
+            self.set_deadline(key, self.options.dial_timeout / shares);
             match TcpStream::connect(address) {
                 Ok(stream) => {
                     self.size_buffers(SockRef::from(&stream));
@@ -102,19 +120,24 @@ impl TcpNetwork {
     /// The system says something about a connection that is being tried.
     pub(super) fn connecting(&mut self, key: u64, ready: &mut Vec<Ready>) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let (Stage::Connecting { address, .. }, Some(stream)) = (&link.stage, &link.stream) else { return };
+        let (Stage::Connecting { address, .. }, Some(socket)) = (&link.stage, &mut link.socket) else { return };
         let address = *address;
-        let outcome = match stream.take_error() {
+        let outcome = match socket.stream.take_error() {
             Ok(Some(e)) | Err(e) => Err(e),
-            Ok(None) => stream.peer_addr().map(|_| ()),
+            Ok(None) => socket.stream.peer_addr().map(|_| ()),
         };
         match outcome {
             Ok(()) => {
-                let _ = stream.set_nodelay(true);
-                link.stage = Stage::Up;
-                link.writable = true;
-                self.timers.set_deadline(key, link, None);
-                ready.push(Ready::Connected { link: LinkToken(key), peer: Peer::anonymous() });
+                // Some systems do not take it before the connection stands.
+                let _ = socket.stream.set_nodelay(true);
+                socket.writable = true;
+                if link.secure.is_some() {
+                    link.stage = Stage::Handshaking;
+                    self.set_deadline(key, self.options.handshake_timeout);
+                    self.shake(key, ready);
+                } else {
+                    self.hand_over(key, Peer::anonymous(), ready);
+                }
             }
             Err(e) if e.kind() == io::ErrorKind::NotConnected => {}
             Err(e) => self.try_next(key, CloseReason::of_connect(&address.to_string(), &e), ready),
@@ -122,87 +145,99 @@ impl TcpNetwork {
     }
 
     /// One address failed: on to the next, or the end.
-    pub(super) fn try_next(&mut self, key: u64, reason: CloseReason, ready: &mut Vec<Ready>) {
+    fn try_next(&mut self, key: u64, mut reason: CloseReason, ready: &mut Vec<Ready>) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let rest = match &mut link.stage {
-            Stage::Connecting { rest, .. } => std::mem::take(rest),
-            _ => Vec::new(),
-        };
-        if let Some(mut stream) = link.stream.take() {
-            let _ = self.poll.registry().deregister(&mut stream);
+        if let Some(mut socket) = link.socket.take() {
+            let _ = self.poll.registry().deregister(&mut socket.stream);
         }
-        if rest.is_empty() {
-            self.fail(key, reason, ready);
-        } else if let Err(reason) = self.try_addresses(key, rest) {
-            self.fail(key, reason, ready);
+        if let Stage::Connecting { rest, .. } = &mut link.stage
+            && !rest.is_empty()
+        {
+            let rest = std::mem::take(rest);
+            match self.try_addresses(key, rest) {
+                Ok(()) => return,
+                Err(last) => reason = last,
+            }
+        }
+        self.fail(key, reason, ready);
+    }
+
+    /// Goes on with a handshake as far as it goes.
+    pub(super) fn shake(&mut self, key: u64, ready: &mut Vec<Ready>) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let (Some(socket), Some(secure)) = (&mut link.socket, &mut link.secure) else { return };
+        match secure.shake(socket, &mut self.scratch) {
+            Ok(()) => match secure.peer_certificate().map(peer_of) {
+                Some(Ok(peer)) => self.hand_over(key, peer, ready),
+                // The verifier has read both already.
+                Some(Err(_)) | None => self.refuse(key, CloseReason::NoIdentity, ready),
+            },
+            Err(Stop::WouldBlock) => {}
+            Err(Stop::Closed(reason)) => self.refuse(key, reason, ready),
         }
     }
 
-    /// Ends a connection and says so.
+    /// The link is up.
+    pub(super) fn hand_over(&mut self, key: u64, peer: Peer, ready: &mut Vec<Ready>) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        self.handshakes -= usize::from(std::mem::take(&mut link.counted));
+        self.timers.set_deadline(key, link, None);
+        self.timers.set_expiry(key, link, peer.expires);
+        let listener = link.listener;
+        self.change(key, |link, _| link.stage = Stage::Up);
+        let link = LinkToken(key);
+        ready.push(match listener {
+            Some(listener) => Ready::Accepted { link, listener: ListenerToken(listener), peer },
+            None => Ready::Connected { link, peer },
+        });
+    }
+
+    /// A handshake failed: says so here, and to the peer.
+    fn refuse(&mut self, key: u64, reason: CloseReason, ready: &mut Vec<Ready>) {
+        self.announce(key, reason, ready);
+        self.let_go(key);
+    }
+
+    /// Ends a connection at once and says so here.
     pub(super) fn fail(&mut self, key: u64, reason: CloseReason, ready: &mut Vec<Ready>) {
+        self.announce(key, reason, ready);
         self.discard(key);
-        ready.push(Ready::Closed { link: LinkToken(key), reason });
+    }
+
+    /// Reports the end of a link, or of what was to become one.
+    fn announce(&self, key: u64, reason: CloseReason, ready: &mut Vec<Ready>) {
+        match self.links.get(key) {
+            Some(link) if link.listener.is_some() && link.is_opening() => ready.extend(self.refusal_of(key, reason)),
+            Some(_) => ready.push(Ready::Closed { link: LinkToken(key), reason }),
+            None => {}
+        }
+    }
+
+    /// A link's certificate has ended: the link does, too.
+    pub(super) fn expired(&mut self, key: u64, since: Duration, ready: &mut Vec<Ready>) {
+        self.announce(key, CloseReason::CertificateExpired { seconds_ago: since.as_secs() }, ready);
+        self.let_go(key);
     }
 
     /// A bound of time has passed.
     pub(super) fn overdue(&mut self, key: u64, ready: &mut Vec<Ready>) {
         let Some(link) = self.links.get(key) else { return };
         let millis = |bound: Duration| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+        let dial = millis(self.options.dial_timeout);
         match &link.stage {
-            Stage::Resolving => {
-                let detail = format!("no answer within {} ms", millis(self.options.dial_timeout));
-                self.fail(key, CloseReason::Resolve { host: String::new(), detail }, ready);
+            Stage::Resolving { host } => {
+                let (host, detail) = (host.clone(), format!("no answer within {dial} ms"));
+                self.fail(key, CloseReason::Resolve { host, detail }, ready);
             }
             Stage::Connecting { address, .. } => {
-                let (address, millis) = (address.to_string(), millis(self.options.dial_timeout));
-                self.try_next(key, CloseReason::ConnectTimedOut { address, millis }, ready);
+                let address = address.to_string();
+                self.try_next(key, CloseReason::ConnectTimedOut { address, millis: dial }, ready);
             }
-            Stage::Lingering | Stage::Up => self.discard(key),
-        }
-    }
-
-    /// The caller lets go of a link.
-    pub(super) fn end(&mut self, key: u64) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if matches!(link.stage, Stage::Lingering) {
-            return;
-        }
-        let shut = match (&link.stage, &link.stream) {
-            (Stage::Up, Some(stream)) => stream.shutdown(Shutdown::Write).is_ok(),
-            _ => false,
-        };
-        if !shut {
-            self.discard(key);
-            return;
-        }
-        let was = link.is_hot();
-        link.stage = Stage::Lingering;
-        let is = link.is_hot();
-        self.lingering += 1;
-        let at = self.clock.now().mono + self.options.linger;
-        self.timers.set_expiry(key, link, None);
-        self.timers.set_deadline(key, link, Some(at));
-        match (was, is) {
-            (false, true) => self.heat(key),
-            (true, false) => self.hot_count -= 1,
-            _ => {}
-        }
-    }
-
-    /// Throws away what a peer sends on a link that was let go of.
-    pub(super) fn drain(&mut self, key: u64) {
-        for _ in 0..DISCARDS {
-            let Some(link) = self.links.get_mut(key) else { return };
-            let was = link.is_hot();
-            let read = link.read_once(&mut self.scratch);
-            if was && !link.is_hot() {
-                self.hot_count -= 1;
+            Stage::Handshaking => {
+                let millis = millis(self.options.handshake_timeout);
+                self.fail(key, CloseReason::HandshakeTimedOut { millis }, ready);
             }
-            match read {
-                Ok(n) if n > 0 => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                _ => return self.discard(key),
-            }
+            Stage::Up | Stage::Flushing | Stage::Lingering => self.discard(key),
         }
     }
 }

@@ -2,19 +2,28 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
+use rustls::{ServerConfig, ServerConnection};
 use socket2::SockRef;
+use weft_base::sync::Arc;
 
 use super::dial::{Target, parse};
-use super::{LISTENER, Link, Stage, TcpNetwork};
+use super::link::{Link, Stage};
+use super::secure::Secure;
+use super::socket::Socket;
+use super::{LISTENER, TcpNetwork};
 use crate::identity::Peer;
-use crate::network::{Accept, LinkToken, ListenError, ListenerToken, Ready, Security};
+use crate::network::{Accept, ListenError, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;
+use crate::tls;
 
 pub(super) struct Listener {
     socket: TcpListener,
+    /// None when it is plain.
+    tls: Option<Arc<ServerConfig>>,
     /// Whether `knocking` has it.
     pub(super) listed: bool,
 }
@@ -23,12 +32,15 @@ pub(super) struct Listener {
 /// door cannot hold up the links.
 const AT_ONCE: usize = 64;
 
+/// How long nobody is taken in after the system had no descriptor to give.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
 impl TcpNetwork {
     pub(super) fn open_listener(
         &mut self,
         addr: &str,
         security: &Security,
-        _accept: Accept,
+        accept: Accept,
     ) -> Result<(ListenerToken, String), ListenError> {
         let address = addr.to_owned();
         let addresses: Vec<SocketAddr> = match parse(addr) {
@@ -43,12 +55,14 @@ impl TcpNetwork {
         let Some(first) = addresses.first().copied() else {
             return Err(ListenError::Address { address, detail: "the name has no address".to_owned() });
         };
-        if matches!(security, Security::Plain) && !first.ip().is_loopback() {
-            return Err(ListenError::PlainBeyondLoopback { address });
-        }
-        if let Security::Tls(_) = security {
-            return Err(ListenError::Identity { address, detail: "TLS is not in this build yet".to_owned() });
-        }
+        let tls = match security {
+            Security::Plain if !first.ip().is_loopback() => return Err(ListenError::PlainBeyondLoopback { address }),
+            Security::Plain => None,
+            Security::Tls(identity) => Some(
+                tls::server_config(identity, accept, &self.clock)
+                    .map_err(|detail| ListenError::Identity { address, detail })?,
+            ),
+        };
         let mut socket = TcpListener::bind(first).map_err(|e| refusal(addr, &e))?;
         let bound = socket.local_addr().map_err(|e| refusal(addr, &e))?;
         self.size_buffers(SockRef::from(&socket));
@@ -56,7 +70,7 @@ impl TcpNetwork {
         let mut registered = Ok(());
         let key = self.listeners.insert_with(|key| {
             registered = registry.register(&mut socket, Token(key as usize | LISTENER), Interest::READABLE);
-            Listener { socket, listed: false }
+            Listener { socket, tls, listed: false }
         });
         if let Err(e) = registered {
             self.listeners.remove(key);
@@ -66,8 +80,15 @@ impl TcpNetwork {
     }
 
     pub(super) fn drop_listener(&mut self, listener: ListenerToken) {
-        if let Some(mut gone) = self.listeners.remove(listener.0) {
-            let _ = self.poll.registry().deregister(&mut gone.socket);
+        let Some(mut gone) = self.listeners.remove(listener.0) else { return };
+        let _ = self.poll.registry().deregister(&mut gone.socket);
+        for key in self.links.keys() {
+            let Some(link) = self.links.get(key) else { continue };
+            if link.listener == Some(listener.0) && matches!(link.stage, Stage::Handshaking) {
+                let refused = self.refusal_of(key, CloseReason::ListenerClosed);
+                self.queued.extend(refused);
+                self.discard(key);
+            }
         }
     }
 
@@ -83,7 +104,7 @@ impl TcpNetwork {
 
     /// Whether taking in could go on right now.
     pub(super) fn may_accept(&self) -> bool {
-        !self.knocking.is_empty() && self.handshakes < self.options.handshakes
+        !self.knocking.is_empty() && self.handshakes < self.options.handshakes && self.timers.door_is_open()
     }
 
     /// Takes in those who wait, at most [`AT_ONCE`] per listener.
@@ -104,55 +125,89 @@ impl TcpNetwork {
     /// Answers whether more may be waiting.
     fn accept_some(&mut self, key: u64, ready: &mut Vec<Ready>) -> bool {
         for _ in 0..AT_ONCE {
-            if self.handshakes >= self.options.handshakes {
+            if !self.may_accept() {
                 return true;
             }
             let Some(listener) = self.listeners.get(key) else { return false };
             match listener.socket.accept() {
-                Ok((stream, from)) => self.take_in(key, stream, from, ready),
+                Ok((stream, from)) => {
+                    let tls = listener.tls.clone();
+                    self.take_in(key, tls, stream, from, ready);
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
                 // The peer went away while it waited, or a signal came.
                 Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
-                // Out of descriptors or memory: they stay in the queue, and
-                // the next poll tries again.
-                Err(_) => return true,
+                // Out of descriptors or memory. They stay in the system's
+                // queue until some may have been given back.
+                Err(_) => {
+                    let at = self.clock.now().mono + OUT_OF_DESCRIPTORS;
+                    self.timers.close_door_until(at);
+                    return true;
+                }
             }
         }
         true
     }
 
-    fn take_in(&mut self, listener: u64, stream: TcpStream, from: SocketAddr, ready: &mut Vec<Ready>) {
+    fn take_in(
+        &mut self,
+        listener: u64,
+        tls: Option<Arc<ServerConfig>>,
+        stream: TcpStream,
+        from: SocketAddr,
+        ready: &mut Vec<Ready>,
+    ) {
+        let token = ListenerToken(listener);
+        let refused = |reason| Ready::Refused { listener: token, from: from.to_string(), reason };
         if self.links.len() >= self.options.connections {
-            let reason = CloseReason::TooManyLinks { limit: self.options.connections };
-            ready.push(Ready::Refused { listener: ListenerToken(listener), from: from.to_string(), reason });
+            ready.push(refused(CloseReason::TooManyLinks { limit: self.options.connections }));
             return;
         }
-        let mut link = Link::new(Stage::Up, Some(listener));
-        link.writable = true;
-        let key = self.links.insert_with(|_| link);
-        match self.adopt(key, stream) {
-            Ok(()) => ready.push(Ready::Accepted {
-                link: LinkToken(key),
-                listener: ListenerToken(listener),
-                peer: Peer::anonymous(),
-            }),
-            Err(e) => {
-                self.discard(key);
-                let reason = CloseReason::of_io(&e);
-                ready.push(Ready::Refused { listener: ListenerToken(listener), from: from.to_string(), reason });
+        let (stage, secure) = match tls.map(ServerConnection::new) {
+            None => (Stage::Handshaking, None),
+            Some(Ok(tls)) => (Stage::Handshaking, Some(Box::new(Secure::new(tls.into())))),
+            Some(Err(e)) => {
+                ready.push(refused(CloseReason::Tls { detail: e.to_string() }));
+                return;
             }
+        };
+        let shakes = secure.is_some();
+        let key = self.links.insert_with(|_| Link::new(stage, secure, Some(listener)));
+        if let Err(e) = self.adopt(key, stream) {
+            self.discard(key);
+            ready.push(refused(CloseReason::of_io(&e)));
+        } else if shakes {
+            self.handshakes += 1;
+            let at = self.clock.now().mono + self.options.handshake_timeout;
+            if let Some(link) = self.links.get_mut(key) {
+                link.counted = true;
+                self.timers.set_deadline(key, link, Some(at));
+            }
+        } else {
+            self.hand_over(key, Peer::anonymous(), ready);
         }
+    }
+
+    /// What to say of a peer that was refused.
+    pub(super) fn refusal_of(&self, key: u64, reason: CloseReason) -> Option<Ready> {
+        let link = self.links.get(key)?;
+        let from = link.socket.as_ref().and_then(|socket| socket.stream.peer_addr().ok());
+        let from = from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
+        Some(Ready::Refused { listener: ListenerToken(link.listener?), from, reason })
     }
 
     /// Gives a connection its socket, and registers it with the system.
     pub(super) fn adopt(&mut self, key: u64, mut stream: TcpStream) -> io::Result<()> {
         // Fails only on a connection that has ended already, which the first
-        // read reports.
+        // read reports, and on one that is not connected yet.
         let _ = stream.set_nodelay(true);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(key as usize), interest)?;
         if let Some(link) = self.links.get_mut(key) {
-            link.stream = Some(stream);
+            let mut socket = Socket::new(stream);
+            // One that came in stands already and has room.
+            socket.writable = link.listener.is_some();
+            link.socket = Some(socket);
         }
         Ok(())
     }

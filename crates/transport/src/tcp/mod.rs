@@ -8,10 +8,13 @@
 
 mod connect;
 mod dial;
+mod ending;
 mod link;
 mod listen;
 mod resolve;
+mod secure;
 mod slab;
+mod socket;
 mod timers;
 mod turn;
 mod wake;
@@ -31,7 +34,7 @@ use crate::network::{
     WriteOutcome,
 };
 use crate::reason::CloseReason;
-use link::{Link, Report, Stage};
+use link::{Link, Stage};
 use listen::Listener;
 use resolve::Resolver;
 use slab::Slab;
@@ -101,7 +104,7 @@ pub struct TcpNetwork {
     wake: Arc<WakeState>,
     /// What was found outside `poll`.
     queued: Vec<Ready>,
-    /// Where bytes go that nobody wants.
+    /// Where encrypted bytes come in, and those that nobody wants.
     scratch: Box<[u8]>,
 }
 
@@ -149,10 +152,11 @@ impl TcpNetwork {
         })
     }
 
-    /// Calls `f` with the link, if it is in the caller's hands, and keeps the
-    /// hot list right.
-    fn with_up<R>(&mut self, key: u64, f: impl FnOnce(&mut Link, &mut [u8]) -> R) -> Option<R> {
-        let link = self.links.get_mut(key).filter(|link| matches!(link.stage, Stage::Up))?;
+    /// Calls `f` with the link and the scratch, and keeps the hot list right.
+    /// Whatever changes what a link is ready for goes through here.
+    #[inline]
+    fn change<R>(&mut self, key: u64, f: impl FnOnce(&mut Link, &mut [u8]) -> R) -> Option<R> {
+        let link = self.links.get_mut(key)?;
         let was = link.is_hot();
         let result = f(link, &mut self.scratch);
         match (was, link.is_hot()) {
@@ -161,6 +165,16 @@ impl TcpNetwork {
             _ => {}
         }
         Some(result)
+    }
+
+    /// Where the link stands, as the caller may know it.
+    #[inline]
+    fn known(&self, key: u64) -> Known {
+        match self.links.get(key) {
+            Some(link) if matches!(link.stage, Stage::Up) => Known::Up,
+            Some(link) if link.is_opening() && link.listener.is_none() => Known::Opening,
+            _ => Known::Gone,
+        }
     }
 
     /// A link became hot.
@@ -178,16 +192,24 @@ impl TcpNetwork {
     fn discard(&mut self, key: u64) {
         let Some(mut link) = self.links.remove(key) else { return };
         self.hot_count -= usize::from(link.is_hot());
-        self.lingering -= usize::from(matches!(link.stage, Stage::Lingering));
+        self.handshakes -= usize::from(link.counted);
+        self.lingering -= usize::from(matches!(link.stage, Stage::Flushing | Stage::Lingering));
         self.timers.forget(key, &mut link);
-        if matches!(link.stage, Stage::Resolving) {
+        if matches!(link.stage, Stage::Resolving { .. }) {
             self.resolver.forget(key);
         }
-        if let Some(stream) = link.stream.as_mut() {
+        if let Some(socket) = link.socket.as_mut() {
             // Closing the descriptor ends the registration as well.
-            let _ = self.poll.registry().deregister(stream);
+            let _ = self.poll.registry().deregister(&mut socket.stream);
         }
     }
+}
+
+/// What a caller may know of a link.
+enum Known {
+    Opening,
+    Up,
+    Gone,
 }
 
 impl Network for TcpNetwork {
@@ -209,35 +231,39 @@ impl Network for TcpNetwork {
     }
 
     fn read(&mut self, link: LinkToken, buf: &mut [u8]) -> ReadOutcome {
-        match self.with_up(link.0, |link, _| link.read(buf)) {
-            Some(ReadOutcome::Closed(reason)) => {
-                self.discard(link.0);
-                ReadOutcome::Closed(reason)
-            }
-            Some(outcome) => outcome,
-            None if self.links.get(link.0).is_some_and(Link::is_opening) => ReadOutcome::WouldBlock,
-            None => ReadOutcome::Closed(CloseReason::NoSuchLink),
+        match self.known(link.0) {
+            Known::Up => {}
+            Known::Opening => return ReadOutcome::WouldBlock,
+            Known::Gone => return ReadOutcome::Closed(CloseReason::NoSuchLink),
         }
+        let outcome = self.change(link.0, |link, scratch| link.read(buf, scratch));
+        let outcome = outcome.unwrap_or(ReadOutcome::Closed(CloseReason::NoSuchLink));
+        if let ReadOutcome::Closed(_) = &outcome {
+            self.read_ended(link.0);
+        }
+        outcome
     }
 
     fn write(&mut self, link: LinkToken, bufs: &[IoSlice<'_>]) -> WriteOutcome {
-        match self.with_up(link.0, |link, _| link.write(bufs)) {
-            Some(WriteOutcome::Closed(reason)) => {
-                self.discard(link.0);
-                WriteOutcome::Closed(reason)
-            }
-            Some(outcome) => outcome,
-            None if self.links.get(link.0).is_some_and(Link::is_opening) => WriteOutcome::WouldBlock,
-            None => WriteOutcome::Closed(CloseReason::NoSuchLink),
+        match self.known(link.0) {
+            Known::Up => {}
+            Known::Opening => return WriteOutcome::WouldBlock,
+            Known::Gone => return WriteOutcome::Closed(CloseReason::NoSuchLink),
         }
+        let outcome = self.change(link.0, |link, _| link.write(bufs));
+        let outcome = outcome.unwrap_or(WriteOutcome::Closed(CloseReason::NoSuchLink));
+        if let WriteOutcome::Closed(_) = &outcome {
+            self.discard(link.0);
+        }
+        outcome
     }
 
     fn pause(&mut self, link: LinkToken) {
-        let _ = self.with_up(link.0, |link, _| link.paused = true);
+        self.change(link.0, |link, _| link.paused = true);
     }
 
     fn resume(&mut self, link: LinkToken) {
-        let _ = self.with_up(link.0, |link, _| link.paused = false);
+        self.change(link.0, |link, _| link.paused = false);
     }
 
     fn close(&mut self, link: LinkToken) {
@@ -250,7 +276,7 @@ impl Network for TcpNetwork {
 
     fn remote_address(&self, link: LinkToken) -> Option<String> {
         let link = self.links.get(link.0).filter(|link| matches!(link.stage, Stage::Up))?;
-        link.stream.as_ref()?.peer_addr().ok().map(|address| address.to_string())
+        link.socket.as_ref()?.stream.peer_addr().ok().map(|address| address.to_string())
     }
 
     fn closing(&self) -> usize {

@@ -7,13 +7,15 @@ use weft_base::{Clock, Mono, Now, UnixNanos};
 
 use super::link::Link;
 
-/// At most two entries per connection.
+/// At most two entries per connection, and one for the door.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     /// Bounds on connecting, handshakes and lingering.
     mono: BTreeSet<(Mono, u64)>,
     /// Ends of certificates.
     wall: BTreeSet<(UnixNanos, u64)>,
+    /// Until when nobody is taken in.
+    door: Option<Mono>,
 }
 
 impl Timers {
@@ -42,23 +44,33 @@ impl Timers {
         self.set_expiry(key, link, None);
     }
 
+    pub(super) fn close_door_until(&mut self, at: Mono) {
+        self.door = Some(at);
+    }
+
+    pub(super) const fn door_is_open(&self) -> bool {
+        self.door.is_none()
+    }
+
+    pub(super) fn open_door(&mut self, now: Now) {
+        self.door = self.door.filter(|at| *at > now.mono);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.mono.is_empty() && self.wall.is_empty() && self.door.is_none()
+    }
+
     /// How long nothing is due; none when there is nothing at all, and then
     /// the clock is not read.
     pub(super) fn until_next(&self, clock: &dyn Clock) -> Option<Duration> {
-        if self.mono.is_empty() && self.wall.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let now = clock.now();
         let mono = self.mono.first().map(|(at, _)| at.since(now.mono));
         let wall = self.wall.first().map(|(at, _)| Duration::from_nanos(at.0.saturating_sub(now.wall.0)));
-        match (mono, wall) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.mono.is_empty() && self.wall.is_empty()
+        let door = self.door.map(|at| at.since(now.mono));
+        [mono, wall, door].into_iter().flatten().min()
     }
 
     /// One connection whose deadline has passed.

@@ -4,12 +4,13 @@ use std::io;
 use std::mem;
 use std::time::Duration;
 
+use mio::Events;
 use mio::event::Event;
 
-use super::{LISTENER, Report, Stage, TcpNetwork, WAKER};
+use super::link::{Report, Stage};
+use super::secure::Stop;
+use super::{LISTENER, TcpNetwork, WAKER};
 use crate::network::{LinkToken, Ready};
-use crate::reason::CloseReason;
-use mio::Events;
 
 impl TcpNetwork {
     pub(super) fn turn(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -70,19 +71,35 @@ impl TcpNetwork {
             return;
         }
         let key = token.0 as u64;
-        let Some(link) = self.links.get_mut(key) else { return };
-        if matches!(link.stage, Stage::Connecting { .. }) {
-            self.connecting(key, ready);
+        self.change(key, |link, _| {
+            let Some(socket) = &mut link.socket else { return };
+            socket.peer_ended |= event.is_read_closed() || event.is_error();
+            // An error is found by whichever of the two comes first.
+            socket.readable |= event.is_readable() || socket.peer_ended;
+            socket.writable |= event.is_writable() || event.is_error();
+        });
+        let Some(link) = self.links.get(key) else { return };
+        match link.stage {
+            Stage::Connecting { .. } => self.connecting(key, ready),
+            Stage::Handshaking => self.shake(key, ready),
+            Stage::Flushing => self.go_on_ending(key),
+            Stage::Up if link.secure.as_ref().is_some_and(|secure| secure.is_unsent()) => self.send_on(key),
+            // The hot list has it, if there is anything.
+            Stage::Up | Stage::Lingering | Stage::Resolving { .. } => {}
         }
-        let Some(link) = self.links.get_mut(key) else { return };
-        let was = link.is_hot();
-        link.peer_ended |= event.is_read_closed() || event.is_error();
-        // An error is found by whichever of the two comes first.
-        link.readable |= event.is_readable() || link.peer_ended;
-        link.writable |= event.is_writable() || event.is_error();
-        if !was && link.is_hot() {
-            self.heat(key);
-        }
+    }
+
+    /// The system may have room for what TLS has encrypted.
+    fn send_on(&mut self, key: u64) {
+        self.change(key, |link, _| {
+            if let Err(Stop::Closed(_)) = link.flush()
+                && let Some(socket) = &mut link.socket
+            {
+                // The read that comes says it, after what is left to be read.
+                socket.readable = true;
+                socket.peer_ended = true;
+            }
+        });
     }
 
     /// Ends what has had its time.
@@ -92,8 +109,9 @@ impl TcpNetwork {
             self.overdue(key, ready);
         }
         while let Some((key, since)) = self.timers.expired(now) {
-            self.fail(key, CloseReason::CertificateExpired { seconds_ago: since.as_secs() }, ready);
+            self.expired(key, since, ready);
         }
+        self.timers.open_door(now);
     }
 
     /// Reports what is ready, and keeps in the hot list what is or may be so
@@ -103,7 +121,7 @@ impl TcpNetwork {
         hot.retain(|&key| {
             let Some(link) = self.links.get_mut(key) else { return false };
             if matches!(link.stage, Stage::Lingering) {
-                self.drain(key);
+                self.go_on_ending(key);
             } else {
                 if link.wants_read() {
                     ready.push(Ready::Readable(LinkToken(key)));

@@ -1,0 +1,104 @@
+//! TLS 1.3 with both sides' certificates checked, by rustls over aws-lc.
+//!
+//! Neither side resumes sessions: each link begins with a full handshake, so
+//! that certificate, name and date are checked each time. A link costs one
+//! handshake in its life, which is long.
+
+mod errors;
+mod verify;
+
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, ClientConnection, ServerConfig};
+use std::time::Duration;
+use weft_base::sync::Arc;
+use weft_base::{Clock, UnixNanos};
+
+use crate::identity::{IdentityError, TlsIdentity};
+use crate::network::Accept;
+
+pub(crate) use errors::reason_of;
+pub(crate) use verify::{DialledPeer, DiallingPeer};
+
+/// The one cryptography used, named so that no other can slip in by a feature.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The injected clock, as rustls asks for the time.
+struct WallTime(Arc<dyn Clock>);
+
+impl std::fmt::Debug for WallTime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WallTime")
+    }
+}
+
+impl TimeProvider for WallTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix_time(self.0.now().wall))
+    }
+}
+
+pub(crate) fn unix_time(at: UnixNanos) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_nanos(at.0))
+}
+
+/// What a listener's handshakes need.
+pub(crate) fn server_config(
+    identity: &TlsIdentity,
+    accept: Accept,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<ServerConfig>, String> {
+    let provider = provider();
+    let verifier = DiallingPeer::new(identity, accept, &provider)?;
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(WallTime(clock.clone())))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| e.to_string())?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_single_cert(identity.chain.clone(), identity.key.clone_key())
+        .map_err(|e| e.to_string())?;
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+/// A handshake with the hub at `host`, to be begun.
+pub(crate) fn client(
+    identity: &TlsIdentity,
+    host: &str,
+    expect: Option<&str>,
+    clock: &Arc<dyn Clock>,
+) -> Result<ClientConnection, String> {
+    let provider = provider();
+    let host = ServerName::try_from(host.to_owned()).map_err(|e| format!("`{host}`: {e}"))?;
+    let verifier = DialledPeer::new(identity, expect, &provider);
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(WallTime(clock.clone())))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| e.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+        .map_err(|e| e.to_string())?;
+    config.resumption = Resumption::disabled();
+    ClientConnection::new(Arc::new(config), host).map_err(|e| e.to_string())
+}
+
+/// Whether the key can sign and belongs to the certificate.
+pub(crate) fn check_key(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'static>) -> Result<(), IdentityError> {
+    let signer = provider()
+        .key_provider
+        .load_private_key(key.clone_key())
+        .map_err(|e| IdentityError::Key { detail: e.to_string() })?;
+    match CertifiedKey::new(chain.to_vec(), signer).keys_match() {
+        Ok(()) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => Err(IdentityError::KeyMismatch),
+        // Unknown: this kind of key cannot tell; the handshake will.
+        Err(rustls::Error::InconsistentKeys(_)) => Ok(()),
+        Err(e) => Err(IdentityError::Unusable { part: "certificate", detail: e.to_string() }),
+    }
+}

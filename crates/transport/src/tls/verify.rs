@@ -1,0 +1,176 @@
+//! Who may be at the far side: the chain and dates by webpki, then kind and name.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+};
+use weft_base::sync::Arc;
+
+use crate::identity::{NameError, Peer, PeerKind, TlsIdentity, peer_of};
+use crate::network::Accept;
+use crate::reason::CloseReason;
+
+/// A reason of ours, carried through rustls, which answers the peer with the
+/// alert `certificate_unknown`.
+fn refuse(reason: CloseReason) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(reason))))
+}
+
+fn named(certificate: &CertificateDer<'_>) -> Result<Peer, Error> {
+    peer_of(certificate).map_err(|e| match e {
+        NameError::NoIdentity => refuse(CloseReason::NoIdentity),
+        NameError::Unreadable { .. } => Error::InvalidCertificate(CertificateError::BadEncoding),
+    })
+}
+
+/// Checks a peer that dialled this side.
+#[derive(Debug)]
+pub(crate) struct DiallingPeer {
+    chain: Arc<dyn ClientCertVerifier>,
+    accept: Accept,
+}
+
+impl DiallingPeer {
+    pub(crate) fn new(identity: &TlsIdentity, accept: Accept, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let chain = WebPkiClientVerifier::builder_with_provider(identity.roots.clone(), provider.clone());
+        Ok(Self { chain: chain.build().map_err(|e| e.to_string())?, accept })
+    }
+
+    /// The whole check.
+    pub(crate) fn check(
+        &self,
+        certificate: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Peer, Error> {
+        self.chain.verify_client_cert(certificate, rest, now)?;
+        let peer = named(certificate)?;
+        let expected = match (self.accept, peer.kind) {
+            (Accept::Hubs, PeerKind::Client) => PeerKind::Hub,
+            (Accept::Clients, PeerKind::Hub) => PeerKind::Client,
+            _ => return Ok(peer),
+        };
+        Err(refuse(CloseReason::WrongKind { found: peer.kind, expected, name: peer.name }))
+    }
+}
+
+impl ClientCertVerifier for DiallingPeer {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.check(end_entity, intermediates, now).map(|_| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+/// Checks a peer that this side dialled.
+#[derive(Debug)]
+pub(crate) struct DialledPeer {
+    roots: Arc<RootCertStore>,
+    expect: Option<String>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl DialledPeer {
+    pub(crate) fn new(identity: &TlsIdentity, expect: Option<&str>, provider: &Arc<CryptoProvider>) -> Self {
+        Self {
+            roots: identity.roots.clone(),
+            expect: expect.map(str::to_owned),
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+
+    /// The whole check: a hub; of the expected name when there is one,
+    /// otherwise with `host` among its host names and addresses.
+    pub(crate) fn check(
+        &self,
+        certificate: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<Peer, Error> {
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, rest, now, self.algorithms.all)?;
+        let peer = named(certificate)?;
+        if peer.kind != PeerKind::Hub {
+            return Err(refuse(CloseReason::WrongKind { found: peer.kind, expected: PeerKind::Hub, name: peer.name }));
+        }
+        match &self.expect {
+            Some(expected) if *expected != peer.name => {
+                Err(refuse(CloseReason::WrongName { found: peer.name, expected: expected.clone() }))
+            }
+            None if verify_server_name(&parsed, host).is_err() => {
+                Err(refuse(CloseReason::WrongHost { hub: peer.name, host: host.to_str().into_owned() }))
+            }
+            _ => Ok(peer),
+        }
+    }
+}
+
+impl ServerCertVerifier for DialledPeer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.check(end_entity, intermediates, server_name, now).map(|_| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
