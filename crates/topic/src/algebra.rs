@@ -138,8 +138,9 @@ fn run(filter: &str, other: &str, step: impl Fn(&Pattern<'_>, Bits, &[u8]) -> Bi
 }
 
 /// The canonical form of a filter's levels: in a run of wildcards that has a
-/// `**`, first the `*`s, then one `**`. Two filters describe the same set of
-/// topics exactly when their canonical forms are equal.
+/// `**`, first the `*`s, then one `**`; and `*/**` alone is `**`, since every
+/// topic has a level. Two filters describe the same set of topics exactly when
+/// their canonical forms are equal.
 ///
 /// Why no two forms describe one set: the shortest topics fix the levels that
 /// are not `**`; one level more, of a name used nowhere else, can be put in
@@ -166,6 +167,9 @@ pub(crate) fn canonical(filter: &str) -> String {
     }
     if any_waits {
         push(&mut out, "**");
+    }
+    if out == "*/**" {
+        out.replace_range(.., "**");
     }
     out
 }

@@ -13,10 +13,11 @@ use crate::topic::Topic;
 /// others. `*` is any one whole level; `**` is zero or more levels, anywhere
 /// and as often as wanted. So `a/**` matches `a`, and `**` everything.
 ///
-/// A filter is kept in canonical form (of wildcards in a row, first the `*`s,
-/// then at most one `**`: `**/*` is `*/**`), in which two filters are equal
-/// exactly when they match the same topics. So `==`, [`Ord`] and [`Hash`] are
-/// those of the text.
+/// A filter is kept in canonical form, in which two filters are equal exactly
+/// when they match the same topics: of wildcards in a row, first the `*`s, then
+/// at most one `**` (`a/**/*` is `a/*/**`), and of `*/**` alone, `**` only,
+/// since every topic has a level. So `==`, [`Ord`] and [`Hash`] are those of
+/// the text.
 ///
 /// Clones share the text. A level such as `a*` is an ordinary name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

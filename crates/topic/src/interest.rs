@@ -292,3 +292,15 @@ impl<'a, V: Clone + Ord> Iterator for ValuesIter<'a, V> {
         }
     }
 }
+
+#[cfg(test)]
+impl<V: Clone + Ord> InterestSet<V> {
+    /// Says what is wrong with the form of the set, if anything is.
+    pub(crate) fn check_shape(&self) -> Result<(), String> {
+        self.trie.check_shape(&|values| match values {
+            Values::Many(many) if many.is_empty() || many.only().is_some() => Err("less than two are not many".into()),
+            Values::Many(many) => many.check_shape(),
+            _ => Ok(()),
+        })
+    }
+}

@@ -425,3 +425,36 @@ impl<'a, E: Entry> Iterator for Iter<'a, E> {
         }
     }
 }
+
+#[cfg(test)]
+impl<E: Entry> Sorted<E> {
+    /// Says what is wrong with the form of the set, if anything is.
+    pub(crate) fn check_shape(&self) -> Result<(), String> {
+        match self {
+            Self::Few(entries) if entries.len() > FEW => Err(format!("{} entries are not few", entries.len())),
+            Self::Few(_) => Ok(()),
+            Self::Wide(root) => match (&root.subs[..], root.depth()?) {
+                ([Sub::Branch(_)], _) => Err("the root has one branch only".to_owned()),
+                ([Sub::Leaf(leaf)], _) if leaf.len() <= FEW / 2 => Err(format!("a tree of {} entries", leaf.len())),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+impl<E: Entry> Branch<E> {
+    fn depth(&self) -> Result<usize, String> {
+        if self.subs.is_empty() || self.marks.len() != self.subs.len() {
+            return Err(format!("a branch has {} children and {} marks", self.subs.len(), self.marks.len()));
+        }
+        let mut depths = self.subs.iter().map(|sub| match sub {
+            Sub::Leaf(leaf) if leaf.is_empty() => Err("a leaf is empty".to_owned()),
+            Sub::Leaf(_) => Ok(0),
+            Sub::Branch(branch) => branch.depth(),
+        });
+        let first = depths.next().unwrap_or(Ok(0))?;
+        depths.try_for_each(|depth| if depth? == first { Ok(()) } else { Err("leaves at two depths".to_owned()) })?;
+        Ok(first + 1)
+    }
+}
