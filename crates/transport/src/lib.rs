@@ -6,12 +6,14 @@
 //! (epoll or kqueue by mio, TLS by rustls).
 #![forbid(unsafe_code)]
 
+pub mod ca;
 pub mod identity;
 pub mod network;
 pub mod reason;
 pub mod tcp;
 mod tls;
 
+pub use ca::{Authority, CaError, Issued};
 pub use identity::{IdentityError, Peer, PeerKind, TlsIdentity};
 pub use network::{
     Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,

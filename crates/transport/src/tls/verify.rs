@@ -41,7 +41,7 @@ impl DiallingPeer {
         Ok(Self { chain: chain.build().map_err(|e| e.to_string())?, accept })
     }
 
-    /// The whole check.
+    /// The whole check: a peer of the kind that the listener takes.
     pub(crate) fn check(
         &self,
         certificate: &CertificateDer<'_>,
@@ -123,11 +123,19 @@ impl DialledPeer {
         now: UnixTime,
     ) -> Result<Peer, Error> {
         let parsed = ParsedCertificate::try_from(certificate)?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, rest, now, self.algorithms.all)?;
-        let peer = named(certificate)?;
+        let chain = verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, rest, now, self.algorithms.all);
+        let peer = match chain {
+            Ok(()) => named(certificate)?,
+            // A client's certificate is not for serving; the name says so better.
+            Err(Error::InvalidCertificate(
+                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+            )) => named(certificate)?,
+            Err(e) => return Err(e),
+        };
         if peer.kind != PeerKind::Hub {
             return Err(refuse(CloseReason::WrongKind { found: peer.kind, expected: PeerKind::Hub, name: peer.name }));
         }
+        chain?;
         match &self.expect {
             Some(expected) if *expected != peer.name => {
                 Err(refuse(CloseReason::WrongName { found: peer.name, expected: expected.clone() }))

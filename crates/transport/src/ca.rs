@@ -1,0 +1,295 @@
+//! A private certificate authority: who holds its key decides who is of the mesh.
+//!
+//! Keys are ECDSA P-256. Everything comes and goes as PEM; the caller writes
+//! the files, and keeps keys readable by their owner alone (mode 0600). The
+//! authority's own key is needed only to issue, so it need not lie on any hub.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, DnsName};
+use weft_base::UnixNanos;
+
+use crate::identity::{PeerKind, is_name, uri_of};
+
+/// The longest that a certificate may be valid: 100 years of 365 days.
+pub const MAX_VALID_FOR: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// The most host names and addresses in one certificate.
+pub const MAX_HOSTS: usize = 64;
+/// How long before its issue a certificate is valid already, for peers whose
+/// clocks are behind the issuer's.
+pub const EARLY: Duration = Duration::from_secs(300);
+
+/// An authority with its key.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: String,
+    /// When its own certificate ends, in seconds since 1970.
+    ends: u64,
+}
+
+/// A certificate and its key, PEM both.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The certificate, for everyone.
+    pub certificate: String,
+    /// Its key, a secret.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Issued {
+    // The key stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("ends", &self.ends).finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// A new authority. `name` is for people: it stands in its certificate's
+    /// subject.
+    ///
+    /// # Errors
+    /// [`CaError`]: the name or the time cannot be, or the key generator failed.
+    pub fn create(name: &str, now: UnixNanos, valid_for: Duration) -> Result<Self, CaError> {
+        if !is_name(name) {
+            return Err(CaError::Name { name: name.to_owned() });
+        }
+        let key = KeyPair::generate()?;
+        let mut params = params_for(&format!("weft authority {name}"), now, valid_for, u64::MAX)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key)?.pem();
+        Self::with(certificate, key)
+    }
+
+    /// The authority that was made before.
+    ///
+    /// # Errors
+    /// [`CaError`]: one of the two cannot be read.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, CaError> {
+        Self::with(certificate.to_owned(), KeyPair::from_pem(key)?)
+    }
+
+    fn with(certificate: String, key: KeyPair) -> Result<Self, CaError> {
+        let unreadable = |detail: String| CaError::Unreadable { detail };
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|e| unreadable(e.to_string()))?;
+        let ends = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+        let issuer = Issuer::from_ca_cert_der(&der, key)?;
+        Ok(Self { issuer, certificate, ends })
+    }
+
+    /// Its certificate, which every hub and client needs as `ca`.
+    #[must_use]
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Its key, a secret: who has it can issue.
+    #[must_use]
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// Issues a certificate with a new key. `hosts` are the names and
+    /// addresses that the holder is dialled at, needed where hubs are dialled
+    /// without saying which hub is expected. It ends with the authority's own
+    /// at the latest.
+    ///
+    /// # Errors
+    /// [`CaError`], which says which part is wrong.
+    pub fn issue(
+        &self,
+        kind: PeerKind,
+        name: &str,
+        hosts: &[&str],
+        now: UnixNanos,
+        valid_for: Duration,
+    ) -> Result<Issued, CaError> {
+        let usages = match kind {
+            PeerKind::Hub => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            PeerKind::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            PeerKind::Anonymous => return Err(CaError::Anonymous),
+        };
+        if !is_name(name) {
+            return Err(CaError::Name { name: name.to_owned() });
+        }
+        if hosts.len() > MAX_HOSTS {
+            return Err(CaError::TooManyHosts { given: hosts.len() });
+        }
+        let key = KeyPair::generate()?;
+        let mut params = params_for(&format!("{kind} {name}"), now, valid_for, self.ends)?;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = usages;
+        params.use_authority_key_identifier_extension = true;
+        params.subject_alt_names.push(SanType::URI(uri_of(kind, name).try_into()?));
+        for host in hosts {
+            params.subject_alt_names.push(match host.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) if DnsName::try_from(*host).is_ok() => SanType::DnsName((*host).try_into()?),
+                Err(_) => return Err(CaError::Host { host: (*host).to_owned() }),
+            });
+        }
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Issued { certificate, key: key.serialize_pem() })
+    }
+}
+
+/// What all certificates have: a subject, and their time.
+fn params_for(subject: &str, now: UnixNanos, valid_for: Duration, end: u64) -> Result<CertificateParams, CaError> {
+    if valid_for < Duration::from_secs(1) || valid_for > MAX_VALID_FOR {
+        return Err(CaError::ValidFor { seconds: valid_for.as_secs() });
+    }
+    let now = now.0 / 1_000_000_000;
+    if now >= end {
+        return Err(CaError::Ended { seconds_ago: now - end });
+    }
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let mut params = CertificateParams::default();
+    params.not_before = epoch + Duration::from_secs(now.saturating_sub(EARLY.as_secs()));
+    params.not_after = epoch + Duration::from_secs((now + valid_for.as_secs()).min(end));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, subject);
+    Ok(params)
+}
+
+/// Why the authority cannot do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaError {
+    /// A name that cannot stand in a certificate.
+    #[error("`{}` cannot be a name: letters, digits, `.`, `-` and `_` can, 1 to 255 of them", name.escape_default())]
+    Name {
+        /// What was given.
+        name: String,
+    },
+    /// Neither a host name nor an address.
+    #[error("`{}` is neither a host name nor an IP address", host.escape_default())]
+    Host {
+        /// What was given.
+        host: String,
+    },
+    /// More hosts than fit.
+    #[error("{given} hosts are too many for one certificate: at most {MAX_HOSTS}")]
+    TooManyHosts {
+        /// How many were given.
+        given: usize,
+    },
+    /// A time that cannot be.
+    #[error("a certificate cannot be valid for {seconds} s: from 1 s to {} s can", MAX_VALID_FOR.as_secs())]
+    ValidFor {
+        /// What was given.
+        seconds: u64,
+    },
+    /// The authority's own time is over.
+    #[error("the authority's own certificate expired {seconds_ago} s ago: make a new authority")]
+    Ended {
+        /// For how long.
+        seconds_ago: u64,
+    },
+    /// Certificates are for hubs and clients.
+    #[error("a certificate is for a hub or a client: an anonymous peer has none")]
+    Anonymous,
+    /// The authority's certificate or key cannot be read.
+    #[error("the authority cannot be read: {detail}")]
+    Unreadable {
+        /// What is wrong.
+        detail: String,
+    },
+    /// The library that makes certificates failed.
+    #[error("making the certificate failed: {detail}")]
+    Library {
+        /// Its words.
+        detail: String,
+    },
+}
+
+impl From<rcgen::Error> for CaError {
+    fn from(error: rcgen::Error) -> Self {
+        Self::Library { detail: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{IdentityError, TlsIdentity};
+
+    const NOW: UnixNanos = UnixNanos(1_900_000_000_000_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn what_it_issues_names_the_holder_and_the_end() {
+        let ca = Authority::create("test", NOW, DAY * 10).unwrap();
+        let issued = ca.issue(PeerKind::Hub, "new-york", &["hub.example.org", "10.0.0.1", "::1"], NOW, DAY).unwrap();
+        let identity = TlsIdentity::from_pem(
+            issued.certificate.as_bytes(),
+            issued.key.as_bytes(),
+            ca.certificate_pem().as_bytes(),
+        )
+        .unwrap();
+        let me = identity.me();
+        assert_eq!((me.kind, me.name.as_str()), (PeerKind::Hub, "new-york"));
+        assert_eq!(me.expires, Some(UnixNanos(NOW.0 + DAY.as_nanos() as u64)));
+    }
+
+    #[test]
+    fn it_comes_back_from_its_files() {
+        let made = Authority::create("test", NOW, DAY).unwrap();
+        let read = Authority::from_pem(made.certificate_pem(), &made.key_pem()).unwrap();
+        assert_eq!(read.certificate_pem(), made.certificate_pem());
+        // A holder's certificate ends with the authority's.
+        let issued = read.issue(PeerKind::Client, "a", &[], NOW, DAY * 5).unwrap();
+        let pem = issued.certificate.as_bytes();
+        let identity = TlsIdentity::from_pem(pem, issued.key.as_bytes(), made.certificate_pem().as_bytes()).unwrap();
+        assert_eq!(identity.me().expires, Some(UnixNanos(NOW.0 + DAY.as_nanos() as u64)));
+        let late = UnixNanos(NOW.0 + 2 * DAY.as_nanos() as u64);
+        assert_eq!(read.issue(PeerKind::Client, "a", &[], late, DAY), Err(CaError::Ended { seconds_ago: 86_400 }));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let ca = Authority::create("test", NOW, DAY).unwrap();
+        let issue = |kind, name, hosts: &[&str], valid| ca.issue(kind, name, hosts, NOW, valid).map(|_| ());
+        let long = "x".repeat(256);
+        for name in ["", "a/b", "a b", "ü", &long] {
+            assert_eq!(issue(PeerKind::Hub, name, &[], DAY), Err(CaError::Name { name: name.to_owned() }));
+        }
+        assert_eq!(issue(PeerKind::Anonymous, "a", &[], DAY), Err(CaError::Anonymous));
+        assert_eq!(issue(PeerKind::Hub, "a", &["a b"], DAY), Err(CaError::Host { host: "a b".to_owned() }));
+        assert_eq!(issue(PeerKind::Hub, "a", &["x"; 65], DAY), Err(CaError::TooManyHosts { given: 65 }));
+        assert_eq!(issue(PeerKind::Hub, "a", &[], Duration::ZERO), Err(CaError::ValidFor { seconds: 0 }));
+        assert!(matches!(issue(PeerKind::Hub, "a", &[], Duration::MAX), Err(CaError::ValidFor { .. })));
+        assert!(matches!(Authority::from_pem("x", "y"), Err(CaError::Library { .. })));
+    }
+
+    #[test]
+    fn parts_that_do_not_belong_together_are_named() {
+        let ca = Authority::create("test", NOW, DAY).unwrap();
+        let one = ca.issue(PeerKind::Hub, "a", &[], NOW, DAY).unwrap();
+        let two = ca.issue(PeerKind::Hub, "b", &[], NOW, DAY).unwrap();
+        let root = ca.certificate_pem();
+        let load = |cert: &str, key: &str, ca: &str| {
+            TlsIdentity::from_pem(cert.as_bytes(), key.as_bytes(), ca.as_bytes()).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(load(&one.certificate, &two.key, root), IdentityError::KeyMismatch);
+        assert_eq!(load(&one.key, &one.certificate, root), IdentityError::NoCertificate { part: "certificate" });
+        assert!(matches!(load(&one.certificate, "", root), IdentityError::Key { .. }));
+        assert_eq!(load(&one.certificate, &one.key, ""), IdentityError::NoCertificate { part: "authority" });
+        // The authority's own certificate names no hub and no client.
+        assert!(matches!(load(root, &ca.key_pem(), root), IdentityError::Name(_)));
+        assert!(!format!("{one:?}").contains("PRIVATE"));
+    }
+}
