@@ -1,1 +1,70 @@
-//! The Rust client of a Weft hub
+//! The Rust client of a Weft hub.
+//!
+//! A sans-I/O session (frames in, frames out) is driven by one thread of the
+//! client's own, which owns the network. The async face needs no runtime: its
+//! futures and streams work under tokio, smol, `futures_lite::future::block_on`
+//! or anything else.
+//!
+//! * [`Client`] is a connection that is made anew when it is lost, with
+//!   exponential back-off and full jitter.
+//! * [`Publisher`] batches events into blocks and answers acknowledgements. A
+//!   block that is not acknowledged is sent again after a reconnection; the hub
+//!   knows it by its producer's sequence and takes it once.
+//! * [`Subscription`] is a `Stream` of [`Delivery`], whose events are read in
+//!   the buffer that they were received into. Credit flows back as it is read.
+//! * [`Streams`] and [`Client::mesh`] are for operators.
+//!
+//! Every queue is bounded: the window of a publisher, the credit of a
+//! subscription, the memory for receiving. At a bound, publishing waits and
+//! reading stops; nothing grows.
+//!
+//! ```no_run
+//! use weft_client::{Client, ConnectOptions, PublisherOptions, SubscribeOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect(ConnectOptions::new("127.0.0.1:7411")).await?;
+//! let mut departures = client.subscribe("flights/departed/*/*/*", SubscribeOptions::default()).await?;
+//!
+//! let publisher = client.publisher(PublisherOptions::default());
+//! let published = publisher.publish("flights/departed/JFK/LAX/B6", b"B6 725").await?.await?;
+//! println!("event {} of hub {}", published.sequence, published.origin);
+//!
+//! if let Some(delivery) = departures.next().await {
+//!     let delivery = delivery?;
+//!     for event in delivery.events() {
+//!         println!("{}: {}", delivery.topic(), String::from_utf8_lossy(event.payload));
+//!     }
+//! }
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod client;
+mod delivery;
+mod driver;
+mod error;
+mod options;
+mod publisher;
+mod receive;
+mod report;
+mod session;
+mod streams;
+mod subscription;
+mod ticket;
+
+pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
+pub use delivery::{Delivery, Gap};
+pub use error::{ConnectError, PublishError, Refusal, RequestError, SubscribeError};
+pub use options::{
+    AckLevel, ConnectOptions, OnFull, Order, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
+};
+pub use publisher::{Acknowledgement, Published, Publisher};
+pub use report::{HubReport, LinkReport, MeshReport, StreamReport};
+pub use session::{HubInfo, OPEN_TOPICS, Status};
+pub use streams::Streams;
+pub use subscription::Subscription;
+pub use weft_transport::{Security, TlsIdentity};
+pub use weft_wire::block::EventFields;
+pub use weft_wire::headers::HeadersWriter;

@@ -1,0 +1,220 @@
+//! The async face: a client is a handle to one connection and its thread.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use weft_base::{ByteCount, Clock, Random, SystemClock};
+use weft_topic::Filter;
+use weft_transport::{Network, TcpNetwork, TcpOptions};
+use weft_wire::frame::{self, Frame, MAX_NAME, MAX_TOKEN};
+
+use crate::driver::{Driver, Shared};
+use crate::error::{ConnectError, RequestError, SubscribeError};
+use crate::options::{ConnectOptions, PublisherOptions, SubscribeOptions};
+use crate::publisher::Publisher;
+use crate::receive::Receiver;
+use crate::report::{MeshReport, Reply};
+use crate::session::{HubInfo, Session, Status};
+use crate::streams::Streams;
+use crate::subscription::Subscription;
+
+/// The most events of credit that a subscription may ask for.
+pub const MAX_CREDIT_EVENTS: u64 = 1 << 24;
+/// The most bytes of credit that a subscription may ask for.
+pub const MAX_CREDIT_BYTES: ByteCount = ByteCount::mib(1024);
+/// The fewest bytes of credit that a subscription may ask for.
+const MIN_CREDIT_BYTES: u64 = 4096;
+
+/// Ends the connection when the last handle goes: what was taken is still
+/// sent, in the background, within the options' bound of time.
+pub(crate) struct Handle(pub(crate) Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let now = self.0.now().mono;
+        self.0.with(|session| session.begin_close(now));
+    }
+}
+
+/// A connection to a hub that is made anew when it is lost.
+///
+/// Clones share the connection; publishers and subscriptions keep it alive.
+/// Every future works under any executor: one thread of the client's own does
+/// the I/O and wakes whoever waits.
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("status", &self.status()).finish()
+    }
+}
+
+impl Client {
+    /// Connects over TCP.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: every address failed within `connect_for`, or the hub
+    /// wants none of this client.
+    pub async fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let tcp = TcpOptions { connections: 4, handshakes: 1, ..TcpOptions::default() };
+        let network =
+            TcpNetwork::new(tcp, clock.clone()).map_err(|e| ConnectError::System { detail: e.to_string() })?;
+        Self::connect_over(options, Box::new(network), clock).await
+    }
+
+    /// Connects over this network, with this clock.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_over(
+        options: ConnectOptions,
+        network: Box<dyn Network>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ConnectError> {
+        if options.addresses.is_empty() {
+            return Err(ConnectError::NoAddress);
+        }
+        let system = |detail: String| ConnectError::System { detail };
+        if options.name.len() > MAX_NAME || options.token.len() > MAX_TOKEN {
+            return Err(system(format!(
+                "a name of {} bytes and a token of {} bytes: the most is {MAX_NAME} and {MAX_TOKEN}",
+                options.name.len(),
+                options.token.len()
+            )));
+        }
+        let random = Random::from_entropy().map_err(|e| system(e.to_string()))?;
+        let receiver = Receiver::new(options.receive_memory, options.max_frame).map_err(|e| system(e.to_string()))?;
+        let session = Session::new(options.clone(), random, clock.now().mono);
+        let connected = session.connect_ticket();
+        let shared = Arc::new(Shared::new(session, clock, network.waker()));
+        let driver = Driver::new(shared.clone(), network, options, receiver);
+        std::thread::Builder::new()
+            .name("weft-client".to_owned())
+            .spawn(move || driver.run())
+            .map_err(|e| system(e.to_string()))?;
+        let client = Self { handle: Arc::new(Handle(shared)) };
+        poll_fn(|cx| connected.poll(cx)).await?;
+        Ok(client)
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.handle.0
+    }
+
+    /// A publisher. All publishers of one lane share a sequence, so their
+    /// events keep the order in which they were taken.
+    #[must_use]
+    pub fn publisher(&self, options: PublisherOptions) -> Publisher {
+        Publisher::new(self.handle.clone(), &options)
+    }
+
+    /// Subscribes to the topics that `filter` matches; ready when the hub has
+    /// accepted it. While there is no connection it waits for one.
+    ///
+    /// # Errors
+    /// [`SubscribeError`]: the filter, the stream or the credit is not acceptable.
+    pub async fn subscribe(&self, filter: &str, options: SubscribeOptions) -> Result<Subscription, SubscribeError> {
+        let filter = Filter::parse(filter)?;
+        let (events, bytes) = (options.credit_events, options.credit_bytes.0);
+        if !(1..=MAX_CREDIT_EVENTS).contains(&events) || !(MIN_CREDIT_BYTES..=MAX_CREDIT_BYTES.0).contains(&bytes) {
+            return Err(SubscribeError::Credit { events, bytes });
+        }
+        if let Some(stream) = options.stream.as_ref().filter(|name| name.is_empty() || name.len() > MAX_NAME) {
+            return Err(SubscribeError::StreamName { len: stream.len() });
+        }
+        let (id, queue, ticket) = self.shared().with(|session| session.subscribe(filter, options));
+        // Made before the answer: dropping it, also by giving up waiting, unsubscribes.
+        let mut subscription = Subscription::new(self.handle.clone(), id, queue, events, bytes);
+        subscription.set_start(poll_fn(|cx| ticket.poll(cx)).await?);
+        Ok(subscription)
+    }
+
+    /// The hub's streams.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        Streams::new(self.clone())
+    }
+
+    /// The mesh as the hub sees it, and the hub's counters.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn mesh(&self) -> Result<MeshReport, RequestError> {
+        match self.request(|request| Frame::MeshShow(frame::MeshShow { request })).await? {
+            Reply::Mesh(report) => Ok(*report),
+            _ => Err(RequestError::Unexpected { expected: "a report of the mesh" }),
+        }
+    }
+
+    /// Sends a request that `build` makes, given its number; answers the reply.
+    pub(crate) async fn request<'a>(&self, build: impl FnOnce(u64) -> Frame<'a>) -> Result<Reply, RequestError> {
+        let ticket = self.shared().with(|session| {
+            session.request(|id, out| {
+                frame::try_encode(&build(id), out).map_err(|e| RequestError::Invalid { detail: e.to_string() })
+            })
+        })?;
+        poll_fn(|cx| ticket.poll(cx)).await
+    }
+
+    /// How the client stands with its hub.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared().with(|session| session.status().0)
+    }
+
+    /// The hub, while there is a connection.
+    #[must_use]
+    pub fn hub(&self) -> Option<HubInfo> {
+        match self.status() {
+            Status::Connected(hub) => Some(hub),
+            _ => None,
+        }
+    }
+
+    /// Waits until the status is another than `known`; answers it. A change
+    /// that is gone again before this is polled may go unseen.
+    pub async fn status_other_than(&self, known: &Status) -> Status {
+        poll_fn(|cx| {
+            self.shared().with(|session| {
+                let status = session.status().0;
+                if status != *known {
+                    return Poll::Ready(status);
+                }
+                session.wait_for_status(cx.waker());
+                Poll::Pending
+            })
+        })
+        .await
+    }
+
+    /// Blocks that are sealed and not acknowledged.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared().with(|session| session.in_flight())
+    }
+
+    /// Waits until everything published so far, by all publishers, is
+    /// acknowledged; at level `None`, until it is written to the network.
+    pub async fn flush(&self) {
+        poll_fn(|cx| {
+            self.shared().with(|session| if session.poll_flushed(cx.waker()) { Poll::Ready(()) } else { Poll::Pending })
+        })
+        .await;
+    }
+
+    /// Closes in good order: nothing is taken any more, what was taken is sent
+    /// and waits for its acknowledgements, the hub is told. Answers whether
+    /// all that happened within the options' `close_within`; what was not
+    /// acknowledged by then is answered with an error. Other handles to the
+    /// same connection are closed with this one.
+    pub async fn close(self) -> bool {
+        let now = self.shared().now().mono;
+        let closed = self.shared().with(|session| session.begin_close(now));
+        poll_fn(|cx| closed.poll(cx)).await
+    }
+}

@@ -1,0 +1,224 @@
+//! What a subscription gets: a block of events, read where it was received.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::{collections::VecDeque, iter::Skip};
+
+use weft_base::UnixNanos;
+use weft_ring::arena::BlockRef;
+use weft_topic::Topic;
+use weft_wire::block::{Block, Events, Stamp};
+use zerocopy::IntoBytes;
+
+use crate::error::SubscribeError;
+use crate::ticket::lock;
+
+/// With this many blocks waiting the application is behind, and small blocks
+/// are moved out of the receive buffers, which they would keep whole.
+const BEHIND: usize = 32;
+/// A block of at most this many bytes is small.
+const SMALL: usize = 8 << 10;
+
+/// Where a delivered block lies: 8-aligned in both.
+#[derive(Clone)]
+enum Bytes {
+    /// In the buffer that it was received into.
+    Received(BlockRef),
+    /// In memory of its own.
+    Moved(Arc<[u64]>),
+}
+
+/// Events that the hub dropped, or that passed while there was no connection,
+/// between the delivery before and this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// Events that the hub says it dropped for this subscription.
+    pub events: u64,
+    /// The number of the last reason that it gave (`weft_mesh::ledger::DropReason`).
+    pub reason: u8,
+    /// The connection was lost in between: of a live subscription an unknown
+    /// number of events passed meanwhile. Of a stream none are missing.
+    pub reconnected: bool,
+}
+
+impl Gap {
+    /// Whether there is nothing to say.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.events == 0 && !self.reconnected
+    }
+}
+
+/// A block of events of one topic, as it came over the wire.
+///
+/// Nothing is copied or decoded until it is looked at: events are read from
+/// the receive buffer, which lives as long as a delivery from it.
+#[derive(Clone)]
+pub struct Delivery {
+    bytes: Bytes,
+    hops: u8,
+    gap: Gap,
+    /// Events at the front that come before the place asked for.
+    skip: u32,
+}
+
+impl Delivery {
+    /// Of a validated block.
+    pub(crate) fn new(block: BlockRef, hops: u8, gap: Gap, skip: u32) -> Self {
+        Self { bytes: Bytes::Received(block), hops, gap, skip }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Received(block) => block,
+            Bytes::Moved(words) => words.as_bytes(),
+        }
+    }
+
+    /// Leaves the receive buffer.
+    fn move_out(&mut self) {
+        if let Bytes::Received(block) = &self.bytes {
+            let mut words = vec![0_u64; block.len() / 8];
+            words.as_mut_bytes().copy_from_slice(block);
+            self.bytes = Bytes::Moved(words.into());
+        }
+    }
+
+    /// The block, with all that its producer and its hubs wrote into it.
+    #[must_use]
+    pub fn block(&self) -> Block<'_> {
+        Block::trusted(self.bytes())
+    }
+
+    /// The topic of all its events.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.block().topic()
+    }
+
+    /// The events, in order.
+    #[must_use]
+    pub fn events(&self) -> Skip<Events<'_>> {
+        self.block().events().skip(self.skip as usize)
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub fn event_count(&self) -> u32 {
+        self.block().event_count().saturating_sub(self.skip)
+    }
+
+    /// How many links they came over.
+    #[must_use]
+    pub fn hops(&self) -> u8 {
+        self.hops
+    }
+
+    /// What is missing before them.
+    #[must_use]
+    pub fn gap(&self) -> Gap {
+        self.gap
+    }
+
+    /// Where and when the block entered the mesh.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.block().stamp()
+    }
+
+    /// The producer's sequence of the first of [`events`](Self::events).
+    #[must_use]
+    pub fn first_sequence(&self) -> u64 {
+        self.block().first_sequence() + u64::from(self.skip)
+    }
+
+    /// The stream's sequence of the first of [`events`](Self::events); 0 when
+    /// they come from no stream.
+    #[must_use]
+    pub fn stream_sequence(&self) -> u64 {
+        match self.block().stream_sequence() {
+            0 => 0,
+            first => first + u64::from(self.skip),
+        }
+    }
+
+    /// When the block entered its first hub.
+    #[must_use]
+    pub fn ingested(&self) -> UnixNanos {
+        self.stamp().map_or(UnixNanos(0), |stamp| stamp.ingested)
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("block", &self.block())
+            .field("hops", &self.hops)
+            .field("gap", &self.gap)
+            .field("skip", &self.skip)
+            .finish()
+    }
+}
+
+/// Checks a block that came in: layout, checksums and topic.
+pub(crate) fn check(bytes: &[u8]) -> Result<Block<'_>, String> {
+    let block = Block::validate(bytes).map_err(|e| e.to_string())?;
+    Topic::parse(block.topic()).map_err(|e| e.to_string())?;
+    Ok(block)
+}
+
+/// What waits for one subscription's application. Bounded by the credit that
+/// the hub was given.
+#[derive(Debug, Default)]
+pub(crate) struct Queue(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    items: VecDeque<Result<Delivery, SubscribeError>>,
+    ended: bool,
+    waker: Option<Waker>,
+}
+
+impl Queue {
+    pub(crate) fn push(&self, mut item: Result<Delivery, SubscribeError>, wake: &mut Vec<Waker>) {
+        let mut inner = lock(&self.0);
+        if inner.items.len() >= BEHIND
+            && let Ok(delivery) = &mut item
+            && delivery.bytes().len() <= SMALL
+        {
+            delivery.move_out();
+        }
+        inner.items.push_back(item);
+        wake.extend(inner.waker.take());
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn end(&self, wake: &mut Vec<Waker>) {
+        let mut inner = lock(&self.0);
+        inner.ended = true;
+        wake.extend(inner.waker.take());
+    }
+
+    /// Takes all that waits, in exchange for the empty `local`; `Ready(false)`
+    /// when nothing will come any more.
+    pub(crate) fn poll_take(
+        &self,
+        local: &mut VecDeque<Result<Delivery, SubscribeError>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<bool> {
+        let mut inner = lock(&self.0);
+        if !inner.items.is_empty() {
+            std::mem::swap(&mut inner.items, local);
+            return Poll::Ready(true);
+        }
+        if inner.ended {
+            return Poll::Ready(false);
+        }
+        match &mut inner.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}

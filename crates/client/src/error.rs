@@ -1,0 +1,149 @@
+//! What can go wrong, one enum per operation. They are `Clone`, because one
+//! refusal may be the answer to every event of a block.
+
+use std::time::Duration;
+
+use weft_topic::{FilterError, TopicError};
+use weft_wire::block::WriteError;
+use weft_wire::frame::ErrorCode;
+
+/// A hub's refusal, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the hub refuses it ({code}): {detail}")]
+pub struct Refusal {
+    /// The number of the reason.
+    pub code: ErrorCode,
+    /// What is wrong and what to do.
+    pub detail: String,
+    /// When to try again, if that can help.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No address was given.
+    #[error("no address to connect to: give at least one `HOST:PORT`")]
+    NoAddress,
+    /// Every address failed; the reasons of the last round.
+    #[error("cannot connect to {}", .reasons.join("; "))]
+    Unreachable {
+        /// Address and reason.
+        reasons: Vec<String>,
+    },
+    /// The hub answered, and wants none of this client.
+    #[error("`{address}`: {refusal}")]
+    Refused {
+        /// The hub's address.
+        address: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The client was closed before it was connected.
+    #[error("the client was closed before it was connected")]
+    Closed,
+    /// The system did not give what a client needs.
+    #[error("cannot start the client: {detail}")]
+    System {
+        /// The system's words.
+        detail: String,
+    },
+}
+
+/// Why an event was not taken, or not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The topic breaks the grammar.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The event cannot be written into a block.
+    #[error(transparent)]
+    Event(#[from] WriteError),
+    /// Larger than the hub takes.
+    #[error(
+        "the event makes a block of {len} bytes and the hub takes {most}: send less at a time, or raise the hub's `limits.frame`"
+    )]
+    TooLarge {
+        /// The block's bytes.
+        len: usize,
+        /// The hub's limit.
+        most: usize,
+    },
+    /// The window is full: only from `try_publish`, others wait.
+    #[error("{blocks} blocks are on their way and not acknowledged, the limit: wait for acknowledgements")]
+    Full {
+        /// Blocks on their way.
+        blocks: usize,
+    },
+    /// The hub refused the block. It may be published again, as a new event.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The client was closed before the acknowledgement came: whether the
+    /// event is in the mesh is not known.
+    #[error("the client was closed before the acknowledgement came: whether the event arrived is not known")]
+    Closed,
+}
+
+/// Why there is no subscription, or why one ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The filter breaks the grammar.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// The credit asked for is out of bounds.
+    #[error("a credit of {events} events and {bytes} bytes is out of bounds: 1 to {most_events} events, 4096 to {most_bytes} bytes", most_events = crate::MAX_CREDIT_EVENTS, most_bytes = crate::MAX_CREDIT_BYTES.0)]
+    Credit {
+        /// Events asked for.
+        events: u64,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The name of the stream is empty or too long.
+    #[error("a stream's name of {len} bytes: it must have 1 to {most}", most = weft_wire::frame::MAX_NAME)]
+    StreamName {
+        /// Its bytes.
+        len: usize,
+    },
+    /// The hub refused or ended it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The hub refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What is asked cannot be written into a frame.
+    #[error("{detail}")]
+    Invalid {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The connection was lost meanwhile: whether it was done is not known.
+    #[error("the connection was lost before the answer came: whether it was done is not known, ask again")]
+    ConnectionLost,
+    /// The answer is not one to this request.
+    #[error("the hub answered with something else than {expected}: client and hub do not understand each other")]
+    Unexpected {
+        /// What should have come.
+        expected: &'static str,
+    },
+    /// Too many requests wait for answers.
+    #[error("{limit} requests wait for answers, the limit: wait for some")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}

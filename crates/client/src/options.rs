@@ -1,0 +1,223 @@
+//! What a client, a publisher and a subscription are told when they are made.
+
+use std::time::Duration;
+
+use weft_base::{ByteCount, Lane, TenantId, UnixNanos};
+use weft_transport::Security;
+
+pub use weft_wire::frame::{AckLevel, OnFull};
+
+/// How to reach a hub, and the client's bounds.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// Where hubs listen for clients, `HOST:PORT`; tried in turn, from the first.
+    pub addresses: Vec<String>,
+    /// Plain text (loopback only) or mutual TLS.
+    pub security: Security,
+    /// The hub's name; when given, with TLS, a hub of another name is refused.
+    pub hub: Option<String>,
+    /// What the client calls itself, for the hub's logs: at most 64 bytes.
+    pub name: String,
+    /// Shown to the hub in the first frame; empty for none.
+    pub token: Vec<u8>,
+    /// For how long [`Client::connect`](crate::Client::connect) tries again
+    /// once every address has failed. Zero: each address is tried once.
+    pub connect_for: Duration,
+    /// The pause before a lost connection is made anew: between zero and this
+    /// at random, doubled at each failure.
+    pub retry_first: Duration,
+    /// The longest that pause grows to.
+    pub retry_most: Duration,
+    /// After this long without a word from the hub it is asked for one; after
+    /// three times as long the connection counts as lost.
+    pub quiet: Duration,
+    /// How long [`Client::close`](crate::Client::close) waits for what is not acknowledged yet.
+    pub close_within: Duration,
+    /// Blocks that may be on their way and not acknowledged; the hub may allow
+    /// fewer. When they are, publishing waits.
+    pub in_flight_blocks: u32,
+    /// Bytes that may be on their way and not acknowledged; likewise.
+    pub in_flight_bytes: ByteCount,
+    /// The memory that received blocks lie in. When it is used up, nothing is
+    /// read until the application lets go of deliveries.
+    pub receive_memory: ByteCount,
+    /// The largest frame taken from the hub; a larger one ends the connection.
+    pub max_frame: ByteCount,
+}
+
+impl ConnectOptions {
+    /// The default bounds, without TLS.
+    #[must_use]
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            addresses: vec![address.into()],
+            security: Security::Plain,
+            hub: None,
+            name: "weft-client".to_owned(),
+            token: Vec::new(),
+            connect_for: Duration::ZERO,
+            retry_first: Duration::from_millis(50),
+            retry_most: Duration::from_secs(5),
+            quiet: Duration::from_secs(5),
+            close_within: Duration::from_secs(10),
+            in_flight_blocks: 256,
+            in_flight_bytes: ByteCount::mib(16),
+            receive_memory: ByteCount::mib(256),
+            max_frame: ByteCount::mib(8),
+        }
+    }
+
+    /// With this identity, over TLS.
+    #[must_use]
+    pub fn security(mut self, security: Security) -> Self {
+        self.security = security;
+        self
+    }
+
+    /// Under this name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+}
+
+/// Which order a publisher keeps among its topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The order of the calls, over all topics of a lane. A block has one
+    /// topic, so each change of topic ends a block: publishing to many topics
+    /// in turn makes small blocks.
+    #[default]
+    Publisher,
+    /// The order of the calls within each topic. Blocks of up to
+    /// [`OPEN_TOPICS`](crate::OPEN_TOPICS) topics fill side by side.
+    Topic,
+}
+
+/// How a publisher sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublisherOptions {
+    /// The priority of its events.
+    pub lane: Lane,
+    /// What an acknowledgement says: nothing is acknowledged (`None`), the hub
+    /// has routed the block, or every stream that captures it has written, or
+    /// synced, it.
+    pub level: AckLevel,
+    /// How long a block that is not full may wait for more while other blocks
+    /// are on their way. A block never waits while none is.
+    pub linger: Duration,
+    /// The size at which a block is full. One larger event makes a larger block.
+    pub block: ByteCount,
+    /// Which order is kept among topics.
+    pub order: Order,
+    /// The schema's id that blocks carry, 0 for none.
+    pub schema: u32,
+    /// Whose events they are.
+    pub tenant: TenantId,
+}
+
+impl Default for PublisherOptions {
+    fn default() -> Self {
+        Self {
+            lane: Lane::DEFAULT,
+            level: AckLevel::Routed,
+            linger: Duration::from_millis(1),
+            block: ByteCount::kib(32),
+            order: Order::Publisher,
+            schema: 0,
+            tenant: TenantId(0),
+        }
+    }
+}
+
+impl PublisherOptions {
+    /// The defaults, with acknowledgements of this level.
+    #[must_use]
+    pub fn level(level: AckLevel) -> Self {
+        Self { level, ..Self::default() }
+    }
+
+    /// In this lane.
+    #[must_use]
+    pub fn lane(mut self, lane: Lane) -> Self {
+        self.lane = lane;
+        self
+    }
+}
+
+/// Where a subscription to a stream begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartAt {
+    /// With what comes after the subscription is made.
+    #[default]
+    New,
+    /// With the oldest event that is kept.
+    First,
+    /// With the newest event that is kept.
+    Last,
+    /// With this sequence, or the oldest kept after it.
+    Sequence(u64),
+    /// With the first event that entered its hub at this time or later.
+    Time(UnixNanos),
+}
+
+/// What a subscription gets, and how much of it at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// A stream to read; `None` for what is published from now on.
+    pub stream: Option<String>,
+    /// Where in the stream to begin; without a stream it has no meaning.
+    pub start: StartAt,
+    /// Events that may wait here for the application; the hub holds back what
+    /// is beyond. 1 to [`MAX_CREDIT_EVENTS`](crate::MAX_CREDIT_EVENTS).
+    pub credit_events: u64,
+    /// Bytes that may wait here for the application; likewise.
+    pub credit_bytes: ByteCount,
+    /// What the hub does when the room that it has for this subscription is
+    /// full as well. Streams wait, whatever this says.
+    pub on_full: OnFull,
+}
+
+impl Default for SubscribeOptions {
+    fn default() -> Self {
+        Self {
+            stream: None,
+            start: StartAt::New,
+            credit_events: 65_536,
+            credit_bytes: ByteCount::mib(8),
+            on_full: OnFull::DropOldest,
+        }
+    }
+}
+
+impl SubscribeOptions {
+    /// Reads a stream from `start` on, and then what is added to it.
+    #[must_use]
+    pub fn stream(name: impl Into<String>, start: StartAt) -> Self {
+        Self { stream: Some(name.into()), start, ..Self::default() }
+    }
+}
+
+/// What a new stream captures and keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Its name: 1 to 64 of `a-z`, `0-9` and `-`.
+    pub name: String,
+    /// The topic filters that it captures.
+    pub filters: Vec<String>,
+    /// How much it keeps, the oldest goes first; `None`: what the hub's configuration says.
+    pub retain_bytes: Option<ByteCount>,
+    /// How long it keeps an event; `None`: what the hub's configuration says.
+    pub retain_age: Option<Duration>,
+    /// The size of its segment files; `None`: what the hub's configuration says.
+    pub segment: Option<ByteCount>,
+}
+
+impl StreamOptions {
+    /// A stream of this name that captures this filter.
+    #[must_use]
+    pub fn new(name: impl Into<String>, filter: impl Into<String>) -> Self {
+        Self { name: name.into(), filters: vec![filter.into()], retain_bytes: None, retain_age: None, segment: None }
+    }
+}

@@ -1,0 +1,173 @@
+//! Publishing: events go into blocks, acknowledgements come back per block.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use weft_base::{Epoch, HubId};
+use weft_wire::block::EventFields;
+use weft_wire::frame::AckLevel;
+
+use crate::client::Handle;
+use crate::error::PublishError;
+use crate::options::PublisherOptions;
+use crate::session::{BlockTicket, Spec};
+
+/// What the mesh says of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The level that is reached.
+    pub level: AckLevel,
+    /// The hub where the event entered the mesh; 0 at level `None`.
+    pub origin: HubId,
+    /// That hub's life; 0 at level `None`.
+    pub epoch: Epoch,
+    /// The event's place in what entered at that hub; 0 at level `None`.
+    pub sequence: u64,
+    /// The block was sent again after a reconnection, and the hub had it.
+    pub duplicate: bool,
+}
+
+/// The acknowledgement of an event, to be awaited or not. Dropping it changes
+/// nothing for the event.
+#[must_use = "an event may be refused: await its acknowledgement, or publish at level `None`"]
+#[derive(Debug)]
+pub struct Acknowledgement {
+    ticket: Option<Arc<BlockTicket>>,
+    index: u32,
+}
+
+impl Future for Acknowledgement {
+    type Output = Result<Published, PublishError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(ticket) = &self.ticket else {
+            return Poll::Ready(Ok(Published {
+                level: AckLevel::None,
+                origin: HubId(0),
+                epoch: Epoch(0),
+                sequence: 0,
+                duplicate: false,
+            }));
+        };
+        ticket.poll(cx).map(|outcome| outcome.map(|ack| self.of(ack)))
+    }
+}
+
+impl Acknowledgement {
+    fn of(&self, ack: crate::session::BlockAck) -> Published {
+        Published {
+            level: ack.level,
+            origin: ack.origin,
+            epoch: ack.epoch,
+            sequence: ack.sequence.saturating_add(u64::from(self.index)),
+            duplicate: ack.duplicate,
+        }
+    }
+
+    /// The outcome, if it is there already.
+    #[must_use]
+    pub fn try_get(&self) -> Option<Result<Published, PublishError>> {
+        let Some(ticket) = &self.ticket else { return None };
+        ticket.peek().map(|outcome| outcome.map(|ack| self.of(ack)))
+    }
+}
+
+/// Publishes events of one lane at one level. Clones are the same publisher.
+#[derive(Clone)]
+pub struct Publisher {
+    handle: Arc<Handle>,
+    spec: Spec,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    pub(crate) fn new(handle: Arc<Handle>, options: &PublisherOptions) -> Self {
+        let spec = Spec {
+            lane: options.lane,
+            level: options.level,
+            schema: options.schema,
+            tenant: options.tenant,
+            linger: options.linger,
+            block: options.block.as_usize(),
+            order: options.order,
+        };
+        Self { handle, spec }
+    }
+
+    /// Publishes an event that happens now. Ready once the event is taken,
+    /// which waits while the window is full; what it answers is the future of
+    /// the acknowledgement, so that many events can be on their way:
+    ///
+    /// ```no_run
+    /// # async fn example(publisher: &weft_client::Publisher) -> Result<(), weft_client::PublishError> {
+    /// let first = publisher.publish("flights/departed/JFK", b"B6 725").await?;
+    /// let second = publisher.publish("flights/departed/LGA", b"UA 1714").await?;
+    /// println!("{:?} {:?}", first.await?, second.await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`PublishError`]: the event cannot be taken.
+    pub async fn publish(&self, topic: &str, payload: &[u8]) -> Result<Acknowledgement, PublishError> {
+        let time = self.handle.0.now().wall;
+        self.publish_event(topic, EventFields { time, payload, ..EventFields::default() }).await
+    }
+
+    /// Publishes an event with key, headers and a time of its own; see
+    /// [`publish`](Self::publish).
+    ///
+    /// # Errors
+    /// [`PublishError`]: the event cannot be taken.
+    pub async fn publish_event(&self, topic: &str, event: EventFields<'_>) -> Result<Acknowledgement, PublishError> {
+        poll_fn(|cx| match self.take(topic, &event, Some(cx)) {
+            Err(PublishError::Full { .. }) => Poll::Pending,
+            taken => Poll::Ready(taken),
+        })
+        .await
+    }
+
+    /// Publishes an event that happens now, if that needs no waiting.
+    ///
+    /// # Errors
+    /// [`PublishError::Full`] when the window is full; others as
+    /// [`publish`](Self::publish).
+    pub fn try_publish(&self, topic: &str, payload: &[u8]) -> Result<Acknowledgement, PublishError> {
+        let time = self.handle.0.now().wall;
+        self.try_publish_event(topic, EventFields { time, payload, ..EventFields::default() })
+    }
+
+    /// Publishes an event, if that needs no waiting.
+    ///
+    /// # Errors
+    /// As [`try_publish`](Self::try_publish).
+    pub fn try_publish_event(&self, topic: &str, event: EventFields<'_>) -> Result<Acknowledgement, PublishError> {
+        self.take(topic, &event, None)
+    }
+
+    /// Takes an event, or registers the task that waits for room.
+    fn take(
+        &self,
+        topic: &str,
+        event: &EventFields<'_>,
+        cx: Option<&mut Context<'_>>,
+    ) -> Result<Acknowledgement, PublishError> {
+        let shared = &self.handle.0;
+        let now = shared.now().mono;
+        let (ticket, index) = shared.with(|session| {
+            let taken = session.publish(&self.spec, topic, event, now);
+            if let (Err(PublishError::Full { .. }), Some(cx)) = (&taken, cx) {
+                session.wait_for_room(cx.waker());
+            }
+            taken
+        })?;
+        Ok(Acknowledgement { ticket, index })
+    }
+}

@@ -1,0 +1,155 @@
+//! Streams and the mesh as a hub reports them.
+
+use std::time::Duration;
+
+use weft_base::{ByteCount, Epoch, HubId};
+use weft_wire::frame;
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Done,
+    Streams(Vec<StreamReport>),
+    Mesh(Box<MeshReport>),
+}
+
+/// A stream as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamReport {
+    /// Its name.
+    pub name: String,
+    /// Which topics it captures.
+    pub filters: Vec<String>,
+    /// The name of the hub that keeps it.
+    pub home: String,
+    /// The sequence of the oldest event it keeps.
+    pub first: u64,
+    /// The sequence that the next event will get.
+    pub next: u64,
+    /// All below this sequence is on disk.
+    pub synced: u64,
+    /// What it keeps.
+    pub bytes: ByteCount,
+    /// How much it keeps at most.
+    pub retain_bytes: Option<ByteCount>,
+    /// How long it keeps an event.
+    pub retain_age: Option<Duration>,
+    /// The size of its files.
+    pub segment: ByteCount,
+}
+
+impl StreamReport {
+    pub(crate) fn of(report: &frame::StreamReport<'_>) -> Self {
+        Self {
+            name: report.name.to_owned(),
+            filters: report.filters.iter().map(|filter| (*filter).to_owned()).collect(),
+            home: report.home.to_owned(),
+            first: report.first,
+            next: report.next,
+            synced: report.synced,
+            bytes: ByteCount(report.bytes),
+            retain_bytes: (report.retain_bytes > 0).then_some(ByteCount(report.retain_bytes)),
+            retain_age: (report.retain_age_ms > 0).then(|| Duration::from_millis(report.retain_age_ms)),
+            segment: ByteCount(report.segment_bytes),
+        }
+    }
+
+    /// How many events it keeps.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.next.saturating_sub(self.first)
+    }
+}
+
+/// A hub of the mesh, as another sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubReport {
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// Its id.
+    pub id: HubId,
+    /// Its life.
+    pub epoch: Epoch,
+    /// Whether there is a path to it.
+    pub reachable: bool,
+    /// Over how many links; 0 for the hub itself.
+    pub hops: u8,
+    /// The time there and back; `None` when it is not known.
+    pub rtt: Option<Duration>,
+    /// How many filters it wants events for.
+    pub interest: u32,
+}
+
+/// A link of the mesh, in one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkReport {
+    /// From this hub.
+    pub from: HubId,
+    /// To this hub.
+    pub to: HubId,
+    /// The time there and back; `None` when it is not known.
+    pub rtt: Option<Duration>,
+    /// What routing reckons with.
+    pub cost: u32,
+    /// Whether both ends see it.
+    pub up: bool,
+}
+
+/// The mesh as one hub sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshReport {
+    /// The hub that reports; it is among `hubs`.
+    pub me: HubId,
+    /// Every hub it knows of.
+    pub hubs: Vec<HubReport>,
+    /// Every link it knows of.
+    pub links: Vec<LinkReport>,
+    /// Its own counters, by name.
+    pub counters: Vec<(String, u64)>,
+}
+
+impl MeshReport {
+    pub(crate) fn of(report: &frame::MeshReport<'_>) -> Self {
+        let hub = |hub: &frame::HubReport<'_>| HubReport {
+            name: hub.name.to_owned(),
+            region: hub.region.to_owned(),
+            id: hub.id,
+            epoch: hub.epoch,
+            reachable: hub.reachable,
+            hops: hub.hops,
+            rtt: known(hub.rtt_ns),
+            interest: hub.interest,
+        };
+        let link = |link: &frame::LinkReport| LinkReport {
+            from: link.from,
+            to: link.to,
+            rtt: known(link.rtt_ns),
+            cost: link.cost,
+            up: link.up,
+        };
+        Self {
+            me: report.me,
+            hubs: report.hubs.iter().map(hub).collect(),
+            links: report.links.iter().map(link).collect(),
+            counters: report.counters.iter().map(|c| (c.name.to_owned(), c.value)).collect(),
+        }
+    }
+
+    /// A counter's value, if the hub has it.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> Option<u64> {
+        self.counters.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
+    /// The name of a hub, or its number when it is not known.
+    #[must_use]
+    pub fn name_of(&self, id: HubId) -> String {
+        self.hubs.iter().find(|hub| hub.id == id).map_or_else(|| id.to_string(), |hub| hub.name.clone())
+    }
+}
+
+fn known(nanos: u64) -> Option<Duration> {
+    (nanos > 0).then(|| Duration::from_nanos(nanos))
+}

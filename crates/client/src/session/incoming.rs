@@ -1,0 +1,160 @@
+//! What becomes of each frame that the hub sends.
+
+use std::time::Duration;
+
+use weft_base::{Mono, SubscriptionId};
+use weft_ring::arena::BlockRef;
+use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame};
+
+use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
+use crate::error::{ConnectError, Refusal};
+use crate::report::{MeshReport, Reply, StreamReport};
+
+impl Session {
+    /// Takes a whole frame. What the hub must not send ends the connection.
+    pub(crate) fn frame(&mut self, bytes: BlockRef, now: Mono) {
+        self.heard = now;
+        self.asked = false;
+        let outcome = match Frame::decode(&bytes) {
+            Ok(frame) => match self.state {
+                State::Greeting { .. } => self.greeted(&frame, now),
+                State::Up { .. } | State::Parting { .. } => self.session_frame(&frame, &bytes, now),
+                _ => Ok(()),
+            },
+            Err(error) => Err((ErrorCode(error.code().0), error.to_string())),
+        };
+        if let Err((code, detail)) = outcome {
+            self.violated(code, &detail, now);
+        }
+    }
+
+    /// The hub broke the protocol: it is told so, and the connection is made anew.
+    pub(crate) fn violated(&mut self, code: ErrorCode, detail: &str, now: Mono) {
+        frame::encode(&Frame::Goodbye(frame::Goodbye { code, detail }), &mut self.control);
+        self.actions.push(Action::Disconnect);
+        self.lost(now, &format!("the hub broke the protocol: {detail}"));
+    }
+
+    /// The hub's answer to the hello.
+    fn greeted(&mut self, frame: &Frame<'_>, now: Mono) -> Result<(), (ErrorCode, String)> {
+        let refusal = match frame {
+            Frame::Welcome(welcome) if welcome.version != VERSION => {
+                let detail = format!("it chose version {}, which was not offered", welcome.version);
+                return Err((ErrorCode::VERSION, detail));
+            }
+            Frame::Welcome(welcome) => {
+                self.welcomed(welcome, now);
+                return Ok(());
+            }
+            Frame::Goodbye(goodbye) => refusal(goodbye.code, goodbye.detail, 0),
+            Frame::Error(error) => refusal(error.code, error.detail, error.retry_after_ms),
+            other => {
+                let detail = format!("a frame of kind {:?} came instead of a welcome", other.kind());
+                return Err((ErrorCode::UNEXPECTED, detail));
+            }
+        };
+        self.actions.push(Action::Disconnect);
+        let passing = [ErrorCode::SHUTDOWN, ErrorCode::OVERLOADED, ErrorCode::LIMIT];
+        if self.was_connected || passing.contains(&refusal.code) {
+            self.lost(now, &refusal.to_string());
+        } else {
+            self.give_up(ConnectError::Refused { address: self.address.clone(), refusal });
+        }
+        Ok(())
+    }
+
+    fn welcomed(&mut self, welcome: &frame::Welcome<'_>, now: Mono) {
+        let hub = HubInfo {
+            name: welcome.name.to_owned(),
+            region: welcome.region.to_owned(),
+            software: welcome.software.to_owned(),
+            id: welcome.hub,
+            epoch: welcome.epoch,
+            address: self.address.clone(),
+        };
+        tracing::debug!(code = "connected", hub = %hub.name, address = %hub.address, "connected");
+        self.state = State::Up { since: now };
+        self.was_connected = true;
+        self.reasons.clear();
+        let window = Window {
+            blocks: welcome.publish_window_blocks as usize,
+            bytes: usize::try_from(welcome.publish_window_bytes).unwrap_or(usize::MAX),
+        };
+        let max_frame = welcome.max_frame as usize;
+        self.publishing.connected(window, max_frame, &mut self.wake);
+        self.subscriptions.connected(&mut self.control);
+        self.requests.connected(&mut self.control);
+        self.connected.complete(Ok(()), &mut self.wake);
+        self.set_status(Status::Connected(hub));
+    }
+
+    fn session_frame(&mut self, frame: &Frame<'_>, bytes: &BlockRef, now: Mono) -> Result<(), (ErrorCode, String)> {
+        match frame {
+            Frame::Deliver(deliver) => {
+                // The block is the rest of the frame; a slice of it keeps the buffer.
+                let block = bytes.slice(FRAME_HEADER..FRAME_HEADER + deliver.block.len());
+                return self
+                    .subscriptions
+                    .deliver(deliver.id, block, deliver.hops, &mut self.wake)
+                    .map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
+            }
+            Frame::Ack(ack) => {
+                let ack_of_block = BlockAck {
+                    level: ack.level,
+                    origin: ack.origin,
+                    epoch: ack.epoch,
+                    sequence: ack.sequence,
+                    duplicate: ack.duplicate,
+                };
+                self.publishing.answered(ack.request, Ok(ack_of_block), &mut self.wake);
+            }
+            Frame::Gap(gap) => self.subscriptions.gap(gap.id, gap.events, gap.reason),
+            Frame::Subscribed(s) => self.subscriptions.accepted(s.id, s.start_sequence, &mut self.wake),
+            Frame::Unsubscribed(_) | Frame::Pong(_) => {}
+            Frame::Ping(ping) => {
+                let pong = frame::Pong { id: ping.id, time: ping.time };
+                frame::encode(&Frame::Pong(pong), &mut self.control);
+            }
+            Frame::Error(error) => self.refused(error),
+            Frame::Goodbye(goodbye) => {
+                self.actions.push(Action::Disconnect);
+                let refusal = refusal(goodbye.code, goodbye.detail, 0);
+                self.lost(now, &format!("the hub said goodbye ({}): {}", refusal.code, refusal.detail));
+            }
+            Frame::Done(done) => {
+                self.requests.answered(done.request, Ok(Reply::Done), &mut self.wake);
+            }
+            Frame::StreamReports(reports) => {
+                let list = reports.reports.iter().map(StreamReport::of).collect();
+                self.requests.answered(reports.request, Ok(Reply::Streams(list)), &mut self.wake);
+            }
+            Frame::MeshReport(report) => {
+                let reply = Reply::Mesh(Box::new(MeshReport::of(report)));
+                self.requests.answered(report.request, Ok(reply), &mut self.wake);
+            }
+            other => {
+                let detail = format!("a frame of kind {:?} does not belong in a client's session", other.kind());
+                return Err((ErrorCode::UNEXPECTED, detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// A refusal of a publish, a subscription or a request: whose number it is
+    /// says which. One of something that has just ended is no error.
+    fn refused(&mut self, error: &frame::ErrorFrame<'_>) {
+        let refusal = refusal(error.code, error.detail, error.retry_after_ms);
+        let id = error.request;
+        let known = self.publishing.answered(id, Err(refusal.clone()), &mut self.wake)
+            || self.subscriptions.refused(SubscriptionId(id), refusal.clone(), &mut self.wake)
+            || self.requests.answered(id, Err(refusal.clone()), &mut self.wake);
+        if !known {
+            tracing::debug!(code = "late_refusal", request = id, refusal = %refusal, "a refusal of something that is over");
+        }
+    }
+}
+
+fn refusal(code: ErrorCode, detail: &str, retry_after_ms: u32) -> Refusal {
+    let retry_after = (retry_after_ms > 0).then(|| Duration::from_millis(u64::from(retry_after_ms)));
+    Refusal { code, detail: detail.to_owned(), retry_after }
+}

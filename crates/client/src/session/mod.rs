@@ -1,0 +1,555 @@
+//! The client's side of a session, without I/O: frames in, frames out.
+//!
+//! ```text
+//!           pause over            connected              Welcome
+//! Waiting ------------> Dialling -----------> Greeting ----------> Up
+//!    ^                      |                     |                 |
+//!    +----------------------+---------------------+-----------------+  lost
+//!                                                     close() ------+--> Parting --> Ended
+//! ```
+//!
+//! The driver owns the network and the clock. It calls [`Session::turn`] for
+//! what is to be done and written, and hands in what happened. The async face
+//! calls the rest. Nothing here waits, and tasks to wake are only collected:
+//! whoever holds the lock wakes them after letting go of it.
+
+mod backoff;
+mod incoming;
+mod publish;
+mod requests;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId, Lane, Mono, Random, SubscriptionId};
+use weft_topic::Filter;
+use weft_wire::block::EventFields;
+use weft_wire::frame::{self, ErrorCode, Frame};
+
+pub(crate) use self::backoff::Backoff;
+pub use self::publish::OPEN_TOPICS;
+pub(crate) use self::publish::{BlockAck, BlockTicket, Outgoing, Publishing, Sealed, Spec, Window};
+pub(crate) use self::requests::{RequestTicket, Requests};
+pub(crate) use self::subscribe::{SubscribeTicket, Subscriptions};
+use crate::delivery::Queue;
+use crate::error::{ConnectError, PublishError, RequestError};
+use crate::options::{ConnectOptions, SubscribeOptions};
+use crate::ticket::Ticket;
+
+/// The protocol version that is spoken.
+const VERSION: u16 = 1;
+/// What the client says it is.
+const SOFTWARE: &str = concat!("weft-client/", env!("CARGO_PKG_VERSION"));
+/// How long a hub may take from the connection to its `Welcome`.
+const GREETING: Duration = Duration::from_secs(10);
+/// A session that lasted this long was a success: the next pause is short again.
+const LASTED: Duration = Duration::from_secs(1);
+/// Ids of subscriptions and requests start here, those of publishes at 1, so
+/// that the answers to them, which share one kind of frame, cannot be mixed up.
+const FIRST_ID: u64 = 1 << 63;
+
+/// The hub at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubInfo {
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// What it runs.
+    pub software: String,
+    /// Its id.
+    pub id: HubId,
+    /// Its life.
+    pub epoch: Epoch,
+    /// The address at which it was reached.
+    pub address: String,
+}
+
+/// How a client stands with its hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There was no connection yet.
+    Connecting,
+    /// There is a connection.
+    Connected(HubInfo),
+    /// The connection was lost and is being made anew.
+    Reconnecting {
+        /// Why the last connection, or attempt, ended.
+        reason: String,
+        /// Attempts that failed since.
+        failures: u32,
+    },
+    /// The client is closed.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting { until: Mono },
+    Dialling,
+    Greeting { deadline: Mono },
+    Up { since: Mono },
+    Parting { deadline: Mono },
+    Ended,
+}
+
+/// What the driver is to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Connect to this address.
+    Dial(String),
+    /// Close the connection once what is queued is written.
+    Disconnect,
+    /// There is nothing more to do, ever, once what is queued is written.
+    Stop,
+}
+
+/// What is to be written, in order.
+#[derive(Debug)]
+pub(crate) enum Write {
+    Control(Vec<u8>),
+    Publish(Outgoing),
+}
+
+/// The session. See the module's document.
+#[derive(Debug)]
+pub(crate) struct Session {
+    options: ConnectOptions,
+    state: State,
+    random: Random,
+    backoff: Backoff,
+    /// Attempts so far; says which address is next.
+    attempts: usize,
+    /// The address of the connection that is, or is being made.
+    address: String,
+    /// Of the first connection: why each address failed in this round.
+    reasons: Vec<String>,
+    connect_until: Mono,
+    connected: Arc<Ticket<Result<(), ConnectError>>>,
+    was_connected: bool,
+    publishing: Publishing,
+    subscriptions: Subscriptions,
+    requests: Requests,
+    next_id: u64,
+    control: Vec<u8>,
+    heard: Mono,
+    asked: bool,
+    closing: Option<Mono>,
+    closed: Arc<Ticket<bool>>,
+    status: Status,
+    status_version: u64,
+    status_waiting: Vec<Waker>,
+    actions: Vec<Action>,
+    wake: Vec<Waker>,
+    hurry: bool,
+    /// The driver sleeps until then, or until it is woken.
+    asleep_until: Option<Mono>,
+    /// The socket takes no more at present.
+    blocked: bool,
+    /// All that was handed out has been written.
+    all_written: bool,
+}
+
+impl Session {
+    pub(crate) fn new(options: ConnectOptions, mut random: Random, now: Mono) -> Self {
+        let limit = Window {
+            blocks: options.in_flight_blocks.max(1) as usize,
+            bytes: options.in_flight_bytes.as_usize().max(1),
+        };
+        Self {
+            state: State::Waiting { until: now },
+            backoff: Backoff::new(options.retry_first, options.retry_most),
+            attempts: 0,
+            address: String::new(),
+            reasons: Vec::new(),
+            connect_until: now + options.connect_for,
+            connected: Ticket::new(),
+            was_connected: false,
+            publishing: Publishing::new(random.next_u64().max(8), limit),
+            subscriptions: Subscriptions::default(),
+            requests: Requests::default(),
+            next_id: FIRST_ID,
+            control: Vec::new(),
+            heard: now,
+            asked: false,
+            closing: None,
+            closed: Ticket::new(),
+            status: Status::Connecting,
+            status_version: 0,
+            status_waiting: Vec::new(),
+            actions: Vec::new(),
+            wake: Vec::new(),
+            hurry: false,
+            asleep_until: None,
+            blocked: false,
+            all_written: true,
+            options,
+            random,
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    fn set_status(&mut self, status: Status) {
+        self.status = status;
+        self.status_version += 1;
+        self.wake.append(&mut self.status_waiting);
+    }
+
+    // ---- what the driver calls -------------------------------------------------
+
+    /// One turn: what is due is done, what is to be written goes to `out` while
+    /// its bytes stay under `room`. `empty`: all that was handed out before has
+    /// been written. Answers what the driver is to do.
+    pub(crate) fn turn(&mut self, now: Mono, out: &mut Vec<Write>, room: usize, empty: bool) -> Vec<Action> {
+        self.asleep_until = None;
+        self.all_written = empty;
+        self.tick(now);
+        let mut bytes = self.control.len();
+        if !self.control.is_empty() && !matches!(self.state, State::Waiting { .. } | State::Dialling) {
+            out.push(Write::Control(std::mem::take(&mut self.control)));
+        }
+        if self.is_up() {
+            let hurry = self.hurry || self.closing.is_some();
+            self.publishing.seal_due(now, hurry);
+            while bytes < room
+                && let Some(outgoing) = self.publishing.next_outgoing()
+            {
+                bytes += outgoing.block.bytes().len();
+                out.push(Write::Publish(outgoing));
+            }
+            if self.publishing.is_idle() {
+                self.hurry = false;
+            }
+            if !self.publishing.is_full() {
+                self.publishing.take_waiting(&mut self.wake);
+            }
+        }
+        self.all_written = empty && out.is_empty();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The driver is about to sleep: for how long it may; zero when there is
+    /// something to do at once.
+    pub(crate) fn sleep(&mut self, now: Mono, blocked: bool) -> Duration {
+        self.blocked = blocked;
+        if self.wants_driver() {
+            return Duration::ZERO;
+        }
+        let until = self.next_deadline();
+        self.asleep_until = Some(until);
+        until.since(now)
+    }
+
+    /// Whether the driver has something to do before the time it sleeps to.
+    fn wants_driver(&self) -> bool {
+        let sendable = self.is_up() && !self.blocked && self.publishing.can_send(self.hurry || self.closing.is_some());
+        let control = !self.control.is_empty() && !matches!(self.state, State::Waiting { .. } | State::Dialling);
+        let part = self.closing.is_some() && self.is_up() && self.is_quiet();
+        control || sendable || part || !self.actions.is_empty()
+    }
+
+    /// Whether a driver that sleeps must be woken for what has changed.
+    pub(crate) fn must_wake_driver(&mut self) -> bool {
+        let Some(until) = self.asleep_until else { return false };
+        if self.wants_driver() || self.next_deadline() < until {
+            self.asleep_until = None;
+            return true;
+        }
+        false
+    }
+
+    fn next_deadline(&self) -> Mono {
+        let far = Mono(u64::MAX);
+        let own = match self.state {
+            State::Waiting { until } => until,
+            State::Dialling | State::Ended => far,
+            State::Greeting { deadline } | State::Parting { deadline } => deadline,
+            State::Up { .. } => {
+                let quiet = self.heard + if self.asked { self.options.quiet * 3 } else { self.options.quiet };
+                quiet.min(self.publishing.next_deadline().unwrap_or(far))
+            }
+        };
+        match self.closing {
+            Some(deadline) if self.state != State::Ended => own.min(deadline),
+            _ => own,
+        }
+    }
+
+    fn tick(&mut self, now: Mono) {
+        if let Some(deadline) = self.closing {
+            let quiet = self.is_up() && self.is_quiet();
+            let over = deadline <= now;
+            if matches!(self.state, State::Up { .. }) && (quiet || over) {
+                self.part(now, ErrorCode::LEAVING, "the client was closed");
+                self.end(quiet);
+            } else if over && self.state != State::Ended {
+                self.end(false);
+            }
+        }
+        match self.state {
+            State::Waiting { until } if until <= now => {
+                let index = self.attempts % self.options.addresses.len().max(1);
+                let Some(address) = self.options.addresses.get(index).cloned() else {
+                    self.give_up(ConnectError::NoAddress);
+                    return;
+                };
+                self.attempts += 1;
+                self.address = address.clone();
+                self.state = State::Dialling;
+                self.actions.push(Action::Dial(address));
+            }
+            State::Greeting { deadline } if deadline <= now => {
+                self.actions.push(Action::Disconnect);
+                self.lost(now, "the hub does not answer: is this the address of a hub's listener for clients?");
+            }
+            State::Up { .. } => {
+                let silent = now.since(self.heard);
+                if silent >= self.options.quiet * 3 {
+                    self.actions.push(Action::Disconnect);
+                    self.lost(now, &format!("nothing was heard from the hub for {} ms", silent.as_millis()));
+                } else if silent >= self.options.quiet && !self.asked {
+                    self.asked = true;
+                    frame::encode(&Frame::Ping(frame::Ping { id: 0, time: now.0 }), &mut self.control);
+                }
+            }
+            State::Parting { deadline } if deadline <= now => self.state = State::Ended,
+            _ => {}
+        }
+    }
+
+    /// Nothing waits to be sealed, sent, acknowledged or answered.
+    fn is_quiet(&self) -> bool {
+        self.publishing.is_idle() && self.requests.is_empty() && self.all_written
+    }
+
+    /// The connection is up: the client says hello.
+    pub(crate) fn connected(&mut self, now: Mono) {
+        self.state = State::Greeting { deadline: now + GREETING };
+        self.control.clear();
+        let hello = frame::Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            role: frame::Role::Client,
+            features: 0,
+            max_frame: u32::try_from(self.options.max_frame.0).unwrap_or(u32::MAX),
+            hub: HubId(0),
+            epoch: Epoch(0),
+            name: &self.options.name,
+            region: "",
+            software: SOFTWARE,
+            producer: self.publishing.producer(Lane::URGENT),
+            token: &self.options.token,
+        };
+        frame::encode(&Frame::Hello(hello), &mut self.control);
+    }
+
+    /// The connection has ended, or could not be made.
+    pub(crate) fn lost(&mut self, now: Mono, reason: &str) {
+        let state = self.state;
+        self.control.clear();
+        self.asked = false;
+        match state {
+            State::Ended | State::Waiting { .. } => return,
+            State::Parting { .. } => {
+                self.state = State::Ended;
+                return;
+            }
+            State::Up { since } => {
+                tracing::warn!(code = "connection_lost", address = %self.address, reason, "the connection is made anew");
+                if now.since(since) >= LASTED {
+                    self.backoff.reset();
+                }
+                self.subscriptions.lost();
+                self.requests.lost(&mut self.wake);
+            }
+            State::Dialling | State::Greeting { .. } => {
+                tracing::debug!(code = "connect_failed", address = %self.address, reason, "no connection");
+            }
+        }
+        if self.was_connected {
+            let until = now + self.backoff.next(&mut self.random);
+            self.state = State::Waiting { until };
+            let failures = self.backoff.failures().saturating_sub(1);
+            self.set_status(Status::Reconnecting { reason: reason.to_owned(), failures });
+            return;
+        }
+        self.reasons.push(format!("`{}`: {reason}", self.address));
+        let until = if self.reasons.len() < self.options.addresses.len() {
+            now
+        } else {
+            let reasons = std::mem::take(&mut self.reasons);
+            let until = now + self.backoff.next(&mut self.random);
+            if until > self.connect_until || self.connect_until <= now {
+                return self.give_up(ConnectError::Unreachable { reasons });
+            }
+            until
+        };
+        self.state = State::Waiting { until };
+    }
+
+    /// The first connection will not be: the client ends.
+    fn give_up(&mut self, error: ConnectError) {
+        self.connected.complete(Err(error), &mut self.wake);
+        self.end(true);
+        self.state = State::Ended;
+    }
+
+    /// Says goodbye; the connection ends once that is written.
+    fn part(&mut self, now: Mono, code: ErrorCode, detail: &str) {
+        frame::encode(&Frame::Goodbye(frame::Goodbye { code, detail }), &mut self.control);
+        self.state = State::Parting { deadline: now + LASTED };
+    }
+
+    /// Nothing is taken, delivered or answered any more.
+    fn end(&mut self, clean: bool) {
+        self.publishing.close(&mut self.wake);
+        self.subscriptions.close(&mut self.wake);
+        self.requests.close(&mut self.wake);
+        self.connected.complete(Err(ConnectError::Closed), &mut self.wake);
+        self.closed.complete(clean, &mut self.wake);
+        self.set_status(Status::Closed);
+        self.closing = None;
+        self.actions.push(Action::Stop);
+        if !matches!(self.state, State::Parting { .. }) {
+            self.state = State::Ended;
+        }
+    }
+
+    /// The driver's thread is over, whatever the reason.
+    pub(crate) fn stopped(&mut self) {
+        if self.status != Status::Closed {
+            self.end(false);
+        }
+        self.state = State::Ended;
+    }
+
+    /// A block that was written may be used for another.
+    pub(crate) fn written(&mut self, block: Arc<Sealed>) {
+        self.publishing.recycle(block);
+    }
+
+    /// The tasks to wake, once no lock is held.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.wake)
+    }
+
+    // ---- what the async face calls ---------------------------------------------
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.is_some() || self.status == Status::Closed
+    }
+
+    /// Takes an event, see [`Publishing::push`].
+    pub(crate) fn publish(
+        &mut self,
+        spec: &Spec,
+        topic: &str,
+        event: &EventFields<'_>,
+        now: Mono,
+    ) -> Result<(Option<Arc<BlockTicket>>, u32), PublishError> {
+        if self.is_closed() {
+            return Err(PublishError::Closed);
+        }
+        self.publishing.push(spec, topic, event, now)
+    }
+
+    /// Registers a task that waits for room in the window.
+    pub(crate) fn wait_for_room(&mut self, waker: &Waker) {
+        self.publishing.wait(waker);
+    }
+
+    /// Whether nothing is unacknowledged; if something is, it is hurried on and
+    /// the task is registered.
+    pub(crate) fn poll_flushed(&mut self, waker: &Waker) -> bool {
+        if self.status == Status::Closed || (self.publishing.is_idle() && self.all_written) {
+            return true;
+        }
+        self.hurry = true;
+        self.publishing.wait(waker);
+        false
+    }
+
+    pub(crate) fn subscribe(
+        &mut self,
+        filter: Filter,
+        options: SubscribeOptions,
+    ) -> (SubscriptionId, Arc<Queue>, Arc<SubscribeTicket>) {
+        let id = SubscriptionId(self.take_id());
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        let (queue, ticket) = self.subscriptions.add(id, filter, options, out);
+        if self.is_closed() {
+            self.subscriptions.close(&mut self.wake);
+        }
+        (id, queue, ticket)
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.subscriptions.remove(id, out);
+    }
+
+    pub(crate) fn give_back(&mut self, id: SubscriptionId, events: u64, bytes: u64) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.subscriptions.give_back(id, events, bytes, out);
+    }
+
+    /// Sends a request whose frame `encode` writes, given its number.
+    pub(crate) fn request(
+        &mut self,
+        encode: impl FnOnce(u64, &mut Vec<u8>) -> Result<(), RequestError>,
+    ) -> Result<Arc<RequestTicket>, RequestError> {
+        let id = self.take_id();
+        let mut bytes = Vec::new();
+        encode(id, &mut bytes)?;
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        let ticket = self.requests.add(id, bytes, out);
+        if self.is_closed() {
+            self.requests.close(&mut self.wake);
+        }
+        Ok(ticket)
+    }
+
+    fn take_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id = self.next_id.checked_add(1).unwrap_or(FIRST_ID);
+        id
+    }
+
+    /// Begins to close: nothing is taken any more, what was taken is sent and
+    /// waits for its acknowledgements until the options' bound of time.
+    pub(crate) fn begin_close(&mut self, now: Mono) -> Arc<Ticket<bool>> {
+        if !self.is_closed() {
+            self.closing = Some(now + self.options.close_within);
+            if !self.was_connected {
+                self.end(false);
+            }
+        }
+        self.closed.clone()
+    }
+
+    pub(crate) fn connect_ticket(&self) -> Arc<Ticket<Result<(), ConnectError>>> {
+        self.connected.clone()
+    }
+
+    pub(crate) fn status(&self) -> (Status, u64) {
+        (self.status.clone(), self.status_version)
+    }
+
+    pub(crate) fn wait_for_status(&mut self, waker: &Waker) {
+        if !self.status_waiting.iter().any(|w| w.will_wake(waker)) {
+            self.status_waiting.push(waker.clone());
+        }
+    }
+
+    /// Blocks on their way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.publishing.in_flight()
+    }
+}

@@ -1,0 +1,475 @@
+//! The publishing side of a session: blocks that fill, blocks that wait to be
+//! sent, blocks that wait for their acknowledgement.
+//!
+//! ```text
+//! push -> open block -> (full, lingered long enough, or nothing on its way) -> pending
+//!      -> sent, within the hub's window -> acknowledged or refused -> gone
+//! ```
+//!
+//! A block is given its number, and its events their sequences, when it is
+//! sealed; it keeps both when it is sent again over a new connection, which is
+//! how the hub knows that it has seen it. Each lane has a producer id of its
+//! own, because blocks of an urgent lane may overtake others inside the mesh
+//! and hubs cut what comes behind a producer's newest sequence.
+//!
+//! An event's bytes are written once, into the buffer that is handed to the
+//! network and kept until the acknowledgement.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId, Lane, Mono, ProducerId, TenantId};
+use weft_topic::Topic;
+use weft_wire::block::{
+    BlockFields, BlockWriter, EventFields, HEADER_LEN, MAX_EVENTS, Paused, WriteError, block_len, event_len,
+};
+use weft_wire::frame::{AckLevel, FRAME_HEADER, publish_head};
+
+use crate::error::{PublishError, Refusal};
+use crate::options::Order;
+use crate::ticket::Ticket;
+
+/// Topics of one lane whose blocks may fill side by side.
+pub const OPEN_TOPICS: usize = 64;
+/// Buffers of blocks that are done, kept for the next ones.
+const SPARE: usize = 32;
+/// A spare buffer larger than this is not kept.
+const SPARE_BYTES: usize = 256 << 10;
+
+/// What a hub says of a whole block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockAck {
+    pub(crate) level: AckLevel,
+    pub(crate) origin: HubId,
+    pub(crate) epoch: Epoch,
+    /// Of the block's first event.
+    pub(crate) sequence: u64,
+    pub(crate) duplicate: bool,
+}
+
+pub(crate) type BlockTicket = Ticket<Result<BlockAck, PublishError>>;
+
+/// What blocks of one publisher have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spec {
+    pub(crate) lane: Lane,
+    pub(crate) level: AckLevel,
+    pub(crate) schema: u32,
+    pub(crate) tenant: TenantId,
+    pub(crate) linger: Duration,
+    pub(crate) block: usize,
+    pub(crate) order: Order,
+}
+
+/// The bounds on what is on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) blocks: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Window {
+    /// Whether a block of `len` bytes fits beside what is used of `window`.
+    /// One block always goes, however small the window is.
+    fn has_room(self, len: usize, window: Window) -> bool {
+        self.blocks == 0 || (self.blocks < window.blocks && self.bytes + len <= window.bytes)
+    }
+}
+
+/// A block that fills.
+#[derive(Debug)]
+struct Open {
+    topic: String,
+    spec: Spec,
+    buffer: Vec<u8>,
+    /// The writer's place in `buffer`, between two events.
+    paused: Option<Paused>,
+    due: Mono,
+    ticket: Option<Arc<BlockTicket>>,
+}
+
+/// A block that is written: the front of a buffer, whose rest is room for
+/// another, larger block, once this one is done.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Sealed {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// A block that is sealed and not done.
+#[derive(Debug)]
+struct Pending {
+    lane: Lane,
+    level: AckLevel,
+    block: Arc<Sealed>,
+    ticket: Option<Arc<BlockTicket>>,
+    sent: bool,
+}
+
+/// A block to be written now.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) head: [u8; FRAME_HEADER],
+    pub(crate) block: Arc<Sealed>,
+}
+
+/// The publishing side of a session.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    producer: u64,
+    next_sequence: [u64; Lane::COUNT],
+    next_request: u64,
+    open: Vec<Open>,
+    pending: BTreeMap<u64, Pending>,
+    pending_bytes: usize,
+    unsent: [VecDeque<u64>; Lane::COUNT],
+    /// Sent and to be acknowledged, as the hub counts them.
+    unacknowledged: Window,
+    limit: Window,
+    hub_window: Window,
+    most_block: usize,
+    spare: Vec<Vec<u8>>,
+    waiting: Vec<Waker>,
+}
+
+impl Publishing {
+    pub(crate) fn new(producer: u64, limit: Window) -> Self {
+        Self {
+            producer: producer & !0b111,
+            next_sequence: [1; Lane::COUNT],
+            next_request: 1,
+            open: Vec::new(),
+            pending: BTreeMap::new(),
+            pending_bytes: 0,
+            unsent: Default::default(),
+            unacknowledged: Window { blocks: 0, bytes: 0 },
+            limit,
+            hub_window: Window { blocks: 1, bytes: 0 },
+            most_block: HEADER_LEN,
+            spare: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// The id of the producer of lane `lane`.
+    pub(crate) fn producer(&self, lane: Lane) -> ProducerId {
+        ProducerId(self.producer | u64::from(lane.get()))
+    }
+
+    /// Puts an event into a block. Answers the block's ticket, unless nothing
+    /// is acknowledged at this level, and the event's place in the block.
+    pub(crate) fn push(
+        &mut self,
+        spec: &Spec,
+        topic: &str,
+        event: &EventFields<'_>,
+        now: Mono,
+    ) -> Result<(Option<Arc<BlockTicket>>, u32), PublishError> {
+        let need = event_len(event.key.len(), event.headers.len(), event.payload.len());
+        let limit = spec.block.min(self.most_block);
+        let mut place = self.open.iter().position(|open| open.topic == topic && open.spec == *spec);
+        if let Some(i) = place
+            && let Some(open) = self.open.get(i)
+            && !open.fits(need, limit)
+        {
+            self.seal(i)?;
+            place = None;
+        }
+        let i = match place {
+            Some(i) => i,
+            None => self.open_block(spec, topic, need, now)?,
+        };
+        let Some(open) = self.open.get_mut(i) else { return Err(PublishError::Closed) };
+        match open.push(event, need, limit) {
+            Ok(index) => Ok((open.ticket.clone(), index)),
+            Err(error) => {
+                if open.is_empty() {
+                    let open = self.open.remove(i);
+                    self.spare.push(open.buffer);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes room for a block of `topic`, as the order asked for demands, and opens it.
+    fn open_block(&mut self, spec: &Spec, topic: &str, need: usize, now: Mono) -> Result<usize, PublishError> {
+        Topic::parse(topic)?;
+        let len = block_len(topic.len(), std::iter::empty()).saturating_add(need);
+        if len > self.most_block {
+            return Err(PublishError::TooLarge { len, most: self.most_block });
+        }
+        let of_lane = |open: &Open| open.spec.lane == spec.lane;
+        let side_by_side = match spec.order {
+            Order::Publisher => 0,
+            Order::Topic => OPEN_TOPICS - 1,
+        };
+        // A topic's events stay in order also when publishers differ in the rest.
+        while let Some(i) = self.open.iter().position(|open| of_lane(open) && open.topic == topic) {
+            self.seal(i)?;
+        }
+        while self.open.iter().filter(|open| of_lane(open)).count() > side_by_side {
+            let Some(i) = self.open.iter().position(of_lane) else { break };
+            self.seal(i)?;
+        }
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        if buffer.len() < len {
+            buffer.resize(len.next_power_of_two().min(self.most_block), 0);
+        }
+        let fields = BlockFields {
+            lane: spec.lane,
+            schema: spec.schema,
+            tenant: spec.tenant,
+            producer: self.producer(spec.lane),
+            ..BlockFields::new(topic)
+        };
+        let paused = BlockWriter::new(&mut buffer, &fields)?.pause();
+        self.open.push(Open {
+            topic: topic.to_owned(),
+            spec: spec.clone(),
+            buffer,
+            paused: Some(paused),
+            due: now + spec.linger,
+            ticket: (spec.level != AckLevel::None).then(Ticket::new),
+        });
+        Ok(self.open.len() - 1)
+    }
+
+    /// Whether no more blocks may be pending.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pending.len() >= self.limit.blocks || self.pending_bytes >= self.limit.bytes
+    }
+
+    /// Seals an open block: it gets its number and sequences.
+    fn seal(&mut self, i: usize) -> Result<(), PublishError> {
+        if self.is_full() {
+            return Err(PublishError::Full { blocks: self.pending.len() });
+        }
+        if i >= self.open.len() {
+            return Ok(());
+        }
+        // Not swap_remove: the order in `open` is the order of opening.
+        let mut open = self.open.remove(i);
+        let lane = open.spec.lane;
+        let first = self.next_sequence[lane.index()];
+        let count = open.paused.as_ref().map_or(0, Paused::event_count);
+        let len = match open.finish(first) {
+            Ok(len) => len,
+            Err(error) => {
+                // Only beyond 2^64 events of this lane.
+                if let Some(ticket) = open.ticket {
+                    ticket.complete(Err(error.into()), &mut self.waiting);
+                }
+                return Ok(());
+            }
+        };
+        self.next_sequence[lane.index()] = first.saturating_add(u64::from(count));
+        let request = self.next_request;
+        self.next_request += 1;
+        self.pending_bytes += len;
+        let block = Arc::new(Sealed { buffer: open.buffer, len });
+        self.pending.insert(request, Pending { lane, level: open.spec.level, block, ticket: open.ticket, sent: false });
+        self.unsent[lane.index()].push_back(request);
+        Ok(())
+    }
+
+    /// Seals what must not wait longer: what is due, and everything when
+    /// `hurry` or when nothing else is on its way.
+    pub(crate) fn seal_due(&mut self, now: Mono, hurry: bool) {
+        let idle = self.pending.is_empty();
+        let mut i = 0;
+        while let Some(open) = self.open.get(i) {
+            if hurry || idle || open.due <= now {
+                if self.seal(i).is_err() {
+                    return;
+                }
+            } else {
+                i += 1;
+            }
+        }
+    }
+
+    /// When a block is due, unless that is waiting for room.
+    pub(crate) fn next_deadline(&self) -> Option<Mono> {
+        if self.is_full() {
+            return None;
+        }
+        self.open.iter().map(|open| open.due).min()
+    }
+
+    /// The next block to be written, the most urgent lane first, if the hub's
+    /// window has room for it.
+    pub(crate) fn next_outgoing(&mut self) -> Option<Outgoing> {
+        let lane = self.unsent.iter().position(|queue| !queue.is_empty())?;
+        let request = *self.unsent[lane].front()?;
+        let pending = self.pending.get_mut(&request)?;
+        let (len, level) = (pending.block.len, pending.level);
+        if level != AckLevel::None {
+            if !self.unacknowledged.has_room(len, self.hub_window) {
+                return None;
+            }
+            let used = &mut self.unacknowledged;
+            used.blocks += 1;
+            used.bytes += len;
+            pending.sent = true;
+        }
+        self.unsent[lane].pop_front();
+        let out = Outgoing { head: publish_head(request, level, len), block: pending.block.clone() };
+        if level == AckLevel::None {
+            // Nobody will say more of it.
+            self.finish(request);
+        }
+        Some(out)
+    }
+
+    /// Whether a turn of the driver would write something now.
+    pub(crate) fn can_send(&self, hurry: bool) -> bool {
+        if !self.open.is_empty() && !self.is_full() && (hurry || self.pending.is_empty()) {
+            return true;
+        }
+        let first = self.unsent.iter().find_map(VecDeque::front).and_then(|request| self.pending.get(request));
+        first.is_some_and(|p| p.level == AckLevel::None || self.unacknowledged.has_room(p.block.len, self.hub_window))
+    }
+
+    /// Takes a block out of the table.
+    fn finish(&mut self, request: u64) -> Option<Pending> {
+        let pending = self.pending.remove(&request)?;
+        self.pending_bytes -= pending.block.len;
+        if pending.sent {
+            self.unacknowledged.blocks -= 1;
+            self.unacknowledged.bytes -= pending.block.len;
+        }
+        Some(pending)
+    }
+
+    /// Keeps a block's buffer for another block, if nobody else holds it.
+    pub(crate) fn recycle(&mut self, block: Arc<Sealed>) {
+        if self.spare.len() < SPARE
+            && block.buffer.len() <= SPARE_BYTES
+            && let Some(sealed) = Arc::into_inner(block)
+        {
+            self.spare.push(sealed.buffer);
+        }
+    }
+
+    /// The hub's answer to a block; `wake` gets the tasks to wake. False when
+    /// no block has this number.
+    pub(crate) fn answered(&mut self, request: u64, answer: Result<BlockAck, Refusal>, wake: &mut Vec<Waker>) -> bool {
+        // A block that was not sent in this connection has no answer in it.
+        if self.pending.get(&request).is_none_or(|pending| !pending.sent) {
+            return false;
+        }
+        let Some(pending) = self.finish(request) else { return false };
+        if let Some(ticket) = &pending.ticket {
+            ticket.complete(answer.map_err(PublishError::Refused), wake);
+        }
+        self.recycle(pending.block);
+        wake.append(&mut self.waiting);
+        true
+    }
+
+    /// A new connection: its hub's window, and all that is not acknowledged is
+    /// to be sent again, in the order of the numbers. A block that this hub
+    /// does not take is refused here.
+    pub(crate) fn connected(&mut self, window: Window, max_frame: usize, wake: &mut Vec<Waker>) {
+        self.hub_window = Window { blocks: window.blocks.max(1), bytes: window.bytes };
+        self.most_block = max_frame.saturating_sub(FRAME_HEADER);
+        self.unacknowledged = Window { blocks: 0, bytes: 0 };
+        for queue in &mut self.unsent {
+            queue.clear();
+        }
+        let most = self.most_block;
+        let mut too_large = Vec::new();
+        for (request, pending) in &mut self.pending {
+            pending.sent = false;
+            if pending.block.len > most {
+                too_large.push(*request);
+            } else {
+                self.unsent[pending.lane.index()].push_back(*request);
+            }
+        }
+        for request in too_large {
+            if let Some(pending) = self.finish(request)
+                && let Some(ticket) = &pending.ticket
+            {
+                ticket.complete(Err(PublishError::TooLarge { len: pending.block.len, most }), wake);
+            }
+        }
+        wake.append(&mut self.waiting);
+    }
+
+    /// Nothing will be sent any more: everybody who waits is told.
+    pub(crate) fn close(&mut self, wake: &mut Vec<Waker>) {
+        let open = std::mem::take(&mut self.open).into_iter().filter_map(|open| open.ticket);
+        let pending = std::mem::take(&mut self.pending).into_values().filter_map(|pending| pending.ticket);
+        for ticket in open.chain(pending) {
+            ticket.complete(Err(PublishError::Closed), wake);
+        }
+        self.pending_bytes = 0;
+        self.unacknowledged = Window { blocks: 0, bytes: 0 };
+        wake.append(&mut self.waiting);
+    }
+
+    /// Registers a task that waits for room, or for quiet.
+    pub(crate) fn wait(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|w| w.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
+    /// The tasks that wait for room.
+    pub(crate) fn take_waiting(&mut self, wake: &mut Vec<Waker>) {
+        wake.append(&mut self.waiting);
+    }
+
+    /// Whether nothing waits to be sealed, sent or acknowledged.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.pending.is_empty()
+    }
+
+    /// Blocks that are sealed and not done.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+impl Open {
+    /// Whether `need` more bytes of an event fit a block of `limit` bytes.
+    fn fits(&self, need: usize, limit: usize) -> bool {
+        self.paused.as_ref().is_some_and(|p| p.len().saturating_add(need) <= limit && p.event_count() < MAX_EVENTS)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.paused.as_ref().is_none_or(|p| p.event_count() == 0)
+    }
+
+    /// Writes an event of `need` bytes; answers its place in the block.
+    fn push(&mut self, event: &EventFields<'_>, need: usize, limit: usize) -> Result<u32, WriteError> {
+        let paused = self.paused.take().ok_or(WriteError::NotPausedHere)?;
+        let len = paused.len() + need;
+        if self.buffer.len() < len {
+            self.buffer.resize(len.next_power_of_two().min(limit).max(len), 0);
+        }
+        let mut writer = BlockWriter::resume(&mut self.buffer, paused)?;
+        let index = writer.event_count();
+        let pushed = writer.push(event);
+        self.paused = Some(writer.pause());
+        pushed.map(|()| index)
+    }
+
+    /// Gives the block its first sequence and finishes it; answers its length.
+    fn finish(&mut self, first: u64) -> Result<usize, WriteError> {
+        let paused = self.paused.take().ok_or(WriteError::NotPausedHere)?;
+        let mut writer = BlockWriter::resume(&mut self.buffer, paused)?;
+        writer.set_first_sequence(first)?;
+        writer.finish()
+    }
+}

@@ -1,0 +1,83 @@
+//! Requests with one answer each: streams, and what the mesh looks like.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::error::{Refusal, RequestError};
+use crate::report::Reply;
+use crate::ticket::Ticket;
+
+/// Requests that may wait for answers.
+const MOST: usize = 1_024;
+
+pub(crate) type RequestTicket = Ticket<Result<Reply, RequestError>>;
+
+/// Requests that wait for their answers.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: Arc<RequestTicket>,
+    /// The frame, while it is not sent.
+    frame: Option<Vec<u8>>,
+}
+
+impl Requests {
+    /// Sends a request now, or when there is a connection.
+    pub(crate) fn add(&mut self, id: u64, frame: Vec<u8>, out: Option<&mut Vec<u8>>) -> Arc<RequestTicket> {
+        let ticket = Ticket::new();
+        if self.waiting.len() >= MOST {
+            ticket.complete(Err(RequestError::TooMany { limit: MOST }), &mut Vec::new());
+            return ticket;
+        }
+        let frame = match out {
+            Some(out) => {
+                out.extend_from_slice(&frame);
+                None
+            }
+            None => Some(frame),
+        };
+        self.waiting.insert(id, Waiting { ticket: ticket.clone(), frame });
+        ticket
+    }
+
+    /// A connection is up: sends what waited for one.
+    pub(crate) fn connected(&mut self, out: &mut Vec<u8>) {
+        for frame in self.waiting.values_mut().filter_map(|waiting| waiting.frame.take()) {
+            out.extend_from_slice(&frame);
+        }
+    }
+
+    /// The connection is lost: what was sent will not be answered.
+    pub(crate) fn lost(&mut self, wake: &mut Vec<Waker>) {
+        self.waiting.retain(|_, waiting| {
+            if waiting.frame.is_none() {
+                waiting.ticket.complete(Err(RequestError::ConnectionLost), wake);
+            }
+            waiting.frame.is_some()
+        });
+    }
+
+    /// An answer. False when no request has this number.
+    pub(crate) fn answered(&mut self, id: u64, answer: Result<Reply, Refusal>, wake: &mut Vec<Waker>) -> bool {
+        let Some(waiting) = self.waiting.remove(&id) else { return false };
+        waiting.ticket.complete(answer.map_err(RequestError::Refused), wake);
+        true
+    }
+
+    /// The client closes.
+    pub(crate) fn close(&mut self, wake: &mut Vec<Waker>) {
+        for waiting in std::mem::take(&mut self.waiting).into_values() {
+            waiting.ticket.complete(Err(RequestError::Closed), wake);
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}

@@ -1,0 +1,206 @@
+//! The subscribing side of a session: what the hub was told, what it has been
+//! given credit for, and where in its stream each subscription stands.
+//!
+//! Credit: what the hub may still send, what waits here and what the
+//! application has taken but not yet given back add up to the credit asked
+//! for. So the queue here is bounded, and a new connection is granted exactly
+//! what is not waiting.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use weft_base::{SubscriptionId, UnixNanos};
+use weft_ring::arena::BlockRef;
+use weft_topic::Filter;
+use weft_wire::frame::{self, Frame, Start};
+
+use crate::delivery::{Delivery, Gap, Queue, check};
+use crate::error::{Refusal, SubscribeError};
+use crate::options::{StartAt, SubscribeOptions};
+use crate::ticket::Ticket;
+
+pub(crate) type SubscribeTicket = Ticket<Result<u64, SubscribeError>>;
+
+/// One subscription.
+#[derive(Debug)]
+struct Entry {
+    filter: Filter,
+    options: SubscribeOptions,
+    queue: Arc<Queue>,
+    ticket: Arc<SubscribeTicket>,
+    /// The hub has accepted it, in this connection or an earlier one.
+    accepted: bool,
+    /// Of a stream: the sequence that comes next, once it is known.
+    next: Option<u64>,
+    gap: Gap,
+    /// Delivered and not given back as credit.
+    held_events: u64,
+    held_bytes: u64,
+}
+
+/// All subscriptions of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    entries: BTreeMap<SubscriptionId, Entry>,
+}
+
+impl Subscriptions {
+    /// Adds a subscription and, when connected, tells the hub.
+    pub(crate) fn add(
+        &mut self,
+        id: SubscriptionId,
+        filter: Filter,
+        options: SubscribeOptions,
+        out: Option<&mut Vec<u8>>,
+    ) -> (Arc<Queue>, Arc<SubscribeTicket>) {
+        let entry = Entry {
+            filter,
+            options,
+            queue: Arc::default(),
+            ticket: Ticket::new(),
+            accepted: false,
+            next: None,
+            gap: Gap::default(),
+            held_events: 0,
+            held_bytes: 0,
+        };
+        if let Some(out) = out {
+            entry.subscribe(id, out);
+        }
+        let answer = (entry.queue.clone(), entry.ticket.clone());
+        self.entries.insert(id, entry);
+        answer
+    }
+
+    /// Ends a subscription from this side.
+    pub(crate) fn remove(&mut self, id: SubscriptionId, out: Option<&mut Vec<u8>>) {
+        if self.entries.remove(&id).is_some()
+            && let Some(out) = out
+        {
+            frame::encode(&Frame::Unsubscribe(frame::Unsubscribe { id }), out);
+        }
+    }
+
+    /// A new connection: all subscriptions are made again, streams from where they stand.
+    pub(crate) fn connected(&mut self, out: &mut Vec<u8>) {
+        for (id, entry) in &self.entries {
+            entry.subscribe(*id, out);
+        }
+    }
+
+    /// The connection is lost: what comes next is marked.
+    pub(crate) fn lost(&mut self) {
+        for entry in self.entries.values_mut().filter(|entry| entry.accepted) {
+            entry.gap.reconnected = true;
+        }
+    }
+
+    /// The hub has accepted a subscription.
+    pub(crate) fn accepted(&mut self, id: SubscriptionId, start_sequence: u64, wake: &mut Vec<Waker>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.accepted = true;
+        if entry.options.stream.is_some() {
+            let next = *entry.next.get_or_insert(start_sequence);
+            // What was to come next has been deleted meanwhile.
+            entry.gap.events = entry.gap.events.saturating_add(start_sequence.saturating_sub(next));
+        }
+        entry.ticket.complete(Ok(start_sequence), wake);
+    }
+
+    /// The hub refuses or ends a subscription. False when there is none of this id.
+    pub(crate) fn refused(&mut self, id: SubscriptionId, refusal: Refusal, wake: &mut Vec<Waker>) -> bool {
+        let Some(entry) = self.entries.remove(&id) else { return false };
+        entry.ticket.complete(Err(refusal.clone().into()), wake);
+        if entry.accepted {
+            entry.queue.push(Err(refusal.into()), wake);
+        }
+        entry.queue.end(wake);
+        true
+    }
+
+    /// The hub has dropped events for a subscription.
+    pub(crate) fn gap(&mut self, id: SubscriptionId, events: u64, reason: u8) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.gap.events = entry.gap.events.saturating_add(events);
+            entry.gap.reason = reason;
+        }
+    }
+
+    /// A block for a subscription. One that has just ended is no error: the
+    /// block crossed the end on its way.
+    ///
+    /// # Errors
+    /// What is wrong with the block.
+    pub(crate) fn deliver(
+        &mut self,
+        id: SubscriptionId,
+        bytes: BlockRef,
+        hops: u8,
+        wake: &mut Vec<Waker>,
+    ) -> Result<(), String> {
+        let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
+        let (events, first) = {
+            let block = check(&bytes)?;
+            (block.event_count(), block.stream_sequence())
+        };
+        let mut skip = 0;
+        if entry.options.stream.is_some() && first != 0 {
+            let end = first.saturating_add(u64::from(events));
+            // Blocks are not split: the first one may begin before the place
+            // asked for, and after a reconnection before the place reached.
+            let next = entry.next.unwrap_or(first);
+            skip = u32::try_from(next.saturating_sub(first)).unwrap_or(u32::MAX).min(events);
+            entry.next = Some(next.max(end));
+        }
+        entry.held_events = entry.held_events.saturating_add(u64::from(events));
+        entry.held_bytes = entry.held_bytes.saturating_add(bytes.len() as u64);
+        // Nobody sees a delivery whose events are all skipped, but its credit comes back.
+        let gap = if skip == events { Gap::default() } else { std::mem::take(&mut entry.gap) };
+        entry.queue.push(Ok(Delivery::new(bytes, hops, gap, skip)), wake);
+        Ok(())
+    }
+
+    /// The application has taken this much.
+    pub(crate) fn give_back(&mut self, id: SubscriptionId, events: u64, bytes: u64, out: Option<&mut Vec<u8>>) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.held_events = entry.held_events.saturating_sub(events);
+        entry.held_bytes = entry.held_bytes.saturating_sub(bytes);
+        if let Some(out) = out {
+            frame::encode(&Frame::Credit(frame::Credit { id, events, bytes }), out);
+        }
+    }
+
+    /// The client closes: every subscription ends.
+    pub(crate) fn close(&mut self, wake: &mut Vec<Waker>) {
+        for entry in std::mem::take(&mut self.entries).into_values() {
+            entry.ticket.complete(Err(SubscribeError::Closed), wake);
+            entry.queue.end(wake);
+        }
+    }
+}
+
+impl Entry {
+    /// Tells the hub of the subscription.
+    fn subscribe(&self, id: SubscriptionId, out: &mut Vec<u8>) {
+        let start = match (self.next, self.options.start) {
+            (Some(next), _) => Start::Sequence(next),
+            (None, StartAt::New) => Start::New,
+            (None, StartAt::First) => Start::First,
+            (None, StartAt::Last) => Start::Last,
+            (None, StartAt::Sequence(sequence)) => Start::Sequence(sequence),
+            (None, StartAt::Time(UnixNanos(time))) => Start::Time(UnixNanos(time)),
+        };
+        let subscribe = frame::Subscribe {
+            id,
+            filter: self.filter.as_str(),
+            stream: self.options.stream.as_deref().unwrap_or(""),
+            start,
+            credit_events: self.options.credit_events.saturating_sub(self.held_events),
+            credit_bytes: self.options.credit_bytes.0.saturating_sub(self.held_bytes),
+            on_full: self.options.on_full,
+            group: "",
+        };
+        frame::encode(&Frame::Subscribe(subscribe), out);
+    }
+}

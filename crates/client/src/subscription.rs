@@ -1,0 +1,122 @@
+//! Subscriptions: a stream of deliveries that gives credit back as it is read.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use weft_base::SubscriptionId;
+
+use crate::client::Handle;
+use crate::delivery::{Delivery, Queue};
+use crate::error::SubscribeError;
+
+/// What a filter matches, as it arrives. Dropping it unsubscribes.
+///
+/// When the connection is lost and made anew the subscription is as well; a
+/// live one then has a hole, which the next delivery's
+/// [`gap`](Delivery::gap) tells; one that reads a stream goes on where it was.
+pub struct Subscription {
+    handle: Arc<Handle>,
+    id: SubscriptionId,
+    queue: Arc<Queue>,
+    /// Taken from the queue and not given to the application yet.
+    local: VecDeque<Result<Delivery, SubscribeError>>,
+    credit_events: u64,
+    credit_bytes: u64,
+    /// Given to the application and not given back to the hub.
+    used_events: u64,
+    used_bytes: u64,
+    start: u64,
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").field("id", &self.id).field("start", &self.start).finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    pub(crate) fn new(handle: Arc<Handle>, id: SubscriptionId, queue: Arc<Queue>, events: u64, bytes: u64) -> Self {
+        Self {
+            handle,
+            id,
+            queue,
+            local: VecDeque::new(),
+            credit_events: events,
+            credit_bytes: bytes,
+            used_events: 0,
+            used_bytes: 0,
+            start: 0,
+        }
+    }
+
+    pub(crate) fn set_start(&mut self, start: u64) {
+        self.start = start;
+    }
+
+    /// Of a stream: the sequence of the first event that comes.
+    #[must_use]
+    pub fn start_sequence(&self) -> u64 {
+        self.start
+    }
+
+    /// The next delivery; `None` when the client is closed or the hub ended
+    /// the subscription (then its last item was the error).
+    pub async fn next(&mut self) -> Option<Result<Delivery, SubscribeError>> {
+        poll_fn(|cx| self.poll_delivery(cx)).await
+    }
+
+    /// The next delivery, if one has arrived.
+    pub fn try_next(&mut self) -> Option<Result<Delivery, SubscribeError>> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match self.poll_delivery(&mut cx) {
+            Poll::Ready(item) => item,
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, SubscribeError>>> {
+        loop {
+            if let Some(item) = self.local.pop_front() {
+                let Ok(delivery) = &item else { return Poll::Ready(Some(item)) };
+                self.count(delivery.block().event_count(), delivery.block().len());
+                if delivery.event_count() > 0 {
+                    return Poll::Ready(Some(item));
+                }
+                continue;
+            }
+            match self.queue.poll_take(&mut self.local, cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Counts what the application takes; at half of the credit it is given back.
+    fn count(&mut self, events: u32, bytes: usize) {
+        self.used_events = self.used_events.saturating_add(u64::from(events));
+        self.used_bytes = self.used_bytes.saturating_add(bytes as u64);
+        if self.used_events >= self.credit_events.div_ceil(2) || self.used_bytes >= self.credit_bytes / 2 {
+            let (events, bytes) = (std::mem::take(&mut self.used_events), std::mem::take(&mut self.used_bytes));
+            self.handle.0.with(|session| session.give_back(self.id, events, bytes));
+        }
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Delivery, SubscribeError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_delivery(cx)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.handle.0.with(|session| session.unsubscribe(self.id));
+    }
+}
