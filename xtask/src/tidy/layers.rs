@@ -36,7 +36,7 @@ const PLACES: [Place; 13] = [
         layer: "L3",
         knows: &["base", "wire", "topic", "ring", "log", "transport", "mesh"],
     },
-    Place { name: "weft-client", short: "client", layer: "L4", knows: &["base", "wire", "topic", "transport"] },
+    Place { name: "weft-client", short: "client", layer: "L4", knows: &["base", "wire", "topic", "ring", "transport"] },
     Place {
         name: "weft",
         short: "weft",

