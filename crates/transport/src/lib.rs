@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod ca;
+pub mod conformance;
 pub mod identity;
 pub mod network;
 pub mod reason;

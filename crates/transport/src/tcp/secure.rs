@@ -79,7 +79,7 @@ impl Secure {
                 self.feed(&mut input).map_err(Stop::Closed)?;
             }
             // The peer may have gone on to data at once.
-            self.more = true;
+            self.more |= !input.is_empty();
             self.keep(input);
         }
     }
@@ -92,8 +92,9 @@ impl Secure {
             *input = &[];
         }
         match self.tls.process_new_packets() {
-            Ok(_) => {
+            Ok(state) => {
                 self.first = false;
+                self.more = state.plaintext_bytes_to_read() > 0 || state.peer_has_closed();
                 Ok(())
             }
             Err(e) => Err(reason_of(&e, self.first)),

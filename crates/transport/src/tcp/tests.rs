@@ -1,44 +1,72 @@
-//! Tests of what is TCP's alone.
+//! The conformance suite over real sockets, and tests of what is TCP's alone.
+
+use std::any::Any;
+
+use weft_base::ManualClock;
 
 use super::*;
-use crate::identity::Peer;
-use weft_base::SystemClock;
+use crate::conformance::{Limits, Rig, START};
 
-fn network() -> TcpNetwork {
-    TcpNetwork::new(TcpOptions::default(), Arc::new(SystemClock::new())).unwrap()
+/// Endpoints on loopback, with small buffers so that links fill soon.
+struct Loopback {
+    clock: ManualClock,
+    secure: bool,
 }
 
-#[test]
-fn plain_bytes_cross_loopback() {
-    let mut net = network();
-    let (listener, address) = net.listen("127.0.0.1:0", &Security::Plain, Accept::Hubs).unwrap();
-    let dialled = net.dial(&address, &Security::Plain, None).unwrap();
-    let (mut ready, mut accepted, mut connected) = (Vec::new(), None, false);
-    while accepted.is_none() || !connected {
-        net.poll(None, &mut ready).unwrap();
-        for event in &ready {
-            match event {
-                Ready::Accepted { link, listener: at, peer } => {
-                    assert_eq!((*at, peer), (listener, &Peer::anonymous()));
-                    accepted = Some(*link);
-                }
-                Ready::Connected { link, .. } => connected = *link == dialled,
-                other => panic!("{other:?}"),
-            }
-        }
+impl Loopback {
+    fn new(secure: bool) -> Self {
+        Self { clock: ManualClock::at(START), secure }
     }
-    let accepted = accepted.unwrap();
-    assert_eq!(net.write(dialled, &[IoSlice::new(b"he"), IoSlice::new(b"llo")]), WriteOutcome::Bytes(5));
-    net.poll(None, &mut ready).unwrap();
-    assert_eq!(ready, [Ready::Readable(accepted)]);
-    let mut buf = [0; 16];
-    assert_eq!(net.read(accepted, &mut buf), ReadOutcome::Bytes(5));
-    assert_eq!(&buf[..5], b"hello");
-    net.close(dialled);
-    assert_eq!(net.closing(), 1);
-    net.poll(None, &mut ready).unwrap();
-    assert_eq!(net.read(accepted, &mut buf), ReadOutcome::Closed(CloseReason::PeerClosed));
-    while net.closing() > 0 {
-        net.poll(None, &mut ready).unwrap();
+}
+
+impl Rig for Loopback {
+    type Net = TcpNetwork;
+
+    fn clock(&self) -> ManualClock {
+        self.clock.clone()
     }
+
+    fn secure(&self) -> bool {
+        self.secure
+    }
+
+    fn endpoint(&mut self, _name: &str, limits: Limits) -> TcpNetwork {
+        let options = TcpOptions {
+            connections: limits.connections,
+            handshakes: limits.handshakes,
+            handshake_timeout: limits.handshake_timeout,
+            dial_timeout: limits.dial_timeout,
+            linger: limits.linger,
+            send_buffer: Some(ByteCount::kib(64)),
+            receive_buffer: Some(ByteCount::kib(64)),
+        };
+        TcpNetwork::new(options, Arc::new(self.clock.clone())).unwrap()
+    }
+
+    fn address(&self, _name: &str) -> String {
+        "127.0.0.1:0".to_owned()
+    }
+
+    fn nobody(&mut self, _name: &str) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    }
+
+    fn host(&self, _name: &str) -> String {
+        "127.0.0.1".to_owned()
+    }
+
+    fn silent(&mut self, address: &str) -> Box<dyn Any> {
+        Box::new(std::net::TcpStream::connect(address).unwrap())
+    }
+
+    fn step(&mut self) {}
+}
+
+mod plain {
+    crate::conformance_tests!(super::Loopback::new(false));
+}
+
+mod tls {
+    crate::conformance_tests!(super::Loopback::new(true));
 }

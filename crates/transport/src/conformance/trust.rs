@@ -1,0 +1,239 @@
+//! Checks of who is let in. They do nothing for a rig without TLS, but for
+//! those that are about having none.
+
+use std::time::Duration;
+
+use super::{Limits, Rig, Stage, VALID_FOR, authority, issue, listen, name_of};
+use crate::identity::{Peer, PeerKind};
+use crate::network::{Accept, LinkToken, Network, Security};
+use crate::reason::CloseReason;
+
+/// Two endpoints of which the second listens.
+fn two<R: Rig>(rig: R, accept: Accept) -> (Stage<R>, String) {
+    let mut stage = Stage::new(rig);
+    stage.add(Limits::default());
+    stage.add(Limits::default());
+    let (address, security) = (stage.rig.address(&name_of(1)), stage.hub(1));
+    let (_, address) = listen(&mut stage.nodes[1].net, &address, &security, accept);
+    (stage, address)
+}
+
+fn dial<R: Rig>(stage: &mut Stage<R>, address: &str, security: &Security, expect: Option<&str>) -> LinkToken {
+    match stage.nodes[0].net.dial(address, security, expect) {
+        Ok(link) => link,
+        Err(e) => panic!("dialling `{address}`: {e}"),
+    }
+}
+
+/// What both sides say of a dial that must fail: the one that dialled, and
+/// the one that was dialled.
+fn both_reasons<R: Rig>(
+    stage: &mut Stage<R>,
+    address: &str,
+    security: &Security,
+    expect: Option<&str>,
+) -> (CloseReason, CloseReason) {
+    let link = dial(stage, address, security, expect);
+    let far = stage.until("a refusal", |stage| stage.nodes[1].refused().first().cloned());
+    (stage.end_of(0, link), far)
+}
+
+/// A refusal by the far side, in words that contain `part`.
+fn refused_with(reason: &CloseReason, part: &str) {
+    match reason {
+        CloseReason::RefusedByPeer { detail } => assert!(detail.contains(part), "{detail}"),
+        other => panic!("{other}"),
+    }
+}
+
+/// Each side learns the other's kind, name and end; without TLS nothing.
+pub fn peers_are_named<R: Rig>(rig: R) {
+    let (mut stage, address) = two(rig, Accept::Both);
+    let security = stage.security(PeerKind::Client, "reader-1", &[]);
+    let link = dial(&mut stage, &address, &security, None);
+    let (hub, client) = stage.until("the link", |stage| {
+        let (_, client) = stage.nodes[1].accepted().first().cloned()?;
+        Some((stage.nodes[0].connected(link)?, client))
+    });
+    if !stage.rig.secure() {
+        assert_eq!((hub, client), (Peer::anonymous(), Peer::anonymous()));
+        return;
+    }
+    let expires = Some(weft_base::UnixNanos(super::START.0 + VALID_FOR.as_nanos() as u64));
+    assert_eq!(hub, Peer { kind: PeerKind::Hub, name: name_of(1), expires });
+    assert_eq!(client, Peer { kind: PeerKind::Client, name: "reader-1".to_owned(), expires });
+}
+
+/// Where clients are expected, a hub is refused.
+pub fn a_clients_port_is_for_clients<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, address) = two(rig, Accept::Clients);
+    let hub = stage.hub(0);
+    let (near, far) = both_reasons(&mut stage, &address, &hub, None);
+    refused_with(&near, "name or kind");
+    let (found, expected) = (PeerKind::Hub, PeerKind::Client);
+    assert_eq!(far, CloseReason::WrongKind { found, expected, name: name_of(0) });
+    let client = stage.security(PeerKind::Client, "reader-1", &[]);
+    let link = dial(&mut stage, &address, &client, None);
+    stage.until("the client's link", |stage| stage.nodes[0].connected(link));
+}
+
+/// Where a hub is expected, a client is refused, whether it dials or is dialled.
+pub fn a_client_in_place_of_a_hub_is_refused<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, address) = two(rig, Accept::Hubs);
+    let client = stage.security(PeerKind::Client, "reader-1", &[&stage.rig.host("n1")]);
+    let (near, far) = both_reasons(&mut stage, &address, &client, None);
+    refused_with(&near, "name or kind");
+    let wrong = CloseReason::WrongKind { found: PeerKind::Client, expected: PeerKind::Hub, name: "reader-1".into() };
+    assert_eq!(far, wrong);
+
+    // A client that listens as if it were a hub.
+    let address = stage.rig.address("n1");
+    let (_, address) = listen(&mut stage.nodes[1].net, &address, &client, Accept::Both);
+    stage.nodes[1].seen.clear();
+    let hub = stage.hub(0);
+    let (near, far) = both_reasons(&mut stage, &address, &hub, None);
+    assert_eq!(near, wrong);
+    refused_with(&far, "name or kind");
+}
+
+/// Another hub than the one expected is refused; the right one is taken, and
+/// then its host does not matter.
+pub fn another_hub_is_refused<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, _) = two(rig, Accept::Both);
+    let security = stage.security(PeerKind::Hub, "n1", &["elsewhere.example"]);
+    let address = stage.rig.address("n1");
+    let (_, address) = listen(&mut stage.nodes[1].net, &address, &security, Accept::Both);
+    let hub = stage.hub(0);
+    let (near, far) = both_reasons(&mut stage, &address, &hub, Some("n7"));
+    assert_eq!(near, CloseReason::WrongName { found: "n1".to_owned(), expected: "n7".to_owned() });
+    refused_with(&far, "name or kind");
+    let link = dial(&mut stage, &address, &hub, Some("n1"));
+    stage.until("the link", |stage| stage.nodes[0].connected(link));
+}
+
+/// With no hub expected by name, the certificate must name the host.
+pub fn a_host_not_in_the_certificate_is_refused<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, _) = two(rig, Accept::Both);
+    let security = stage.security(PeerKind::Hub, "n1", &["elsewhere.example"]);
+    let address = stage.rig.address("n1");
+    let (_, address) = listen(&mut stage.nodes[1].net, &address, &security, Accept::Both);
+    let hub = stage.hub(0);
+    let (near, _) = both_reasons(&mut stage, &address, &hub, None);
+    assert_eq!(near, CloseReason::WrongHost { hub: "n1".to_owned(), host: stage.rig.host("n1") });
+}
+
+/// Certificates of another authority are refused, on either side, also when
+/// that authority has the same name.
+pub fn a_foreign_authority_is_refused<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, address) = two(rig, Accept::Both);
+    for name in ["test", "other"] {
+        let (foreign, now) = (authority(name, stage.now()), stage.now());
+        // The one that dials has a foreign certificate, and trusts ours.
+        stage.nodes[1].seen.clear();
+        let dialler = issue(&foreign, &stage.ca, PeerKind::Hub, "n0", &[], now);
+        let (near, far) = both_reasons(&mut stage, &address, &dialler, None);
+        assert_eq!(far, CloseReason::UnknownIssuer);
+        refused_with(&near, "certificate authority");
+        // The one that is dialled has ours, and the one that dials trusts another.
+        stage.nodes[1].seen.clear();
+        let dialler = issue(&foreign, &foreign, PeerKind::Hub, "n0", &[], now);
+        let (near, far) = both_reasons(&mut stage, &address, &dialler, None);
+        assert_eq!(near, CloseReason::UnknownIssuer);
+        refused_with(&far, "certificate authority");
+    }
+}
+
+/// Certificates past their time are refused, on either side.
+pub fn an_expired_certificate_is_refused<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, _) = two(rig, Accept::Both);
+    let old = stage.hub(0);
+    stage.rig.clock().advance(VALID_FOR + Duration::from_secs(100));
+    let (_, address) = stage.listen(1);
+    let (near, far) = both_reasons(&mut stage, &address, &old, None);
+    assert!(matches!(far, CloseReason::CertificateExpired { seconds_ago: 99..=101 }), "{far}");
+    refused_with(&near, "expired");
+
+    let old = stage.hub(1);
+    let address = stage.rig.address("n1");
+    let (_, address) = listen(&mut stage.nodes[1].net, &address, &old, Accept::Both);
+    stage.rig.clock().advance(VALID_FOR - Duration::from_secs(50));
+    let new = stage.hub(0);
+    stage.rig.clock().advance(Duration::from_secs(60));
+    stage.nodes[1].seen.clear();
+    let (near, far) = both_reasons(&mut stage, &address, &new, None);
+    assert!(matches!(near, CloseReason::CertificateExpired { seconds_ago: 9..=11 }), "{near}");
+    refused_with(&far, "expired");
+}
+
+/// Certificates before their time are refused.
+pub fn a_certificate_too_early_is_refused<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, address) = two(rig, Accept::Both);
+    let later = weft_base::UnixNanos(stage.now().0 + 1_000_000_000_000);
+    let early = issue(&stage.ca, &stage.ca, PeerKind::Hub, "n0", &[], later);
+    let (near, far) = both_reasons(&mut stage, &address, &early, None);
+    assert!(matches!(far, CloseReason::CertificateNotYetValid { seconds: 699..=701 }), "{far}");
+    refused_with(&near, "not valid yet");
+}
+
+/// A link is closed when a certificate that it rests on ends, and not before.
+pub fn a_link_ends_with_its_certificate<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, near, far) = Stage::linked(rig);
+    stage.settle_reads(0, near);
+    stage.settle_reads(1, far);
+    stage.rig.clock().advance(VALID_FOR - Duration::from_secs(10));
+    stage.settle();
+    assert!(stage.carry((0, near), (1, far), b"valid") == b"valid");
+    stage.rig.clock().advance(Duration::from_secs(10));
+    for (at, link) in [(0, near), (1, far)] {
+        let reason = stage.until("the end", |stage| stage.nodes[at].closed(link));
+        assert!(matches!(reason, CloseReason::CertificateExpired { .. }), "{reason}");
+    }
+}
+
+/// One side with TLS and one without do not come together, and the side with
+/// TLS says why.
+pub fn plain_and_tls_do_not_mix<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, address) = two(rig, Accept::Both);
+    let plain = dial(&mut stage, &address, &Security::Plain, None);
+    stage.until("the plain side to be up", |stage| stage.nodes[0].connected(plain));
+    let said = std::io::IoSlice::new(b"hello, this is not TLS");
+    stage.nodes[0].net.write(plain, &[said]);
+    let reason = stage.until("the refusal", |stage| stage.nodes[1].refused().first().cloned());
+    assert_eq!(reason, CloseReason::NotTls);
+
+    let address = stage.rig.address("n1");
+    let (_, address) = listen(&mut stage.nodes[1].net, &address, &Security::Plain, Accept::Both);
+    let hub = stage.hub(0);
+    let link = dial(&mut stage, &address, &hub, None);
+    let far = stage.until("the plain link", |stage| stage.nodes[1].accepted().first().map(|(link, _)| *link));
+    stage.nodes[1].net.write(far, &[std::io::IoSlice::new(b"hello, this is not TLS")]);
+    let reason = stage.until("the end", |stage| stage.nodes[0].closed(link));
+    assert_eq!(reason, CloseReason::NotTls);
+}
