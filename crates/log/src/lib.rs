@@ -1,1 +1,50 @@
-//! The append-only log of blocks
+//! Layer 1: the append-only log of blocks, one per stream.
+//!
+//! A log is a folder of segments, each a file that is pre-allocated and mapped
+//! into memory. Its content is the blocks as they arrived: appending is one
+//! copy into the mapping, reading lends the bytes in place. Each event gets a
+//! sequence, from 1, without gaps.
+//!
+//! * [`Log`] appends, and takes out old segments. One thread.
+//! * [`Syncer`] brings what was appended to the disk. Another thread.
+//! * [`LogReader`] reads. Any number of threads, while the others work.
+//! * [`fs::Fs`] is all of the file system that is used; [`fs::RealFs`] is the
+//!   machine's, [`fault::FaultFs`] one that loses power, fails and fills up.
+//!
+//! Where to begin reading: [`format`](mod@format) for the bytes on disk,
+//! [`recover`] for what is promised after a crash and how it is kept,
+//! [`sync`] for durability, [`mmap`] for why sharing the mapping is sound.
+//!
+//! Limits, and what happens at each: a block larger than
+//! [`LogOptions::max_block`] is refused; without room on the disk blocks are
+//! refused while reads go on; after a failed sync blocks are refused until the
+//! log is opened again; memory beside the mapping is the index (24 bytes for
+//! each [`LogOptions::index_every`]) and at most [`recover::MAX_DAMAGES`]
+//! reports.
+//!
+//! Nothing here knows topics, producers, sessions, or when to sync and when to
+//! remove: the hub decides.
+#![deny(unsafe_code)]
+
+mod append;
+mod error;
+pub mod fault;
+pub mod format;
+pub mod fs;
+mod index;
+mod judge;
+pub mod mmap;
+mod options;
+mod read;
+pub mod recover;
+mod scan;
+mod segment;
+mod shared;
+pub mod sync;
+
+pub use append::{Appended, Log};
+pub use error::{AppendError, OpenError, ReadError, SyncError};
+pub use options::LogOptions;
+pub use read::{Blocks, LogBlock, LogReader};
+pub use recover::{Damage, Recovery};
+pub use sync::Syncer;

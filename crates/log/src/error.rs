@@ -1,0 +1,175 @@
+//! Why a log could not be opened, appended to, synced or read. One enum per
+//! operation; each variant's text names the thing and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a log was not opened. Nothing was changed on disk, except where
+/// [`OpenError::Io`] came up during the repair of a torn tail, which the next
+/// opening takes up again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The options contradict each other.
+    #[error("the log's options cannot work: {what}")]
+    BadOptions {
+        /// Which, and what to change.
+        what: String,
+    },
+    /// A newer Weft wrote it.
+    #[error("`{}` has format version {found}, and this program knows versions up to {supported}: use the newer program", path.display())]
+    NewerVersion {
+        /// The file that says so.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version known here.
+        supported: u32,
+    },
+    /// Somebody has it open.
+    #[error("the log in `{}` is in use by another hub: stop it, or choose another folder", dir.display())]
+    InUse {
+        /// The log's folder.
+        dir: PathBuf,
+    },
+    /// Segments without the file that says what they are.
+    #[error("`{}` holds segments but no file `FORMAT`: put the file back (`weft-log 1`), or choose another folder", dir.display())]
+    NotALog {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The file `FORMAT` says something else.
+    #[error("`{}` does not say `weft-log` and a version: put it right (`weft-log 1`), or choose another folder", path.display())]
+    BadFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system refused. For a segment that cannot be read: move it away and
+    /// the log opens without its events, which it then reports as damage.
+    #[error("could not {doing} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    /// Names what was tried with which file, for `map_err`.
+    pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+}
+
+/// Why a block was not appended. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// No space for another segment. Reads go on; appending works again once
+    /// there is space. Tried again at most every 100 ms.
+    #[error("the disk has no room for a segment of {need} bytes in `{}`: free some space, or lower the stream's retention", dir.display())]
+    DiskFull {
+        /// The log's folder.
+        dir: PathBuf,
+        /// Bytes needed.
+        need: u64,
+    },
+    /// A sync failed, so what is on disk is not known: see [`SyncError::Failed`].
+    #[error("the log takes no more since a sync failed ({why}): check the disk, then close the log and open it again")]
+    Poisoned {
+        /// The sync's error.
+        why: String,
+    },
+    /// The system refused to make a segment.
+    #[error("could not make a segment in `{}`", dir.display())]
+    Io {
+        /// The log's folder.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The block is larger than the log takes.
+    #[error("the block has {len} bytes, and this log takes at most {limit}: send smaller batches, or raise the limit")]
+    TooLarge {
+        /// The block's length.
+        len: usize,
+        /// The largest taken: `LogOptions::max_block`.
+        limit: usize,
+    },
+    /// The bytes are no stamped block of that length.
+    #[error("{len} bytes are not a stamped block ({clause}): validate and stamp blocks where they enter")]
+    NotABlock {
+        /// How many bytes were given.
+        len: usize,
+        /// What is wrong.
+        clause: String,
+    },
+}
+
+/// Why nothing is reported as synced.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyncError {
+    /// The system could not write. After that it may take the lost pages for
+    /// written, so a second sync that succeeds proves nothing: this log syncs
+    /// and appends no more. Opening it again writes what is in doubt anew.
+    #[error("segment {segment} could not be synced: check the disk, then close the log and open it again")]
+    Failed {
+        /// The segment's number.
+        segment: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier sync failed.
+    #[error("nothing is synced since a sync failed ({why}): check the disk, then close the log and open it again")]
+    Poisoned {
+        /// That sync's error.
+        why: String,
+    },
+    /// The log was closed.
+    #[error("the log was closed")]
+    Closed,
+}
+
+/// Why nothing was read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// What is there is not what was written. The events from the one asked
+    /// for to `resume` are lost; go on reading at `resume`.
+    #[error(
+        "segment {segment} is damaged at byte {offset} ({clause}): sequences {from} to {resume} (exclusive) are lost"
+    )]
+    Damaged {
+        /// The segment's number: its file is `NNNNNNNNNN.seg`.
+        segment: u64,
+        /// Where the damaged block begins in it.
+        offset: u64,
+        /// What is wrong there.
+        clause: String,
+        /// The first sequence lost.
+        from: u64,
+        /// The first sequence after the damage.
+        resume: u64,
+    },
+    /// Retention removed it.
+    #[error("the log begins at sequence {first}: read from there")]
+    Gone {
+        /// The first sequence there is.
+        first: u64,
+    },
+    /// The disk cannot read it.
+    #[error("segment {segment} cannot be read from byte {offset}: check the disk")]
+    Io {
+        /// The segment's number.
+        segment: u64,
+        /// Where reading began.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+}

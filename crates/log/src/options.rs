@@ -1,0 +1,75 @@
+//! What a log can be told.
+
+use std::time::Duration;
+
+use weft_base::ByteCount;
+use weft_wire::block::{MAX_BLOCK, MIN_BLOCK};
+
+use crate::error::OpenError;
+use crate::mmap::{HEAD, MAX_SEGMENT};
+
+/// How a log keeps its blocks. Any of it may change from one opening to the
+/// next: segments that are there stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The size of a segment's file, taken from the disk when it is made.
+    /// Retention removes whole segments. 64 MiB; at least the header (4 KiB)
+    /// and one largest block, at most 32 GiB. On disk a log takes up to two
+    /// segments more than it retains: the one in use and one made ahead.
+    pub segment: ByteCount,
+    /// Retention removes the oldest segments while the log holds more than
+    /// this. Unlimited when absent.
+    pub retain_bytes: Option<ByteCount>,
+    /// Retention removes segments whose newest block was ingested longer ago
+    /// than this. Unlimited when absent.
+    pub retain_age: Option<Duration>,
+    /// One entry of the index for so many bytes. Finding a place reads the
+    /// headers of at most so many bytes of blocks; each entry takes 24 bytes
+    /// of memory. 256 KiB: 6 KiB of memory for each segment of 64 MiB.
+    pub index_every: ByteCount,
+    /// The largest block taken, in bytes. 1 MiB + 64 KiB; at most 8 MiB.
+    pub max_block: usize,
+    /// How far ahead of the writer the syncer makes pages present, so that
+    /// appending takes no page faults: as much as is appended between two
+    /// calls of the syncer. 4 MiB; zero for none. This much more memory is
+    /// dirty at any time.
+    pub ahead: ByteCount,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            segment: ByteCount::mib(64),
+            retain_bytes: None,
+            retain_age: None,
+            index_every: ByteCount::kib(256),
+            max_block: (1 << 20) + (64 << 10),
+            ahead: ByteCount::mib(4),
+        }
+    }
+}
+
+impl LogOptions {
+    /// # Errors
+    /// [`OpenError::BadOptions`] with all that is wrong.
+    pub(crate) fn validate(&self) -> Result<(), OpenError> {
+        let mut wrong = Vec::new();
+        if self.max_block < MIN_BLOCK || self.max_block > MAX_BLOCK {
+            wrong.push(format!("max_block is {}, and must be {MIN_BLOCK} to {MAX_BLOCK}", self.max_block));
+        }
+        let least = HEAD + self.max_block.min(MAX_BLOCK);
+        if self.segment.0 < least as u64 || self.segment.0 > MAX_SEGMENT as u64 {
+            wrong.push(format!(
+                "segment is {}, and must be {least} B (header and a largest block) to 32 GiB",
+                self.segment
+            ));
+        }
+        if !self.segment.0.is_multiple_of(4096) {
+            wrong.push(format!("segment is {}, and must be a multiple of 4 KiB", self.segment));
+        }
+        if self.index_every.0 == 0 {
+            wrong.push("index_every is 0, and must be at least 1 B".to_owned());
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(OpenError::BadOptions { what: wrong.join("; ") }) }
+    }
+}

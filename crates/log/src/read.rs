@@ -1,0 +1,348 @@
+//! Reading, while the writer appends.
+//!
+//! Every block is checked before it is served, checksums included: a bit that
+//! flipped since the log was opened is found here.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use weft_base::UnixNanos;
+use weft_base::sync::atomic::Ordering;
+use weft_wire::block::Block;
+
+use crate::error::ReadError;
+use crate::index::Place;
+use crate::scan::{Clause, Content, Found};
+use crate::segment::Segment;
+use crate::shared::{Shared, locked};
+
+/// A block in the log: shares the mapping, and keeps it even when retention
+/// removes the file.
+#[derive(Clone)]
+pub struct LogBlock {
+    segment: Arc<Segment>,
+    found: Found,
+}
+
+impl LogBlock {
+    /// The stream sequence of its first event.
+    #[must_use]
+    pub const fn first(&self) -> u64 {
+        self.found.first
+    }
+
+    /// The sequence after its last event's.
+    #[must_use]
+    pub const fn next(&self) -> u64 {
+        self.found.next
+    }
+
+    /// The block, to be read in place.
+    #[must_use]
+    pub fn block(&self) -> Block<'_> {
+        Block::trusted(self)
+    }
+}
+
+impl Deref for LogBlock {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // What was published once stays so: never empty.
+        self.segment.map().read(self.found.offset..self.found.offset + self.found.len).unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for LogBlock {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl std::fmt::Debug for LogBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LogBlock({}..{}, segment {})", self.first(), self.next(), self.segment.number)
+    }
+}
+
+/// Reads a log from any thread. Remembers where it stopped, so that reading on
+/// from there needs no look-up; clones are independent.
+#[derive(Clone)]
+pub struct LogReader {
+    shared: Arc<Shared>,
+    /// Where a block begins that this reader will likely be asked for next.
+    hint: Option<(Arc<Segment>, Place)>,
+}
+
+impl std::fmt::Debug for LogReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogReader").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+/// Why looking for a block stopped.
+enum Stop {
+    /// Here is no block that follows the ones before; the sequence is the one
+    /// that was expected.
+    Suspect(Place, Clause),
+    /// The published part ended before the sequence was found.
+    End(Place),
+}
+
+impl LogReader {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, hint: None }
+    }
+
+    /// The first sequence that is kept.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.shared.first.load(Ordering::Acquire)
+    }
+
+    /// The sequence the next event gets.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.shared.next.load(Ordering::Acquire)
+    }
+
+    /// All events below this are on the disk.
+    #[must_use]
+    pub fn synced(&self) -> u64 {
+        self.shared.synced.load(Ordering::Acquire)
+    }
+
+    /// The blocks from the one that holds sequence `from` on (it may begin
+    /// before `from`), as long as all their events are below `upto`, and of
+    /// `max_bytes` at most, but at least one. None when there is nothing yet.
+    ///
+    /// The blocks end before damage; reading at the sequence after the last
+    /// one then answers [`ReadError::Damaged`].
+    ///
+    /// # Errors
+    /// [`ReadError`]; each says where to go on.
+    pub fn read(&mut self, from: u64, upto: u64, max_bytes: usize) -> Result<Blocks<'_>, ReadError> {
+        let first = self.first();
+        if from < first {
+            return Err(ReadError::Gone { first });
+        }
+        let upto = upto.min(self.next());
+        let located = if from < upto { Some(self.locate(from, max_bytes)?) } else { None };
+        let (at, checked) = located.map_or((None, None), |(segment, found)| {
+            (Some((segment, Place { sequence: found.first, offset: found.offset })), Some(found))
+        });
+        Ok(Blocks { reader: self, at, checked, upto, left: max_bytes, any: false })
+    }
+
+    /// Reads in from the disk what is about to be served of a segment that is
+    /// not written to any more: an unreadable sector is then an error.
+    fn warm(&self, segment: &Segment, offset: usize, max_bytes: usize) -> Result<(), ReadError> {
+        if locked(&self.shared.table).live.back().is_some_and(|s| s.number == segment.number) {
+            return Ok(());
+        }
+        let end = offset.saturating_add(max_bytes).min(segment.tail().offset);
+        let failed = |source| ReadError::Io { segment: segment.number, offset: offset as u64, source };
+        segment.map().populate_read(offset & !4095..end).map_err(failed)
+    }
+
+    /// The block that holds `from`, which is below `next`.
+    fn locate(&self, from: u64, max_bytes: usize) -> Result<(Arc<Segment>, Found), ReadError> {
+        let hinted = self.hint.as_ref().filter(|(s, at)| at.sequence <= from && from < s.tail().sequence);
+        let hinted = hinted.map(|(segment, at)| (Arc::clone(segment), *at));
+        let found = || self.shared.segment_of(from).map(|(segment, _)| (Arc::clone(&segment), segment.start()));
+        // There is none when retention was faster.
+        let (segment, start) = hinted.or_else(found).ok_or_else(|| ReadError::Gone { first: self.first() })?;
+        let indexed = segment.index.at_sequence(from).unwrap_or(segment.start());
+        let start = if indexed.sequence > start.sequence { indexed } else { start };
+        let reach = self.shared.options.index_every.as_usize().saturating_add(max_bytes);
+        self.warm(&segment, start.offset, reach)?;
+        let content = segment.content(segment.tail().offset);
+        // Headers lead to the block; only when they do not, everything on the
+        // way is checked.
+        let mut stop = match walk(content, start, from, Content::glance) {
+            Ok(found) => match content.check(found.offset, found.first) {
+                Ok(found) => return Ok((segment, found)),
+                Err(clause) => Stop::Suspect(Place { sequence: found.first, offset: found.offset }, clause),
+            },
+            Err(_) => match walk(content, indexed, from, Content::whole) {
+                Ok(found) => return Ok((segment, found)),
+                Err(stop) => stop,
+            },
+        };
+        loop {
+            let (place, clause) = match stop {
+                Stop::Suspect(place, clause) => (place, clause),
+                Stop::End(place) => (place, "blocks are missing at its end".into()),
+            };
+            let damaged = |resume| ReadError::Damaged {
+                segment: segment.number,
+                offset: place.offset as u64,
+                clause: clause.to_string(),
+                from: place.sequence,
+                resume,
+            };
+            let Some(found) = content.resync(place.offset, place.sequence) else {
+                // The next segment goes on; or in the one in use, what is
+                // appended next.
+                let after = self.shared.segment_of(from).and_then(|(_, after)| after);
+                return Err(damaged(after.unwrap_or_else(|| segment.tail().sequence).max(from + 1)));
+            };
+            if from < found.first {
+                return Err(damaged(found.first));
+            }
+            let start = Place { sequence: found.first, offset: found.offset };
+            stop = match walk(content, start, from, Content::whole) {
+                Ok(found) => return Ok((segment, found)),
+                Err(stop) => stop,
+            };
+        }
+    }
+
+    /// The first sequence of the first block that was ingested at `time` or
+    /// later; [`next`](Self::next) when there is none yet.
+    ///
+    /// Blocks of several hubs may lie in one log, and clocks jump, so times
+    /// need not grow with sequences; all blocks before the answer are older.
+    #[must_use]
+    pub fn seek_time(&mut self, time: UnixNanos) -> u64 {
+        let segment = {
+            let table = locked(&self.shared.table);
+            let at = table.live.partition_point(|s| s.newest_so_far.load(Ordering::Relaxed) < time.0);
+            table.live.get(at).cloned()
+        };
+        let Some(segment) = segment else { return self.next() };
+        let mut from = segment.index.at_time(time.0).map_or(segment.base, |place| place.sequence);
+        loop {
+            let next = self.next();
+            match self.read(from, next, usize::MAX) {
+                Ok(blocks) => {
+                    let before = from;
+                    for block in blocks {
+                        if block.found.time >= time.0 {
+                            return block.first();
+                        }
+                        from = block.next();
+                    }
+                    if from == before {
+                        return from;
+                    }
+                }
+                Err(ReadError::Damaged { resume, .. }) => from = resume,
+                Err(ReadError::Gone { first }) => from = first,
+                Err(ReadError::Io { .. }) => return from,
+            }
+        }
+    }
+
+    /// Calls `f` with each block from the one that holds `from` on, up to
+    /// `upto`; damaged ones are left out.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub fn for_each_block(&mut self, from: u64, upto: u64, mut f: impl FnMut(Block<'_>)) -> Result<(), ReadError> {
+        let mut from = from.max(self.first());
+        while from < upto.min(self.next()) {
+            let before = from;
+            match self.read(from, upto, 1 << 20) {
+                Ok(blocks) => {
+                    for block in blocks {
+                        f(block.block());
+                        from = block.next();
+                    }
+                    if from == before {
+                        // A block that reaches beyond `upto`.
+                        return Ok(());
+                    }
+                }
+                Err(ReadError::Damaged { resume, .. }) => from = resume,
+                Err(ReadError::Gone { first }) => from = first,
+                Err(e @ ReadError::Io { .. }) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// From block to block to the one that holds `sequence`.
+fn walk<'a>(
+    content: Content<'a>,
+    start: Place,
+    sequence: u64,
+    look: impl Fn(Content<'a>, usize) -> Result<Found, Clause>,
+) -> Result<Found, Stop> {
+    let mut at = start;
+    while at.offset < content.end() {
+        let found = look(content, at.offset).map_err(|clause| Stop::Suspect(at, clause))?;
+        if found.first != at.sequence {
+            let clause = format!("the block has sequence {}, {} was next", found.first, at.sequence);
+            return Err(Stop::Suspect(at, clause.into()));
+        }
+        if sequence < found.next {
+            return Ok(found);
+        }
+        at = Place { sequence: found.next, offset: found.offset + found.len };
+    }
+    Err(Stop::End(at))
+}
+
+/// Blocks that follow each other, from [`LogReader::read`].
+pub struct Blocks<'r> {
+    reader: &'r mut LogReader,
+    at: Option<(Arc<Segment>, Place)>,
+    /// The block there, when it was checked already.
+    checked: Option<Found>,
+    upto: u64,
+    left: usize,
+    any: bool,
+}
+
+impl std::fmt::Debug for Blocks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = self.at.as_ref().map(|(_, place)| place.sequence);
+        write!(f, "Blocks({place:?}..{})", self.upto)
+    }
+}
+
+impl Blocks<'_> {
+    /// The checked block at the current place, in this segment or the next.
+    fn look(&mut self) -> Option<Found> {
+        let (segment, place) = self.at.as_mut()?;
+        if place.sequence >= self.upto {
+            return None;
+        }
+        let tail = segment.tail();
+        if place.offset < tail.offset {
+            return segment.content(tail.offset).check(place.offset, place.sequence).ok();
+        }
+        let (next, _) = self.reader.shared.segment_of(place.sequence)?;
+        if next.base != place.sequence || next.number == segment.number {
+            return None;
+        }
+        *place = next.start();
+        *segment = next;
+        self.reader.warm(segment, place.offset, self.left).ok()?;
+        segment.content(segment.tail().offset).check(place.offset, place.sequence).ok()
+    }
+}
+
+impl Iterator for Blocks<'_> {
+    type Item = LogBlock;
+
+    fn next(&mut self) -> Option<LogBlock> {
+        let found = self.checked.take().or_else(|| self.look())?;
+        if found.next > self.upto || (self.any && found.len > self.left) {
+            return None;
+        }
+        let (segment, place) = self.at.as_mut()?;
+        *place = Place { sequence: found.next, offset: found.offset + found.len };
+        self.any = true;
+        self.left = self.left.saturating_sub(found.len);
+        Some(LogBlock { segment: Arc::clone(segment), found })
+    }
+}
+
+impl Drop for Blocks<'_> {
+    fn drop(&mut self) {
+        self.reader.hint = self.at.take();
+    }
+}

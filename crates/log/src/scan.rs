@@ -1,0 +1,178 @@
+//! Finding blocks in bytes that may be damaged.
+
+use std::borrow::Cow;
+
+use weft_wire::block::{Block, HEADER_LEN, MAGIC, MIN_BLOCK, peek_len};
+
+use crate::mmap::HEAD;
+
+/// The least an event takes up in a block; so many bytes at least were lost
+/// with every event that is missing.
+const EVENT_MIN: u64 = weft_wire::block::EVENT_HEADER_LEN as u64;
+
+/// A segment's blocks, from the end of the header on; offsets count from the
+/// segment's beginning.
+#[derive(Clone, Copy)]
+pub(crate) struct Content<'a>(pub(crate) &'a [u8]);
+
+/// A block that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) offset: usize,
+    pub(crate) len: usize,
+    /// Its first sequence.
+    pub(crate) first: u64,
+    /// The sequence after its last.
+    pub(crate) next: u64,
+    /// When its hub took it in, Unix ns.
+    pub(crate) time: u64,
+}
+
+/// Why there is no block at an offset.
+pub(crate) type Clause = Cow<'static, str>;
+
+impl<'a> Content<'a> {
+    /// The offset after the last byte.
+    pub(crate) const fn end(self) -> usize {
+        HEAD + self.0.len()
+    }
+
+    /// The bytes from `offset` on.
+    fn at(self, offset: usize) -> &'a [u8] {
+        offset.checked_sub(HEAD).and_then(|o| self.0.get(o..)).unwrap_or_default()
+    }
+
+    pub(crate) fn range(self, start: usize, end: usize) -> &'a [u8] {
+        self.at(start).get(..end.saturating_sub(start)).unwrap_or_default()
+    }
+
+    /// What the header at `offset` says, if it could be one: checks no sums.
+    pub(crate) fn glance(self, offset: usize) -> Result<Found, Clause> {
+        let bytes = self.at(offset);
+        let len = peek_len(bytes).unwrap_or(0) as usize;
+        let Some(bytes) = bytes.get(..len).filter(|_| len >= MIN_BLOCK && len.is_multiple_of(8)) else {
+            return Err("the length is none of a block that ends in the segment".into());
+        };
+        // Offset 4 of a block, see weft_wire::block.
+        if bytes.get(4..6) != Some(&MAGIC.to_le_bytes()) {
+            return Err("the magic number is not that of a block".into());
+        }
+        let block = Block::trusted(bytes);
+        let (first, events) = (block.stream_sequence(), block.event_count());
+        let next = first.checked_add(events.into()).filter(|_| first > 0 && events > 0);
+        let Some(next) = next else { return Err("the block has no sequence, or no events".into()) };
+        let time = block.stamp().map_or(0, |s| s.ingested.0);
+        Ok(Found { offset, len, first, next, time })
+    }
+
+    /// The block at `offset`, all of it checked; it begins with `sequence`.
+    pub(crate) fn check(self, offset: usize, sequence: u64) -> Result<Found, Clause> {
+        let found = self.whole(offset)?;
+        if found.first != sequence {
+            return Err(format!("the block has sequence {}, {sequence} was next", found.first).into());
+        }
+        Ok(found)
+    }
+
+    /// The block at `offset`, all of it checked.
+    pub(crate) fn whole(self, offset: usize) -> Result<Found, Clause> {
+        let found = self.glance(offset)?;
+        match Block::validate(self.range(offset, offset + found.len)) {
+            Ok(_) => Ok(found),
+            Err(e) => Err(e.to_string().into()),
+        }
+    }
+
+    /// Whether all bytes from `offset` on are zero.
+    pub(crate) fn is_blank_from(self, offset: usize) -> bool {
+        is_zero(self.at(offset))
+    }
+
+    /// The bytes from `offset` to the last line of 64 that is not all zero.
+    pub(crate) fn used_from(self, offset: usize) -> &'a [u8] {
+        let bytes = self.at(offset);
+        // By lines from the end, since mostly zeros are there.
+        let lines = bytes.chunks(64).rposition(|line| !is_zero(line)).map_or(0, |last| last + 1);
+        bytes.get(..(lines * 64).min(bytes.len())).unwrap_or_default()
+    }
+
+    /// The first whole block after the damage at `damaged`, where `expected`
+    /// was the next sequence. Its sequence tells how many events were lost.
+    ///
+    /// Where the damaged block's length can be believed, the block after it is
+    /// taken. Else every multiple of 8 is looked at; since an event's payload
+    /// may be a block itself, what is found there must be followed by a block
+    /// with the right sequence, or by nothing.
+    ///
+    /// The work is bounded: of the bytes that look like a block and are none,
+    /// at most 64 times the content is checksummed.
+    pub(crate) fn resync(self, damaged: usize, expected: u64) -> Option<Found> {
+        let plausible = |found: &Found| {
+            let lost = found.first.checked_sub(expected).filter(|lost| *lost > 0);
+            lost.is_some_and(|lost| lost <= (found.offset - damaged) as u64 / EVENT_MIN)
+        };
+        if let Ok(claimed) = self.glance(damaged)
+            && let Ok(found) = self.whole(damaged + claimed.len)
+            && plausible(&found)
+        {
+            return Some(found);
+        }
+        let mut budget = self.0.len().saturating_mul(64);
+        let last = self.end().checked_sub(HEADER_LEN)?;
+        for offset in (damaged + 8..=last).step_by(8) {
+            let Ok(seen) = self.glance(offset) else { continue };
+            if !plausible(&seen) || !self.followed(&seen) {
+                continue;
+            }
+            budget = budget.checked_sub(seen.len)?;
+            if self.whole(offset).is_ok() {
+                return Some(seen);
+            }
+        }
+        None
+    }
+
+    fn followed(self, found: &Found) -> bool {
+        let after = found.offset + found.len;
+        match self.glance(after) {
+            Ok(next) => next.first == found.next,
+            Err(_) => is_zero(self.range(after, (after + HEADER_LEN).min(self.end()))),
+        }
+    }
+}
+
+/// Whether all bytes are zero.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // In chunks, so that the compiler turns it into wide compares.
+    let (chunks, rest) = bytes.as_chunks::<64>();
+    chunks.iter().all(|c| *c == [0; 64]) && rest.iter().all(|b| *b == 0)
+}
+
+/// Whether some of these bytes, which begin at `offset` of the file, look as
+/// if they had never reached the disk: an aligned line of 64 bytes, or the part
+/// of one at either end, that is all zero. A disk writes whole sectors, which
+/// are larger; lines are smaller in case a page was written back while a block
+/// was being copied into it.
+pub(crate) fn has_blank_line(bytes: &[u8], offset: usize) -> bool {
+    let head = bytes.len().min(offset.next_multiple_of(64) - offset);
+    let (first, rest) = bytes.split_at(head);
+    (!first.is_empty() && is_zero(first)) || rest.chunks(64).any(is_zero)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blank_line_is_found_at_either_end_and_between() {
+        let full = [1_u8; 256];
+        assert!(!has_blank_line(&full, 8));
+        for (start, offset, blank) in [(0, 8, 0..56), (0, 8, 56..120), (0, 8, 248..256), (0, 64, 0..64)] {
+            let mut bytes = full;
+            bytes[blank.clone()].fill(0);
+            assert!(has_blank_line(&bytes[start..], offset), "{blank:?}");
+            bytes[blank.start] = 1;
+            assert!(!has_blank_line(&bytes[start..], offset), "{blank:?}");
+        }
+    }
+}

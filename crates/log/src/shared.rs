@@ -1,0 +1,130 @@
+//! What writer, syncer and readers of one log share.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use weft_base::sync::Mutex;
+use weft_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::format::segment_name;
+use crate::fs::Fs;
+use crate::index::Index;
+use crate::options::LogOptions;
+use crate::segment::{Segment, Spare};
+
+/// The segments, the oldest first, and those that retention took out but that
+/// are still on disk. The lock is held for a look-up or a change at either
+/// end, never during I/O.
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) live: VecDeque<Arc<Segment>>,
+    pub(crate) removed: Vec<u64>,
+}
+
+/// The next segment, made ahead of need.
+pub(crate) struct Spares {
+    pub(crate) ready: Option<Spare>,
+    /// The number the next one gets.
+    pub(crate) next_number: u64,
+}
+
+/// How far the syncer is.
+#[derive(Default)]
+pub(crate) struct SyncState {
+    /// All segments with lower numbers are on disk, marks included.
+    pub(crate) from: u64,
+    /// A mark that is in memory and not known to be on disk.
+    pub(crate) unmarked: bool,
+    pub(crate) closed: bool,
+    /// Segment number and offset up to which pages were made present.
+    pub(crate) populated: (u64, usize),
+    /// Making a segment failed, and none was made since.
+    pub(crate) no_room: bool,
+}
+
+pub(crate) struct Shared {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: LogOptions,
+    pub(crate) table: Mutex<Table>,
+    pub(crate) spares: Mutex<Spares>,
+    pub(crate) state: Mutex<SyncState>,
+    /// The first sequence that is kept.
+    pub(crate) first: AtomicU64,
+    /// The sequence the next event gets. Stored with release after the block
+    /// is published.
+    pub(crate) next: AtomicU64,
+    /// All below this are on disk.
+    pub(crate) synced: AtomicU64,
+    /// A sync failed; `why` says how.
+    pub(crate) poisoned: AtomicBool,
+    pub(crate) why: Mutex<String>,
+}
+
+/// The value behind a lock. A thread that panicked holding it left nothing
+/// half done: each holder's last change is one assignment, push or pop.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> impl std::ops::DerefMut<Target = T> + '_ {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(segment_name(number))
+    }
+
+    /// Why the log is poisoned, if it is.
+    pub(crate) fn poison(&self) -> Option<String> {
+        self.poisoned.load(Ordering::Acquire).then(|| locked(&self.why).clone())
+    }
+
+    /// Makes a segment, durably.
+    fn make(&self, number: u64) -> io::Result<Spare> {
+        let len = self.options.segment.0;
+        let path = self.path(number);
+        let file = self.fs.create(&path, len)?;
+        self.fs.sync_dir(&self.dir)?;
+        let index = Index::new(file.map().len(), self.options.index_every.as_usize());
+        let writer = file.map().writer().ok_or_else(|| io::Error::other("the new segment has a writer already"))?;
+        Ok(Spare { number, file, writer, index })
+    }
+
+    /// The next segment: the one made ahead, or else a new one.
+    pub(crate) fn take_spare(&self) -> io::Result<Spare> {
+        let mut spares = locked(&self.spares);
+        if let Some(spare) = spares.ready.take() {
+            return Ok(spare);
+        }
+        let spare = self.make(spares.next_number)?;
+        spares.next_number += 1;
+        Ok(spare)
+    }
+
+    /// Makes the next segment, if there is none. The lock is held meanwhile:
+    /// a writer that needs it now would have to make it itself, and waits
+    /// instead.
+    pub(crate) fn make_spare(&self) -> io::Result<()> {
+        let mut spares = locked(&self.spares);
+        if spares.ready.is_none() {
+            let spare = self.make(spares.next_number)?;
+            spare.writer.map().populate_write(0..self.options.ahead.as_usize().min(spare.writer.map().len()));
+            spares.next_number += 1;
+            spares.ready = Some(spare);
+        }
+        Ok(())
+    }
+
+    /// The segment that holds `sequence`, or the damage in which it is lost:
+    /// the last one that begins at or before it; and the base of the one after.
+    pub(crate) fn segment_of(&self, sequence: u64) -> Option<(Arc<Segment>, Option<u64>)> {
+        let table = locked(&self.table);
+        let after = table.live.partition_point(|s| s.base <= sequence);
+        let segment = table.live.get(after.checked_sub(1)?)?;
+        Some((Arc::clone(segment), table.live.get(after).map(|s| s.base)))
+    }
+
+    pub(crate) fn newest(&self) -> Option<Arc<Segment>> {
+        locked(&self.table).live.back().cloned()
+    }
+}

@@ -1,0 +1,186 @@
+//! The syncer: brings what was appended to the disk, off the data path.
+//!
+//! Many appends share one sync (group commit): each call brings all to the
+//! disk that was appended before it began. The thread that calls it also makes
+//! pages and segments ready ahead of the writer, and removes the files of
+//! segments that retention took out, so that appending does neither.
+//!
+//! # After a failed sync
+//! The system may have dropped the pages it could not write and take them for
+//! written, so the next sync would succeed without them. The log is therefore
+//! poisoned by the first failure: it reports nothing more as synced, and takes
+//! no more blocks. What was synced stays so, and reads go on. Closing the log
+//! and opening it again, in the same process or another one, is the way out:
+//! recovery writes everything that is not known to be on disk anew, from what
+//! can still be read, before it counts it as synced. Going on in a new segment
+//! instead would do the same with less: it would trust what is in memory.
+
+use std::sync::Arc;
+
+use weft_base::sync::atomic::Ordering;
+
+use crate::error::SyncError;
+use crate::segment::Segment;
+use crate::shared::{Shared, SyncState, locked};
+
+/// Syncs a log from another thread than the one that appends. Clones share the
+/// log; their calls wait for each other.
+#[derive(Clone)]
+pub struct Syncer {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Syncer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Syncer").field("dir", &self.shared.dir).finish_non_exhaustive()
+    }
+}
+
+impl Syncer {
+    /// [`commit`](Self::commit), then [`prepare`](Self::prepare). To answer
+    /// publishers sooner, call the two apart and answer in between.
+    ///
+    /// # Errors
+    /// [`SyncError`], from `commit`.
+    pub fn sync(&self) -> Result<u64, SyncError> {
+        let result = self.commit();
+        if result.is_ok() {
+            self.prepare();
+        }
+        result
+    }
+
+    /// Brings everything appended before the call to the disk. Answers with a
+    /// sequence: all events below it are on the disk. Returns at once when
+    /// there is nothing new.
+    ///
+    /// # Errors
+    /// [`SyncError`]; after a failure the log is poisoned (module document).
+    pub fn commit(&self) -> Result<u64, SyncError> {
+        let shared = &*self.shared;
+        let mut state = locked(&shared.state);
+        if state.closed {
+            return Err(SyncError::Closed);
+        }
+        if let Some(why) = shared.poison() {
+            return Err(SyncError::Poisoned { why });
+        }
+        let segments = self.unsynced(&state);
+        let mut synced = shared.synced.load(Ordering::Relaxed);
+        let before = synced;
+        for (at, segment) in segments.iter().enumerate() {
+            let sealed = at + 1 < segments.len();
+            // A sealed segment's mark goes to the disk before anything of the
+            // next one: recovery counts on it.
+            let tail =
+                segment.sync().and_then(|tail| if sealed { segment.sync_head().map(|()| tail) } else { Ok(tail) });
+            match tail {
+                Ok(tail) => synced = synced.max(tail.sequence),
+                Err(source) => return Err(self.fail(segment, source)),
+            }
+            if sealed {
+                state.from = segment.number + 1;
+            }
+        }
+        if synced > before {
+            state.unmarked = true;
+            shared.synced.store(synced, Ordering::Release);
+        } else if state.unmarked {
+            self.mark(&mut state)?;
+        }
+        Ok(synced)
+    }
+
+    fn unsynced(&self, state: &SyncState) -> Vec<Arc<Segment>> {
+        let table = locked(&self.shared.table);
+        let from = table.live.partition_point(|s| s.number < state.from);
+        table.live.range(from..).cloned().collect()
+    }
+
+    /// Brings the newest mark to the disk. Done when there is nothing else to
+    /// do, and at closing.
+    pub(crate) fn mark(&self, state: &mut SyncState) -> Result<(), SyncError> {
+        if let Some(segment) = self.shared.newest() {
+            segment.sync_head().map_err(|source| self.fail(&segment, source))?;
+        }
+        state.unmarked = false;
+        Ok(())
+    }
+
+    fn fail(&self, segment: &Segment, source: std::io::Error) -> SyncError {
+        *locked(&self.shared.why) = format!("segment {}: {source}", segment.number);
+        // Release: whoever sees it sees why.
+        self.shared.poisoned.store(true, Ordering::Release);
+        SyncError::Failed { segment: segment.number, source }
+    }
+
+    /// Makes pages present ahead of the writer, makes the next segment once
+    /// half of the current one is used, and removes the files of segments that
+    /// retention took out. Best effort: what fails here, the writer or the
+    /// next opening does itself.
+    pub fn prepare(&self) {
+        let shared = &*self.shared;
+        let mut state = locked(&shared.state);
+        if state.closed || shared.poisoned.load(Ordering::Acquire) {
+            return;
+        }
+        self.remove_files();
+        let Some(segment) = shared.newest() else { return };
+        let (end, len) = (segment.tail().offset, segment.map().len());
+        self.populate(&mut state, &segment, end);
+        if end < len / 2 {
+            // The writer got a segment since, or has no need of one.
+            state.no_room = false;
+        } else if !state.no_room {
+            // On a full disk this is not tried again until the writer, which
+            // does try again, got its segment.
+            state.no_room = shared.make_spare().is_err();
+        }
+    }
+
+    fn populate(&self, state: &mut SyncState, segment: &Segment, end: usize) {
+        let ahead = self.shared.options.ahead.as_usize();
+        if ahead == 0 {
+            return;
+        }
+        let map = segment.map();
+        let (number, done) = state.populated;
+        let until = end.saturating_add(ahead).min(map.len());
+        if number != segment.number || done < end {
+            map.populate_write(end..until);
+        } else {
+            // A sync protects the page the writer is at, and those the kernel
+            // handles together with it, against writing: undo that.
+            map.populate_write(end..done.min(end.saturating_add(TAIL)));
+            map.populate_write(done..until);
+        }
+        state.populated = (segment.number, until);
+    }
+
+    /// Removes the files of segments that retention took out.
+    pub(crate) fn remove_files(&self) {
+        let shared = &*self.shared;
+        let (numbers, front) = {
+            let mut table = locked(&shared.table);
+            (std::mem::take(&mut table.removed), table.live.front().cloned())
+        };
+        if numbers.is_empty() {
+            return;
+        }
+        // With all before it gone, the first segment's header alone knows the
+        // sequence: it must be on disk before the others go.
+        let safe = front.is_some_and(|f| f.synced.load(Ordering::Relaxed) > 0 || f.sync_head().is_ok());
+        let removed = safe && numbers.iter().all(|n| gone(shared.fs.remove(&shared.path(*n))));
+        if !removed || shared.fs.sync_dir(&shared.dir).is_err() {
+            locked(&shared.table).removed.extend(numbers);
+        }
+    }
+}
+
+/// What is written again after a sync: see [`Syncer::populate`].
+const TAIL: usize = 64 << 10;
+
+/// Whether a file that was to be removed is not there any more.
+fn gone(result: std::io::Result<()>) -> bool {
+    result.is_ok() || result.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
