@@ -89,7 +89,7 @@ pub struct StageReport {
     pub longest_turn: Duration,
     /// Calls longer than [`IdleOptions::late_after`].
     pub late_turns: u64,
-    /// Sleeps of the stage's thread.
+    /// Sleeps that this stage went into, for all stages of its thread.
     pub sleeps: u64,
 }
 
@@ -358,10 +358,10 @@ impl Agent {
             let how_long = deadline.map_or(self.idle.sleep, |at: Mono| self.idle.sleep.min(at - self.now.mono));
             if !how_long.is_zero() {
                 let sleeper = self.sleeper;
-                self.call(sleeper, control, |stage, _| stage.on_idle(how_long));
                 if let Some((_, counters)) = self.stages.get(sleeper) {
                     add(&counters.sleeps, 1);
                 }
+                self.call(sleeper, control, |stage, _| stage.on_idle(how_long));
             }
         }
         if let Some(waker) = &self.waker {

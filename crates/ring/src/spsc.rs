@@ -181,7 +181,6 @@ impl<T> Producer<T> {
     /// Moves items from `items` into the ring until one of them ends, and
     /// publishes them together. Answers how many; the rest stays in the iterator.
     pub fn push_batch<I: Iterator<Item = T>>(&mut self, items: &mut I) -> usize {
-        let room = self.room(items.size_hint().0.clamp(1, self.capacity()));
         // Publishes on the way out, also when the iterator panics: what was
         // written has left the iterator and must not be forgotten.
         struct Publish<'a, T>(&'a mut Producer<T>);
@@ -192,7 +191,8 @@ impl<T> Producer<T> {
         }
         let mut written = 0;
         let publish = Publish(self);
-        while written < room {
+        // Room first: an item that has left the iterator must have a place.
+        while publish.0.room(1) > 0 {
             let Some(item) = items.next() else { break };
             publish.0.write(item);
             written += 1;

@@ -25,9 +25,9 @@ pub enum WaitStrategy {
 }
 
 /// Looks at once before a wait begins to yield.
-pub const SPINS: u32 = 64;
+pub const SPINS: u32 = if cfg!(loom) { 0 } else { 64 };
 /// Yields before a wait begins to park.
-pub const YIELDS: u32 = 16;
+pub const YIELDS: u32 = if cfg!(loom) { 0 } else { 16 };
 
 /// One thread's place to sleep, and the others' way to wake it.
 ///
@@ -49,13 +49,15 @@ impl Sleeper {
     /// Announces that this thread is about to sleep. It must look for work
     /// after this and before it sleeps, and call `awake` afterwards.
     pub(crate) fn announce(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
+        // A swap, as in `must_wake`, so that loom knows the order of the two:
+        // it takes plain stores for unordered with them.
+        self.asleep.swap(true, Ordering::Relaxed);
         E10.fence();
     }
 
     /// Takes the announcement back.
     pub(crate) fn awake(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.swap(false, Ordering::Relaxed);
     }
 
     /// Sleeps until woken; returns at once if that happened since `announce`.

@@ -90,6 +90,7 @@ impl StageWaker {
 
     /// Makes this waker wake `other`'s stage, for stages that share a thread.
     /// Once only; does nothing when the two are the same already.
+    #[cfg_attr(loom, expect(dead_code, reason = "the runner is not built for loom"))]
     pub(crate) fn redirect(&self, other: &StageWaker) {
         if !Arc::ptr_eq(&self.inner, &other.inner) {
             // Set before, by another runner: stages are not run twice.

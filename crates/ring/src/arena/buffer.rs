@@ -55,6 +55,14 @@ unsafe impl Send for BlockRef {}
 // SAFETY: as above.
 unsafe impl Sync for BlockRef {}
 
+/// Tells loom that a handle uses its bytes now; nothing in other builds.
+#[inline(always)]
+fn touch(slot: NonNull<Slot>) {
+    // SAFETY: needed because handles point to their slot; the caller's
+    // reference keeps it alive.
+    unsafe { slot.as_ref() }.touch();
+}
+
 impl Buffer {
     /// A buffer over a slot that was just taken off the free list, with
     /// `REFERENCES` references.
@@ -84,7 +92,7 @@ impl Buffer {
     /// from earlier use.
     #[must_use]
     pub fn spare_mut(&mut self) -> &mut [u8] {
-        self.slot().touch();
+        touch(self.slot);
         // SAFETY: needed for a view of raw memory; `end..capacity` lies inside
         // the buffer, is initialised, and belongs to this `Buffer` alone.
         unsafe { slice::from_raw_parts_mut(self.bytes.as_ptr().add(self.end), self.capacity - self.end) }
@@ -112,7 +120,7 @@ impl Buffer {
     /// The filled bytes that were not split off.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
-        self.slot().touch();
+        touch(self.slot);
         // SAFETY: needed for a view of raw memory; `start..end` lies inside the
         // buffer, is initialised, and belongs to this `Buffer` alone.
         unsafe { slice::from_raw_parts(self.bytes.as_ptr().add(self.start), self.end - self.start) }
@@ -200,6 +208,7 @@ impl Deref for BlockMut {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        touch(self.slot);
         // SAFETY: needed for a view of raw memory; the range lies inside the
         // buffer, is initialised, and belongs to this handle alone.
         unsafe { slice::from_raw_parts(self.bytes.as_ptr(), self.len) }
@@ -209,6 +218,7 @@ impl Deref for BlockMut {
 impl DerefMut for BlockMut {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
+        touch(self.slot);
         // SAFETY: as in `deref`, and `self` is borrowed exclusively.
         unsafe { slice::from_raw_parts_mut(self.bytes.as_ptr(), self.len) }
     }
@@ -262,6 +272,7 @@ impl Deref for BlockRef {
 
     #[inline]
     fn deref(&self) -> &[u8] {
+        touch(self.slot);
         // SAFETY: needed for a view of raw memory; the range lies inside the
         // buffer, is initialised, and since `freeze` nobody writes it.
         unsafe { slice::from_raw_parts(self.bytes.as_ptr(), self.len) }

@@ -1,0 +1,70 @@
+//! In steady state nothing allocates: not the rings, not the arena's handles.
+//! Alone in its process, because it counts the whole process's allocations.
+#![cfg(not(loom))]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use weft_ring::arena::{Arena, ArenaOptions};
+use weft_ring::{broadcast, mpsc, spsc};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: needed to count; everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations(f: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    f();
+    ALLOCATIONS.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn blocks_travel_from_the_arena_through_the_rings_and_back_without_allocating() {
+    // The counter sees what it should.
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1_u64)))), 1);
+
+    let arena = Arena::new(ArenaOptions::default()).unwrap();
+    let (mut producer, mut consumer) = spsc::ring(64);
+    let (mut of_many, mut from_many) = mpsc::ring(64);
+    let (mut caller, mut listeners) = broadcast::ring(64, 2);
+    let mut batch = VecDeque::with_capacity(64);
+    let mut turn = |size: usize| {
+        let mut buffer = arena.lend(size).unwrap();
+        while buffer.room() >= size && producer.free() > 0 {
+            buffer.spare_mut()[..size].fill(7);
+            buffer.advance(size);
+            let mut front = buffer.split_to(size);
+            let back = front.split_to(size / 2);
+            assert!(producer.push(front.freeze()).is_ok());
+            drop(back);
+        }
+        drop(buffer);
+        consumer.drain(64, |block| batch.push_back(block.slice(1..)));
+        of_many.push_from(&mut batch);
+        from_many.drain(64, |block| assert!(caller.push(Some(block.clone())).is_ok()));
+        for listener in &mut listeners {
+            listener.drain(64, |block| assert_eq!(block.as_ref().map(|bytes| bytes[0]), Some(7)));
+        }
+    };
+    // Warm: the arena grows to its working set.
+    (0..10).for_each(|n| turn(128 << n));
+    assert_eq!(allocations(|| (0..10_000).for_each(|n| turn(128 << (n % 10)))), 0);
+}

@@ -1,0 +1,482 @@
+//! Every synchronisation edge of the crate (see `edges.rs`), explored by loom,
+//! and for each edge a canary: the same scenario with that edge weakened to
+//! relaxed, which loom must catch.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p weft-ring --release --test loom`
+#![cfg(loom)]
+
+use std::process::Command;
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use weft_base::ByteCount;
+use weft_ring::arena::{Arena, ArenaOptions};
+use weft_ring::edges::{self, *};
+use weft_ring::wait::WaitStrategy;
+use weft_ring::waker::StageWaker;
+use weft_ring::{broadcast, mpsc, spsc};
+
+const PREEMPTIONS: usize = 3;
+
+/// Set in a canary's process to the number of the edge to weaken.
+const CANARY: &str = "WEFT_LOOM_CANARY";
+
+fn explore(scenario: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.check(scenario);
+}
+
+/// The scenario holds, and stops holding without each of its edges.
+///
+/// A canary runs in a process of its own, because what loom finds may come up
+/// again in a destructor, which ends the process.
+fn explore_with_canaries<F: Fn() + Send + Sync + 'static>(scenario: F, edges: &[Edge]) {
+    if let Ok(canary) = std::env::var(CANARY) {
+        edges::weaken(edges.iter().find(|edge| format!("{edge:?}") == canary).copied());
+        return explore(scenario);
+    }
+    explore(scenario);
+    // `loom::name_of_the_test::{{closure}}`
+    let test = std::any::type_name::<F>().split("::").nth(1).unwrap();
+    for edge in edges {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact"])
+            .env(CANARY, format!("{edge:?}"))
+            .env("RUST_BACKTRACE", "0")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("running 1 test"), "the canary did not run: {said}");
+        assert!(!output.status.success(), "loom did not notice in `{test}` that {edge:?} was weakened");
+    }
+}
+
+#[test]
+fn spsc_items_and_room_change_hands() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumer) = spsc::ring::<Box<usize>>(2);
+            let pusher = thread::spawn(move || {
+                for n in 0..4 {
+                    let mut item = Box::new(n);
+                    while let Err(full) = producer.push(item) {
+                        item = full.0;
+                        thread::yield_now();
+                    }
+                }
+            });
+            for n in 0..4 {
+                let item = loop {
+                    match consumer.pop() {
+                        Some(item) => break item,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(*item, n);
+            }
+            pusher.join().unwrap();
+            assert!(consumer.is_closed());
+        },
+        &[E1, E2],
+    );
+}
+
+#[test]
+fn spsc_batches_change_hands() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumer) = spsc::ring::<usize>(2);
+            let pusher = thread::spawn(move || {
+                let mut items = 0..3;
+                while items.start < 3 {
+                    if producer.push_batch(&mut items) == 0 {
+                        thread::yield_now();
+                    }
+                }
+            });
+            let mut seen = Vec::new();
+            while seen.len() < 3 {
+                if consumer.drain(3, |item| seen.push(item)) == 0 {
+                    thread::yield_now();
+                }
+            }
+            pusher.join().unwrap();
+            assert_eq!(seen, [0, 1, 2]);
+        },
+        &[E1, E2],
+    );
+}
+
+#[test]
+fn spsc_closes_after_the_last_item_only() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumer) = spsc::ring::<usize>(2);
+            let pusher = thread::spawn(move || producer.push(7).unwrap());
+            if consumer.is_closed() {
+                panic!("closed before the item was taken");
+            }
+            let first = consumer.pop();
+            if consumer.is_closed() {
+                assert_eq!(first, Some(7));
+            }
+            pusher.join().unwrap();
+        },
+        &[E3],
+    );
+}
+
+#[test]
+fn spsc_drops_what_is_left_whoever_goes_last() {
+    explore(|| {
+        let item = Arc::new(());
+        let (mut producer, mut consumer) = spsc::ring::<Arc<()>>(2);
+        let inside = item.clone();
+        let pusher = thread::spawn(move || {
+            producer.push(inside.clone()).unwrap();
+            producer.push(inside).unwrap();
+        });
+        drop(consumer.pop());
+        drop(consumer);
+        pusher.join().unwrap();
+        assert_eq!(Arc::strong_count(&item), 1);
+    });
+}
+
+#[test]
+fn mpsc_items_and_room_change_hands() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumer) = mpsc::ring::<Box<usize>>(2);
+            let pusher = thread::spawn(move || {
+                for n in 0..3 {
+                    let mut item = Box::new(n);
+                    while let Err(full) = producer.push(item) {
+                        item = full.0;
+                        thread::yield_now();
+                    }
+                }
+            });
+            for n in 0..3 {
+                let item = loop {
+                    match consumer.pop() {
+                        Some(item) => break item,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(*item, n);
+            }
+            pusher.join().unwrap();
+        },
+        &[E4, E5],
+    );
+}
+
+#[test]
+fn mpsc_producers_that_contend_for_the_last_room_never_share_it() {
+    explore_with_canaries(
+        || {
+            let (mut first, mut consumer) = mpsc::ring::<usize>(1);
+            let mut second = first.clone();
+            let pusher = thread::spawn(move || usize::from(first.push(1).is_ok()));
+            let other = thread::spawn(move || usize::from(second.push(2).is_ok()));
+            let mut taken = usize::from(consumer.pop().is_some());
+            let pushed = pusher.join().unwrap() + other.join().unwrap();
+            taken += usize::from(consumer.pop().is_some());
+            assert_eq!(taken, pushed);
+            assert!(pushed >= 1);
+        },
+        &[E4, E5],
+    );
+}
+
+#[test]
+fn mpsc_batches_stay_together_and_in_order() {
+    explore_with_canaries(
+        || {
+            let (mut first, mut consumer) = mpsc::ring::<usize>(4);
+            let mut second = first.clone();
+            let pusher = thread::spawn(move || assert_eq!(first.push_slice(&[1, 2]), 2));
+            let other = thread::spawn(move || assert_eq!(second.push_slice(&[3, 4]), 2));
+            let mut seen = Vec::new();
+            while seen.len() < 4 {
+                if consumer.drain(4, |item| seen.push(item)) == 0 {
+                    thread::yield_now();
+                }
+            }
+            assert!(seen == [1, 2, 3, 4] || seen == [3, 4, 1, 2], "{seen:?}");
+            pusher.join().unwrap();
+            other.join().unwrap();
+        },
+        &[E4],
+    );
+}
+
+#[test]
+fn mpsc_closes_after_the_last_item_only() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumer) = mpsc::ring::<usize>(2);
+            let second = producer.clone();
+            let pusher = thread::spawn(move || producer.push(7).unwrap());
+            drop(second);
+            if consumer.is_closed() {
+                panic!("closed before the item was taken");
+            }
+            let first = consumer.pop();
+            if consumer.is_closed() {
+                assert_eq!(first, Some(7));
+            }
+            pusher.join().unwrap();
+        },
+        &[E6],
+    );
+}
+
+#[test]
+fn broadcast_shows_every_item_to_each_and_waits_for_the_slowest() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumers) = broadcast::ring::<usize>(1, 2);
+            let mut near = consumers.pop().unwrap();
+            let mut far = consumers.pop().unwrap();
+            let reader = thread::spawn(move || {
+                let mut seen = Vec::new();
+                while seen.len() < 2 {
+                    if far.drain(2, |item| seen.push(*item)) == 0 {
+                        thread::yield_now();
+                    }
+                }
+                assert_eq!(seen, [1, 2]);
+            });
+            for item in [1, 2] {
+                while producer.push(item).is_err() {
+                    thread::yield_now();
+                }
+                assert_eq!(near.drain(2, |seen| assert_eq!(*seen, item)), 1);
+            }
+            reader.join().unwrap();
+        },
+        &[E7, E8],
+    );
+}
+
+#[test]
+fn broadcast_goes_on_when_a_consumer_leaves() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumers) = broadcast::ring::<usize>(1, 1);
+            let mut consumer = consumers.pop().unwrap();
+            let reader = thread::spawn(move || {
+                // Looks, and leaves without passing what it saw.
+                if let Some(item) = consumer.peek() {
+                    assert_eq!(*item, 1);
+                }
+            });
+            for item in [1, 2] {
+                while producer.push(item).is_err() {
+                    thread::yield_now();
+                }
+            }
+            reader.join().unwrap();
+            assert!(producer.is_closed());
+        },
+        &[E7, E8],
+    );
+}
+
+#[test]
+fn broadcast_closes_after_the_last_item_only() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumers) = broadcast::ring::<usize>(2, 1);
+            let mut consumer = consumers.pop().unwrap();
+            let pusher = thread::spawn(move || producer.push(7).unwrap());
+            if consumer.is_closed() {
+                panic!("closed before the item was read");
+            }
+            let mut seen = None;
+            consumer.drain(1, |item| seen = Some(*item));
+            if consumer.is_closed() {
+                assert_eq!(seen, Some(7));
+            }
+            pusher.join().unwrap();
+        },
+        &[E9],
+    );
+}
+
+#[test]
+fn a_parked_consumer_is_woken_by_an_item_and_by_the_end() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumer) = spsc::ring_with::<usize>(2, WaitStrategy::Park);
+            let pusher = thread::spawn(move || producer.push(1).unwrap());
+            assert!(consumer.wait());
+            assert_eq!(consumer.pop(), Some(1));
+            assert!(!consumer.wait());
+            pusher.join().unwrap();
+        },
+        &[E10],
+    );
+}
+
+#[test]
+fn a_parked_consumer_is_woken_by_any_producer() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumer) = mpsc::ring_with::<usize>(2, WaitStrategy::Park);
+            let mut second = producer.clone();
+            let pusher = thread::spawn(move || producer.push(1).unwrap());
+            let other = thread::spawn(move || second.push(2).unwrap());
+            let mut sum = 0;
+            while consumer.wait() {
+                sum += consumer.pop().unwrap();
+            }
+            assert_eq!(sum, 3);
+            pusher.join().unwrap();
+            other.join().unwrap();
+        },
+        &[E10],
+    );
+}
+
+#[test]
+fn a_parked_reader_is_woken_by_an_item() {
+    explore_with_canaries(
+        || {
+            let (mut producer, mut consumers) = broadcast::ring_with(2, 1, WaitStrategy::Park, || 0);
+            let mut consumer = consumers.pop().unwrap();
+            let pusher = thread::spawn(move || producer.push(1).unwrap());
+            assert!(consumer.wait());
+            assert_eq!(consumer.drain(1, |item| assert_eq!(*item, 1)), 1);
+            pusher.join().unwrap();
+        },
+        &[E10],
+    );
+}
+
+#[test]
+fn a_stage_that_looked_once_more_before_its_sleep_misses_no_work() {
+    explore_with_canaries(
+        || {
+            let waker = StageWaker::parking();
+            let work = Arc::new(AtomicBool::new(false));
+            let (others, theirs) = (waker.clone(), work.clone());
+            let giver = thread::spawn(move || {
+                theirs.store(true, Ordering::Release);
+                others.wake();
+            });
+            while !work.load(Ordering::Acquire) {
+                waker.announce();
+                if !work.load(Ordering::Acquire) {
+                    waker.sleep(std::time::Duration::MAX);
+                }
+                waker.awake();
+            }
+            giver.join().unwrap();
+        },
+        &[E10],
+    );
+}
+
+/// Room for two buffers of 64 bytes at the start, six at most.
+fn arena() -> Arena {
+    let options =
+        ArenaOptions { small: 64, large: 64, budget: ByteCount(512), initial: ByteCount(128), huge_pages: false };
+    Arena::new(options).unwrap()
+}
+
+#[test]
+fn a_buffer_is_lent_again_only_after_its_last_view_is_done() {
+    explore_with_canaries(
+        || {
+            let arena = arena();
+            let mut buffer = arena.lend(8).unwrap();
+            buffer.extend(&[1; 8]);
+            let block = buffer.split_to(8).freeze();
+            drop(buffer);
+            let shared = block.clone();
+            let reader = thread::spawn(move || assert_eq!(shared[..], [1; 8]));
+            assert_eq!(block[..], [1; 8]);
+            drop(block);
+            reader.join().unwrap();
+            assert_eq!(arena.stats().lent, 0);
+        },
+        &[E11],
+    );
+}
+
+#[test]
+fn a_returned_buffer_changes_hands() {
+    explore_with_canaries(
+        || {
+            let arena = arena();
+            let lent = arena.lend(1).unwrap();
+            let theirs = arena.clone();
+            let returner = thread::spawn(move || {
+                drop(lent);
+                drop(theirs);
+            });
+            let mut another = arena.lend(1).unwrap();
+            let mut third = arena.lend(1).unwrap();
+            another.extend(&[1]);
+            third.extend(&[2]);
+            assert_eq!((another.filled(), third.filled()), (&[1][..], &[2][..]));
+            returner.join().unwrap();
+        },
+        &[E12],
+    );
+}
+
+#[test]
+fn lending_and_returning_at_once_never_lends_one_buffer_twice() {
+    explore(|| {
+        let arena = arena();
+        let theirs = arena.clone();
+        let use_two = |arena: &Arena, mark: u8| {
+            let mut first = arena.lend(1).unwrap();
+            first.extend(&[mark]);
+            let mut second = arena.lend(1).unwrap();
+            second.extend(&[mark + 1]);
+            assert_eq!((first.filled(), second.filled()), (&[mark][..], &[mark + 1][..]));
+            drop(first);
+            assert_eq!(second.filled(), [mark + 1]);
+        };
+        let other = thread::spawn(move || use_two(&theirs, 10));
+        use_two(&arena, 20);
+        other.join().unwrap();
+        assert_eq!(arena.stats().lent, 0);
+    });
+}
+
+#[test]
+fn a_buffer_outlives_its_arena() {
+    explore(|| {
+        let arena = arena();
+        let block = arena.copy_of(&[3; 8]).unwrap();
+        let other = thread::spawn(move || assert_eq!(block[..], [3; 8]));
+        drop(arena);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn room_is_reclaimed_only_from_views_that_are_done() {
+    explore_with_canaries(
+        || {
+            let arena = arena();
+            let mut buffer = arena.lend(8).unwrap();
+            buffer.extend(&[1; 8]);
+            let block = buffer.split_to(8).freeze();
+            let reader = thread::spawn(move || assert_eq!(block[..], [1; 8]));
+            if buffer.reclaim() {
+                buffer.extend(&[2; 64]);
+            }
+            reader.join().unwrap();
+        },
+        &[E13],
+    );
+}
