@@ -359,12 +359,17 @@ impl Paused {
     }
 }
 
-/// Copies `part` to the front of `room` and zeros the rest, its padding.
+/// Copies `part` to the front of `room`, its place padded to 8, and zeros the
+/// padding: as the last eight bytes, before the copy, so that the length of the
+/// padding matters nowhere.
 #[inline]
 fn write_part(room: &mut [u8], part: &[u8]) {
-    let (to, pad) = room.split_at_mut(part.len());
-    to.copy_from_slice(part);
-    pad.fill(0);
+    if let Some(last) = room.last_chunk_mut::<8>() {
+        *last = [0; 8];
+        if let Some(to) = room.get_mut(..part.len()) {
+            to.copy_from_slice(part);
+        }
+    }
 }
 
 fn put(block: &mut [u8], offset: usize, bytes: &[u8]) {

@@ -3,10 +3,7 @@
 use weft_base::{Epoch, HubId};
 
 use super::peek::Head;
-use super::{
-    EncodeError, FRAME_HEADER, FrameClause, FrameError, Kind, MAX_CONTROL_FRAME, MAX_FRAME, MAX_LIST, MAX_NAME,
-    MAX_TEXT,
-};
+use super::{EncodeError, FRAME_HEADER, FrameClause, FrameError, Kind, MAX_LIST, MAX_NAME, MAX_TEXT};
 
 /// An enum whose number is on the wire.
 macro_rules! wire_enum {
@@ -205,7 +202,7 @@ impl<'o> Writer<'o> {
 
     pub(super) fn finish(self) -> Result<(), EncodeError> {
         let len = self.out.len() - self.start;
-        let limit = if self.kind.has_block() { MAX_FRAME } else { MAX_CONTROL_FRAME };
+        let limit = self.kind.limit();
         let padded = len.next_multiple_of(8);
         let refused = self.refused.or((padded > limit).then_some(EncodeError { field: "frame", len: padded, limit }));
         if let Some(error) = refused {

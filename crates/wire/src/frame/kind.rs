@@ -104,6 +104,12 @@ impl Kind {
         )
     }
 
+    /// The most bytes a frame of this kind has.
+    #[must_use]
+    pub const fn limit(self) -> usize {
+        if self.has_block() { super::MAX_FRAME } else { super::MAX_CONTROL_FRAME }
+    }
+
     /// Whether the frame carries a block.
     #[must_use]
     pub const fn has_block(self) -> bool {

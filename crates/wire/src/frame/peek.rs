@@ -55,6 +55,10 @@ impl Head {
         let Some(kind) = Kind::from_number(raw.kind) else {
             return Err(FrameError::new(FrameClause::Kind, "kind", 4, raw.kind.into()));
         };
+        let limit = kind.limit();
+        if len > limit {
+            return Err(FrameError::new(FrameClause::TooLarge, "length", 0, len as u64));
+        }
         // The data frames say more in their flags; each checks its own.
         if raw.flags != 0 && !kind.has_block() {
             return Err(FrameError::new(FrameClause::Flags, "flags", 5, raw.flags.into()));

@@ -1,0 +1,269 @@
+//! Blocks and frames that several tests use: one of each kind, with every
+//! field different from its default.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use weft_base::{Epoch, HubId, Lane, ProducerId, SubscriptionId, TenantId, UnixNanos};
+use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
+use weft_wire::frame::{self, *};
+use weft_wire::headers::{HeadersWriter, names};
+
+pub(crate) const TOPIC: &str = "flights/departed/JFK";
+
+pub(crate) fn stamp() -> Stamp {
+    Stamp {
+        origin: HubId(0x1122_3344_5566_7788),
+        epoch: Epoch(0x6500_0001),
+        block: 9,
+        sequence: 41,
+        ingested: UnixNanos(1_357_034_400_000_000_123),
+    }
+}
+
+pub(crate) fn fields() -> BlockFields<'static> {
+    BlockFields {
+        topic: TOPIC,
+        lane: Lane::URGENT,
+        flags: 0x0102_0304,
+        schema: 0x0506_0708,
+        producer: ProducerId(0x1112_1314_1516_1718),
+        first_sequence: 1001,
+        deadline: UnixNanos(1_357_034_460_000_000_000),
+        tenant: TenantId(7),
+    }
+}
+
+/// One event without key, headers or payload, nothing stamped: the smallest block.
+pub(crate) fn smallest() -> Vec<u8> {
+    write(&BlockFields::new("a"), &[EventFields::default()])
+}
+
+/// Three events with all there is, in all paddings.
+pub(crate) fn full() -> Vec<u8> {
+    let mut headers = Vec::new();
+    let mut writer = HeadersWriter::new(&mut headers);
+    writer.push(names::CE_TYPE, b"departed").unwrap();
+    writer.push(names::TRACEPARENT, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+    let time = UnixNanos(1_357_034_400_000_000_000);
+    let events = [
+        EventFields { time, key: b"N14228", headers: &headers, payload: b"UA 1545 to IAH" },
+        EventFields { time, key: b"N24211!!", headers: &[], payload: b"8 bytes." },
+        EventFields { time: UnixNanos(0), key: &[], headers: &[], payload: &[0xff; 17] },
+    ];
+    write(&fields(), &events)
+}
+
+pub(crate) fn stamped() -> Vec<u8> {
+    let mut bytes = full();
+    block::stamp(&mut bytes, &stamp()).unwrap();
+    bytes
+}
+
+pub(crate) fn in_stream() -> Vec<u8> {
+    let mut bytes = stamped();
+    block::set_stream_sequence(&mut bytes, 500_001).unwrap();
+    bytes
+}
+
+pub(crate) fn write(fields: &BlockFields<'_>, events: &[EventFields<'_>]) -> Vec<u8> {
+    let lengths = events.iter().map(|e| (e.key.len(), e.headers.len(), e.payload.len()));
+    // Not zero before, as a used buffer is not.
+    let mut bytes = vec![0xaa; block::block_len(fields.topic.len(), lengths)];
+    let mut writer = BlockWriter::new(&mut bytes, fields).unwrap();
+    for event in events {
+        writer.push(event).unwrap();
+    }
+    let len = writer.finish().unwrap();
+    assert_eq!(len, bytes.len(), "block_len is what the writer writes");
+    bytes
+}
+
+/// The producer's and, where there is one, the hub's checksum written anew: for
+/// blocks that break another rule than that of the checksums.
+pub(crate) fn reseal(bytes: &mut [u8]) {
+    let checksum = block::producer_checksum(bytes);
+    bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
+    if bytes[64..128] != [0; 64] {
+        let checksum = block::hub_checksum(bytes);
+        bytes[124..128].copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
+pub(crate) fn entries() -> [FlowEntry; 2] {
+    [
+        FlowEntry { hub: HubId(0xa1), incarnation: 2, kind: FlowKind::Live, retransmit: false, sequence: 77, base: 0 },
+        FlowEntry {
+            hub: HubId(0xa2),
+            incarnation: 3,
+            kind: FlowKind::Guaranteed,
+            retransmit: true,
+            sequence: 12,
+            base: 5,
+        },
+    ]
+}
+
+pub(crate) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::try_encode(frame, &mut bytes).unwrap();
+    bytes
+}
+
+/// A `Forward` frame as a hub writes it.
+pub(crate) fn forward(entries: &[FlowEntry], ttl: u8, block: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    frame::forward_head(entries, ttl, block.len(), &mut bytes).unwrap();
+    bytes.extend_from_slice(block);
+    bytes
+}
+
+fn kept<T: ?Sized>(value: Box<T>) -> &'static T {
+    Box::leak(value)
+}
+
+/// A frame of each kind, in order of number.
+pub(crate) fn frames() -> Vec<Frame<'static>> {
+    let block: &'static [u8] = kept(full().into());
+    let stamped: &'static [u8] = kept(stamped().into());
+    let forward: &'static [u8] = kept(forward(&entries(), 6, stamped).into());
+    let hub = HubId(0x0102_0304_0506_0708);
+    let epoch = Epoch(0x0a0b_0c0d);
+    let id = SubscriptionId(0x21);
+    let filters = vec!["flights/*/JFK/**", "**"];
+    let spec = StreamSpec {
+        name: "flights",
+        filters: filters.clone(),
+        retain_bytes: 1 << 30,
+        retain_age_ms: 86_400_000,
+        segment_bytes: 64 << 20,
+    };
+    let report = StreamReport {
+        name: "flights",
+        filters,
+        home: "new-york",
+        first: 1,
+        next: 2700,
+        synced: 2699,
+        bytes: 345_678,
+        retain_bytes: 1 << 30,
+        retain_age_ms: 86_400_000,
+        segment_bytes: 64 << 20,
+    };
+    let mut all = vec![
+        Frame::Hello(Hello {
+            version_min: 1,
+            version_max: 2,
+            role: Role::Hub,
+            features: 0x8000_0000_0000_0001,
+            max_frame: 1 << 20,
+            hub,
+            epoch,
+            name: "new-york",
+            region: "us-east",
+            software: "weft/0.1.0",
+            producer: ProducerId(0x99),
+            token: b"secret",
+        }),
+        Frame::Welcome(Welcome {
+            version: 1,
+            features: 1,
+            max_frame: 1 << 20,
+            hub,
+            epoch,
+            session: 12,
+            name: "zürich",
+            region: "eu",
+            software: "weft/0.1.0",
+            publish_window_blocks: 256,
+            publish_window_bytes: 1 << 24,
+        }),
+        Frame::Ping(Ping { id: 3, time: 123_456_789 }),
+        Frame::Pong(Pong { id: 3, time: 123_456_789 }),
+        Frame::Goodbye(Goodbye { code: ErrorCode::SHUTDOWN, detail: "the hub is stopping" }),
+        Frame::Error(ErrorFrame {
+            request: 4,
+            code: ErrorCode::OVERLOADED,
+            retry_after_ms: 250,
+            detail: "the queue is full",
+        }),
+        Frame::Publish(Publish { request: 5, level: AckLevel::Synced, block }),
+        Frame::Ack(Ack { request: 5, level: AckLevel::Written, origin: hub, epoch, sequence: 41, duplicate: true }),
+        Frame::Subscribe(Subscribe {
+            id,
+            filter: "flights/*/JFK/**",
+            stream: "flights",
+            start: Start::Sequence(17),
+            credit_events: 1000,
+            credit_bytes: u64::MAX,
+            on_full: OnFull::Disconnect,
+            group: "board",
+        }),
+        Frame::Subscribed(Subscribed { id, start_sequence: 17, live: true }),
+        Frame::Unsubscribe(Unsubscribe { id }),
+        Frame::Unsubscribed(Unsubscribed { id }),
+        Frame::Deliver(Deliver { id, hops: 3, block: stamped }),
+        Frame::Gap(Gap { id, events: 40, reason: 4 }),
+        Frame::Credit(Credit { id, events: 500, bytes: 1 << 16 }),
+        Frame::StreamCreate(StreamCreate { request: 6, spec }),
+        Frame::StreamDelete(StreamDelete { request: 7, name: "flights" }),
+        Frame::StreamInfo(StreamInfo { request: 8, name: "flights" }),
+        Frame::StreamList(StreamList { request: 9 }),
+        Frame::StreamReports(StreamReports { request: 9, reports: vec![report] }),
+        Frame::Done(Done { request: 7 }),
+        Frame::MeshShow(MeshShow { request: 10 }),
+        Frame::MeshReport(MeshReport {
+            request: 10,
+            me: hub,
+            hubs: vec![HubReport {
+                name: "new-york",
+                region: "us-east",
+                id: hub,
+                epoch,
+                reachable: true,
+                hops: 2,
+                rtt_ns: 81_000_000,
+                interest: 12,
+            }],
+            links: vec![LinkReport { from: hub, to: HubId(2), rtt_ns: 81_000_000, cost: 10, up: true }],
+            counters: vec![CounterReport { name: "published", value: 2699 }],
+        }),
+    ];
+    all.push(Frame::decode(forward).unwrap());
+    all.extend([
+        Frame::LinkState(LinkState {
+            record: LinkStateRecord {
+                hub,
+                epoch,
+                version: 8,
+                name: "new-york",
+                region: "us-east",
+                links: vec![LinkStateLink { peer: HubId(2), rtt_us: 81_000, cost: 10 }],
+            },
+        }),
+        Frame::Interest(Interest {
+            hub,
+            epoch,
+            from_version: 3,
+            to_version: 5,
+            changes: vec![
+                InterestChange { add: true, kind: InterestKind::Stream, filter: "flights/**" },
+                InterestChange { add: false, kind: InterestKind::Live, filter: "a/*" },
+            ],
+            more: true,
+        }),
+        Frame::Digest(Digest {
+            entries: vec![DigestEntry { hub, epoch, link_version: 8, interest_version: 5, interest_hash: 0xfeed }],
+        }),
+        Frame::Want(Want { entries: vec![WantEntry { hub, have_link_version: 7, have_interest_version: 3 }] }),
+        Frame::FlowAck(FlowAck {
+            to: hub,
+            from: HubId(0xa2),
+            to_epoch: epoch,
+            lane: Lane::BULK,
+            incarnation: 3,
+            written: 12,
+            synced: 11,
+            refused: ErrorCode::DISK_FULL,
+        }),
+    ]);
+    all
+}
