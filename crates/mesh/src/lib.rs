@@ -1,1 +1,43 @@
-//! The mesh's decider: link state, routes, interest, flows and the ledger
+//! Layer 2: the mesh's decider, and the pure parts of the data path beside it.
+//!
+//! * [`Mesh`] knows who is in the mesh and what each hub wants: a state machine
+//!   `apply(event, now, &mut commands)` without socket, clock or thread.
+//! * [`Routes`] is its product: an immutable snapshot that answers which hubs
+//!   want a topic and which link leads to each. [`split`] sorts a block's
+//!   destinations by links with it.
+//! * [`flow`] is the state of what one hub sends to another, at both ends.
+//! * [`ledger`] counts what became of every event.
+//!
+//! Behaviour depends on events, times and the seed alone, never on addresses or
+//! on the order of a hash table. Everything is bounded: see [`Limits`]. What a
+//! neighbour sends is not trusted beyond what it may say: a bad frame costs it
+//! its link, with a reason. Nothing here knows of blocks' bytes, sessions,
+//! streams' content or disks.
+#![forbid(unsafe_code)]
+
+mod close;
+mod filters;
+pub mod flow;
+pub mod ledger;
+mod link;
+mod local;
+mod mesh;
+mod options;
+mod report;
+mod routes;
+mod spf;
+mod transfer;
+
+pub use close::CloseReason;
+pub use ledger::{DropReason, Ledger};
+pub use mesh::{Command, Event, Mesh};
+pub use options::{HubInfo, Limits, MAX_HUBS, MeshOptions, Timers};
+pub use report::{Counters, HubReport, LinkReport, Report};
+pub use routes::{INITIAL_TTL, Path, Routes, Split, hops, split};
+pub use weft_wire::frame::InterestKind as Kind;
+
+/// A link of this hub, named by whoever moves its bytes. Never used again for
+/// another link in the same life of the hub; of two links to the same neighbour
+/// the one with the smaller id is used while it works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);

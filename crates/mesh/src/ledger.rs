@@ -1,0 +1,219 @@
+//! The ledger: what became of every copy of every event at one hub.
+//!
+//! Counted are *copies*: an event for one receiver (a subscription, a stream,
+//! or a destination hub further on). An event that nobody wants counts as one
+//! copy, dropped for [`DropReason::NoInterest`], so that it is not forgotten.
+//! At any quiet moment `copies = delivered + stored + forwarded + dropped + in
+//! flight`; [`Ledger::balance`] checks it. Nothing here counts by itself: each
+//! stage of a hub keeps a ledger and the hub adds them up.
+
+use std::ops::AddAssign;
+
+/// Declares the closed list of drop reasons once: the enum, the names and the sentences.
+macro_rules! drop_reasons {
+    ($($name:ident = $code:literal, $text:literal, $doc:literal;)*) => {
+        /// Why a copy of an event went no further. A closed list: a drop has
+        /// one of these reasons or is a bug. Codes are never used again for
+        /// something else.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $(#[doc = $doc] $name = $code,)*
+        }
+
+        impl DropReason {
+            /// All reasons, in the order of their codes.
+            pub const ALL: [DropReason; DropReason::COUNT] = [$(DropReason::$name,)*];
+            /// How many reasons there are; codes are below this.
+            pub const COUNT: usize = [$($code,)*].len();
+
+            /// The name that users see, for example in `weft mesh show`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$name => $text,)* }
+            }
+
+            /// One sentence on when this happens.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(DropReason::$name => $doc,)* }
+            }
+
+            /// The reason of this code, as a gap frame carries it.
+            #[must_use]
+            pub const fn from_code(code: u8) -> Option<DropReason> {
+                match code { $($code => Some(DropReason::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    NoInterest = 0, "no_interest", "Nobody wants the event, here or at the hub it was sent to.";
+    NoPath = 1, "no_path", "No path of links leads to the destination hub at present.";
+    LinkLost = 2, "link_lost", "The link that carried the event, or was about to, ended first.";
+    LinkFull = 3, "link_full", "The queue of the link that the event had to take is full.";
+    SubscriberFull = 4, "subscriber_full", "The subscriber has no credit left and its queue is full.";
+    SessionClosed = 5, "session_closed", "The subscriber's session ended before the event was written to it.";
+    Duplicate = 6, "duplicate", "The hub had this block before.";
+    Late = 7, "late", "The event came after later ones of its flow, from an earlier life of its origin, or behind the duplicate window.";
+    Ttl = 8, "ttl", "The block passed more hubs than its limit allows.";
+    Loop = 9, "loop", "The only way on is the link that the block came by.";
+    Expired = 10, "expired", "The event's deadline passed before it was delivered.";
+    StreamRefused = 11, "stream_refused", "The stream could not store the event, for example because the disk is full.";
+    FlowFull = 12, "flow_full", "Too many blocks already wait for the destination hub to store them.";
+    Invalid = 13, "invalid", "The block, or its entry for this hub, breaks the format.";
+    Shutdown = 14, "shutdown", "The hub stopped before the event had left it.";
+}
+
+/// The counts of one hub, or of one of its stages. Plain numbers: add freely,
+/// check with [`Ledger::balance`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Events that entered the mesh here, from a client or a gateway.
+    pub published: u64,
+    /// Copies that came from other hubs: events times entries of their frames.
+    pub received: u64,
+    /// Copies made here: one for each receiver of an event that entered or
+    /// arrived, at least one for each event.
+    pub copies: u64,
+    /// Copies written to the session of a live subscription.
+    pub delivered: u64,
+    /// Copies appended to a stream of this hub, or found to be there already.
+    pub stored: u64,
+    /// Copies written to a link, for a hub further on. A guaranteed copy counts
+    /// here when its destination has acknowledged it, not at each sending.
+    pub forwarded: u64,
+    /// Copies dropped, by [`DropReason`] as the index.
+    pub dropped: [u64; DropReason::COUNT],
+    /// Copies in a queue of this hub, or unacknowledged by their destination.
+    pub in_flight: u64,
+}
+
+impl Ledger {
+    /// Counts `copies` copies as dropped.
+    pub fn drop(&mut self, reason: DropReason, copies: u64) {
+        // The index is an enum's code and below COUNT by construction.
+        if let Some(count) = self.dropped.get_mut(reason as usize) {
+            *count += copies;
+        }
+    }
+
+    /// The count of one reason.
+    #[must_use]
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        self.dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// The count of all reasons.
+    #[must_use]
+    pub fn dropped_in_all(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Whether every copy is accounted for.
+    ///
+    /// # Errors
+    /// [`Imbalance`], with both sides.
+    pub fn balance(&self) -> Result<(), Imbalance> {
+        let Ledger { copies, delivered, stored, forwarded, in_flight, .. } = *self;
+        let dropped = self.dropped_in_all();
+        let accounted = delivered + stored + forwarded + dropped + in_flight;
+        if accounted == copies {
+            return Ok(());
+        }
+        Err(Imbalance { copies, accounted, delivered, stored, forwarded, dropped, in_flight })
+    }
+
+    /// Each count by name, for reports: the fields first, then
+    /// `dropped.<reason>` for each reason.
+    pub fn counters(&self) -> impl Iterator<Item = (&'static str, Option<DropReason>, u64)> + '_ {
+        [
+            ("published", self.published),
+            ("received", self.received),
+            ("copies", self.copies),
+            ("delivered", self.delivered),
+            ("stored", self.stored),
+            ("forwarded", self.forwarded),
+            ("in_flight", self.in_flight),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name, None, value))
+        .chain(DropReason::ALL.into_iter().map(|reason| ("dropped", Some(reason), self.dropped_for(reason))))
+    }
+}
+
+impl AddAssign<&Ledger> for Ledger {
+    fn add_assign(&mut self, other: &Ledger) {
+        self.published += other.published;
+        self.received += other.received;
+        self.copies += other.copies;
+        self.delivered += other.delivered;
+        self.stored += other.stored;
+        self.forwarded += other.forwarded;
+        self.in_flight += other.in_flight;
+        for (mine, theirs) in self.dropped.iter_mut().zip(&other.dropped) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// A ledger whose two sides differ: events were lost or made up uncounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the ledger does not balance: {copies} copies were made, {accounted} are accounted for \
+     (delivered {delivered}, stored {stored}, forwarded {forwarded}, dropped {dropped}, in flight {in_flight})"
+)]
+pub struct Imbalance {
+    /// Copies made.
+    pub copies: u64,
+    /// Copies accounted for: the sum of what follows.
+    pub accounted: u64,
+    /// Copies delivered.
+    pub delivered: u64,
+    /// Copies stored.
+    pub stored: u64,
+    /// Copies forwarded.
+    pub forwarded: u64,
+    /// Copies dropped, for all reasons.
+    pub dropped: u64,
+    /// Copies in flight.
+    pub in_flight: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_balances_until_one_copy_is_missing() {
+        let mut ledger = Ledger { copies: 6, delivered: 1, stored: 1, forwarded: 1, in_flight: 1, ..Ledger::default() };
+        ledger.drop(DropReason::NoPath, 2);
+        assert_eq!(ledger.balance(), Ok(()));
+        ledger.delivered -= 1;
+        let error = ledger.balance().expect_err("one is missing");
+        assert_eq!(error.accounted, 5);
+        assert!(error.to_string().contains("6 copies were made, 5 are accounted for"), "{error}");
+    }
+
+    #[test]
+    fn ledgers_of_stages_add_up() {
+        // The route stage makes a copy that the net stage delivers.
+        let route = Ledger { published: 1, copies: 1, ..Ledger::default() };
+        let mut hub = Ledger { delivered: 1, ..Ledger::default() };
+        assert!(hub.balance().is_err());
+        hub += &route;
+        assert_eq!(hub.balance(), Ok(()));
+    }
+
+    #[test]
+    fn reasons_are_a_closed_list_with_fixed_codes() {
+        for (code, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, code);
+            assert_eq!(DropReason::from_code(code as u8), Some(reason));
+        }
+        assert_eq!(DropReason::from_code(DropReason::COUNT as u8), None);
+        assert_eq!(DropReason::Shutdown.name(), "shutdown");
+        assert_eq!(Ledger::default().counters().count(), 7 + DropReason::COUNT);
+    }
+}

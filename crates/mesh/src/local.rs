@@ -1,0 +1,146 @@
+//! This hub's own interest: what its subscribers and streams want, reduced to
+//! the smallest cover, versioned, and told in batches.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weft_base::Mono;
+use weft_topic::{Aggregate, Filter};
+
+use crate::Kind;
+use crate::filters::{Change, FilterSet, Item};
+
+/// What the hub wants and what it has told the mesh of it.
+pub(crate) struct Local {
+    limit: usize,
+    wanted: [Aggregate; 2],
+    /// Told as `**`, because the cover is larger than the limit.
+    collapsed: [bool; 2],
+    /// Changes of the covers that were not told yet.
+    pending: BTreeMap<Item, bool>,
+    /// What the mesh was told, at this version.
+    pub(crate) told: FilterSet,
+    pub(crate) version: u64,
+    told_at: Option<Mono>,
+}
+
+impl Local {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit: limit.max(1),
+            wanted: [Aggregate::new(), Aggregate::new()],
+            collapsed: [false; 2],
+            pending: BTreeMap::new(),
+            told: FilterSet::default(),
+            // The empty set is a set: 0 would mean that nothing is known.
+            version: 1,
+            told_at: None,
+        }
+    }
+
+    /// One more, or one less, wants this filter.
+    pub(crate) fn change(&mut self, add: bool, kind: Kind, filter: &Filter) {
+        let Some(wanted) = self.wanted.get_mut(kind as usize) else { return };
+        let change = if add { wanted.insert(filter) } else { wanted.remove(filter) };
+        let steps = change.removed.into_iter().map(|f| (f, false)).chain(change.added.into_iter().map(|f| (f, true)));
+        for (filter, add) in steps {
+            let item = (kind, filter);
+            if self.told.contains(&item) == add {
+                self.pending.remove(&item);
+            } else {
+                self.pending.insert(item, add);
+            }
+        }
+    }
+
+    /// When the changes are to be told: at once, or so long after the last time.
+    pub(crate) fn due(&self, batch: Duration) -> Option<Mono> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        Some(self.told_at.map_or(Mono(0), |at| at + batch))
+    }
+
+    /// Takes the changes that are to be told, and reckons them as told, with
+    /// the next version. Empty when there is nothing to tell.
+    pub(crate) fn take_changes(&mut self, now: Mono) -> Vec<Change> {
+        let pending = std::mem::take(&mut self.pending);
+        let mut changes: Vec<Change> = Vec::new();
+        for kind in [Kind::Live, Kind::Stream] {
+            let (Some(wanted), Some(collapsed)) =
+                (self.wanted.get(kind as usize), self.collapsed.get_mut(kind as usize))
+            else {
+                continue;
+            };
+            let everything = (kind, Filter::everything());
+            if !*collapsed && wanted.cover_len() > self.limit {
+                *collapsed = true;
+                changes.extend(self.told.of_kind(kind).map(|item| Change { add: false, item: item.clone() }));
+                changes.push(Change { add: true, item: everything });
+            } else if *collapsed && wanted.cover_len() <= self.limit / 2 {
+                *collapsed = false;
+                changes.push(Change { add: false, item: everything });
+                changes.extend(wanted.cover().map(|f| Change { add: true, item: (kind, f.clone()) }));
+            } else if !*collapsed {
+                let of_kind = pending.iter().filter(|(item, _)| item.0 == kind);
+                changes.extend(of_kind.map(|(item, add)| Change { add: *add, item: item.clone() }));
+            }
+        }
+        changes.retain(|change| self.told.apply(change));
+        if !changes.is_empty() {
+            self.version += 1;
+            self.told_at = Some(now);
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> Filter {
+        Filter::parse(text).expect("a filter")
+    }
+
+    fn told(local: &mut Local) -> Vec<String> {
+        let changes = local.take_changes(Mono(1));
+        changes.iter().map(|c| format!("{}{}", if c.add { '+' } else { '-' }, c.item.1.as_str())).collect()
+    }
+
+    #[test]
+    fn only_changes_of_the_cover_are_told_and_only_once() {
+        let mut local = Local::new(100);
+        local.change(true, Kind::Live, &filter("a/b"));
+        local.change(true, Kind::Live, &filter("a/b"));
+        local.change(true, Kind::Live, &filter("a/*"));
+        assert_eq!(told(&mut local), ["+a/*"]);
+        assert_eq!(local.version, 2);
+        local.change(false, Kind::Live, &filter("a/*"));
+        local.change(true, Kind::Live, &filter("a/*"));
+        assert_eq!(local.due(Duration::ZERO), None, "there and back is nothing");
+        local.change(false, Kind::Live, &filter("a/*"));
+        let mut steps = told(&mut local);
+        steps.sort();
+        assert_eq!(steps, ["+a/b", "-a/*"]);
+        local.change(false, Kind::Live, &filter("a/b"));
+        assert_eq!(told(&mut local), [""; 0], "another subscriber wants it still");
+    }
+
+    #[test]
+    fn beyond_the_limit_the_hub_wants_everything_until_it_has_shrunk_to_half() {
+        let mut local = Local::new(4);
+        let names = ["a", "b", "c", "d", "e"];
+        for name in names {
+            local.change(true, Kind::Live, &filter(name));
+        }
+        assert_eq!(told(&mut local), ["+**"]);
+        for name in ["a", "b"] {
+            local.change(false, Kind::Live, &filter(name));
+            assert_eq!(told(&mut local), [""; 0]);
+        }
+        local.change(false, Kind::Live, &filter("c"));
+        assert_eq!(told(&mut local), ["-**", "+d", "+e"]);
+        assert_eq!(local.told.count(Kind::Live), 2);
+    }
+}

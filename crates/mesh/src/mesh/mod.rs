@@ -1,0 +1,416 @@
+//! The decider: who is in the mesh, what each hub wants, and which way leads
+//! there.
+//!
+//! **Link state.** Each hub floods a record of itself: its life (epoch), a
+//! version, and its links with their measured round trips. The record with the
+//! higher (epoch, version) counts, and is passed on to every other link when it
+//! is new. A link counts when both of its ends report it, and an end reports it
+//! from the first answered ping on, so a link that works in one direction only
+//! carries nothing.
+//!
+//! **Interest.** Each hub has a versioned set of filters, the smallest cover of
+//! what its subscribers and streams want. Changes are flooded as steps from one
+//! version to the next; who misses a step asks for the whole set.
+//!
+//! **Repair.** Neighbours tell each other in digests what they know: when a link
+//! comes up, and from time to time. Who knows less asks.
+//!
+//! **Death and return.** A hub to which no path leads is unreachable. Its
+//! interest is kept for a while, so that what it misses is counted as such, and
+//! then it is forgotten. When it comes back in a new life, its old interest
+//! stands until the new set is there whole.
+
+mod interest;
+mod records;
+mod repair;
+mod show;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId, Lane, Mono, Now, Random};
+use weft_topic::{Filter, InterestSet};
+use weft_wire::frame::{self, ErrorCode, FlowAck, Frame, Ping, Pong};
+
+use self::records::{Hub, OwnRecord};
+use crate::link::Link;
+use crate::local::Local;
+use crate::options::MAX_HUBS;
+use crate::report::Counters;
+use crate::{CloseReason, HubInfo, Kind, LinkId, MeshOptions, Routes};
+
+/// What happens to the decider.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A link is up: both ends know who the other is.
+    LinkUp {
+        /// The link.
+        link: LinkId,
+        /// The hub at the other end.
+        hub: HubId,
+        /// Its life.
+        epoch: Epoch,
+        /// Its name.
+        name: String,
+        /// Its region.
+        region: String,
+        /// What this end adds to the measured round trip, in microseconds:
+        /// routes avoid links with a high cost.
+        cost: u32,
+    },
+    /// A link has ended.
+    LinkDown {
+        /// The link.
+        link: LinkId,
+    },
+    /// A control frame has come: `LinkState`, `Interest`, `Digest`, `Want`,
+    /// `FlowAck`, `Ping` or `Pong`. Others are ignored.
+    Frame {
+        /// The link that it came by.
+        link: LinkId,
+        /// The frame.
+        frame: &'a Frame<'a>,
+    },
+    /// A subscriber or stream of this hub begins or ceases to want a filter.
+    /// Counted: two that begin need two that cease.
+    Interest {
+        /// Whether it begins.
+        add: bool,
+        /// Who wants it.
+        kind: Kind,
+        /// What.
+        filter: Filter,
+    },
+    /// This hub has something to say on a guaranteed flow that ends here.
+    FlowAck(FlowAck),
+    /// Time has passed: due when [`Mesh::next_deadline`] is.
+    Tick,
+}
+
+/// What the decider wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send encoded frames, in order, ahead of events. Frames of one link that
+    /// are lost while it stays up are repaired by digests, in time.
+    Send {
+        /// The link to send on.
+        link: LinkId,
+        /// One or more whole frames.
+        bytes: Vec<u8>,
+    },
+    /// [`Mesh::routes`] answers a new snapshot.
+    RoutesChanged,
+    /// A hub can be reached, in this life of it. Flows to it go on; those to an
+    /// earlier life start again. Comes after the `RoutesChanged` that knows the way.
+    HubUp {
+        /// The hub.
+        hub: HubId,
+        /// Its life.
+        epoch: Epoch,
+    },
+    /// A hub can no longer be reached, or not in the life it was up in.
+    HubDown(HubId),
+    /// How far a guaranteed flow of this hub has got.
+    FlowAcked {
+        /// The destination that says it.
+        hub: HubId,
+        /// The flow's lane.
+        lane: Lane,
+        /// The flow's incarnation.
+        incarnation: u32,
+        /// All blocks before this number are written there.
+        written: u64,
+        /// All blocks before this number are on its disk.
+        synced: u64,
+        /// Why the flow is refused from `written` on; [`ErrorCode::NONE`] when it is not.
+        refused: ErrorCode,
+    },
+    /// Close a link. For the decider it has ended with this; the `LinkDown` that
+    /// follows is ignored.
+    CloseLink {
+        /// The link.
+        link: LinkId,
+        /// Why: for the other end, and the log.
+        reason: CloseReason,
+    },
+}
+
+/// The state machine. One for each life of a hub.
+pub struct Mesh {
+    options: MeshOptions,
+    me: HubInfo,
+    random: Random,
+    links: BTreeMap<LinkId, Link>,
+    hubs: BTreeMap<HubId, Hub>,
+    /// Keys of the interest set that no hub has.
+    free_slots: BTreeSet<u16>,
+    record: OwnRecord,
+    local: Local,
+    /// The interest of all other hubs.
+    interest: InterestSet<u16>,
+    routes: Arc<Routes>,
+    next_digest: Mono,
+    deadline: Option<Mono>,
+    counters: Counters,
+    /// Frames of this turn, by link.
+    outbox: BTreeMap<LinkId, Vec<u8>>,
+    /// What must be looked at, or made anew, at the end of the turn.
+    links_changed: bool,
+    graph_changed: bool,
+    routes_changed: bool,
+}
+
+impl Mesh {
+    /// A decider of a mesh that is this hub alone. `seed` spreads the timers of
+    /// several hubs; two deciders with equal seeds and events do the same.
+    #[must_use]
+    pub fn new(mut options: MeshOptions, mut me: HubInfo, seed: u64) -> Self {
+        options.limits.hubs = options.limits.hubs.min(MAX_HUBS);
+        for text in [&mut me.name, &mut me.region] {
+            text.truncate(text.floor_char_boundary(frame::MAX_NAME));
+        }
+        Self {
+            random: Random::from_seed(seed),
+            links: BTreeMap::new(),
+            hubs: BTreeMap::new(),
+            free_slots: (0..options.limits.hubs as u16).collect(),
+            record: OwnRecord::default(),
+            local: Local::new(options.limits.filters),
+            interest: InterestSet::new(),
+            routes: Arc::new(Routes::alone(me.id)),
+            next_digest: Mono(0),
+            deadline: None,
+            counters: Counters::default(),
+            outbox: BTreeMap::new(),
+            links_changed: false,
+            graph_changed: false,
+            routes_changed: false,
+            options,
+            me,
+        }
+    }
+
+    /// Takes an event in; adds to `out` what is to be done about it, in order.
+    pub fn apply(&mut self, event: Event<'_>, now: Now, out: &mut Vec<Command>) {
+        let now = now.mono;
+        match event {
+            Event::LinkUp { link, hub, epoch, name, region: _, cost } => {
+                self.link_up(link, Link::new(hub, epoch, name, cost, now), now, out);
+            }
+            Event::LinkDown { link } => self.forget_link(link),
+            Event::Frame { link, frame: Frame::FlowAck(ack) } => {
+                self.route_flow_ack(Some(link), ack, out);
+                return self.hand_out(out);
+            }
+            Event::Frame { link, frame } => self.on_frame(link, frame, now, out),
+            Event::Interest { add, kind, filter } => self.local.change(add, kind, &filter),
+            // The only frequent ones, and nothing but a way is looked up for them.
+            Event::FlowAck(ack) => {
+                self.route_flow_ack(None, &ack, out);
+                return self.hand_out(out);
+            }
+            Event::Tick => {}
+        }
+        self.settle(now, out);
+    }
+
+    /// When [`Event::Tick`] is due; `None` while nothing waits for time to pass.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.deadline
+    }
+
+    /// The present routes.
+    #[must_use]
+    pub fn routes(&self) -> Arc<Routes> {
+        self.routes.clone()
+    }
+
+    /// Who this decider decides for.
+    #[must_use]
+    pub fn me(&self) -> &HubInfo {
+        &self.me
+    }
+
+    fn link_up(&mut self, id: LinkId, link: Link, now: Mono, out: &mut Vec<Command>) {
+        if let Err(reason) = self.admit_link(&link) {
+            self.counters.links_refused += 1;
+            out.push(Command::CloseLink { link: id, reason });
+            return;
+        }
+        let (hub, epoch) = (link.hub, link.epoch);
+        self.links.insert(id, link);
+        self.links_changed = true;
+        self.close_older_links(hub, epoch, out);
+        self.ping(id, now);
+        let digest = self.digest();
+        self.send(id, &digest);
+        if self.next_digest <= now {
+            self.next_digest = self.after_about(now, self.options.timers.digest);
+        }
+    }
+
+    fn admit_link(&mut self, link: &Link) -> Result<(), CloseReason> {
+        let limits = self.options.limits;
+        if link.hub == self.me.id {
+            return Err(CloseReason::OwnId);
+        }
+        let mut known: Vec<(&str, Epoch)> = Vec::new();
+        known.extend(self.hubs.get(&link.hub).map(|hub| (hub.name.as_str(), hub.epoch)));
+        known.extend(self.links.values().filter(|l| l.hub == link.hub).map(|l| (l.name.as_str(), l.epoch)));
+        for (name, epoch) in known {
+            if name != link.name {
+                return Err(CloseReason::TwoNames { known: name.to_owned(), heard: link.name.clone() });
+            }
+            if epoch > link.epoch {
+                return Err(CloseReason::OldEpoch { known: epoch, heard: link.epoch });
+            }
+        }
+        if self.links.len() >= limits.links {
+            return Err(CloseReason::TooManyLinks { limit: limits.links });
+        }
+        if !self.hubs.contains_key(&link.hub) && !self.make_room() {
+            return Err(CloseReason::TooManyHubs { limit: limits.hubs });
+        }
+        Ok(())
+    }
+
+    /// A hub in a new life has nothing to say over the links of an earlier one.
+    fn close_older_links(&mut self, hub: HubId, epoch: Epoch, out: &mut Vec<Command>) {
+        let old: Vec<LinkId> =
+            self.links.iter().filter(|(_, l)| l.hub == hub && l.epoch < epoch).map(|(id, _)| *id).collect();
+        for link in old {
+            self.close(link, CloseReason::Superseded, out);
+        }
+    }
+
+    fn close(&mut self, link: LinkId, reason: CloseReason, out: &mut Vec<Command>) {
+        self.forget_link(link);
+        self.counters.links_closed += 1;
+        out.push(Command::CloseLink { link, reason });
+    }
+
+    fn forget_link(&mut self, link: LinkId) {
+        self.links_changed |= self.links.remove(&link).is_some();
+        self.outbox.remove(&link);
+        for hub in self.hubs.values_mut() {
+            hub.forget_link(link);
+        }
+    }
+
+    fn on_frame(&mut self, link: LinkId, frame: &Frame<'_>, now: Mono, out: &mut Vec<Command>) {
+        let Some(known) = self.links.get_mut(&link) else { return };
+        match frame {
+            Frame::Ping(Ping { id, time }) => self.send(link, &Frame::Pong(Pong { id: *id, time: *time })),
+            Frame::Pong(Pong { id, .. }) => {
+                self.links_changed |= known.on_pong(*id, now);
+            }
+            Frame::LinkState(state) => self.on_record(link, &state.record, now, out),
+            Frame::Interest(interest) => self.on_interest(link, interest, now, out),
+            Frame::Digest(digest) => self.on_digest(link, &digest.entries, now),
+            Frame::Want(want) => self.on_want(link, &want.entries, now),
+            _ => {}
+        }
+    }
+
+    /// Hands an acknowledgement to this hub, or passes it on. What finds no way
+    /// is dropped: acknowledgements are cumulative and said again.
+    fn route_flow_ack(&mut self, came_by: Option<LinkId>, ack: &FlowAck, out: &mut Vec<Command>) {
+        if ack.to == self.me.id {
+            if ack.to_epoch == self.me.epoch {
+                out.push(Command::FlowAcked {
+                    hub: ack.from,
+                    lane: ack.lane,
+                    incarnation: ack.incarnation,
+                    written: ack.written,
+                    synced: ack.synced,
+                    refused: ack.refused,
+                });
+            }
+            return;
+        }
+        match self.routes.next_hop(ack.to) {
+            Some(link) if came_by != Some(link) => self.send(link, &Frame::FlowAck(*ack)),
+            _ => self.counters.flow_acks_dropped += 1,
+        }
+    }
+
+    /// The tail of every turn: what is due is done, what changed is made anew,
+    /// and what piled up is handed out.
+    fn settle(&mut self, now: Mono, out: &mut Vec<Command>) {
+        self.tend_links(now, out);
+        if self.next_digest <= now && !self.links.is_empty() {
+            self.next_digest = self.after_about(now, self.options.timers.digest);
+            let digest = self.digest();
+            let links: Vec<LinkId> = self.links.keys().copied().collect();
+            links.into_iter().for_each(|link| self.send(link, &digest));
+        }
+        self.tend_own_record(now);
+        self.tell_interest(now);
+        self.pump_transfers(now);
+        let mut ups_and_downs = Vec::new();
+        self.tend_hubs(now, &mut ups_and_downs);
+        self.hand_out(out);
+        if std::mem::take(&mut self.routes_changed) {
+            self.routes = Arc::new(self.make_routes());
+            out.push(Command::RoutesChanged);
+        }
+        out.extend(ups_and_downs);
+        self.deadline = self.find_deadline();
+    }
+
+    fn hand_out(&mut self, out: &mut Vec<Command>) {
+        let boxes = std::mem::take(&mut self.outbox).into_iter().filter(|(_, bytes)| !bytes.is_empty());
+        out.extend(boxes.map(|(link, bytes)| Command::Send { link, bytes }));
+    }
+
+    fn tend_links(&mut self, now: Mono, out: &mut Vec<Command>) {
+        let silence = self.options.timers.silence;
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in ids {
+            let Some(link) = self.links.get(&id) else { continue };
+            if now >= link.heard + silence {
+                let seconds = now.since(link.heard).as_secs();
+                self.close(id, CloseReason::Silent { seconds }, out);
+            } else if link.ping.is_none() && now >= link.ping_next {
+                self.ping(id, now);
+            }
+        }
+    }
+
+    fn ping(&mut self, id: LinkId, now: Mono) {
+        let interval = self.options.timers.ping;
+        if let Some(link) = self.links.get_mut(&id) {
+            let number = link.start_ping(now, interval);
+            self.send(id, &Frame::Ping(Ping { id: number, time: now.0 }));
+        }
+    }
+
+    /// Puts a frame with the others of this turn for the link. One that breaks
+    /// the bounds of the format is left out and counted.
+    fn send(&mut self, link: LinkId, frame: &Frame<'_>) {
+        if frame::try_encode(frame, self.outbox.entry(link).or_default()).is_err() {
+            self.counters.refused += 1;
+        }
+    }
+
+    /// Now plus this long, give or take a quarter, so that hubs do not keep step.
+    fn after_about(&mut self, now: Mono, interval: Duration) -> Mono {
+        let per_mille = 750 + self.random.below(500) as u32;
+        now + interval * per_mille / 1000
+    }
+
+    fn find_deadline(&self) -> Option<Mono> {
+        let timers = &self.options.timers;
+        let links = self.links.values().flat_map(|link| {
+            let ping = link.ping.is_none().then_some(link.ping_next);
+            let transfer = (!link.transfers.is_empty()).then_some(link.transfer_next);
+            [Some(link.heard + timers.silence), ping, transfer]
+        });
+        let hubs = self.hubs.values().map(|hub| hub.deadline(timers));
+        let digest = (!self.links.is_empty()).then_some(self.next_digest);
+        let own = [digest, self.own_record_deadline(), self.local.due(timers.interest_batch)];
+        links.chain(hubs).chain(own).flatten().min()
+    }
+}

@@ -1,0 +1,290 @@
+//! Link state: records of hubs, what follows from them, and what is forgotten.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId, Mono};
+use weft_wire::frame::{Frame, LinkState, LinkStateLink, LinkStateRecord};
+
+use super::interest::{HubInterest, Wanted};
+use super::{Command, Mesh};
+use crate::link::has_shifted;
+use crate::options::Timers;
+use crate::routes::{KnownHub, Path, Routes, interest_key};
+use crate::spf::{Graph, Shortest};
+use crate::{CloseReason, LinkId};
+
+/// Another hub, as far as it is known.
+#[derive(Debug)]
+pub(super) struct Hub {
+    pub(super) name: String,
+    pub(super) region: String,
+    /// The newest life that was heard of.
+    pub(super) epoch: Epoch,
+    pub(super) version: u64,
+    pub(super) links: Vec<LinkStateLink>,
+    /// When the record was renewed. One too old no longer counts.
+    pub(super) renewed: Mono,
+    pub(super) is_expired: bool,
+    /// The way there, if there is one.
+    pub(super) path: Option<Path>,
+    /// Since when there is none.
+    pub(super) lost: Mono,
+    /// The life that was announced with `HubUp` and not taken back.
+    announced: Option<Epoch>,
+    pub(super) slot: u16,
+    pub(super) interest: HubInterest,
+    pub(super) wanted: Option<Wanted>,
+}
+
+impl Hub {
+    /// What depends on a link that has ended.
+    pub(super) fn forget_link(&mut self, link: LinkId) {
+        self.wanted.take_if(|wanted| wanted.link == link);
+    }
+
+    pub(super) fn deadline(&self, timers: &Timers) -> Option<Mono> {
+        match (&self.path, self.is_expired) {
+            (None, _) => Some(self.lost + timers.interest_retention),
+            (Some(_), false) => Some(self.renewed + timers.record_age),
+            (Some(_), true) => None,
+        }
+    }
+}
+
+/// What this hub says of itself.
+#[derive(Debug)]
+pub(super) struct OwnRecord {
+    /// From 1, for a hub without links, so that there is a record from the start.
+    pub(super) version: u64,
+    pub(super) links: Vec<LinkStateLink>,
+    made: Mono,
+    /// A round trip has changed and is to be told when this time has come.
+    shifted: Option<Mono>,
+}
+
+impl Default for OwnRecord {
+    fn default() -> Self {
+        Self { version: 1, links: Vec::new(), made: Mono(0), shifted: None }
+    }
+}
+
+impl Mesh {
+    /// A record has come by a link.
+    pub(super) fn on_record(&mut self, link: LinkId, record: &LinkStateRecord<'_>, now: Mono, out: &mut Vec<Command>) {
+        if record.hub == self.me.id {
+            // Of an earlier life: this life's record overtakes it by its epoch.
+            // Of a later life: somebody else has this hub's name.
+            self.counters.conflicts += u64::from(record.epoch > self.me.epoch);
+            return;
+        }
+        if let Some(known) = self.hubs.get(&record.hub) {
+            if known.name != record.name {
+                self.counters.conflicts += 1;
+                let is_neighbour = self.links.get(&link).is_some_and(|l| l.hub == record.hub);
+                if is_neighbour {
+                    let reason = CloseReason::TwoNames { known: known.name.clone(), heard: record.name.to_owned() };
+                    self.close(link, reason, out);
+                }
+                return;
+            }
+            if (record.epoch, record.version) <= (known.epoch, known.version) {
+                return;
+            }
+        }
+        // A hub has no more neighbours than the mesh has hubs.
+        if record.links.len() > crate::MAX_HUBS || !(self.hubs.contains_key(&record.hub) || self.make_room()) {
+            self.counters.refused += 1;
+            return;
+        }
+        self.take_record(record, now);
+        self.close_older_links(record.hub, record.epoch, out);
+        self.flood(&Frame::LinkState(LinkState { record: record.clone() }), Some(link));
+    }
+
+    fn take_record(&mut self, record: &LinkStateRecord<'_>, now: Mono) {
+        if !self.hubs.contains_key(&record.hub) {
+            let Some(slot) = self.free_slots.pop_first() else { return };
+            let hub = Hub {
+                name: record.name.to_owned(),
+                region: String::new(),
+                epoch: record.epoch,
+                version: 0,
+                links: Vec::new(),
+                renewed: now,
+                is_expired: false,
+                path: None,
+                lost: now,
+                announced: None,
+                slot,
+                interest: HubInterest::default(),
+                wanted: None,
+            };
+            self.hubs.insert(record.hub, hub);
+        }
+        let Some(hub) = self.hubs.get_mut(&record.hub) else { return };
+        if record.epoch != hub.epoch {
+            hub.wanted = None;
+            self.routes_changed = true;
+        }
+        self.graph_changed |= hub.is_expired || hub.epoch != record.epoch || hub.links != record.links;
+        record.region.clone_into(&mut hub.region);
+        hub.epoch = record.epoch;
+        hub.version = record.version;
+        hub.links.clone_from(&record.links);
+        hub.renewed = now;
+        hub.is_expired = false;
+    }
+
+    /// Passes a frame on to every link but the one that it came by.
+    pub(super) fn flood(&mut self, frame: &Frame<'_>, came_by: Option<LinkId>) {
+        let links: Vec<LinkId> = self.links.keys().copied().filter(|id| Some(*id) != came_by).collect();
+        links.into_iter().for_each(|id| self.send(id, frame));
+    }
+
+    /// The links that this hub uses: of each neighbour, the first that works.
+    pub(super) fn links_in_use(&self) -> BTreeMap<HubId, LinkId> {
+        let mut in_use = BTreeMap::new();
+        for (id, link) in self.links.iter().filter(|(_, link)| link.rtt.is_some()) {
+            in_use.entry(link.hub).or_insert(*id);
+        }
+        in_use
+    }
+
+    /// Makes and floods a new record when a link came, went or changed its cost;
+    /// when only round trips changed, not too often; and from time to time.
+    pub(super) fn tend_own_record(&mut self, now: Mono) {
+        let is_due = self.own_record_deadline().is_some_and(|at| at <= now);
+        if !std::mem::take(&mut self.links_changed) && !is_due {
+            return;
+        }
+        let timers = &self.options.timers;
+        let may_shift = now >= self.record.made + timers.rtt_hold;
+        let mut shifted = false;
+        let mut links = Vec::new();
+        for (peer, id) in self.links_in_use() {
+            let Some((link, measured)) = self.links.get(&id).and_then(|l| l.rtt_us().map(|rtt| (l, rtt))) else {
+                continue;
+            };
+            let told = self.record.links.iter().find(|told| told.peer == peer).map(|told| told.rtt_us);
+            let rtt_us = match told {
+                Some(told) if !has_shifted(told, measured) => told,
+                Some(told) if !may_shift => {
+                    shifted = true;
+                    told
+                }
+                _ => measured,
+            };
+            links.push(LinkStateLink { peer, rtt_us, cost: link.cost });
+        }
+        self.record.shifted = shifted.then(|| self.record.made + timers.rtt_hold);
+        let is_changed = links != self.record.links;
+        let is_stale = !self.links.is_empty() && now >= self.record.made + timers.refresh;
+        if is_changed || is_stale {
+            self.record.links = links;
+            self.record.version += 1;
+            self.record.made = now;
+            self.graph_changed |= is_changed;
+            let me = self.me.clone();
+            let links = self.record.links.clone();
+            let version = self.record.version;
+            let record =
+                LinkStateRecord { hub: me.id, epoch: me.epoch, version, name: &me.name, region: &me.region, links };
+            self.flood(&Frame::LinkState(LinkState { record }), None);
+        }
+        // A link that takes over from another to the same neighbour changes no record.
+        self.graph_changed |= self.hubs.values().any(|hub| hub.path.is_some_and(|p| !self.is_in_use(p.link)));
+    }
+
+    fn is_in_use(&self, id: LinkId) -> bool {
+        self.links.get(&id).is_some_and(|link| {
+            link.rtt.is_some() && !self.links.range(..id).any(|(_, l)| l.hub == link.hub && l.rtt.is_some())
+        })
+    }
+
+    pub(super) fn own_record_deadline(&self) -> Option<Mono> {
+        let refresh = (!self.links.is_empty()).then(|| self.record.made + self.options.timers.refresh);
+        refresh.into_iter().chain(self.record.shifted).min()
+    }
+
+    /// Finds the ways anew when the graph has changed, and forgets what is too old.
+    pub(super) fn tend_hubs(&mut self, now: Mono, out: &mut Vec<Command>) {
+        let timers = self.options.timers;
+        for hub in self.hubs.values_mut().filter(|hub| !hub.is_expired && now >= hub.renewed + timers.record_age) {
+            hub.is_expired = true;
+            self.graph_changed = true;
+        }
+        if std::mem::take(&mut self.graph_changed) {
+            self.find_paths(now, out);
+        }
+        let gone = |hub: &Hub| hub.path.is_none() && now >= hub.lost + timers.interest_retention;
+        let forgotten: Vec<HubId> = self.hubs.iter().filter(|(_, hub)| gone(hub)).map(|(id, _)| *id).collect();
+        forgotten.into_iter().for_each(|id| self.forget_hub(id));
+    }
+
+    fn find_paths(&mut self, now: Mono, out: &mut Vec<Command>) {
+        let own = (self.me.id, &self.record.links);
+        let others = self.hubs.iter().filter(|(_, hub)| !hub.is_expired).map(|(id, hub)| (*id, &hub.links));
+        let reports = std::iter::once(own)
+            .chain(others)
+            .flat_map(|(from, links)| links.iter().map(move |link| (from, link.peer, link.cost, link.rtt_us)));
+        let shortest = Graph::of_reports(reports).shortest(self.me.id);
+        let in_use = self.links_in_use();
+        for (id, hub) in &mut self.hubs {
+            let path = shortest.get(id).and_then(|path| path_of(path, &in_use));
+            if path.is_none() && hub.path.is_some() {
+                hub.lost = now;
+            }
+            self.routes_changed |= path != hub.path;
+            hub.path = path;
+            let present = hub.path.is_some().then_some(hub.epoch);
+            if present != hub.announced {
+                if hub.announced.is_some() {
+                    out.push(Command::HubDown(*id));
+                }
+                out.extend(present.map(|epoch| Command::HubUp { hub: *id, epoch }));
+                hub.announced = present;
+            }
+        }
+    }
+
+    /// Makes sure that one more hub fits; forgets one that is out of reach, if it must.
+    pub(super) fn make_room(&mut self) -> bool {
+        if self.free_slots.is_empty() {
+            let lost = self.hubs.iter().filter(|(_, hub)| hub.path.is_none());
+            let Some(oldest) = lost.min_by_key(|(_, hub)| hub.lost).map(|(id, _)| *id) else { return false };
+            self.forget_hub(oldest);
+        }
+        true
+    }
+
+    fn forget_hub(&mut self, id: HubId) {
+        let Some(hub) = self.hubs.remove(&id) else { return };
+        for (kind, filter) in hub.interest.set.iter() {
+            self.interest.remove(filter, &interest_key(hub.slot, *kind));
+        }
+        self.free_slots.insert(hub.slot);
+        for link in self.links.values_mut() {
+            link.transfers.remove(&id);
+        }
+        self.counters.hubs_forgotten += 1;
+        self.routes_changed = true;
+    }
+
+    pub(super) fn make_routes(&self) -> Routes {
+        let hubs = self.hubs.iter();
+        let hubs = hubs.map(|(id, hub)| KnownHub { hub: *id, epoch: hub.epoch, slot: hub.slot, path: hub.path });
+        Routes::new(self.me.id, self.interest.clone(), hubs.collect())
+    }
+}
+
+fn path_of(path: &Shortest, in_use: &BTreeMap<HubId, LinkId>) -> Option<Path> {
+    let via = *path.hubs.first()?;
+    Some(Path {
+        link: *in_use.get(&via)?,
+        via,
+        hops: u8::try_from(path.hubs.len()).unwrap_or(u8::MAX),
+        cost: path.cost,
+        rtt: Duration::from_micros(path.rtt_us),
+    })
+}

@@ -1,0 +1,87 @@
+//! The decider as others see it.
+
+use std::time::Duration;
+
+use weft_base::HubId;
+use weft_topic::Filter;
+
+use super::Mesh;
+use crate::filters::FilterSet;
+use crate::report::{Counters, HubReport, LinkReport, Report};
+use crate::{Kind, Path};
+
+impl Mesh {
+    /// What is known of the mesh, in the order of hub ids.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let me = HubReport {
+            id: self.me.id,
+            name: self.me.name.clone(),
+            region: self.me.region.clone(),
+            epoch: self.me.epoch,
+            reachable: true,
+            hops: 0,
+            rtt: Duration::ZERO,
+            live_filters: self.local.told.count(Kind::Live),
+            stream_filters: self.local.told.count(Kind::Stream),
+            interest_version: self.local.version,
+        };
+        let others = self.hubs.iter().map(|(id, hub)| HubReport {
+            id: *id,
+            name: hub.name.clone(),
+            region: hub.region.clone(),
+            epoch: hub.epoch,
+            reachable: hub.path.is_some(),
+            hops: hub.path.map_or(0, |path| path.hops),
+            rtt: hub.path.map_or(Duration::ZERO, |path: Path| path.rtt),
+            live_filters: hub.interest.set.count(Kind::Live),
+            stream_filters: hub.interest.set.count(Kind::Stream),
+            interest_version: hub.interest.version_in(hub.epoch),
+        });
+        let mut hubs: Vec<HubReport> = std::iter::once(me).chain(others).collect();
+        hubs.sort_unstable_by_key(|hub| hub.id);
+        Report { hubs, links: self.report_links(), counters: self.counters }
+    }
+
+    fn report_links(&self) -> Vec<LinkReport> {
+        let in_use = self.links_in_use();
+        let others = self.hubs.iter().filter(|(_, hub)| !hub.is_expired).map(|(id, hub)| (*id, &hub.links));
+        let mut links: Vec<LinkReport> = std::iter::once((self.me.id, &self.record.links))
+            .chain(others)
+            .flat_map(|(from, links)| links.iter().map(move |link| (from, link)))
+            .map(|(from, link)| LinkReport {
+                from,
+                to: link.peer,
+                rtt: Duration::from_micros(link.rtt_us.into()),
+                cost: link.cost,
+                up: self.reports(link.peer, from),
+                link: (from == self.me.id).then(|| in_use.get(&link.peer).copied()).flatten(),
+            })
+            .collect();
+        links.sort_unstable_by_key(|link| (link.from, link.to));
+        links
+    }
+
+    fn reports(&self, hub: HubId, peer: HubId) -> bool {
+        let links = if hub == self.me.id {
+            Some(&self.record.links)
+        } else {
+            self.hubs.get(&hub).filter(|hub| !hub.is_expired).map(|hub| &hub.links)
+        };
+        links.is_some_and(|links| links.iter().any(|link| link.peer == peer))
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The interest that routes go by of a hub, or that this hub has told of
+    /// itself: in the order of kinds and filters.
+    pub fn interest_of(&self, hub: HubId) -> impl Iterator<Item = (Kind, &Filter)> {
+        let set =
+            if hub == self.me.id { Some(&self.local.told) } else { self.hubs.get(&hub).map(|hub| &hub.interest.set) };
+        set.into_iter().flat_map(FilterSet::iter).map(|(kind, filter)| (*kind, filter))
+    }
+}

@@ -1,0 +1,80 @@
+//! What the decider knows, for people: `weft mesh show`.
+
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId};
+
+use crate::LinkId;
+
+/// The mesh as one hub sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// All hubs, this one among them, by id.
+    pub hubs: Vec<HubReport>,
+    /// All links that their hubs report, by their ends: one for each direction.
+    pub links: Vec<LinkReport>,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// A hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubReport {
+    /// Its id.
+    pub id: HubId,
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// The newest life that was heard of.
+    pub epoch: Epoch,
+    /// Whether a path leads there.
+    pub reachable: bool,
+    /// Links to cross; 0 for this hub itself and for one out of reach.
+    pub hops: u8,
+    /// The round trips on the way there, added up.
+    pub rtt: Duration,
+    /// Filters that live subscribers there want, after aggregation.
+    pub live_filters: usize,
+    /// Filters that streams there want, after aggregation.
+    pub stream_filters: usize,
+    /// The version of that interest; 0 when nothing is known of this life.
+    pub interest_version: u64,
+}
+
+/// One direction of a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkReport {
+    /// The hub that reports it.
+    pub from: HubId,
+    /// Its neighbour.
+    pub to: HubId,
+    /// The round trip, as reported.
+    pub rtt: Duration,
+    /// The configured cost.
+    pub cost: u32,
+    /// Whether the other end reports the link too, so that it is used.
+    pub up: bool,
+    /// The link, when it is one of this hub.
+    pub link: Option<LinkId>,
+}
+
+/// What a decider counts. All of these stay low in a sound mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Links that were refused when they came up.
+    pub links_refused: u64,
+    /// Links that were closed later, with a reason.
+    pub links_closed: u64,
+    /// Records and digests that claim this hub's id in a later life, or another
+    /// hub's id under another name.
+    pub conflicts: u64,
+    /// Records, and frames of this hub, beyond a limit.
+    pub refused: u64,
+    /// Whole sets of filters that were asked for.
+    pub sets_wanted: u64,
+    /// Hubs that were out of reach for too long.
+    pub hubs_forgotten: u64,
+    /// Acknowledgements of flows that found no way.
+    pub flow_acks_dropped: u64,
+}

@@ -1,0 +1,246 @@
+//! Routes: an immutable snapshot of who wants what and which link leads there,
+//! and the split of a block's destinations by the links they leave on.
+
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId};
+use weft_topic::{InterestSet, Topic};
+use weft_wire::frame::FlowEntry;
+
+use crate::ledger::DropReason;
+use crate::options::MAX_HUBS;
+use crate::{Kind, LinkId};
+
+/// Links that a block may cross from its origin: [`split`] at the origin is
+/// given this, and a transit hub what the frame carries.
+pub const INITIAL_TTL: u8 = 64;
+
+/// How many links a block has crossed, by the ttl its frame came with.
+#[must_use]
+pub const fn hops(ttl: u8) -> u8 {
+    INITIAL_TTL.saturating_sub(ttl).saturating_add(1)
+}
+
+/// The way to one hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The link to send on.
+    pub link: LinkId,
+    /// The neighbour at its other end.
+    pub via: HubId,
+    /// Links to cross.
+    pub hops: u8,
+    /// What the path costs: configured costs plus round trips in microseconds.
+    pub cost: u64,
+    /// The measured round trips of its links, added up.
+    pub rtt: Duration,
+}
+
+/// A hub, as a snapshot knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KnownHub {
+    pub(crate) hub: HubId,
+    pub(crate) epoch: Epoch,
+    /// The key of its values in the interest set.
+    pub(crate) slot: u16,
+    /// None when it is out of reach.
+    pub(crate) path: Option<Path>,
+}
+
+/// The value of a filter in the interest set: which hub, and who there.
+pub(crate) const fn interest_key(slot: u16, kind: Kind) -> u16 {
+    slot * 2 + kind as u16
+}
+
+/// Who wants what, and how to get there, at one moment. Never changes: the
+/// decider makes another. Making and holding one is cheap: the filters are
+/// shared with the decider.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    pub(crate) me: HubId,
+    pub(crate) interest: InterestSet<u16>,
+    /// By hub id.
+    pub(crate) hubs: Vec<KnownHub>,
+    /// Index into `hubs` by slot.
+    pub(crate) by_slot: Vec<u16>,
+}
+
+impl Routes {
+    /// The snapshot of a mesh of this hub alone.
+    #[must_use]
+    pub fn alone(me: HubId) -> Self {
+        Self { me, interest: InterestSet::new(), hubs: Vec::new(), by_slot: Vec::new() }
+    }
+
+    pub(crate) fn new(me: HubId, interest: InterestSet<u16>, mut hubs: Vec<KnownHub>) -> Self {
+        hubs.sort_unstable_by_key(|known| known.hub);
+        let slots = hubs.iter().map(|known| usize::from(known.slot) + 1).max().unwrap_or(0);
+        let mut by_slot = vec![u16::MAX; slots];
+        for (index, known) in hubs.iter().enumerate() {
+            if let (Some(place), Ok(index)) = (by_slot.get_mut(usize::from(known.slot)), u16::try_from(index)) {
+                *place = index;
+            }
+        }
+        Self { me, interest, hubs, by_slot }
+    }
+
+    /// Calls `f` once for each other hub and kind of interest that wants the
+    /// topic, in an order that depends on the hubs alone. Hubs out of reach are
+    /// among them for as long as their interest is kept. Allocates nothing.
+    pub fn destinations(&self, topic: Topic<'_>, mut f: impl FnMut(HubId, Kind, bool)) {
+        let mut wanted = [0u64; MAX_HUBS * 2 / 64];
+        self.interest.for_each_match(topic, |key| {
+            if let Some(word) = wanted.get_mut(usize::from(*key) / 64) {
+                *word |= 1 << (key % 64);
+            }
+        });
+        for (index, mut word) in wanted.into_iter().enumerate() {
+            while word != 0 {
+                let key = index * 64 + word.trailing_zeros() as usize;
+                word &= word - 1;
+                let kind = if key % 2 == Kind::Live as usize { Kind::Live } else { Kind::Stream };
+                let known = self.by_slot.get(key / 2).and_then(|index| self.hubs.get(usize::from(*index)));
+                if let Some(known) = known {
+                    f(known.hub, kind, known.path.is_some());
+                }
+            }
+        }
+    }
+
+    /// The link to send on for this hub; none when it is unknown or out of reach.
+    #[must_use]
+    pub fn next_hop(&self, hub: HubId) -> Option<LinkId> {
+        self.path(hub).map(|path| path.link)
+    }
+
+    /// Links to cross to this hub; 0 for this hub itself and when there is no path.
+    #[must_use]
+    pub fn hops(&self, hub: HubId) -> u8 {
+        self.path(hub).map_or(0, |path| path.hops)
+    }
+
+    /// The way to this hub; none when it is unknown or out of reach.
+    #[must_use]
+    pub fn path(&self, hub: HubId) -> Option<&Path> {
+        self.known(hub)?.path.as_ref()
+    }
+
+    /// Whether a path of links leads to this hub.
+    #[must_use]
+    pub fn is_reachable(&self, hub: HubId) -> bool {
+        hub == self.me || self.path(hub).is_some()
+    }
+
+    /// The newest life of this hub that was heard of.
+    #[must_use]
+    pub fn epoch(&self, hub: HubId) -> Option<Epoch> {
+        self.known(hub).map(|known| known.epoch)
+    }
+
+    /// The hub whose routes these are.
+    #[must_use]
+    pub fn me(&self) -> HubId {
+        self.me
+    }
+
+    fn known(&self, hub: HubId) -> Option<&KnownHub> {
+        self.hubs.binary_search_by_key(&hub, |known| known.hub).ok().and_then(|index| self.hubs.get(index))
+    }
+}
+
+/// Where the destinations of one block go from here. Kept by the caller between
+/// blocks, so that nothing is allocated once it has grown.
+#[derive(Debug, Default)]
+pub struct Split {
+    groups: Vec<(LinkId, Vec<FlowEntry>)>,
+    used: usize,
+    here: Vec<FlowEntry>,
+    dropped: Vec<(FlowEntry, DropReason)>,
+    ttl: u8,
+}
+
+impl Split {
+    /// An empty split.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For each link that the block leaves on, once: the entries that go with it.
+    pub fn links(&self) -> impl Iterator<Item = (LinkId, &[FlowEntry])> {
+        self.groups.iter().take(self.used).map(|(link, entries)| (*link, entries.as_slice()))
+    }
+
+    /// Entries for this hub itself: at most one of each kind in sound frames.
+    #[must_use]
+    pub fn here(&self) -> &[FlowEntry] {
+        &self.here
+    }
+
+    /// Entries that go no further, and why. A live one is a drop to count; a
+    /// guaranteed one stays with its origin, which sends it again.
+    #[must_use]
+    pub fn dropped(&self) -> &[(FlowEntry, DropReason)] {
+        &self.dropped
+    }
+
+    /// The ttl for the frames that leave.
+    #[must_use]
+    pub fn ttl(&self) -> u8 {
+        self.ttl
+    }
+}
+
+/// Sorts the entries of a block by the link on which each leaves this hub.
+///
+/// At the origin `arrived_on` is none and `ttl` is [`INITIAL_TTL`]; at a transit
+/// hub they are the frame's. Every hub decides by its own shortest paths; since
+/// those agree on ties, the ways of a block from its origin form a tree and no
+/// link carries the block twice, as long as all hubs have the same link state.
+/// While they have not, an entry never goes back over the link that it came by
+/// ([`DropReason::Loop`]), the ttl ends longer loops ([`DropReason::Ttl`]), and
+/// [`Seen`](crate::flow::Seen) cuts second copies.
+pub fn split(
+    routes: &Routes,
+    entries: impl IntoIterator<Item = FlowEntry>,
+    arrived_on: Option<LinkId>,
+    ttl: u8,
+    out: &mut Split,
+) {
+    for (_, entries) in out.groups.iter_mut().take(out.used) {
+        entries.clear();
+    }
+    out.used = 0;
+    out.here.clear();
+    out.dropped.clear();
+    out.ttl = if arrived_on.is_some() { ttl.saturating_sub(1) } else { ttl };
+    for entry in entries {
+        if entry.hub == routes.me {
+            out.here.push(entry);
+            continue;
+        }
+        match routes.next_hop(entry.hub) {
+            None => out.dropped.push((entry, DropReason::NoPath)),
+            Some(link) if arrived_on == Some(link) => out.dropped.push((entry, DropReason::Loop)),
+            Some(_) if out.ttl == 0 => out.dropped.push((entry, DropReason::Ttl)),
+            Some(link) => out.add(link, entry),
+        }
+    }
+}
+
+impl Split {
+    fn add(&mut self, link: LinkId, entry: FlowEntry) {
+        if let Some((_, entries)) = self.groups.iter_mut().take(self.used).find(|(known, _)| *known == link) {
+            entries.push(entry);
+            return;
+        }
+        match self.groups.get_mut(self.used) {
+            Some((free, entries)) => {
+                *free = link;
+                entries.push(entry);
+            }
+            None => self.groups.push((link, vec![entry])),
+        }
+        self.used += 1;
+    }
+}

@@ -1,0 +1,148 @@
+//! Shortest paths, the same at every hub.
+//!
+//! Of several paths of equal cost the one whose sequence of hub ids is the
+//! smallest is taken. This choice holds for parts too: the part of a chosen
+//! path between two of its hubs is the chosen path between those two. So the
+//! hop-by-hop decisions of all hubs, each from its own root, add up to the
+//! origin's tree, and two copies of a block never meet again after they parted.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use weft_base::HubId;
+
+/// One direction of a link that both of its ends report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) to: HubId,
+    /// At least 1: the proof above needs paths to grow with each edge.
+    pub(crate) cost: u64,
+    pub(crate) rtt_us: u64,
+}
+
+/// A mesh as a graph. Edges of unknown hubs are allowed and lead nowhere.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Graph {
+    edges: BTreeMap<HubId, Vec<Edge>>,
+}
+
+/// A shortest path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shortest {
+    pub(crate) cost: u64,
+    pub(crate) rtt_us: u64,
+    /// The hubs after the root, the destination last.
+    pub(crate) hubs: Vec<HubId>,
+}
+
+impl Graph {
+    /// The graph of what the hubs report: (from, to, configured cost, round trip
+    /// in microseconds). A link counts when both of its ends report it.
+    pub(crate) fn of_reports(reports: impl Iterator<Item = (HubId, HubId, u32, u32)>) -> Self {
+        let mut all: BTreeMap<HubId, BTreeMap<HubId, (u32, u32)>> = BTreeMap::new();
+        for (from, to, cost, rtt_us) in reports {
+            all.entry(from).or_default().insert(to, (cost, rtt_us));
+        }
+        let mut graph = Self::default();
+        for (from, links) in &all {
+            for (to, (cost, rtt_us)) in links {
+                if from != to && all.get(to).is_some_and(|back| back.contains_key(from)) {
+                    let (cost, rtt_us) = (u64::from(*cost), u64::from(*rtt_us));
+                    let edge = Edge { to: *to, cost: (cost + rtt_us).max(1), rtt_us };
+                    graph.edges.entry(*from).or_default().push(edge);
+                }
+            }
+        }
+        graph
+    }
+
+    /// The shortest path from `root` to each hub that it can reach (Dijkstra,
+    /// "A note on two problems in connexion with graphs", 1959).
+    pub(crate) fn shortest(&self, root: HubId) -> BTreeMap<HubId, Shortest> {
+        let mut best: BTreeMap<HubId, Shortest> = BTreeMap::new();
+        best.insert(root, Shortest { cost: 0, rtt_us: 0, hubs: Vec::new() });
+        let mut queue = BinaryHeap::from([Reverse((0, root))]);
+        while let Some(Reverse((cost, from))) = queue.pop() {
+            let Some(here) = best.get(&from).filter(|here| here.cost == cost).cloned() else { continue };
+            for edge in self.edges.get(&from).map_or(&[][..], Vec::as_slice) {
+                let cost = cost.saturating_add(edge.cost);
+                let mut hubs = here.hubs.clone();
+                hubs.push(edge.to);
+                let is_better = best.get(&edge.to).is_none_or(|known| (cost, &hubs) < (known.cost, &known.hubs));
+                if is_better {
+                    best.insert(edge.to, Shortest { cost, rtt_us: here.rtt_us.saturating_add(edge.rtt_us), hubs });
+                    queue.push(Reverse((cost, edge.to)));
+                }
+            }
+        }
+        best.remove(&root);
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn graph(edges: &[(u64, u64, u32)]) -> Graph {
+        Graph::of_reports(
+            edges.iter().flat_map(|(a, b, cost)| [(HubId(*a), HubId(*b), *cost, 0), (HubId(*b), HubId(*a), *cost, 0)]),
+        )
+    }
+
+    fn ids(path: &Shortest) -> Vec<u64> {
+        path.hubs.iter().map(|hub| hub.0).collect()
+    }
+
+    #[test]
+    fn the_cheapest_path_wins_over_the_shortest() {
+        let g = graph(&[(1, 2, 10), (1, 3, 2), (3, 2, 2)]);
+        let paths = g.shortest(HubId(1));
+        assert_eq!(ids(&paths[&HubId(2)]), [3, 2]);
+        assert_eq!(paths[&HubId(2)].cost, 4);
+    }
+
+    #[test]
+    fn ties_go_to_the_smaller_ids() {
+        let g = graph(&[(1, 5, 1), (5, 9, 1), (1, 4, 1), (4, 9, 1)]);
+        assert_eq!(ids(&g.shortest(HubId(1))[&HubId(9)]), [4, 9]);
+    }
+
+    #[test]
+    fn a_link_that_one_end_reports_does_not_count() {
+        let reports = [(1, 2), (2, 1), (2, 3)].map(|(a, b)| (HubId(a), HubId(b), 1, 1));
+        let paths = Graph::of_reports(reports.into_iter()).shortest(HubId(1));
+        assert_eq!(paths.keys().map(|hub| hub.0).collect::<Vec<_>>(), [2]);
+    }
+
+    /// Small costs, so that ties abound.
+    fn any_graph() -> impl Strategy<Value = Vec<(u64, u64, u32)>> {
+        proptest::collection::vec((1..9u64, 1..9u64, 1..3u32), 1..24).prop_map(|mut edges| {
+            edges.retain(|(a, b, _)| a != b);
+            edges
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// The property that the mesh stands on: what a hub on the way decides
+        /// from its own root is the rest of the origin's path.
+        #[test]
+        fn parts_of_shortest_paths_are_the_chosen_paths(edges in any_graph()) {
+            let g = graph(&edges);
+            let trees: BTreeMap<HubId, _> = (1..9).map(|id| (HubId(id), g.shortest(HubId(id)))).collect();
+            for (root, tree) in &trees {
+                for (to, path) in tree {
+                    prop_assert!(!path.hubs.contains(root));
+                    for (index, via) in path.hubs.iter().enumerate().filter(|(_, via)| *via != to) {
+                        prop_assert_eq!(&tree[via].hubs, &path.hubs[..=index], "before {:?}", via);
+                        prop_assert_eq!(&trees[via][to].hubs, &path.hubs[index + 1..], "after {:?}", via);
+                    }
+                }
+            }
+        }
+    }
+}
