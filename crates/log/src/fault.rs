@@ -134,7 +134,8 @@ struct State {
     capacity: Option<u64>,
     operations: u64,
     stop_at: Option<u64>,
-    fail_syncs: u32,
+    /// Syncs until one fails.
+    fail_sync: Option<u32>,
     lie: bool,
     slow: Option<(ManualClock, Duration)>,
 }
@@ -171,8 +172,8 @@ impl State {
         if let Some((clock, time)) = &self.slow {
             clock.advance(*time);
         }
-        let fails = self.fail_syncs > 0;
-        self.fail_syncs = self.fail_syncs.saturating_sub(1);
+        let fails = self.fail_sync == Some(0);
+        self.fail_sync = self.fail_sync.and_then(|left| left.checked_sub(1));
         let really = !fails && !self.lie;
         if let Some(file) = self.files.get_mut(&id) {
             file.sync(range, really);
@@ -283,10 +284,10 @@ impl FaultFs {
         self.state().capacity = Some(bytes);
     }
 
-    /// The next `count` syncs fail with EIO, and what they were to write is
-    /// lost although the system believes otherwise.
-    pub fn fail_syncs(&self, count: u32) {
-        self.state().fail_syncs = count;
+    /// After `count` more syncs of a file, one fails with EIO, and what it was
+    /// to write is lost although the system believes otherwise.
+    pub fn fail_sync(&self, count: u32) {
+        self.state().fail_sync = Some(count);
     }
 
     /// From now on syncs say that all went well and write nothing: a checker
@@ -481,6 +482,9 @@ impl Fs for FaultFs {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
+        if state.names.keys().chain(&state.dirs).any(|inner| inner.parent() == Some(path)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
         if state.names.remove(path).is_some() || state.dirs.remove(path) {
             return Ok(());
         }

@@ -38,6 +38,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use weft_base::UnixNanos;
 use weft_base::sync::atomic::Ordering::Relaxed;
 
 use crate::error::OpenError;
@@ -249,6 +250,14 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Reports a header that is not whole; one that was never on disk is no
+    /// damage, and is written anew.
+    fn header_damage(&mut self, segment: &Loaded, synced: bool) {
+        if synced || !head_is_blank(segment.file.map()) {
+            self.damage(segment.number, 0, "the segment's header is damaged".into());
+        }
+    }
+
     fn run(mut self, loaded: Vec<Loaded>, next_number: u64) -> Result<Recovered, OpenError> {
         let synced = loaded.iter().rposition(|l| l.mark.is_some());
         let (count, mut at_end) = (loaded.len(), false);
@@ -295,7 +304,7 @@ impl<'a> Scan<'a> {
             return match (base, first()) {
                 (Some(base), _) => Fate::Keep(base),
                 (None, Some(first)) => {
-                    self.damage(number, 0, "the segment's header is damaged".into());
+                    self.header_damage(segment, synced);
                     Fate::Keep(first)
                 }
                 (None, None) if synced => {
@@ -315,9 +324,9 @@ impl<'a> Scan<'a> {
                 }
                 Fate::Keep(base)
             }
-            // Its header is damaged, or was lost while its blocks were not.
+            // The header is damaged, or was lost while the blocks were not.
             _ if synced || (base.is_none() && segment.content().check(HEAD, expected).is_ok()) => {
-                self.damage(number, 0, "the segment's header is damaged".into());
+                self.header_damage(segment, synced);
                 Fate::Keep(expected)
             }
             _ => Fate::Drop,
@@ -370,6 +379,11 @@ impl<'a> Scan<'a> {
             let (tail, from) = (kept.judged.tail, kept.mark.map_or(0, |m| m.end));
             if tail.offset > from && !kept.judged.open_ended {
                 let range = from as u64..tail.offset as u64;
+                if head_is_blank(kept.segment.map()) {
+                    let Segment { number, base, .. } = kept.segment;
+                    let header = Header { version: FORMAT_VERSION, number, base, created: UnixNanos(0) };
+                    header.write(kept.segment.map());
+                }
                 self.fs.rewrite(&path, range).map_err(OpenError::io("write anew what was not synced of", &path))?;
                 kept.segment.mark(tail).map_err(OpenError::io("sync", &path))?;
             }

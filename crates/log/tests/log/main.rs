@@ -3,3 +3,7 @@
 
 mod append_read;
 mod common;
+mod crash;
+mod damage;
+mod faults;
+mod real;

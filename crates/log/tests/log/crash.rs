@@ -1,0 +1,219 @@
+//! The power fails at every operation of a scripted run, and again at every
+//! operation of the recovery that follows. The checker asks of what is found:
+//!
+//! * nothing is reported as damage (nothing was damaged);
+//! * every event that was acknowledged as synced is there, unless retention
+//!   removed it, in order, once, and is the event that was written;
+//! * what is there is a beginning of what was appended, without holes.
+//!
+//! Three canaries must be caught by it: a hub that acknowledges before it
+//! syncs, a disk that lies, and a hub that goes on after a failed sync.
+
+use std::sync::Arc;
+
+use weft_base::{ByteCount, Random};
+use weft_log::fault::FaultFs;
+use weft_log::{Log, LogOptions};
+use weft_wire::block::Block;
+
+use crate::common::*;
+
+/// What the outside world was told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// All below were appended, or were being appended.
+    appended: u64,
+    /// All below were acknowledged as synced.
+    acknowledged: u64,
+    /// All below may have been removed by retention.
+    removed: u64,
+}
+
+/// When the scripted hub acknowledges.
+#[derive(Clone, Copy, PartialEq)]
+enum Hub {
+    AfterSync,
+    BeforeSync,
+    /// After a failed sync it opens the log again and goes on.
+    Reopening,
+    /// After a failed sync it tries again and believes the second answer.
+    Stubborn,
+}
+
+fn options() -> LogOptions {
+    LogOptions { retain_bytes: Some(ByteCount::kib(36)), ..small() }
+}
+
+/// Appends and syncs in batches of different sizes until the script ends or
+/// the power does.
+fn script(fs: &FaultFs, hub: Hub, told: &mut Told) -> Option<()> {
+    let mut random = Random::from_seed(7);
+    for _opening in 0..3 {
+        let (mut log, recovery) = Log::open(Arc::new(fs.clone()), &dir(), options(), at(1000)).ok()?;
+        told.appended = told.appended.max(recovery.next);
+        told.acknowledged = told.acknowledged.max(log.synced());
+        for _batch in 0..12 {
+            for _block in 0..random.below(12) {
+                let (next, events) = (log.next(), 1 + random.below(3));
+                told.appended = next + events;
+                log.append(&block(next, events, 20 + random.below(400) as usize, next), at(1000)).ok()?;
+                // The power may fail between any two appends.
+                fs.step().ok()?;
+            }
+            if hub == Hub::BeforeSync {
+                told.acknowledged = log.next();
+            }
+            let synced = match (log.syncer().sync(), hub) {
+                (Err(_), Hub::Reopening) => {
+                    drop(log);
+                    (log, _) = Log::open(Arc::new(fs.clone()), &dir(), options(), at(1000)).ok()?;
+                    log.synced()
+                }
+                // A stubborn hub takes what a second call of the system would
+                // answer, which is success.
+                (Err(_), Hub::Stubborn) => log.next(),
+                (synced, _) => synced.ok()?,
+            };
+            told.acknowledged = synced;
+            log.retain(at(1000));
+            told.removed = log.first();
+        }
+        if random.chance(500) {
+            log.close().ok()?;
+        }
+    }
+    Some(())
+}
+
+/// Opens what a crash left and judges it.
+fn check(fs: &FaultFs, told: Told) -> Result<(), String> {
+    let opened = Log::open(Arc::new(fs.clone()), &dir(), options(), at(1000));
+    let (mut log, recovery) = opened.map_err(|e| format!("not opened: {e}"))?;
+    if recovery.damages > 0 {
+        return Err(format!("damage reported: {:?}", recovery.damaged));
+    }
+    let Told { appended, acknowledged, removed } = told;
+    if log.first() > removed.max(1) {
+        return Err(format!("begins at {}, only {removed} was removed", log.first()));
+    }
+    if log.next() < acknowledged || log.next() > appended.max(1) {
+        return Err(format!("ends at {}, {acknowledged} was acknowledged, {appended} appended", log.next()));
+    }
+    let mut expected = log.first();
+    let mut wrong = None;
+    let each = |block: Block<'_>| {
+        for event in block.events() {
+            if !event.payload.starts_with(&expected.to_le_bytes()) {
+                wrong = Some(expected);
+            }
+            expected += 1;
+        }
+    };
+    log.for_each_block(log.first(), each).map_err(|e| e.to_string())?;
+    if wrong.is_some() || expected != log.next() {
+        return Err(format!("wrong at {wrong:?}, or {expected} is not {}", log.next()));
+    }
+    // It goes on, and what it found counts as synced.
+    let next = log.next();
+    log.append(&block(next, 1, 100, 0), at(1000)).map_err(|e| e.to_string())?;
+    if log.synced() != next || log.syncer().sync().map_err(|e| e.to_string())? != next + 1 {
+        return Err("does not go on".to_owned());
+    }
+    Ok(())
+}
+
+/// The run with the power cut before operation `stop`; `prepare` sets faults.
+fn run_until(stop: u64, hub: Hub, prepare: &dyn Fn(&FaultFs)) -> (FaultFs, Told) {
+    let fs = FaultFs::new();
+    prepare(&fs);
+    fs.stop_at(stop);
+    let mut told = Told::default();
+    script(&fs, hub, &mut told);
+    (fs, told)
+}
+
+fn operations(hub: Hub, prepare: &dyn Fn(&FaultFs)) -> u64 {
+    let (fs, _) = run_until(u64::MAX, hub, prepare);
+    fs.operations()
+}
+
+/// The first failure of the checker over all stops and these many seeds.
+fn first_failure(hub: Hub, seeds: u64, prepare: &dyn Fn(&FaultFs)) -> Option<String> {
+    (0..=operations(hub, prepare)).find_map(|stop| {
+        let (fs, told) = run_until(stop, hub, prepare);
+        (0..seeds).find_map(|seed| {
+            let failed = check(&fs.after_crash(seed), told).err();
+            failed.map(|why| format!("stopped at {stop}, seed {seed}: {why} ({told:?})"))
+        })
+    })
+}
+
+#[test]
+fn after_a_crash_at_any_operation_everything_acknowledged_is_there() {
+    assert!(operations(Hub::AfterSync, &|_| {}) > 200);
+    assert_eq!(first_failure(Hub::AfterSync, 4, &|_| {}), None);
+}
+
+#[test]
+fn after_a_kill_at_any_operation_everything_appended_is_there() {
+    for stop in 0..=operations(Hub::AfterSync, &|_| {}) {
+        let (fs, told) = run_until(stop, Hub::AfterSync, &|_| {});
+        let (log, _) = Log::open(Arc::new(fs.after_kill()), &dir(), options(), at(1000)).unwrap();
+        assert!(log.next() >= told.acknowledged && log.synced() == log.next(), "stopped at {stop}");
+        drop(log);
+        check(&fs.after_kill(), told).unwrap_or_else(|why| panic!("stopped at {stop}: {why}"));
+        // What a killed process left in memory is on the disk once it was opened.
+        let killed = fs.after_kill();
+        let (log, _) = Log::open(Arc::new(killed.clone()), &dir(), options(), at(1000)).unwrap();
+        let told = Told { acknowledged: log.next(), ..told };
+        drop(log);
+        check(&killed.after_crash(stop), told).unwrap_or_else(|why| panic!("stopped at {stop}, crashed: {why}"));
+    }
+}
+
+#[test]
+fn recovery_may_be_interrupted_at_any_operation() {
+    let mut interrupted = 0;
+    for stop in (0..=operations(Hub::AfterSync, &|_| {})).step_by(3) {
+        let (fs, told) = run_until(stop, Hub::AfterSync, &|_| {});
+        for seed in 0..2 {
+            for second in 0.. {
+                let crashed = fs.after_crash(seed);
+                crashed.stop_at(second);
+                if Log::open(Arc::new(crashed.clone()), &dir(), options(), at(1000)).is_ok() {
+                    break;
+                }
+                interrupted += 1;
+                if let Err(why) = check(&crashed.after_crash(seed + 100), told) {
+                    panic!("stopped at {stop}, seed {seed}, recovery stopped at {second}: {why} ({told:?})");
+                }
+            }
+        }
+    }
+    assert!(interrupted > 300, "{interrupted}");
+}
+
+#[test]
+fn after_failed_syncs_and_a_reopening_everything_acknowledged_is_there() {
+    for failing in [1, 9] {
+        let prepare = move |fs: &FaultFs| fs.fail_sync(failing);
+        assert_eq!(first_failure(Hub::Reopening, 2, &prepare), None, "sync {failing} fails");
+    }
+}
+
+#[test]
+fn canary_a_hub_that_acknowledges_before_syncing_is_caught() {
+    let caught = first_failure(Hub::BeforeSync, 2, &|_| {}).expect("a hub that acknowledges too early");
+    assert!(caught.contains("was acknowledged"), "{caught}");
+}
+
+#[test]
+fn canary_a_disk_that_lies_is_caught() {
+    assert!(first_failure(Hub::AfterSync, 2, &FaultFs::lie).is_some());
+}
+
+#[test]
+fn canary_a_hub_that_believes_a_second_sync_is_caught() {
+    let caught = (1..30).find_map(|failing| first_failure(Hub::Stubborn, 2, &move |fs| fs.fail_sync(failing)));
+    assert!(caught.expect("a hub that goes on after a failed sync").contains("was acknowledged"));
+}

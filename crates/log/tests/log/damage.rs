@@ -1,0 +1,196 @@
+//! Bits that flip on disk: reported with segment and offset, never served, and
+//! nothing but the block they are in is lost.
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+use weft_log::fault::FaultFs;
+use weft_log::mmap::HEAD;
+use weft_log::{Damage, Recovery};
+
+use crate::common::*;
+
+/// A log with these blocks, closed in good order.
+fn closed_log(blocks: u64) -> FaultFs {
+    let fs = FaultFs::new();
+    let (mut log, _) = open(&fs);
+    append(&mut log, blocks);
+    log.close().unwrap();
+    fs.after_kill()
+}
+
+/// The length of each block of [`append`].
+fn block_len() -> usize {
+    block(1, 1, 100, 1).len()
+}
+
+fn blocks_per_segment() -> u64 {
+    ((16 << 10) - HEAD as u64) / block_len() as u64
+}
+
+/// Opens it, reads everything, and answers what was found and served.
+fn reopen(fs: &FaultFs) -> (Recovery, Vec<u64>, Vec<(u64, u64)>) {
+    let (mut log, recovery) = open(fs);
+    let (served, damages) = read_all(&mut log.reader(), log.first());
+    // What is appended afterwards is served too.
+    let next = log.next();
+    append(&mut log, 40);
+    let (after, _) = read_all(&mut log.reader(), next);
+    assert_eq!(after, (next..next + 40).collect::<Vec<_>>());
+    (recovery, served, damages)
+}
+
+fn without(range: Range<u64>, all: u64) -> Vec<u64> {
+    (1..=all).filter(|n| !range.contains(n)).collect()
+}
+
+#[test]
+fn every_flipped_bit_of_a_block_costs_that_block_and_is_reported_where_it_begins() {
+    let fs = closed_log(20);
+    let len = block_len();
+    // The first, one between, and the last: after it nothing valid follows.
+    for (index, sequence) in [(0, 1), (9, 10), (19, 20)] {
+        let start = HEAD + index * len;
+        // Each byte, with bits in turn.
+        for offset in start..start + len {
+            let broken = fs.after_kill();
+            broken.flip(&segment_path(1), offset, (offset % 8) as u8).unwrap();
+            let (recovery, served, damages) = reopen(&broken);
+            assert_eq!(served, without(sequence..sequence + 1, 20), "bit at {offset}");
+            assert_eq!(damages, [(sequence, sequence + 1)], "bit at {offset}");
+            let Damage { segment, offset: at, .. } = &recovery.damaged[0];
+            assert_eq!((*segment, *at, recovery.damages), (1, start as u64, 1), "bit at {offset}");
+            assert_eq!((recovery.next, recovery.blocks, recovery.cut_bytes), (21, 19, 0), "bit at {offset}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_the_header_page_costs_nothing() {
+    let fs = closed_log(3 * blocks_per_segment());
+    let all: Vec<u64> = (1..=3 * blocks_per_segment()).collect();
+    for (segment, offset) in [1, 2, 3].into_iter().flat_map(|s| (0..HEAD).map(move |o| (s, o))) {
+        // Beyond header and marks, one byte in a hundred will do.
+        if offset > 64 && !(512..544).contains(&offset) && !(1024..1056).contains(&offset) && offset % 100 != 0 {
+            continue;
+        }
+        let broken = fs.after_kill();
+        broken.flip(&segment_path(segment), offset, 3).unwrap();
+        let (recovery, served, damages) = reopen(&broken);
+        assert_eq!((served, damages), (all.clone(), vec![]), "segment {segment} byte {offset}");
+        let in_header = offset < 64;
+        assert_eq!(recovery.damages, u64::from(in_header), "segment {segment} byte {offset}: {:?}", recovery.damaged);
+    }
+}
+
+#[test]
+fn damage_is_reported_the_same_at_each_opening() {
+    let fs = closed_log(100);
+    fs.flip(&segment_path(1), HEAD + 3 * block_len() + 200, 0).unwrap();
+    let first = open(&fs).1;
+    let second = open(&fs.after_kill()).1;
+    assert_eq!((first.damages, &first), (1, &second));
+    assert!(first.damaged[0].to_string().starts_with("0000000001.seg is damaged at byte "), "{}", first.damaged[0]);
+}
+
+#[test]
+fn neighbours_that_are_both_damaged_cost_both() {
+    let fs = closed_log(20);
+    for index in [4, 5] {
+        fs.flip(&segment_path(1), HEAD + index * block_len() + 1, 0).unwrap();
+    }
+    let (_, served, damages) = reopen(&fs);
+    assert_eq!((served, damages), (without(5..7, 20), vec![(5, 7)]));
+}
+
+#[test]
+fn a_block_inside_a_payload_is_not_taken_for_one_of_the_log() {
+    // The log holds copies of its own blocks as payloads.
+    let fs = FaultFs::new();
+    let (mut log, _) = open(&fs);
+    append(&mut log, 10);
+    for n in 11..=20 {
+        let inner = {
+            let mut inner = block(n + 1, 1, 100, 0);
+            weft_wire::block::set_stream_sequence(&mut inner, n + 1).unwrap();
+            inner
+        };
+        log.append(&with_payload(n, &inner), at(0)).unwrap();
+    }
+    append(&mut log, 10);
+    log.close().unwrap();
+    let outer = with_payload(1, &block(1, 1, 100, 0)).len();
+    for at in 0..outer {
+        let broken = fs.after_kill();
+        broken.flip(&segment_path(1), HEAD + 10 * block_len() + 4 * outer + at, 5).unwrap();
+        let (log, recovery) = open(&broken);
+        let mut served = Vec::new();
+        log.for_each_block(1, |b| served.push(b.stream_sequence())).unwrap();
+        assert_eq!(served, without(15..16, 30), "byte {at}: {:?}", recovery.damaged);
+    }
+}
+
+fn with_payload(number: u64, payload: &[u8]) -> Vec<u8> {
+    use weft_wire::block::{BlockFields, BlockWriter, EventFields, Stamp, stamp};
+    let mut bytes = vec![0; 4096];
+    let mut writer = BlockWriter::new(&mut bytes, &BlockFields::new("a/b")).unwrap();
+    writer.push(&EventFields { payload, ..Default::default() }).unwrap();
+    let len = writer.finish().unwrap();
+    bytes.truncate(len);
+    let ingested = weft_base::UnixNanos(1);
+    let origin = weft_base::HubId(1);
+    let entry = Stamp { origin, epoch: weft_base::Epoch(1), block: number, sequence: number, ingested };
+    stamp(&mut bytes, &entry).unwrap();
+    bytes
+}
+
+#[test]
+fn a_segment_that_is_missing_costs_what_was_in_it() {
+    use weft_log::fs::Fs;
+    let per = blocks_per_segment();
+    for missing in 1..=3_u64 {
+        let fs = closed_log(4 * per);
+        fs.remove(&segment_path(missing)).unwrap();
+        let (recovery, served, _) = reopen(&fs);
+        let lost = (missing - 1) * per + 1..missing * per + 1;
+        assert_eq!(served, without(lost, 4 * per));
+        // Without the first, the log begins later: so it would be after retention.
+        assert_eq!(recovery.damages, u64::from(missing > 1), "{:?}", recovery.damaged);
+    }
+}
+
+#[test]
+fn a_segment_of_garbage_costs_what_was_in_it() {
+    let per = blocks_per_segment();
+    for garbled in 1..=4_u64 {
+        let fs = closed_log(4 * per + 2);
+        fs.put(
+            &segment_path(garbled),
+            (0..16 << 10).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+        );
+        let (recovery, served, _) = reopen(&fs);
+        assert_eq!(served, without((garbled - 1) * per + 1..garbled * per + 1, 4 * per + 2));
+        assert!(recovery.damages > 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Any number of flipped bits: what is served is what was written, in
+    /// order, and lost is at most as many blocks as were hit.
+    #[test]
+    fn any_flipped_bits(flips in prop::collection::vec((1_u64..=3, HEAD..16 << 10, 0_u8..8), 1..6)) {
+        let blocks = 3 * blocks_per_segment();
+        let fs = closed_log(blocks);
+        let mut hit = std::collections::BTreeSet::new();
+        for (segment, offset, bit) in flips {
+            fs.flip(&segment_path(segment), offset, bit).unwrap();
+            hit.insert((segment, (offset - HEAD) / block_len()));
+        }
+        let (recovery, served, _) = reopen(&fs);
+        prop_assert!(served.is_sorted_by(|a, b| a < b));
+        prop_assert!(served.len() as u64 + hit.len() as u64 >= blocks, "{} served, {hit:?}", served.len());
+        prop_assert_eq!(recovery.next, blocks + 1);
+    }
+}
