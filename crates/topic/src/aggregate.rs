@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use crate::algebra::Pattern;
 use crate::filter::Filter;
 use crate::topic::Topic;
-use crate::trie::{Trie, Word};
+use crate::trie::Trie;
+use crate::word::Word;
 
 /// A set of filters, counted, and its cover: those that no other one of the
 /// set includes. The cover is all that others need to know of the set.

@@ -21,9 +21,13 @@ mod bits;
 mod filter;
 mod grammar;
 mod interest;
+mod node;
+mod path;
 mod sorted;
+mod table;
 mod topic;
 mod trie;
+mod word;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! A persistent sorted set: a few entries in place, many in a B+tree whose
 //! clones share their nodes. What is shared is copied when it is written to.
 //!
-//! It holds the children of a trie's node and the values of a filter. Sorted,
-//! not hashed: no choice of entries makes an operation cost more than
+//! It holds the values of a filter, and levels whose hashes collide. Sorted, not
+//! hashed: no choice of entries makes an operation cost more than
 //! O(log n), and the order depends on nothing but the entries.
 
 use std::cmp::Ordering;
@@ -90,32 +90,11 @@ fn search<E: Entry>(entries: &[E], probe: &impl Probe<E>) -> Result<usize, usize
 }
 
 impl<E: Entry> Sorted<E> {
-    pub(crate) fn is_empty(&self) -> bool {
-        // A tree shrinks to a few before it runs empty.
-        matches!(self, Self::Few(entries) if entries.is_empty())
-    }
-
     /// The only entry, if there is no other.
     pub(crate) fn only(&self) -> Option<&E> {
         match self {
             Self::Few(entries) if entries.len() == 1 => entries.first(),
             _ => None,
-        }
-    }
-
-    /// The first entries in order, how many is not said; empty only for an
-    /// empty set. At least two if there are two.
-    pub(crate) fn front(&self) -> &[E] {
-        let mut branch = match self {
-            Self::Few(entries) => return entries,
-            Self::Wide(root) => root,
-        };
-        loop {
-            match branch.subs.first() {
-                Some(Sub::Branch(sub)) => branch = sub,
-                Some(Sub::Leaf(leaf)) => return leaf,
-                None => return &[],
-            }
         }
     }
 
