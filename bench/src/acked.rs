@@ -30,6 +30,12 @@ pub trait Durable {
     /// Its process.
     fn server(&self) -> &Server;
 
+    /// The most events on their way that the server gains anything from, if
+    /// fewer than the load's window.
+    fn useful_window(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Makes a stream and connects; a write carries `batch` events.
     fn open(&self, key: &str, payload: usize, batch: usize) -> Result<(Box<dyn Send>, Box<dyn Acks>)>;
 
@@ -61,6 +67,7 @@ pub struct Acked {
 
 /// Publishes with a window of unacknowledged events.
 pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
+    let window = load.window.min(peer.useful_window()).max(load.batch as u64);
     let (mut sender, mut acks) = peer.open(key, load.payload, load.batch)?;
     let (acked, total) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let failed = AtomicBool::new(false);
@@ -87,7 +94,7 @@ pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
         let mut publish = || -> Result<u64> {
             let mut sent = 0;
             while start.elapsed() < load.time {
-                if sent - acked.load(Ordering::Acquire) + load.batch as u64 > load.window.max(load.batch as u64) {
+                if sent - acked.load(Ordering::Acquire) + load.batch as u64 > window {
                     if failed.load(Ordering::Relaxed) {
                         bail!("stopped, since an acknowledgement failed");
                     }

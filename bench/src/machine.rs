@@ -7,6 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rustix::thread::CpuSet;
+
+use crate::process::{own_cores, pin_self};
 
 /// One line that says what ran the numbers: processor, cores, memory, kernel, load.
 #[must_use]
@@ -34,14 +37,23 @@ fn field(file: &str, name: &str) -> Option<String> {
 
 /// Round trips of `bytes` over loopback TCP between two threads of this process,
 /// blocking, one at a time, for `time`: what a message there and back costs with
-/// no broker at all. Nanoseconds.
-pub fn ping_pong(bytes: usize, time: Duration) -> io::Result<Histogram<u64>> {
+/// no broker at all. Nanoseconds. The two ends run on the cores given.
+pub fn ping_pong(bytes: usize, time: Duration, [near_cores, far_cores]: [&CpuSet; 2]) -> io::Result<Histogram<u64>> {
+    let before = own_cores()?;
+    pin_self(near_cores)?;
+    let histogram = trips(bytes, time, *far_cores);
+    pin_self(&before)?;
+    histogram
+}
+
+fn trips(bytes: usize, time: Duration, far_cores: CpuSet) -> io::Result<Histogram<u64>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;
     let (mut far, _) = listener.accept()?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     let echo = thread::spawn(move || {
+        let _ = pin_self(&far_cores);
         let mut buffer = vec![0; bytes];
         while far.read_exact(&mut buffer).is_ok() && far.write_all(&buffer).is_ok() {}
     });

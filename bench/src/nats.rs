@@ -58,13 +58,14 @@ pub struct Nats {
     name: String,
     server: Server,
     address: String,
+    syncs_always: bool,
     _folder: TempDir,
 }
 
 impl Nats {
     /// Starts a server without JetStream.
     pub fn core() -> Result<Self> {
-        Self::start("NATS core", tempfile::tempdir()?, "")
+        Self::start("NATS core", tempfile::tempdir()?, "", false)
     }
 
     /// Starts a server with JetStream, which keeps its files in a new folder under `disk`.
@@ -77,10 +78,10 @@ impl Nats {
         };
         let store = folder.path().join("store");
         let extra = format!("jetstream {{ store_dir: {store:?}, max_file_store: 64GB\n {always} }}\n");
-        Self::start(name, folder, &extra)
+        Self::start(name, folder, &extra, sync == Sync::Always)
     }
 
-    fn start(name: &str, folder: TempDir, extra: &str) -> Result<Self> {
+    fn start(name: &str, folder: TempDir, extra: &str, syncs_always: bool) -> Result<Self> {
         let config = folder.path().join("nats.conf");
         let text = format!("listen: \"127.0.0.1:-1\"\nports_file_dir: {:?}\n{extra}", folder.path());
         std::fs::write(&config, text)?;
@@ -91,7 +92,13 @@ impl Nats {
             let value: serde_json::Value = serde_json::from_str(&text).ok()?;
             Some(value.get("nats")?.get(0)?.as_str()?.trim_start_matches("nats://").to_owned())
         })?;
-        Ok(Self { name: name.to_owned(), server, address, _folder: folder })
+        Ok(Self { name: name.to_owned(), server, address, syncs_always, _folder: folder })
+    }
+
+    /// Whether JetStream syncs each message before it acknowledges it.
+    #[must_use]
+    pub fn syncs_always(&self) -> bool {
+        self.syncs_always
     }
 
     /// The server's process.
@@ -150,7 +157,7 @@ impl Connection {
     pub fn open(address: &str) -> Result<Self> {
         let socket = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut connection = Self { socket, buffer: vec![0; CHUNK], start: 0, end: 0 };
         connection.write(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"raw\",\"version\":\"0\"}\r\n")?;
         connection.flush()?;

@@ -136,14 +136,17 @@ pub fn pin_self(cores: &CpuSet) -> io::Result<()> {
     Ok(sched_setaffinity(None, cores)?)
 }
 
-/// The set of the last core alone (the first one serves most interrupts).
-pub fn one_core() -> io::Result<CpuSet> {
+/// The last core alone, and the first one alone.
+pub fn single_cores() -> io::Result<[CpuSet; 2]> {
     let all = own_cores()?;
-    let mut one = CpuSet::new();
-    if let Some(core) = (0..CpuSet::MAX_CPU).rev().find(|&core| all.is_set(core)) {
-        one.set(core);
-    }
-    Ok(one)
+    let single = |core: Option<usize>| {
+        let mut one = CpuSet::new();
+        core.inspect(|&core| one.set(core));
+        one
+    };
+    let mut own = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core));
+    let first = own.next();
+    Ok([single(own.next_back().or(first)), single(first)])
 }
 
 /// The target folder that this program was built into: `target` of `target/dist/hub`.

@@ -114,7 +114,7 @@ impl Connection {
     pub fn open(address: &str) -> Result<Self> {
         let socket = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         let producer = ProducerId(Random::from_entropy()?.next_u64().max(1));
         let mut connection = Self { socket, producer, buffer: vec![0; CHUNK], start: 0, end: 0 };
         connection.send(&Frame::Hello(Hello {

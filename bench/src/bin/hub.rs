@@ -14,7 +14,7 @@ use clap::Parser;
 use weft_bench::latency::{self, Pace, open_loop, percentiles};
 use weft_bench::machine;
 use weft_bench::nats::{self, Nats};
-use weft_bench::process::{self, one_core, own_cores, pin_self};
+use weft_bench::process::{self, own_cores, pin_self, single_cores};
 use weft_bench::relay::Relay;
 use weft_bench::stats::{Runs, short, with_range};
 use weft_bench::table::Table;
@@ -133,9 +133,14 @@ fn throughput_table(arguments: &Arguments, peers: &[Box<dyn Peer>], subscribers:
 fn latency_table(arguments: &Arguments, peers: &mut Vec<Box<dyn Peer>>) -> Result<()> {
     peers.push(Box::new(Relay::default()));
     const RATES: [u64; 2] = [10_000, 50_000];
-    let (all, one) = (own_cores()?, one_core()?);
+    let all = own_cores()?;
+    let [one, other] = single_cores()?;
     println!("Latency, 128 B, open loop, free of coordinated omission, µs p50 / p99 / p99.9 / p99.99\n");
-    for (placement, cores) in [("placed by the scheduler", &all), ("server and clients pinned to one core", &one)] {
+    let placements = [
+        ("placed by the scheduler", &all, [&one, &other]),
+        ("server and clients pinned to one core", &one, [&one, &one]),
+    ];
+    for (placement, cores, ends) in placements {
         let mut table = Table::new([placement.to_owned(), "10,000/s".to_owned(), "50,000/s".to_owned()]);
         pin_self(cores)?;
         let mut merged = vec![vec![latency::histogram(); RATES.len()]; peers.len()];
@@ -160,8 +165,9 @@ fn latency_table(arguments: &Arguments, peers: &mut Vec<Box<dyn Peer>>) -> Resul
             let cells: Vec<String> = merged[row].iter().map(percentiles).collect();
             table.row([peer.name().to_owned()].into_iter().chain(cells));
         }
-        let trips = machine::ping_pong(128, Duration::from_secs(2))?;
-        table.row(["round trip, no broker, one at a time", &percentiles(&trips), ""]);
+        let trips = machine::ping_pong(128, Duration::from_secs(2), ends)?;
+        let apart = if ends[0] == ends[1] { "one core" } else { "two cores" };
+        table.row([format!("round trip, no broker, one at a time, {apart}"), percentiles(&trips)]);
         println!("{table}");
     }
     pin_self(&all)?;

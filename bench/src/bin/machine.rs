@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use weft_bench::{disk, latency, machine, stats, table::Table};
+use weft_bench::table::Table;
+use weft_bench::{disk, latency, machine, process, stats};
 
 fn main() -> Result<()> {
     println!("{}", machine::line());
@@ -17,8 +18,12 @@ fn main() -> Result<()> {
     ]);
     table.row(["copy of 256 MiB", &format!("{}B/s", stats::short(machine::memory_copy(256 << 20, second)))]);
     table.row(["copy of 32 KiB", &format!("{}B/s", stats::short(machine::memory_copy(32 << 10, second)))]);
-    let trips = machine::ping_pong(128, 2 * second)?;
-    table.row(["TCP round trip of 128 B, µs p50 / p99 / p99.9 / p99.99", &latency::percentiles(&trips)]);
+    let [one, other] = process::single_cores()?;
+    for (name, cores) in [("two cores", [&one, &other]), ("one core", [&one, &one])] {
+        let trips = machine::ping_pong(128, 2 * second, cores)?;
+        let name = format!("TCP round trip of 128 B, ends on {name}, µs p50 / p99 / p99.9 / p99.99");
+        table.row([name, latency::percentiles(&trips)]);
+    }
     let folder = tempfile::tempdir_in(weft_bench::process::target_folder()?)?;
     for size in [4 << 10, 64 << 10, 1 << 20] {
         let syncs = disk::sync_times(folder.path(), size, second)?;

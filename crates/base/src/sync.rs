@@ -2,11 +2,18 @@
 //!
 //! Code that shares memory between threads takes its atomics from here, so
 //! that `RUSTFLAGS="--cfg loom"` lets loom explore every interleaving of it.
+//! `--cfg tsan` replaces the locks alone, by ones that the thread sanitizer sees.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, tsan)))]
 pub use std::sync::{Arc, Condvar, Mutex, atomic};
+#[cfg(tsan)]
+mod watched;
+#[cfg(tsan)]
+pub use std::sync::{Arc, atomic};
 #[cfg(not(loom))]
 pub use std::{hint, thread};
+#[cfg(tsan)]
+pub use watched::{Condvar, Mutex, MutexGuard};
 
 #[cfg(loom)]
 pub use loom::sync::{Arc, Condvar, Mutex, atomic};
