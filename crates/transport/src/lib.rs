@@ -3,14 +3,18 @@
 //! A [`Network`] owns listeners and links and is driven by one thread: `poll`
 //! says what can be done, `read` and `write` move bytes without ever waiting.
 //! It knows nothing of what it carries. [`TcpNetwork`] is the machine's network
-//! (epoll or kqueue by mio, TLS by rustls).
+//! (epoll or kqueue by mio, TLS by rustls); [`SimNetwork`] is an endpoint of a
+//! simulated world with its own clock. Both pass the suite in [`conformance`].
 #![forbid(unsafe_code)]
 
+mod address;
 pub mod ca;
 pub mod conformance;
 pub mod identity;
+mod level;
 pub mod network;
 pub mod reason;
+pub mod sim;
 pub mod tcp;
 mod tls;
 
@@ -21,4 +25,5 @@ pub use network::{
     WriteOutcome,
 };
 pub use reason::CloseReason;
+pub use sim::{SimLimits, SimNetwork, SimOptions, SimPath, SimWorld};
 pub use tcp::{TcpNetwork, TcpOptions};

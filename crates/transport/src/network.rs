@@ -9,6 +9,9 @@ use weft_base::sync::Arc;
 use crate::identity::{Peer, TlsIdentity};
 use crate::reason::CloseReason;
 
+/// The most slices that one write takes.
+pub const MAX_SLICES: usize = 64;
+
 /// A link among those that one network has had; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkToken(pub u64);
@@ -153,8 +156,8 @@ pub trait Network: Send {
     /// Reads into `buf` what is there.
     fn read(&mut self, link: LinkToken, buf: &mut [u8]) -> ReadOutcome;
 
-    /// Writes from `bufs`, in order, as much as fits; of more than 64 slices
-    /// the first 64.
+    /// Writes from `bufs`, in order, as much as fits; of more than
+    /// [`MAX_SLICES`] slices the first ones.
     fn write(&mut self, link: LinkToken, bufs: &[IoSlice<'_>]) -> WriteOutcome;
 
     /// Stops reporting `Readable` for this link, so that a caller that cannot

@@ -31,6 +31,9 @@ pub use trust::*;
 /// How many turns in which nothing happens a check waits for something.
 pub const PATIENCE: usize = 5_000;
 
+/// How many turns of any kind a check waits for something.
+pub const LONGEST: usize = 200_000;
+
 /// The time of day at which every check begins.
 pub const START: UnixNanos = UnixNanos(1_900_000_000_000_000_000);
 
@@ -83,7 +86,7 @@ pub trait Rig {
     fn host(&self, name: &str) -> String;
     /// Connects to `address` and then says nothing, until it is dropped.
     fn silent(&mut self, address: &str) -> Box<dyn Any>;
-    /// Lets the world go on, when nobody has anything to do.
+    /// Lets the world go on to the next thing that happens, if it is near.
     fn step(&mut self);
 }
 
@@ -178,12 +181,10 @@ impl<R: Rig> Stage<R> {
         (near, far)
     }
 
-    /// Polls every endpoint once. When nobody had anything, the world goes on.
+    /// Lets the world go on, and polls every endpoint once.
     pub fn turn(&mut self) {
         let patience = if self.idle { Duration::from_millis(1) } else { Duration::ZERO };
-        if self.idle {
-            self.rig.step();
-        }
+        self.rig.step();
         self.idle = true;
         for node in &mut self.nodes {
             if let Err(e) = node.net.poll(Some(patience), &mut node.last) {
@@ -201,17 +202,18 @@ impl<R: Rig> Stage<R> {
     /// When it has not for [`PATIENCE`] turns: the check fails.
     pub fn until<T>(&mut self, what: &str, mut found: impl FnMut(&mut Self) -> Option<T>) -> T {
         let mut idle = 0;
-        loop {
+        for _ in 0..LONGEST {
             if let Some(found) = found(self) {
                 return found;
             }
             self.turn();
             idle = if self.idle { idle + 1 } else { 0 };
             if idle > PATIENCE {
-                let seen: Vec<_> = self.nodes.iter().map(|node| (&node.seen, &node.last)).collect();
-                panic!("{what} did not happen; seen: {seen:?}");
+                break;
             }
         }
+        let seen: Vec<_> = self.nodes.iter().map(|node| (&node.seen, &node.last)).collect();
+        panic!("{what} did not happen; seen: {seen:?}");
     }
 
     /// Takes turns until nobody has had anything for a while.

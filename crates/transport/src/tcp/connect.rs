@@ -8,9 +8,9 @@ use mio::net::TcpStream;
 use socket2::SockRef;
 
 use super::TcpNetwork;
-use super::dial::{Target, parse};
 use super::link::{Link, Stage};
 use super::secure::{Secure, Stop};
+use crate::address::{Target, parse};
 use crate::identity::{Peer, peer_of};
 use crate::network::{DialError, LinkToken, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;

@@ -7,11 +7,9 @@ use weft_base::{Mono, UnixNanos};
 
 use super::secure::{Secure, Stop};
 use super::socket::Socket;
-use crate::network::{ReadOutcome, WriteOutcome};
+use crate::level::Report;
+use crate::network::{MAX_SLICES, ReadOutcome, WriteOutcome};
 use crate::reason::CloseReason;
-
-/// The most slices that one system call takes.
-pub(super) const MAX_SLICES: usize = 64;
 
 /// Where a connection stands.
 #[derive(Debug)]
@@ -31,19 +29,6 @@ pub(super) enum Stage {
     /// reset, and a reset can destroy what was written last before the peer
     /// has read it.
     Lingering,
-}
-
-/// Whether `Writable` is to be reported: see [`crate::Ready::Writable`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Report {
-    /// No write met a limit.
-    Off,
-    /// A write met a limit.
-    Armed,
-    /// A write then took all that it was offered: once more.
-    Last,
-    /// That was reported; off at the next poll, unless there was a write.
-    Said,
 }
 
 #[derive(Debug)]
@@ -103,8 +88,11 @@ impl Link {
     }
 
     pub(super) fn wants_write(&self) -> bool {
-        matches!(self.report, Report::Armed | Report::Last)
-            && self.socket.as_ref().is_some_and(|socket| socket.writable)
+        self.report.is_due() && self.has_room()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.writable)
     }
 
     /// Reads; `scratch` is where encrypted bytes come in.
@@ -129,7 +117,7 @@ impl Link {
         let slices = bufs.get(..MAX_SLICES).unwrap_or(bufs);
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
         if offered == 0 {
-            self.report = Report::Off;
+            self.report.wrote(0, 0, true);
             return WriteOutcome::Bytes(0);
         }
         let Some(socket) = &mut self.socket else { return WriteOutcome::WouldBlock };
@@ -137,21 +125,14 @@ impl Link {
             Some(secure) => secure.write(socket, slices, offered),
             None => socket.write_vectored(slices).map_err(Stop::from),
         };
-        match wrote {
-            Ok(n) => {
-                if n < offered {
-                    self.report = Report::Armed;
-                } else if self.report != Report::Off && bufs.len() <= MAX_SLICES {
-                    self.report = Report::Last;
-                }
-                WriteOutcome::Bytes(n)
-            }
-            Err(Stop::WouldBlock) => {
-                self.report = Report::Armed;
-                WriteOutcome::WouldBlock
-            }
-            Err(Stop::Closed(reason)) => WriteOutcome::Closed(reason),
-        }
+        let outcome = match wrote {
+            Ok(n) => WriteOutcome::Bytes(n),
+            Err(Stop::WouldBlock) => WriteOutcome::WouldBlock,
+            Err(Stop::Closed(reason)) => return WriteOutcome::Closed(reason),
+        };
+        let taken = if let WriteOutcome::Bytes(n) = outcome { n } else { 0 };
+        self.report.wrote(taken, offered, bufs.len() <= MAX_SLICES);
+        outcome
     }
 
     /// Hands the system what it has not taken yet; `Ok` when that is all.

@@ -10,11 +10,11 @@ use rustls::{ServerConfig, ServerConnection};
 use socket2::SockRef;
 use weft_base::sync::Arc;
 
-use super::dial::{Target, parse};
 use super::link::{Link, Stage};
 use super::secure::Secure;
 use super::socket::Socket;
 use super::{LISTENER, TcpNetwork};
+use crate::address::{Target, parse};
 use crate::identity::Peer;
 use crate::network::{Accept, ListenError, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;

@@ -7,7 +7,6 @@
 //! Without TLS a read or a write is one system call and nothing else.
 
 mod connect;
-mod dial;
 mod ending;
 mod link;
 mod listen;

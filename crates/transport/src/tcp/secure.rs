@@ -7,8 +7,8 @@ use std::mem;
 use rustls::Connection;
 use rustls::pki_types::CertificateDer;
 
-use super::link::MAX_SLICES;
 use super::socket::Socket;
+use crate::network::MAX_SLICES;
 use crate::reason::CloseReason;
 use crate::tls::reason_of;
 

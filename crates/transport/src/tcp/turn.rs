@@ -7,9 +7,10 @@ use std::time::Duration;
 use mio::Events;
 use mio::event::Event;
 
-use super::link::{Report, Stage};
+use super::link::Stage;
 use super::secure::Stop;
 use super::{LISTENER, TcpNetwork, WAKER};
+use crate::level::Report;
 use crate::network::{LinkToken, Ready};
 
 impl TcpNetwork {
@@ -126,15 +127,11 @@ impl TcpNetwork {
                 if link.wants_read() {
                     ready.push(Ready::Readable(LinkToken(key)));
                 }
-                if link.report == Report::Said {
-                    link.report = Report::Off;
-                } else if link.wants_write() {
+                let was = link.is_hot();
+                if link.report.poll(link.has_room()) {
                     ready.push(Ready::Writable(LinkToken(key)));
-                    if link.report == Report::Last {
-                        link.report = Report::Said;
-                        self.hot_count -= usize::from(!link.is_hot());
-                    }
                 }
+                self.hot_count -= usize::from(was && !link.is_hot());
             }
             let Some(link) = self.links.get_mut(key) else { return false };
             link.listed = link.is_hot() || link.report == Report::Said;

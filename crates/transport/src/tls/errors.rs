@@ -17,6 +17,15 @@ pub(crate) fn reason_of(error: &Error, first: bool) -> CloseReason {
     }
 }
 
+/// What the far side makes of the alert that such an error sends it.
+pub(crate) fn seen_by_peer(error: &Error) -> CloseReason {
+    of_alert(match error {
+        Error::InvalidCertificate(error) => AlertDescription::from(error.clone()),
+        Error::NoCertificatesPresented => AlertDescription::CertificateRequired,
+        _ => AlertDescription::HandshakeFailure,
+    })
+}
+
 fn of_certificate(error: &CertificateError) -> CloseReason {
     match error {
         CertificateError::Other(other) => match other.0.downcast_ref::<CloseReason>() {

@@ -21,7 +21,7 @@ use weft_base::{Clock, UnixNanos};
 use crate::identity::{IdentityError, TlsIdentity};
 use crate::network::Accept;
 
-pub(crate) use errors::reason_of;
+pub(crate) use errors::{reason_of, seen_by_peer};
 pub(crate) use verify::{DialledPeer, DiallingPeer};
 
 /// The one cryptography used, named so that no other can slip in by a feature.

@@ -1,4 +1,4 @@
-//! Addresses as text, and the way from a dial to a connection.
+//! Addresses as text.
 
 use std::net::{IpAddr, SocketAddr};
 
