@@ -1,1 +1,44 @@
-//! The hub: stages wired together, sessions, streams and the conductor
+//! Layer 3: the hub. Stages wired together, sessions, streams and the conductor.
+//!
+//! ```text
+//! socket -> net -> route -> append -> (sync)
+//!            ^  \     \        |
+//!            |   \     v       v
+//!            +---- net's inbox: deliveries, forwards, answers
+//!                 conductor: mesh, subscriptions, streams; publishes route tables
+//! ```
+//!
+//! Knows no protocol but the native one, no configuration format, no async
+//! runtime. Time, network and disk come from an [`Environment`].
+#![forbid(unsafe_code)]
+
+mod append;
+mod conductor;
+pub mod counters;
+mod hub;
+mod messages;
+mod net;
+pub mod options;
+mod outbox;
+mod producers;
+mod route;
+
+pub use append::FolderError;
+pub use counters::Counters;
+pub use hub::{Environment, Hub, StartError, StopError};
+pub use options::HubOptions;
+
+use weft_base::{Epoch, HubId};
+
+/// Who a hub is in this life of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The name's id.
+    pub id: HubId,
+    /// This life.
+    pub epoch: Epoch,
+    /// The name.
+    pub name: String,
+    /// The region.
+    pub region: String,
+}

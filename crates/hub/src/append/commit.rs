@@ -1,0 +1,220 @@
+//! Who waits for what to reach the disk.
+//!
+//! Clients wait per stream, in the order of their blocks. Flows from other
+//! hubs wait each in the order of the flow, because their answer is cumulative:
+//! "all before this one". What a flow is owed is kept as a position, not as a
+//! queue of messages: when the conductor is busy, positions just grow.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use weft_wire::frame::{AckLevel, ErrorCode};
+
+use crate::messages::{Completion, FlowKey, Request, StreamSlot, ToNet};
+use crate::outbox::Outbox;
+
+/// Where a block stands: per stream, the sequence that must be synced.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    first: Option<(StreamSlot, u64)>,
+    rest: Vec<(StreamSlot, u64)>,
+}
+
+impl Places {
+    pub(super) fn push(&mut self, slot: StreamSlot, upto: u64) {
+        if self.first.is_none() {
+            self.first = Some((slot, upto));
+        } else {
+            self.rest.push((slot, upto));
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (StreamSlot, u64)> + '_ {
+        self.first.iter().chain(&self.rest).copied()
+    }
+}
+
+/// How far a flow from another hub is stored here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    pub(super) incarnation: u32,
+    /// The next number: all before it are appended.
+    pub(super) written: u64,
+    /// The next number: all before it are on disk.
+    pub(super) synced: u64,
+    /// Why the flow stopped at `synced`, if it did.
+    pub(super) refused: ErrorCode,
+}
+
+#[derive(Default)]
+struct Flow {
+    position: Option<Position>,
+    waiting: VecDeque<(Places, u64)>,
+    unsaid: bool,
+}
+
+/// All that waits.
+#[derive(Default)]
+pub(super) struct Commits {
+    clients: HashMap<StreamSlot, VecDeque<(Places, Request)>>,
+    flows: BTreeMap<FlowKey, Flow>,
+    /// Flows with something to say.
+    unsaid: VecDeque<FlowKey>,
+    synced: HashMap<StreamSlot, u64>,
+    /// Something was synced since the last `settle`.
+    moved: bool,
+}
+
+impl Commits {
+    /// Whether a flow's block comes after one that was refused: it is not to
+    /// be stored, its origin has been told that it is not.
+    pub(super) fn is_refused(&self, completion: Completion) -> bool {
+        let Completion::Flow { key, incarnation, .. } = completion else { return false };
+        self.flows
+            .get(&key)
+            .and_then(|flow| flow.position)
+            .is_some_and(|p| p.incarnation == incarnation && p.refused != ErrorCode::NONE)
+    }
+
+    /// A block is appended: answers who asked for no more, queues the others.
+    pub(super) fn written(&mut self, places: Places, completion: Completion, net: &mut Outbox<ToNet>) {
+        match completion {
+            Completion::None => {}
+            Completion::Client(request) if request.level < AckLevel::Synced || self.is_synced(&places) => {
+                net.push(ToNet::Acked(request));
+            }
+            Completion::Client(request) => {
+                if let Some((slot, _)) = places.first {
+                    self.clients.entry(slot).or_default().push_back((places, request));
+                } else {
+                    net.push(ToNet::Acked(request));
+                }
+            }
+            Completion::Flow { key, incarnation, number } => {
+                if !self.flows.contains_key(&key) {
+                    // An origin in a new life: nobody waits for what its earlier one sent.
+                    self.flows.retain(|known, _| known.origin != key.origin || known.epoch >= key.epoch);
+                }
+                let flow = self.flows.entry(key).or_default();
+                if flow.position.is_none_or(|p| p.incarnation != incarnation) {
+                    flow.waiting.clear();
+                    flow.position =
+                        Some(Position { incarnation, written: number, synced: number, refused: ErrorCode::NONE });
+                }
+                if let Some(position) = &mut flow.position {
+                    position.written = number + 1;
+                }
+                flow.waiting.push_back((places, number));
+                self.moved = true;
+                self.say(key);
+            }
+        }
+    }
+
+    fn is_synced(&self, places: &Places) -> bool {
+        places.iter().all(|(slot, upto)| self.synced.get(&slot).is_some_and(|synced| *synced >= upto))
+    }
+
+    /// A stream is on disk up to here.
+    pub(super) fn synced(&mut self, slot: StreamSlot, upto: u64) {
+        self.synced.insert(slot, upto);
+        self.moved = true;
+    }
+
+    /// A stream is gone: whoever waits for it is answered by what else it waits for.
+    pub(super) fn gone(&mut self, slot: StreamSlot) {
+        self.synced(slot, u64::MAX);
+    }
+
+    /// A slot has a new stream, which is on disk up to here.
+    pub(super) fn fresh(&mut self, slot: StreamSlot, upto: u64) {
+        self.synced.insert(slot, upto);
+    }
+
+    /// Answers all whose blocks have reached the disk.
+    pub(super) fn settle(&mut self, net: &mut Outbox<ToNet>) -> usize {
+        if !std::mem::take(&mut self.moved) {
+            return 0;
+        }
+        let synced = &self.synced;
+        let reached =
+            |places: &Places| places.iter().all(|(slot, upto)| synced.get(&slot).is_some_and(|synced| *synced >= upto));
+        let mut settled = 0;
+        for queue in self.clients.values_mut() {
+            while let Some((_, request)) = queue.pop_front_if(|(places, _)| reached(places)) {
+                net.push(ToNet::Acked(request));
+                settled += 1;
+            }
+        }
+        for (key, flow) in &mut self.flows {
+            let mut upto = None;
+            while let Some((_, number)) = flow.waiting.pop_front_if(|(places, _)| reached(places)) {
+                upto = Some(number + 1);
+            }
+            if let (Some(upto), Some(position)) = (upto, &mut flow.position) {
+                position.synced = upto;
+                if !std::mem::replace(&mut flow.unsaid, true) {
+                    self.unsaid.push_back(*key);
+                }
+                settled += 1;
+            }
+        }
+        settled
+    }
+
+    /// What waits for this stream can never be synced.
+    pub(super) fn failed(&mut self, slot: StreamSlot, reason: &str, net: &mut Outbox<ToNet>) {
+        for (_, request) in self.clients.remove(&slot).unwrap_or_default() {
+            net.push(ToNet::Refused {
+                session: request.session,
+                id: request.id,
+                code: ErrorCode::STORAGE,
+                retry_after_ms: 1_000,
+                detail: format!("the disk failed before the event was safe: {reason}"),
+            });
+        }
+        let stuck: Vec<(FlowKey, u32)> = self
+            .flows
+            .iter()
+            .filter(|(_, flow)| flow.waiting.iter().any(|(places, _)| places.iter().any(|(s, _)| s == slot)))
+            .filter_map(|(key, flow)| Some((*key, flow.position?.incarnation)))
+            .collect();
+        for (key, incarnation) in stuck {
+            self.refuse(key, incarnation, ErrorCode::STORAGE);
+        }
+    }
+
+    /// A flow's block cannot be stored: nothing behind it will be, in this incarnation.
+    pub(super) fn refuse(&mut self, key: FlowKey, incarnation: u32, code: ErrorCode) {
+        let flow = self.flows.entry(key).or_default();
+        if flow.position.is_none_or(|p| p.incarnation != incarnation) {
+            flow.position = Some(Position { incarnation, written: 0, synced: 0, refused: code });
+        } else if let Some(position) = &mut flow.position {
+            position.refused = code;
+        }
+        flow.waiting.clear();
+        self.say(key);
+    }
+
+    /// The origin has not heard: say again.
+    pub(super) fn say_again(&mut self, key: FlowKey, incarnation: u32) {
+        if self.flows.get(&key).and_then(|flow| flow.position).is_some_and(|p| p.incarnation == incarnation) {
+            self.say(key);
+        }
+    }
+
+    fn say(&mut self, key: FlowKey) {
+        if let Some(flow) = self.flows.get_mut(&key)
+            && !std::mem::replace(&mut flow.unsaid, true)
+        {
+            self.unsaid.push_back(key);
+        }
+    }
+
+    /// The next flow with something to say, and what.
+    pub(super) fn next_flow(&mut self) -> Option<(FlowKey, Position)> {
+        let key = self.unsaid.pop_front()?;
+        let flow = self.flows.get_mut(&key)?;
+        flow.unsaid = false;
+        Some((key, flow.position?))
+    }
+}

@@ -1,0 +1,263 @@
+//! The data folder: who owns it, and the streams that lie in it.
+//!
+//! ```text
+//! DATA/weft.json          format version, hub's name, epoch of its last start
+//! DATA/lock               held by the running hub
+//! DATA/streams/NAME/stream.json
+//! DATA/streams/NAME/...   the log
+//! ```
+//!
+//! A folder of a newer version, of another hub, or in use is refused and left
+//! as it is. A stream that cannot be opened keeps the hub from starting: it
+//! would otherwise look as if its events were gone.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use weft_base::{Epoch, Now};
+use weft_log::fs::{Fs, Lock};
+use weft_log::{Log, LogReader};
+use weft_topic::Filter;
+
+use super::spec::StreamSpec;
+use super::sync::SyncState;
+use crate::options::Limits;
+use crate::producers::Producers;
+
+/// The format of the folder that this program writes and reads.
+const VERSION: u32 = 1;
+/// The largest description file read.
+const DESCRIPTION_MOST: usize = 64 << 10;
+
+#[derive(Serialize, Deserialize)]
+struct Description {
+    version: u32,
+    hub: String,
+    epoch: u32,
+}
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FolderError {
+    /// The file system refused.
+    #[error("the data folder {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another hub holds the lock.
+    #[error("the data folder {path} is in use by another hub: stop that one, or give this one a folder of its own")]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A newer Weft wrote it.
+    #[error("the data folder {path} has format version {found}, this program knows up to {VERSION}: run a newer weft")]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// The version found.
+        found: u32,
+    },
+    /// It belongs to a hub of another name.
+    #[error("the data folder {path} belongs to hub `{found}`: use that name, or another folder")]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
+    /// A description cannot be read.
+    #[error("{path} is not what it should be: {reason}; restore it from a backup, nothing was changed")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A stream's log cannot be opened.
+    #[error("stream `{stream}`: {source}")]
+    Stream {
+        /// The stream.
+        stream: String,
+        /// What is wrong.
+        source: weft_log::OpenError,
+    },
+    /// A stream's log cannot be read.
+    #[error("stream `{stream}`: {source}")]
+    Unreadable {
+        /// The stream.
+        stream: String,
+        /// What is wrong.
+        source: weft_log::ReadError,
+    },
+}
+
+/// A small file's content; none when there is no such file.
+fn read_if_there(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, FolderError> {
+    match fs.read(path, DESCRIPTION_MOST) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FolderError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// A stream of this hub.
+pub(crate) struct Stream {
+    pub(crate) spec: StreamSpec,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) log: Log,
+    pub(crate) reader: LogReader,
+    pub(crate) producers: Producers,
+    pub(crate) sync: Arc<SyncState>,
+    /// The synced position that was last acted upon.
+    pub(crate) settled: u64,
+}
+
+/// The folder, locked for as long as this lives.
+pub(crate) struct Folder {
+    fs: Arc<dyn Fs>,
+    root: PathBuf,
+    _lock: Box<dyn Lock>,
+}
+
+impl Folder {
+    /// Takes possession of the folder for the hub of this name, and makes this
+    /// life's epoch later than all before.
+    pub(crate) fn open(fs: Arc<dyn Fs>, root: &Path, hub: &str, now: Now) -> Result<(Self, Epoch), FolderError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| FolderError::Io { path, source }
+        };
+        fs.create_dir(root).map_err(io(root))?;
+        let lock_path = root.join("lock");
+        let lock = match fs.lock(&lock_path) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(FolderError::InUse { path: root.to_owned() });
+            }
+            outcome => outcome.map_err(io(&lock_path))?,
+        };
+        let path = root.join("weft.json");
+        let mut epoch = u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX);
+        if let Some(bytes) = read_if_there(&*fs, &path)? {
+            let found: Description = serde_json::from_slice(&bytes)
+                .map_err(|e| FolderError::Damaged { path: path.clone(), reason: e.to_string() })?;
+            if found.version > VERSION {
+                return Err(FolderError::Newer { path: root.to_owned(), found: found.version });
+            }
+            if found.hub != hub {
+                return Err(FolderError::Foreign { path: root.to_owned(), found: found.hub });
+            }
+            epoch = epoch.max(found.epoch.saturating_add(1));
+        }
+        let description = Description { version: VERSION, hub: hub.to_owned(), epoch };
+        let bytes = serde_json::to_vec_pretty(&description)
+            .map_err(|e| FolderError::Damaged { path: path.clone(), reason: e.to_string() })?;
+        fs.write(&path, &bytes).map_err(io(&path))?;
+        let streams = root.join("streams");
+        fs.create_dir(&streams).map_err(io(&streams))?;
+        Ok((Self { fs, root: root.to_owned(), _lock: lock }, Epoch(epoch)))
+    }
+
+    /// Opens every stream that lies in the folder.
+    pub(crate) fn load(&self, limits: &Limits, now: Now) -> Result<Vec<Stream>, FolderError> {
+        let dir = self.root.join("streams");
+        let names = self.fs.list(&dir).map_err(|source| FolderError::Io { path: dir.clone(), source })?;
+        let mut streams = Vec::new();
+        for name in names {
+            let path = dir.join(&name).join("stream.json");
+            let Some(bytes) = read_if_there(&*self.fs, &path)? else {
+                // Made half-way when the hub stopped: it was never acknowledged, and holds nothing.
+                tracing::warn!(
+                    code = "stream_unfinished",
+                    stream = name,
+                    "a stream's folder without a description is left alone"
+                );
+                continue;
+            };
+            let damaged = |reason: String| FolderError::Damaged { path: path.clone(), reason };
+            let spec: StreamSpec = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+            let filters = spec.check(limits).map_err(damaged)?;
+            streams.push(self.open_stream(spec, filters, limits, now)?);
+        }
+        Ok(streams)
+    }
+
+    /// Makes a stream on disk.
+    pub(crate) fn create(
+        &self,
+        spec: StreamSpec,
+        filters: Vec<Filter>,
+        limits: &Limits,
+        now: Now,
+    ) -> Result<Stream, FolderError> {
+        let dir = self.root.join("streams").join(&spec.name);
+        let stream = self.open_stream(spec, filters, limits, now)?;
+        let path = dir.join("stream.json");
+        let bytes = serde_json::to_vec_pretty(&stream.spec)
+            .map_err(|e| FolderError::Damaged { path: path.clone(), reason: e.to_string() })?;
+        // Last: a folder without a description is no stream.
+        self.fs.write(&path, &bytes).map_err(|source| FolderError::Io { path, source })?;
+        let streams = self.root.join("streams");
+        self.fs.sync_dir(&streams).map_err(|source| FolderError::Io { path: streams, source })?;
+        Ok(stream)
+    }
+
+    fn open_stream(
+        &self,
+        spec: StreamSpec,
+        filters: Vec<Filter>,
+        limits: &Limits,
+        now: Now,
+    ) -> Result<Stream, FolderError> {
+        let dir = self.root.join("streams").join(&spec.name);
+        let failed = |source| FolderError::Stream { stream: spec.name.clone(), source };
+        let (log, recovery) = Log::open(self.fs.clone(), &dir, spec.log_options(limits), now).map_err(failed)?;
+        for damage in &recovery.damaged {
+            tracing::error!(
+                code = "stream_damaged",
+                stream = spec.name,
+                segment = damage.segment,
+                offset = damage.offset,
+                clause = damage.clause,
+                "a stream is damaged; the rest is served"
+            );
+        }
+        if recovery.cut_bytes > 0 {
+            tracing::info!(code = "stream_cut", stream = spec.name, bytes = recovery.cut_bytes, "a torn end was cut");
+        }
+        let mut producers = Producers::new(limits.producers);
+        let noted = log.for_each_block(log.first(), |block| {
+            producers.note(block.producer(), block.lane(), block.first_sequence(), block.event_count());
+        });
+        noted.map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source })?;
+        Ok(Stream {
+            filters,
+            reader: log.reader(),
+            producers,
+            sync: Arc::new(SyncState::default()),
+            settled: log.synced(),
+            log,
+            spec,
+        })
+    }
+
+    /// Deletes a stream: its description first, so that a crash half-way leaves no stream.
+    pub(crate) fn delete(&self, stream: Stream) -> Result<(), FolderError> {
+        let dir = self.root.join("streams").join(&stream.spec.name);
+        let path = dir.join("stream.json");
+        let gone = |path: &Path| {
+            let path = path.to_owned();
+            move |source| FolderError::Io { path, source }
+        };
+        self.fs.remove(&path).map_err(gone(&path))?;
+        self.fs.sync_dir(&dir).map_err(gone(&dir))?;
+        drop(stream.reader);
+        stream.log.delete().map_err(gone(&dir))
+    }
+}

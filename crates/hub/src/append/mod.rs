@@ -1,0 +1,313 @@
+//! The append stage: the streams of this hub.
+//!
+//! Appends blocks to the logs, acknowledges them at the level asked, reads for
+//! subscribers, and makes, deletes and reports streams. Owner thread: one.
+//! Bound per turn: [`BATCH`] messages. Syncing to disk is the sync stage's
+//! work, so that no block waits behind another one's `fdatasync`: all that was
+//! appended while one sync ran is made durable by the next (group commit).
+//!
+//! Readers see what is synced, never more: an event that a subscriber has seen
+//! is still there after a crash.
+
+mod commit;
+mod folder;
+mod read;
+mod spec;
+mod sync;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_base::{Mono, Now};
+use weft_log::AppendError;
+use weft_mesh::ledger::DropReason;
+use weft_ring::arena::BlockRef;
+use weft_ring::mpsc;
+use weft_ring::stage::{Stage, StageWaker};
+use weft_wire::block::Block;
+use weft_wire::frame::ErrorCode;
+
+use self::commit::{Commits, Places};
+pub use self::folder::FolderError;
+pub(crate) use self::folder::{Folder, Stream};
+pub(crate) use self::spec::StreamSpec;
+pub(crate) use self::sync::{SyncStage, ToSync};
+use crate::counters::{Counters, add, sub};
+use crate::messages::{Completion, StreamSlot, ToAppend, ToConductor, ToNet};
+use crate::options::HubOptions;
+use crate::outbox::Outbox;
+use crate::producers::Place;
+
+/// Messages taken in one turn.
+const BATCH: usize = 256;
+/// Room that the next stages must have before a message is taken.
+const ROOM: usize = 32;
+/// How often retention is looked at.
+const RETAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// The stage.
+pub(crate) struct AppendStage {
+    inbox: mpsc::Consumer<ToAppend>,
+    net: Outbox<ToNet>,
+    conductor: Outbox<ToConductor>,
+    sync: Outbox<ToSync>,
+    folder: Option<Folder>,
+    streams: Vec<Option<Stream>>,
+    names: HashMap<String, StreamSlot>,
+    commits: Commits,
+    cursors: read::Cursors,
+    options: Arc<HubOptions>,
+    counters: Arc<Counters>,
+    waker: StageWaker,
+    next_retention: Mono,
+    now: Now,
+}
+
+/// What the append stage is made of.
+pub(crate) struct AppendParts {
+    pub(crate) inbox: mpsc::Consumer<ToAppend>,
+    pub(crate) net: Outbox<ToNet>,
+    pub(crate) conductor: Outbox<ToConductor>,
+    pub(crate) sync: Outbox<ToSync>,
+    pub(crate) folder: Option<Folder>,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) options: Arc<HubOptions>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) waker: StageWaker,
+}
+
+impl AppendStage {
+    /// The stage with the streams that were found in the data folder.
+    pub(crate) fn new(parts: AppendParts) -> Self {
+        let mut stage = Self {
+            inbox: parts.inbox,
+            net: parts.net,
+            conductor: parts.conductor,
+            sync: parts.sync,
+            folder: parts.folder,
+            streams: Vec::new(),
+            names: HashMap::new(),
+            commits: Commits::default(),
+            cursors: read::Cursors::default(),
+            options: parts.options,
+            counters: parts.counters,
+            waker: parts.waker,
+            next_retention: Mono::default(),
+            now: Now::default(),
+        };
+        for stream in parts.streams {
+            stage.install(stream, None);
+        }
+        stage
+    }
+
+    /// Gives a stream its slot and makes it known.
+    fn install(&mut self, stream: Stream, answer: Option<(crate::messages::SessionId, u64)>) {
+        let slot = match self.streams.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.streams.push(None);
+                self.streams.len() - 1
+            }
+        };
+        let slot = StreamSlot(slot as u32);
+        self.names.insert(stream.spec.name.clone(), slot);
+        self.commits.fresh(slot, stream.settled);
+        self.sync.push(ToSync::Add { slot, syncer: stream.log.syncer(), state: stream.sync.clone() });
+        self.conductor.push(ToConductor::StreamUp { slot, filters: stream.filters.clone(), answer });
+        if let Some(place) = self.streams.get_mut(slot.0 as usize) {
+            *place = Some(stream);
+        }
+    }
+
+    fn stream(&mut self, slot: StreamSlot) -> Option<&mut Stream> {
+        self.streams.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    fn on_message(&mut self, message: ToAppend) {
+        match message {
+            ToAppend::Append { streams, block, completion } => self.append(&streams, &block, completion),
+            ToAppend::SayAgain { key, incarnation } => self.commits.say_again(key, incarnation),
+            ToAppend::Open { target, stream, start, filter } => self.open(target, &stream, start, filter),
+            ToAppend::Fetch { target, stream, from, max_bytes } => self.fetch(target, stream, from, max_bytes),
+            ToAppend::CloseSubscription { target } => self.cursors.close(target),
+            ToAppend::CloseSession { session } => self.cursors.close_session(session),
+            ToAppend::Create { session, id, spec } => self.create(session, id, spec),
+            ToAppend::Delete { session, id, name } => self.delete(session, id, &name),
+            ToAppend::Report { session, id, name } => self.report(session, id, name.as_deref()),
+        }
+    }
+
+    /// Appends a block to its streams; the completion is owed once all have it
+    /// at the level asked, or refused as soon as one has not.
+    fn append(&mut self, slots: &[StreamSlot], block: &BlockRef, completion: Completion) {
+        let parsed = Block::trusted(block);
+        let (producer, lane) = (parsed.producer(), parsed.lane());
+        let (first, count) = (parsed.first_sequence(), parsed.event_count());
+        let events = u64::from(count);
+        sub(&self.counters.waiting_append, events * slots.len() as u64);
+        if self.commits.is_refused(completion) {
+            return self.counters.drop_copies(DropReason::StreamRefused, events * slots.len() as u64);
+        }
+        let now = self.now;
+        let counters = self.counters.clone();
+        let mut places = Places::default();
+        let mut refused: Option<(ErrorCode, String)> = None;
+        for slot in slots {
+            let Some(stream) = self.stream(*slot) else {
+                counters.drop_copies(DropReason::StreamRefused, events);
+                continue;
+            };
+            match stream.producers.place(producer, lane, first, count) {
+                Place::New => match stream.log.append(block, now) {
+                    Ok(appended) => {
+                        stream.producers.note(producer, lane, first, count);
+                        add(&counters.stored, events);
+                        places.push(*slot, appended.next);
+                    }
+                    Err(error) => {
+                        counters.drop_copies(DropReason::StreamRefused, events);
+                        refused = Some((code_of(&error), format!("stream `{}`: {error}", stream.spec.name)));
+                    }
+                },
+                Place::Duplicate => {
+                    // It may still wait for its sync: all that is there by now covers it.
+                    counters.drop_copies(DropReason::Duplicate, events);
+                    places.push(*slot, stream.log.next());
+                }
+                Place::Overlap => {
+                    counters.drop_copies(DropReason::Duplicate, events);
+                    let detail = format!("stream `{}` has a part of the block already", stream.spec.name);
+                    refused = Some((ErrorCode::OVERLAP, detail));
+                }
+            }
+        }
+        if let Some((code, detail)) = refused {
+            self.refuse(completion, code, detail);
+        } else {
+            self.commits.written(places, completion, &mut self.net);
+        }
+    }
+
+    /// The publish that a completion stands for cannot be stored.
+    fn refuse(&mut self, completion: Completion, code: ErrorCode, detail: String) {
+        tracing::warn!(code = "append_refused", reason = %detail, "a block could not be stored");
+        match completion {
+            Completion::None => {}
+            Completion::Client(request) => self.net.push(ToNet::Refused {
+                session: request.session,
+                id: request.id,
+                code,
+                retry_after_ms: 1_000,
+                detail,
+            }),
+            Completion::Flow { key, incarnation, .. } => self.commits.refuse(key, incarnation, code),
+        }
+    }
+
+    /// Answers what has reached the disk since the last turn.
+    fn settle(&mut self) -> usize {
+        let mut work = 0;
+        for (index, place) in self.streams.iter_mut().enumerate() {
+            let Some(stream) = place else { continue };
+            let slot = StreamSlot(index as u32);
+            let synced = stream.log.synced();
+            if synced != stream.settled {
+                stream.settled = synced;
+                self.commits.synced(slot, synced);
+                self.cursors.grown(slot, &mut self.net);
+                work += 1;
+            }
+            if let Some(reason) = stream.sync.take_failure() {
+                tracing::error!(
+                    code = "sync_failed",
+                    stream = stream.spec.name,
+                    reason,
+                    "a stream could not be synced"
+                );
+                self.commits.failed(slot, &reason, &mut self.net);
+            }
+        }
+        work + self.commits.settle(&mut self.net) + self.say_flows()
+    }
+
+    /// Tells the conductor how far flows are stored, while it has room.
+    fn say_flows(&mut self) -> usize {
+        let mut said = 0;
+        while self.conductor.has_room(1) {
+            let Some((key, position)) = self.commits.next_flow() else { break };
+            self.conductor.push(ToConductor::FlowStored {
+                key,
+                incarnation: position.incarnation,
+                written: position.written,
+                synced: position.synced,
+                refused: position.refused,
+            });
+            said += 1;
+        }
+        said
+    }
+
+    fn retain(&mut self) {
+        if self.now.mono < self.next_retention {
+            return;
+        }
+        self.next_retention = self.now.mono + RETAIN_EVERY;
+        let now = self.now;
+        for stream in self.streams.iter_mut().flatten() {
+            let removed = stream.log.retain(now);
+            if removed > 0 {
+                tracing::info!(code = "retention", stream = stream.spec.name, removed, "old segments removed");
+            }
+        }
+    }
+}
+
+/// What a client is told when an append fails.
+fn code_of(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::DiskFull { .. } => ErrorCode::DISK_FULL,
+        AppendError::TooLarge { .. } => ErrorCode::TOO_LARGE,
+        _ => ErrorCode::STORAGE,
+    }
+}
+
+impl Stage for AppendStage {
+    fn name(&self) -> &'static str {
+        "append"
+    }
+
+    fn do_work(&mut self, now: Now) -> usize {
+        self.now = now;
+        let mut work = 0;
+        let mut appended = false;
+        while work < BATCH && self.net.has_room(ROOM) && self.conductor.has_room(1) && self.sync.has_room(1) {
+            let Some(message) = self.inbox.pop() else { break };
+            appended |= matches!(message, ToAppend::Append { .. });
+            self.on_message(message);
+            work += 1;
+        }
+        if appended {
+            self.sync.wake();
+        }
+        self.retain();
+        work + self.settle()
+    }
+
+    fn waker(&self) -> Option<StageWaker> {
+        Some(self.waker.clone())
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        Some(self.next_retention)
+    }
+
+    fn on_stop(&mut self, _now: Now) {
+        for stream in self.streams.drain(..).flatten() {
+            if let Err(error) = stream.log.close() {
+                tracing::error!(code = "sync_failed", stream = stream.spec.name, error = %error, "the last sync failed");
+            }
+        }
+    }
+}

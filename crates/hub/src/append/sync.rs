@@ -1,0 +1,121 @@
+//! The sync stage: makes what was appended durable.
+//!
+//! Always on a thread of its own, because `fdatasync` blocks. It goes around
+//! the streams that have something new and syncs each; whatever is appended
+//! meanwhile is the next round's. The append stage sees the new positions in
+//! the logs themselves and is woken.
+
+use std::sync::Arc;
+
+use weft_base::Now;
+use weft_base::sync::Mutex;
+use weft_log::Syncer;
+use weft_ring::mpsc;
+use weft_ring::stage::{Stage, StageWaker};
+
+use crate::counters::{Counters, add};
+use crate::messages::StreamSlot;
+
+/// Inbox of the sync stage.
+pub(crate) enum ToSync {
+    /// A stream to keep in sync.
+    Add { slot: StreamSlot, syncer: Syncer, state: Arc<SyncState> },
+    /// A stream that is gone.
+    Remove { slot: StreamSlot },
+}
+
+/// What the sync stage tells about one stream.
+#[derive(Debug, Default)]
+pub(crate) struct SyncState {
+    failure: Mutex<Option<String>>,
+}
+
+impl SyncState {
+    /// Why the last sync failed, told once.
+    pub(crate) fn take_failure(&self) -> Option<String> {
+        match self.failure.lock() {
+            Ok(mut failure) => failure.take(),
+            Err(poisoned) => poisoned.into_inner().take(),
+        }
+    }
+
+    fn fail(&self, reason: String) {
+        match self.failure.lock() {
+            Ok(mut failure) => *failure = Some(reason),
+            Err(poisoned) => *poisoned.into_inner() = Some(reason),
+        }
+    }
+}
+
+struct Entry {
+    slot: StreamSlot,
+    syncer: Syncer,
+    state: Arc<SyncState>,
+    synced: u64,
+    failed: bool,
+}
+
+/// The stage.
+pub(crate) struct SyncStage {
+    inbox: mpsc::Consumer<ToSync>,
+    entries: Vec<Entry>,
+    counters: Arc<Counters>,
+    waker: StageWaker,
+    append_waker: StageWaker,
+}
+
+impl SyncStage {
+    pub(crate) fn new(
+        inbox: mpsc::Consumer<ToSync>,
+        counters: Arc<Counters>,
+        waker: StageWaker,
+        append_waker: StageWaker,
+    ) -> Self {
+        Self { inbox, entries: Vec::new(), counters, waker, append_waker }
+    }
+}
+
+impl Stage for SyncStage {
+    fn name(&self) -> &'static str {
+        "sync"
+    }
+
+    fn do_work(&mut self, _now: Now) -> usize {
+        let mut work = 0;
+        while let Some(message) = self.inbox.pop() {
+            match message {
+                ToSync::Add { slot, syncer, state } => {
+                    self.entries.push(Entry { slot, syncer, state, synced: 0, failed: false });
+                }
+                ToSync::Remove { slot } => self.entries.retain(|entry| entry.slot != slot),
+            }
+        }
+        for entry in &mut self.entries {
+            match entry.syncer.commit() {
+                Ok(synced) => {
+                    entry.failed = false;
+                    if synced != entry.synced {
+                        entry.synced = synced;
+                        add(&self.counters.syncs, 1);
+                        // Publishers first, then pages and files for what comes next.
+                        self.append_waker.wake();
+                        entry.syncer.prepare();
+                        work += 1;
+                    }
+                }
+                // Told once; the log refuses what comes after, until it works again.
+                Err(error) if !entry.failed => {
+                    entry.failed = true;
+                    entry.state.fail(error.to_string());
+                    self.append_waker.wake();
+                }
+                Err(_) => {}
+            }
+        }
+        work
+    }
+
+    fn waker(&self) -> Option<StageWaker> {
+        Some(self.waker.clone())
+    }
+}

@@ -1,0 +1,314 @@
+//! The conductor: owns control state.
+//!
+//! One closed enum of events, applied one at a time: links, the mesh's control
+//! frames, subscriptions, streams, timers. What the data path needs of it is
+//! published as an immutable snapshot, at most once per turn, before anybody
+//! is told that a subscription or a stream is live. Never touches a block.
+
+mod neighbours;
+mod report;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use weft_base::{Epoch, HubId, Mono, Now, Random};
+use weft_mesh::{Command, Event, HubInfo, Kind, LinkId, Mesh, MeshOptions};
+use weft_ring::arena::BlockRef;
+use weft_ring::mpsc;
+use weft_ring::stage::{Stage, StageWaker};
+use weft_topic::Filter;
+use weft_wire::frame::{self, ErrorCode, Frame};
+
+use self::neighbours::Neighbours;
+use crate::Identity;
+use crate::counters::Counters;
+use crate::messages::{SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
+use crate::options::HubOptions;
+use crate::outbox::Outbox;
+use crate::route::table::RouteTable;
+
+/// Messages taken in one turn.
+const BATCH: usize = 1_024;
+/// Room that the next stages must have before a message is taken.
+const ROOM: usize = 32;
+
+/// The stage.
+pub(crate) struct Conductor {
+    inbox: mpsc::Consumer<ToConductor>,
+    net: Outbox<ToNet>,
+    route: Outbox<ToRoute>,
+    mesh: Mesh,
+    table: RouteTable,
+    snapshot: Arc<ArcSwap<RouteTable>>,
+    /// The snapshot is behind the table.
+    stale: bool,
+    /// Told once the snapshot is out.
+    answers: Vec<Answer>,
+    subscriptions: BTreeMap<Target, Filter>,
+    streams: HashMap<StreamSlot, Vec<Filter>>,
+    epochs: HashMap<HubId, Epoch>,
+    neighbours: Neighbours,
+    commands: Vec<Command>,
+    options: Arc<HubOptions>,
+    identity: Arc<Identity>,
+    counters: Arc<Counters>,
+    waker: StageWaker,
+    now: Now,
+}
+
+enum Answer {
+    Subscribed(Target),
+    Done(SessionId, u64),
+}
+
+/// What the conductor is made of.
+pub(crate) struct ConductorParts {
+    pub(crate) inbox: mpsc::Consumer<ToConductor>,
+    pub(crate) net: Outbox<ToNet>,
+    pub(crate) route: Outbox<ToRoute>,
+    pub(crate) mesh: Mesh,
+    pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
+    pub(crate) options: Arc<HubOptions>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) waker: StageWaker,
+    pub(crate) random: Random,
+}
+
+/// The mesh's decider of a hub.
+pub(crate) fn mesh_of(identity: &Identity, seed: u64) -> Mesh {
+    let info = HubInfo {
+        id: identity.id,
+        name: identity.name.clone(),
+        region: identity.region.clone(),
+        epoch: identity.epoch,
+    };
+    Mesh::new(MeshOptions::default(), info, seed)
+}
+
+impl Conductor {
+    pub(crate) fn new(parts: ConductorParts) -> Self {
+        let timers = &parts.options.timers;
+        let neighbours =
+            Neighbours::new(parts.options.neighbours.len(), timers.redial_first, timers.redial_most, parts.random);
+        Self {
+            inbox: parts.inbox,
+            net: parts.net,
+            route: parts.route,
+            mesh: parts.mesh,
+            table: RouteTable::clone(&parts.snapshot.load()),
+            snapshot: parts.snapshot,
+            stale: false,
+            answers: Vec::new(),
+            subscriptions: BTreeMap::new(),
+            streams: HashMap::new(),
+            epochs: HashMap::new(),
+            neighbours,
+            commands: Vec::new(),
+            options: parts.options,
+            identity: parts.identity,
+            counters: parts.counters,
+            waker: parts.waker,
+            now: Now::default(),
+        }
+    }
+
+    fn on_message(&mut self, message: ToConductor) {
+        match message {
+            ToConductor::LinkUp { link, hub, epoch, name, region, neighbour } => {
+                tracing::info!(code = "link_up", peer = name, region, "a link is up");
+                let cost = neighbour.and_then(|i| self.options.neighbours.get(i)).map_or(0, |n| n.cost);
+                if let Some(index) = neighbour {
+                    self.neighbours.up(index);
+                }
+                self.epochs.insert(hub, epoch);
+                self.apply(Event::LinkUp { link: LinkId(link.0), hub, epoch, name, region, cost });
+            }
+            ToConductor::LinkDown { link, neighbour, reason } => {
+                tracing::warn!(code = "link_down", reason, "a link is down");
+                self.apply(Event::LinkDown { link: LinkId(link.0) });
+                if let Some(index) = neighbour {
+                    self.neighbours.down(index, self.now.mono);
+                }
+            }
+            ToConductor::DialFailed { neighbour, reason } => {
+                let pause = self.neighbours.down(neighbour, self.now.mono);
+                let addr = self.options.neighbours.get(neighbour).map_or("", |n| n.addr.as_str());
+                let again_ms = pause.as_millis() as u64;
+                tracing::warn!(
+                    code = "dial_failed",
+                    neighbour = addr,
+                    reason,
+                    again_ms,
+                    "a neighbour cannot be reached"
+                );
+            }
+            ToConductor::LinkFrame { link, frame } => self.on_link_frame(link, &frame),
+            ToConductor::Subscribe { target, filter } => self.subscribe(target, filter),
+            ToConductor::Unsubscribe { target } => self.unsubscribe(target),
+            ToConductor::SessionClosed { session } => {
+                let low = Target { session, subscription: weft_base::SubscriptionId(0) };
+                let high = Target { session, subscription: weft_base::SubscriptionId(u64::MAX) };
+                let targets: Vec<Target> = self.subscriptions.range(low..=high).map(|(target, _)| *target).collect();
+                for target in targets {
+                    self.unsubscribe(target);
+                }
+            }
+            ToConductor::StreamUp { slot, filters, answer } => {
+                for filter in &filters {
+                    self.table.streams.insert(filter, slot);
+                    self.apply(Event::Interest { add: true, kind: Kind::Stream, filter: filter.clone() });
+                }
+                self.streams.insert(slot, filters);
+                self.stale = true;
+                self.answers.extend(answer.map(|(session, id)| Answer::Done(session, id)));
+            }
+            ToConductor::StreamDown { slot, answer } => {
+                for filter in self.streams.remove(&slot).unwrap_or_default() {
+                    self.table.streams.remove(&filter, &slot);
+                    self.apply(Event::Interest { add: false, kind: Kind::Stream, filter });
+                }
+                self.stale = true;
+                self.answers.extend(answer.map(|(session, id)| Answer::Done(session, id)));
+            }
+            ToConductor::FlowStored { key, incarnation, written, synced, refused } => {
+                let ack = frame::FlowAck {
+                    to: key.origin,
+                    from: self.identity.id,
+                    to_epoch: key.epoch,
+                    lane: key.lane,
+                    incarnation,
+                    written,
+                    synced,
+                    refused,
+                };
+                self.apply(Event::FlowAck(ack));
+            }
+            ToConductor::MeshShow { session, id } => {
+                let bytes = self.report(id);
+                self.net.push(ToNet::Control { session, bytes });
+            }
+        }
+    }
+
+    fn on_link_frame(&mut self, link: SessionId, bytes: &BlockRef) {
+        match Frame::decode(bytes) {
+            Ok(frame) => self.apply(Event::Frame { link: LinkId(link.0), frame: &frame }),
+            Err(error) => {
+                self.net.push(ToNet::Close { session: link, code: ErrorCode::BAD_FRAME, detail: error.to_string() });
+            }
+        }
+    }
+
+    fn subscribe(&mut self, target: Target, filter: Filter) {
+        let most = self.options.limits.subscriptions;
+        if self.subscriptions.len() >= most {
+            let detail = format!("the hub has {most} subscriptions, its limit (limits.subscriptions)");
+            return self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::LIMIT, detail });
+        }
+        self.table.local.insert(&filter, target);
+        self.apply(Event::Interest { add: true, kind: Kind::Live, filter: filter.clone() });
+        self.subscriptions.insert(target, filter);
+        self.stale = true;
+        self.answers.push(Answer::Subscribed(target));
+    }
+
+    fn unsubscribe(&mut self, target: Target) {
+        if let Some(filter) = self.subscriptions.remove(&target) {
+            self.table.local.remove(&filter, &target);
+            self.apply(Event::Interest { add: false, kind: Kind::Live, filter });
+            self.stale = true;
+        }
+    }
+
+    /// Lets the mesh's decider have an event, and does what it asks.
+    fn apply(&mut self, event: Event<'_>) {
+        let mut commands = std::mem::take(&mut self.commands);
+        self.mesh.apply(event, self.now, &mut commands);
+        for command in commands.drain(..) {
+            match command {
+                Command::Send { link, bytes } => self.net.push(ToNet::Control { session: SessionId(link.0), bytes }),
+                Command::RoutesChanged => self.stale = true,
+                Command::HubUp { hub, epoch } => {
+                    tracing::info!(code = "hub_up", hub = %hub, "a hub can be reached");
+                    self.route.push(ToRoute::HubUp { hub, epoch });
+                }
+                Command::HubDown(hub) => {
+                    tracing::warn!(code = "hub_down", hub = %hub, "a hub cannot be reached");
+                    self.route.push(ToRoute::HubDown { hub });
+                }
+                Command::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
+                    self.route.push(ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused });
+                }
+                Command::CloseLink { link, reason } => {
+                    let code = ErrorCode::IDENTITY;
+                    self.net.push(ToNet::Close { session: SessionId(link.0), code, detail: reason.to_string() });
+                }
+            }
+        }
+        self.commands = commands;
+    }
+
+    fn control(&mut self, session: SessionId, frame: &Frame<'_>) {
+        let mut bytes = Vec::new();
+        frame::encode(frame, &mut bytes);
+        self.net.push(ToNet::Control { session, bytes });
+    }
+
+    /// Publishes the snapshot, then tells those who waited for it.
+    fn publish(&mut self) {
+        if self.stale {
+            self.stale = false;
+            self.table.version += 1;
+            self.table.routes = self.mesh.routes();
+            self.snapshot.store(Arc::new(self.table.clone()));
+        }
+        let answers = std::mem::take(&mut self.answers);
+        for answer in &answers {
+            match answer {
+                Answer::Subscribed(target) => {
+                    let subscribed = frame::Subscribed { id: target.subscription, start_sequence: 0, live: true };
+                    self.control(target.session, &Frame::Subscribed(subscribed));
+                }
+                Answer::Done(session, id) => {
+                    self.control(*session, &Frame::Done(frame::Done { request: *id }));
+                }
+            }
+        }
+    }
+}
+
+impl Stage for Conductor {
+    fn name(&self) -> &'static str {
+        "conductor"
+    }
+
+    fn do_work(&mut self, now: Now) -> usize {
+        self.now = now;
+        let mut work = 0;
+        while work < BATCH && self.net.has_room(ROOM) && self.route.has_room(ROOM) {
+            let Some(message) = self.inbox.pop() else { break };
+            self.on_message(message);
+            work += 1;
+        }
+        for neighbour in self.neighbours.due(now.mono) {
+            self.net.push(ToNet::Dial { neighbour });
+            work += 1;
+        }
+        if self.mesh.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
+            self.apply(Event::Tick);
+        }
+        self.publish();
+        work
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        self.mesh.next_deadline().into_iter().chain(self.neighbours.next()).min()
+    }
+
+    fn waker(&self) -> Option<StageWaker> {
+        Some(self.waker.clone())
+    }
+}

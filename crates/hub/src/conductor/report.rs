@@ -1,0 +1,62 @@
+//! What `weft mesh show` is told.
+
+use std::time::Duration;
+
+use weft_wire::frame::{self, Frame};
+
+use super::Conductor;
+
+impl Conductor {
+    /// The mesh as this hub sees it, as an encoded frame.
+    pub(super) fn report(&self, request: u64) -> Vec<u8> {
+        let report = self.mesh.report();
+        let hubs = report
+            .hubs
+            .iter()
+            .map(|hub| frame::HubReport {
+                name: &hub.name,
+                region: &hub.region,
+                id: hub.id,
+                epoch: hub.epoch,
+                reachable: hub.reachable,
+                hops: hub.hops,
+                rtt_ns: nanos(hub.rtt),
+                interest: u32::try_from(hub.live_filters + hub.stream_filters).unwrap_or(u32::MAX),
+            })
+            .collect();
+        let links = report
+            .links
+            .iter()
+            .map(|link| frame::LinkReport {
+                from: link.from,
+                to: link.to,
+                rtt_ns: nanos(link.rtt),
+                cost: link.cost,
+                up: link.up,
+            })
+            .collect();
+        let mut values = self.counters.list();
+        values.push(("ledger.in_flight".to_owned(), self.counters.in_flight()));
+        values.push(("ledger.balanced".to_owned(), u64::from(self.counters.ledger().balance().is_ok())));
+        let m = &report.counters;
+        let mesh = [
+            ("mesh.links_refused", m.links_refused),
+            ("mesh.links_closed", m.links_closed),
+            ("mesh.conflicts", m.conflicts),
+            ("mesh.refused", m.refused),
+            ("mesh.sets_wanted", m.sets_wanted),
+            ("mesh.hubs_forgotten", m.hubs_forgotten),
+            ("mesh.flow_acks_dropped", m.flow_acks_dropped),
+        ];
+        values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
+        let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();
+        let mut bytes = Vec::new();
+        let me = self.identity.id;
+        frame::encode(&Frame::MeshReport(frame::MeshReport { request, me, hubs, links, counters }), &mut bytes);
+        bytes
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

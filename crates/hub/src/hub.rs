@@ -1,0 +1,346 @@
+//! The hub as a whole: its stages put together, started, drained and stopped.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use weft_base::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use weft_base::{Clock, Epoch, HubId, Mono, Random};
+use weft_log::fs::{Fs, RealFs};
+use weft_ring::arena::{Arena, ArenaOptions};
+use weft_ring::mpsc;
+use weft_ring::stage::{Placement, Runner, RunnerHandle, Stage, StageWaker};
+use weft_topic::InterestSet;
+use weft_transport::{Accept, Network};
+
+use crate::Identity;
+use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage};
+use crate::conductor::{Conductor, ConductorParts, mesh_of};
+use crate::counters::Counters;
+use crate::net::{NetParts, NetStage, Outlets};
+use crate::options::{HubOptions, Threads};
+use crate::outbox::Outbox;
+use crate::route::table::RouteTable;
+use crate::route::{RouteParts, RouteStage};
+
+/// What a connection starts to read into; larger frames get a larger buffer.
+const SMALL_BUFFER: usize = 64 << 10;
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The options contradict themselves or the limits.
+    #[error("the hub cannot start:{}", .0.iter().map(|(field, why)| format!("\n  {field}: {why}")).collect::<String>())]
+    Options(Vec<(&'static str, String)>),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] weft_transport::ListenError),
+    /// The data folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The buffers cannot be had.
+    #[error("the memory for blocks cannot be had (limits.arena): {0}")]
+    Arena(#[from] weft_ring::arena::ArenaError),
+    /// The system refused a thread, or entropy.
+    #[error("the system refused: {0}")]
+    System(String),
+}
+
+/// Where a hub is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    Running = 0,
+    /// Nothing new is taken; what is under way is finished.
+    Draining = 1,
+    /// The peers are told, the last bytes are written.
+    Closing = 2,
+    Closed = 3,
+}
+
+/// The hub's phase, shared by its stages and its owner.
+#[derive(Debug, Default)]
+pub(crate) struct Lifecycle {
+    phase: AtomicU8,
+    late: AtomicU64,
+}
+
+impl Lifecycle {
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            2 => Phase::Closing,
+            _ => Phase::Closed,
+        }
+    }
+
+    /// Goes on to a later phase; never back.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.phase() != Phase::Running
+    }
+
+    pub(crate) fn drain_until(&self, when: Mono) {
+        self.late.store(when.0, Ordering::Release);
+    }
+
+    pub(crate) fn is_late(&self, now: Mono) -> bool {
+        let late = self.late.load(Ordering::Acquire);
+        late != 0 && now.0 >= late
+    }
+}
+
+/// What a hub stands on: replaced by twins in tests and simulations.
+pub struct Environment {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The network.
+    pub network: Box<dyn Network>,
+    /// The disk.
+    pub fs: Arc<dyn Fs>,
+}
+
+/// A running hub. Dropping it without [`Hub::stop`] ends it without a drain.
+pub struct Hub {
+    clients: Vec<String>,
+    hubs: Option<String>,
+    identity: Arc<Identity>,
+    counters: Arc<Counters>,
+    lifecycle: Arc<Lifecycle>,
+    waker: StageWaker,
+    runner: RunnerHandle,
+}
+
+impl Hub {
+    /// Starts a hub on the machine's clock, network and disk.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start(options: HubOptions) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(weft_base::SystemClock::new());
+        let tcp = weft_transport::TcpOptions {
+            connections: options.limits.sessions,
+            ..weft_transport::TcpOptions::default()
+        };
+        let network =
+            weft_transport::TcpNetwork::new(tcp, clock.clone()).map_err(|e| StartError::System(e.to_string()))?;
+        Self::start_in(options, Environment { clock, network: Box::new(network), fs: Arc::new(RealFs) })
+    }
+
+    /// Starts a hub in an environment of the caller's.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start_in(options: HubOptions, environment: Environment) -> Result<Self, StartError> {
+        let violations = options.violations();
+        if !violations.is_empty() {
+            return Err(StartError::Options(violations));
+        }
+        let Environment { clock, mut network, fs } = environment;
+        let options = Arc::new(options);
+        let now = clock.now();
+        let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
+
+        let (folder, epoch) = match &options.data {
+            Some(path) => {
+                let (folder, epoch) = Folder::open(fs, &PathBuf::from(path), &options.name, now)?;
+                (Some(folder), epoch)
+            }
+            None => (None, Epoch(u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX))),
+        };
+        let streams = match &folder {
+            Some(folder) => folder.load(&options.limits, now)?,
+            None => Vec::new(),
+        };
+        let identity = Arc::new(Identity {
+            id: HubId::of_name(&options.name),
+            epoch,
+            name: options.name.clone(),
+            region: options.region.clone(),
+        });
+
+        let mut listeners = Vec::new();
+        let mut clients = Vec::new();
+        for listen in &options.clients {
+            let (token, addr) = network.listen(&listen.addr, &listen.security, Accept::Clients)?;
+            listeners.push((token, false));
+            clients.push(addr);
+        }
+        let mut hubs = None;
+        if let Some(listen) = &options.hubs {
+            let (token, addr) = network.listen(&listen.addr, &listen.security, Accept::Hubs)?;
+            listeners.push((token, true));
+            hubs = Some(addr);
+        }
+
+        let arena = Arena::new(ArenaOptions {
+            small: SMALL_BUFFER,
+            large: options.limits.frame.as_usize() + SMALL_BUFFER,
+            budget: options.limits.arena,
+            ..ArenaOptions::default()
+        })?;
+        let counters = Arc::new(Counters::default());
+        let lifecycle = Arc::new(Lifecycle::default());
+        let net_waker = {
+            let waker = network.waker();
+            StageWaker::new(move || waker.wake())
+        };
+        let route_waker = StageWaker::parking();
+        let append_waker = StageWaker::parking();
+        let conductor_waker = StageWaker::parking();
+        let sync_waker = StageWaker::parking();
+
+        let slots = options.limits.ring_slots;
+        let (to_net, net_inbox) = mpsc::ring(slots);
+        let (to_route, route_inbox) = mpsc::ring(slots);
+        let (to_append, append_inbox) = mpsc::ring(slots);
+        let (to_conductor, conductor_inbox) = mpsc::ring(slots);
+        let (to_sync, sync_inbox) = mpsc::ring(slots);
+
+        let mesh = mesh_of(&identity, random.next_u64());
+        let snapshot = Arc::new(ArcSwap::from_pointee(RouteTable {
+            version: 0,
+            local: InterestSet::new(),
+            streams: InterestSet::new(),
+            routes: mesh.routes(),
+        }));
+
+        let net = NetStage::new(NetParts {
+            network,
+            listeners,
+            arena,
+            options: options.clone(),
+            identity: identity.clone(),
+            counters: counters.clone(),
+            lifecycle: lifecycle.clone(),
+            clock: clock.clone(),
+            inbox: net_inbox,
+            waker: net_waker.clone(),
+            out: Outlets {
+                route: Outbox::new(&to_route, &route_waker),
+                append: Outbox::new(&to_append, &append_waker),
+                conductor: Outbox::new(&to_conductor, &conductor_waker),
+            },
+        });
+        let route = RouteStage::new(RouteParts {
+            inbox: route_inbox,
+            net: Outbox::new(&to_net, &net_waker),
+            append: Outbox::new(&to_append, &append_waker),
+            snapshot: snapshot.clone(),
+            identity: identity.clone(),
+            counters: counters.clone(),
+            options: options.clone(),
+            waker: route_waker.clone(),
+        });
+        let append = AppendStage::new(AppendParts {
+            inbox: append_inbox,
+            net: Outbox::new(&to_net, &net_waker),
+            conductor: Outbox::new(&to_conductor, &conductor_waker),
+            sync: Outbox::new(&to_sync, &sync_waker),
+            folder,
+            streams,
+            options: options.clone(),
+            counters: counters.clone(),
+            waker: append_waker.clone(),
+        });
+        let conductor = Conductor::new(ConductorParts {
+            inbox: conductor_inbox,
+            net: Outbox::new(&to_net, &net_waker),
+            route: Outbox::new(&to_route, &route_waker),
+            mesh,
+            snapshot,
+            options: options.clone(),
+            identity: identity.clone(),
+            counters: counters.clone(),
+            waker: conductor_waker.clone(),
+            random,
+        });
+        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker);
+
+        let placement = match options.threads {
+            Threads::Shared => Placement::Shared("hub"),
+            Threads::Dedicated => Placement::Own { core: None },
+        };
+        // The net stage first: a shared thread sleeps where its first stage does.
+        let stages: [Box<dyn Stage>; 4] = [Box::new(net), Box::new(route), Box::new(append), Box::new(conductor)];
+        let mut runner = Runner::builder(clock);
+        for stage in stages {
+            runner = runner.stage(stage, placement.clone());
+        }
+        let runner = runner
+            .stage(Box::new(sync), Placement::Own { core: None })
+            .start()
+            .map_err(|e| StartError::System(e.to_string()))?;
+        Ok(Self { clients, hubs, identity, counters, lifecycle, waker: net_waker, runner })
+    }
+
+    /// Where clients connect, as bound.
+    #[must_use]
+    pub fn client_addresses(&self) -> &[String] {
+        &self.clients
+    }
+
+    /// Where hubs connect, as bound.
+    #[must_use]
+    pub fn hub_address(&self) -> Option<&str> {
+        self.hubs.as_deref()
+    }
+
+    /// Who the hub is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The hub's counters, live.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Begins the orderly end: stop accepting, finish what is under way,
+    /// acknowledge, tell the peers. [`Hub::is_drained`] says when that is over.
+    pub fn drain(&self) {
+        self.lifecycle.enter(Phase::Draining);
+        self.waker.wake();
+    }
+
+    /// Whether a drain is over, or given up after `timers.drain`.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.lifecycle.phase() == Phase::Closed
+    }
+
+    /// Whether a stage has failed; the hub is then of no more use.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.runner.is_stopping()
+    }
+
+    /// Waits for a drain to end, checking every few milliseconds.
+    pub fn wait_drained(&self) {
+        while !self.is_drained() && !self.has_failed() {
+            weft_base::sync::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends all stages: streams are synced and closed.
+    ///
+    /// # Errors
+    /// The name of a stage that had panicked.
+    pub fn stop(self) -> Result<(), StopError> {
+        self.runner.stop();
+        self.runner.join().map_err(|e| StopError(e.to_string()))
+    }
+}
+
+/// A stage had panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("a stage of the hub failed: {0}; this is a bug, please report it with the log")]
+pub struct StopError(String);

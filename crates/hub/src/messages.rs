@@ -1,0 +1,227 @@
+//! What the stages say to each other: one closed enum per inbox.
+//!
+//! Each stage has one inbox, a bounded ring with several producers. Who may
+//! wait for whom keeps the rings free of circles: the net stage always empties
+//! its inbox; the others wait for room before they take the next message.
+//!
+//! ```text
+//! net  -> route, append, conductor
+//! route -> append, net
+//! append -> net, conductor        (what it owes the conductor is state, not a queue)
+//! conductor -> net, route
+//! ```
+
+use std::sync::Arc;
+
+use weft_base::{Epoch, HubId, Lane, SubscriptionId};
+use weft_log::LogBlock;
+use weft_ring::arena::{BlockMut, BlockRef};
+use weft_topic::Filter;
+use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, OnFull};
+
+use crate::append::StreamSpec;
+
+/// A session of this hub, with a client or with another hub: the slot in the
+/// net stage's table in the low half, the slot's generation in the high half,
+/// so that a message to a session that is gone meets nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId(pub(crate) u64);
+
+impl SessionId {
+    pub(crate) fn new(slot: u32, generation: u32) -> Self {
+        Self(u64::from(generation) << 32 | u64::from(slot))
+    }
+
+    pub(crate) fn slot(self) -> usize {
+        (self.0 & u64::from(u32::MAX)) as usize
+    }
+}
+
+/// A live subscription of a session of this hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Target {
+    pub(crate) session: SessionId,
+    pub(crate) subscription: SubscriptionId,
+}
+
+/// A stream of this hub, by its place in the append stage's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct StreamSlot(pub(crate) u32);
+
+/// To whom the net stage owes the answer to a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) session: SessionId,
+    pub(crate) id: u64,
+    /// The level asked for, at least `Routed`.
+    pub(crate) level: AckLevel,
+    /// The origin sequence that the acknowledgement names.
+    pub(crate) sequence: u64,
+    /// Whether the hub had seen this block before.
+    pub(crate) duplicate: bool,
+}
+
+/// The flow of guaranteed blocks that a block came by, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FlowKey {
+    pub(crate) origin: HubId,
+    pub(crate) epoch: Epoch,
+    pub(crate) lane: Lane,
+}
+
+/// Whom the append stage tells that a block is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// Nobody asked.
+    None,
+    /// A client of this hub.
+    Client(Request),
+    /// The hub where the block entered the mesh.
+    Flow { key: FlowKey, incarnation: u32, number: u64 },
+}
+
+/// Inbox of the route stage.
+pub(crate) enum ToRoute {
+    /// A block from a client of this hub.
+    Publish { session: SessionId, id: u64, level: AckLevel, block: BlockMut },
+    /// A whole `Forward` frame from another hub.
+    Forward { link: SessionId, frame: BlockMut },
+    /// How far another hub has stored what this hub's flow to it carries.
+    FlowAcked { hub: HubId, lane: Lane, incarnation: u32, written: u64, synced: u64, refused: ErrorCode },
+    /// A hub can be reached (again), in this life of it.
+    HubUp { hub: HubId, epoch: Epoch },
+    /// A hub cannot be reached any more.
+    HubDown { hub: HubId },
+}
+
+/// Inbox of the net stage.
+pub(crate) enum ToNet {
+    /// A block for live subscriptions.
+    Deliver { targets: Arc<[Target]>, block: BlockRef, hops: u8 },
+    /// A block for another hub.
+    Forward { link: SessionId, forward: Forward },
+    /// A publish has reached what it asked for (one of its destinations has).
+    Acked(Request),
+    /// A publish goes to `parts` destinations, each of which will be acknowledged apart.
+    Expect { session: SessionId, id: u64, parts: u32 },
+    /// A publish, or another request, is refused.
+    Refused { session: SessionId, id: u64, code: ErrorCode, retry_after_ms: u32, detail: String },
+    /// The peer broke the protocol: tell it why and close.
+    Close { session: SessionId, code: ErrorCode, detail: String },
+    /// Encoded control frames for a session.
+    Control { session: SessionId, bytes: Vec<u8> },
+    /// A subscription to a stream is open and starts here.
+    Opened { target: Target, stream: StreamSlot, from: u64 },
+    /// A subscription could not be made.
+    SubscribeRefused { target: Target, code: ErrorCode, detail: String },
+    /// Blocks of a stream that the net stage asked for.
+    Fetched { target: Target, fetched: Fetched },
+    /// The stream of a subscription that had reached the end has grown.
+    Grown { target: Target },
+    /// Keep a link to this neighbour: dial it.
+    Dial { neighbour: usize },
+}
+
+/// A block on its way out over a link.
+pub(crate) struct Forward {
+    pub(crate) head: ForwardHead,
+    pub(crate) block: BlockRef,
+    /// Live copies in it, an event for a destination hub being one: they count
+    /// as forwarded when written, as dropped when the link goes first.
+    pub(crate) live_copies: u64,
+}
+
+/// How many bytes a head holds without memory of its own: three destinations.
+const INLINE: usize = 24 + 3 * FLOW_ENTRY_LEN;
+
+/// The bytes before a forwarded block: frame header and flow entries.
+pub(crate) enum ForwardHead {
+    Few { len: u8, bytes: [u8; INLINE] },
+    Many(Box<[u8]>),
+}
+
+impl ForwardHead {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let mut few = [0; INLINE];
+        match few.get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                Self::Few { len: bytes.len() as u8, bytes: few }
+            }
+            None => Self::Many(bytes.into()),
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Few { len, bytes } => &bytes[..usize::from(*len)],
+            Self::Many(bytes) => bytes,
+        }
+    }
+}
+
+/// What a read of a stream found.
+pub(crate) struct Fetched {
+    pub(crate) blocks: Vec<LogBlock>,
+    /// Where to go on.
+    pub(crate) next: u64,
+    /// There is no more at present; `Grown` follows when there is.
+    pub(crate) end: bool,
+    /// Why nothing more can be read, for the subscriber.
+    pub(crate) failed: Option<(ErrorCode, String)>,
+}
+
+/// Inbox of the append stage.
+pub(crate) enum ToAppend {
+    /// Append a block to these streams of this hub.
+    Append { streams: Arc<[StreamSlot]>, block: BlockRef, completion: Completion },
+    /// A block of a flow came again: say again how far the flow is stored.
+    SayAgain { key: FlowKey, incarnation: u32 },
+    /// Open a subscription to a stream.
+    Open { target: Target, stream: String, start: weft_wire::frame::Start, filter: Filter },
+    /// Read on for a subscription.
+    Fetch { target: Target, stream: StreamSlot, from: u64, max_bytes: usize },
+    /// A subscription has ended.
+    CloseSubscription { target: Target },
+    /// A session has ended.
+    CloseSession { session: SessionId },
+    /// Make a stream.
+    Create { session: SessionId, id: u64, spec: StreamSpec },
+    /// Delete a stream and all that it holds.
+    Delete { session: SessionId, id: u64, name: String },
+    /// Report one stream, or all.
+    Report { session: SessionId, id: u64, name: Option<String> },
+}
+
+/// Inbox of the conductor.
+pub(crate) enum ToConductor {
+    /// A link is up: both sides know each other.
+    LinkUp { link: SessionId, hub: HubId, epoch: Epoch, name: String, region: String, neighbour: Option<usize> },
+    /// A link that was up has ended.
+    LinkDown { link: SessionId, neighbour: Option<usize>, reason: String },
+    /// A neighbour could not be reached.
+    DialFailed { neighbour: usize, reason: String },
+    /// A control frame of the mesh.
+    LinkFrame { link: SessionId, frame: BlockRef },
+    /// A live subscription, with the answer it waits for.
+    Subscribe { target: Target, filter: Filter },
+    /// A live subscription ends by itself.
+    Unsubscribe { target: Target },
+    /// A session of a client has ended.
+    SessionClosed { session: SessionId },
+    /// A stream exists now; once it is routed to, `answer` gets `Done`.
+    StreamUp { slot: StreamSlot, filters: Vec<Filter>, answer: Option<(SessionId, u64)> },
+    /// A stream is gone; likewise.
+    StreamDown { slot: StreamSlot, answer: Option<(SessionId, u64)> },
+    /// How far a flow from another hub is stored here.
+    FlowStored { key: FlowKey, incarnation: u32, written: u64, synced: u64, refused: ErrorCode },
+    /// A client asks what the mesh looks like.
+    MeshShow { session: SessionId, id: u64 },
+}
+
+/// What a client asked for when it subscribed.
+pub(crate) struct SubscribeOptions {
+    pub(crate) credit_events: u64,
+    pub(crate) credit_bytes: u64,
+    pub(crate) on_full: OnFull,
+}

@@ -1,0 +1,82 @@
+//! One connection: what it is, what it has sent so far, what goes out to it.
+
+use std::collections::HashMap;
+
+use weft_base::Mono;
+use weft_ring::arena::{Arena, Buffer};
+use weft_transport::{LinkToken, Peer};
+use weft_wire::frame::AckLevel;
+
+use super::egress::Egress;
+use crate::messages::SessionId;
+
+/// What stands between a connection and a session, and what session it is.
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    /// Dialled; the transport's handshake is under way.
+    Dialling { neighbour: usize },
+    /// A peer connected; its `Hello` is awaited.
+    AwaitHello { hubs: bool, peer: Peer },
+    /// This hub dialled and said `Hello`; the `Welcome` is awaited.
+    AwaitWelcome { neighbour: usize, peer: Peer },
+    /// A client's session.
+    Client,
+    /// A link to another hub.
+    Link { neighbour: Option<usize> },
+}
+
+/// A connection and its session.
+pub(crate) struct Connection {
+    pub(crate) id: SessionId,
+    pub(crate) link: LinkToken,
+    pub(crate) role: Role,
+    /// When the handshake must be over.
+    pub(crate) deadline: Mono,
+    /// Bytes received and not yet taken apart; none while nothing is pending.
+    pub(crate) received: Option<Buffer>,
+    pub(crate) egress: Egress,
+    /// Whether the connection is on the list of those to be flushed.
+    pub(crate) dirty: bool,
+    /// Whether there may be more to read.
+    pub(crate) readable: bool,
+    /// Whether a write met a full socket.
+    pub(crate) blocked: bool,
+    /// The peer is to be closed once all is flushed.
+    pub(crate) closing: bool,
+    /// Publishes not answered yet.
+    pub(crate) unanswered: u32,
+    /// Publishes with several destinations: how many of them are still open.
+    pub(crate) parts: HashMap<u64, Parts>,
+}
+
+/// The destinations of one publish that have not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    pub(crate) open: u32,
+    /// The lowest level that one of them reached.
+    pub(crate) level: AckLevel,
+}
+
+impl Connection {
+    /// The buffer to read into, with room for at least `need` bytes behind
+    /// what it holds; `None` when the arena has none to lend.
+    pub(crate) fn room(&mut self, arena: &Arena, need: usize) -> Option<&mut Buffer> {
+        let fits = self.received.as_ref().is_some_and(|buffer| buffer.room() >= need.max(1));
+        if !fits {
+            let held = self.received.as_ref().map_or(0, |buffer| buffer.filled().len());
+            let mut fresh = arena.lend(held + need.max(1))?;
+            if let Some(old) = self.received.take() {
+                // At most one frame's beginning: the rest of the old buffer stays where its blocks are.
+                fresh.spare_mut()[..held].copy_from_slice(old.filled());
+                fresh.advance(held);
+            }
+            self.received = Some(fresh);
+        }
+        self.received.as_mut()
+    }
+
+    /// Whether the session is up, of either kind.
+    pub(crate) fn is_session(&self) -> bool {
+        matches!(self.role, Role::Client | Role::Link { .. })
+    }
+}

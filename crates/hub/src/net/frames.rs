@@ -1,0 +1,186 @@
+//! What becomes of each frame that comes in.
+
+use weft_ring::arena::BlockMut;
+use weft_topic::Filter;
+use weft_wire::frame::{self, ErrorCode, Frame, Kind};
+
+use super::{NetStage, Role};
+use crate::append::StreamSpec;
+use crate::messages::{SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
+
+impl NetStage {
+    /// Sends a whole frame of a connection where it belongs.
+    pub(super) fn on_frame(&mut self, id: SessionId, mut bytes: BlockMut) {
+        let Some(connection) = self.connection(id) else { return };
+        let role = connection.role.clone();
+        // The two frames of the data path go on as they are, undecoded but for their head.
+        match (&role, frame::peek_kind(&bytes)) {
+            (Role::Client, Some(Kind::Publish)) => {
+                let _head = bytes.split_to(frame::FRAME_HEADER.min(bytes.len()));
+                return match frame::publish_of(&_head) {
+                    Ok((request, level)) => self.on_publish(id, request, level, bytes),
+                    Err(error) => self.violate(id, ErrorCode::BAD_FRAME, &error.to_string()),
+                };
+            }
+            (Role::Link { .. }, Some(Kind::Forward)) => {
+                return self.out.route.push(ToRoute::Forward { link: id, frame: bytes });
+            }
+            _ => {}
+        }
+        let block = bytes.freeze();
+        let decoded = match Frame::decode(&block) {
+            Ok(decoded) => decoded,
+            Err(error) => return self.violate(id, ErrorCode::BAD_FRAME, &error.to_string()),
+        };
+        match role {
+            Role::AwaitHello { hubs, peer } => match &decoded {
+                Frame::Hello(hello) => self.on_hello(id, hubs, &peer, hello),
+                other => self.unexpected(id, other.kind(), "the first frame must be a hello"),
+            },
+            Role::AwaitWelcome { neighbour, peer } => match &decoded {
+                Frame::Welcome(welcome) => self.on_welcome(id, neighbour, &peer, welcome),
+                Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
+                other => self.unexpected(id, other.kind(), "the answer to a hello must be a welcome"),
+            },
+            Role::Client => self.on_client_frame(id, decoded),
+            Role::Link { .. } => match &decoded {
+                Frame::Goodbye(goodbye) => self.end(id, &format!("the peer said goodbye: {}", goodbye.detail)),
+                Frame::LinkState(_)
+                | Frame::Interest(_)
+                | Frame::Digest(_)
+                | Frame::Want(_)
+                | Frame::FlowAck(_)
+                | Frame::Ping(_)
+                | Frame::Pong(_) => self.out.conductor.push(ToConductor::LinkFrame { link: id, frame: block }),
+                other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
+            },
+            Role::Dialling { .. } => {}
+        }
+    }
+
+    fn unexpected(&mut self, id: SessionId, kind: Kind, rule: &str) {
+        self.violate(id, ErrorCode::UNEXPECTED, &format!("a frame of kind {kind:?} does not belong here: {rule}"));
+    }
+
+    fn on_publish(&mut self, id: SessionId, request: u64, level: frame::AckLevel, block: BlockMut) {
+        let window = self.options.limits.publish_blocks;
+        let Some(connection) = self.connection(id) else { return };
+        if level != frame::AckLevel::None {
+            if connection.unanswered >= window {
+                let detail = format!("more than {window} blocks are unacknowledged: wait for acknowledgements");
+                return self.violate(id, ErrorCode::WINDOW, &detail);
+            }
+            connection.unanswered += 1;
+        }
+        self.out.route.push(ToRoute::Publish { session: id, id: request, level, block });
+    }
+
+    fn on_client_frame(&mut self, id: SessionId, decoded: Frame<'_>) {
+        match decoded {
+            Frame::Subscribe(subscribe) => self.on_subscribe(id, &subscribe),
+            Frame::Unsubscribe(unsubscribe) => {
+                let target = Target { session: id, subscription: unsubscribe.id };
+                let counters = self.counters.clone();
+                let Some(connection) = self.connection(id) else { return };
+                let stream = connection.egress.is_stream(unsubscribe.id);
+                if !connection.egress.unsubscribe(unsubscribe.id, &counters) {
+                    return self.refuse(
+                        id,
+                        unsubscribe.id.0,
+                        ErrorCode::NO_SUBSCRIPTION,
+                        "there is no such subscription",
+                    );
+                }
+                frame::encode(
+                    &Frame::Unsubscribed(frame::Unsubscribed { id: unsubscribe.id }),
+                    connection.egress.control(),
+                );
+                self.mark_dirty(id);
+                if stream {
+                    self.out.append.push(ToAppend::CloseSubscription { target });
+                } else {
+                    self.out.conductor.push(ToConductor::Unsubscribe { target });
+                }
+            }
+            Frame::Credit(credit) => {
+                // Credit for a subscription that has just ended is no error: it crossed the end on its way.
+                if let Some(connection) = self.connection(id) {
+                    connection.egress.grant(credit.id, credit.events, credit.bytes);
+                }
+                self.mark_dirty(id);
+            }
+            Frame::Ping(ping) => {
+                if let Some(connection) = self.connection(id) {
+                    let pong = Frame::Pong(frame::Pong { id: ping.id, time: ping.time });
+                    frame::encode(&pong, connection.egress.control());
+                }
+                self.mark_dirty(id);
+            }
+            Frame::Goodbye(_) => self.goodbye(id, ErrorCode::NONE, "goodbye"),
+            Frame::StreamCreate(create) => {
+                let spec = StreamSpec::from_frame(&create.spec, &self.options.stream_defaults);
+                self.out.append.push(ToAppend::Create { session: id, id: create.request, spec });
+            }
+            Frame::StreamDelete(delete) => {
+                let name = delete.name.to_owned();
+                self.out.append.push(ToAppend::Delete { session: id, id: delete.request, name });
+            }
+            Frame::StreamInfo(info) => {
+                let name = Some(info.name.to_owned());
+                self.out.append.push(ToAppend::Report { session: id, id: info.request, name });
+            }
+            Frame::StreamList(list) => {
+                self.out.append.push(ToAppend::Report { session: id, id: list.request, name: None });
+            }
+            Frame::MeshShow(show) => {
+                self.out.conductor.push(ToConductor::MeshShow { session: id, id: show.request });
+            }
+            other => self.unexpected(id, other.kind(), "clients do not send it"),
+        }
+    }
+
+    fn on_subscribe(&mut self, id: SessionId, subscribe: &frame::Subscribe<'_>) {
+        let filter = match Filter::parse(subscribe.filter) {
+            Ok(filter) => filter,
+            Err(error) => return self.refuse(id, subscribe.id.0, ErrorCode::BAD_FILTER, &error.to_string()),
+        };
+        if !subscribe.group.is_empty() {
+            let detail = "this hub has no groups: subscribe without one";
+            return self.refuse(id, subscribe.id.0, ErrorCode::UNSUPPORTED, detail);
+        }
+        let most = self.options.limits.subscriptions_per_session;
+        let Some(connection) = self.connection(id) else { return };
+        if connection.egress.knows(subscribe.id) {
+            let detail = "the subscription's number is in use: choose another";
+            return self.refuse(id, subscribe.id.0, ErrorCode::IN_USE, detail);
+        }
+        if connection.egress.subscriptions() >= most {
+            let detail = format!("the session has {most} subscriptions, its limit (limits.subscriptions_per_session)");
+            return self.refuse(id, subscribe.id.0, ErrorCode::LIMIT, &detail);
+        }
+        connection.egress.subscribe(
+            subscribe.id,
+            &SubscribeOptions {
+                credit_events: subscribe.credit_events,
+                credit_bytes: subscribe.credit_bytes,
+                on_full: subscribe.on_full,
+            },
+        );
+        let target = Target { session: id, subscription: subscribe.id };
+        if subscribe.stream.is_empty() {
+            self.out.conductor.push(ToConductor::Subscribe { target, filter });
+        } else {
+            let stream = subscribe.stream.to_owned();
+            self.out.append.push(ToAppend::Open { target, stream, start: subscribe.start, filter });
+        }
+    }
+
+    /// Answers a request with an error.
+    pub(super) fn refuse(&mut self, id: SessionId, request: u64, code: ErrorCode, detail: &str) {
+        if let Some(connection) = self.connection(id) {
+            let error = frame::ErrorFrame { request, code, retry_after_ms: 0, detail };
+            frame::encode(&Frame::Error(error), connection.egress.control());
+        }
+        self.mark_dirty(id);
+    }
+}

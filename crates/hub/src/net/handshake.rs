@@ -1,0 +1,158 @@
+//! From a connection to a session: `Hello`, `Welcome`, and who may be what.
+
+use weft_base::HubId;
+use weft_transport::{LinkToken, Peer, PeerKind};
+use weft_wire::frame::{self, ErrorCode, Frame, Hello, Welcome};
+
+use super::{NetStage, Role};
+use crate::counters::add;
+use crate::messages::{SessionId, ToConductor};
+
+/// The protocol version that this hub speaks; [`VERSION_MIN`] is the oldest it still does.
+const VERSION: u16 = 1;
+const VERSION_MIN: u16 = 1;
+/// Features that both sides must name before they are used: none so far.
+const FEATURES: u64 = 0;
+/// What this hub says it runs.
+const SOFTWARE: &str = concat!("weft/", env!("CARGO_PKG_VERSION"));
+
+impl NetStage {
+    /// Dials a neighbour.
+    pub(super) fn dial(&mut self, neighbour: usize) {
+        let Some(peer) = self.options.neighbours.get(neighbour) else { return };
+        let dialled = match &self.options.link_security {
+            Some(security) => self.network.dial(&peer.addr, security, peer.name.as_deref()).map_err(|e| e.to_string()),
+            None => Err("no certificate to dial with".to_owned()),
+        };
+        match dialled {
+            Ok(link) => {
+                self.admit(link, Role::Dialling { neighbour });
+            }
+            Err(reason) => self.out.conductor.push(ToConductor::DialFailed { neighbour, reason }),
+        }
+    }
+
+    /// The transport's handshake with a neighbour is done: say hello.
+    pub(super) fn on_connected(&mut self, link: LinkToken, peer: Peer) {
+        let Some(id) = self.by_link.get(&link).copied() else { return };
+        let identity = self.identity.clone();
+        let most = self.options.limits.frame.as_usize();
+        let Some(connection) = self.connection(id) else { return };
+        let Role::Dialling { neighbour } = connection.role else { return };
+        connection.role = Role::AwaitWelcome { neighbour, peer };
+        let hello = Hello {
+            version_min: VERSION_MIN,
+            version_max: VERSION,
+            role: frame::Role::Hub,
+            features: FEATURES,
+            max_frame: u32::try_from(most).unwrap_or(u32::MAX),
+            hub: identity.id,
+            epoch: identity.epoch,
+            name: &identity.name,
+            region: &identity.region,
+            software: SOFTWARE,
+            producer: weft_base::ProducerId(0),
+            token: &[],
+        };
+        frame::encode(&Frame::Hello(hello), connection.egress.control());
+        self.mark_dirty(id);
+    }
+
+    /// The first frame of a peer that connected.
+    pub(super) fn on_hello(&mut self, id: SessionId, hubs: bool, peer: &Peer, hello: &Hello<'_>) {
+        if hello.version_min > VERSION || hello.version_max < VERSION_MIN {
+            let detail = format!(
+                "the peer speaks versions {} to {}, this hub {VERSION_MIN} to {VERSION}: upgrade the older side",
+                hello.version_min, hello.version_max
+            );
+            return self.violate(id, ErrorCode::VERSION, &detail);
+        }
+        match (hubs, &hello.role) {
+            (true, frame::Role::Hub) => {
+                if let Err(detail) = self.check_hub(peer, hello.name, hello.hub) {
+                    return self.violate(id, ErrorCode::IDENTITY, &detail);
+                }
+                let (name, region) = (hello.name.to_owned(), hello.region.to_owned());
+                self.welcome(id);
+                self.link_up(id, hello.hub, hello.epoch, name, region, None);
+            }
+            (false, frame::Role::Client) => {
+                self.welcome(id);
+                if let Some(connection) = self.connection(id) {
+                    connection.role = Role::Client;
+                }
+                add(&self.counters.clients, 1);
+            }
+            (true, _) => self.violate(id, ErrorCode::IDENTITY, "this address is for hubs: connect to one for clients"),
+            (false, _) => {
+                self.violate(id, ErrorCode::IDENTITY, "this address is for clients: hubs have one of their own")
+            }
+        }
+    }
+
+    /// The answer of a neighbour that this hub dialled.
+    pub(super) fn on_welcome(&mut self, id: SessionId, neighbour: usize, peer: &Peer, welcome: &Welcome<'_>) {
+        if !(VERSION_MIN..=VERSION).contains(&welcome.version) {
+            let detail = format!("the peer chose version {}, which was not offered", welcome.version);
+            return self.violate(id, ErrorCode::VERSION, &detail);
+        }
+        if let Err(detail) = self.check_hub(peer, welcome.name, welcome.hub) {
+            return self.violate(id, ErrorCode::IDENTITY, &detail);
+        }
+        let (name, region) = (welcome.name.to_owned(), welcome.region.to_owned());
+        self.link_up(id, welcome.hub, welcome.epoch, name, region, Some(neighbour));
+    }
+
+    /// A hub is who its certificate says, and is not this one.
+    fn check_hub(&self, peer: &Peer, name: &str, hub: HubId) -> Result<(), String> {
+        if peer.kind != PeerKind::Hub || peer.name != name {
+            return Err(format!(
+                "the peer says it is hub `{name}`, its certificate is for {} `{}`",
+                peer.kind, peer.name
+            ));
+        }
+        if !crate::options::is_label(name) || HubId::of_name(name) != hub {
+            return Err(format!("hub `{name}` came with an id that is not its name's"));
+        }
+        if hub == self.identity.id {
+            return Err(format!("a hub of this hub's own name, `{name}`, is in the mesh: names must be unique"));
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self, id: SessionId) {
+        let identity = self.identity.clone();
+        let limits = self.options.limits.clone();
+        let Some(connection) = self.connection(id) else { return };
+        let welcome = Welcome {
+            version: VERSION,
+            features: FEATURES,
+            max_frame: u32::try_from(limits.frame.0).unwrap_or(u32::MAX),
+            hub: identity.id,
+            epoch: identity.epoch,
+            session: id.0,
+            name: &identity.name,
+            region: &identity.region,
+            software: SOFTWARE,
+            publish_window_blocks: limits.publish_blocks,
+            publish_window_bytes: limits.publish_bytes.0,
+        };
+        frame::encode(&Frame::Welcome(welcome), connection.egress.control());
+        self.mark_dirty(id);
+    }
+
+    fn link_up(
+        &mut self,
+        id: SessionId,
+        hub: HubId,
+        epoch: weft_base::Epoch,
+        name: String,
+        region: String,
+        neighbour: Option<usize>,
+    ) {
+        let Some(connection) = self.connection(id) else { return };
+        connection.role = Role::Link { neighbour };
+        add(&self.counters.links, 1);
+        self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, neighbour });
+    }
+}

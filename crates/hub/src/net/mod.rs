@@ -1,0 +1,520 @@
+//! The net stage: sockets in, sockets out.
+//!
+//! Reads into arena buffers, takes frames apart without copying them, hands
+//! publishes and forwarded blocks to the route stage and everything else to
+//! the append stage or the conductor; writes what they hand back, each block
+//! from where it lies.
+//!
+//! Owner thread: one. Bound per turn: [`READS`] reads a connection, then its
+//! inbox. When the next stage's ring is full it stops reading: the peers'
+//! windows close, nothing is lost. It always empties its own inbox, so no
+//! other stage can wait for it for ever. It never blocks but in `on_idle`.
+
+mod connection;
+mod egress;
+mod frames;
+mod handshake;
+mod outbound;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_base::{Clock, Mono, Now};
+use weft_ring::arena::Arena;
+use weft_ring::mpsc;
+use weft_ring::stage::{Stage, StageWaker};
+use weft_transport::{CloseReason, LinkToken, ListenerToken, Network, ReadOutcome, Ready};
+use weft_wire::frame::{self, ErrorCode, Peek};
+
+pub(crate) use self::connection::{Connection, Role};
+use self::egress::{Egress, EgressLimits};
+use crate::Identity;
+use crate::counters::{Counters, add, sub};
+use crate::hub::Lifecycle;
+use crate::messages::{SessionId, ToAppend, ToConductor, ToNet, ToRoute};
+use crate::options::HubOptions;
+use crate::outbox::Outbox;
+
+/// Reads of one connection in one turn.
+const READS: usize = 4;
+/// Room asked for before a read: a small buffer's worth is read at a time.
+const READ_ROOM: usize = 4 << 10;
+/// Messages taken from the inbox in one turn.
+const INBOX: usize = 4_096;
+
+/// The other stages' inboxes.
+pub(crate) struct Outlets {
+    pub(crate) route: Outbox<ToRoute>,
+    pub(crate) append: Outbox<ToAppend>,
+    pub(crate) conductor: Outbox<ToConductor>,
+}
+
+impl Outlets {
+    /// Whether every ring takes at least this many more.
+    fn have_room(&mut self, n: usize) -> bool {
+        self.route.has_room(n) && self.append.has_room(n) && self.conductor.has_room(n)
+    }
+
+    fn are_empty(&self) -> bool {
+        self.route.is_empty() && self.append.is_empty() && self.conductor.is_empty()
+    }
+}
+
+/// The stage.
+pub(crate) struct NetStage {
+    network: Box<dyn Network>,
+    arena: Arena,
+    options: Arc<HubOptions>,
+    identity: Arc<Identity>,
+    counters: Arc<Counters>,
+    lifecycle: Arc<Lifecycle>,
+    clock: Arc<dyn Clock>,
+    inbox: mpsc::Consumer<ToNet>,
+    waker: StageWaker,
+    out: Outlets,
+    connections: Vec<Option<Connection>>,
+    generations: Vec<u32>,
+    vacant: Vec<u32>,
+    by_link: HashMap<LinkToken, SessionId>,
+    listeners: Vec<(ListenerToken, bool)>,
+    ready: Vec<Ready>,
+    /// Connections with something to read, left over from earlier turns.
+    reading: Vec<SessionId>,
+    /// Connections with something to write.
+    dirty: Vec<SessionId>,
+    next_sweep: Mono,
+    now: Now,
+}
+
+/// What the net stage is made of.
+pub(crate) struct NetParts {
+    pub(crate) network: Box<dyn Network>,
+    pub(crate) listeners: Vec<(ListenerToken, bool)>,
+    pub(crate) arena: Arena,
+    pub(crate) options: Arc<HubOptions>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) inbox: mpsc::Consumer<ToNet>,
+    pub(crate) waker: StageWaker,
+    pub(crate) out: Outlets,
+}
+
+impl NetStage {
+    pub(crate) fn new(parts: NetParts) -> Self {
+        let now = parts.clock.now();
+        Self {
+            network: parts.network,
+            arena: parts.arena,
+            options: parts.options,
+            identity: parts.identity,
+            counters: parts.counters,
+            lifecycle: parts.lifecycle,
+            clock: parts.clock,
+            inbox: parts.inbox,
+            waker: parts.waker,
+            out: parts.out,
+            connections: Vec::new(),
+            generations: Vec::new(),
+            vacant: Vec::new(),
+            by_link: HashMap::new(),
+            listeners: parts.listeners,
+            ready: Vec::new(),
+            reading: Vec::new(),
+            dirty: Vec::new(),
+            next_sweep: now.mono,
+            now,
+        }
+    }
+
+    fn limits(&self) -> EgressLimits {
+        EgressLimits {
+            subscriber_events: self.options.limits.subscriber_events as u64,
+            subscriber_bytes: self.options.limits.subscriber_bytes.as_usize(),
+            socket_bytes: self.options.limits.socket_bytes.as_usize(),
+        }
+    }
+
+    /// Gives a connection a place in the table.
+    fn admit(&mut self, link: LinkToken, role: Role) -> SessionId {
+        let slot = self.vacant.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.generations.push(0);
+            (self.connections.len() - 1) as u32
+        });
+        self.generations[slot as usize] = self.generations[slot as usize].wrapping_add(1);
+        let id = SessionId::new(slot, self.generations[slot as usize]);
+        self.connections[slot as usize] = Some(Connection {
+            id,
+            link,
+            role,
+            deadline: self.now.mono + self.options.timers.hello,
+            received: None,
+            egress: Egress::new(self.limits()),
+            dirty: false,
+            readable: false,
+            blocked: false,
+            closing: false,
+            unanswered: 0,
+            parts: HashMap::new(),
+        });
+        self.by_link.insert(link, id);
+        id
+    }
+
+    fn connection(&mut self, id: SessionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.slot())?.as_mut().filter(|c| c.id == id)
+    }
+
+    /// Puts a connection on the list of those to be flushed.
+    fn mark_dirty(&mut self, id: SessionId) {
+        if let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    fn on_ready(&mut self, ready: Ready) {
+        match ready {
+            Ready::Accepted { link, listener, peer } => {
+                let hubs = self.listeners.iter().any(|(token, hubs)| *token == listener && *hubs);
+                if self.by_link.len() >= self.options.limits.sessions || self.lifecycle.is_draining() {
+                    add(&self.counters.failed_handshakes, 1);
+                    self.network.close(link);
+                } else {
+                    self.admit(link, Role::AwaitHello { hubs, peer });
+                }
+            }
+            Ready::Connected { link, peer } => self.on_connected(link, peer),
+            Ready::Readable(link) => {
+                if let Some(id) = self.by_link.get(&link).copied()
+                    && let Some(connection) = self.connection(id)
+                    && !connection.readable
+                {
+                    connection.readable = true;
+                    self.reading.push(id);
+                }
+            }
+            Ready::Writable(link) => {
+                if let Some(id) = self.by_link.get(&link).copied() {
+                    if let Some(connection) = self.connection(id) {
+                        connection.blocked = false;
+                    }
+                    self.mark_dirty(id);
+                }
+            }
+            Ready::Closed { link, reason } => {
+                if let Some(id) = self.by_link.get(&link).copied() {
+                    self.end(id, &reason.to_string());
+                }
+            }
+            Ready::Refused { from, reason, .. } => {
+                add(&self.counters.failed_handshakes, 1);
+                tracing::warn!(code = "handshake_failed", peer = from, reason = %reason, "a connection was refused");
+            }
+        }
+    }
+
+    /// Reads from the connections that have something, a bounded share each.
+    fn read_all(&mut self) -> usize {
+        if self.lifecycle.is_draining() {
+            self.reading.clear();
+            return 0;
+        }
+        let mut work = 0;
+        let reading = std::mem::take(&mut self.reading);
+        for id in reading {
+            match self.read_one(id) {
+                Progress::Drained(n) => {
+                    work += n;
+                    if let Some(connection) = self.connection(id) {
+                        connection.readable = false;
+                    }
+                }
+                Progress::More(n) => {
+                    work += n;
+                    self.reading.push(id);
+                }
+                Progress::Ended => work += 1,
+            }
+        }
+        work
+    }
+
+    fn read_one(&mut self, id: SessionId) -> Progress {
+        let mut bytes = 0;
+        for _ in 0..READS {
+            match self.take_frames(id) {
+                Taken::Frames => {}
+                Taken::NoRoom => return Progress::More(bytes),
+                Taken::Ended => return Progress::Ended,
+            }
+            let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
+            else {
+                return Progress::Ended;
+            };
+            let link = connection.link;
+            let need = missing(connection, self.options.limits.frame.as_usize());
+            let Some(buffer) = connection.room(&self.arena, need) else {
+                add(&self.counters.starved, 1);
+                return Progress::More(bytes);
+            };
+            match self.network.read(link, buffer.spare_mut()) {
+                ReadOutcome::Bytes(n) => {
+                    buffer.advance(n);
+                    bytes += n;
+                }
+                ReadOutcome::WouldBlock => {
+                    if buffer.filled().is_empty() {
+                        connection.received = None;
+                    }
+                    return Progress::Drained(bytes);
+                }
+                ReadOutcome::Closed(reason) => {
+                    self.end(id, &reason.to_string());
+                    return Progress::Ended;
+                }
+            }
+        }
+        match self.take_frames(id) {
+            Taken::Ended => Progress::Ended,
+            _ => Progress::More(bytes),
+        }
+    }
+
+    /// Takes apart what a connection has received, while the next stages have room.
+    fn take_frames(&mut self, id: SessionId) -> Taken {
+        let most = self.options.limits.frame.as_usize();
+        loop {
+            if !self.out.have_room(4) {
+                return Taken::NoRoom;
+            }
+            let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
+            else {
+                return Taken::Ended;
+            };
+            let Some(buffer) = &mut connection.received else { return Taken::Frames };
+            if buffer.filled().is_empty() || connection.closing {
+                return Taken::Frames;
+            }
+            match frame::peek(buffer.filled(), most) {
+                Ok(Peek::Frame { len }) if buffer.filled().len() >= len => {
+                    let bytes = buffer.split_to(len);
+                    self.on_frame(id, bytes);
+                }
+                Ok(_) => return Taken::Frames,
+                Err(error) => {
+                    self.violate(id, ErrorCode::BAD_FRAME, &error.to_string());
+                    return Taken::Ended;
+                }
+            }
+        }
+    }
+
+    /// The peer broke the protocol: it is told why, and closed.
+    fn violate(&mut self, id: SessionId, code: ErrorCode, detail: &str) {
+        add(&self.counters.violations, 1);
+        tracing::warn!(code = "session_violation", session = id.0, detail, "closing a session that broke the protocol");
+        self.goodbye(id, code, detail);
+    }
+
+    /// Says why and closes once that is written.
+    fn goodbye(&mut self, id: SessionId, code: ErrorCode, detail: &str) {
+        let Some(connection) = self.connection(id) else { return };
+        let frame = frame::Frame::Goodbye(frame::Goodbye { code, detail });
+        frame::encode(&frame, connection.egress.control());
+        connection.closing = true;
+        connection.received = None;
+        self.mark_dirty(id);
+    }
+
+    /// The connection is over: everybody who knew of the session is told.
+    fn end(&mut self, id: SessionId, reason: &str) {
+        let Some(mut connection) = self.connections.get_mut(id.slot()).and_then(|c| c.take_if(|c| c.id == id)) else {
+            return;
+        };
+        connection.egress.abandon(&self.counters);
+        self.by_link.remove(&connection.link);
+        self.network.close(connection.link);
+        self.vacant.push(id.slot() as u32);
+        match connection.role {
+            Role::Client => {
+                sub(&self.counters.clients, 1);
+                self.out.conductor.push(ToConductor::SessionClosed { session: id });
+                self.out.append.push(ToAppend::CloseSession { session: id });
+                tracing::debug!(code = "client_gone", session = id.0, reason, "a client's session ended");
+            }
+            Role::Link { neighbour } => {
+                sub(&self.counters.links, 1);
+                self.out.conductor.push(ToConductor::LinkDown { link: id, neighbour, reason: reason.to_owned() });
+            }
+            Role::Dialling { neighbour } | Role::AwaitWelcome { neighbour, .. } => {
+                self.out.conductor.push(ToConductor::DialFailed { neighbour, reason: reason.to_owned() });
+            }
+            Role::AwaitHello { .. } => {
+                add(&self.counters.failed_handshakes, 1);
+                tracing::info!(code = "handshake_failed", reason, "a connection did not become a session");
+            }
+        }
+    }
+
+    /// Writes what the dirty connections have; those whose socket is full wait for `Writable`.
+    fn flush_all(&mut self) -> usize {
+        let mut work = 0;
+        let dirty = std::mem::take(&mut self.dirty);
+        for id in dirty {
+            let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
+            else {
+                continue;
+            };
+            connection.dirty = false;
+            if connection.blocked || matches!(connection.role, Role::Dialling { .. }) {
+                continue;
+            }
+            let outcome = Self::flush_one(connection, &mut *self.network, &self.counters, &mut self.out.append);
+            match outcome {
+                Ok(n) => {
+                    work += n;
+                    if connection.closing && connection.egress.is_empty() {
+                        self.end(id, "closed by this hub");
+                    }
+                }
+                Err(reason) => self.end(id, &reason.to_string()),
+            }
+        }
+        work
+    }
+
+    fn flush_one(
+        connection: &mut Connection,
+        network: &mut dyn Network,
+        counters: &Counters,
+        append: &mut Outbox<ToAppend>,
+    ) -> Result<usize, CloseReason> {
+        let mut total = 0;
+        loop {
+            let session = connection.id;
+            connection.egress.pump(|wanted| {
+                let target = crate::messages::Target { session, subscription: wanted.subscription };
+                let fetch =
+                    ToAppend::Fetch { target, stream: wanted.stream, from: wanted.from, max_bytes: wanted.max_bytes };
+                append.push(fetch);
+            });
+            let (n, all) = connection.egress.flush(network, connection.link, counters)?;
+            total += n;
+            if !all {
+                connection.blocked = true;
+                return Ok(total);
+            }
+            if n == 0 {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// Ends handshakes that take too long.
+    fn sweep(&mut self) {
+        if self.now.mono < self.next_sweep {
+            return;
+        }
+        self.next_sweep = self.now.mono + Duration::from_millis(250);
+        let late: Vec<SessionId> = self
+            .connections
+            .iter()
+            .flatten()
+            .filter(|c| !c.is_session() && !c.closing && c.deadline <= self.now.mono)
+            .map(|c| c.id)
+            .collect();
+        for id in late {
+            self.end(id, "the peer did not finish its handshake in time");
+        }
+    }
+}
+
+/// How far reading a connection got.
+enum Progress {
+    /// The socket has no more; this much was read.
+    Drained(usize),
+    /// There may be more, or the next stage has no room.
+    More(usize),
+    Ended,
+}
+
+/// How far taking frames apart got.
+enum Taken {
+    /// All whole frames are taken.
+    Frames,
+    /// The next stages have no room.
+    NoRoom,
+    Ended,
+}
+
+/// How much room the next read wants: the rest of the frame that is pending.
+fn missing(connection: &Connection, most: usize) -> usize {
+    let Some(buffer) = &connection.received else { return READ_ROOM };
+    let held = buffer.filled().len();
+    match frame::peek(buffer.filled(), most) {
+        Ok(Peek::Frame { len } | Peek::Need(len)) => len.saturating_sub(held).max(1),
+        Err(_) => READ_ROOM,
+    }
+}
+
+impl Stage for NetStage {
+    fn name(&self) -> &'static str {
+        "net"
+    }
+
+    fn do_work(&mut self, now: Now) -> usize {
+        self.now = now;
+        let mut ready = std::mem::take(&mut self.ready);
+        if let Err(error) = self.network.poll(Some(Duration::ZERO), &mut ready) {
+            tracing::error!(code = "poll_failed", error = %error, "the network could not be polled");
+        }
+        self.work(ready)
+    }
+
+    fn on_idle(&mut self, how_long: Duration) {
+        let mut ready = std::mem::take(&mut self.ready);
+        if let Err(error) = self.network.poll(Some(how_long), &mut ready) {
+            tracing::error!(code = "poll_failed", error = %error, "the network could not be polled");
+        }
+        self.now = self.clock.now();
+        self.work(ready);
+    }
+
+    fn waker(&self) -> Option<StageWaker> {
+        Some(self.waker.clone())
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        // Nothing is swept while every connection is a session.
+        self.connections.iter().flatten().any(|c| !c.is_session()).then_some(self.next_sweep)
+    }
+
+    fn on_stop(&mut self, _now: Now) {
+        let ids: Vec<SessionId> = self.connections.iter().flatten().map(|c| c.id).collect();
+        for id in ids {
+            self.end(id, "the hub stops");
+        }
+    }
+}
+
+impl NetStage {
+    fn work(&mut self, mut ready: Vec<Ready>) -> usize {
+        let mut work = ready.len();
+        for event in ready.drain(..) {
+            self.on_ready(event);
+        }
+        self.ready = ready;
+        work += self.read_all();
+        work += self.take_inbox(INBOX);
+        work += self.flush_all();
+        self.sweep();
+        self.drain_if_asked();
+        work
+    }
+}

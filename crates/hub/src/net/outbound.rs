@@ -1,0 +1,177 @@
+//! What the other stages hand back: blocks, answers, and the hub's own end.
+
+use weft_mesh::ledger::DropReason;
+use weft_wire::block::Block;
+use weft_wire::frame::{self, AckLevel, ErrorCode, Frame};
+
+use super::connection::Parts;
+use super::egress::Delivery;
+use super::{NetStage, Role};
+use crate::counters::add;
+use crate::hub::Phase;
+use crate::messages::{Request, SessionId, ToNet};
+
+impl NetStage {
+    /// Takes up to `most` messages from the inbox.
+    pub(super) fn take_inbox(&mut self, most: usize) -> usize {
+        let mut taken = 0;
+        while taken < most
+            && let Some(message) = self.inbox.pop()
+        {
+            taken += 1;
+            self.on_message(message);
+        }
+        taken
+    }
+
+    fn on_message(&mut self, message: ToNet) {
+        match message {
+            ToNet::Deliver { targets, block, hops } => {
+                for target in targets.iter() {
+                    let counters = self.counters.clone();
+                    let Some(connection) = self.connection(target.session).filter(|c| !c.closing) else {
+                        let events = u64::from(Block::trusted(&block).event_count());
+                        self.counters.drop_copies(DropReason::SessionClosed, events);
+                        continue;
+                    };
+                    match connection.egress.deliver(target.subscription, &block, hops, &counters) {
+                        Delivery::Done => self.mark_dirty(target.session),
+                        Delivery::Disconnect => {
+                            let detail = "a subscription fell behind its limit and asked to be disconnected then";
+                            self.goodbye(target.session, ErrorCode::TOO_SLOW, detail);
+                        }
+                    }
+                }
+            }
+            ToNet::Forward { link, forward } => {
+                let counters = self.counters.clone();
+                let Some(connection) = self.connection(link).filter(|c| !c.closing) else {
+                    return self.counters.drop_copies(DropReason::LinkLost, forward.live_copies);
+                };
+                if connection.egress.forward(forward, &counters) {
+                    self.mark_dirty(link);
+                }
+            }
+            ToNet::Acked(request) => self.on_acked(request),
+            ToNet::Expect { session, id, parts } => {
+                if let Some(connection) = self.connection(session) {
+                    connection.parts.insert(id, Parts { open: parts, level: AckLevel::Synced });
+                }
+            }
+            ToNet::Refused { session, id, code, retry_after_ms, detail } => {
+                add(&self.counters.refused, 1);
+                if let Some(connection) = self.connection(session) {
+                    connection.unanswered = connection.unanswered.saturating_sub(1);
+                    connection.parts.remove(&id);
+                    let error = frame::ErrorFrame { request: id, code, retry_after_ms, detail: &detail };
+                    frame::encode(&Frame::Error(error), connection.egress.control());
+                    self.mark_dirty(session);
+                }
+            }
+            ToNet::Close { session, code, detail } => self.violate(session, code, &detail),
+            ToNet::Control { session, bytes } => {
+                if let Some(connection) = self.connection(session) {
+                    connection.egress.control().extend_from_slice(&bytes);
+                    self.mark_dirty(session);
+                }
+            }
+            ToNet::Opened { target, stream, from } => {
+                if let Some(connection) = self.connection(target.session) {
+                    let subscribed = frame::Subscribed { id: target.subscription, start_sequence: from, live: false };
+                    frame::encode(&Frame::Subscribed(subscribed), connection.egress.control());
+                    connection.egress.opened(target.subscription, stream, from);
+                    connection.egress.grown(target.subscription);
+                    self.mark_dirty(target.session);
+                }
+            }
+            ToNet::SubscribeRefused { target, code, detail } => {
+                let counters = self.counters.clone();
+                if let Some(connection) = self.connection(target.session) {
+                    connection.egress.unsubscribe(target.subscription, &counters);
+                    self.refuse(target.session, target.subscription.0, code, &detail);
+                }
+            }
+            ToNet::Fetched { target, mut fetched } => {
+                let failed = fetched.failed.take();
+                if let Some(connection) = self.connection(target.session) {
+                    connection.egress.fetched(target.subscription, fetched);
+                    self.mark_dirty(target.session);
+                }
+                if let Some((code, detail)) = failed {
+                    self.refuse(target.session, target.subscription.0, code, &detail);
+                }
+            }
+            ToNet::Grown { target } => {
+                if let Some(connection) = self.connection(target.session) {
+                    connection.egress.grown(target.subscription);
+                    self.mark_dirty(target.session);
+                }
+            }
+            ToNet::Dial { neighbour } => {
+                if !self.lifecycle.is_draining() {
+                    self.dial(neighbour);
+                }
+            }
+        }
+    }
+
+    /// One destination of a publish has reached its level; the last one answers the client.
+    fn on_acked(&mut self, request: Request) {
+        let identity = self.identity.clone();
+        let Some(connection) = self.connection(request.session) else { return };
+        let mut level = request.level;
+        if let Some(parts) = connection.parts.get_mut(&request.id) {
+            parts.open -= 1;
+            parts.level = parts.level.min(level);
+            if parts.open > 0 {
+                return;
+            }
+            level = parts.level;
+            connection.parts.remove(&request.id);
+        }
+        connection.unanswered = connection.unanswered.saturating_sub(1);
+        let ack = frame::Ack {
+            request: request.id,
+            level,
+            origin: identity.id,
+            epoch: identity.epoch,
+            sequence: request.sequence,
+            duplicate: request.duplicate,
+        };
+        frame::encode(&Frame::Ack(ack), connection.egress.control());
+        self.mark_dirty(request.session);
+    }
+
+    /// The hub's orderly end: nothing more is read; what is under way is
+    /// stored, acknowledged and written; then the peers are told goodbye.
+    pub(super) fn drain_if_asked(&mut self) {
+        match self.lifecycle.phase() {
+            Phase::Draining => {
+                if !self.listeners.is_empty() {
+                    for (listener, _) in std::mem::take(&mut self.listeners) {
+                        self.network.close_listener(listener);
+                    }
+                    self.lifecycle.drain_until(self.now.mono + self.options.timers.drain);
+                }
+                let quiet = self.inbox.is_empty()
+                    && self.out.are_empty()
+                    && self.counters.in_flight_here() == 0
+                    && self.connections.iter().flatten().all(|c| c.egress.is_empty());
+                if quiet || self.lifecycle.is_late(self.now.mono) {
+                    let ids: Vec<SessionId> = self.connections.iter().flatten().map(|c| c.id).collect();
+                    for id in ids {
+                        self.goodbye(id, ErrorCode::SHUTDOWN, "the hub is stopping: connect again in a moment");
+                    }
+                    self.lifecycle.enter(Phase::Closing);
+                }
+            }
+            Phase::Closing => {
+                let gone = !self.connections.iter().flatten().any(|c| !matches!(c.role, Role::Dialling { .. }));
+                if gone || self.lifecycle.is_late(self.now.mono) {
+                    self.lifecycle.enter(Phase::Closed);
+                }
+            }
+            Phase::Running | Phase::Closed => {}
+        }
+    }
+}

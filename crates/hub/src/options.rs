@@ -1,0 +1,239 @@
+//! What a hub is told when it starts. Plain values without a file format:
+//! the program's configuration is mapped onto them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weft_base::ByteCount;
+use weft_transport::Security;
+
+/// Everything that a hub is told at its start.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// The hub's name, unique in the mesh: 1 to 64 of `a-z`, `0-9` and `-`.
+    pub name: String,
+    /// The region's label; hubs of one region are close. 1 to 64 of the same characters.
+    pub region: String,
+    /// Where clients connect.
+    pub clients: Vec<Listen>,
+    /// Where other hubs connect; never [`Security::Plain`].
+    pub hubs: Option<Listen>,
+    /// Hubs that this one keeps a link to.
+    pub neighbours: Vec<Neighbour>,
+    /// The identity with which this hub dials its neighbours.
+    pub link_security: Option<Security>,
+    /// The folder of the streams; without one the hub keeps none.
+    pub data: Option<PathBuf>,
+    /// How the stages share threads.
+    pub threads: Threads,
+    /// The bounds of every queue, window, table and buffer.
+    pub limits: Limits,
+    /// What a stream gets where its creator names nothing.
+    pub stream_defaults: StreamDefaults,
+    /// What the mesh's timers run on.
+    pub timers: Timers,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// `HOST:PORT`; port 0 takes a free one.
+    pub addr: String,
+    /// Plain text (loopback only) or mutual TLS.
+    pub security: Security,
+}
+
+/// A hub to keep a link to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// `HOST:PORT` of its listener for hubs.
+    pub addr: String,
+    /// Its name; when given, a hub of another name is refused.
+    pub name: Option<String>,
+    /// Added to the measured round-trip time, in microseconds, when paths are compared.
+    pub cost: u32,
+}
+
+/// Which stages share a thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Threads {
+    /// All stages take turns on one thread: nothing is handed over between
+    /// cores, and nothing needs waking. Best on few cores.
+    #[default]
+    Shared,
+    /// Each stage has a thread of its own.
+    Dedicated,
+}
+
+/// The bounds. Each names what happens at the bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest frame taken from a peer; a larger one closes the session with an error.
+    pub frame: ByteCount,
+    /// The arena that blocks live in; when it is used up the hub stops reading from its peers until blocks are given back.
+    pub arena: ByteCount,
+    /// Sessions of clients and links together; one more is refused.
+    pub sessions: usize,
+    /// Subscriptions of one session; one more is refused with an error.
+    pub subscriptions_per_session: usize,
+    /// Subscriptions of the whole hub; one more is refused with an error.
+    pub subscriptions: usize,
+    /// Events that wait for one subscriber; beyond it, the subscription's policy decides.
+    pub subscriber_events: usize,
+    /// Bytes that wait for one subscriber; beyond it, the subscription's policy decides.
+    pub subscriber_bytes: ByteCount,
+    /// Bytes queued for one socket, live blocks beyond it wait per subscriber or, on a link, are dropped and counted.
+    pub socket_bytes: ByteCount,
+    /// Blocks that a publisher may have unacknowledged, told to it at the start; a publisher that exceeds it is refused.
+    pub publish_blocks: u32,
+    /// Bytes that a publisher may have unacknowledged, told to it at the start.
+    pub publish_bytes: ByteCount,
+    /// Blocks on their way to a stream at another hub, per hub and lane; beyond it publishes are refused.
+    pub flow_blocks: usize,
+    /// Slots of each ring between two stages; a stage whose next ring is full waits.
+    pub ring_slots: usize,
+    /// Topics whose route is remembered; beyond it the memory starts anew.
+    pub topics: usize,
+    /// Producers whose last sequence is remembered, per hub and per stream; beyond it the older half is forgotten.
+    pub producers: usize,
+    /// Streams; one more is refused.
+    pub streams: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame: ByteCount::mib(1),
+            arena: ByteCount::mib(256),
+            sessions: 4_096,
+            subscriptions_per_session: 10_000,
+            subscriptions: 1_000_000,
+            subscriber_events: 65_536,
+            subscriber_bytes: ByteCount::mib(8),
+            socket_bytes: ByteCount::mib(1),
+            publish_blocks: 256,
+            publish_bytes: ByteCount::mib(16),
+            flow_blocks: 4_096,
+            ring_slots: 4_096,
+            topics: 65_536,
+            producers: 65_536,
+            streams: 1_024,
+        }
+    }
+}
+
+/// What a stream gets where its creator names nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamDefaults {
+    /// The size of a segment file.
+    pub segment: ByteCount,
+    /// How much a stream keeps; the oldest segment goes first. `None`: no bound but the disk.
+    pub retain_bytes: Option<ByteCount>,
+    /// How long a stream keeps an event. `None`: for ever.
+    pub retain_age: Option<Duration>,
+}
+
+impl Default for StreamDefaults {
+    fn default() -> Self {
+        Self { segment: ByteCount::mib(64), retain_bytes: None, retain_age: None }
+    }
+}
+
+/// The timers of links and sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// How long a peer may take from the connection to its first frame.
+    pub hello: Duration,
+    /// The first pause before a lost link is dialled again; doubles, with full jitter.
+    pub redial_first: Duration,
+    /// The longest such pause.
+    pub redial_most: Duration,
+    /// How long a stopping hub flushes to its sessions before it closes them.
+    pub drain: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(5),
+            redial_first: Duration::from_millis(100),
+            redial_most: Duration::from_secs(10),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+impl HubOptions {
+    /// A hub of this name in the region `local` that listens nowhere, keeps
+    /// nothing and has the default limits: what tests and tools start from.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            region: "local".to_owned(),
+            clients: Vec::new(),
+            hubs: None,
+            neighbours: Vec::new(),
+            link_security: None,
+            data: None,
+            threads: Threads::Shared,
+            limits: Limits::default(),
+            stream_defaults: StreamDefaults::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// All that is wrong with these options, each as the field's path and a
+    /// sentence that says what to do. Empty when the hub can start.
+    #[must_use]
+    pub fn violations(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for (field, value) in [("name", &self.name), ("region", &self.region)] {
+            if !is_label(value) {
+                found.push((field, format!("`{value}` must be 1 to 64 of a-z, 0-9 and `-`")));
+            }
+        }
+        if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() {
+            found.push(("clients", "the hub listens nowhere and has no neighbour: name an address".to_owned()));
+        }
+        if matches!(&self.hubs, Some(listen) if matches!(listen.security, Security::Plain)) {
+            found.push(("hubs", "links need mutual TLS: make certificates with `weft ca`".to_owned()));
+        }
+        if !self.neighbours.is_empty() && !matches!(self.link_security, Some(Security::Tls(_))) {
+            found.push(("neighbours", "dialling a neighbour needs a certificate: make one with `weft ca`".to_owned()));
+        }
+        let l = &self.limits;
+        let mut at_least = |field, value: u64, least: u64| {
+            if value < least {
+                found.push((field, format!("{value} is too small: at least {least}")));
+            }
+        };
+        at_least("limits.frame", l.frame.0, 4_096);
+        at_least("limits.arena", l.arena.0, l.frame.0.saturating_mul(8).max(4 << 20));
+        at_least("limits.sessions", l.sessions as u64, 1);
+        at_least("limits.subscriptions_per_session", l.subscriptions_per_session as u64, 1);
+        at_least("limits.subscriptions", l.subscriptions as u64, 1);
+        at_least("limits.subscriber_events", l.subscriber_events as u64, 1);
+        at_least("limits.subscriber_bytes", l.subscriber_bytes.0, l.frame.0);
+        at_least("limits.socket_bytes", l.socket_bytes.0, 64 << 10);
+        at_least("limits.publish_blocks", u64::from(l.publish_blocks), 1);
+        at_least("limits.publish_bytes", l.publish_bytes.0, l.frame.0);
+        at_least("limits.flow_blocks", l.flow_blocks as u64, 1);
+        at_least("limits.ring_slots", l.ring_slots as u64, 64);
+        at_least("limits.topics", l.topics as u64, 1);
+        at_least("limits.producers", l.producers as u64, 2);
+        if l.frame.0 > weft_wire::block::MAX_BLOCK as u64 {
+            found.push(("limits.frame", format!("{} is above the largest block, 8 MiB", l.frame)));
+        }
+        if self.stream_defaults.segment.0 < l.frame.0.saturating_mul(2) {
+            found.push(("streams.segment", "a segment must hold at least two frames of limits.frame".to_owned()));
+        }
+        found
+    }
+}
+
+/// Whether `text` can name a hub, a region or a stream.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}

@@ -1,0 +1,52 @@
+//! The way into another stage's inbox.
+
+use std::collections::VecDeque;
+
+use weft_ring::mpsc;
+use weft_ring::stage::StageWaker;
+
+/// A producer of a bounded ring that never loses a message.
+///
+/// A stage takes its next input only while its outboxes have room. What one
+/// input gives rise to beyond that room waits here, so the queue holds at most
+/// the output of one input, and is emptied before the next is taken.
+pub(crate) struct Outbox<T> {
+    ring: mpsc::Producer<T>,
+    waker: StageWaker,
+    late: VecDeque<T>,
+}
+
+impl<T: Send> Outbox<T> {
+    pub(crate) fn new(ring: &mpsc::Producer<T>, waker: &StageWaker) -> Self {
+        Self { ring: ring.clone(), waker: waker.clone(), late: VecDeque::new() }
+    }
+
+    /// Sends now, or as soon as there is room.
+    pub(crate) fn push(&mut self, message: T) {
+        if !self.late.is_empty() {
+            self.late.push_back(message);
+        } else if let Err(full) = self.ring.push(message) {
+            self.late.push_back(full.0);
+        }
+        self.waker.wake();
+    }
+
+    /// Sends what waits; answers whether all is sent and `n` more fit.
+    pub(crate) fn has_room(&mut self, n: usize) -> bool {
+        if !self.late.is_empty() {
+            self.ring.push_from(&mut self.late);
+            self.waker.wake();
+        }
+        self.late.is_empty() && self.ring.free() >= n
+    }
+
+    /// Makes the other stage look for work, also where none was sent this way.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Whether nothing waits here or in the ring.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.late.is_empty() && self.ring.free() == self.ring.capacity()
+    }
+}

@@ -1,0 +1,196 @@
+//! The flows between this hub and others, and the cut of blocks that come
+//! again: the deciders of `weft_mesh::flow`, one per hub and lane.
+
+use std::collections::{BTreeMap, HashMap};
+
+use weft_base::{Epoch, HubId, Lane, Mono};
+use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
+use weft_mesh::ledger::DropReason;
+use weft_ring::arena::BlockRef;
+use weft_wire::block::Stamp;
+use weft_wire::frame::{AckLevel, FlowEntry};
+
+use crate::counters::{Counters, add, sub};
+use crate::messages::{FlowKey, Request};
+
+/// Hubs whose recent blocks are remembered: as many as a mesh may have.
+const ORIGINS: usize = 1_024;
+
+/// A block that another hub has not stored yet.
+pub(super) struct Held {
+    pub(super) block: BlockRef,
+    pub(super) events: u64,
+    pub(super) request: Option<Request>,
+}
+
+/// All flows of this hub.
+pub(super) struct Flows {
+    /// Blocks that one guaranteed flow may hold.
+    limit: usize,
+    own: Epoch,
+    epochs: HashMap<HubId, Epoch>,
+    live_out: HashMap<(HubId, Lane), LiveSender>,
+    live_in: HashMap<(HubId, Lane), LiveReceiver>,
+    out: BTreeMap<(HubId, Lane), Sender<Held>>,
+    into: HashMap<(HubId, Lane), Receiver>,
+    seen: Seen,
+    /// Blocks to send again, kept between turns so that nothing is allocated.
+    pub(super) again: Vec<(FlowEntry, BlockRef)>,
+}
+
+impl Flows {
+    pub(super) fn new(limit: usize, own: Epoch) -> Self {
+        Self {
+            limit,
+            own,
+            epochs: HashMap::new(),
+            live_out: HashMap::new(),
+            live_in: HashMap::new(),
+            out: BTreeMap::new(),
+            into: HashMap::new(),
+            seen: Seen::new(ORIGINS),
+            again: Vec::new(),
+        }
+    }
+
+    /// Whether this block crosses this hub for the first time.
+    pub(super) fn first_time(&mut self, stamp: &Stamp, lane: Lane) -> bool {
+        self.seen.check(stamp.origin, stamp.epoch, lane, stamp.block) == Cut::New
+    }
+
+    /// The entry for the next live block to a hub.
+    pub(super) fn send_live(&mut self, to: (HubId, Lane), events: u64) -> FlowEntry {
+        let epoch = self.epochs.get(&to.0).copied().unwrap_or_default();
+        self.live_out.entry(to).or_insert_with(|| LiveSender::new(epoch)).entry(to.0, events)
+    }
+
+    /// What to do with a live block that came: deliver it or not, and how many
+    /// events before it are lost.
+    pub(super) fn live_arrived(&mut self, stamp: &Stamp, lane: Lane, entry: &FlowEntry, events: u64) -> (bool, u64) {
+        let own = self.own;
+        let receiver = self.live_in.entry((stamp.origin, lane)).or_insert_with(|| LiveReceiver::new(own));
+        let live = receiver.accept(stamp.epoch, entry.incarnation, entry.sequence, events);
+        (live.deliver, live.missed)
+    }
+
+    /// Whether a guaranteed block comes in its turn.
+    pub(super) fn guaranteed_arrived(&mut self, key: FlowKey, entry: &FlowEntry) -> bool {
+        let receiver = self.into.entry((key.origin, key.lane)).or_default();
+        receiver.accept(key.epoch, entry.incarnation, entry.base, entry.sequence) == Verdict::Accept
+    }
+
+    /// Whether a flow can hold no more.
+    pub(super) fn is_full(&self, to: (HubId, Lane)) -> bool {
+        self.out.get(&to).is_some_and(Sender::is_full)
+    }
+
+    /// Takes a block into the flow to a hub. Answers its entry when it is to be
+    /// sent now; earlier blocks may have to go first.
+    ///
+    /// # Errors
+    /// The flow can hold no more; the block is handed back.
+    pub(super) fn send_guaranteed(
+        &mut self,
+        to: (HubId, Lane),
+        held: Held,
+        now: Mono,
+    ) -> Result<Option<FlowEntry>, Held> {
+        let limit = self.limit;
+        let sender = self.out.entry(to).or_insert_with(|| Sender::new(limit, RetransmitOptions::default()));
+        match sender.push(held, now) {
+            Ok(pushed) => Ok(pushed.send.then(|| sender.entry(to.0, pushed.number, false))),
+            Err(full) => Err(full.item),
+        }
+    }
+
+    /// A hub has stored a flow up to here: who waited is told.
+    pub(super) fn acked(
+        &mut self,
+        from: (HubId, Lane),
+        incarnation: u32,
+        positions: (u64, u64),
+        now: Mono,
+        counters: &Counters,
+        tell: impl FnMut(Request),
+    ) {
+        if let Some(sender) = self.out.get_mut(&from) {
+            sender.acked(incarnation, positions.0, positions.1, now, settle(counters, tell));
+        }
+    }
+
+    /// A hub stores no more of this incarnation of a flow: what it has not
+    /// written is given up, and who waited is told.
+    pub(super) fn refused(
+        &mut self,
+        from: (HubId, Lane),
+        incarnation: u32,
+        positions: (u64, u64),
+        now: Mono,
+        counters: &Counters,
+        tell: impl FnMut(Request),
+        mut give_up: impl FnMut(Request),
+    ) {
+        let Some(sender) = self.out.get_mut(&from) else { return };
+        for held in sender.refused(incarnation, positions.0, positions.1, now, settle(counters, tell)) {
+            sub(&counters.waiting_flows, held.events);
+            counters.drop_copies(DropReason::StreamRefused, held.events);
+            if let Some(request) = held.request {
+                give_up(request);
+            }
+        }
+    }
+
+    /// A hub can be reached, in this life of it.
+    pub(super) fn hub_up(&mut self, hub: HubId, epoch: Epoch, now: Mono) {
+        let earlier = self.epochs.insert(hub, epoch);
+        for lane in Lane::all() {
+            if let Some(sender) = self.live_out.get_mut(&(hub, lane)) {
+                sender.restart(epoch);
+            }
+            if let Some(sender) = self.out.get_mut(&(hub, lane)) {
+                if earlier.is_some_and(|earlier| earlier != epoch) {
+                    sender.restart(now);
+                }
+                sender.set_reachable(true, now);
+            }
+        }
+    }
+
+    /// A hub cannot be reached: what is guaranteed waits for it.
+    pub(super) fn hub_down(&mut self, hub: HubId, now: Mono) {
+        for lane in Lane::all() {
+            if let Some(sender) = self.out.get_mut(&(hub, lane)) {
+                sender.set_reachable(false, now);
+            }
+        }
+    }
+
+    /// Puts what is to be sent now, again or late, into `again`.
+    pub(super) fn due(&mut self, now: Mono) {
+        for ((hub, _), sender) in &mut self.out {
+            // An entry names the flow's base and incarnation, which sending again does not change.
+            let entry = sender.entry(*hub, 0, true);
+            for (held, number) in sender.retransmit_due(now) {
+                self.again.push((FlowEntry { sequence: number, ..entry }, held.block.clone()));
+            }
+        }
+    }
+
+    /// When `due` has something to do by itself.
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        self.out.values().filter_map(Sender::next_deadline).min()
+    }
+}
+
+/// What becomes of a held block as its hub stores it.
+fn settle(counters: &Counters, mut tell: impl FnMut(Request)) -> impl FnMut(&Held, AckLevel) {
+    move |held, level| {
+        if level == AckLevel::Synced {
+            sub(&counters.waiting_flows, held.events);
+            add(&counters.forwarded, held.events);
+        }
+        if let Some(request) = held.request.filter(|request| request.level == level) {
+            tell(request);
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The route stage: admits blocks, stamps them, and sends each to everybody
+//! who wants it, once.
+//!
+//! Inputs: publishes of this hub's clients, blocks from other hubs, and how
+//! far other hubs have stored what was sent to them. Outputs: the append and
+//! the net stage. Owner thread: one. Bound per turn: [`BATCH`] messages; none
+//! is taken while the next stages have no room. Blocks of one publisher and
+//! lane keep their order. Never touches a socket or a file. The cost of routing
+//! is per block: a hash of the topic, a stamp of 64 bytes, one message per
+//! stage that takes it.
+
+mod admit;
+mod flows;
+pub(crate) mod table;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use weft_base::{HubId, Mono, Now};
+use weft_mesh::LinkId;
+use weft_mesh::ledger::DropReason;
+use weft_mesh::{INITIAL_TTL, Split, hops, split};
+use weft_ring::arena::{BlockMut, BlockRef};
+use weft_ring::mpsc;
+use weft_ring::stage::{Stage, StageWaker};
+use weft_topic::Topic;
+use weft_wire::block::Block;
+use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
+
+use self::flows::{Flows, Held};
+use self::table::{Route, RouteCache, RouteTable};
+use crate::Identity;
+use crate::counters::{Counters, add};
+use crate::messages::{Completion, FlowKey, Forward, ForwardHead, Request, SessionId, ToAppend, ToNet, ToRoute};
+use crate::options::HubOptions;
+use crate::outbox::Outbox;
+use crate::producers::{Place, Producers};
+
+/// Messages taken in one turn.
+const BATCH: usize = 256;
+/// Room that the next stages must have before a message is taken.
+const ROOM: usize = 32;
+/// The stage.
+pub(crate) struct RouteStage {
+    inbox: mpsc::Consumer<ToRoute>,
+    net: Outbox<ToNet>,
+    append: Outbox<ToAppend>,
+    snapshot: Arc<ArcSwap<RouteTable>>,
+    table: Arc<RouteTable>,
+    cache: RouteCache,
+    producers: Producers,
+    flows: Flows,
+    identity: Arc<Identity>,
+    counters: Arc<Counters>,
+    waker: StageWaker,
+    /// The number of the next block that enters the mesh here, and of its first event.
+    next_block: u64,
+    next_sequence: u64,
+    /// Kept between turns, so that nothing is allocated.
+    entries: Vec<FlowEntry>,
+    split: Split,
+    head: Vec<u8>,
+    now: Now,
+}
+
+/// What the route stage is made of.
+pub(crate) struct RouteParts {
+    pub(crate) inbox: mpsc::Consumer<ToRoute>,
+    pub(crate) net: Outbox<ToNet>,
+    pub(crate) append: Outbox<ToAppend>,
+    pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) options: Arc<HubOptions>,
+    pub(crate) waker: StageWaker,
+}
+
+impl RouteStage {
+    pub(crate) fn new(parts: RouteParts) -> Self {
+        let limits = &parts.options.limits;
+        Self {
+            inbox: parts.inbox,
+            net: parts.net,
+            append: parts.append,
+            table: parts.snapshot.load_full(),
+            snapshot: parts.snapshot,
+            cache: RouteCache::new(limits.topics),
+            producers: Producers::new(limits.producers),
+            flows: Flows::new(limits.flow_blocks, parts.identity.epoch),
+            identity: parts.identity,
+            counters: parts.counters,
+            waker: parts.waker,
+            next_block: 1,
+            next_sequence: 1,
+            entries: Vec::new(),
+            split: Split::new(),
+            head: Vec::new(),
+            now: Now::default(),
+        }
+    }
+
+    fn on_message(&mut self, message: ToRoute) {
+        match message {
+            ToRoute::Publish { session, id, level, block } => self.publish(session, id, level, block),
+            ToRoute::Forward { link, frame } => self.forward(link, frame),
+            ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
+                let (positions, now) = ((written, synced), self.now.mono);
+                let (net, counters) = (&mut self.net, &self.counters);
+                let mut told = Vec::new();
+                if refused == ErrorCode::NONE {
+                    let tell = |request| net.push(ToNet::Acked(request));
+                    self.flows.acked((hub, lane), incarnation, positions, now, counters, tell);
+                } else {
+                    let tell = |request| net.push(ToNet::Acked(request));
+                    let give_up = |request| told.push(request);
+                    self.flows.refused((hub, lane), incarnation, positions, now, counters, tell, give_up);
+                }
+                for request in told {
+                    let Request { session, id, .. } = request;
+                    let detail = format!("the hub that keeps the stream could not store it: {}", refused.remedy());
+                    self.net.push(ToNet::Refused { session, id, code: refused, retry_after_ms: 1_000, detail });
+                }
+            }
+            ToRoute::HubUp { hub, epoch } => self.flows.hub_up(hub, epoch, self.now.mono),
+            ToRoute::HubDown { hub } => self.flows.hub_down(hub, self.now.mono),
+        }
+    }
+
+    /// A block from another hub: what is for this hub stays, the rest goes on.
+    fn forward(&mut self, link: SessionId, mut bytes: BlockMut) {
+        let (ttl, block_len) = match Frame::decode(&bytes) {
+            Ok(Frame::Forward(forward)) => {
+                self.entries.clear();
+                self.entries.extend(forward.entries());
+                (forward.ttl, forward.block.len())
+            }
+            Ok(_) => return,
+            Err(error) => return self.close(link, ErrorCode::BAD_FRAME, error.to_string()),
+        };
+        let _head = bytes.split_to(bytes.len() - block_len);
+        let block = bytes.freeze();
+        let (stamp, events, lane) = match Block::validate(&block) {
+            Ok(parsed) => match parsed.stamp() {
+                Some(stamp) => (stamp, u64::from(parsed.event_count()), parsed.lane()),
+                None => return self.close(link, ErrorCode::BAD_BLOCK, "a forwarded block has no stamp".to_owned()),
+            },
+            Err(error) => return self.close(link, ErrorCode::BAD_BLOCK, error.to_string()),
+        };
+        let again = self.entries.iter().all(|entry| entry.retransmit);
+        if stamp.origin == self.identity.id || (!again && !self.flows.first_time(&stamp, lane)) {
+            add(&self.counters.mesh_duplicates, 1);
+            return;
+        }
+        let Ok(topic) = Topic::parse(Block::trusted(&block).topic()) else {
+            return self.close(link, ErrorCode::BAD_TOPIC, "a forwarded block has a topic that is none".to_owned());
+        };
+        let route = self.cache.route(&self.table, topic);
+        let hops = hops(ttl);
+        split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
+        let here = std::mem::take(&mut self.split);
+        for entry in here.here() {
+            match entry.kind {
+                FlowKind::Live => {
+                    let (deliver, missed) = self.flows.live_arrived(&stamp, lane, entry, events);
+                    add(&self.counters.missed, missed);
+                    if deliver {
+                        add(&self.counters.arrived, events);
+                        let copies = self.deliver_locally(&route, &block, events, hops);
+                        self.count_if_unwanted(copies, events);
+                    } else {
+                        add(&self.counters.mesh_duplicates, 1);
+                    }
+                }
+                FlowKind::Guaranteed => {
+                    let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane };
+                    if self.flows.guaranteed_arrived(key, entry) {
+                        add(&self.counters.arrived, events);
+                        self.store_arrived(&route, &block, events, hops, key, entry);
+                    } else {
+                        self.append.push(ToAppend::SayAgain { key, incarnation: entry.incarnation });
+                    }
+                }
+            }
+        }
+        self.split = here;
+        let onwards = self.entries.iter().filter(|e| e.kind == FlowKind::Live && e.hub != self.identity.id).count();
+        add(&self.counters.transit, events * onwards as u64);
+        add(&self.counters.copies, events * onwards as u64);
+        self.send_split(&block, events);
+    }
+
+    /// A guaranteed block has arrived in its turn: it is stored, and live
+    /// subscribers get it unless it is an earlier publish that came again.
+    fn store_arrived(
+        &mut self,
+        route: &Route,
+        block: &BlockRef,
+        events: u64,
+        hops: u8,
+        key: FlowKey,
+        entry: &FlowEntry,
+    ) {
+        let parsed = Block::trusted(block);
+        let (producer, first, count) = (parsed.producer(), parsed.first_sequence(), parsed.event_count());
+        let lane = parsed.lane();
+        let mut copies = 0;
+        if self.producers.place(producer, lane, first, count) == Place::New {
+            self.producers.note(producer, lane, first, count);
+            copies += self.deliver_locally(route, block, events, hops);
+        }
+        let completion = Completion::Flow { key, incarnation: entry.incarnation, number: entry.sequence };
+        copies += self.store_locally(route, block, events, completion);
+        self.count_if_unwanted(copies, events);
+    }
+
+    /// Sends a block to the live subscriptions of this hub; answers the copies.
+    fn deliver_locally(&mut self, route: &Route, block: &BlockRef, events: u64, hops: u8) -> u64 {
+        if route.local.is_empty() {
+            return 0;
+        }
+        let copies = events * route.local.len() as u64;
+        add(&self.counters.copies, copies);
+        self.net.push(ToNet::Deliver { targets: route.local.clone(), block: block.clone(), hops });
+        copies
+    }
+
+    /// Sends a block to the streams of this hub; answers the copies. A flow
+    /// must be answered even where the stream it was sent for is gone.
+    fn store_locally(&mut self, route: &Route, block: &BlockRef, events: u64, completion: Completion) -> u64 {
+        if route.streams.is_empty() && !matches!(completion, Completion::Flow { .. }) {
+            return 0;
+        }
+        let copies = events * route.streams.len() as u64;
+        add(&self.counters.copies, copies);
+        add(&self.counters.waiting_append, copies);
+        self.append.push(ToAppend::Append { streams: route.streams.clone(), block: block.clone(), completion });
+        copies
+    }
+
+    /// Nobody wanted the events: they count as one copy each, dropped.
+    fn count_if_unwanted(&self, copies: u64, events: u64) {
+        if copies == 0 {
+            add(&self.counters.copies, events);
+            self.counters.drop_copies(DropReason::NoInterest, events);
+        }
+    }
+
+    /// Sends a block over every link that the split names, once each, and
+    /// counts what cannot leave. A guaranteed copy is not lost then: it stays
+    /// with its origin, which sends it again.
+    fn send_split(&mut self, block: &BlockRef, events: u64) {
+        let live = |entries: &[FlowEntry]| entries.iter().filter(|e| e.kind == FlowKind::Live).count() as u64;
+        for (entry, reason) in self.split.dropped() {
+            if entry.kind == FlowKind::Live {
+                self.counters.drop_copies(*reason, events);
+            }
+        }
+        for (link, entries) in self.split.links() {
+            let live_copies = live(entries) * events;
+            if frame::forward_head(entries, self.split.ttl(), block.len(), &mut self.head).is_err() {
+                self.counters.drop_copies(DropReason::Invalid, live_copies);
+                continue;
+            }
+            let forward = Forward { head: ForwardHead::new(&self.head), block: block.clone(), live_copies };
+            self.net.push(ToNet::Forward { link: SessionId(link.0), forward });
+        }
+    }
+
+    /// Sends again what other hubs have not acknowledged in time.
+    fn retransmit(&mut self) -> usize {
+        self.flows.due(self.now.mono);
+        let mut again = std::mem::take(&mut self.flows.again);
+        let count = again.len();
+        for (entry, block) in again.drain(..) {
+            add(&self.counters.retransmitted, 1);
+            split(&self.table.routes, [entry], None, INITIAL_TTL, &mut self.split);
+            self.send_split(&block, 0);
+        }
+        self.flows.again = again;
+        count
+    }
+
+    fn close(&mut self, session: SessionId, code: ErrorCode, detail: String) {
+        self.net.push(ToNet::Close { session, code, detail });
+    }
+
+    fn refuse(&mut self, session: SessionId, id: u64, level: AckLevel, code: ErrorCode, detail: String) {
+        if level != AckLevel::None {
+            self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 0, detail });
+        }
+    }
+
+    /// The other hubs of a route: entries of the flows to them, by link.
+    fn send_remote(
+        &mut self,
+        route: &Route,
+        block: &BlockRef,
+        events: u64,
+        request: Option<Request>,
+        live: bool,
+    ) -> u64 {
+        let lane = Block::trusted(block).lane();
+        let mut copies = 0;
+        self.entries.clear();
+        for remote in &route.remote {
+            let entry = if remote.stream {
+                add(&self.counters.copies, events);
+                copies += events;
+                let held = Held { block: block.clone(), events, request };
+                match self.flows.send_guaranteed((remote.hub, lane), held, self.now.mono) {
+                    Ok(entry) => {
+                        add(&self.counters.waiting_flows, events);
+                        entry
+                    }
+                    Err(_) => {
+                        self.counters.drop_copies(DropReason::FlowFull, events);
+                        None
+                    }
+                }
+            } else if live {
+                add(&self.counters.copies, events);
+                copies += events;
+                Some(self.flows.send_live((remote.hub, lane), events))
+            } else {
+                None
+            };
+            self.entries.extend(entry);
+        }
+        if !self.entries.is_empty() {
+            split(&self.table.routes, self.entries.drain(..), None, INITIAL_TTL, &mut self.split);
+            self.send_split(block, events);
+        }
+        copies
+    }
+
+    fn is_reachable(&self, hub: HubId) -> bool {
+        self.table.routes.next_hop(hub).is_some()
+    }
+}
+
+impl Stage for RouteStage {
+    fn name(&self) -> &'static str {
+        "route"
+    }
+
+    fn do_work(&mut self, now: Now) -> usize {
+        self.now = now;
+        let mut work = 0;
+        while work < BATCH && self.net.has_room(ROOM) && self.append.has_room(ROOM) {
+            let Some(message) = self.inbox.pop() else { break };
+            // A message may follow from a snapshot that is newer than the one of the last turn.
+            if self.table.version != self.snapshot.load().version {
+                self.table = self.snapshot.load_full();
+            }
+            self.on_message(message);
+            work += 1;
+        }
+        work + self.retransmit()
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        self.flows.next_deadline()
+    }
+
+    fn waker(&self) -> Option<StageWaker> {
+        Some(self.waker.clone())
+    }
+}

@@ -1,0 +1,222 @@
+//! A client of a few lines that speaks the native protocol over a plain
+//! socket, so that the hub is tested against bytes and not against our client.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId, ProducerId, SubscriptionId, UnixNanos};
+use weft_hub::options::Listen;
+use weft_hub::{Hub, HubOptions};
+use weft_transport::Security;
+use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
+use weft_wire::frame::{self, AckLevel, Frame, OnFull, Peek, Start, Subscribe};
+
+/// A test that waits this long has failed: nothing here is slow by itself.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A hub for clients on loopback, keeping streams in `data` if given.
+pub fn options(name: &str, data: Option<&std::path::Path>) -> HubOptions {
+    let mut options = HubOptions::new(name);
+    options.clients.push(Listen { addr: "127.0.0.1:0".to_owned(), security: Security::Plain });
+    options.data = data.map(std::path::Path::to_owned);
+    options
+}
+
+pub fn start(options: HubOptions) -> Hub {
+    Hub::start(options).expect("the hub starts")
+}
+
+pub fn stop(hub: Hub) {
+    hub.drain();
+    hub.wait_drained();
+    hub.stop().expect("no stage failed");
+}
+
+/// A frame that came, owned.
+#[derive(Clone, Debug)]
+pub struct Received {
+    bytes: Vec<u64>,
+    len: usize,
+}
+
+impl Received {
+    pub fn frame(&self) -> Frame<'_> {
+        Frame::decode(self.bytes()).expect("the hub sends sound frames")
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        let (_, bytes, _) = as_bytes(&self.bytes);
+        &bytes[..self.len]
+    }
+}
+
+fn as_bytes(words: &[u64]) -> (&[u8], &[u8], &[u8]) {
+    (&[], zerocopy::IntoBytes::as_bytes(words), &[])
+}
+
+/// A connection to a hub.
+pub struct Raw {
+    pub socket: TcpStream,
+    producer: ProducerId,
+    next: u64,
+}
+
+impl Raw {
+    /// Connects without a word.
+    pub fn dial(hub: &Hub) -> Self {
+        let socket = TcpStream::connect(&hub.client_addresses()[0]).expect("the hub listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        socket.set_nodelay(true).expect("so can this");
+        Self { socket, producer: ProducerId(0), next: 1 }
+    }
+
+    /// Connects and says hello, as this producer.
+    pub fn connect(hub: &Hub, producer: u64) -> Self {
+        let mut raw = Self::dial(hub);
+        raw.producer = ProducerId(producer);
+        raw.hello(1, 1);
+        match raw.receive().frame() {
+            Frame::Welcome(welcome) => assert_eq!(welcome.name, hub.identity().name),
+            other => panic!("not a welcome: {other:?}"),
+        }
+        raw
+    }
+
+    pub fn hello(&mut self, version_min: u16, version_max: u16) {
+        self.send(&Frame::Hello(frame::Hello {
+            version_min,
+            version_max,
+            role: frame::Role::Client,
+            features: 0,
+            max_frame: 1 << 20,
+            hub: HubId(0),
+            epoch: Epoch(0),
+            name: "test",
+            region: "",
+            software: "test",
+            producer: self.producer,
+            token: &[],
+        }));
+    }
+
+    pub fn send(&mut self, frame: &Frame<'_>) {
+        let mut bytes = Vec::new();
+        frame::encode(frame, &mut bytes);
+        self.socket.write_all(&bytes).expect("the hub reads");
+    }
+
+    pub fn subscribe_with(&mut self, id: u64, filter: &str, change: impl FnOnce(&mut Subscribe<'_>)) {
+        let mut subscribe = Subscribe {
+            id: SubscriptionId(id),
+            filter,
+            stream: "",
+            start: Start::New,
+            credit_events: u64::MAX,
+            credit_bytes: u64::MAX,
+            on_full: OnFull::DropOldest,
+            group: "",
+        };
+        change(&mut subscribe);
+        self.send(&Frame::Subscribe(subscribe));
+    }
+
+    /// Subscribes with all the credit there is, and waits until that is live.
+    pub fn subscribe(&mut self, id: u64, filter: &str) {
+        self.subscribe_with(id, filter, |_| {});
+        assert!(matches!(self.receive().frame(), Frame::Subscribed(s) if s.id.0 == id));
+    }
+
+    /// A block of these payloads with this producer's next sequences.
+    pub fn block(&mut self, topic: &str, payloads: &[&[u8]]) -> Vec<u8> {
+        let fields = BlockFields { producer: self.producer, first_sequence: self.next, ..BlockFields::new(topic) };
+        self.next += payloads.len() as u64;
+        build(&fields, payloads)
+    }
+
+    pub fn publish_block(&mut self, request: u64, level: AckLevel, block: &[u8]) {
+        self.socket.write_all(&frame::publish_head(request, level, block.len())).expect("the hub reads");
+        self.socket.write_all(block).expect("the hub reads");
+    }
+
+    pub fn publish(&mut self, request: u64, level: AckLevel, topic: &str, payloads: &[&[u8]]) {
+        let block = self.block(topic, payloads);
+        self.publish_block(request, level, &block);
+    }
+
+    /// Publishes and waits for the acknowledgement.
+    pub fn publish_acked(&mut self, request: u64, level: AckLevel, topic: &str, payloads: &[&[u8]]) {
+        self.publish(request, level, topic, payloads);
+        match self.receive().frame() {
+            Frame::Ack(ack) => assert_eq!((ack.request, ack.level), (request, level)),
+            other => panic!("not an acknowledgement: {other:?}"),
+        }
+    }
+
+    /// The next frame; panics when the hub closes or says nothing for long.
+    pub fn receive(&mut self) -> Received {
+        self.try_receive().expect("a frame comes")
+    }
+
+    /// The next frame; none when the hub has closed.
+    pub fn try_receive(&mut self) -> Option<Received> {
+        let mut head = [0; frame::FRAME_HEADER];
+        self.socket.read_exact(&mut head).ok()?;
+        let len = match frame::peek(&head, frame::MAX_FRAME).expect("a sound head") {
+            Peek::Need(len) | Peek::Frame { len } => len,
+        };
+        let mut words = vec![0u64; len / 8];
+        let bytes = zerocopy::IntoBytes::as_mut_bytes(words.as_mut_slice());
+        bytes[..head.len()].copy_from_slice(&head);
+        self.socket.read_exact(&mut bytes[head.len()..]).ok()?;
+        Some(Received { bytes: words, len })
+    }
+
+    /// The payloads of the next delivery.
+    pub fn delivered(&mut self) -> Vec<Vec<u8>> {
+        let received = self.receive();
+        match received.frame() {
+            Frame::Deliver(deliver) => payloads(deliver.block),
+            other => panic!("not a delivery: {other:?}"),
+        }
+    }
+
+    /// Waits until the hub has handled all that was sent before.
+    pub fn round_trip(&mut self) {
+        self.send(&Frame::Ping(frame::Ping { id: 7, time: 0 }));
+        loop {
+            if let Frame::Pong(_) = self.receive().frame() {
+                return;
+            }
+        }
+    }
+
+    /// Takes the frame that says why the hub closes, and sees it close.
+    pub fn closed_because(&mut self) -> (frame::ErrorCode, String) {
+        let mut why = None;
+        while let Some(received) = self.try_receive() {
+            if let Frame::Goodbye(goodbye) = received.frame() {
+                why = Some((goodbye.code, goodbye.detail.to_owned()));
+            }
+        }
+        why.expect("the hub says why it closes")
+    }
+}
+
+pub fn build(fields: &BlockFields<'_>, payloads: &[&[u8]]) -> Vec<u8> {
+    let mut buffer = vec![0u64; (1 << 20) / 8];
+    let bytes = zerocopy::IntoBytes::as_mut_bytes(buffer.as_mut_slice());
+    let mut writer = BlockWriter::new(bytes, fields).expect("the topic fits");
+    for payload in payloads {
+        let event = EventFields { time: UnixNanos(1), key: &[], headers: &[], payload };
+        writer.push(&event).expect("the block has room");
+    }
+    let len = writer.finish().expect("there is an event");
+    bytes[..len].to_vec()
+}
+
+pub fn payloads(block: &[u8]) -> Vec<Vec<u8>> {
+    let block = Block::validate(block).expect("the hub delivers sound blocks");
+    block.events().map(|event| event.payload.to_vec()).collect()
+}

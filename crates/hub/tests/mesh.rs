@@ -1,0 +1,165 @@
+//! Several hubs in a line, linked by mutual TLS over real sockets: live events
+//! across two hops, a stream at the middle hub, and its death and return.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::{Raw, options, start, stop};
+use weft_base::{Clock, SystemClock};
+use weft_hub::options::{Listen, Neighbour};
+use weft_hub::{Hub, HubOptions};
+use weft_transport::ca::Authority;
+use weft_transport::{PeerKind, Security, TlsIdentity};
+use weft_wire::frame::{AckLevel, Frame, MeshShow, StreamCreate, StreamSpec};
+
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+fn authority() -> Authority {
+    Authority::create("test", SystemClock::new().now().wall, YEAR).expect("an authority")
+}
+
+fn identity(authority: &Authority, name: &str) -> Security {
+    let issued = authority
+        .issue(PeerKind::Hub, name, &["127.0.0.1"], SystemClock::new().now().wall, YEAR)
+        .expect("a certificate");
+    let ca = authority.certificate_pem();
+    let identity = TlsIdentity::from_pem(issued.certificate.as_bytes(), issued.key.as_bytes(), ca.as_bytes());
+    Security::Tls(Arc::new(identity.expect("it is in order")))
+}
+
+/// A hub that listens for hubs at `addr` and keeps links to `neighbours`.
+fn member(authority: &Authority, name: &str, addr: &str, neighbours: &[(&str, String)]) -> HubOptions {
+    let mut options = options(name, None);
+    let security = identity(authority, name);
+    options.hubs = Some(Listen { addr: addr.to_owned(), security: security.clone() });
+    options.link_security = Some(security);
+    for (name, addr) in neighbours {
+        options.neighbours.push(Neighbour { addr: addr.clone(), name: Some((*name).to_owned()), cost: 0 });
+    }
+    options.timers.redial_most = Duration::from_millis(200);
+    options
+}
+
+fn link_addr(hub: &Hub) -> String {
+    hub.hub_address().expect("it listens for hubs").to_owned()
+}
+
+/// Asks until what the hub says of the mesh satisfies `is_so`.
+fn until(client: &mut Raw, what: &str, is_so: impl Fn(&weft_wire::frame::MeshReport<'_>) -> bool) {
+    for request in 0..2_000 {
+        client.send(&Frame::MeshShow(MeshShow { request }));
+        let answer = client.receive();
+        let Frame::MeshReport(report) = answer.frame() else { panic!("not a report: {:?}", answer.frame()) };
+        if is_so(&report) {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    panic!("it never came to this: {what}");
+}
+
+fn knows_interest(report: &weft_wire::frame::MeshReport<'_>, hub: &str, filters: u32) -> bool {
+    report.hubs.iter().any(|h| h.name == hub && h.reachable && h.interest >= filters)
+}
+
+#[test]
+fn live_events_cross_two_hops_once_and_in_order() {
+    let ca = authority();
+    let middle = start(member(&ca, "chicago", "127.0.0.1:0", &[]));
+    let east = start(member(&ca, "new-york", "127.0.0.1:0", &[("chicago", link_addr(&middle))]));
+    let west = start(member(&ca, "los-angeles", "127.0.0.1:0", &[("chicago", link_addr(&middle))]));
+    let mut listener = Raw::connect(&west, 1);
+    listener.subscribe(1, "flights/**");
+    let mut publisher = Raw::connect(&east, 2);
+    until(&mut publisher, "the interest arrives", |r| knows_interest(r, "los-angeles", 1));
+    for n in 0..100u8 {
+        publisher.publish_acked(u64::from(n), AckLevel::Routed, "flights/x", &[&[n], &[n]]);
+    }
+    for n in 0..100u8 {
+        let received = listener.receive();
+        let Frame::Deliver(deliver) = received.frame() else { panic!("not a delivery: {:?}", received.frame()) };
+        assert_eq!(deliver.hops, 2);
+        assert_eq!(common::payloads(deliver.block), [[n], [n]]);
+    }
+    publisher.publish_acked(500, AckLevel::Routed, "elsewhere", &[b"nobody"]);
+    publisher.round_trip();
+    listener.round_trip();
+    for hub in [&east, &middle, &west] {
+        hub.counters().ledger().balance().expect("every copy is accounted for");
+    }
+    assert_eq!(east.counters().ledger().forwarded, 200);
+    assert_eq!(middle.counters().ledger().received, 200, "what nobody wants does not travel");
+    for hub in [east, west, middle] {
+        stop(hub);
+    }
+}
+
+#[test]
+fn a_durable_publish_through_the_mesh_survives_the_death_of_the_streams_hub() {
+    let ca = authority();
+    let data = tempfile::tempdir().expect("a folder");
+    let keeper = |addr: &str| {
+        let mut options = member(&ca, "chicago", addr, &[]);
+        options.data = Some(data.path().to_owned());
+        options
+    };
+    let middle = start(keeper("127.0.0.1:0"));
+    let addr = link_addr(&middle);
+    let east = start(member(&ca, "new-york", "127.0.0.1:0", &[("chicago", addr.clone())]));
+    let mut admin = Raw::connect(&middle, 9);
+    let spec =
+        StreamSpec { name: "all", filters: vec!["t/**"], retain_bytes: 0, retain_age_ms: 0, segment_bytes: 4 << 20 };
+    admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
+    assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+    let mut publisher = Raw::connect(&east, 2);
+    until(&mut publisher, "the stream is known", |r| knows_interest(r, "chicago", 1));
+    for n in 0..10u8 {
+        publisher.publish_acked(u64::from(n), AckLevel::Synced, "t/a", &[&[n]]);
+    }
+    stop(middle);
+    until(&mut publisher, "the hub is missed", |r| !knows_interest(r, "chicago", 0));
+    for n in 10..20u8 {
+        publisher.publish(u64::from(n), AckLevel::Synced, "t/a", &[&[n]]);
+    }
+    let middle = start(keeper(&addr));
+    for n in 10..20u64 {
+        match publisher.receive().frame() {
+            Frame::Ack(ack) => assert_eq!((ack.request, ack.level), (n, AckLevel::Synced)),
+            other => panic!("not an acknowledgement: {other:?}"),
+        }
+    }
+    let mut reader = Raw::connect(&middle, 3);
+    reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all", weft_wire::frame::Start::First));
+    reader.receive();
+    for n in 0..20u8 {
+        assert_eq!(reader.delivered(), [[n]]);
+    }
+    publisher.round_trip();
+    east.counters().ledger().balance().expect("every copy is accounted for");
+    assert_eq!(east.counters().waiting_flows.load(Ordering::Relaxed), 0);
+    stop(east);
+    stop(middle);
+}
+
+#[test]
+fn a_hub_with_a_foreign_certificate_never_becomes_a_link() {
+    let (ours, theirs) = (authority(), authority());
+    let hub = start(member(&ours, "chicago", "127.0.0.1:0", &[]));
+    let stranger = start(member(&theirs, "new-york", "127.0.0.1:0", &[("chicago", link_addr(&hub))]));
+    let mut client = Raw::connect(&hub, 1);
+    for _ in 0..2_000 {
+        if hub.counters().failed_handshakes.load(Ordering::Relaxed) >= 2 {
+            break;
+        }
+        client.round_trip();
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    assert!(hub.counters().failed_handshakes.load(Ordering::Relaxed) >= 2, "it was tried and refused");
+    assert_eq!(hub.counters().links.load(Ordering::Relaxed), 0);
+    assert_eq!(stranger.counters().links.load(Ordering::Relaxed), 0);
+    stop(stranger);
+    stop(hub);
+}
