@@ -29,6 +29,10 @@ pub struct Published {
     pub duplicate: bool,
 }
 
+/// What is known of an event at level `None`.
+const NOT_ACKNOWLEDGED: Published =
+    Published { level: AckLevel::None, origin: HubId(0), epoch: Epoch(0), sequence: 0, duplicate: false };
+
 /// The acknowledgement of an event, to be awaited or not. Dropping it changes
 /// nothing for the event.
 #[must_use = "an event may be refused: await its acknowledgement, or publish at level `None`"]
@@ -42,16 +46,10 @@ impl Future for Acknowledgement {
     type Output = Result<Published, PublishError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(ticket) = &self.ticket else {
-            return Poll::Ready(Ok(Published {
-                level: AckLevel::None,
-                origin: HubId(0),
-                epoch: Epoch(0),
-                sequence: 0,
-                duplicate: false,
-            }));
-        };
-        ticket.poll(cx).map(|outcome| outcome.map(|ack| self.of(ack)))
+        match &self.ticket {
+            Some(ticket) => ticket.poll(cx).map(|outcome| outcome.map(|ack| self.of(ack))),
+            None => Poll::Ready(Ok(NOT_ACKNOWLEDGED)),
+        }
     }
 }
 
@@ -69,8 +67,10 @@ impl Acknowledgement {
     /// The outcome, if it is there already.
     #[must_use]
     pub fn try_get(&self) -> Option<Result<Published, PublishError>> {
-        let Some(ticket) = &self.ticket else { return None };
-        ticket.peek().map(|outcome| outcome.map(|ack| self.of(ack)))
+        match &self.ticket {
+            Some(ticket) => ticket.peek().map(|outcome| outcome.map(|ack| self.of(ack))),
+            None => Some(Ok(NOT_ACKNOWLEDGED)),
+        }
     }
 }
 

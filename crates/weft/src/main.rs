@@ -1,2 +1,58 @@
-//! Weft.
-fn main() {}
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `mesh`, `ca`, `demo`.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod config;
+mod connect;
+mod demo;
+mod events;
+mod logs;
+mod time;
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// The arguments or the configuration are wrong: exit code 2.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = if matches!(cli.command, Command::Hub(_)) { logs::Format::Json } else { logs::Format::Plain };
+    logs::install(format, cli.log);
+    let outcome = match cli.command {
+        Command::Hub(args) => commands::hub::run(&args),
+        Command::Pub(args) => futures_lite::future::block_on(commands::publish::run(&args)),
+        Command::Sub(args) => futures_lite::future::block_on(commands::subscribe::run(&args)),
+        Command::Stream(command) => futures_lite::future::block_on(commands::stream::run(command)),
+        Command::Mesh(command) => futures_lite::future::block_on(commands::mesh::run(command)),
+        Command::Ca(command) => commands::ca::run(command),
+        Command::Demo(args) => demo::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has had enough: no reason to complain.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
+}

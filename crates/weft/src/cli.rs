@@ -1,0 +1,308 @@
+//! The command line: what there is to say and what it means.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Weft: an open event mesh.
+///
+/// Data goes to stdout, everything for people to stderr. Exit codes: 0 it is
+/// done; 1 it failed; 2 the arguments or the configuration are wrong; 130 a
+/// second signal ended it at once.
+#[derive(Debug, Parser)]
+#[command(name = "weft", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What is written to the log: error, warn, info, debug or trace.
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
+    pub(crate) log: tracing::Level,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a hub.
+    Hub(HubArgs),
+    /// Publish events.
+    Pub(PubArgs),
+    /// Subscribe and print what comes.
+    Sub(SubArgs),
+    /// Durable streams: create, list, info, delete, replay.
+    #[command(subcommand)]
+    Stream(StreamCommand),
+    /// The mesh as a hub sees it.
+    #[command(subcommand)]
+    Mesh(MeshCommand),
+    /// A private certificate authority for hubs and clients.
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// Three hubs, three days of flights, a hub that dies and comes back, and
+    /// the accounts in balance.
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HubArgs {
+    /// The configuration (TOML); `examples/hub.toml` documents it.
+    #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
+    pub(crate) config: Option<PathBuf>,
+    /// Without a configuration: loopback only, no TLS for clients, an identity
+    /// and a data folder made on the spot and thrown away at the end.
+    #[arg(long)]
+    pub(crate) dev: bool,
+    /// With --dev: the port for clients; 0 takes a free one.
+    #[arg(long, value_name = "N", default_value_t = 7411, requires = "dev")]
+    pub(crate) port: u16,
+    /// Check the configuration, print the effective values and stop.
+    #[arg(long, requires = "config")]
+    pub(crate) check: bool,
+    /// Write the bound addresses to this file, as JSON, once the hub is ready.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ready_file: Option<PathBuf>,
+}
+
+/// How to reach a hub.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The hub's address for clients; several are tried in turn.
+    #[arg(long = "server", short = 's', value_name = "HOST:PORT", default_value = "127.0.0.1:7411")]
+    pub(crate) servers: Vec<String>,
+    /// The client's certificate; with --tls-key and --tls-ca, for TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "tls_ca")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's key.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The certificate of the mesh's authority.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// The hub's name: with TLS, a hub of another name is refused.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hub: Option<String>,
+}
+
+/// When a publish counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    /// It is written to the network.
+    None,
+    /// The hub has stamped it and sent it on its way.
+    Routed,
+    /// Every stream that takes it has written it.
+    Written,
+    /// Every stream that takes it has it on disk.
+    Synced,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PubArgs {
+    /// The topic, for example `flights/departed/JFK/LAX/B6`.
+    pub(crate) topic: String,
+    /// What the event says.
+    #[arg(conflicts_with_all = ["lines", "file"])]
+    pub(crate) payload: Option<String>,
+    /// Each line of stdin is an event.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) lines: bool,
+    /// Each file is an event.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) file: Vec<PathBuf>,
+    /// What the events are about.
+    #[arg(long, default_value = "")]
+    pub(crate) key: String,
+    /// A header, `NAME=VALUE`; as many as needed.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) header: Vec<String>,
+    /// What must have happened before it counts as published.
+    #[arg(long, value_enum, default_value = "routed")]
+    pub(crate) level: Level,
+    /// The priority, 0 (most urgent) to 7.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) lane: u8,
+    /// Show how far it is.
+    #[arg(long)]
+    pub(crate) progress: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// How events are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Topic and payload, for people.
+    Human,
+    /// One JSON object a line, with everything there is.
+    Json,
+    /// The payloads, a line end after each.
+    Raw,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubArgs {
+    /// Which topics: `*` is one level, `**` any number of them.
+    pub(crate) filter: String,
+    /// How events are printed.
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+    /// Read a stream instead of what is published from now on.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stream: Option<String>,
+    /// Where in the stream to begin: first, last, new, a sequence, or a time
+    /// such as 2013-01-01T10:00:00Z.
+    #[arg(long, value_name = "PLACE", default_value = "new", requires = "stream")]
+    pub(crate) from: String,
+    /// Stop after this many events.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StreamCommand {
+    /// Make a stream that captures what filters match.
+    Create {
+        /// 1 to 64 of `a-z`, `0-9` and `-`.
+        name: String,
+        /// Topic filters.
+        #[arg(required = true)]
+        filters: Vec<String>,
+        /// How much it keeps, for example `10 GiB`; the oldest goes first.
+        #[arg(long, value_name = "BYTES")]
+        retain_bytes: Option<weft_base::ByteCount>,
+        /// How long it keeps an event, for example `30 d`.
+        #[arg(long, value_name = "DURATION", value_parser = crate::time::parse_duration)]
+        retain_age: Option<std::time::Duration>,
+        /// The size of its files, for example `64 MiB`.
+        #[arg(long, value_name = "BYTES")]
+        segment: Option<weft_base::ByteCount>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List the hub's streams.
+    List {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show one stream.
+    Info {
+        /// Its name.
+        name: String,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Delete a stream and all that it keeps.
+    Delete {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Print what a stream holds, up to its present end.
+    Replay {
+        /// Its name.
+        name: String,
+        /// Only these topics.
+        #[arg(long, default_value = "**")]
+        filter: String,
+        /// Where to begin: first, last, a sequence, or a time.
+        #[arg(long, value_name = "PLACE", default_value = "first")]
+        from: String,
+        /// How events are printed.
+        #[arg(long, value_enum, default_value = "human")]
+        format: Format,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeshCommand {
+    /// Hubs, links, round-trip times, interest, and the hub's counters.
+    Show {
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Make an authority: its certificate `ca.pem` and its key `ca.key`.
+    Init {
+        /// The folder for them; made when it is not there.
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        dir: PathBuf,
+        /// The authority's name, for people.
+        #[arg(long, default_value = "weft")]
+        name: String,
+        /// For how many days its certificate is valid.
+        #[arg(long, value_name = "N", default_value_t = 3650)]
+        days: u32,
+    },
+    /// Issue a certificate: `NAME.pem` and `NAME.key`.
+    Issue {
+        /// For a hub or for a client.
+        #[arg(value_enum)]
+        kind: Kind,
+        /// The name in it: a hub's name is the one in its configuration.
+        name: String,
+        /// The authority's folder.
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        dir: PathBuf,
+        /// The folder for certificate and key; the authority's when not given.
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+        /// A host name or address at which a hub is dialled; as many as needed.
+        /// Without one, `localhost`, `127.0.0.1` and `::1`.
+        #[arg(long, value_name = "HOST")]
+        host: Vec<String>,
+        /// For how many days it is valid.
+        #[arg(long, value_name = "N", default_value_t = 365)]
+        days: u32,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// A hub.
+    Hub,
+    /// A client.
+    Client,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How many times faster than the flights flew. Three days at 15000 take
+    /// about 18 seconds.
+    #[arg(long, value_name = "N", default_value_t = 15_000)]
+    pub(crate) speed: u32,
+    /// Leave the hubs running at the end, to play with.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Leave the hub in the middle alive.
+    #[arg(long)]
+    pub(crate) no_kill: bool,
+    /// Where data, certificates and logs go; a temporary folder when not given.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}

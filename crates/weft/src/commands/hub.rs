@@ -1,0 +1,126 @@
+//! `weft hub`: run a hub until it is told to stop.
+//!
+//! The first SIGTERM or SIGINT drains: nothing new is accepted, what is under
+//! way is finished, acknowledged and synced, sessions are told and closed. A
+//! second signal ends the process at once.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use weft_base::{Clock, Random, SystemClock};
+use weft_hub::options::Listen;
+use weft_hub::{Hub, HubOptions};
+use weft_transport::{PeerKind, Security, TlsIdentity};
+
+use super::ca;
+use crate::Usage;
+use crate::cli::HubArgs;
+use crate::config;
+
+/// How often a running hub looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(100);
+/// The exit code when a second signal ends the process.
+const ENDED_AT_ONCE: i32 = 130;
+/// For how many days the identity of a `--dev` hub is valid.
+const DEV_DAYS: u32 = 30;
+
+pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
+    let (options, _folder) = match &args.config {
+        Some(path) => (config::load(path).map_err(|e| Usage(e.to_string()))?, None),
+        None => {
+            let (options, folder) = dev(args.port)?;
+            (options, Some(folder))
+        }
+    };
+    if args.check {
+        print!("{}", config::show(&options));
+        return Ok(());
+    }
+    let stop = on_signals()?;
+    let started = SystemClock::new();
+    let name = options.name.clone();
+    let hub = Hub::start(options)?;
+    let latency_ms = started.now().mono.0 / 1_000_000;
+    let (clients, hubs) = (hub.client_addresses().to_vec(), hub.hub_address().map(str::to_owned));
+    tracing::info!(
+        code = "hub_ready",
+        hub = name,
+        clients = clients.join(" "),
+        hubs = hubs.as_deref().unwrap_or(""),
+        latency_ms,
+        "the hub is ready"
+    );
+    if let Some(path) = &args.ready_file {
+        let ready = json!({
+            "name": name, "pid": std::process::id(), "epoch": hub.identity().epoch.0,
+            "clients": clients, "hubs": hubs,
+        });
+        write_whole(path, &ready.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    while !stop.load(Ordering::Relaxed) && !hub.has_failed() {
+        std::thread::park_timeout(LOOK);
+    }
+    if hub.has_failed() {
+        tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
+    } else {
+        tracing::info!(code = "hub_draining", hub = name, "the hub drains; a second signal ends it at once");
+        hub.drain();
+        hub.wait_drained();
+    }
+    hub.stop()?;
+    tracing::info!(code = "hub_stopped", hub = name, "the hub has stopped");
+    Ok(())
+}
+
+/// A flag that the first signal sets; the second ends the process.
+fn on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // In this order: the first signal finds the flag not set yet.
+        signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .context("cannot take signals")?;
+    }
+    Ok(stop)
+}
+
+/// Options without a configuration, and the folder that lives as long as the hub.
+fn dev(port: u16) -> anyhow::Result<(HubOptions, tempfile::TempDir)> {
+    let folder = tempfile::Builder::new().prefix("weft-dev-").tempdir().context("cannot make a temporary folder")?;
+    let name = format!("dev-{:04x}", Random::from_entropy()?.below(1 << 16));
+    ca::init(folder.path(), "weft-dev", DEV_DAYS)?;
+    ca::issue(folder.path(), folder.path(), PeerKind::Hub, &name, &["localhost", "127.0.0.1", "::1"], DEV_DAYS)?;
+    let path = |file: String| folder.path().join(file);
+    let identity = TlsIdentity::from_pem_files(
+        &path(format!("{name}.pem")),
+        &path(format!("{name}.key")),
+        &path("ca.pem".to_owned()),
+    )?;
+    let security = Security::Tls(Arc::new(identity));
+    let mut options = HubOptions::new(&name);
+    options.clients = vec![Listen { addr: format!("127.0.0.1:{port}"), security: Security::Plain }];
+    options.hubs = Some(Listen { addr: "127.0.0.1:0".to_owned(), security: security.clone() });
+    options.link_security = Some(security);
+    options.data = Some(folder.path().join("data"));
+    tracing::warn!(
+        code = "dev_hub",
+        hub = name,
+        folder = %folder.path().display(),
+        "for development: loopback only, clients without TLS, and all data and the identity go when it stops"
+    );
+    Ok((options, folder))
+}
+
+/// Writes a file so that whoever waits for it finds all of it or nothing.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, text)?;
+    fs::rename(&beside, path)
+}

@@ -1,0 +1,77 @@
+//! `weft mesh show`.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use weft_client::MeshReport;
+
+use crate::cli::MeshCommand;
+use crate::connect::connect;
+
+pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
+    let MeshCommand::Show { json, server } = command;
+    let client = connect(&server, "weft mesh show").await?;
+    let report = client.mesh().await?;
+    let mut out = io::stdout().lock();
+    if json {
+        writeln!(out, "{}", object(&report))?;
+    } else {
+        human(&report, &mut out)?;
+    }
+    out.flush()?;
+    client.close().await;
+    Ok(())
+}
+
+fn human(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{:<20} {:<14} {:>9} {:>4} {:>10} {:>8}", "HUB", "REGION", "REACHABLE", "HOPS", "RTT", "INTEREST")?;
+    for hub in &report.hubs {
+        let name = if hub.id == report.me { format!("{} *", hub.name) } else { hub.name.clone() };
+        let reachable = if hub.reachable { "yes" } else { "no" };
+        let (hops, rtt) = (hub.hops, show_rtt(hub.rtt));
+        writeln!(out, "{name:<20} {:<14} {reachable:>9} {hops:>4} {rtt:>10} {:>8}", hub.region, hub.interest)?;
+    }
+    writeln!(out, "\n{:<42} {:>10} {:>8} {:>5}", "LINK", "RTT", "COST", "STATE")?;
+    for link in &report.links {
+        let ends = format!("{} -> {}", report.name_of(link.from), report.name_of(link.to));
+        let state = if link.up { "up" } else { "down" };
+        writeln!(out, "{ends:<42} {:>10} {:>8} {state:>5}", show_rtt(link.rtt), link.cost)?;
+    }
+    writeln!(out, "\n{:<42} {:>14}", "COUNTER (of the hub marked *)", "VALUE")?;
+    for (name, value) in report.counters.iter().filter(|(_, value)| *value > 0) {
+        writeln!(out, "{name:<42} {value:>14}")?;
+    }
+    Ok(())
+}
+
+fn show_rtt(rtt: Option<Duration>) -> String {
+    rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.3} ms", rtt.as_secs_f64() * 1e3))
+}
+
+fn object(report: &MeshReport) -> Value {
+    let rtt = |rtt: Option<Duration>| rtt.map_or(Value::Null, |rtt| (rtt.as_secs_f64() * 1e3).into());
+    let hubs: Vec<Value> = report
+        .hubs
+        .iter()
+        .map(|hub| {
+            json!({
+                "name": hub.name, "region": hub.region, "id": hub.id.to_string(), "epoch": hub.epoch.0,
+                "reachable": hub.reachable, "hops": hub.hops, "rttMs": rtt(hub.rtt), "interest": hub.interest,
+            })
+        })
+        .collect();
+    let links: Vec<Value> = report
+        .links
+        .iter()
+        .map(|link| {
+            json!({
+                "from": report.name_of(link.from), "to": report.name_of(link.to),
+                "rttMs": rtt(link.rtt), "cost": link.cost, "up": link.up,
+            })
+        })
+        .collect();
+    let counters: Map<String, Value> =
+        report.counters.iter().map(|(name, value)| (name.clone(), (*value).into())).collect();
+    json!({ "hub": report.name_of(report.me), "hubs": hubs, "links": links, "counters": counters })
+}

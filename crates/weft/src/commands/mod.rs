@@ -1,0 +1,8 @@
+//! What each command does.
+
+pub(crate) mod ca;
+pub(crate) mod hub;
+pub(crate) mod mesh;
+pub(crate) mod publish;
+pub(crate) mod stream;
+pub(crate) mod subscribe;

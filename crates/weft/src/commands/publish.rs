@@ -1,0 +1,162 @@
+//! `weft pub`: an argument, the lines of stdin, or files become events.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use weft_base::{Clock, Lane, SystemClock};
+use weft_client::{AckLevel, Acknowledgement, EventFields, HeadersWriter, Publisher, PublisherOptions};
+
+use crate::Usage;
+use crate::cli::{Level, PubArgs};
+use crate::connect::connect;
+
+/// Acknowledgements that may be outstanding here; the client's window bounds
+/// the blocks, this bounds the futures.
+const OUTSTANDING: usize = 65_536;
+/// The longest line that is taken.
+const LONGEST_LINE: usize = 8 << 20;
+
+impl From<Level> for AckLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::None => AckLevel::None,
+            Level::Routed => AckLevel::Routed,
+            Level::Written => AckLevel::Written,
+            Level::Synced => AckLevel::Synced,
+        }
+    }
+}
+
+pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
+    if args.payload.is_none() && !args.lines && args.file.is_empty() {
+        return Err(Usage(
+            "nothing to publish: give a payload, --lines (and lines on stdin), or --file FILE".to_owned(),
+        )
+        .into());
+    }
+    let lane =
+        Lane::new(args.lane).ok_or_else(|| Usage(format!("lane {} is none: 0 (most urgent) to 7", args.lane)))?;
+    let mut header_bytes = Vec::new();
+    write_headers(&args.header, &mut header_bytes)?;
+    let client = connect(&args.server, "weft pub").await?;
+    let publisher = client.publisher(PublisherOptions::level(args.level.into()).lane(lane));
+    let mut sender = Sender {
+        publisher,
+        topic: &args.topic,
+        key: args.key.as_bytes(),
+        headers: &header_bytes,
+        clock: SystemClock::new(),
+        waiting: VecDeque::new(),
+        published: 0,
+        bar: bar(args),
+    };
+    if let Some(payload) = &args.payload {
+        sender.send(payload.as_bytes()).await?;
+    }
+    for path in &args.file {
+        let payload = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        sender.send(&payload).await.with_context(|| format!("file {}", path.display()))?;
+    }
+    if args.lines {
+        lines(&mut sender).await?;
+    }
+    sender.settle(0).await?;
+    let published = sender.published;
+    sender.bar.finish_and_clear();
+    let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
+    if !client.close().await {
+        anyhow::bail!("not everything was sent before the time was up");
+    }
+    let level = format!("{:?}", args.level).to_lowercase();
+    eprintln!("published {published} event{}{hub}, level {level}", if published == 1 { "" } else { "s" });
+    Ok(())
+}
+
+/// Encodes `NAME=VALUE` headers.
+fn write_headers(headers: &[String], out: &mut Vec<u8>) -> anyhow::Result<()> {
+    let mut writer = HeadersWriter::new(out);
+    for header in headers {
+        let (name, value) =
+            header.split_once('=').ok_or_else(|| Usage(format!("`{header}` is no header: write NAME=VALUE")))?;
+        writer.push(name, value.as_bytes()).map_err(|e| Usage(e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Publishes each line of stdin.
+async fn lines(sender: &mut Sender<'_>) -> anyhow::Result<()> {
+    let mut input = std::io::stdin().lock();
+    let mut line = Vec::new();
+    let mut number = 0_u64;
+    loop {
+        line.clear();
+        number += 1;
+        let mut limited = std::io::Read::take(&mut input, LONGEST_LINE as u64 + 1);
+        if limited.read_until(b'\n', &mut line).context("cannot read stdin")? == 0 {
+            return Ok(());
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if line.len() > LONGEST_LINE {
+            anyhow::bail!("line {number} is longer than {LONGEST_LINE} bytes: publish it with --file");
+        }
+        sender.send(&line).await.with_context(|| format!("line {number}"))?;
+    }
+}
+
+struct Sender<'a> {
+    publisher: Publisher,
+    topic: &'a str,
+    key: &'a [u8],
+    headers: &'a [u8],
+    clock: SystemClock,
+    waiting: VecDeque<Acknowledgement>,
+    published: u64,
+    bar: ProgressBar,
+}
+
+impl Sender<'_> {
+    async fn send(&mut self, payload: &[u8]) -> anyhow::Result<()> {
+        let event = EventFields { time: self.clock.now().wall, key: self.key, headers: self.headers, payload };
+        let acknowledgement = self.publisher.publish_event(self.topic, event).await?;
+        self.waiting.push_back(acknowledgement);
+        self.settle(OUTSTANDING).await
+    }
+
+    /// Waits until at most `most` acknowledgements are outstanding, and takes
+    /// those that are there.
+    async fn settle(&mut self, most: usize) -> anyhow::Result<()> {
+        while let Some(first) = self.waiting.front() {
+            if self.waiting.len() <= most && first.try_get().is_none() {
+                return Ok(());
+            }
+            let Some(first) = self.waiting.pop_front() else { return Ok(()) };
+            first.await.with_context(|| format!("event {}", self.published + 1))?;
+            self.published += 1;
+            self.bar.inc(1);
+        }
+        Ok(())
+    }
+}
+
+/// A bar where people look, plain silence elsewhere.
+fn bar(args: &PubArgs) -> ProgressBar {
+    if !args.progress || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let total = match (args.lines, args.file.len() as u64) {
+        (true, _) => None,
+        (false, 0) => Some(1),
+        (false, files) => Some(files),
+    };
+    let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    let template = "{spinner} {pos} acknowledged, {per_sec} {wide_bar} {elapsed}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

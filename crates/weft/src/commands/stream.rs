@@ -1,0 +1,80 @@
+//! `weft stream`: create, list, info, delete, replay.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use weft_client::{StreamOptions, StreamReport, SubscribeOptions};
+
+use super::subscribe::{Upto, follow};
+use crate::cli::StreamCommand;
+use crate::connect::{connect, start_at};
+use crate::time::show_duration;
+
+pub(crate) async fn run(command: StreamCommand) -> anyhow::Result<()> {
+    match command {
+        StreamCommand::Create { name, filters, retain_bytes, retain_age, segment, server } => {
+            let client = connect(&server, "weft stream create").await?;
+            let options = StreamOptions { name, filters, retain_bytes, retain_age, segment };
+            client.streams().create(&options).await?;
+            eprintln!("stream `{}` captures {}", options.name, options.filters.join(", "));
+            client.close().await;
+        }
+        StreamCommand::List { json, server } => {
+            let client = connect(&server, "weft stream list").await?;
+            print(&client.streams().list().await?, json)?;
+            client.close().await;
+        }
+        StreamCommand::Info { name, json, server } => {
+            let client = connect(&server, "weft stream info").await?;
+            print(&[client.streams().info(&name).await?], json)?;
+            client.close().await;
+        }
+        StreamCommand::Delete { name, server } => {
+            let client = connect(&server, "weft stream delete").await?;
+            client.streams().delete(&name).await?;
+            eprintln!("stream `{name}` is deleted");
+            client.close().await;
+        }
+        StreamCommand::Replay { name, filter, from, format, server } => {
+            let start = start_at(&from)?;
+            let client = connect(&server, "weft stream replay").await?;
+            // What comes in while it is read is not part of the replay.
+            let end = client.streams().info(&name).await?.next;
+            let subscription = client.subscribe(&filter, SubscribeOptions::stream(&name, start)).await?;
+            if subscription.start_sequence() < end {
+                follow(subscription, format, Upto::Sequence(end)).await?;
+            }
+            client.close().await;
+        }
+    }
+    Ok(())
+}
+
+fn print(streams: &[StreamReport], json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        for stream in streams {
+            writeln!(out, "{}", object(stream))?;
+        }
+        return out.flush();
+    }
+    writeln!(
+        out,
+        "{:<24} {:>12} {:>12} {:>12} {:>12} {:<14} FILTERS",
+        "STREAM", "EVENTS", "FIRST", "NEXT", "BYTES", "HOME"
+    )?;
+    for s in streams {
+        let (name, events, bytes, filters) = (&s.name, s.events(), s.bytes.to_string(), s.filters.join(" "));
+        writeln!(out, "{name:<24} {events:>12} {:>12} {:>12} {bytes:>12} {:<14} {filters}", s.first, s.next, s.home)?;
+    }
+    out.flush()
+}
+
+fn object(s: &StreamReport) -> Value {
+    json!({
+        "name": s.name, "filters": s.filters, "home": s.home, "events": s.events(),
+        "first": s.first, "next": s.next, "synced": s.synced, "bytes": s.bytes.0,
+        "retainBytes": s.retain_bytes.map(|bytes| bytes.0), "retainAge": s.retain_age.map(show_duration),
+        "segmentBytes": s.segment.0,
+    })
+}

@@ -1,0 +1,75 @@
+//! `weft sub`: print what comes.
+
+use std::io::{self, BufWriter, Write};
+
+use weft_client::{Delivery, SubscribeOptions, Subscription};
+
+use crate::cli::{Format, SubArgs};
+use crate::connect::{connect, start_at};
+use crate::events;
+
+/// When to stop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Upto {
+    /// Never by itself.
+    Forever,
+    /// After this many events.
+    Count(u64),
+    /// Before this sequence of the stream.
+    Sequence(u64),
+}
+
+pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
+    let options = match &args.stream {
+        Some(stream) => SubscribeOptions::stream(stream, start_at(&args.from)?),
+        None => SubscribeOptions::default(),
+    };
+    let client = connect(&args.server, "weft sub").await?;
+    let subscription = client.subscribe(&args.filter, options).await?;
+    let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
+    eprintln!("subscribed to `{}`{hub}", args.filter);
+    follow(subscription, args.format, args.count.map_or(Upto::Forever, Upto::Count)).await?;
+    client.close().await;
+    Ok(())
+}
+
+/// Prints deliveries until it is time to stop. Output is flushed whenever
+/// nothing more is there to print.
+pub(crate) async fn follow(mut subscription: Subscription, format: Format, upto: Upto) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    let mut left = match upto {
+        Upto::Count(count) => count,
+        _ => u64::MAX,
+    };
+    while left > 0 {
+        let item = match subscription.try_next() {
+            Some(item) => item,
+            None => {
+                out.flush()?;
+                match subscription.next().await {
+                    Some(item) => item,
+                    None => anyhow::bail!("the connection is closed"),
+                }
+            }
+        };
+        let delivery = item?;
+        events::report_gap(&delivery);
+        let most = left.min(before_end(&delivery, upto));
+        left -= events::print(&mut out, format, &delivery, most)?;
+        if let Upto::Sequence(end) = upto
+            && delivery.stream_sequence() + u64::from(delivery.event_count()) >= end
+        {
+            break;
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// How many of a delivery's events lie before the end.
+fn before_end(delivery: &Delivery, upto: Upto) -> u64 {
+    match upto {
+        Upto::Sequence(end) => end.saturating_sub(delivery.stream_sequence()),
+        _ => u64::MAX,
+    }
+}

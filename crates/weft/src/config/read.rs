@@ -1,0 +1,181 @@
+//! Which keys there are, and what each sets.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use weft_hub::HubOptions;
+use weft_hub::options::{Limits, Listen, Neighbour, StreamDefaults, Threads, Timers};
+use weft_transport::{Security, TlsIdentity};
+
+use super::reader::{Problems, Section};
+
+/// Sets a field from a key, if the key is there and right.
+macro_rules! set {
+    ($section:ident.$read:ident, $problems:ident, $($key:literal => $field:expr),+ $(,)?) => {
+        $(if let Some(value) = $section.$read($key, $problems) {
+            $field = value;
+        })+
+    };
+}
+
+/// Reads the whole document.
+pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> HubOptions {
+    let mut options = HubOptions::new("");
+    match top.text("name", problems) {
+        Some(name) => options.name = name,
+        None if !top.has("name") => top.missing("name", "\"new-york\"", problems),
+        None => {}
+    }
+    set!(top.text, problems, "region" => options.region);
+    options.data = top.text("data", problems).map(|data| folder.join(data));
+    let threads = [("shared", Threads::Shared), ("dedicated", Threads::Dedicated)];
+    if let Some(value) = top.choice("threading", &threads, problems) {
+        options.threads = value;
+    }
+    let identity = top.section("tls", problems).and_then(|section| tls(section, folder, problems));
+    let has_tls = top.has("tls");
+    for section in top.sections("clients", problems) {
+        options.clients.extend(clients(section, identity.as_ref(), has_tls, problems));
+    }
+    if let Some(section) = top.section("hubs", problems) {
+        options.hubs = hubs(section, identity.as_ref(), has_tls, problems);
+    }
+    options.link_security = identity.map(Security::Tls);
+    for section in top.sections("neighbours", problems) {
+        options.neighbours.extend(neighbour(section, problems));
+    }
+    if !options.neighbours.is_empty() && !has_tls {
+        problems.add_at("neighbours", TLS_NEEDED);
+    }
+    if let Some(section) = top.section("limits", problems) {
+        limits(section, &mut options.limits, problems);
+    }
+    if let Some(section) = top.section("streams", problems) {
+        streams(section, &mut options.stream_defaults, problems);
+    }
+    if let Some(section) = top.section("timers", problems) {
+        timers(section, &mut options.timers, problems);
+    }
+    top.finish(problems);
+    options
+}
+
+const TLS_NEEDED: &str = "links between hubs need mutual TLS: add a table `[tls]` with `cert`, `key` and `ca`, \
+                          made with `weft ca issue hub NAME`";
+
+fn tls(mut section: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> Option<Arc<TlsIdentity>> {
+    let path = |section: &mut Section<'_, '_>, key, problems: &mut Problems| -> Option<PathBuf> {
+        let text = section.text(key, problems);
+        if text.is_none() && !section.has(key) {
+            section.missing(key, &format!("\"{key}.pem\""), problems);
+        }
+        text.map(|text| folder.join(text))
+    };
+    let cert = path(&mut section, "cert", problems);
+    let key = path(&mut section, "key", problems);
+    let ca = path(&mut section, "ca", problems);
+    section.finish(problems);
+    match TlsIdentity::from_pem_files(&cert?, &key?, &ca?) {
+        Ok(identity) => Some(Arc::new(identity)),
+        Err(error) => {
+            problems.add_at("tls", &error.to_string());
+            None
+        }
+    }
+}
+
+fn address(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Option<String> {
+    let text = section.text(key, problems);
+    if text.is_none() && !section.has(key) {
+        section.missing(key, "\"127.0.0.1:7411\"", problems);
+    }
+    let text = text?;
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+    if port.is_none() {
+        let path = section.path_of(key);
+        problems.add_at(&path, &format!("`{text}` is not an address: write `HOST:PORT`, for example `127.0.0.1:7411`"));
+        return None;
+    }
+    Some(text)
+}
+
+fn clients(
+    mut section: Section<'_, '_>,
+    identity: Option<&Arc<TlsIdentity>>,
+    has_tls: bool,
+    problems: &mut Problems,
+) -> Option<Listen> {
+    let addr = address(&mut section, "listen", problems);
+    let plain = section.boolean("plain", problems).unwrap_or(false);
+    if !plain && !has_tls {
+        let message =
+            "there is no table `[tls]` with a certificate: add one, or say `plain = true` (loopback addresses only)";
+        problems.add(section.offset, format!("{}: {message}", section.path_of("plain")));
+    }
+    section.finish(problems);
+    let security = if plain { Security::Plain } else { Security::Tls(identity?.clone()) };
+    Some(Listen { addr: addr?, security })
+}
+
+fn hubs(
+    mut section: Section<'_, '_>,
+    identity: Option<&Arc<TlsIdentity>>,
+    has_tls: bool,
+    problems: &mut Problems,
+) -> Option<Listen> {
+    let addr = address(&mut section, "listen", problems);
+    if !has_tls {
+        problems.add_at("hubs", TLS_NEEDED);
+    }
+    section.finish(problems);
+    Some(Listen { addr: addr?, security: Security::Tls(identity?.clone()) })
+}
+
+fn neighbour(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<Neighbour> {
+    let addr = address(&mut section, "addr", problems);
+    let name = section.text("name", problems);
+    let cost = section.number("cost", problems).unwrap_or(0);
+    section.finish(problems);
+    Some(Neighbour { addr: addr?, name, cost })
+}
+
+fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Problems) {
+    set!(section.bytes, problems,
+        "frame" => limits.frame,
+        "arena" => limits.arena,
+        "subscriber_bytes" => limits.subscriber_bytes,
+        "socket_bytes" => limits.socket_bytes,
+        "publish_bytes" => limits.publish_bytes,
+    );
+    set!(section.number, problems,
+        "sessions" => limits.sessions,
+        "subscriptions_per_session" => limits.subscriptions_per_session,
+        "subscriptions" => limits.subscriptions,
+        "subscriber_events" => limits.subscriber_events,
+        "publish_blocks" => limits.publish_blocks,
+        "flow_blocks" => limits.flow_blocks,
+        "ring_slots" => limits.ring_slots,
+        "topics" => limits.topics,
+        "producers" => limits.producers,
+        "streams" => limits.streams,
+    );
+    section.finish(problems);
+}
+
+fn streams(mut section: Section<'_, '_>, streams: &mut StreamDefaults, problems: &mut Problems) {
+    set!(section.bytes, problems, "segment" => streams.segment);
+    streams.retain_bytes = section.bytes("retain_bytes", problems).or(streams.retain_bytes);
+    streams.retain_age = section.duration("retain_age", problems).or(streams.retain_age);
+    section.finish(problems);
+}
+
+fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Problems) {
+    set!(section.duration, problems,
+        "hello" => timers.hello,
+        "redial_first" => timers.redial_first,
+        "redial_most" => timers.redial_most,
+        "drain" => timers.drain,
+    );
+    section.finish(problems);
+}

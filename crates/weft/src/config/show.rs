@@ -1,0 +1,91 @@
+//! The effective values of a configuration, as a configuration: what
+//! `weft hub --check` prints.
+
+use std::fmt::Write;
+
+use weft_hub::HubOptions;
+use weft_hub::options::Threads;
+use weft_transport::Security;
+
+use crate::time::show_duration;
+
+/// All values, also those that are defaults. Secrets and certificates are not
+/// in it, only whether there are some.
+pub(crate) fn show(options: &HubOptions) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(options, &mut out);
+    out
+}
+
+fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
+    let threading = match o.threads {
+        Threads::Shared => "shared",
+        Threads::Dedicated => "dedicated",
+    };
+    writeln!(out, "name = {:?}\nregion = {:?}", o.name, o.region)?;
+    if let Some(data) = &o.data {
+        writeln!(out, "data = {:?}", data.display().to_string())?;
+    }
+    writeln!(out, "threading = {threading:?}")?;
+    if let Some(Security::Tls(identity)) = &o.link_security {
+        writeln!(out, "# tls: the certificate is for {} `{}`", identity.me().kind, identity.me().name)?;
+    }
+    for listen in &o.clients {
+        writeln!(out, "\n[[clients]]\nlisten = {:?}", listen.addr)?;
+        writeln!(out, "plain = {}", matches!(listen.security, Security::Plain))?;
+    }
+    if let Some(hubs) = &o.hubs {
+        writeln!(out, "\n[hubs]\nlisten = {:?}", hubs.addr)?;
+    }
+    for neighbour in &o.neighbours {
+        writeln!(out, "\n[[neighbours]]\naddr = {:?}", neighbour.addr)?;
+        if let Some(name) = &neighbour.name {
+            writeln!(out, "name = {name:?}")?;
+        }
+        writeln!(out, "cost = {}", neighbour.cost)?;
+    }
+    let l = &o.limits;
+    writeln!(out, "\n[limits]")?;
+    for (key, bytes) in [
+        ("frame", l.frame),
+        ("arena", l.arena),
+        ("subscriber_bytes", l.subscriber_bytes),
+        ("socket_bytes", l.socket_bytes),
+        ("publish_bytes", l.publish_bytes),
+    ] {
+        writeln!(out, "{key} = \"{bytes}\"")?;
+    }
+    for (key, number) in [
+        ("sessions", l.sessions),
+        ("subscriptions_per_session", l.subscriptions_per_session),
+        ("subscriptions", l.subscriptions),
+        ("subscriber_events", l.subscriber_events),
+        ("publish_blocks", l.publish_blocks as usize),
+        ("flow_blocks", l.flow_blocks),
+        ("ring_slots", l.ring_slots),
+        ("topics", l.topics),
+        ("producers", l.producers),
+        ("streams", l.streams),
+    ] {
+        writeln!(out, "{key} = {number}")?;
+    }
+    let s = &o.stream_defaults;
+    writeln!(out, "\n[streams]\nsegment = \"{}\"", s.segment)?;
+    match s.retain_bytes {
+        Some(bytes) => writeln!(out, "retain_bytes = \"{bytes}\"")?,
+        None => writeln!(out, "# retain_bytes: no bound but the disk")?,
+    }
+    match s.retain_age {
+        Some(age) => writeln!(out, "retain_age = \"{}\"", show_duration(age))?,
+        None => writeln!(out, "# retain_age: for ever")?,
+    }
+    let t = &o.timers;
+    writeln!(out, "\n[timers]")?;
+    for (key, duration) in
+        [("hello", t.hello), ("redial_first", t.redial_first), ("redial_most", t.redial_most), ("drain", t.drain)]
+    {
+        writeln!(out, "{key} = \"{}\"", show_duration(duration))?;
+    }
+    Ok(())
+}

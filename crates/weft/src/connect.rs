@@ -1,0 +1,50 @@
+//! From the command line to a connected client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use weft_client::{Client, ConnectOptions, Security, StartAt, TlsIdentity};
+
+use crate::Usage;
+use crate::cli::ServerArgs;
+use crate::time::parse_rfc3339;
+
+/// Connects as the arguments say, under this name.
+pub(crate) async fn connect(args: &ServerArgs, name: &str) -> anyhow::Result<Client> {
+    let security = match (&args.tls_cert, &args.tls_key, &args.tls_ca) {
+        (Some(cert), Some(key), Some(ca)) => {
+            let identity = TlsIdentity::from_pem_files(cert, key, ca).map_err(|e| Usage(e.to_string()))?;
+            Security::Tls(Arc::new(identity))
+        }
+        _ => Security::Plain,
+    };
+    let options = ConnectOptions {
+        addresses: args.servers.clone(),
+        security,
+        hub: args.hub.clone(),
+        name: name.to_owned(),
+        close_within: Duration::from_secs(30),
+        ..ConnectOptions::new("")
+    };
+    Client::connect(options).await.context("no hub")
+}
+
+/// Where in a stream to begin.
+pub(crate) fn start_at(text: &str) -> Result<StartAt, Usage> {
+    Ok(match text {
+        "first" => StartAt::First,
+        "last" => StartAt::Last,
+        "new" => StartAt::New,
+        _ => match (text.parse::<u64>(), parse_rfc3339(text)) {
+            (Ok(sequence), _) => StartAt::Sequence(sequence),
+            (_, Some(time)) => StartAt::Time(time),
+            _ => {
+                return Err(Usage(format!(
+                    "`{text}` is no place in a stream: write first, last, new, a sequence such as 1000, \
+                     or a time such as 2013-01-01T10:00:00Z"
+                )));
+            }
+        },
+    })
+}

@@ -1,0 +1,4 @@
+//! demo
+pub(crate) fn run(_args: &crate::cli::DemoArgs) -> anyhow::Result<()> {
+    Ok(())
+}

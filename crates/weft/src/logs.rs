@@ -1,0 +1,181 @@
+//! Where log events go: JSON lines on stderr for a hub, plain lines for people
+//! who use the other commands.
+//!
+//! A JSON line has `ts` (RFC 3339, UTC), `level`, `event` (the event's code),
+//! `message`, and the event's own fields in camel case; among them, where they
+//! apply, `correlationId`, `tenantId` and `latencyMs`.
+
+use std::fmt;
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+use weft_base::{Clock, SystemClock};
+
+use crate::time::rfc3339;
+
+/// How log events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Plain,
+}
+
+/// Sends all events of `level` and above to stderr, for the whole process.
+/// The second call changes nothing.
+pub(crate) fn install(format: Format, level: Level) {
+    let logs = Logs { format, level, clock: SystemClock::new(), spans: AtomicU64::new(1) };
+    // Fails only when there is one already.
+    let _ = tracing::subscriber::set_global_default(logs);
+}
+
+struct Logs {
+    format: Format,
+    level: Level,
+    clock: SystemClock,
+    spans: AtomicU64,
+}
+
+impl Subscriber for Logs {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Other crates' debug events (rustls, mio) say nothing to an operator.
+        *metadata.level() <= self.level && (metadata.target().starts_with("weft") || *metadata.level() <= Level::WARN)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        // Events carry their own fields; spans are not shown.
+        Id::from_u64(self.spans.fetch_add(1, Ordering::Relaxed).max(1))
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields(Map::new());
+        event.record(&mut fields);
+        let line = match self.format {
+            Format::Json => json(&rfc3339(self.clock.now().wall), *event.metadata().level(), fields.0),
+            Format::Plain => plain(*event.metadata().level(), fields.0),
+        };
+        // One write per line, so that lines of several threads do not mix. A
+        // stderr that is gone is no reason to stop.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// One JSON line.
+fn json(ts: &str, level: Level, mut fields: Map<String, Value>) -> String {
+    let mut line = Map::new();
+    line.insert("ts".to_owned(), ts.into());
+    line.insert("level".to_owned(), level.as_str().to_ascii_lowercase().into());
+    line.insert("event".to_owned(), fields.remove("code").unwrap_or_else(|| "log".into()));
+    if let Some(message) = fields.remove("message") {
+        line.insert("message".to_owned(), message);
+    }
+    line.extend(fields.into_iter().map(|(name, value)| (camel_case(&name), value)));
+    let mut text = Value::Object(line).to_string();
+    text.push('\n');
+    text
+}
+
+/// One line for people.
+fn plain(level: Level, mut fields: Map<String, Value>) -> String {
+    fields.remove("code");
+    let show = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut line = format!("weft: {}", level.as_str().to_ascii_lowercase());
+    if let Some(message) = fields.remove("message") {
+        line.push_str(": ");
+        line.push_str(&show(&message));
+    }
+    for (name, value) in &fields {
+        line.push_str(&format!(" {name}={}", show(value)));
+    }
+    line.push('\n');
+    line
+}
+
+fn camel_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut upper = false;
+    for c in name.chars() {
+        if c == '_' {
+            upper = true;
+        } else if std::mem::take(&mut upper) {
+            out.extend(c.to_uppercase());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Collects an event's fields.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> Map<String, Value> {
+        let fields = [("code", "link_up".into()), ("message", "a \"link\"\n".into()), ("correlation_id", "7f".into())];
+        fields.into_iter().map(|(name, value): (&str, Value)| (name.to_owned(), value)).collect()
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_with_the_promised_names() {
+        let line = json("2013-01-01T10:00:00.000000Z", Level::INFO, fields());
+        assert_eq!(line.matches('\n').count(), 1, "also when a message has line ends");
+        let value: Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(value["event"], "link_up");
+        assert_eq!(value["level"], "info");
+        assert_eq!(value["ts"], "2013-01-01T10:00:00.000000Z");
+        assert_eq!(value["correlationId"], "7f");
+    }
+
+    #[test]
+    fn names_are_camel_case() {
+        assert_eq!(camel_case("latency_ms"), "latencyMs");
+        assert_eq!(camel_case("tenant_id"), "tenantId");
+        assert_eq!(camel_case("reason"), "reason");
+    }
+}
