@@ -69,7 +69,7 @@ fn the_copy_differs_from_the_block_only_in_the_stream_sequence() {
     let mut expected = original;
     weft_wire::block::set_stream_sequence(&mut expected, 2).unwrap();
     assert_eq!(*stored, *expected);
-    assert_eq!(stored.as_ptr().addr() % 8, 0, "payloads are read in place");
+    assert!(stored.as_ptr().addr().is_multiple_of(8), "payloads are read in place");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_time_is_found_though_clocks_differ() {
     let fs = FaultFs::new();
     let (mut log, _) = open(&fs);
     // Times 10, 20, 30 … but every third is 15 behind.
-    let time = |n: u64| 10 * n - if n % 3 == 0 { 15 } else { 0 };
+    let time = |n: u64| 10 * n - if n.is_multiple_of(3) { 15 } else { 0 };
     for n in 1..=200 {
         log.append(&block(n, 1, 100, time(n)), at(0)).unwrap();
     }
@@ -164,7 +164,8 @@ fn retention_by_age_may_empty_the_log_but_never_forgets_the_sequence() {
     assert!(removed > 0 && log.first() <= 140 && log.first() > 60, "{removed} {}", log.first());
     log.retain(at(10_000));
     assert_eq!((log.first(), log.next()), (201, 201));
-    log.syncer().sync().unwrap();
+    // Without a commit, which would sync the new segment's header too.
+    log.syncer().prepare();
     // The names of the removed files may be back after a crash, or not.
     drop(log);
     for seed in 0..20 {
@@ -202,7 +203,6 @@ fn options_that_cannot_work_are_all_named() {
     for name in ["max_block", "segment", "index_every"] {
         assert!(text.contains(name), "{text}");
     }
-    assert!(LogOptions::default().segment.0 % 4096 == 0);
 }
 
 #[test]

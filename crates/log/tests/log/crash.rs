@@ -171,6 +171,29 @@ fn after_a_kill_at_any_operation_everything_appended_is_there() {
     }
 }
 
+/// A publisher that was not acknowledged sends the same block again. When it
+/// lands where the lost one was, what a torn tail held beyond must not follow.
+#[test]
+fn nothing_of_a_torn_tail_comes_back_behind_a_block_that_is_appended_again() {
+    let fs = FaultFs::new();
+    let (mut log, _) = open(&fs);
+    append(&mut log, 3);
+    log.syncer().sync().unwrap();
+    append(&mut log, 60);
+    drop(log);
+    let mut torn = 0;
+    for seed in 0..40 {
+        let crashed = fs.after_crash(seed);
+        let (mut log, recovery) = open(&crashed);
+        torn += u64::from(recovery.cut_bytes > 0);
+        append(&mut log, 1);
+        drop(log);
+        let again = open(&crashed.after_kill()).1;
+        assert_eq!((again.next, again.cut_bytes), (recovery.next + 1, 0), "seed {seed}");
+    }
+    assert!(torn > 10, "{torn}");
+}
+
 #[test]
 fn recovery_may_be_interrupted_at_any_operation() {
     let mut interrupted = 0;
