@@ -16,7 +16,7 @@ mod frames;
 mod handshake;
 mod outbound;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,9 +80,9 @@ pub(crate) struct NetStage {
     listeners: Vec<(ListenerToken, bool)>,
     ready: Vec<Ready>,
     /// Connections with something to read, left over from earlier turns.
-    reading: Vec<SessionId>,
+    reading: VecDeque<SessionId>,
     /// Connections with something to write.
-    dirty: Vec<SessionId>,
+    dirty: VecDeque<SessionId>,
     next_sweep: Mono,
     now: Now,
 }
@@ -122,8 +122,8 @@ impl NetStage {
             by_link: HashMap::new(),
             listeners: parts.listeners,
             ready: Vec::new(),
-            reading: Vec::new(),
-            dirty: Vec::new(),
+            reading: VecDeque::new(),
+            dirty: VecDeque::new(),
             next_sweep: now.mono,
             now,
         }
@@ -174,7 +174,7 @@ impl NetStage {
             && !connection.dirty
         {
             connection.dirty = true;
-            self.dirty.push(id);
+            self.dirty.push_back(id);
         }
     }
 
@@ -196,7 +196,7 @@ impl NetStage {
                     && !connection.readable
                 {
                     connection.readable = true;
-                    self.reading.push(id);
+                    self.reading.push_back(id);
                 }
             }
             Ready::Writable(link) => {
@@ -226,8 +226,8 @@ impl NetStage {
             return 0;
         }
         let mut work = 0;
-        let reading = std::mem::take(&mut self.reading);
-        for id in reading {
+        for _ in 0..self.reading.len() {
+            let Some(id) = self.reading.pop_front() else { break };
             match self.read_one(id) {
                 Progress::Drained(n) => {
                     work += n;
@@ -237,7 +237,7 @@ impl NetStage {
                 }
                 Progress::More(n) => {
                     work += n;
-                    self.reading.push(id);
+                    self.reading.push_back(id);
                 }
                 Progress::Ended => work += 1,
             }
@@ -365,8 +365,8 @@ impl NetStage {
     /// Writes what the dirty connections have; those whose socket is full wait for `Writable`.
     fn flush_all(&mut self) -> usize {
         let mut work = 0;
-        let dirty = std::mem::take(&mut self.dirty);
-        for id in dirty {
+        for _ in 0..self.dirty.len() {
+            let Some(id) = self.dirty.pop_front() else { break };
             let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
             else {
                 continue;

@@ -23,6 +23,15 @@ pub(super) struct Held {
     pub(super) request: Option<Request>,
 }
 
+/// How far another hub says that it has stored a flow from here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    pub(super) from: (HubId, Lane),
+    pub(super) incarnation: u32,
+    pub(super) written: u64,
+    pub(super) synced: u64,
+}
+
 /// All flows of this hub.
 pub(super) struct Flows {
     /// Blocks that one guaranteed flow may hold.
@@ -104,17 +113,9 @@ impl Flows {
     }
 
     /// A hub has stored a flow up to here: who waited is told.
-    pub(super) fn acked(
-        &mut self,
-        from: (HubId, Lane),
-        incarnation: u32,
-        positions: (u64, u64),
-        now: Mono,
-        counters: &Counters,
-        tell: impl FnMut(Request),
-    ) {
-        if let Some(sender) = self.out.get_mut(&from) {
-            sender.acked(incarnation, positions.0, positions.1, now, settle(counters, tell));
+    pub(super) fn acked(&mut self, said: Position, now: Mono, counters: &Counters, tell: impl FnMut(Request)) {
+        if let Some(sender) = self.out.get_mut(&said.from) {
+            sender.acked(said.incarnation, said.written, said.synced, now, settle(counters, tell));
         }
     }
 
@@ -122,16 +123,15 @@ impl Flows {
     /// written is given up, and who waited is told.
     pub(super) fn refused(
         &mut self,
-        from: (HubId, Lane),
-        incarnation: u32,
-        positions: (u64, u64),
+        said: Position,
         now: Mono,
         counters: &Counters,
         tell: impl FnMut(Request),
         mut give_up: impl FnMut(Request),
     ) {
-        let Some(sender) = self.out.get_mut(&from) else { return };
-        for held in sender.refused(incarnation, positions.0, positions.1, now, settle(counters, tell)) {
+        let Some(sender) = self.out.get_mut(&said.from) else { return };
+        let refused = sender.refused(said.incarnation, said.written, said.synced, now, settle(counters, tell));
+        for held in refused {
             sub(&counters.waiting_flows, held.events);
             counters.drop_copies(DropReason::StreamRefused, held.events);
             if let Some(request) = held.request {

@@ -27,7 +27,7 @@ use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
 
-use self::flows::{Flows, Held};
+use self::flows::{Flows, Held, Position};
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add};
@@ -104,16 +104,14 @@ impl RouteStage {
             ToRoute::Publish { session, id, level, block } => self.publish(session, id, level, block),
             ToRoute::Forward { link, frame } => self.forward(link, frame),
             ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
-                let (positions, now) = ((written, synced), self.now.mono);
+                let (said, now) = (Position { from: (hub, lane), incarnation, written, synced }, self.now.mono);
                 let (net, counters) = (&mut self.net, &self.counters);
+                let tell = |request| net.push(ToNet::Acked(request));
                 let mut told = Vec::new();
                 if refused == ErrorCode::NONE {
-                    let tell = |request| net.push(ToNet::Acked(request));
-                    self.flows.acked((hub, lane), incarnation, positions, now, counters, tell);
+                    self.flows.acked(said, now, counters, tell);
                 } else {
-                    let tell = |request| net.push(ToNet::Acked(request));
-                    let give_up = |request| told.push(request);
-                    self.flows.refused((hub, lane), incarnation, positions, now, counters, tell, give_up);
+                    self.flows.refused(said, now, counters, tell, |request| told.push(request));
                 }
                 for request in told {
                     let Request { session, id, .. } = request;
