@@ -38,8 +38,9 @@ use weft_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Bytes before a segment's first block: one page, for header and marks.
 pub const HEAD: usize = 4096;
 
-/// The largest segment: what a [`Position`] can count in 32 bits of 8 bytes.
-pub const MAX_SEGMENT: usize = 32 << 30;
+/// The largest segment: one page less than 32 GiB, so that the end of a
+/// [`Position`], in units of 8 bytes, fits 32 bits.
+pub const MAX_SEGMENT: usize = (32 << 30) - HEAD;
 
 /// How far a segment is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,5 +259,59 @@ impl Drop for MapWriter {
     fn drop(&mut self) {
         // Release: pairs with the acquire in `Map::writer`.
         self.map.has_writer.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_see_what_is_published_and_nothing_else() {
+        let map = Map::in_memory(HEAD + 64).unwrap();
+        let mut writer = map.writer().unwrap();
+        assert!(map.writer().is_none(), "one writer at a time");
+        assert_eq!(map.read(HEAD..HEAD + 1), None);
+        writer.spare(16).unwrap().fill(7);
+        assert_eq!(map.read(HEAD..HEAD + 1), None);
+        assert!(writer.publish(16, 2));
+        assert_eq!(map.position(), Position { end: HEAD + 16, events: 2 });
+        assert_eq!(map.read(HEAD..HEAD + 16), Some(&[7; 16][..]));
+        for outside in [0..8, HEAD - 8..HEAD + 8, HEAD..HEAD + 17, HEAD + 16..HEAD + 24, usize::MAX - 1..usize::MAX] {
+            assert_eq!(map.read(outside.clone()), None, "{outside:?}");
+        }
+        assert_eq!(writer.spare(49), None);
+        assert!(
+            !writer.publish(49, 0) && !writer.publish(56, 0) && !writer.publish(8, u32::MAX) && !writer.publish(4, 0)
+        );
+        assert_eq!(writer.unpublished().len(), 48);
+        drop(writer);
+        assert_eq!(map.writer().map(|w| w.unpublished().len()), Some(48), "the next one goes on there");
+    }
+
+    #[test]
+    fn the_header_is_reached_by_word_and_nothing_else_is() {
+        let map = Map::in_memory(HEAD + 64).unwrap();
+        let last = HEAD / 8 - 1;
+        map.head_store(last, 5);
+        map.head_store(last + 1, 6);
+        assert_eq!((map.head_load(last), map.head_load(last + 1)), (5, 0));
+        assert!(map.writer().unwrap().unpublished().iter().all(|b| *b == 0));
+    }
+
+    #[test]
+    fn a_position_survives_packing() {
+        for end in [HEAD, HEAD + 8, MAX_SEGMENT] {
+            for events in [0, 1, u32::MAX] {
+                let position = Position { end, events };
+                assert_eq!(Position::unpack(position.pack()), position);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_small_for_a_segment_is_refused() {
+        assert!(Map::in_memory(HEAD).is_err());
+        assert!(Map::of_file(&tempfile::tempfile().unwrap()).is_err());
     }
 }

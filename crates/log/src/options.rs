@@ -14,7 +14,7 @@ use crate::mmap::{HEAD, MAX_SEGMENT};
 pub struct LogOptions {
     /// The size of a segment's file, taken from the disk when it is made.
     /// Retention removes whole segments. 64 MiB; at least the header (4 KiB)
-    /// and one largest block, at most 32 GiB. On disk a log takes up to two
+    /// and one largest block, at most 32 GiB less 4 KiB. On disk a log takes up to two
     /// segments more than it retains: the one in use and one made ahead.
     pub segment: ByteCount,
     /// Retention removes the oldest segments while the log holds more than
@@ -60,7 +60,7 @@ impl LogOptions {
         let least = HEAD + self.max_block.min(MAX_BLOCK);
         if self.segment.0 < least as u64 || self.segment.0 > MAX_SEGMENT as u64 {
             wrong.push(format!(
-                "segment is {}, and must be {least} B (header and a largest block) to 32 GiB",
+                "segment is {}, and must be {least} B (header and a largest block) to {MAX_SEGMENT} B",
                 self.segment
             ));
         }

@@ -116,6 +116,21 @@ fn after_a_power_failure_a_flipped_bit_in_what_was_synced_is_still_damage() {
     }
 }
 
+/// As a disk does it that said a write was done and dropped it.
+#[test]
+fn synced_blocks_that_read_as_zeros_are_damage_even_at_the_end() {
+    let all = 30;
+    for lost in 1..=all {
+        let fs = closed_log(all);
+        let mut bytes = fs.get(&segment_path(1)).unwrap();
+        bytes[HEAD + (lost as usize - 1) * block_len()..].fill(0);
+        fs.put(&segment_path(1), bytes);
+        let (recovery, served, damages) = reopen(&fs);
+        assert_eq!((served, damages), (without(lost..all + 1, all), vec![(lost, all + 1)]), "from {lost} on");
+        assert_eq!((recovery.damages, recovery.next, recovery.cut_bytes), (1, all + 1, 0));
+    }
+}
+
 #[test]
 fn neighbours_that_are_both_damaged_cost_both() {
     let fs = closed_log(20);
