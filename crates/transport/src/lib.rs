@@ -4,11 +4,13 @@
 //! says what can be done, `read` and `write` move bytes without ever waiting.
 //! It knows nothing of what it carries. [`TcpNetwork`] is the machine's network
 //! (epoll or kqueue by mio, TLS by rustls); [`SimNetwork`] is an endpoint of a
-//! simulated world with its own clock. Both pass the suite in [`conformance`].
+//! simulated world with its own clock. Both pass the suite in the module `conformance`
+//! (feature `conformance`), which a further network is to pass as well.
 #![forbid(unsafe_code)]
 
 mod address;
 pub mod ca;
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod identity;
 mod level;

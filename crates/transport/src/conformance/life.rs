@@ -64,6 +64,7 @@ pub fn closing_twice_is_harmless<R: Rig>(rig: R) {
     assert_eq!(stage.end_of(1, far), CloseReason::PeerClosed);
     stage.nodes[1].net.close(far);
     stage.settle();
+    assert_eq!((stage.nodes[0].closed(near), stage.nodes[1].closed(far)), (None, None));
 }
 
 /// Both ends closing at once end both.
@@ -219,10 +220,9 @@ pub fn the_waker_ends_a_poll<R: Rig>(rig: R) {
     waker.wake();
     assert!(net.poll(None, &mut ready).is_ok());
     for _ in 0..100 {
-        let waker = waker.clone();
-        let thread = weft_base::sync::thread::spawn(move || waker.wake());
+        let wait = stage.rig.wake_elsewhere(waker.clone());
         assert!(net.poll(None, &mut ready).is_ok());
-        assert!(thread.join().is_ok());
+        wait();
         // The poll may have come back before the wake was done.
         assert!(net.poll(Some(std::time::Duration::ZERO), &mut ready).is_ok());
     }

@@ -19,7 +19,7 @@ mod pipe;
 mod world;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::PoisonError;
 use std::time::Duration;

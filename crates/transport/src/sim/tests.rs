@@ -4,17 +4,17 @@ use std::any::Any;
 
 use super::*;
 use crate::conformance::{Limits, Rig, START};
-use crate::network::{Network, Security};
+use crate::network::{Network, Security, Waker};
 
 /// Endpoints of one world, one host each.
-struct Simulated {
+pub(crate) struct Simulated {
     world: SimWorld,
     secure: bool,
     silent: usize,
 }
 
 impl Simulated {
-    fn new(secure: bool) -> Self {
+    pub(crate) fn new(secure: bool) -> Self {
         let path = SimPath { jitter: Duration::from_micros(300), ..SimPath::default() };
         let options = SimOptions { path, ..SimOptions::default() };
         Self { world: SimWorld::new(7, START, options), secure, silent: 0 }
@@ -60,6 +60,11 @@ impl Rig for Simulated {
         let mut net = self.world.endpoint(&format!("silent{}", self.silent), SimLimits::default());
         net.dial(address, &Security::Plain, None).unwrap();
         Box::new(net)
+    }
+
+    fn wake_elsewhere(&self, waker: Waker) -> Box<dyn FnOnce()> {
+        let thread = std::thread::spawn(move || waker.wake());
+        Box::new(move || thread.join().unwrap())
     }
 
     fn step(&mut self) {

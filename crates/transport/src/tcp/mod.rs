@@ -19,7 +19,7 @@ mod turn;
 mod wake;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io::{self, IoSlice};
 use std::time::Duration;

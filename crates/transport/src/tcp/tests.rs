@@ -8,13 +8,13 @@ use super::*;
 use crate::conformance::{Limits, Rig, START};
 
 /// Endpoints on loopback, with small buffers so that links fill soon.
-struct Loopback {
+pub(crate) struct Loopback {
     clock: ManualClock,
     secure: bool,
 }
 
 impl Loopback {
-    fn new(secure: bool) -> Self {
+    pub(crate) fn new(secure: bool) -> Self {
         Self { clock: ManualClock::at(START), secure }
     }
 }
@@ -58,6 +58,11 @@ impl Rig for Loopback {
 
     fn silent(&mut self, address: &str) -> Box<dyn Any> {
         Box::new(std::net::TcpStream::connect(address).unwrap())
+    }
+
+    fn wake_elsewhere(&self, waker: Waker) -> Box<dyn FnOnce()> {
+        let thread = std::thread::spawn(move || waker.wake());
+        Box::new(move || thread.join().unwrap())
     }
 
     fn step(&mut self) {}
