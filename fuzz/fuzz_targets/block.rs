@@ -26,13 +26,16 @@ fn as_it_is(data: &[u8]) {
     assert!(read <= data.len());
 }
 
-/// The input with all that a fuzzer cannot guess: length, magic, checksums.
+/// The input with all that a fuzzer guesses late or never: length, magic,
+/// reserved bytes, checksums.
 fn sealed(data: &[u8]) {
     let mut bytes = data.to_vec();
     bytes.resize(bytes.len().next_multiple_of(8).max(HEADER_LEN + 24), 0);
     let len = bytes.len() as u32;
     bytes[..4].copy_from_slice(&len.to_le_bytes());
     bytes[4..7].copy_from_slice(b"WF\x01");
+    bytes[7] &= 7;
+    bytes[46..48].fill(0);
     bytes[50..60].fill(0);
     let checksum = block::producer_checksum(&bytes);
     bytes[60..64].copy_from_slice(&checksum.to_le_bytes());

@@ -231,7 +231,7 @@ fn any_start() -> impl Strategy<Value = Start> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn random_bytes_never_panic(mut bytes in vec(any::<u8>(), 0..256), kind in 0..Kind::ALL.len()) {
