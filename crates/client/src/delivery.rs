@@ -98,7 +98,6 @@ impl Delivery {
     }
 
     /// The events, in order.
-    #[must_use]
     pub fn events(&self) -> Skip<Events<'_>> {
         self.block().events().skip(self.skip as usize)
     }

@@ -62,11 +62,19 @@ impl<T: Clone> Ticket<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Wake;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
 
     #[test]
     fn the_first_outcome_stands_and_every_waiter_is_woken_once() {
         let ticket = Ticket::new();
-        let mut cx = Context::from_waker(Waker::noop());
+        let waker = Waker::from(Arc::new(Nobody));
+        let mut cx = Context::from_waker(&waker);
         assert_eq!(ticket.poll(&mut cx), Poll::Pending);
         assert_eq!(ticket.poll(&mut cx), Poll::Pending);
         let mut wake = Vec::new();

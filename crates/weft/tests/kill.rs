@@ -13,9 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_lite::future::block_on;
-use weft_client::{
-    AckLevel, Client, ConnectOptions, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
-};
+use weft_client::{AckLevel, Client, ConnectOptions, PublisherOptions, StartAt, StreamOptions, SubscribeOptions};
 
 /// How often the hub is killed.
 const KILLS: u64 = 10;

@@ -17,6 +17,7 @@ mod backoff;
 mod incoming;
 mod publish;
 mod requests;
+mod seen;
 mod subscribe;
 #[cfg(test)]
 mod tests;

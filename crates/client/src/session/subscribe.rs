@@ -15,6 +15,7 @@ use weft_ring::arena::BlockRef;
 use weft_topic::Filter;
 use weft_wire::frame::{self, Frame, Start};
 
+use super::seen::Seen;
 use crate::delivery::{Delivery, Gap, Queue, check};
 use crate::error::{Refusal, SubscribeError};
 use crate::options::{StartAt, SubscribeOptions};
@@ -34,6 +35,8 @@ struct Entry {
     /// Of a stream: the sequence that comes next, once it is known.
     next: Option<u64>,
     gap: Gap,
+    /// Of a live subscription: blocks that came lately.
+    seen: Seen,
     /// Delivered and not given back as credit.
     held_events: u64,
     held_bytes: u64,
@@ -62,6 +65,7 @@ impl Subscriptions {
             accepted: false,
             next: None,
             gap: Gap::default(),
+            seen: Seen::default(),
             held_events: 0,
             held_bytes: 0,
         };
@@ -140,11 +144,14 @@ impl Subscriptions {
         wake: &mut Vec<Waker>,
     ) -> Result<(), String> {
         let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
-        let (events, first) = {
+        let (events, first, producer, produced) = {
             let block = check(&bytes)?;
-            (block.event_count(), block.stream_sequence())
+            (block.event_count(), block.stream_sequence(), block.producer(), block.first_sequence())
         };
         let mut skip = 0;
+        if entry.options.stream.is_none() && !entry.seen.first_time(producer, produced) {
+            skip = events;
+        }
         if entry.options.stream.is_some() && first != 0 {
             let end = first.saturating_add(u64::from(events));
             // Blocks are not split: the first one may begin before the place
