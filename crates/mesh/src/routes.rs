@@ -137,6 +137,11 @@ impl Routes {
         self.known(hub).map(|known| known.epoch)
     }
 
+    /// All other hubs that are known, by id.
+    pub fn hubs(&self) -> impl Iterator<Item = HubId> {
+        self.hubs.iter().map(|known| known.hub)
+    }
+
     /// The hub whose routes these are.
     #[must_use]
     pub fn me(&self) -> HubId {

@@ -203,10 +203,11 @@ impl<T> Sender<T> {
         self.arm(now);
     }
 
-    /// The destination came within reach, or went out of it. On the way in, all
-    /// that is not known to be written is sent again at once.
+    /// The destination came within reach, or went out of it: call this with each
+    /// `HubUp` and `HubDown`. On the way in, all that is not known to be written
+    /// is sent again at once.
     pub fn set_reachable(&mut self, reachable: bool, now: Mono) {
-        if reachable && !self.reachable {
+        if reachable {
             self.cursor = self.written;
             self.attempts = 0;
         }

@@ -16,6 +16,8 @@ mod guaranteed;
 mod live;
 mod receiver;
 mod seen;
+#[cfg(test)]
+mod tests;
 
 pub use guaranteed::{Pushed, RetransmitOptions, Sender};
 pub use live::{Live, LiveReceiver, LiveSender};

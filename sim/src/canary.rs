@@ -1,0 +1,95 @@
+//! Faults put in on purpose, one for each checker.
+
+use crate::Check;
+
+/// A fault that a checker must report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// Hubs send every block back over the link that it came by as well, and do
+    /// not cut duplicates.
+    BackOut,
+    /// Hubs hand a block to each subscriber twice.
+    DeliverTwice,
+    /// Hubs keep a block back now and then and deliver it after the next one.
+    OutOfOrder,
+    /// A link loses an event now and then, without a cut.
+    LostEvent,
+    /// Receivers forget to count what they missed.
+    UncountedGap,
+    /// A hub drops events for which there is no path, and does not count them.
+    UncountedDrop,
+    /// Links lose events that neither end counts as lost.
+    UncountedLoss,
+    /// Steps of interest are lost, and digests too.
+    LostDelta,
+    /// A home says that a block is synced when it is not even appended.
+    EarlyAck,
+    /// A home appends what a producer sends again.
+    NoDeduplication,
+    /// A hub goes on with the routes of its first moments.
+    StaleRoutes,
+    /// Two hubs have one name.
+    TwoOfOneName,
+}
+
+impl Canary {
+    /// All of them.
+    pub const ALL: [Canary; 12] = [
+        Self::BackOut,
+        Self::DeliverTwice,
+        Self::OutOfOrder,
+        Self::LostEvent,
+        Self::UncountedGap,
+        Self::UncountedDrop,
+        Self::UncountedLoss,
+        Self::LostDelta,
+        Self::EarlyAck,
+        Self::NoDeduplication,
+        Self::StaleRoutes,
+        Self::TwoOfOneName,
+    ];
+
+    /// The name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BackOut => "back-out",
+            Self::DeliverTwice => "deliver-twice",
+            Self::OutOfOrder => "out-of-order",
+            Self::LostEvent => "lost-event",
+            Self::UncountedGap => "uncounted-gap",
+            Self::UncountedDrop => "uncounted-drop",
+            Self::UncountedLoss => "uncounted-loss",
+            Self::LostDelta => "lost-delta",
+            Self::EarlyAck => "early-ack",
+            Self::NoDeduplication => "no-deduplication",
+            Self::StaleRoutes => "stale-routes",
+            Self::TwoOfOneName => "two-of-one-name",
+        }
+    }
+
+    /// The canary of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Canary> {
+        Self::ALL.into_iter().find(|canary| canary.name() == name)
+    }
+
+    /// The checker that must report it.
+    #[must_use]
+    pub const fn caught_by(self) -> Check {
+        match self {
+            Self::BackOut => Check::CrossedTwice,
+            Self::DeliverTwice => Check::DeliveredTwice,
+            Self::OutOfOrder => Check::Order,
+            Self::LostEvent => Check::Missing,
+            Self::UncountedGap => Check::FlowBalance,
+            Self::UncountedDrop => Check::Ledger,
+            Self::UncountedLoss => Check::LinkBalance,
+            Self::LostDelta => Check::Interest,
+            Self::EarlyAck => Check::Acknowledged,
+            Self::NoDeduplication => Check::Stored,
+            Self::StaleRoutes => Check::Routes,
+            Self::TwoOfOneName => Check::Identity,
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What was promised, held against what happens.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId, Lane, Mono};
+
+use crate::hub::{Block, BlockId, FlowId};
+use crate::plan::Time;
+
+/// What a mesh that is left alone needs to come to rest: routes and interest
+/// agree everywhere this long after the last change of a link, a hub or a path.
+/// Some digests, and the way of a set through the whole mesh.
+pub(crate) const SETTLING: Duration = Duration::from_secs(4);
+/// No block is on its way for longer.
+pub(crate) const LIFE: Duration = Duration::from_secs(1);
+
+/// A promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// No block crosses a link twice in one direction, unless it is sent again.
+    CrossedTwice,
+    /// No subscriber gets a block twice.
+    DeliveredTwice,
+    /// A subscriber gets the blocks of one origin and lane in order.
+    Order,
+    /// Nothing is missing where interest and path stood undisturbed.
+    Missing,
+    /// On each live flow: sent = taken in + counted as missed.
+    FlowBalance,
+    /// Every hub's ledger balances.
+    Ledger,
+    /// What hubs count as sent on links, others received, or a link lost.
+    LinkBalance,
+    /// All hubs know each hub's interest as it is.
+    Interest,
+    /// What a producer was told is synced, is.
+    Acknowledged,
+    /// Every stream has each block once, in order of its producer.
+    Stored,
+    /// Routes lead where they say, and come to rest.
+    Routes,
+    /// No hub is taken for another.
+    Identity,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub check: Check,
+    /// When it was seen.
+    pub at: Mono,
+    /// What was wrong.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {}: {}", self.check, Time(self.at), self.detail)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// How much was checked: a run that checks nothing proves nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages that arrived.
+    pub messages: u64,
+    /// Blocks that were published.
+    pub published: u64,
+    /// Blocks that crossed a link.
+    pub crossings: u64,
+    /// Blocks that were handed to a subscriber.
+    pub delivered: u64,
+    /// Deliveries that had to happen, and did.
+    pub expected: u64,
+    /// Events that receivers counted as missed.
+    pub missed: u64,
+    /// Copies that hubs dropped for want of a path, as duplicates, late, and in loops.
+    pub dropped: u64,
+    /// Blocks that streams hold at the end.
+    pub stored: u64,
+    /// Guaranteed blocks sent again.
+    pub retransmitted: u64,
+    /// Sets of filters that were asked for in repair.
+    pub repairs: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Virtual time, in milliseconds.
+    pub virtual_ms: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.published += other.published;
+        self.crossings += other.crossings;
+        self.delivered += other.delivered;
+        self.expected += other.expected;
+        self.missed += other.missed;
+        self.dropped += other.dropped;
+        self.stored += other.stored;
+        self.retransmitted += other.retransmitted;
+        self.repairs += other.repairs;
+        self.faults += other.faults;
+        self.virtual_ms += other.virtual_ms;
+    }
+}
+
+/// A delivery that must happen if nothing disturbs it.
+#[derive(Debug)]
+struct Expectation {
+    published: Mono,
+    due: Mono,
+    /// The client, and how often it had subscribed.
+    client: (usize, u64),
+    block: BlockId,
+}
+
+/// What one subscriber got last, by origin and lane.
+type LastOf = HashMap<(usize, HubId, Lane), (Epoch, u64)>;
+
+/// The state of the checkers that look on while a run goes.
+#[derive(Debug, Default)]
+pub(crate) struct Checkers {
+    pub(crate) tally: Tally,
+    crossed: HashSet<(usize, usize, BlockId)>,
+    delivered: HashSet<(usize, BlockId)>,
+    last: LastOf,
+    expected: Vec<Expectation>,
+    /// Clients: how often each has subscribed or left.
+    clients: HashMap<usize, u64>,
+    pub(crate) disturbed: Mono,
+    flows: BTreeMap<FlowId, Flow>,
+    /// Copies on links.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) lost: u64,
+    /// The same as hubs count it in their ledgers; and guaranteed copies, which
+    /// count as forwarded when they are synced.
+    pub(crate) forwarded_by_hubs: u64,
+    pub(crate) received_by_hubs: u64,
+    pub(crate) synced: u64,
+}
+
+/// What became of the events of a live flow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flow {
+    pub(crate) sent: u64,
+    pub(crate) taken: u64,
+    pub(crate) missed: u64,
+}
+
+impl Checkers {
+    /// Links, hubs or paths change.
+    pub(crate) fn disturb(&mut self, at: Mono) {
+        self.disturbed = at;
+    }
+
+    /// Whether the mesh has come to rest.
+    pub(crate) fn is_settled(&self, at: Mono) -> bool {
+        self.disturbed + SETTLING <= at
+    }
+
+    /// A block is sent over a session, for the first time or with others.
+    pub(crate) fn crosses(
+        &mut self,
+        session: usize,
+        from: usize,
+        block: &Block,
+        is_retransmission: bool,
+        at: Mono,
+    ) -> Result<(), Violation> {
+        self.tally.crossings += 1;
+        if is_retransmission || self.crossed.insert((session, from, block.id)) {
+            return Ok(());
+        }
+        let detail = format!("{:?} crosses session {session} from end {from} again", block.id);
+        Err(Violation { check: Check::CrossedTwice, at, detail })
+    }
+
+    pub(crate) fn delivers(&mut self, client: usize, block: &Block, at: Mono) -> Result<(), Violation> {
+        self.tally.delivered += 1;
+        let BlockId { origin, epoch, number } = block.id;
+        if !self.delivered.insert((client, block.id)) {
+            let detail = format!("client {client} gets {:?} of `{}` again", block.id, block.topic);
+            return Err(Violation { check: Check::DeliveredTwice, at, detail });
+        }
+        let last = self.last.entry((client, origin, block.lane)).or_insert((epoch, 0));
+        if (epoch, number) <= *last {
+            let detail = format!("client {client} gets {:?} in lane {} after {last:?}", block.id, block.lane);
+            return Err(Violation { check: Check::Order, at, detail });
+        }
+        *last = (epoch, number);
+        Ok(())
+    }
+
+    /// A client subscribes or leaves.
+    pub(crate) fn client_changed(&mut self, client: usize) {
+        *self.clients.entry(client).or_default() += 1;
+    }
+
+    /// A client must get a block, unless something happens meanwhile.
+    pub(crate) fn expect(&mut self, client: usize, block: BlockId, at: Mono) {
+        let times = self.clients.get(&client).copied().unwrap_or(0);
+        self.expected.push(Expectation { published: at, due: at + LIFE, client: (client, times), block });
+    }
+
+    /// Looks at what should have happened by now.
+    pub(crate) fn look_back(&mut self, at: Mono) -> Result<(), Violation> {
+        let (due, later) = std::mem::take(&mut self.expected).into_iter().partition(|e| e.due <= at);
+        self.expected = later;
+        for Expectation { published, client: (client, times), block, .. } in Vec::from_iter(due as Vec<Expectation>) {
+            let is_same_client = self.clients.get(&client).copied().unwrap_or(0) == times;
+            if self.disturbed > published || !is_same_client {
+                continue;
+            }
+            self.tally.expected += 1;
+            if !self.delivered.contains(&(client, block)) {
+                let detail = format!("client {client} did not get {block:?}, published at {}", Time(published));
+                return Err(Violation { check: Check::Missing, at, detail });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn flow(&mut self, id: FlowId) -> &mut Flow {
+        self.flows.entry(id).or_default()
+    }
+
+    /// Flows between lives that still go on must balance; of others, what was
+    /// under way at the end of a life is not known.
+    pub(crate) fn balance_flows(&self, lives: &BTreeMap<HubId, Epoch>, at: Mono) -> Result<(), Violation> {
+        for (id, flow) in &self.flows {
+            let goes_on = lives.get(&id.origin) == Some(&id.epoch) && lives.get(&id.destination) == Some(&id.life);
+            let accounted = flow.taken + flow.missed;
+            if (goes_on && accounted != flow.sent) || accounted > flow.sent {
+                let detail = format!("{id:?}: {flow:?}");
+                return Err(Violation { check: Check::FlowBalance, at, detail });
+            }
+        }
+        Ok(())
+    }
+}

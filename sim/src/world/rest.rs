@@ -1,0 +1,198 @@
+//! What must hold when all is mended and the mesh has come to rest.
+
+use std::collections::BTreeMap;
+
+use weft_base::{Epoch, HubId};
+use weft_mesh::{Kind, Report};
+use weft_topic::{InterestSet, Topic};
+
+use super::{Check, Checked, Due, Message, REST, SimHub, World, live_copies};
+
+impl World<'_> {
+    pub(super) fn check_at_rest(&mut self) -> Checked {
+        let hubs: Vec<SimHub> = self.slots.iter_mut().filter_map(|slot| slot.running.take()).collect();
+        let lives: BTreeMap<HubId, Epoch> = hubs.iter().map(|hub| (hub.id, hub.epoch)).collect();
+        let results = [
+            self.checks.look_back(self.now),
+            self.check_rest(),
+            self.check_identity(&hubs),
+            self.check_interest(&hubs),
+            self.check_routes(&hubs),
+            self.check_ledgers(&hubs),
+            self.check_streams(&hubs),
+            self.checks.balance_flows(&lives, self.now),
+        ];
+        results.into_iter().try_for_each(|result| self.judge(result))
+    }
+
+    fn check_rest(&self) -> Checked {
+        if self.checks.disturbed <= self.plan.healed + REST {
+            return Ok(());
+        }
+        let detail = format!("links or paths still change at {}", crate::plan::Time(self.checks.disturbed));
+        Err(self.violation(Check::Routes, detail))
+    }
+
+    fn check_identity(&self, hubs: &[SimHub]) -> Checked {
+        for hub in hubs {
+            let counters = hub.mesh.counters();
+            if hubs.len() != self.plan.hubs || counters.conflicts + counters.refused + counters.links_refused > 0 {
+                let detail = format!("{} of {} hubs run; {}: {counters:?}", hubs.len(), self.plan.hubs, hub.id);
+                return Err(self.violation(Check::Identity, detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_interest(&self, hubs: &[SimHub]) -> Checked {
+        for whose in hubs {
+            let mut told: [InterestSet<u8>; 2] = [InterestSet::new(), InterestSet::new()];
+            for (kind, filter) in whose.mesh.interest_of(whose.id) {
+                told[kind as usize].insert(filter, 0);
+            }
+            for topic in some_topics() {
+                let Ok(topic) = Topic::parse(&topic) else { continue };
+                for kind in [Kind::Live, Kind::Stream] {
+                    if told[kind as usize].matches_any(topic) != whose.wants(topic, kind) {
+                        let detail = format!("{} does not tell the mesh what it wants of {topic:?}", whose.id);
+                        return Err(self.violation(Check::Interest, detail));
+                    }
+                }
+            }
+            for who in hubs {
+                let (known, own) = (who.mesh.interest_of(whose.id), whose.mesh.interest_of(whose.id));
+                let (known, own): (Vec<_>, Vec<_>) = (known.collect(), own.collect());
+                if known != own {
+                    let detail = format!("{} knows {known:?} of {}, which is {own:?}", who.id, whose.id);
+                    return Err(self.violation(Check::Interest, detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_routes(&self, hubs: &[SimHub]) -> Checked {
+        for from in hubs {
+            let cheapest = all_costs(&from.mesh.report());
+            for to in hubs.iter().filter(|to| to.id != from.id) {
+                let walked = self.walk(hubs, from, to.id);
+                if walked != Some(from.routes.hops(to.id)) {
+                    let detail =
+                        format!("from {} to {}: {:?}, walked {walked:?}", from.id, to.id, from.routes.path(to.id));
+                    return Err(self.violation(Check::Routes, detail));
+                }
+                let cost = from.routes.path(to.id).map(|path| path.cost);
+                if cost != cheapest.get(&(from.id, to.id)).copied() {
+                    let detail = format!("from {} to {} costs {cost:?}, but could {cheapest:?}", from.id, to.id);
+                    return Err(self.violation(Check::Routes, detail));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows each hub's own next hop; answers how many links that took.
+    fn walk(&self, hubs: &[SimHub], from: &SimHub, to: HubId) -> Option<u8> {
+        let mut here = from;
+        for hops in 0..=hubs.len() as u8 {
+            if here.id == to {
+                return Some(hops);
+            }
+            let session = self.sessions.get(here.routes.next_hop(to)?.0 as usize)?;
+            let ends = self.links[session.link].ends.map(|hub| HubId::of_name(&self.slots[hub].name));
+            let next = if ends[0] == here.id { ends[1] } else { ends[0] };
+            here = hubs.iter().find(|hub| hub.id == next && session.is_open == [true; 2])?;
+        }
+        None
+    }
+
+    fn check_ledgers(&mut self, hubs: &[SimHub]) -> Checked {
+        for hub in hubs {
+            self.note_counts(hub);
+            let mut ledger = hub.ledger;
+            ledger.in_flight = hub.held();
+            ledger.balance().map_err(|e| self.violation(Check::Ledger, format!("{}: {e}", hub.id)))?;
+        }
+        let on_links = self.queue.values().map(|due| match due {
+            Due::Arrive { message: Message::Forward { block, entries, .. }, .. } => {
+                live_copies(block, entries.iter().map(|entry| entry.kind))
+            }
+            _ => 0,
+        });
+        let on_links: u64 = on_links.sum();
+        let checks = &self.checks;
+        let is_even = checks.sent == checks.received + checks.lost + on_links
+            && checks.forwarded_by_hubs == checks.sent + checks.synced
+            && checks.received_by_hubs == checks.received;
+        if is_even {
+            return Ok(());
+        }
+        let detail = format!(
+            "{} sent, {} received, {} lost, {on_links} on links; hubs count {} forwarded, {} of them synced, and {} received",
+            checks.sent, checks.received, checks.lost, checks.forwarded_by_hubs, checks.synced, checks.received_by_hubs
+        );
+        Err(self.violation(Check::LinkBalance, detail))
+    }
+
+    fn check_streams(&mut self, hubs: &[SimHub]) -> Checked {
+        for (number, producer) in self.producers.iter().enumerate() {
+            for home in hubs.iter().filter(|hub| producer.homes.contains(&hub.id)) {
+                let stored = home.log.blocks.iter().filter(|stored| stored.producer == number);
+                let stored: Vec<u64> = stored.map(|stored| stored.sequence).collect();
+                if !stored.iter().copied().eq(1..=producer.produced) {
+                    let good = stored.iter().zip(1..).take_while(|(stored, expected)| *stored == expected).count();
+                    let then: Vec<u64> = stored.iter().skip(good).take(8).copied().collect();
+                    let detail = format!(
+                        "{} has blocks 1 to {good}, and then {then:?}, of the {} of producer {number}",
+                        home.id, producer.produced
+                    );
+                    return Err(self.violation(Check::Stored, detail));
+                }
+                self.checks.tally.stored += producer.produced;
+            }
+            if producer.unfinished() > 0 {
+                let detail = format!("producer {number} waits for {} acknowledgements", producer.unfinished());
+                return Err(self.violation(Check::Stored, detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All topics that plans publish to.
+fn some_topics() -> Vec<String> {
+    let mut topics =
+        vec!["last".to_owned(), "s/0/x".to_owned(), "s/1/x".to_owned(), "s/2/x".to_owned(), "z".to_owned()];
+    for a in ["a", "b", "c"] {
+        topics.push(a.to_owned());
+        for b in ["a", "b", "c"] {
+            topics.push(format!("{a}/{b}"));
+            topics.extend(["a", "b", "c"].map(|c| format!("{a}/{b}/{c}")));
+        }
+    }
+    topics
+}
+
+/// What the cheapest ways cost, by another method than the decider's (Floyd and
+/// Warshall, 1962).
+fn all_costs(report: &Report) -> BTreeMap<(HubId, HubId), u64> {
+    let mut costs = BTreeMap::new();
+    for link in report.links.iter().filter(|link| link.up) {
+        let cost = u64::from(link.cost) + link.rtt.as_micros() as u64;
+        costs.insert((link.from, link.to), cost.max(1));
+    }
+    let ids: Vec<HubId> = report.hubs.iter().map(|hub| hub.id).collect();
+    for via in &ids {
+        for from in &ids {
+            for to in ids.iter().filter(|to| *to != from) {
+                let (Some(first), Some(second)) = (costs.get(&(*from, *via)), costs.get(&(*via, *to))) else {
+                    continue;
+                };
+                let cost = first + second;
+                let known = costs.entry((*from, *to)).or_insert(cost);
+                *known = cost.min(*known);
+            }
+        }
+    }
+    costs
+}

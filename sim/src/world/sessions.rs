@@ -1,0 +1,107 @@
+//! Sessions come and go.
+
+use std::collections::BTreeSet;
+
+use weft_mesh::{CloseReason, Event, LinkId};
+
+use super::{Check, Checked, Due, Session, World};
+
+impl World<'_> {
+    /// The first end of a link tries to make a session.
+    pub(super) fn dial(&mut self, link: usize) {
+        let has_one = self.sessions.iter().any(|session| session.link == link && session.is_open[0]);
+        if has_one {
+            return;
+        }
+        let lives = self.links[link].ends.map(|hub| self.slots[hub].running.as_ref().map(|running| running.epoch));
+        let ([Some(dialling), Some(accepting)], true) = (lives, self.links[link].works()) else {
+            let pause = self.soon(150, 250);
+            self.after(pause, Due::Dial { link });
+            return;
+        };
+        let session = self.sessions.len();
+        self.sessions.push(Session { link, lives: [dialling, accepting], is_open: [true; 2] });
+        self.at(self.now, Due::Up { session, end: 1 });
+        // The answer takes its time; what follows it comes after it.
+        match self.links[link].send(1, self.now) {
+            Some((at, _)) => self.at(at, Due::Up { session, end: 0 }),
+            None => self.sessions[session].is_open[0] = false,
+        }
+    }
+
+    pub(super) fn session_up(&mut self, session: usize, end: usize) -> Checked {
+        let Session { link, lives, is_open } = self.sessions[session].clone();
+        let ends = self.links[link].ends;
+        let (hub, peer) = (ends[end], ends[1 - end]);
+        let is_same_life = self.slots[hub].running.as_ref().is_some_and(|running| running.epoch == lives[end]);
+        if !is_open[end] || !is_same_life {
+            return Ok(());
+        }
+        self.checks.disturb(self.now);
+        let name = self.slots[peer].name.clone();
+        let up = Event::LinkUp {
+            link: LinkId(session as u64),
+            hub: weft_base::HubId::of_name(&name),
+            epoch: lives[1 - end],
+            name,
+            region: "sim".to_owned(),
+            cost: self.links[link].cost,
+        };
+        self.tell(hub, |h, now, out| h.on_event(up, now, out))
+    }
+
+    /// An end learns that its session is over.
+    pub(super) fn session_down(&mut self, session: usize, end: usize) -> Checked {
+        if !std::mem::take(&mut self.sessions[session].is_open[end]) {
+            return Ok(());
+        }
+        self.end_of_session(session, end);
+        let hub = self.links[self.sessions[session].link].ends[end];
+        self.tell(hub, |h, now, out| h.on_event(Event::LinkDown { link: LinkId(session as u64) }, now, out))
+    }
+
+    /// One end has no session any more: the other is told, if that gets
+    /// through, and the first end dials again.
+    pub(super) fn end_of_session(&mut self, session: usize, end: usize) {
+        self.checks.disturb(self.now);
+        let link = self.sessions[session].link;
+        if let Some((at, _)) = self.links[link].send(end, self.now) {
+            self.at(at, Due::Down { session, end: 1 - end });
+        }
+        if end == 0 {
+            let pause = self.soon(50, 300);
+            self.after(pause, Due::Dial { link });
+        }
+    }
+
+    /// The hubs to which working sessions lead from this one, itself among them.
+    pub(super) fn connected(&self, hub: usize) -> BTreeSet<usize> {
+        let mut near = BTreeSet::new();
+        near.extend(self.slots[hub].running.is_some().then_some(hub));
+        let usable = self.sessions.iter().filter(|s| s.is_open == [true; 2] && self.links[s.link].works());
+        let pairs: Vec<[usize; 2]> = usable.map(|s| self.links[s.link].ends).collect();
+        loop {
+            let next = pairs.iter().find_map(|[a, b]| match (near.contains(a), near.contains(b)) {
+                (true, false) => Some(*b),
+                (false, true) => Some(*a),
+                _ => None,
+            });
+            match next {
+                Some(hub) => near.insert(hub),
+                None => return near,
+            };
+        }
+    }
+
+    /// A decider wants a session closed.
+    pub(super) fn closed_by_hub(&mut self, hub: usize, session: usize, reason: &CloseReason) -> Checked {
+        if !matches!(reason, CloseReason::Silent { .. } | CloseReason::Superseded) {
+            return Err(self.violation(Check::Identity, format!("hub {hub} closes session {session}: {reason}")));
+        }
+        if let Some((_, end)) = self.end_of(hub, session) {
+            self.sessions[session].is_open[end] = false;
+            self.end_of_session(session, end);
+        }
+        Ok(())
+    }
+}

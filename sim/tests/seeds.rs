@@ -1,0 +1,51 @@
+//! Some seeds in each run of the tests; `cargo run --release -p weft-sim --
+//! --seeds 1000` runs more. A failure prints its seed and plan: run it again
+//! with `--seeds 1 --first SEED`.
+
+use weft_sim::{Canary, Tally, run};
+
+const SEEDS: u64 = 100;
+/// Enough for each canary; most are caught by the first seed.
+const CANARY_SEEDS: u64 = 10;
+
+#[test]
+fn a_hundred_meshes_keep_their_promises() {
+    let mut tally = Tally::default();
+    for seed in 0..SEEDS {
+        match run(seed, None) {
+            Ok(more) => tally += more,
+            Err(failure) => panic!("{failure}\n{}", failure.plan),
+        }
+    }
+    println!("{tally:#?}");
+    // What is never reached is not tested.
+    let Tally { expected, missed, dropped, stored, retransmitted, repairs, faults, .. } = tally;
+    for (what, count) in [
+        ("deliveries that had to happen", expected),
+        ("events missed", missed),
+        ("copies dropped", dropped),
+        ("blocks stored", stored),
+        ("blocks sent again", retransmitted),
+        ("sets asked for", repairs),
+        ("faults", faults),
+    ] {
+        assert!(count > SEEDS, "only {count} {what} in {SEEDS} meshes");
+    }
+}
+
+#[test]
+fn a_seed_does_the_same_each_time() {
+    for seed in 0..3 {
+        let tally = || run(seed, None).map_err(|failure| failure.to_string());
+        assert_eq!(tally(), tally());
+    }
+}
+
+#[test]
+fn every_checker_catches_its_canary() {
+    for canary in Canary::ALL {
+        let caught = (0..CANARY_SEEDS).find_map(|seed| run(seed, Some(canary)).err());
+        let caught = caught.unwrap_or_else(|| panic!("{} is not caught in {CANARY_SEEDS} seeds", canary.name()));
+        assert_eq!(caught.violation.check, canary.caught_by());
+    }
+}
