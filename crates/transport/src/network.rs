@@ -93,6 +93,28 @@ pub enum Ready {
     },
 }
 
+impl Ready {
+    /// The link that it is about, if it is about one.
+    #[must_use]
+    pub const fn link(&self) -> Option<LinkToken> {
+        match self {
+            Self::Accepted { link, .. } | Self::Connected { link, .. } | Self::Closed { link, .. } => Some(*link),
+            Self::Readable(link) | Self::Writable(link) => Some(*link),
+            Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// Why `link` ended, taken out of what waits to be reported, so that a read or
+/// a write says it in the report's place.
+pub(crate) fn take_end(queued: &mut Vec<Ready>, link: LinkToken) -> CloseReason {
+    let at = queued.iter().position(|ready| ready.link() == Some(link) && matches!(ready, Ready::Closed { .. }));
+    match at.map(|at| queued.remove(at)) {
+        Some(Ready::Closed { reason, .. }) => reason,
+        _ => CloseReason::NoSuchLink,
+    }
+}
+
 /// What [`Network::read`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadOutcome {

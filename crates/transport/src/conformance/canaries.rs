@@ -300,7 +300,7 @@ impl<R: Rig> Rig for FaultyRig<R> {
 type Check = fn(FaultyRig<Simulated>);
 
 /// Each check, and a fault that it is there to find.
-const CANARIES: [(&str, Fault, Check); 37] = [
+const CANARIES: [(&str, Fault, Check); 38] = [
     ("the_stream_arrives_in_order", Fault::Swaps, the_stream_arrives_in_order),
     ("both_directions_at_once", Fault::Swaps, both_directions_at_once),
     ("vectored_writes_keep_their_order", Fault::Backwards, vectored_writes_keep_their_order),
@@ -319,6 +319,7 @@ const CANARIES: [(&str, Fault, Check); 37] = [
     ("a_slow_link_holds_up_no_other", Fault::BlocksAll, a_slow_link_holds_up_no_other),
     ("tokens_are_not_used_twice", Fault::SameToken, tokens_are_not_used_twice),
     ("nobody_there_is_said", Fault::Mumbles, nobody_there_is_said),
+    ("a_closed_dial_is_silent", Fault::SaysTwice, a_closed_dial_is_silent),
     ("bad_addresses_are_refused", Fault::Mumbles, bad_addresses_are_refused),
     ("a_closed_listener_takes_nobody", Fault::IgnoresCloseListener, a_closed_listener_takes_nobody),
     ("a_link_outlives_its_listener", Fault::LinksDieWithListener, a_link_outlives_its_listener),

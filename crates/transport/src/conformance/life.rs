@@ -165,6 +165,31 @@ pub fn nobody_there_is_said<R: Rig>(mut rig: R) {
     assert_eq!(stage.nodes[0].net.read(link, &mut buf), ReadOutcome::Closed(CloseReason::NoSuchLink));
 }
 
+/// Nothing is reported of a link after `close`, also when it failed before.
+pub fn a_closed_dial_is_silent<R: Rig>(mut rig: R) {
+    let nobody = rig.nobody("n1");
+    let mut stage = Stage::new(rig);
+    stage.add(Limits::default());
+    stage.add(Limits::default());
+    let (_, address) = stage.listen(1);
+    for address in [nobody, address] {
+        for steps in 0..5 {
+            let link = stage.dial(0, &address);
+            for _ in 0..steps {
+                stage.rig.step();
+            }
+            stage.nodes[0].net.close(link);
+            for _ in 0..30 {
+                stage.turn();
+                for (far, _) in stage.nodes[1].accepted() {
+                    stage.nodes[1].net.close(far);
+                }
+            }
+            assert_eq!(stage.nodes[0].seen, []);
+        }
+    }
+}
+
 /// What is not `host:port` is refused at once, and the remedy is said.
 pub fn bad_addresses_are_refused<R: Rig>(rig: R) {
     let mut stage = Stage::new(rig);

@@ -384,7 +384,7 @@ macro_rules! conformance_tests {
             a_paused_link_is_silent, what_is_idle_stays_silent, empty_reads_and_writes_do_nothing,
             close_delivers_what_was_taken, the_peers_end_is_seen_once, closing_twice_is_harmless,
             both_may_close_at_once, many_links_at_once, a_slow_link_holds_up_no_other, tokens_are_not_used_twice,
-            nobody_there_is_said, bad_addresses_are_refused, a_closed_listener_takes_nobody,
+            nobody_there_is_said, a_closed_dial_is_silent, bad_addresses_are_refused, a_closed_listener_takes_nobody,
             a_link_outlives_its_listener, the_waker_ends_a_poll, a_peer_that_dies_is_seen,
             too_many_links_are_refused, too_many_dials_are_refused, handshakes_in_flight_are_bounded,
             a_silent_peer_runs_out_of_time, lingering_is_bounded, peers_are_named, a_clients_port_is_for_clients,

@@ -13,7 +13,7 @@ use crate::address::{Target, parse};
 use crate::identity::TlsIdentity;
 use crate::network::{
     Accept, DialError, LinkToken, ListenError, ListenerToken, MAX_SLICES, Network, ReadOutcome, Ready, Security, Waker,
-    WriteOutcome,
+    WriteOutcome, take_end,
 };
 use crate::reason::CloseReason;
 
@@ -43,6 +43,23 @@ impl SimNetwork {
             Phase::Connecting | Phase::Shaking if side == DIALLED => Some((connection, side, Phase::Connecting)),
             Phase::Up => Some((connection, side, Phase::Up)),
             _ => None,
+        }
+    }
+
+    fn set_paused(&self, link: LinkToken, paused: bool) {
+        self.world.with(|world| {
+            let Some((connection, side, _)) = self.link(world, link) else { return };
+            if let Some(end) = world.end(connection, side) {
+                end.paused = paused;
+            }
+        });
+    }
+
+    /// Why a link that is gone ended, if nobody was told yet.
+    fn end_of(&self, world: &mut World, link: LinkToken) -> CloseReason {
+        match world.endpoints.get_mut(&self.id) {
+            Some(endpoint) => take_end(&mut endpoint.ready, link),
+            None => CloseReason::NoSuchLink,
         }
     }
 }
@@ -179,7 +196,7 @@ impl Network for SimNetwork {
             let (connection, side) = match self.link(world, link) {
                 Some((connection, side, Phase::Up)) => (connection, side),
                 Some(_) => return ReadOutcome::WouldBlock,
-                None => return ReadOutcome::Closed(CloseReason::NoSuchLink),
+                None => return ReadOutcome::Closed(self.end_of(world, link)),
             };
             if buf.is_empty() {
                 return ReadOutcome::Bytes(0);
@@ -206,7 +223,7 @@ impl Network for SimNetwork {
             let (connection, side) = match self.link(world, link) {
                 Some((connection, side, Phase::Up)) => (connection, side),
                 Some(_) => return WriteOutcome::WouldBlock,
-                None => return WriteOutcome::Closed(CloseReason::NoSuchLink),
+                None => return WriteOutcome::Closed(self.end_of(world, link)),
             };
             let slices = bufs.get(..MAX_SLICES).unwrap_or(bufs);
             let offered: usize = slices.iter().map(|slice| slice.len()).sum();
@@ -245,6 +262,9 @@ impl Network for SimNetwork {
     fn close(&mut self, link: LinkToken) {
         self.world.with(|world| {
             world.catch_up();
+            if let Some(endpoint) = world.endpoints.get_mut(&self.id) {
+                endpoint.ready.retain(|ready| ready.link() != Some(link));
+            }
             if let Some((connection, side, _)) = self.link(world, link) {
                 world.close(connection, side);
             }
@@ -281,17 +301,6 @@ impl Network for SimNetwork {
     /// A poll never sleeps here, so there is nothing to wake.
     fn waker(&self) -> Waker {
         Waker::new(|| {})
-    }
-}
-
-impl SimNetwork {
-    fn set_paused(&self, link: LinkToken, paused: bool) {
-        self.world.with(|world| {
-            let Some((connection, side, _)) = self.link(world, link) else { return };
-            if let Some(end) = world.end(connection, side) {
-                end.paused = paused;
-            }
-        });
     }
 }
 

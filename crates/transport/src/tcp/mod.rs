@@ -30,7 +30,7 @@ use weft_base::{ByteCount, Clock};
 
 use crate::network::{
     Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
-    WriteOutcome,
+    WriteOutcome, take_end,
 };
 use crate::reason::CloseReason;
 use link::{Link, Stage};
@@ -233,7 +233,7 @@ impl Network for TcpNetwork {
         match self.known(link.0) {
             Known::Up => {}
             Known::Opening => return ReadOutcome::WouldBlock,
-            Known::Gone => return ReadOutcome::Closed(CloseReason::NoSuchLink),
+            Known::Gone => return ReadOutcome::Closed(take_end(&mut self.queued, link)),
         }
         let outcome = self.change(link.0, |link, scratch| link.read(buf, scratch));
         let outcome = outcome.unwrap_or(ReadOutcome::Closed(CloseReason::NoSuchLink));
@@ -247,7 +247,7 @@ impl Network for TcpNetwork {
         match self.known(link.0) {
             Known::Up => {}
             Known::Opening => return WriteOutcome::WouldBlock,
-            Known::Gone => return WriteOutcome::Closed(CloseReason::NoSuchLink),
+            Known::Gone => return WriteOutcome::Closed(take_end(&mut self.queued, link)),
         }
         let outcome = self.change(link.0, |link, _| link.write(bufs));
         let outcome = outcome.unwrap_or(WriteOutcome::Closed(CloseReason::NoSuchLink));
@@ -266,6 +266,7 @@ impl Network for TcpNetwork {
     }
 
     fn close(&mut self, link: LinkToken) {
+        self.queued.retain(|ready| ready.link() != Some(link));
         self.end(link.0);
     }
 

@@ -75,3 +75,7 @@ mod plain {
 mod tls {
     crate::conformance_tests!(super::Loopback::new(true));
 }
+
+mod addresses;
+mod cost;
+mod hostile;

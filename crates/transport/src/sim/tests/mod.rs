@@ -80,3 +80,6 @@ mod plain {
 mod tls {
     crate::conformance_tests!(super::Simulated::new(true));
 }
+
+mod faults;
+mod swarm;
