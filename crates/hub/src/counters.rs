@@ -4,7 +4,11 @@
 //! explained in `weft_mesh::ledger`; what is in flight is measured from the
 //! queues themselves, so that the ledger's balance says something.
 
+use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
+
 use weft_base::sync::atomic::{AtomicU64, Ordering};
+use weft_base::sync::{Arc, Mutex};
 use weft_mesh::ledger::{DropReason, Ledger};
 
 macro_rules! counters {
@@ -15,6 +19,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: AtomicU64,)+
             /// Copies dropped, by [`DropReason`].
             pub dropped: [AtomicU64; DropReason::COUNT],
+            /// What the links carried, by the name of the hub at the other end.
+            links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
         }
 
         impl Counters {
@@ -24,6 +30,11 @@ macro_rules! counters {
                 let mut all = vec![$(($text.to_owned(), get(&self.$name))),+];
                 for reason in DropReason::ALL {
                     all.push((format!("ledger.dropped.{}", reason.name()), get(&self.dropped[reason as usize])));
+                }
+                for (peer, link) in &*self.locked_links() {
+                    for (what, counter) in link.each() {
+                        all.push((format!("link.{peer}.{what}"), get(counter)));
+                    }
                 }
                 all
             }
@@ -80,6 +91,34 @@ counters! {
     starved = "arena.starved_turns",
 }
 
+/// What crossed the links to one hub since the start, through all their lives.
+/// Blocks that were sent again count again.
+#[derive(Debug, Default)]
+pub struct LinkCounters {
+    /// Events written to the link.
+    pub events_out: AtomicU64,
+    /// Blocks written to the link.
+    pub blocks_out: AtomicU64,
+    /// Bytes of blocks and their heads written to the link.
+    pub bytes_out: AtomicU64,
+    /// Blocks that came over the link.
+    pub blocks_in: AtomicU64,
+    /// Bytes of blocks and their heads that came over the link.
+    pub bytes_in: AtomicU64,
+}
+
+impl LinkCounters {
+    fn each(&self) -> [(&'static str, &AtomicU64); 5] {
+        [
+            ("events_out", &self.events_out),
+            ("blocks_out", &self.blocks_out),
+            ("bytes_out", &self.bytes_out),
+            ("blocks_in", &self.blocks_in),
+            ("bytes_in", &self.bytes_in),
+        ]
+    }
+}
+
 /// Adds to a counter or gauge.
 #[inline]
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -99,6 +138,16 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Counters {
+    fn locked_links(&self) -> MutexGuard<'_, BTreeMap<String, Arc<LinkCounters>>> {
+        self.links_by_peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The counters of the links to a hub, made when there are none. Asked for
+    /// when a link comes up, not per block.
+    pub(crate) fn link(&self, peer: &str) -> Arc<LinkCounters> {
+        self.locked_links().entry(peer.to_owned()).or_default().clone()
+    }
+
     /// Counts `n` copies as dropped.
     #[inline]
     pub(crate) fn drop_copies(&self, reason: DropReason, n: u64) {

@@ -12,6 +12,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use weft_base::{Lane, SubscriptionId};
 use weft_log::LogBlock;
@@ -21,7 +22,7 @@ use weft_transport::{CloseReason, LinkToken, Network, WriteOutcome};
 use weft_wire::block::Block;
 use weft_wire::frame::{self, OnFull};
 
-use crate::counters::{Counters, add, sub};
+use crate::counters::{Counters, LinkCounters, add, sub};
 use crate::messages::{Fetched, Forward, StreamSlot, SubscribeOptions};
 
 /// How many slices one write carries; a frame takes two.
@@ -125,6 +126,8 @@ pub(crate) struct Egress {
     subscribers: HashMap<SubscriptionId, Subscriber>,
     /// Subscriptions that have blocks waiting.
     ready: VecDeque<SubscriptionId>,
+    /// Of a link: what it carried.
+    link: Option<Arc<LinkCounters>>,
 }
 
 /// The outcome of handing a block to a subscription.
@@ -150,7 +153,18 @@ impl Egress {
             queued_bytes: 0,
             subscribers: HashMap::new(),
             ready: VecDeque::new(),
+            link: None,
         }
+    }
+
+    /// The peer is a hub: what it is sent is counted here.
+    pub(crate) fn count_as_link(&mut self, link: Arc<LinkCounters>) {
+        self.link = Some(link);
+    }
+
+    /// The counters of the link, when the peer is a hub.
+    pub(crate) fn link(&self) -> Option<&LinkCounters> {
+        self.link.as_deref()
     }
 
     /// The buffer to encode control frames into.
@@ -467,6 +481,11 @@ impl Egress {
                 Some(Frame::Forward(forward)) => {
                     sub(&counters.waiting_links, forward.live_copies);
                     add(&counters.forwarded, forward.live_copies);
+                    if let Some(link) = &self.link {
+                        add(&link.events_out, u64::from(Block::trusted(&forward.block).event_count()));
+                        add(&link.blocks_out, 1);
+                        add(&link.bytes_out, len as u64);
+                    }
                 }
                 None => break,
             }

@@ -6,6 +6,7 @@ use weft_wire::frame::{self, ErrorCode, Frame, Kind};
 
 use super::{NetStage, Role};
 use crate::append::StreamSpec;
+use crate::counters::add;
 use crate::messages::{SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
 
 impl NetStage {
@@ -23,6 +24,10 @@ impl NetStage {
                 };
             }
             (Role::Link { .. }, Some(Kind::Forward)) => {
+                if let Some(link) = connection.egress.link() {
+                    add(&link.blocks_in, 1);
+                    add(&link.bytes_in, bytes.len() as u64);
+                }
                 return self.out.route.push(ToRoute::Forward { link: id, frame: bytes });
             }
             _ => {}

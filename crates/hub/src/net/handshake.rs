@@ -150,8 +150,10 @@ impl NetStage {
         region: String,
         neighbour: Option<usize>,
     ) {
+        let counters = self.counters.link(&name);
         let Some(connection) = self.connection(id) else { return };
         connection.role = Role::Link { neighbour };
+        connection.egress.count_as_link(counters);
         add(&self.counters.links, 1);
         self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, neighbour });
     }

@@ -21,6 +21,8 @@ pub fn options(name: &str, data: Option<&std::path::Path>) -> HubOptions {
     let mut options = HubOptions::new(name);
     options.clients.push(Listen { addr: "127.0.0.1:0".to_owned(), security: Security::Plain });
     options.data = data.map(std::path::Path::to_owned);
+    // Some tests end while a client has not read all that was written to it.
+    options.timers.drain = Duration::from_millis(300);
     options
 }
 
