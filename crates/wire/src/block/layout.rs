@@ -118,6 +118,9 @@ pub(super) const PRODUCER_CHECKSUM: usize = std::mem::offset_of!(ProducerLine, c
 /// Where the hub's checksum is, and where what it covers ends.
 pub(super) const HUB_CHECKSUM: usize = HUB_LINE + std::mem::offset_of!(HubLine, checksum);
 
+/// Lengths are added as `usize`: three of up to 2^32 must not overflow.
+const _: () = assert!(usize::BITS >= 64);
+
 /// Every field at its place, or the crate does not compile.
 macro_rules! assert_offsets {
     ($structure:ident: $($field:ident = $offset:literal),+; size $size:expr) => {
