@@ -64,7 +64,7 @@ fn a_subscriber_gets_no_more_than_its_credit() {
 
 #[test]
 fn a_full_subscriber_loses_what_its_policy_says_and_is_told_how_much() {
-    for (on_full, kept) in [(OnFull::DropOldest, [7u8, 8, 9]), (OnFull::DropNewest, [0, 1, 2])] {
+    for (on_full, kept, place) in [(OnFull::DropOldest, [7u8, 8, 9], 0), (OnFull::DropNewest, [0, 1, 2], 3)] {
         let mut small = options("hub", None);
         small.limits.subscriber_events = 3;
         let hub = start(small);
@@ -77,17 +77,46 @@ fn a_full_subscriber_loses_what_its_policy_says_and_is_told_how_much() {
         }
         publisher.round_trip();
         subscriber.send(&Frame::Credit(Credit { id: SubscriptionId(1), events: 10, bytes: 0 }));
-        match subscriber.receive().frame() {
-            Frame::Gap(gap) => assert_eq!((gap.id.0, gap.events), (1, 7)),
-            other => panic!("not a gap: {other:?}"),
+        let mut seen = Vec::new();
+        let mut gap_at = None;
+        while seen.len() < 3 || gap_at.is_none() {
+            let received = subscriber.receive();
+            match received.frame() {
+                Frame::Gap(gap) => {
+                    assert_eq!((gap.id.0, gap.events), (1, 7));
+                    gap_at = Some(seen.len());
+                }
+                Frame::Deliver(deliver) => seen.extend(payloads(deliver.block).concat()),
+                other => panic!("neither: {other:?}"),
+            }
         }
-        for n in kept {
-            assert_eq!(subscriber.delivered(), [[n]]);
-        }
+        assert_eq!(seen, kept);
+        assert_eq!(gap_at, Some(place), "the mark stands where the events are missing");
         subscriber.round_trip();
         hub.counters().ledger().balance().expect("every copy is accounted for");
         stop(hub);
     }
+}
+
+#[test]
+fn a_gap_mark_stands_where_the_events_are_missing() {
+    let mut small = options("hub", None);
+    small.limits.subscriber_events = 1;
+    let hub = start(small);
+    let mut subscriber = Raw::connect(&hub, 1);
+    subscriber.subscribe_with(1, "t", |s| (s.credit_events, s.on_full) = (0, OnFull::DropNewest));
+    subscriber.receive();
+    let mut publisher = Raw::connect(&hub, 2);
+    // The first waits for credit, the second finds the queue full.
+    publisher.publish_acked(0, AckLevel::Routed, "t", &[&[0]]);
+    publisher.publish_acked(1, AckLevel::Routed, "t", &[&[1]]);
+    publisher.round_trip();
+    subscriber.send(&Frame::Credit(Credit { id: SubscriptionId(1), events: 9, bytes: 0 }));
+    assert_eq!(subscriber.delivered(), [[0]], "it was published before the gap");
+    assert!(matches!(subscriber.receive().frame(), Frame::Gap(gap) if gap.events == 1));
+    publisher.publish_acked(2, AckLevel::Routed, "t", &[&[2]]);
+    assert_eq!(subscriber.delivered(), [[2]], "told once");
+    stop(hub);
 }
 
 #[test]

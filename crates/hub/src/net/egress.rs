@@ -81,17 +81,28 @@ pub(crate) struct StreamCursor {
     at_end: bool,
 }
 
+/// A block that waits for credit.
+struct Waiting {
+    block: Bytes,
+    events: u64,
+    hops: u8,
+    /// Events dropped just before it.
+    gap: u64,
+}
+
 /// One subscription's side of the egress.
 struct Subscriber {
     credit_events: i64,
     credit_bytes: i64,
     on_full: OnFull,
-    waiting: VecDeque<(Bytes, u64, u8)>,
+    waiting: VecDeque<Waiting>,
     waiting_events: u64,
     waiting_bytes: usize,
-    /// Events dropped since the last that was sent.
+    /// Events dropped behind the last that waits.
     gap: u64,
     stream: Option<StreamCursor>,
+    /// The lane of the last block sent, where a mark behind it belongs.
+    last_lane: Lane,
     queued: bool,
 }
 
@@ -199,6 +210,7 @@ impl Egress {
             waiting_bytes: 0,
             gap: 0,
             stream: None,
+            last_lane: Lane::DEFAULT,
             queued: false,
         };
         self.subscribers.insert(id, subscriber);
@@ -256,18 +268,20 @@ impl Egress {
                     return Delivery::Disconnect;
                 }
                 OnFull::DropOldest => {
-                    let Some((old, old_events, _)) = s.waiting.pop_front() else { break };
-                    s.waiting_events -= old_events;
-                    s.waiting_bytes -= old.as_slice().len();
-                    s.gap += old_events;
-                    sub(&counters.waiting_subscribers, old_events);
-                    counters.drop_copies(DropReason::SubscriberFull, old_events);
+                    let Some(old) = s.waiting.pop_front() else { break };
+                    s.waiting_events -= old.events;
+                    s.waiting_bytes -= old.block.as_slice().len();
+                    let behind = s.waiting.front_mut().map_or(&mut s.gap, |next| &mut next.gap);
+                    *behind += old.gap + old.events;
+                    sub(&counters.waiting_subscribers, old.events);
+                    counters.drop_copies(DropReason::SubscriberFull, old.events);
                 }
             }
         }
         s.waiting_events += events;
         s.waiting_bytes += block.len();
-        s.waiting.push_back((Bytes::Arena(block.clone()), events, hops));
+        let gap = std::mem::take(&mut s.gap);
+        s.waiting.push_back(Waiting { block: Bytes::Arena(block.clone()), events, hops, gap });
         add(&counters.waiting_subscribers, events);
         if !s.queued {
             s.queued = true;
@@ -287,7 +301,7 @@ impl Egress {
             let events = u64::from(Block::trusted(block.as_ref()).event_count());
             s.waiting_events += events;
             s.waiting_bytes += block.as_ref().len();
-            s.waiting.push_back((Bytes::Log(block), events, 0));
+            s.waiting.push_back(Waiting { block: Bytes::Log(block), events, hops: 0, gap: 0 });
         }
         if !s.queued {
             s.queued = true;
@@ -349,7 +363,7 @@ impl Egress {
             // A subscriber takes at most a share of the socket per turn, so that one does not hold up the others.
             let mut share = SENDING;
             while share > 0 && s.credit_events > 0 && s.credit_bytes > 0 {
-                let Some((block, events, hops)) = s.waiting.pop_front() else { break };
+                let Some(Waiting { block, events, hops, gap }) = s.waiting.pop_front() else { break };
                 let bytes = block.as_slice();
                 let (len, lane) = (bytes.len(), Block::trusted(bytes).lane());
                 s.waiting_events -= events;
@@ -357,16 +371,22 @@ impl Egress {
                 s.credit_events = s.credit_events.saturating_sub(clamp(events));
                 s.credit_bytes = s.credit_bytes.saturating_sub(clamp(len as u64));
                 share = share.saturating_sub(len);
-                if s.gap > 0 {
-                    let reason = DropReason::SubscriberFull as u8;
-                    frame::encode(&frame::Frame::Gap(frame::Gap { id, events: s.gap, reason }), &mut self.control);
-                    s.gap = 0;
+                s.last_lane = lane;
+                if gap > 0 {
+                    let mark = gap_mark(id, gap);
+                    self.queued_bytes += mark.len();
+                    self.lanes[lane.index()].push_back(mark);
                 }
                 let head = frame::deliver_head(id, len, hops);
                 let live = s.stream.is_none();
                 let frame = Frame::Deliver { head, block, events, live };
                 self.queued_bytes += frame.len();
                 self.lanes[lane.index()].push_back(frame);
+            }
+            if s.waiting.is_empty() && s.gap > 0 {
+                let mark = gap_mark(id, std::mem::take(&mut s.gap));
+                self.queued_bytes += mark.len();
+                self.lanes[s.last_lane.index()].push_back(mark);
             }
             if let Some(wanted) = Self::wanted(id, s) {
                 want(wanted);
@@ -516,6 +536,15 @@ impl Egress {
             self.unsubscribe(id, counters);
         }
     }
+}
+
+/// The frame that says how many events are missing, for the lane where they are:
+/// among control frames it would overtake what was delivered before them.
+fn gap_mark(id: SubscriptionId, events: u64) -> Frame {
+    let mut bytes = Vec::new();
+    let reason = DropReason::SubscriberFull as u8;
+    frame::encode(&frame::Frame::Gap(frame::Gap { id, events, reason }), &mut bytes);
+    Frame::Control(bytes)
 }
 
 /// Bytes that a lane may send per round: 64 KiB for the least urgent, eight
