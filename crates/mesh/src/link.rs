@@ -18,6 +18,8 @@ pub(crate) struct Incoming {
     pub(crate) to: u64,
     /// None: of no use.
     pub(crate) changes: Option<Vec<Change>>,
+    /// When the last frame of it came.
+    pub(crate) touched: Mono,
 }
 
 /// A link that is up, as the transport says.

@@ -249,3 +249,80 @@ impl Split {
         self.used += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_topic::Filter;
+    use weft_wire::frame::FlowKind;
+
+    use super::*;
+
+    fn path(link: u64) -> Option<Path> {
+        Some(Path { link: LinkId(link), via: HubId(link), hops: 2, cost: 7, rtt: Duration::from_micros(5) })
+    }
+
+    fn known(hub: u64, slot: u16, path: Option<Path>) -> KnownHub {
+        KnownHub { hub: HubId(hub), epoch: Epoch(1), slot, path }
+    }
+
+    /// Hub 1, with links 1 and 2; hub 40 is out of reach.
+    fn routes() -> Routes {
+        let mut interest = InterestSet::new();
+        for (filter, hub, kind) in [("a/*", 0, Kind::Live), ("**", 0, Kind::Live), ("a/b", 3, Kind::Stream)] {
+            interest.insert(&Filter::parse(filter).expect("a filter"), interest_key(hub, kind));
+        }
+        let hubs = [known(40, 3, None), known(10, 0, path(1)), known(30, 9, path(2)), known(20, 1, path(1))];
+        Routes::new(HubId(1), interest, hubs.to_vec())
+    }
+
+    fn entry(hub: u64) -> FlowEntry {
+        let kind = FlowKind::Live;
+        FlowEntry { hub: HubId(hub), incarnation: 0, kind, retransmit: false, sequence: 0, base: 0 }
+    }
+
+    fn groups(out: &Split) -> Vec<(u64, Vec<u64>)> {
+        out.links().map(|(link, entries)| (link.0, entries.iter().map(|entry| entry.hub.0).collect())).collect()
+    }
+
+    #[test]
+    fn destinations_are_each_hub_once_by_kind_and_say_who_is_out_of_reach() {
+        let mut found = Vec::new();
+        let routes = routes();
+        routes.destinations(Topic::parse("a/b").expect("a topic"), |hub, kind, near| found.push((hub.0, kind, near)));
+        assert_eq!(found, [(10, Kind::Live, true), (40, Kind::Stream, false)]);
+        assert_eq!((routes.hops(HubId(20)), routes.hops(HubId(40)), routes.hops(HubId(99))), (2, 0, 0));
+        assert!(routes.is_reachable(HubId(1)) && !routes.is_reachable(HubId(40)));
+    }
+
+    #[test]
+    fn a_block_leaves_once_on_each_link_that_it_needs() {
+        let mut out = Split::new();
+        split(&routes(), [10, 30, 20, 1, 40].map(entry), None, INITIAL_TTL, &mut out);
+        assert_eq!(groups(&out), [(1, vec![10, 20]), (2, vec![30])]);
+        assert_eq!(out.here(), [entry(1)]);
+        assert_eq!(out.dropped(), [(entry(40), DropReason::NoPath)]);
+        assert_eq!(hops(out.ttl()), 1);
+        // What the last block left behind is gone.
+        split(&routes(), [entry(30)], Some(LinkId(1)), out.ttl(), &mut out);
+        assert_eq!(groups(&out), [(2, vec![30])]);
+        assert_eq!((out.here().len(), out.dropped().len(), hops(out.ttl())), (0, 0, 2));
+    }
+
+    #[test]
+    fn nothing_goes_back_or_on_for_ever() {
+        let mut out = Split::new();
+        split(&routes(), [10, 30].map(entry), Some(LinkId(2)), 2, &mut out);
+        assert_eq!(groups(&out), [(1, vec![10])]);
+        assert_eq!(out.dropped(), [(entry(30), DropReason::Loop)]);
+        split(&routes(), [10, 1].map(entry), Some(LinkId(2)), 1, &mut out);
+        assert_eq!(out.dropped(), [(entry(10), DropReason::Ttl)]);
+        assert_eq!(out.here(), [entry(1)], "the last hop is not one too many");
+    }
+
+    #[test]
+    fn a_mesh_of_one_has_nowhere_to_go() {
+        let mut out = Split::new();
+        split(&Routes::alone(HubId(1)), [entry(2)], None, INITIAL_TTL, &mut out);
+        assert_eq!(out.dropped(), [(entry(2), DropReason::NoPath)]);
+    }
+}

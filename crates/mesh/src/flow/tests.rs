@@ -361,7 +361,8 @@ impl World {
         for item in &self.told_synced {
             assert!(synced.binary_search(item).is_ok(), "{item} was said to be synced and is not in {synced:?}");
         }
-        let holes = (0..self.log.last().map_or(0, |last| last + 1)).filter(|item| self.log.binary_search(item).is_err());
+        let holes =
+            (0..self.log.last().map_or(0, |last| last + 1)).filter(|item| self.log.binary_search(item).is_err());
         for item in holes {
             assert!(self.given_back.contains(&item), "{item} is missing in {:?}", self.log);
         }
@@ -387,6 +388,32 @@ impl World {
         let stored: Vec<u64> = self.log.iter().copied().filter(|item| !self.given_back.contains(item)).collect();
         assert_eq!(stored, expected);
     }
+}
+
+/// The oracle must see what is wrong: a destination that lies about its disk.
+#[test]
+#[should_panic(expected = "was said to be synced")]
+fn the_oracle_catches_a_lie_about_the_disk() {
+    let mut world = World::new();
+    for step in [Step::Push, Step::Push, Step::Arrive] {
+        world.step(&step);
+    }
+    world.acks.push_back((0, 2, 2, false));
+    world.step(&Step::ArriveAck);
+}
+
+/// And a hole: a receiver that begins in the middle.
+#[test]
+#[should_panic(expected = "0 is missing")]
+fn the_oracle_catches_a_hole() {
+    let mut world = World::new();
+    for step in [Step::Push, Step::Push, Step::Lose(false)] {
+        world.step(&step);
+    }
+    for (entry, _) in &mut world.wire {
+        entry.base = entry.sequence;
+    }
+    world.step(&Step::Arrive);
 }
 
 proptest! {

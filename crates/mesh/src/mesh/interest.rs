@@ -78,8 +78,15 @@ impl HubInterest {
         }
     }
 
-    /// Puts a whole set in the place of the old one.
-    fn replace(&mut self, epoch: Epoch, changes: &[Change], slot: u16, limit: usize, routes: &mut InterestSet<u16>) {
+    /// Puts a whole set in the place of the old one; answers the difference.
+    fn replace(
+        &mut self,
+        epoch: Epoch,
+        changes: &[Change],
+        slot: u16,
+        limit: usize,
+        routes: &mut InterestSet<u16>,
+    ) -> Vec<Change> {
         let mut fresh = FilterSet::default();
         for change in changes {
             fresh.apply(change);
@@ -89,6 +96,7 @@ impl HubInterest {
         self.collapsed = [false; 2];
         // What goes, goes first: so the limit is met only by what stays.
         self.apply(&steps, slot, limit, routes);
+        steps
     }
 }
 
@@ -113,7 +121,7 @@ impl Mesh {
         let begun = begun.filter(|i| (i.epoch, i.from, i.to) == (frame.epoch, from, to));
         let mut incoming = begun.unwrap_or_else(|| {
             let is_useful = self.is_useful(link, frame.hub, frame.epoch, from, to, now);
-            Incoming { epoch: frame.epoch, from, to, changes: is_useful.then(Vec::new) }
+            Incoming { epoch: frame.epoch, from, to, changes: is_useful.then(Vec::new), touched: now }
         });
         if let Some(changes) = &mut incoming.changes {
             let enough = self.options.limits.filters.saturating_mul(4);
@@ -132,6 +140,7 @@ impl Mesh {
         if !frame.more {
             return self.take_interest(link, frame.hub, incoming, now);
         }
+        incoming.touched = now;
         let patience = self.options.timers.digest;
         if let Some(wanted) = self.hubs.get_mut(&frame.hub).and_then(|hub| hub.wanted.as_mut()) {
             wanted.until = if wanted.link == link { now + patience } else { wanted.until };
@@ -158,17 +167,16 @@ impl Mesh {
             self.ask(link, id, now);
             return false;
         }
-        // What comes by another link already is not kept twice.
-        !self
-            .links
-            .values()
-            .filter_map(|l| l.incoming.get(&id))
-            .any(|i| i.changes.is_some() && i.epoch == epoch && i.to >= to)
+        // What comes by another link already, and goes on coming, is not kept twice.
+        let patience = self.options.timers.digest;
+        let others = self.links.iter().filter(|(other, _)| **other != link);
+        let mut coming = others.filter_map(|(_, l)| l.incoming.get(&id)).filter(|i| i.changes.is_some());
+        !coming.any(|i| i.epoch == epoch && i.to >= to && now < i.touched + patience)
     }
 
     /// The steps are complete: they count from here on, and are passed on.
     fn take_interest(&mut self, link: LinkId, id: HubId, incoming: Incoming, now: Mono) {
-        let Incoming { epoch, from, to, changes: Some(changes) } = incoming else { return };
+        let Incoming { epoch, from, to, changes: Some(changes), .. } = incoming else { return };
         // Others may have led further meanwhile.
         if !self.is_useful(link, id, epoch, from, to, now) {
             return;
@@ -176,17 +184,22 @@ impl Mesh {
         let limit = self.options.limits.filters;
         let Some(hub) = self.hubs.get_mut(&id) else { return };
         self.routes_changed = true;
-        if from == 0 {
-            hub.wanted.take_if(|wanted| wanted.link == link);
-            hub.interest.replace(epoch, &changes, hub.slot, limit, &mut self.interest);
+        if from != 0 {
+            hub.interest.apply(&changes, hub.slot, limit, &mut self.interest);
             hub.interest.version = to;
+            return self.pass_on(id, from, changes.into(), Some(link), now);
+        }
+        hub.wanted.take_if(|wanted| wanted.link == link);
+        let known = hub.interest.version_in(epoch);
+        let steps = hub.interest.replace(epoch, &changes, hub.slot, limit, &mut self.interest);
+        hub.interest.version = to;
+        if known > 0 && known < to {
+            // Who missed the same steps can follow.
+            self.pass_on(id, known, steps.into(), Some(link), now);
+        } else {
             // A long set is not pushed at neighbours who may have it: they ask.
             let entries = self.digest_entry(id).into_iter().collect();
             self.flood(&Frame::Digest(Digest { entries }), Some(link));
-        } else {
-            hub.interest.apply(&changes, hub.slot, limit, &mut self.interest);
-            hub.interest.version = to;
-            self.pass_on(id, from, changes.into(), Some(link), now);
         }
     }
 

@@ -24,6 +24,8 @@ mod interest;
 mod records;
 mod repair;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

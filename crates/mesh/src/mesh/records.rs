@@ -8,7 +8,7 @@ use weft_wire::frame::{Frame, LinkState, LinkStateLink, LinkStateRecord};
 
 use super::interest::{HubInterest, Wanted};
 use super::{Command, Mesh};
-use crate::link::has_shifted;
+use crate::link::{Link, has_shifted};
 use crate::options::Timers;
 use crate::routes::{KnownHub, Path, Routes, interest_key};
 use crate::spf::{Graph, Shortest};
@@ -126,6 +126,7 @@ impl Mesh {
         if record.epoch != hub.epoch {
             hub.wanted = None;
             self.routes_changed = true;
+            drop_incoming(&mut self.links, record.hub);
         }
         self.graph_changed |= hub.is_expired || hub.epoch != record.epoch || hub.links != record.links;
         record.region.clone_into(&mut hub.region);
@@ -267,6 +268,7 @@ impl Mesh {
         for link in self.links.values_mut() {
             link.transfers.remove(&id);
         }
+        drop_incoming(&mut self.links, id);
         self.counters.hubs_forgotten += 1;
         self.routes_changed = true;
     }
@@ -276,6 +278,11 @@ impl Mesh {
         let hubs = hubs.map(|(id, hub)| KnownHub { hub: *id, epoch: hub.epoch, slot: hub.slot, path: hub.path });
         Routes::new(self.me.id, self.interest.clone(), hubs.collect())
     }
+}
+
+/// What still comes in of this hub's interest is of no use any more.
+fn drop_incoming(links: &mut BTreeMap<LinkId, Link>, id: HubId) {
+    links.values_mut().filter_map(|link| link.incoming.get_mut(&id)).for_each(|incoming| incoming.changes = None);
 }
 
 fn path_of(path: &Shortest, in_use: &BTreeMap<HubId, LinkId>) -> Option<Path> {
