@@ -18,26 +18,32 @@
 //! subscription, the memory for receiving. At a bound, publishing waits and
 //! reading stops; nothing grows.
 //!
-//! ```no_run
+//! ```
 //! use weft_client::{Client, ConnectOptions, PublisherOptions, SubscribeOptions};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(ConnectOptions::new("127.0.0.1:7411")).await?;
+//! # use weft_hub::options::Listen;
+//! # let mut options = weft_hub::HubOptions::new("example");
+//! # options.clients = vec![Listen { addr: "127.0.0.1:0".into(), security: weft_client::Security::Plain }];
+//! # let hub = weft_hub::Hub::start(options)?;
+//! # let address = hub.client_addresses()[0].as_str();
+//! # futures_lite::future::block_on(async {
+//! let client = Client::connect(ConnectOptions::new(address)).await?;
 //! let mut departures = client.subscribe("flights/departed/*/*/*", SubscribeOptions::default()).await?;
 //!
 //! let publisher = client.publisher(PublisherOptions::default());
 //! let published = publisher.publish("flights/departed/JFK/LAX/B6", b"B6 725").await?.await?;
 //! println!("event {} of hub {}", published.sequence, published.origin);
 //!
-//! if let Some(delivery) = departures.next().await {
-//!     let delivery = delivery?;
-//!     for event in delivery.events() {
-//!         println!("{}: {}", delivery.topic(), String::from_utf8_lossy(event.payload));
-//!     }
+//! let delivery = departures.next().await.expect("the client is open")?;
+//! for event in delivery.events() {
+//!     println!("{}: {}", delivery.topic(), String::from_utf8_lossy(event.payload));
 //! }
+//! # assert_eq!(delivery.events().next().map(|event| event.payload), Some(&b"B6 725"[..]));
 //! client.close().await;
-//! # Ok(())
-//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # hub.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use weft_hub::HubOptions;
-use weft_hub::options::Threads;
+use weft_hub::options::{Limits, Threads};
 use weft_transport::Security;
 
 use crate::time::show_duration;
@@ -45,31 +45,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out, "cost = {}", neighbour.cost)?;
     }
-    let l = &o.limits;
-    writeln!(out, "\n[limits]")?;
-    for (key, bytes) in [
-        ("frame", l.frame),
-        ("arena", l.arena),
-        ("subscriber_bytes", l.subscriber_bytes),
-        ("socket_bytes", l.socket_bytes),
-        ("publish_bytes", l.publish_bytes),
-    ] {
-        writeln!(out, "{key} = \"{bytes}\"")?;
-    }
-    for (key, number) in [
-        ("sessions", l.sessions),
-        ("subscriptions_per_session", l.subscriptions_per_session),
-        ("subscriptions", l.subscriptions),
-        ("subscriber_events", l.subscriber_events),
-        ("publish_blocks", l.publish_blocks as usize),
-        ("flow_blocks", l.flow_blocks),
-        ("ring_slots", l.ring_slots),
-        ("topics", l.topics),
-        ("producers", l.producers),
-        ("streams", l.streams),
-    ] {
-        writeln!(out, "{key} = {number}")?;
-    }
+    write_limits(&o.limits, out)?;
     let s = &o.stream_defaults;
     writeln!(out, "\n[streams]\nsegment = \"{}\"", s.segment)?;
     match s.retain_bytes {
@@ -86,6 +62,52 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         [("hello", t.hello), ("redial_first", t.redial_first), ("redial_most", t.redial_most), ("drain", t.drain)]
     {
         writeln!(out, "{key} = \"{}\"", show_duration(duration))?;
+    }
+    Ok(())
+}
+
+fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
+    // By name, so that a limit that is not printed does not compile.
+    let Limits {
+        frame,
+        arena,
+        sessions,
+        subscriptions_per_session,
+        subscriptions,
+        subscriber_events,
+        subscriber_bytes,
+        socket_bytes,
+        publish_blocks,
+        publish_bytes,
+        flow_blocks,
+        ring_slots,
+        topics,
+        producers,
+        streams,
+    } = limits;
+    writeln!(out, "\n[limits]")?;
+    for (key, bytes) in [
+        ("frame", frame),
+        ("arena", arena),
+        ("subscriber_bytes", subscriber_bytes),
+        ("socket_bytes", socket_bytes),
+        ("publish_bytes", publish_bytes),
+    ] {
+        writeln!(out, "{key} = \"{bytes}\"")?;
+    }
+    for (key, number) in [
+        ("sessions", *sessions),
+        ("subscriptions_per_session", *subscriptions_per_session),
+        ("subscriptions", *subscriptions),
+        ("subscriber_events", *subscriber_events),
+        ("publish_blocks", *publish_blocks as usize),
+        ("flow_blocks", *flow_blocks),
+        ("ring_slots", *ring_slots),
+        ("topics", *topics),
+        ("producers", *producers),
+        ("streams", *streams),
+    ] {
+        writeln!(out, "{key} = {number}")?;
     }
     Ok(())
 }

@@ -1,1 +1,180 @@
+//! Configurations, right and wrong.
 
+use super::*;
+use weft_base::ByteCount;
+use weft_hub::options::Threads;
+use weft_transport::Security;
+
+const SAMPLE: &str = include_str!("../../../../examples/hub.toml");
+
+fn good(text: &str) -> HubOptions {
+    parse(text, Path::new("/etc/weft")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+/// Every mistake as `line:column: message`.
+fn mistakes(text: &str) -> Vec<String> {
+    let problems = parse(text, Path::new("/etc/weft")).expect_err("it has mistakes");
+    let place = |problem: &Problem| {
+        let (line, column) = line_column(text, problem.offset);
+        format!("{line}:{column}: {}", problem.message)
+    };
+    problems.iter().map(place).collect()
+}
+
+const CLIENTS: &str = "\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+
+#[test]
+fn the_documented_sample_is_right_and_shows_the_defaults() {
+    let options = good(SAMPLE);
+    let defaults = HubOptions::new("new-york");
+    assert_eq!(options.limits, defaults.limits, "the sample shows the default limits");
+    assert_eq!(options.timers, defaults.timers);
+    assert_eq!(options.stream_defaults, defaults.stream_defaults);
+    assert_eq!(options.data, Some(PathBuf::from("/etc/weft/data/new-york")));
+    assert!(matches!(options.clients[0].security, Security::Plain));
+}
+
+#[test]
+fn a_name_and_an_address_are_enough() {
+    let options = good(&format!("name = \"a\"\n{CLIENTS}"));
+    assert_eq!((options.name.as_str(), options.region.as_str()), ("a", "local"));
+    assert_eq!(options.threads, Threads::Shared);
+}
+
+#[test]
+fn what_check_prints_is_a_configuration_that_leads_to_the_same() {
+    let text = format!(
+        "name = \"a\"\nregion = \"b\"\ndata = \"/data\"\nthreading = \"dedicated\"\n{CLIENTS}\n\
+         [limits]\nframe = \"2 MiB\"\nsessions = 7\n[streams]\nretain_bytes = 1000\nretain_age = \"36 h\"\n\
+         [timers]\ndrain = \"90 s\"\n"
+    );
+    let options = good(&text);
+    assert_eq!(options.limits.frame, ByteCount::mib(2));
+    assert_eq!(options.stream_defaults.retain_bytes, Some(ByteCount(1000)));
+    let shown = show(&options);
+    assert_eq!(show(&good(&shown)), shown);
+    assert!(shown.contains("retain_age = \"36 h\"") && shown.contains("drain = \"90 s\""), "{shown}");
+}
+
+#[test]
+fn five_mistakes_are_five_lines_in_order_of_place() {
+    let text = "nmae = \"a\"\n\
+                region = 5\n\
+                threading = \"fast\"\n\
+                [[clients]]\n\
+                listen = \"7411\"\n\
+                plain = true\n\
+                [limits]\n\
+                frame = \"3 parsecs\"\n\
+                sessions = -1\n";
+    let found = mistakes(text);
+    let expected = [
+        ("1:1: name is missing", "add `name = \"new-york\"`"),
+        ("1:1: nmae is not known", "did you mean `name`?"),
+        ("2:10: region: a text in quotes is needed", "this is a whole number"),
+        ("3:13: threading: `fast` is not `\"shared\"` or `\"dedicated\"`", ""),
+        ("5:10: clients.0.listen: `7411` is not an address", "write `HOST:PORT`"),
+        ("8:9: limits.frame: `3 parsecs` is not a number of bytes", "write for example"),
+        ("9:12: limits.sessions: -1 is out of range", "not below 0"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (line, (place, remedy)) in found.iter().zip(expected) {
+        assert!(line.contains(place) && line.contains(remedy), "{line}\nis not: {place} … {remedy}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_wherever_they_are() {
+    let text = format!(
+        "name = \"a\"\ncolour = \"red\"\n{CLIENTS}color = 1\n[limits]\nframes = \"1 MiB\"\n[[neighbours]]\naddr = \"b:1\"\nnam = \"b\"\n"
+    );
+    let found = mistakes(&text);
+    for part in [
+        "colour is not known: the keys here are name, region",
+        "clients.0.color is not known",
+        "limits.frames is not known: did you mean `frame`?",
+        "neighbours.0.nam is not known: did you mean `name`?",
+    ] {
+        assert!(found.iter().any(|line| line.contains(part)), "{part} is not in {found:#?}");
+    }
+}
+
+#[test]
+fn what_contradicts_the_limits_is_shown_at_its_place() {
+    let found = mistakes(&format!("name = \"A B\"\n{CLIENTS}[limits]\nframe = \"16 MiB\"\narena = \"1 MiB\"\n"));
+    assert!(found[0].starts_with("1:8: name: `A B` must be 1 to 64 of a-z"), "{found:#?}");
+    assert!(found.iter().any(|line| line.starts_with("7:9: limits.frame: 16 MiB is above")), "{found:#?}");
+    assert!(found.iter().any(|line| line.starts_with("8:9: limits.arena:")), "{found:#?}");
+}
+
+#[test]
+fn links_without_a_certificate_are_refused_with_the_remedy() {
+    let found = mistakes(
+        "name = \"a\"\n[hubs]\nlisten = \"0.0.0.0:1\"\n[[neighbours]]\naddr = \"b:1\"\n[[clients]]\nlisten = \"0.0.0.0:2\"\n",
+    );
+    assert_eq!(found.iter().filter(|line| line.contains("`[tls]`")).count(), 3, "{found:#?}");
+    assert!(found.iter().any(|line| line.contains("weft ca issue hub")), "{found:#?}");
+}
+
+#[test]
+fn certificates_that_cannot_be_read_are_named() {
+    let found = mistakes(&format!("name = \"a\"\n{CLIENTS}[tls]\ncert = \"none.pem\"\nkey = \"none.key\"\n"));
+    assert!(found.iter().any(|line| line.contains("tls.ca is missing")), "{found:#?}");
+    let found =
+        mistakes(&format!("name = \"a\"\n{CLIENTS}[tls]\ncert = \"none.pem\"\nkey = \"none.key\"\nca = \"ca.pem\"\n"));
+    assert!(found.iter().any(|line| line.contains("/etc/weft/none.pem")), "{found:#?}");
+}
+
+#[test]
+fn broken_toml_is_shown_with_its_place() {
+    let found = mistakes("name = \"a\nregion = \"b\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n");
+    assert!(found.iter().any(|line| line.starts_with("1:")), "{found:#?}");
+    assert!(mistakes("name = = 1\n").iter().any(|line| line.starts_with("1:8")));
+}
+
+#[test]
+fn the_wrong_kind_of_value_is_named_for_every_kind() {
+    for (text, part) in [
+        ("limits = 5", "limits: a table is needed (`[limits]`), and this is a whole number"),
+        ("clients = 5", "clients: tables are needed (`[[clients]]`)"),
+        ("clients = [1]", "clients: tables are needed"),
+        ("timers = { hello = 5 }", "timers.hello: a duration such as `\"5 s\"` is needed, and this is a whole number"),
+        ("timers = { hello = \"5 parsecs\" }", "is not a duration"),
+        ("limits = { streams = \"many\" }", "limits.streams: a whole number is needed, and this is a text"),
+        ("neighbours = [{ addr = \"b:1\", cost = 5000000000 }]", "neighbours.0.cost: 5000000000 is out of range"),
+        ("data = 2013-01-01", "data: a text in quotes is needed, and this is a time"),
+    ] {
+        let found = mistakes(&format!("name = \"a\"\n{text}\n"));
+        assert!(found.iter().any(|line| line.contains(part)), "{part} is not in {found:#?}");
+    }
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    let mut random = weft_base::Random::from_seed(5);
+    let pieces = [
+        "name",
+        "=",
+        "\"a\"",
+        "[limits]",
+        "\n",
+        "[[clients]]",
+        "5",
+        "\"\u{fc}\"",
+        "{",
+        "}",
+        "[",
+        "]",
+        ".",
+        "frame",
+        "'''",
+    ];
+    for _ in 0..3_000 {
+        let n = 1 + random.below(12) as usize;
+        let text: String = (0..n).filter_map(|_| random.pick(&pieces).copied()).collect::<Vec<_>>().join(" ");
+        if let Err(problems) = parse(&text, Path::new("")) {
+            let lines: Vec<String> = problems.iter().map(|p| line_of(Path::new("f"), &text, p)).collect();
+            assert!(!lines.is_empty());
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Blocks, windows, acknowledgements, sending again.
+
+use super::*;
+
+#[test]
+fn an_acknowledgement_reaches_the_blocks_events() {
+    let mut bench = Bench::up();
+    let first = bench.publish("t", "a");
+    let second = bench.publish("t", "b");
+    bench.turn();
+    let published = bench.published();
+    assert_eq!(published.len(), 1, "two events, one block");
+    assert_eq!(published[0].payloads(), ["a", "b"]);
+    bench.ack(published[0].request, 40);
+    for ticket in [first, second] {
+        assert!(matches!(outcome(&ticket), Some(Ok(ack)) if ack.sequence == 40 && ack.origin == HubId(7)));
+    }
+    assert_eq!(bench.session.in_flight(), 0);
+}
+
+#[test]
+fn sequences_are_consecutive_per_lane_and_lanes_are_producers_apart() {
+    let mut bench = Bench::up();
+    let urgent = Spec { lane: Lane::URGENT, ..spec(AckLevel::Routed) };
+    for (spec, payload) in [(&spec(AckLevel::Routed), "a"), (&urgent, "b"), (&spec(AckLevel::Routed), "c")] {
+        bench.publish_as(spec, "t", payload).expect("room");
+        bench.publish_as(spec, "t", payload).expect("room");
+        bench.turn();
+        bench.pass(Duration::from_millis(1));
+    }
+    let published = bench.published();
+    let first: Vec<u64> = published.iter().map(|p| p.block().first_sequence()).collect();
+    assert_eq!(first, [1, 1, 3]);
+    let producers: Vec<u64> = published.iter().map(|p| p.block().producer().0).collect();
+    assert_eq!(producers[0], producers[2]);
+    assert_eq!((producers[0] & !7, producers[0] & 7, producers[1] & 7), (producers[1] & !7, 4, 0));
+}
+
+#[test]
+fn the_urgent_lane_goes_first() {
+    let mut bench = Bench::up();
+    bench.lose();
+    bench.publish("t", "later");
+    bench.publish_as(&Spec { lane: Lane::URGENT, ..spec(AckLevel::Routed) }, "t", "first").expect("room");
+    bench.connect(4, 1 << 20);
+    let order: Vec<Vec<String>> = bench.published().iter().map(Published::payloads).collect();
+    assert_eq!(order, [["first"], ["later"]]);
+}
+
+#[test]
+fn a_change_of_topic_ends_a_block_so_that_the_publishers_order_is_kept() {
+    let mut bench = Bench::up();
+    for (topic, payload) in [("a", "1"), ("b", "2"), ("a", "3")] {
+        bench.publish(topic, payload);
+    }
+    bench.turn();
+    bench.pass(Duration::from_millis(1));
+    let order: Vec<Vec<String>> = bench.published().iter().map(Published::payloads).collect();
+    assert_eq!(order, [["1"], ["2"], ["3"]]);
+}
+
+#[test]
+fn in_the_order_of_topics_blocks_fill_side_by_side() {
+    let mut bench = Bench::up();
+    let spec = Spec { order: Order::Topic, ..spec(AckLevel::Routed) };
+    for i in 0..6 {
+        bench.publish_as(&spec, ["a", "b", "c"][i % 3], &i.to_string()).expect("room");
+    }
+    bench.turn();
+    bench.pass(Duration::from_millis(1));
+    let published = bench.published();
+    let payloads: Vec<Vec<String>> = published.iter().map(Published::payloads).collect();
+    assert_eq!(payloads, [["0", "3"], ["1", "4"], ["2", "5"]]);
+    let first: Vec<u64> = published.iter().map(|p| p.block().first_sequence()).collect();
+    assert_eq!(first, [1, 3, 5], "consecutive in the order of sending");
+}
+
+#[test]
+fn a_block_lingers_only_while_others_are_on_their_way() {
+    let mut bench = Bench::up();
+    bench.publish("t", "a");
+    bench.turn();
+    let first = bench.published();
+    assert_eq!(first.len(), 1, "nothing was on its way: it went at once");
+    bench.publish("t", "b");
+    bench.turn();
+    assert!(bench.published().is_empty());
+    assert!(bench.session.sleep(bench.now, false) <= Duration::from_millis(1));
+    bench.publish("t", "c");
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.published()[0].payloads(), ["b", "c"]);
+    // And the last acknowledgement sends what waits.
+    bench.publish("t", "d");
+    bench.ack(first[0].request, 1);
+    bench.ack(first[0].request + 1, 2);
+    assert_eq!(bench.published()[0].payloads(), ["d"]);
+}
+
+#[test]
+fn a_full_block_goes_at_once() {
+    let mut bench = Bench::up();
+    bench.publish("t", "first");
+    bench.turn();
+    let big = "x".repeat(1500);
+    for _ in 0..3 {
+        bench.publish("t", &big);
+    }
+    bench.turn();
+    let sizes: Vec<usize> = bench.published().iter().map(|p| p.block().event_count() as usize).collect();
+    assert_eq!(sizes, [1, 2], "the third does not fit the second block of 4096 bytes");
+}
+
+#[test]
+fn the_hubs_window_is_never_exceeded() {
+    let mut bench = Bench::up();
+    for i in 0..10 {
+        bench.publish(&format!("t/{i}"), "x");
+    }
+    bench.turn();
+    let first = bench.published();
+    assert_eq!(first.len(), 4, "the window of this hub");
+    bench.ack(first[1].request, 1);
+    assert_eq!(bench.published().len(), 1, "one acknowledged, one sent");
+}
+
+#[test]
+fn what_is_not_acknowledged_is_bounded_and_then_publishing_waits() {
+    let mut bench = Bench::up();
+    let mut taken = 0;
+    let full = loop {
+        match bench.publish_as(&spec(AckLevel::Routed), &format!("t/{taken}"), "x") {
+            Ok(_) => taken += 1,
+            Err(full) => break full,
+        }
+        assert!(taken < 100);
+    };
+    assert_eq!(full, PublishError::Full { blocks: 16 });
+    assert_eq!(taken, 17, "16 pending, and one in the block that fills");
+    bench.turn();
+    let request = bench.published()[0].request;
+    bench.ack(request, 1);
+    bench.publish_as(&spec(AckLevel::Routed), "t/more", "x").expect("room again");
+}
+
+#[test]
+fn at_level_none_nothing_is_awaited() {
+    let mut bench = Bench::up();
+    for i in 0..40 {
+        let ticket = bench.publish_as(&spec(AckLevel::None), &format!("t/{i}"), "x").expect("room");
+        assert!(ticket.is_none());
+        bench.turn();
+    }
+    bench.pass(Duration::from_millis(1));
+    let published = bench.published();
+    assert_eq!(published.len(), 40, "the window is for what is acknowledged");
+    assert!(published.iter().all(|p| p.level == AckLevel::None));
+    assert_eq!(bench.session.in_flight(), 0);
+}
+
+#[test]
+fn what_is_not_acknowledged_is_sent_again_as_it_was_and_before_what_is_new() {
+    let mut bench = Bench::up();
+    for payload in ["a", "b", "c"] {
+        bench.publish(payload, payload);
+    }
+    bench.turn();
+    bench.pass(Duration::from_millis(1));
+    let before = bench.published();
+    bench.ack(before[0].request, 1);
+    bench.lose();
+    bench.publish("d", "d");
+    bench.connect(4, 1 << 20);
+    let again = bench.published();
+    let of = |p: &Published| (p.request, p.bytes.clone());
+    assert_eq!(again[..2].iter().map(of).collect::<Vec<_>>(), before[1..].iter().map(of).collect::<Vec<_>>());
+    assert_eq!(again[2].payloads(), ["d"]);
+}
+
+#[test]
+fn a_refusal_is_final_and_touches_no_other_block() {
+    let mut bench = Bench::up();
+    let (first, second) = (bench.publish("a", "a"), bench.publish("b", "b"));
+    bench.turn();
+    bench.pass(Duration::from_millis(1));
+    let published = bench.published();
+    bench.refuse(published[0].request, ErrorCode::NO_STREAM);
+    let Some(Err(PublishError::Refused(refusal))) = outcome(&first) else { panic!("refused") };
+    assert_eq!((refusal.code, refusal.retry_after), (ErrorCode::NO_STREAM, Some(Duration::from_millis(20))));
+    assert_eq!(outcome(&second), None);
+    bench.lose();
+    bench.connect(4, 1 << 20);
+    assert_eq!(bench.published().iter().map(Published::payloads).collect::<Vec<_>>(), [["b"]]);
+}
+
+#[test]
+fn what_a_hub_never_takes_is_refused_here() {
+    let mut bench = Bench::up();
+    let too_large = bench.publish_as(&spec(AckLevel::Routed), "t", &"x".repeat(2 << 20));
+    assert!(matches!(too_large, Err(PublishError::TooLarge { most, .. }) if most == (1 << 20) - 16));
+    for (topic, event) in [
+        ("t/*", EventFields::default()),
+        ("", EventFields::default()),
+        ("t", EventFields { key: &[0; 70_000], ..EventFields::default() }),
+        ("t", EventFields { headers: &[1, 2, 3], ..EventFields::default() }),
+    ] {
+        assert!(bench.session.publish(&spec(AckLevel::Routed), topic, &event, bench.now).is_err());
+    }
+    bench.publish("t", "fine");
+    bench.turn();
+    assert_eq!(bench.published()[0].payloads(), ["fine"], "what was refused left nothing behind");
+}
+
+#[test]
+fn a_block_too_large_for_the_next_hub_is_answered_instead_of_sent_for_ever() {
+    let mut bench = Bench::up();
+    let large = bench.publish("large", &"x".repeat(3000));
+    let small = bench.publish("small", "x");
+    bench.turn();
+    bench.lose();
+    bench.connect(4, 1024);
+    assert!(matches!(outcome(&large), Some(Err(PublishError::TooLarge { most: 1008, .. }))));
+    let published = bench.published();
+    assert_eq!(published.iter().map(Published::payloads).collect::<Vec<_>>(), [["x"]]);
+    bench.ack(published[0].request, 1);
+    assert!(matches!(outcome(&small), Some(Ok(_))));
+}
+
+#[test]
+fn flushing_hurries_what_lingers() {
+    let mut bench = Bench::up();
+    let slow = Spec { linger: Duration::from_secs(60), ..spec(AckLevel::Routed) };
+    bench.publish_as(&slow, "t", "a").expect("room");
+    bench.turn();
+    bench.publish_as(&slow, "t", "b").expect("room");
+    bench.turn();
+    assert_eq!(bench.published().len(), 1);
+    assert!(!bench.session.poll_flushed(Waker::noop()));
+    bench.turn();
+    let second = bench.published();
+    assert_eq!(second[0].payloads(), ["b"]);
+    bench.ack(1, 1);
+    bench.ack(2, 2);
+    assert!(bench.session.poll_flushed(Waker::noop()));
+}
