@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, ensure};
 use hdrhistogram::Histogram;
 
 use crate::process::Server;
@@ -30,11 +30,8 @@ pub trait Durable {
     /// Its process.
     fn server(&self) -> &Server;
 
-    /// The most events on their way that the server gains anything from, if
-    /// fewer than the load's window.
-    fn useful_window(&self) -> u64 {
-        u64::MAX
-    }
+    /// The most events on their way that the server allows, or gains anything from.
+    fn window(&self, payload: usize, batch: usize) -> Result<u64>;
 
     /// Makes a stream and connects; a write carries `batch` events.
     fn open(&self, key: &str, payload: usize, batch: usize) -> Result<(Box<dyn Send>, Box<dyn Acks>)>;
@@ -67,7 +64,7 @@ pub struct Acked {
 
 /// Publishes with a window of unacknowledged events.
 pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
-    let window = load.window.min(peer.useful_window()).max(load.batch as u64);
+    let window = load.window.min(peer.window(load.payload, load.batch)?).max(load.batch as u64);
     let (mut sender, mut acks) = peer.open(key, load.payload, load.batch)?;
     let (acked, total) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let failed = AtomicBool::new(false);
@@ -91,19 +88,22 @@ pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
             publisher.unpark();
             ended
         });
+        // Waits until one more batch is within the window.
+        let room = |sent: u64| -> Result<()> {
+            while sent - acked.load(Ordering::Acquire) + load.batch as u64 > window {
+                ensure!(!failed.load(Ordering::Relaxed), "stopped, since an acknowledgement failed");
+                // Woken by the next acknowledgement; the limit is for a failure in between.
+                thread::park_timeout(Duration::from_millis(10));
+            }
+            Ok(())
+        };
         let mut publish = || -> Result<u64> {
             let mut sent = 0;
             while start.elapsed() < load.time {
-                if sent - acked.load(Ordering::Acquire) + load.batch as u64 > window {
-                    if failed.load(Ordering::Relaxed) {
-                        bail!("stopped, since an acknowledgement failed");
-                    }
-                    // Woken by the next acknowledgement; the limit is for the end of the run.
-                    thread::park_timeout(Duration::from_millis(10));
-                    continue;
-                }
+                room(sent)?;
                 sent += sender.send()?;
             }
+            room(sent)?;
             // The reader knows how many there are before the last of them is on
             // its way, so it never waits for one that does not come.
             total.store(sent + load.batch as u64, Ordering::Release);

@@ -33,8 +33,8 @@ impl Durable for Nats {
 
     /// With sync always it syncs once per message, however many are on their
     /// way: a longer queue only makes the run's tail longer.
-    fn useful_window(&self) -> u64 {
-        if self.syncs_always() { 1024 } else { u64::MAX }
+    fn window(&self, _payload: usize, _batch: usize) -> Result<u64> {
+        Ok(if self.syncs_always() { 1024 } else { u64::MAX })
     }
 
     fn open(&self, key: &str, payload: usize, batch: usize) -> Result<(Box<dyn acked::Send>, Box<dyn Acks>)> {

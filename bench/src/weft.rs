@@ -49,12 +49,13 @@ impl Hub {
         let ready = folder.path().join("ready.json");
         let mut command = Command::new(program()?);
         command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
-        command.arg("--data").arg(folder.path().join("data"));
+        // A development hub keeps its data in the temporary folder.
+        command.env("TMPDIR", folder.path());
         let mut server = Server::start("weft", &mut command, folder.path())?;
         let address = server.wait_ready(|| {
             let text = std::fs::read_to_string(&ready).ok()?;
             let value: serde_json::Value = serde_json::from_str(&text).ok()?;
-            Some(value.get("clients")?.as_str()?.to_owned())
+            Some(value.get("clients")?.get(0)?.as_str()?.to_owned())
         })?;
         Ok(Self { server, address, _folder: folder })
     }
@@ -103,6 +104,8 @@ impl Peer for Hub {
 pub struct Connection {
     socket: TcpStream,
     producer: ProducerId,
+    /// Blocks and bytes of them that the hub lets be unacknowledged.
+    window: (u64, u64),
     buffer: Vec<u8>,
     /// The bytes `start..end` of the buffer are not yet understood.
     start: usize,
@@ -116,7 +119,7 @@ impl Connection {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         let producer = ProducerId(Random::from_entropy()?.next_u64().max(1));
-        let mut connection = Self { socket, producer, buffer: vec![0; CHUNK], start: 0, end: 0 };
+        let mut connection = Self { socket, producer, window: (0, 0), buffer: vec![0; CHUNK], start: 0, end: 0 };
         connection.send(&Frame::Hello(Hello {
             version_min: PROTOCOL_VERSION,
             version_max: PROTOCOL_VERSION,
@@ -131,7 +134,13 @@ impl Connection {
             producer,
             token: b"",
         }))?;
-        connection.answer(|frame| matches!(frame, Frame::Welcome(_)))?;
+        let mut window = (0, 0);
+        connection.answer(|frame| {
+            let Frame::Welcome(welcome) = frame else { return false };
+            window = (welcome.publish_window_blocks.into(), welcome.publish_window_bytes);
+            true
+        })?;
+        connection.window = window;
         Ok(connection)
     }
 
@@ -324,6 +333,12 @@ impl Durable for Hub {
 
     fn server(&self) -> &Server {
         &self.server
+    }
+
+    fn window(&self, payload: usize, batch: usize) -> Result<u64> {
+        let (blocks, bytes) = Connection::open(&self.address)?.window;
+        let block = HEADER_LEN + 64 + batch * (payload.next_multiple_of(8) + 16);
+        Ok(blocks.min(bytes / block as u64) * batch as u64)
     }
 
     fn open(&self, key: &str, payload: usize, batch: usize) -> Result<(Box<dyn acked::Send>, Box<dyn Acks>)> {

@@ -57,6 +57,8 @@ pub struct Load {
     pub time: Duration,
     /// How many payload bytes it may be ahead of the slowest subscriber.
     pub window: u64,
+    /// How many events it may be ahead.
+    pub window_events: u64,
     /// How many subscribers.
     pub subscribers: usize,
 }
@@ -132,7 +134,7 @@ fn send(
     load: &Load,
     start: Instant,
 ) -> Result<()> {
-    let window = (load.window / load.payload as u64).max(1);
+    let window = (load.window / load.payload as u64).clamp(1, load.window_events);
     let mut batch = publisher.batch()?;
     let mut sent = batch;
     while start.elapsed() < load.time {

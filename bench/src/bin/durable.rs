@@ -65,7 +65,8 @@ fn main() -> Result<()> {
         peers.push(Box::new(Nats::jetstream(&folder, Sync::Default)?));
     }
     println!(
-        "NATS server {}; clients: raw, {} events per write built beforehand, at most {} without an acknowledgement; \
+        "NATS server {}; clients: raw, {} events per write built beforehand, at most {} without an acknowledgement \
+         (fewer where the hub allows fewer, or where more gain nothing); \
          medians of {} runs of {} s, taken in turn (smallest to largest)\n",
         nats::VERSION,
         arguments.batch,

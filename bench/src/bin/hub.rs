@@ -33,6 +33,9 @@ struct Arguments {
     /// How many MiB of payload the publisher may be ahead of the slowest subscriber.
     #[arg(long, default_value_t = 4)]
     window: u64,
+    /// How many events it may be ahead: fewer than a hub queues for a subscriber before it drops.
+    #[arg(long, default_value_t = 49_152)]
+    window_events: u64,
     /// Payload sizes in bytes.
     #[arg(long, value_delimiter = ',', default_values_t = [16, 128, 1024])]
     payload: Vec<usize>,
@@ -63,10 +66,11 @@ fn main() -> Result<()> {
     println!("{}", machine::line());
     println!(
         "servers: {}; NATS server {}; clients: raw, batches of 64 KiB built beforehand, payloads not read, \
-         at most {} MiB on the way; medians of {} runs of {} s, taken in turn (smallest to largest)\n",
+         at most {} MiB and {} events on the way; medians of {} runs of {} s, taken in turn (smallest to largest)\n",
         peers.iter().map(|p| p.name()).collect::<Vec<_>>().join(" and "),
         nats::VERSION,
         arguments.window,
+        arguments.window_events,
         arguments.runs,
         arguments.seconds,
     );
@@ -92,6 +96,7 @@ fn throughput_table(arguments: &Arguments, peers: &[Box<dyn Peer>], subscribers:
             payload,
             time: Duration::from_secs_f64(seconds),
             window: arguments.window << 20,
+            window_events: arguments.window_events,
             subscribers,
         };
         for peer in peers {
