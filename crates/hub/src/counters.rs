@@ -87,8 +87,10 @@ counters! {
     violations = "sessions.violations",
     /// Connections refused or lost before they became a session.
     failed_handshakes = "sessions.failed_handshakes",
-    /// Turns in which the arena had no buffer and nothing was read.
+    /// Turns in which a connection was not read for want of any buffer.
     starved = "arena.starved_turns",
+    /// Blocks refused, or left to be sent again, because the arena was used up.
+    unread = "arena.unread_blocks",
 }
 
 /// What crossed the links to one hub since the start, through all their lives.

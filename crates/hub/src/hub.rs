@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use weft_base::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use weft_base::{Clock, Epoch, HubId, Mono, Random};
+use weft_base::{ByteCount, Clock, Epoch, HubId, Mono, Random};
 use weft_log::fs::{Fs, RealFs};
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
@@ -26,6 +26,11 @@ use crate::route::{RouteParts, RouteStage};
 
 /// What a connection starts to read into; larger frames get a larger buffer.
 const SMALL_BUFFER: usize = 64 << 10;
+
+/// What of the arena is faulted in at the start; it grows with use.
+const INITIAL_ARENA: ByteCount = ByteCount::mib(4);
+/// What control frames are read into when the arena is used up.
+const RESERVE: ByteCount = ByteCount::mib(4);
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +188,14 @@ impl Hub {
             small: SMALL_BUFFER,
             large: options.limits.frame.as_usize() + SMALL_BUFFER,
             budget: options.limits.arena,
+            initial: INITIAL_ARENA.min(ByteCount(options.limits.arena.0 / 4)),
+            ..ArenaOptions::default()
+        })?;
+        let reserve = Arena::new(ArenaOptions {
+            small: SMALL_BUFFER,
+            large: SMALL_BUFFER,
+            budget: RESERVE,
+            initial: ByteCount(SMALL_BUFFER as u64),
             ..ArenaOptions::default()
         })?;
         let counters = Arc::new(Counters::default());
@@ -215,6 +228,7 @@ impl Hub {
             network,
             listeners,
             arena,
+            reserve,
             options: options.clone(),
             identity: identity.clone(),
             counters: counters.clone(),

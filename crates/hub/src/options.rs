@@ -70,7 +70,7 @@ pub enum Threads {
 pub struct Limits {
     /// The largest frame taken from a peer; a larger one closes the session with an error.
     pub frame: ByteCount,
-    /// The arena that blocks live in; when it is used up the hub stops reading from its peers until blocks are given back.
+    /// The arena that blocks live in; when it is used up publishes are refused until blocks are given back.
     pub arena: ByteCount,
     /// Sessions of clients and links together; one more is refused.
     pub sessions: usize,

@@ -137,6 +137,43 @@ fn a_full_subscriber_that_asked_for_it_is_disconnected_with_the_reason() {
 }
 
 #[test]
+fn memory_that_is_used_up_refuses_publishes_and_comes_back_with_credit() {
+    let mut small = options("hub", None);
+    small.limits.frame = weft_base::ByteCount::kib(64);
+    small.limits.arena = weft_base::ByteCount::mib(4);
+    small.limits.subscriber_bytes = weft_base::ByteCount::mib(512);
+    let hub = start(small);
+    let mut subscriber = Raw::connect(&hub, 1);
+    subscriber.subscribe_with(1, "t", |s| s.credit_events = 0);
+    subscriber.receive();
+    let mut publisher = Raw::connect(&hub, 2);
+    let big = vec![7u8; 40 << 10];
+    let mut taken = 0u64;
+    loop {
+        publisher.publish(taken, AckLevel::Routed, "t", &[&big]);
+        match publisher.receive().frame() {
+            Frame::Ack(_) => taken += 1,
+            Frame::Error(error) => {
+                assert_eq!(error.code, ErrorCode::OVERLOADED, "{}", error.detail);
+                assert!(error.retry_after_ms > 0 && error.detail.contains("limits.arena"));
+                break;
+            }
+            other => panic!("neither: {other:?}"),
+        }
+        assert!(taken < 10_000, "the memory never ran out");
+    }
+    // Credit is still read, and sets the memory free.
+    subscriber.send(&Frame::Credit(Credit { id: SubscriptionId(1), events: u64::MAX, bytes: u64::MAX }));
+    for _ in 0..taken {
+        assert_eq!(subscriber.delivered(), std::slice::from_ref(&big));
+    }
+    subscriber.round_trip();
+    publisher.publish_acked(20_000, AckLevel::Routed, "t", &[&big]);
+    hub.counters().ledger().balance().expect("every copy is accounted for");
+    stop(hub);
+}
+
+#[test]
 fn after_an_unsubscribe_nothing_comes() {
     let hub = start(options("hub", None));
     let mut subscriber = Raw::connect(&hub, 1);

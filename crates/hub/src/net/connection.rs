@@ -34,6 +34,9 @@ pub(crate) struct Connection {
     pub(crate) deadline: Mono,
     /// Bytes received and not yet taken apart; none while nothing is pending.
     pub(crate) received: Option<Buffer>,
+    /// `received` is of the reserve: there was no other memory. Control frames
+    /// are taken from it, blocks are not, because they would keep it.
+    pub(crate) on_reserve: bool,
     pub(crate) egress: Egress,
     /// Whether the connection is on the list of those to be flushed.
     pub(crate) dirty: bool,
@@ -59,18 +62,23 @@ pub(crate) struct Parts {
 
 impl Connection {
     /// The buffer to read into, with room for at least `need` bytes behind
-    /// what it holds; `None` when the arena has none to lend.
-    pub(crate) fn room(&mut self, arena: &Arena, need: usize) -> Option<&mut Buffer> {
+    /// what it holds; `None` when neither the arena nor the reserve has one.
+    pub(crate) fn room(&mut self, arena: &Arena, reserve: &Arena, need: usize) -> Option<&mut Buffer> {
         let fits = self.received.as_ref().is_some_and(|buffer| buffer.room() >= need.max(1));
         if !fits {
             let held = self.received.as_ref().map_or(0, |buffer| buffer.filled().len());
-            let mut fresh = arena.lend(held + need.max(1))?;
+            let wanted = held + need.max(1);
+            let (mut fresh, on_reserve) = match arena.lend(wanted) {
+                Some(buffer) => (buffer, false),
+                None => (reserve.lend(wanted)?, true),
+            };
             if let Some(old) = self.received.take() {
                 // At most one frame's beginning: the rest of the old buffer stays where its blocks are.
                 fresh.spare_mut()[..held].copy_from_slice(old.filled());
                 fresh.advance(held);
             }
             self.received = Some(fresh);
+            self.on_reserve = on_reserve;
         }
         self.received.as_mut()
     }

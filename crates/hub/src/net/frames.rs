@@ -14,11 +14,13 @@ impl NetStage {
     pub(super) fn on_frame(&mut self, id: SessionId, mut bytes: BlockMut) {
         let Some(connection) = self.connection(id) else { return };
         let role = connection.role.clone();
+        let on_reserve = connection.on_reserve;
         // The two frames of the data path go on as they are, undecoded but for their head.
         match (&role, frame::peek_kind(&bytes)) {
             (Role::Client, Some(Kind::Publish)) => {
                 let _head = bytes.split_to(frame::FRAME_HEADER.min(bytes.len()));
                 return match frame::publish_of(&_head) {
+                    Ok((request, level)) if on_reserve => self.no_memory(id, request, level),
                     Ok((request, level)) => self.on_publish(id, request, level, bytes),
                     Err(error) => self.violate(id, ErrorCode::BAD_FRAME, &error.to_string()),
                 };
@@ -27,6 +29,10 @@ impl NetStage {
                 if let Some(link) = connection.egress.link() {
                     add(&link.blocks_in, 1);
                     add(&link.bytes_in, bytes.len() as u64);
+                }
+                if on_reserve {
+                    // Its destination counts live events as missing; the origin sends guaranteed ones again.
+                    return add(&self.counters.unread, 1);
                 }
                 return self.out.route.push(ToRoute::Forward { link: id, frame: bytes });
             }
@@ -78,6 +84,15 @@ impl NetStage {
             connection.unanswered += 1;
         }
         self.out.route.push(ToRoute::Publish { session: id, id: request, level, block });
+    }
+
+    /// A publish came while there was no memory to keep it in.
+    fn no_memory(&mut self, id: SessionId, request: u64, level: frame::AckLevel) {
+        add(&self.counters.unread, 1);
+        if level != frame::AckLevel::None {
+            let detail = "the hub's memory for blocks is in use (limits.arena): publish again in a while";
+            self.refuse_for(id, request, ErrorCode::OVERLOADED, 100, detail);
+        }
     }
 
     fn on_client_frame(&mut self, id: SessionId, decoded: Frame<'_>) {
@@ -182,8 +197,12 @@ impl NetStage {
 
     /// Answers a request with an error.
     pub(super) fn refuse(&mut self, id: SessionId, request: u64, code: ErrorCode, detail: &str) {
+        self.refuse_for(id, request, code, 0, detail);
+    }
+
+    fn refuse_for(&mut self, id: SessionId, request: u64, code: ErrorCode, retry_after_ms: u32, detail: &str) {
         if let Some(connection) = self.connection(id) {
-            let error = frame::ErrorFrame { request, code, retry_after_ms: 0, detail };
+            let error = frame::ErrorFrame { request, code, retry_after_ms, detail };
             frame::encode(&Frame::Error(error), connection.egress.control());
         }
         self.mark_dirty(id);

@@ -7,8 +7,10 @@
 //!
 //! Owner thread: one. Bound per turn: [`READS`] reads a connection, then its
 //! inbox. When the next stage's ring is full it stops reading: the peers'
-//! windows close, nothing is lost. It always empties its own inbox, so no
-//! other stage can wait for it for ever. It never blocks but in `on_idle`.
+//! windows close, nothing is lost. When the arena is used up it reads on into a
+//! small reserve, refuses blocks and takes control frames, because credit and
+//! acknowledgements are what sets memory free. It always empties its own inbox,
+//! so no other stage can wait for it for ever. It never blocks but in `on_idle`.
 
 mod connection;
 mod egress;
@@ -65,6 +67,7 @@ impl Outlets {
 pub(crate) struct NetStage {
     network: Box<dyn Network>,
     arena: Arena,
+    reserve: Arena,
     options: Arc<HubOptions>,
     identity: Arc<Identity>,
     counters: Arc<Counters>,
@@ -92,6 +95,9 @@ pub(crate) struct NetParts {
     pub(crate) network: Box<dyn Network>,
     pub(crate) listeners: Vec<(ListenerToken, bool)>,
     pub(crate) arena: Arena,
+    /// A few buffers for control frames when the arena is used up: credit and
+    /// acknowledgements are what gives its memory back.
+    pub(crate) reserve: Arena,
     pub(crate) options: Arc<HubOptions>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) counters: Arc<Counters>,
@@ -108,6 +114,7 @@ impl NetStage {
         Self {
             network: parts.network,
             arena: parts.arena,
+            reserve: parts.reserve,
             options: parts.options,
             identity: parts.identity,
             counters: parts.counters,
@@ -152,6 +159,7 @@ impl NetStage {
             role,
             deadline: self.now.mono + self.options.timers.hello,
             received: None,
+            on_reserve: false,
             egress: Egress::new(self.limits()),
             dirty: false,
             readable: false,
@@ -259,7 +267,7 @@ impl NetStage {
             };
             let link = connection.link;
             let need = missing(connection, self.options.limits.frame.as_usize());
-            let Some(buffer) = connection.room(&self.arena, need) else {
+            let Some(buffer) = connection.room(&self.arena, &self.reserve, need) else {
                 add(&self.counters.starved, 1);
                 return Progress::More(bytes);
             };
