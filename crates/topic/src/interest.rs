@@ -1,12 +1,11 @@
 //! A large set of filters with values: who wants what.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use crate::filter::Filter;
-use crate::sorted::{self, Entry, Probe, Sorted};
 use crate::topic::Topic;
 use crate::trie::{self, Trie, Value};
+use crate::values::{self, Values};
 use crate::word::Word;
 
 /// Filters, each with one value or more: who wants what.
@@ -158,7 +157,7 @@ impl<'a, V: Clone + Ord> IntoIterator for &'a InterestSet<V> {
 /// All pairs of an [`InterestSet`].
 pub struct Iter<'a, V: Clone + Ord> {
     filters: trie::Iter<'a, Values<V>>,
-    current: Option<(Filter, ValuesIter<'a, V>)>,
+    current: Option<(Filter, values::Iter<'a, V>)>,
 }
 
 impl<'a, V: Clone + Ord> Iterator for Iter<'a, V> {
@@ -177,131 +176,10 @@ impl<'a, V: Clone + Ord> Iterator for Iter<'a, V> {
     }
 }
 
-/// The values of one filter. Most have one, which then needs no memory of its
-/// own; a broadcast may have very many, which then are shared by clones.
-#[derive(Clone, Default)]
-enum Values<V: Clone + Ord> {
-    #[default]
-    None,
-    One(V),
-    Many(Box<Sorted<Item<V>>>),
-}
-
-#[derive(Clone)]
-struct Item<V>(V);
-
-impl<V: Clone> Entry for Item<V> {
-    type Mark = V;
-
-    fn mark(&self) -> V {
-        self.0.clone()
-    }
-}
-
-/// A value that is looked for.
-struct Wanted<'a, V>(&'a V);
-
-impl<V: Clone + Ord> Probe<Item<V>> for Wanted<'_, V> {
-    fn place(&self, item: &Item<V>) -> Ordering {
-        item.0.cmp(self.0)
-    }
-
-    fn place_mark(&self, mark: &V) -> Ordering {
-        mark.cmp(self.0)
-    }
-}
-
-impl<V: Clone + Ord> Value for Values<V> {
-    fn is_vacant(&self) -> bool {
-        matches!(self, Self::None)
-    }
-}
-
-impl<V: Clone + Ord> Values<V> {
-    fn insert(&mut self, value: V) -> bool {
-        match self {
-            Self::None => *self = Self::One(value),
-            Self::One(first) if *first == value => return false,
-            Self::One(first) => {
-                let mut both = Sorted::default();
-                both.insert(&Wanted(first), Item(first.clone()));
-                both.insert(&Wanted(&value), Item(value.clone()));
-                *self = Self::Many(Box::new(both));
-            }
-            Self::Many(values) => return values.insert(&Wanted(&value), Item(value.clone())),
-        }
-        true
-    }
-
-    fn remove(&mut self, value: &V) -> bool {
-        match self {
-            Self::None => false,
-            Self::One(only) => {
-                let found = only == value;
-                if found {
-                    *self = Self::None;
-                }
-                found
-            }
-            Self::Many(values) => {
-                let removed = values.remove(&Wanted(value));
-                if let Some(Item(only)) = values.only() {
-                    *self = Self::One(only.clone());
-                }
-                removed
-            }
-        }
-    }
-
-    fn contains(&self, value: &V) -> bool {
-        match self {
-            Self::None => false,
-            Self::One(only) => only == value,
-            Self::Many(values) => values.find(&Wanted(value)).is_some(),
-        }
-    }
-
-    fn iter(&self) -> ValuesIter<'_, V> {
-        match self {
-            Self::None => ValuesIter::One(None),
-            Self::One(only) => ValuesIter::One(Some(only)),
-            Self::Many(values) => ValuesIter::Many(values.iter()),
-        }
-    }
-
-    fn for_each(&self, found: &mut impl FnMut(&V)) {
-        match self {
-            Self::None => {}
-            Self::One(only) => found(only),
-            Self::Many(values) => values.for_each(&mut |Item(value)| found(value)),
-        }
-    }
-}
-
-enum ValuesIter<'a, V: Clone + Ord> {
-    One(Option<&'a V>),
-    Many(sorted::Iter<'a, Item<V>>),
-}
-
-impl<'a, V: Clone + Ord> Iterator for ValuesIter<'a, V> {
-    type Item = &'a V;
-
-    fn next(&mut self) -> Option<&'a V> {
-        match self {
-            Self::One(value) => value.take(),
-            Self::Many(values) => values.next().map(|Item(value)| value),
-        }
-    }
-}
-
 #[cfg(test)]
 impl<V: Clone + Ord> InterestSet<V> {
     /// Says what is wrong with the form of the set, if anything is.
     pub(crate) fn check_shape(&self) -> Result<(), String> {
-        self.trie.check_shape(&|values| match values {
-            Values::Many(many) if many.iter().count() < 2 => Err("less than two are not many".into()),
-            Values::Many(many) => many.check_shape(),
-            _ => Ok(()),
-        })
+        self.trie.check_shape(&Values::check_shape)
     }
 }

@@ -27,6 +27,7 @@ mod sorted;
 mod table;
 mod topic;
 mod trie;
+mod values;
 mod word;
 
 #[cfg(test)]

@@ -78,10 +78,12 @@ impl<T: Value> Trie<T> {
         word.look_up(&self.root, &mut found)
     }
 
-    /// Gives `found` the value of every filter that `pattern` includes. Visits
-    /// the nodes below the pattern's first wildcard, at most once each.
-    pub(crate) fn included<'a>(&'a self, pattern: &Pattern<'_>, mut found: impl FnMut(&'a T)) {
-        included(&self.root, pattern, pattern.start(), &mut found);
+    /// Gives `found` the value of every filter that `pattern` includes: visits
+    /// the nodes below the pattern's first wildcard, each at most once. Gives up
+    /// after visiting `most`; answers whether it did not.
+    pub(crate) fn included<'a>(&'a self, pattern: &Pattern<'_>, most: usize, mut found: impl FnMut(&'a T)) -> bool {
+        let mut walk = Included { pattern, left: most, found: &mut found };
+        walk.visit(&self.root, pattern.start())
     }
 
     pub(crate) fn iter(&self) -> Iter<'_, T> {
@@ -89,19 +91,34 @@ impl<T: Value> Trie<T> {
     }
 }
 
-fn included<'a, T: Value>(node: &'a Node<T>, pattern: &Pattern<'_>, states: Bits, found: &mut impl FnMut(&'a T)) {
-    if pattern.accepts(states) && !node.value.is_vacant() {
-        found(&node.value);
-    }
-    let mut descend = |child: &'a Arc<Node<T>>| {
-        let states = levels(child.path.bytes()).fold(states, |states, level| pattern.step(states, level));
-        if states != 0 {
-            included(child, pattern, states, found);
+/// The walk of [`Trie::included`].
+struct Included<'w, F> {
+    pattern: &'w Pattern<'w>,
+    left: usize,
+    found: F,
+}
+
+impl<F> Included<'_, F> {
+    fn visit<'a, T: Value>(&mut self, node: &'a Node<T>, states: Bits) -> bool
+    where
+        F: FnMut(&'a T),
+    {
+        if self.left == 0 {
+            return false;
         }
-    };
-    match pattern.only_literal(states) {
-        Some(level) => node.child(level).into_iter().for_each(descend),
-        None => node.children().for_each(&mut descend),
+        self.left -= 1;
+        if self.pattern.accepts(states) && !node.value.is_vacant() {
+            (self.found)(&node.value);
+        }
+        let pattern = self.pattern;
+        let mut descend = |child: &'a Arc<Node<T>>| {
+            let states = levels(child.path.bytes()).fold(states, |states, level| pattern.step(states, level));
+            states == 0 || self.visit(child, states)
+        };
+        match pattern.only_literal(states) {
+            Some(level) => node.child(level).is_none_or(descend),
+            None => node.children().all(&mut descend),
+        }
     }
 }
 
