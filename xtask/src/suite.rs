@@ -27,6 +27,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
             if full { 60 } else { 10 },
             sim(full),
         ),
+        Step::command("simulator: each planted fault must be caught", 10, simulator(&["--canary", "all"])),
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 20 }))?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
@@ -98,8 +99,11 @@ fn race_canary() -> Step {
 }
 
 fn sim(full: bool) -> Run {
-    let seeds = if full { "1000" } else { "100" };
-    Run::cargo(["run", "--release", "--package", "weft-sim", "--locked", "--", "--seeds", seeds])
+    simulator(&["--seeds", if full { "1000" } else { "100" }])
+}
+
+fn simulator(arguments: &[&str]) -> Run {
+    Run::cargo(["run", "--release", "--package", "weft-sim", "--locked", "--"]).with(arguments.iter().copied())
 }
 
 /// A target folder of its own for flags of its own, so that builds do not drive each other out.
