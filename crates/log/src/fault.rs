@@ -18,15 +18,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::DerefMut;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use weft_base::sync::Mutex;
 use weft_base::{ManualClock, Random};
 
 use crate::fs::{Fs, Lock, SegmentFile};
 use crate::mmap::{HEAD, Map};
+use crate::shared::locked;
 
 /// What the system writes at once.
 pub const PAGE: usize = 4096;
@@ -237,8 +240,8 @@ impl FaultFs {
         Self::default()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> impl DerefMut<Target = State> + '_ {
+        locked(&self.state)
     }
 
     fn of(state: State) -> Self {
@@ -359,7 +362,7 @@ impl Lock for FaultLock {}
 
 impl Drop for FaultLock {
     fn drop(&mut self) {
-        self.fs.locks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+        locked(&self.fs.locks).remove(&self.path);
     }
 }
 
@@ -504,7 +507,7 @@ impl Fs for FaultFs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let mut state = self.state();
         state.step()?;
-        if !self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned()) {
+        if !locked(&self.locks).insert(path.to_owned()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if !state.names.contains_key(path) {

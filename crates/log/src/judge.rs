@@ -8,30 +8,34 @@ use crate::scan::{Clause, Content, Found, has_blank_line};
 
 /// What of a segment is known to have been on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
+pub(crate) struct Known {
     /// All its blocks: a later segment has a mark.
-    All,
-    /// The blocks below its mark.
-    Mark(Option<Mark>),
-    /// None.
-    Nothing,
+    pub(crate) all: bool,
+    /// Those below its own mark.
+    pub(crate) mark: Option<Mark>,
 }
 
 impl Known {
     /// Whether what is at `offset` was on disk.
     fn covers(self, offset: usize) -> bool {
-        match self {
-            Known::All => true,
-            Known::Mark(mark) => mark.is_some_and(|m| offset < m.end),
-            Known::Nothing => false,
-        }
+        self.all || self.mark.is_some_and(|m| offset < m.end)
+    }
+
+    /// Whether the segment was synced at all.
+    pub(crate) const fn any(self) -> bool {
+        self.all || self.mark.is_some()
     }
 }
 
 /// What is come across.
 pub(crate) enum Seen {
     Block(Found),
-    Damage(usize, Clause),
+    Damage {
+        offset: usize,
+        clause: Clause,
+        /// Where it goes on, when that is known.
+        resume: Option<Place>,
+    },
 }
 
 /// How a segment ends.
@@ -59,14 +63,11 @@ pub(crate) fn judge(content: Content<'_>, base: u64, known: Known, seen: &mut dy
             }
             Err(clause) => clause,
         };
-        let mark = match known {
-            Known::Mark(mark) => mark.filter(|m| believable(m, at)),
-            _ => None,
-        };
+        let mark = known.mark.filter(|m| believable(m, at));
         if content.is_blank_from(at.offset) {
             if let Some(mark) = mark {
-                seen(Seen::Damage(at.offset, "blocks that were synced are missing".into()));
-                at = Place { sequence: mark.next, offset: mark.end };
+                let clause = "blocks that were synced are missing".into();
+                at = skip(at, clause, Place { sequence: mark.next, offset: mark.end }, seen);
             }
             // In a segment before the last mark the next one's base tells
             // whether anything is missing.
@@ -78,22 +79,26 @@ pub(crate) fn judge(content: Content<'_>, base: u64, known: Known, seen: &mut dy
                 if !known.covers(at.offset) && has_blank_line(between, at.offset) {
                     return ends(at, true, false);
                 }
-                seen(Seen::Damage(at.offset, clause));
-                at = Place { sequence: found.first, offset: found.offset };
+                at = skip(at, clause, Place { sequence: found.first, offset: found.offset }, seen);
             }
-            None => match (mark, known) {
+            None => match (mark, known.all) {
                 (Some(mark), _) => {
-                    seen(Seen::Damage(at.offset, clause));
-                    at = Place { sequence: mark.next, offset: mark.end };
+                    at = skip(at, clause, Place { sequence: mark.next, offset: mark.end }, seen);
                 }
-                (None, Known::All) => {
-                    seen(Seen::Damage(at.offset, clause));
+                (None, true) => {
+                    seen(Seen::Damage { offset: at.offset, clause, resume: None });
                     return ends(at, false, true);
                 }
-                (None, _) => return ends(at, true, false),
+                (None, false) => return ends(at, true, false),
             },
         }
     }
+}
+
+/// Tells of the damage at `from`, and goes on at `to`.
+fn skip(from: Place, clause: Clause, to: Place, seen: &mut dyn FnMut(Seen)) -> Place {
+    seen(Seen::Damage { offset: from.offset, clause, resume: Some(to) });
+    to
 }
 
 /// Whether a mark beyond `at` can be gone on at: so many events must fit.

@@ -181,16 +181,15 @@ impl LogReader {
                 from: place.sequence,
                 resume,
             };
-            let Some(found) = content.resync(place.offset, place.sequence) else {
+            let Some(start) = segment.after_damage(content, place) else {
                 // The next segment goes on; or in the one in use, what is
                 // appended next.
                 let after = self.shared.segment_of(from).and_then(|(_, after)| after);
                 return Err(damaged(after.unwrap_or_else(|| segment.tail().sequence).max(from + 1)));
             };
-            if from < found.first {
-                return Err(damaged(found.first));
+            if from < start.sequence {
+                return Err(damaged(start.sequence));
             }
-            let start = Place { sequence: found.first, offset: found.offset };
             stop = match walk(content, start, from, Content::whole) {
                 Ok(found) => return Ok((segment, found)),
                 Err(stop) => stop,

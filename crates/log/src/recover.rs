@@ -33,7 +33,6 @@
 //! write everything beyond the mark anew and sync it (the last process may have
 //! been told that a sync failed), and mark it.
 
-use std::cmp::Ordering;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -264,11 +263,7 @@ impl<'a> Scan<'a> {
         for (at, segment) in loaded.into_iter().enumerate() {
             let path = self.dir.join(segment_name(segment.number));
             readable(&*segment.file, &path, 0..segment.file.map().len())?;
-            let known = match synced.map(|s| at.cmp(&s)) {
-                Some(Ordering::Less) => Known::All,
-                Some(Ordering::Equal) => Known::Mark(segment.mark),
-                _ => Known::Nothing,
-            };
+            let known = Known { all: synced.is_some_and(|s| at < s), mark: segment.mark };
             let fate = if at_end { Fate::Drop } else { self.fate(&segment, known, at + 1 == count) };
             match fate {
                 Fate::Keep(base) => at_end = self.keep(segment, base, known),
@@ -291,7 +286,7 @@ impl<'a> Scan<'a> {
 
     /// Judges a segment by its header and what came before it.
     fn fate(&mut self, segment: &Loaded, known: Known, last: bool) -> Fate {
-        let synced = !matches!(known, Known::Nothing);
+        let synced = known.any();
         let number = segment.number;
         if last && !synced && segment.is_blank() {
             let fits = segment.file.map().len() as u64 == self.options.segment.0;
@@ -338,7 +333,7 @@ impl<'a> Scan<'a> {
         let Loaded { number, file, writer, mark, .. } = loaded;
         let newest = self.kept.last().map_or(0, |k| k.segment.newest_so_far.load(Relaxed));
         let index = Index::new(file.map().len(), self.options.index_every.as_usize());
-        let segment = Segment::new(number, base, file, index, newest);
+        let mut segment = Segment::new(number, base, file, index, newest);
         let content = Content(writer.unpublished());
         let mut damages = Vec::new();
         let judged = judge(content, base, known, &mut |event| match event {
@@ -347,10 +342,11 @@ impl<'a> Scan<'a> {
                 self.recovery.blocks += 1;
                 self.recovery.events += found.next - found.first;
             }
-            Seen::Damage(offset, clause) => damages.push((offset, clause)),
+            Seen::Damage { offset, clause, resume } => damages.push((offset, clause, resume)),
         });
-        for (offset, clause) in damages {
+        for (offset, clause, resume) in damages {
             self.damage(number, offset, clause);
+            segment.add_gap(offset, resume);
         }
         let start = judged.tail.offset;
         let cut = if judged.torn { start..start + content.used_from(start).len() } else { start..start };

@@ -10,6 +10,9 @@ use crate::index::{Index, Place};
 use crate::mmap::{HEAD, Map, MapWriter};
 use crate::scan::{Content, Found};
 
+/// How much damage a segment remembers.
+const MAX_GAPS: usize = 4096;
+
 /// A segment that was made ahead of need.
 pub(crate) struct Spare {
     pub(crate) number: u64,
@@ -30,6 +33,9 @@ pub(crate) struct Segment {
     /// The newest ingest time in it and all segments before it: grows with
     /// the sequence even where hubs' clocks differ. For finding a time.
     pub(crate) newest_so_far: AtomicU64,
+    /// The damage that recovery found, by offset, and where it goes on: reading
+    /// then says the same as opening did.
+    gaps: Vec<(usize, Place)>,
     /// How far it is on disk. Only the syncer moves it.
     pub(crate) synced: AtomicUsize,
 }
@@ -44,7 +50,27 @@ impl Segment {
             index,
             newest: AtomicU64::new(0),
             newest_so_far: AtomicU64::new(newest_so_far),
+            gaps: Vec::new(),
             synced: AtomicUsize::new(0),
+        }
+    }
+
+    /// Remembers damage, in order of offsets. What does not fit is looked at
+    /// anew when it is read.
+    pub(crate) fn add_gap(&mut self, offset: usize, resume: Option<Place>) {
+        if let Some(resume) = resume.filter(|_| self.gaps.len() < MAX_GAPS) {
+            self.gaps.push((offset, resume));
+        }
+    }
+
+    /// Where the first block after the damage at `place` begins. When it was
+    /// not known at opening, it is looked for.
+    pub(crate) fn after_damage(&self, content: Content<'_>, place: Place) -> Option<Place> {
+        match self.gaps.binary_search_by_key(&place.offset, |gap| gap.0) {
+            Ok(known) => self.gaps.get(known).map(|gap| gap.1),
+            Err(_) => {
+                content.resync(place.offset, place.sequence).map(|f| Place { sequence: f.first, offset: f.offset })
+            }
         }
     }
 
