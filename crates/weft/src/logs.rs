@@ -3,7 +3,7 @@
 //!
 //! A JSON line has `ts` (RFC 3339, UTC), `level`, `event` (the event's code),
 //! `message`, and the event's own fields in camel case; among them, where they
-//! apply, `correlationId`, `tenantId` and `latencyMs`.
+//! apply, `correlationId` (the session, as hexadecimal), `tenantId` and `latencyMs`.
 
 use std::fmt;
 use std::io::Write;
@@ -79,6 +79,11 @@ fn json(ts: &str, level: Level, mut fields: Map<String, Value>) -> String {
     line.insert("event".to_owned(), fields.remove("code").unwrap_or_else(|| "log".into()));
     if let Some(message) = fields.remove("message") {
         line.insert("message".to_owned(), message);
+    }
+    // What happens in one session belongs together.
+    if let Some(session) = fields.remove("session") {
+        let id = session.as_u64().map_or_else(|| session.to_string(), |id| format!("{id:016x}"));
+        line.insert("correlationId".to_owned(), id.into());
     }
     line.extend(fields.into_iter().map(|(name, value)| (camel_case(&name), value)));
     let mut text = Value::Object(line).to_string();
@@ -170,6 +175,14 @@ mod tests {
         assert_eq!(value["level"], "info");
         assert_eq!(value["ts"], "2013-01-01T10:00:00.000000Z");
         assert_eq!(value["correlationId"], "7f");
+    }
+
+    #[test]
+    fn events_of_a_session_are_correlated_by_it() {
+        let fields = [("session".to_owned(), Value::from(0x1_0000_002a_u64))].into_iter().collect();
+        let value: Value = serde_json::from_str(&json("", Level::WARN, fields)).expect("JSON");
+        assert_eq!(value["correlationId"], "000000010000002a");
+        assert_eq!(value["event"], "log", "an event without a code is one all the same");
     }
 
     #[test]

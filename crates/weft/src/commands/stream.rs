@@ -4,8 +4,10 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 use weft_client::{StreamOptions, StreamReport, SubscribeOptions};
+use weft_topic::Filter;
 
 use super::subscribe::{Upto, follow};
+use crate::Usage;
 use crate::cli::StreamCommand;
 use crate::connect::{connect, start_at};
 use crate::time::show_duration;
@@ -40,9 +42,11 @@ pub(crate) async fn run(command: StreamCommand) -> anyhow::Result<()> {
             let client = connect(&server, "weft stream replay").await?;
             // What comes in while it is read is not part of the replay.
             let end = client.streams().info(&name).await?.next;
-            let subscription = client.subscribe(&filter, SubscribeOptions::stream(&name, start)).await?;
+            // The whole stream is read and filtered here: only so does its end show.
+            let filter = Filter::parse(&filter).map_err(|e| Usage(e.to_string()))?;
+            let subscription = client.subscribe("**", SubscribeOptions::stream(&name, start)).await?;
             if subscription.start_sequence() < end {
-                follow(subscription, format, Upto::Sequence(end)).await?;
+                follow(subscription, format, Some(&filter), Upto::Sequence(end)).await?;
             }
             client.close().await;
         }

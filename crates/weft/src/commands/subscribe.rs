@@ -3,6 +3,7 @@
 use std::io::{self, BufWriter, Write};
 
 use weft_client::{Delivery, SubscribeOptions, Subscription};
+use weft_topic::{Filter, Topic};
 
 use crate::cli::{Format, SubArgs};
 use crate::connect::{connect, start_at};
@@ -28,14 +29,20 @@ pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
     let subscription = client.subscribe(&args.filter, options).await?;
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
     eprintln!("subscribed to `{}`{hub}", args.filter);
-    follow(subscription, args.format, args.count.map_or(Upto::Forever, Upto::Count)).await?;
+    follow(subscription, args.format, None, args.count.map_or(Upto::Forever, Upto::Count)).await?;
     client.close().await;
     Ok(())
 }
 
-/// Prints deliveries until it is time to stop. Output is flushed whenever
+/// Prints deliveries, those of `filter` if there is one, until it is time to
+/// stop. Output is flushed whenever
 /// nothing more is there to print.
-pub(crate) async fn follow(mut subscription: Subscription, format: Format, upto: Upto) -> anyhow::Result<()> {
+pub(crate) async fn follow(
+    mut subscription: Subscription,
+    format: Format,
+    filter: Option<&Filter>,
+    upto: Upto,
+) -> anyhow::Result<()> {
     let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
     let mut left = match upto {
         Upto::Count(count) => count,
@@ -54,8 +61,10 @@ pub(crate) async fn follow(mut subscription: Subscription, format: Format, upto:
         };
         let delivery = item?;
         events::report_gap(&delivery);
-        let most = left.min(before_end(&delivery, upto));
-        left -= events::print(&mut out, format, &delivery, most)?;
+        if wanted(&delivery, filter) {
+            let most = left.min(before_end(&delivery, upto));
+            left -= events::print(&mut out, format, &delivery, most)?;
+        }
         if let Upto::Sequence(end) = upto
             && delivery.stream_sequence() + u64::from(delivery.event_count()) >= end
         {
@@ -64,6 +73,11 @@ pub(crate) async fn follow(mut subscription: Subscription, format: Format, upto:
     }
     out.flush()?;
     Ok(())
+}
+
+/// Whether a delivery is to be printed.
+fn wanted(delivery: &Delivery, filter: Option<&Filter>) -> bool {
+    filter.is_none_or(|filter| Topic::parse(delivery.topic()).is_ok_and(|topic| filter.matches(topic)))
 }
 
 /// How many of a delivery's events lie before the end.

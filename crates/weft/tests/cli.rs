@@ -1,0 +1,349 @@
+//! The program as people use it: arguments in, stdout, stderr and exit codes
+//! out, against a `weft hub` in a process of its own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// The longest that anything here may take; only a failure takes so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn weft(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end; answers exit code, stdout and stderr.
+fn run(args: &[&str]) -> (i32, String, String) {
+    said(weft(args).output().expect("the program starts"))
+}
+
+fn said(output: Output) -> (i32, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+fn fed(args: &[&str], input: &str) -> (i32, String, String) {
+    let mut child = weft(args).stdin(Stdio::piped()).spawn().expect("the program starts");
+    child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("it reads");
+    said(child.wait_with_output().expect("it ends"))
+}
+
+/// A hub in a process of its own; killed when the test is over, however it ends.
+struct Hub {
+    child: Child,
+    address: String,
+    hubs: String,
+    log: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Hub {
+    fn start(args: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (ready, log) = (folder.path().join("ready.json"), folder.path().join("log"));
+        let log_file = fs::File::create(&log).expect("a log");
+        let mut command = weft(&[&["hub"], args].concat());
+        let mut child = command.arg("--ready-file").arg(&ready).stderr(log_file).spawn().expect("the program starts");
+        let value: Value = serde_json::from_str(&wait_for(&ready, &mut child, &log)).expect("JSON");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self { address: text(&value["clients"][0]), hubs: text(&value["hubs"]), child, log, _folder: folder }
+    }
+
+    fn dev() -> Self {
+        Self::start(&["--dev", "--port", "0"])
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a process");
+        kill_process(pid, signal).expect("it is there");
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().expect("a process") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the hub does not end; its log: {}", self.log());
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Every line of the log is a JSON object with the promised fields.
+    fn events(&self) -> Vec<Value> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let events: Vec<Value> = self.log().lines().map(parse).collect();
+        assert!(events.iter().all(|e| e["ts"].is_string() && e["level"].is_string() && e["event"].is_string()));
+        events
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for(path: &Path, child: &mut Child, log: &Path) -> String {
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        if let Ok(text) = fs::read_to_string(path) {
+            return text;
+        }
+        if let Some(status) = child.try_wait().expect("a process") {
+            panic!("the hub ended with {status}: {}", fs::read_to_string(log).unwrap_or_default());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the hub is not ready: {}", fs::read_to_string(log).unwrap_or_default());
+}
+
+/// `weft sub`, ready to receive.
+fn subscribe(args: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut child = weft(&[&["sub"], args].concat()).spawn().expect("the program starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("it says something");
+    assert!(line.starts_with("subscribed to"), "{line}");
+    (child, stderr)
+}
+
+#[test]
+fn what_is_published_is_printed_in_every_format() {
+    let hub = Hub::dev();
+    let s = hub.address.as_str();
+    let formats = ["human", "json", "raw"];
+    let subscribers = formats.map(|format| subscribe(&["a/**", "-s", s, "--count", "2", "--format", format]).0);
+    let (code, out, err) = run(&["pub", "a/b", "hello", "-s", s, "--key", "k", "--header", "h=v", "--lane", "0"]);
+    assert_eq!((code, out.as_str()), (0, ""));
+    assert!(err.starts_with("published 1 event at hub `dev-"), "{err}");
+    assert_eq!(run(&["pub", "a/c", "there", "-s", s]).0, 0);
+    let [human, json, raw] = subscribers.map(|child| {
+        let (code, out, _) = said(child.wait_with_output().expect("it ends"));
+        assert_eq!(code, 0);
+        out
+    });
+    assert_eq!(human, "a/b  hello\na/c  there\n");
+    assert_eq!(raw, "hello\nthere\n");
+    let first: Value = serde_json::from_str(json.lines().next().expect("a line")).expect("JSON");
+    assert_eq!(first["topic"], "a/b");
+    assert_eq!((&first["payload"], &first["key"]), (&"hello".into(), &"k".into()));
+    assert_eq!((&first["headers"]["h"], &first["lane"]), (&"v".into(), &0.into()));
+    assert_eq!((&first["origin"]["sequence"], &first["hops"]), (&1.into(), &0.into()));
+}
+
+#[test]
+fn a_stream_is_made_filled_from_lines_and_files_replayed_and_deleted() {
+    let hub = Hub::dev();
+    let s = hub.address.as_str();
+    assert_eq!(run(&["stream", "create", "all", "t/**", "-s", s, "--retain-age", "30 d"]).0, 0);
+    let lines: String = (1..=1000).map(|n| format!("{n}\n")).collect();
+    let (code, _, err) = fed(&["pub", "t/lines", "--lines", "--level", "synced", "--progress", "-s", s], &lines);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.starts_with("published 1000 events"), "{err}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("event");
+    fs::write(&file, [0, 255]).expect("a file");
+    let path = file.display().to_string();
+    assert_eq!(run(&["pub", "t/file", "--file", &path, "--level", "written", "-s", s]).0, 0);
+
+    let (code, out, _) = run(&["stream", "replay", "all", "--format", "raw", "--filter", "t/lines", "-s", s]);
+    assert_eq!((code, out), (0, lines));
+    let (_, out, _) = run(&["stream", "replay", "all", "--from", "1001", "--format", "json", "-s", s]);
+    let event: Value = serde_json::from_str(&out).expect("one line of JSON");
+    assert_eq!((&event["payloadBase64"], &event["streamSequence"]), (&"AP8=".into(), &1001.into()));
+    let (_, out, _) = run(&["sub", "**", "--stream", "all", "--from", "last", "--count", "1", "-s", s]);
+    assert!(out.starts_with("t/file  "), "{out}");
+
+    let (_, out, _) = run(&["stream", "info", "all", "--json", "-s", s]);
+    let info: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&info["events"], &info["retainAge"]), (&1001.into(), &"30 d".into()));
+    assert!(run(&["stream", "list", "-s", s]).1.contains("t/**"));
+    let (_, out, _) = run(&["mesh", "show", "--json", "-s", s]);
+    let mesh: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((&mesh["counters"]["ledger.stored"], &mesh["hubs"][0]["reachable"]), (&1001.into(), &true.into()));
+    assert_eq!(run(&["stream", "delete", "all", "-s", s]).0, 0);
+    let (code, _, err) = run(&["stream", "info", "all", "-s", s]);
+    assert_eq!(code, 1);
+    assert!(err.contains("no_stream"), "{err}");
+}
+
+#[test]
+fn a_broken_pipe_ends_quietly() {
+    let hub = Hub::dev();
+    let s = hub.address.as_str();
+    assert_eq!(run(&["stream", "create", "all", "t", "-s", s]).0, 0);
+    let lines = "x\n".repeat(50_000);
+    assert_eq!(fed(&["pub", "t", "--lines", "--level", "written", "-s", s], &lines).0, 0);
+    let mut child = weft(&["stream", "replay", "all", "-s", s]).spawn().expect("the program starts");
+    let mut first = [0; 5];
+    child.stdout.take().expect("stdout").read_exact(&mut first).expect("output");
+    // The pipe is closed here, with most of the output unread.
+    let (code, _, err) = said(child.wait_with_output().expect("it ends"));
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
+#[test]
+fn mistakes_have_exit_codes_and_say_what_to_do() {
+    let hub = Hub::dev();
+    let s = hub.address.as_str();
+    for (args, code, part) in [
+        (vec!["pub", "t", "-s", s], 2, "nothing to publish"),
+        (vec!["pub", "t", "x", "--lane", "9", "-s", s], 2, "lane 9 is none"),
+        (vec!["pub", "t", "x", "--header", "h", "-s", s], 2, "write NAME=VALUE"),
+        (vec!["pub", "t", "x", "--level", "best", "-s", s], 2, "[possible values: none, routed, written, synced]"),
+        (vec!["pub", "t", "x", "--tls-cert", "c", "-s", s], 2, "--tls-key"),
+        (vec!["pub", "t/*", "x", "-s", s], 1, "wildcard"),
+        (vec!["pub", "t", "x", "--level", "synced", "-s", s], 1, "weft stream create"),
+        (vec!["pub", "t", "x", "-s", "127.0.0.1:1"], 1, "nobody listens"),
+        (vec!["pub", "t", "x", "-s", "192.0.2.1:7411"], 1, "without TLS"),
+        (vec!["sub", "a//b", "-s", s], 1, "empty"),
+        (vec!["sub", "t", "--stream", "none", "--from", "first", "-s", s], 1, "no_stream"),
+        (vec!["sub", "t", "--stream", "s", "--from", "yesterday", "-s", s], 2, "no place in a stream"),
+        (vec!["hub"], 2, "--config"),
+        (vec!["hub", "--config", "/nowhere/hub.toml"], 2, "cannot read the configuration"),
+        (vec!["fly"], 2, "unrecognized subcommand"),
+    ] {
+        let (found, out, err) = run(&args);
+        assert_eq!((found, out.as_str()), (code, ""), "{args:?}: {err}");
+        assert!(err.contains(part), "{args:?} says: {err}");
+    }
+}
+
+#[test]
+fn a_configuration_with_five_mistakes_gets_five_lines() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("hub.toml");
+    let text = "name = \"BIG\"\nregoin = \"x\"\nthreading = \"fast\"\n\
+                [[clients]]\nlisten = \"7411\"\nplain = true\n[limits]\nframe = \"1 parsec\"\n[timers]\nhello = 5\n";
+    fs::write(&config, text).expect("a file");
+    let path = config.display().to_string();
+    let (code, out, err) = run(&["hub", "--config", &path, "--check"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    for place in
+        [":2:1: regoin", ":3:13: threading", ":5:10: clients.0.listen", ":8:9: limits.frame", ":10:9: timers.hello"]
+    {
+        assert!(err.contains(&format!("{path}{place}")), "{place} is not in:\n{err}");
+    }
+    assert!(err.contains("5 mistakes"), "{err}");
+
+    fs::write(&config, "name = \"a\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n").expect("a file");
+    let (code, out, _) = run(&["hub", "--config", &path, "--check"]);
+    assert_eq!(code, 0);
+    assert!(out.contains("frame = \"1 MiB\"") && out.contains("drain = \"5 s\""), "{out}");
+}
+
+#[test]
+fn what_a_hub_cannot_have_is_named() {
+    let hub = Hub::dev();
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("hub.toml");
+    let write = |listen: &str| {
+        let text = format!("name = \"a\"\ndata = \"data\"\n[[clients]]\nlisten = \"{listen}\"\nplain = true\n");
+        fs::write(&config, text).expect("a file");
+    };
+    let path = config.display().to_string();
+    for (listen, part) in [(hub.address.as_str(), "is in use"), ("0.0.0.0:0", "without TLS")] {
+        write(listen);
+        let (code, _, err) = run(&["hub", "--config", &path]);
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains(part), "{err}");
+    }
+    write("127.0.0.1:0");
+    let _first = Hub::start(&["--config", &path]);
+    let (code, _, err) = run(&["hub", "--config", &path]);
+    assert_eq!(code, 1);
+    assert!(err.contains("in use by"), "the folder of a hub that runs: {err}");
+}
+
+#[test]
+fn the_first_signal_drains_and_ends_with_zero() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut hub = Hub::dev();
+        let s = hub.address.clone();
+        let (subscriber, mut stderr) = subscribe(&["t", "-s", &s]);
+        assert_eq!(run(&["pub", "t", "x", "-s", &s]).0, 0);
+        hub.signal(signal);
+        assert_eq!(hub.wait().code(), Some(0), "{}", hub.log());
+        let names: Vec<String> = hub.events().iter().map(|e| e["event"].as_str().unwrap_or("").to_owned()).collect();
+        for name in ["dev_hub", "hub_ready", "hub_draining", "hub_stopped"] {
+            assert!(names.iter().any(|n| n == name), "{name} is not in {names:?}");
+        }
+        // The subscriber was told, and tries again; it got what was published before.
+        let mut line = String::new();
+        stderr.read_line(&mut line).expect("it says something");
+        assert!(line.contains("shutdown"), "{line}");
+        let mut subscriber = subscriber;
+        subscriber.kill().expect("it runs");
+        let (_, out, _) = said(subscriber.wait_with_output().expect("it ends"));
+        assert_eq!(out, "t  x\n");
+    }
+}
+
+#[test]
+fn garbage_costs_its_sender_the_session_and_nobody_else_anything() {
+    let hub = Hub::dev();
+    let s = hub.address.as_str();
+    let (subscriber, _stderr) = subscribe(&["t", "-s", s, "--count", "1", "--format", "raw"]);
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[16, 0, 0, 0, 99, 0, 0, 0]] {
+        let mut socket = TcpStream::connect(s).expect("a connection");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.write_all(garbage).expect("it is read");
+        socket.shutdown(std::net::Shutdown::Write).expect("no more");
+        // The hub closes, with or without saying why.
+        let _ = socket.read_to_end(&mut Vec::new());
+    }
+    assert_eq!(run(&["pub", "t", "still here", "-s", s]).0, 0);
+    let (code, out, _) = said(subscriber.wait_with_output().expect("it ends"));
+    assert_eq!((code, out.as_str()), (0, "still here\n"));
+    let events = hub.events();
+    assert!(events.iter().any(|e| e["level"] == "warn" && e["correlationId"].is_string()), "{events:#?}");
+}
+
+#[test]
+fn certificates_decide_who_may_speak() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (ours, theirs) = (path("ours"), path("theirs"));
+    for dir in [&ours, &theirs] {
+        assert_eq!(run(&["ca", "init", "--dir", dir]).0, 0);
+        assert_eq!(run(&["ca", "issue", "client", "alice", "--dir", dir]).0, 0);
+    }
+    assert_eq!(run(&["ca", "issue", "hub", "chicago", "--dir", &ours]).0, 0);
+    assert_eq!(run(&["ca", "issue", "hub", "chicago", "--dir", &ours]).0, 1, "a key is not overwritten");
+    let config = path("hub.toml");
+    let text = "name = \"chicago\"\n[tls]\ncert = \"ours/chicago.pem\"\nkey = \"ours/chicago.key\"\nca = \"ours/ca.pem\"\n\
+                [[clients]]\nlisten = \"127.0.0.1:0\"\n[hubs]\nlisten = \"127.0.0.1:0\"\n";
+    fs::write(&config, text).expect("a file");
+    let hub = Hub::start(&["--config", &config]);
+    let with = |dir: &str, address: &str, hub: &str| {
+        let file = |name: &str| format!("{dir}/{name}");
+        let (cert, key, ca) = (file("alice.pem"), file("alice.key"), file("ca.pem"));
+        run(&["pub", "t", "x", "-s", address, "--hub", hub, "--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &ca])
+    };
+    let (code, _, err) = with(&ours, &hub.address, "chicago");
+    assert_eq!(code, 0, "{err}");
+    for (dir, address, name, part) in [
+        (&theirs, &hub.address, "chicago", "certificate authority"),
+        (&ours, &hub.address, "boston", "boston"),
+        (&ours, &hub.hubs, "chicago", "client"),
+    ] {
+        let (code, _, err) = with(dir, address, name);
+        assert_eq!(code, 1, "{name}");
+        assert!(err.contains(part), "{part} is not in: {err}");
+    }
+    assert_eq!(run(&["pub", "t", "x", "-s", &hub.address]).0, 1, "without TLS");
+}
