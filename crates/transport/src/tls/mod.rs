@@ -44,6 +44,10 @@ impl TimeProvider for WallTime {
     }
 }
 
+pub(crate) fn time_provider(clock: &Arc<dyn Clock>) -> Arc<dyn TimeProvider> {
+    Arc::new(WallTime(clock.clone()))
+}
+
 pub(crate) fn unix_time(at: UnixNanos) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_nanos(at.0))
 }
@@ -56,7 +60,7 @@ pub(crate) fn server_config(
 ) -> Result<Arc<ServerConfig>, String> {
     let provider = provider();
     let verifier = DiallingPeer::new(identity, accept, &provider)?;
-    let mut config = ServerConfig::builder_with_details(provider, Arc::new(WallTime(clock.clone())))
+    let mut config = ServerConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
         .with_client_cert_verifier(Arc::new(verifier))
@@ -77,7 +81,7 @@ pub(crate) fn client(
     let provider = provider();
     let host = ServerName::try_from(host.to_owned()).map_err(|e| format!("`{host}`: {e}"))?;
     let verifier = DialledPeer::new(identity, expect, &provider);
-    let mut config = ClientConfig::builder_with_details(provider, Arc::new(WallTime(clock.clone())))
+    let mut config = ClientConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
         .dangerous()

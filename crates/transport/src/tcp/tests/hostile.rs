@@ -63,6 +63,52 @@ fn hello(stage: &Stage<Loopback>) -> Vec<u8> {
 }
 
 #[test]
+fn an_older_tls_is_refused_by_its_name() {
+    let (mut stage, address) = listening();
+    let mut bytes = hello(&stage);
+    // The extension `supported_versions`, which offers TLS 1.3 alone.
+    let offer = [0x00, 0x2b, 0x00, 0x03, 0x02, 0x03, 0x04];
+    let at = bytes.windows(offer.len()).position(|window| window == offer).unwrap();
+    bytes[at + offer.len() - 1] = 0x03;
+    let (reason, _) = refusal_of(&mut stage, &address, &bytes);
+    assert!(matches!(reason, CloseReason::NoCommonTls { .. }), "{reason}");
+    assert!(reason.to_string().contains("TLS 1.3 is needed"), "{reason}");
+}
+
+#[test]
+fn a_peer_without_a_certificate_is_refused() {
+    let (mut stage, address) = listening();
+    let Security::Tls(identity) = stage.security(PeerKind::Hub, "n9", &[]) else { panic!("no identity") };
+    let provider = crate::tls::provider();
+    let verifier = crate::tls::DialledPeer::new(&identity, Some("n0"), &provider);
+    let clock: Arc<dyn Clock> = Arc::new(stage.rig.clock.clone());
+    let config = rustls::ClientConfig::builder_with_details(provider, crate::tls::time_provider(&clock))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    let host = "127.0.0.1".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), host).unwrap();
+    let mut peer = TcpStream::connect(&address).unwrap();
+    // It waits for the hub, which this thread drives.
+    let thread = std::thread::spawn(move || {
+        while client.is_handshaking() {
+            client.complete_io(&mut peer).unwrap();
+        }
+        loop {
+            if let Err(e) = client.complete_io(&mut peer) {
+                return e.to_string();
+            }
+        }
+    });
+    let reason = stage.until("the refusal", |stage| stage.nodes[0].refused().first().cloned());
+    assert_eq!(reason, CloseReason::NoCertificate);
+    let told = thread.join().unwrap();
+    assert!(told.contains("CertificateRequired"), "{told}");
+}
+
+#[test]
 fn a_damaged_hello_ends_one_handshake_and_nothing_else() {
     let (mut stage, address) = listening();
     let good = hello(&stage);
