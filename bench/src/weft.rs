@@ -16,7 +16,7 @@ use crc_fast::{CrcAlgorithm, checksum_combine};
 use tempfile::TempDir;
 use weft_base::checksum::crc32c;
 use weft_base::{Epoch, HubId, ProducerId, Random, SubscriptionId, UnixNanos};
-use weft_wire::block::HEADER_LEN;
+use weft_wire::block::{HEADER_LEN, block_len, event_len};
 use weft_wire::frame::{
     AckLevel, FRAME_HEADER, Frame, Hello, Kind, MAX_FRAME, OnFull, PROTOCOL_VERSION, Peek, Role, Start, StreamCreate,
     StreamDelete, StreamSpec, Subscribe as SubscribeFrame, encode, peek, peek_kind, publish_head,
@@ -230,18 +230,23 @@ impl Subscribe for Connection {
     }
 }
 
-/// A `Publish` frame that is sent again and again with another sequence.
+/// `Publish` frames that are sent again and again with other sequences.
 struct Prebuilt {
+    /// All frames, one behind the other.
     bytes: Vec<u8>,
-    events: u32,
-    /// The checksum of topic and events, and their length.
+    /// Bytes of one frame.
+    frame: usize,
+    /// Events of one frame.
+    events: u64,
+    /// The checksum of a block's topic and events, and their length.
     rest: (u32, usize),
 }
 
 impl Prebuilt {
-    fn new(topic: &str, producer: ProducerId, payload: usize, events: usize, level: AckLevel) -> Result<Self> {
-        let mut block = vec![0; HEADER_LEN + topic.len() + 8 + events * (payload + 32)];
-        let mut writer = BlockWriter::new(&mut block, &BlockFields { producer, ..BlockFields::new(topic) })?;
+    /// `frames` frames of a block of `events` events each.
+    fn new(key: &BlockFields<'_>, payload: usize, events: usize, level: AckLevel, frames: usize) -> Result<Self> {
+        let mut block = vec![0; block_len(key.topic.len(), (0..events).map(|_| (0, 0, payload)))];
+        let mut writer = BlockWriter::new(&mut block, key)?;
         let payload = vec![b'x'; payload];
         for _ in 0..events {
             writer.push(&EventFields { time: UnixNanos(1), key: b"", headers: b"", payload: &payload })?;
@@ -249,24 +254,31 @@ impl Prebuilt {
         let length = writer.finish()?;
         let rest = &block[HEADER_LEN..length];
         let rest = (crc32c(rest), rest.len());
-        let bytes = [&publish_head(0, level, length)[..], &block[..length]].concat();
-        Ok(Self { bytes, events: events as u32, rest })
+        let frame = [&publish_head(0, level, length)[..], &block[..length]].concat();
+        Ok(Self { bytes: frame.repeat(frames), frame: frame.len(), events: events as u64, rest })
     }
 
-    /// Writes request and sequence into the frame, and the block's checksum.
-    fn stamp(&mut self, request: u64, sequence: u64) {
-        self.bytes[8..16].copy_from_slice(&request.to_le_bytes());
-        let block = &mut self.bytes[FRAME_HEADER..];
-        block[FIRST_SEQUENCE..FIRST_SEQUENCE + 8].copy_from_slice(&sequence.to_le_bytes());
-        let head = crc32c(&block[..CHECKSUM]);
-        let whole = checksum_combine(CrcAlgorithm::Crc32Iscsi, head.into(), self.rest.0.into(), self.rest.1 as u64);
-        block[CHECKSUM..CHECKSUM + 4].copy_from_slice(&(whole as u32).to_le_bytes());
+    /// Gives the frames the requests from `request` on, their blocks the
+    /// sequences from `sequence` on and the checksums that go with them; answers the events.
+    fn stamp(&mut self, request: u64, sequence: u64) -> u64 {
+        let mut stamped = 0;
+        for (request, frame) in (request..).zip(self.bytes.chunks_exact_mut(self.frame)) {
+            frame[8..16].copy_from_slice(&request.to_le_bytes());
+            let block = &mut frame[FRAME_HEADER..];
+            block[FIRST_SEQUENCE..FIRST_SEQUENCE + 8].copy_from_slice(&(sequence + stamped).to_le_bytes());
+            let head = crc32c(&block[..CHECKSUM]);
+            let whole = checksum_combine(CrcAlgorithm::Crc32Iscsi, head.into(), self.rest.0.into(), self.rest.1 as u64);
+            block[CHECKSUM..CHECKSUM + 4].copy_from_slice(&(whole as u32).to_le_bytes());
+            stamped += self.events;
+        }
+        stamped
     }
 }
 
 /// How many events of this payload a block of [`BLOCK`] bytes holds.
-fn per_block(payload: usize) -> usize {
-    (BLOCK / (payload.next_multiple_of(8) + 16)).max(1)
+fn per_block(topic: &str, payload: usize) -> usize {
+    let free = BLOCK - FRAME_HEADER - block_len(topic.len(), std::iter::empty());
+    (free / event_len(0, 0, payload)).max(1)
 }
 
 struct Publisher {
@@ -274,21 +286,21 @@ struct Publisher {
     topic: String,
     payload: Vec<u8>,
     sequence: u64,
-    block: Prebuilt,
-    batch: Vec<u8>,
+    batch: Prebuilt,
     stamped: Vec<u8>,
 }
 
 impl Publisher {
     fn new(connection: Connection, topic: &str, payload: usize) -> Result<Self> {
-        let block = Prebuilt::new(topic, connection.producer, payload, per_block(payload), AckLevel::None)?;
+        let fields = BlockFields { producer: connection.producer, ..BlockFields::new(topic) };
+        let events = per_block(topic, payload);
+        let batch = Prebuilt::new(&fields, payload, events, AckLevel::None, BATCH / BLOCK)?;
         Ok(Self {
             connection,
             topic: topic.to_owned(),
             payload: vec![b'x'; payload],
             sequence: 1,
-            block,
-            batch: Vec::new(),
+            batch,
             stamped: vec![0; 256 << 10],
         })
     }
@@ -296,15 +308,10 @@ impl Publisher {
 
 impl Publish for Publisher {
     fn batch(&mut self) -> Result<u64> {
-        self.batch.clear();
-        let before = self.sequence;
-        while self.batch.len() < BATCH {
-            self.block.stamp(0, self.sequence);
-            self.sequence += u64::from(self.block.events);
-            self.batch.extend_from_slice(&self.block.bytes);
-        }
-        self.connection.socket.write_all(&self.batch)?;
-        Ok(self.sequence - before)
+        let events = self.batch.stamp(0, self.sequence);
+        self.sequence += events;
+        self.connection.socket.write_all(&self.batch.bytes)?;
+        Ok(events)
     }
 
     fn stamped(&mut self, times: &[u64]) -> Result<()> {
@@ -337,7 +344,7 @@ impl Durable for Hub {
 
     fn window(&self, payload: usize, batch: usize) -> Result<u64> {
         let (blocks, bytes) = Connection::open(&self.address)?.window;
-        let block = HEADER_LEN + 64 + batch * (payload.next_multiple_of(8) + 16);
+        let block = block_len(HEADER_LEN, (0..batch).map(|_| (0, 0, payload)));
         Ok(blocks.min(bytes / block as u64) * batch as u64)
     }
 
@@ -346,9 +353,10 @@ impl Durable for Hub {
         let spec = StreamSpec { name: key, filters: vec![key], retain_bytes: 0, retain_age_ms: 0, segment_bytes: 0 };
         connection.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }))?;
         connection.answer(|frame| matches!(frame, Frame::Done(done) if done.request == 1))?;
-        let block = Prebuilt::new(key, connection.producer, payload, batch, AckLevel::Synced)?;
+        let fields = BlockFields { producer: connection.producer, ..BlockFields::new(key) };
+        let block = Prebuilt::new(&fields, payload, batch, AckLevel::Synced, 1)?;
         let socket = connection.socket.try_clone()?;
-        let events = u64::from(block.events);
+        let events = block.events;
         Ok((
             Box::new(SyncedSender { socket, block, sequence: 1, request: 2 }),
             Box::new(SyncedAcks { connection, events }),
@@ -371,11 +379,11 @@ struct SyncedSender {
 
 impl acked::Send for SyncedSender {
     fn send(&mut self) -> Result<u64> {
-        self.block.stamp(self.request, self.sequence);
+        let events = self.block.stamp(self.request, self.sequence);
         self.socket.write_all(&self.block.bytes)?;
         self.request += 1;
-        self.sequence += u64::from(self.block.events);
-        Ok(self.block.events.into())
+        self.sequence += events;
+        Ok(events)
     }
 }
 
@@ -405,12 +413,16 @@ mod tests {
 
     #[test]
     fn a_prebuilt_block_is_valid_with_every_sequence() {
-        let mut block = Prebuilt::new("bench/a", ProducerId(7), 128, 100, AckLevel::Synced).unwrap();
-        for (request, sequence) in [(0, 1), (1, 101), (2, u64::MAX / 2)] {
-            block.stamp(request, sequence);
-            let Frame::Publish(publish) = Frame::decode(&block.bytes).unwrap() else { panic!("not a publish") };
-            let read = Block::validate(publish.block).unwrap();
-            assert_eq!((publish.request, read.first_sequence(), read.event_count()), (request, sequence, 100));
+        let fields = BlockFields { producer: ProducerId(7), ..BlockFields::new("bench/a") };
+        let mut blocks = Prebuilt::new(&fields, 128, 100, AckLevel::Synced, 2).unwrap();
+        for (request, sequence) in [(0, 1), (2, 201), (4, u64::MAX / 2)] {
+            assert_eq!(blocks.stamp(request, sequence), 200);
+            for (number, frame) in (0..).zip(blocks.bytes.chunks_exact(blocks.frame)) {
+                let Frame::Publish(publish) = Frame::decode(frame).unwrap() else { panic!("not a publish") };
+                let read = Block::validate(publish.block).unwrap();
+                let expected = (request + number, sequence + 100 * number, 100);
+                assert_eq!((publish.request, read.first_sequence(), read.event_count()), expected);
+            }
         }
     }
 }
