@@ -9,10 +9,12 @@ use anyhow::{Context, Result};
 /// The target whose name keeps sanitizer flags away from build scripts and macros.
 pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// The workspace's root folder.
+/// The workspace's root folder: the one that `cargo xtask` was called in, not
+/// the one this was built in, since clones may share a target folder.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let here =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().map_or_else(|| here.clone(), Path::to_owned)
 }
 
 /// Where cargo builds to.
