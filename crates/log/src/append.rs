@@ -104,7 +104,6 @@ impl Log {
                 Err(other) => return Err(OpenError::io("make a segment in", dir)(io::Error::other(other))),
             }
         }
-        log.syncer().prepare();
         Ok((log, recovery))
     }
 
@@ -279,7 +278,7 @@ impl Log {
     pub fn close(self) -> Result<(), SyncError> {
         let syncer = self.syncer();
         syncer.commit()?;
-        syncer.mark(&mut locked(&self.shared.state))?;
+        syncer.settle()?;
         syncer.remove_files();
         Ok(())
     }

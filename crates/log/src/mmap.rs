@@ -32,7 +32,7 @@ use std::sync::Arc;
 // Not from `weft_base::sync`: loom has no atomics that lie in foreign memory.
 use std::sync::atomic::AtomicU64 as HeadWord;
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw, UncheckedAdvice};
 use weft_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes before a segment's first block: one page, for header and marks.
@@ -67,19 +67,21 @@ impl Position {
 pub struct Map {
     raw: MmapRaw,
     len: usize,
+    /// There is a file behind it.
+    has_file: bool,
     position: AtomicU64,
     has_writer: AtomicBool,
 }
 
 impl Map {
-    fn new(raw: MmapRaw) -> io::Result<Arc<Self>> {
+    fn new(raw: MmapRaw, has_file: bool) -> io::Result<Arc<Self>> {
         let len = raw.len().min(MAX_SEGMENT) & !7;
         if len <= HEAD {
             let why = format!("{} bytes are too few for a segment, whose header alone has {HEAD}", raw.len());
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let position = AtomicU64::new(Position { end: HEAD, events: 0 }.pack());
-        Ok(Arc::new(Self { raw, len, position, has_writer: AtomicBool::new(false) }))
+        Ok(Arc::new(Self { raw, len, has_file, position, has_writer: AtomicBool::new(false) }))
     }
 
     /// Maps a file for reading and writing, shared with the file.
@@ -93,7 +95,7 @@ impl Map {
             let why = format!("the file is too short for a segment, whose header alone has {HEAD} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        Self::new(MmapOptions::new().map_raw(file)?)
+        Self::new(MmapOptions::new().map_raw(file)?, true)
     }
 
     /// Zeros in memory alone, behind which there is no file: for tests.
@@ -101,7 +103,7 @@ impl Map {
     /// # Errors
     /// `len` is too small for a segment, or there is no memory.
     pub fn in_memory(len: usize) -> io::Result<Arc<Self>> {
-        Self::new(MmapOptions::new().len(len.max(1)).map_anon()?.into())
+        Self::new(MmapOptions::new().len(len.max(1)).map_anon()?.into(), false)
     }
 
     /// The segment's length in bytes, a multiple of 8.
@@ -187,6 +189,17 @@ impl Map {
             // present when they are touched.
             let _ = self.raw.advise_range(Advice::PopulateWrite, start, len);
         }
+    }
+
+    /// Takes the range's pages out of the process's memory; they stay in the
+    /// system's, and come back when they are touched. Best effort.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        let Some((start, len)) = self.clamp(&range).filter(|_| self.has_file) else { return };
+        // SAFETY: this drops a private mapping's changes, but this one is
+        // shared with a file (`has_file`): what was written through it lies in
+        // the system's page cache, dirty or not, and is what the next touch of
+        // the page brings back. No byte changes for any reference into it.
+        let _ = unsafe { self.raw.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) };
     }
 
     /// Reads the range's pages in from the disk.

@@ -29,10 +29,10 @@ pub struct LogOptions {
     pub index_every: ByteCount,
     /// The largest block taken, in bytes. 1 MiB + 64 KiB; at most 8 MiB.
     pub max_block: usize,
-    /// How far ahead of the writer the syncer makes pages present, so that
-    /// appending takes no page faults: as much as is appended between two
-    /// calls of the syncer. 4 MiB; zero for none. This much more memory is
-    /// dirty at any time.
+    /// How far ahead of the writer the syncer makes pages present at most, so
+    /// that appending takes no page faults: four times what was appended
+    /// between its last two calls, up to this. 16 MiB; zero for none. This much
+    /// more memory is dirty at any time.
     pub ahead: ByteCount,
 }
 
@@ -44,7 +44,7 @@ impl Default for LogOptions {
             retain_age: None,
             index_every: ByteCount::kib(256),
             max_block: (1 << 20) + (64 << 10),
-            ahead: ByteCount::mib(4),
+            ahead: ByteCount::mib(16),
         }
     }
 }

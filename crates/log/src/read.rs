@@ -66,7 +66,9 @@ impl std::fmt::Debug for LogBlock {
 }
 
 /// Reads a log from any thread. Remembers where it stopped, so that reading on
-/// from there needs no look-up; clones are independent.
+/// from there needs no look-up; clones are independent. Where it stopped it
+/// holds the segment, whose space on disk is taken that long even when
+/// retention removes it.
 #[derive(Clone)]
 pub struct LogReader {
     shared: Arc<Shared>,
@@ -317,6 +319,8 @@ impl Blocks<'_> {
         if next.base != place.sequence || next.number == segment.number {
             return None;
         }
+        // Who reads through a log should not keep all of it in memory.
+        segment.map().release(0..tail.offset);
         *place = next.start();
         *segment = next;
         self.reader.warm(segment, place.offset, self.left).ok()?;

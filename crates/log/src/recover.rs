@@ -22,8 +22,8 @@
 //!
 //! Damage is reported, stays as it is, and is never served; the blocks after it
 //! are. The marks lag behind the last sync by what was synced since the system
-//! last wrote the header page (about 30 s; at once when there is nothing else
-//! to sync, at the end of a segment, and at [`Log::close`](crate::Log::close)).
+//! last wrote the header page (about 30 s; at once at the end of a segment, at
+//! [`Syncer::settle`](crate::Syncer::settle) and [`Log::close`](crate::Log::close)).
 //! Rule 3 is wrong only where damage strikes within that lag, after a crash of
 //! the machine, and looks like a lost page or hits the very last block.
 //!
@@ -352,6 +352,7 @@ impl<'a> Scan<'a> {
         let cut = if judged.torn { start..start + content.used_from(start).len() } else { start..start };
         self.recovery.cut_bytes += cut.len() as u64;
         let torn = judged.torn;
+        segment.map().release(0..segment.map().len());
         self.kept.push(Kept { segment, judged, mark, cut });
         torn
     }

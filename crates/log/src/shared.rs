@@ -38,10 +38,22 @@ pub(crate) struct SyncState {
     /// A mark that is in memory and not known to be on disk.
     pub(crate) unmarked: bool,
     pub(crate) closed: bool,
-    /// Segment number and offset up to which pages were made present.
-    pub(crate) populated: (u64, usize),
+    pub(crate) pages: Pages,
     /// Making a segment failed, and none was made since.
     pub(crate) no_room: bool,
+}
+
+/// Which pages of the segment in use are in the process's memory.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Pages {
+    /// The segment's number.
+    pub(crate) number: u64,
+    /// Where the writer was.
+    pub(crate) end: usize,
+    /// Up to this offset they were made present.
+    pub(crate) present: usize,
+    /// Below this one they were released.
+    pub(crate) released: usize,
 }
 
 pub(crate) struct Shared {

@@ -21,7 +21,7 @@ use weft_base::sync::atomic::Ordering;
 
 use crate::error::SyncError;
 use crate::segment::Segment;
-use crate::shared::{Shared, SyncState, locked};
+use crate::shared::{Pages, Shared, SyncState, locked};
 
 /// Syncs a log from another thread than the one that appends. Clones share the
 /// log; their calls wait for each other.
@@ -59,15 +59,13 @@ impl Syncer {
     pub fn commit(&self) -> Result<u64, SyncError> {
         let shared = &*self.shared;
         let mut state = locked(&shared.state);
-        if state.closed {
-            return Err(SyncError::Closed);
-        }
-        if let Some(why) = shared.poison() {
-            return Err(SyncError::Poisoned { why });
+        self.check(&state)?;
+        let before = shared.synced.load(Ordering::Relaxed);
+        if shared.next.load(Ordering::Acquire) == before {
+            return Ok(before);
         }
         let segments = self.unsynced(&state);
-        let mut synced = shared.synced.load(Ordering::Relaxed);
-        let before = synced;
+        let mut synced = before;
         for (at, segment) in segments.iter().enumerate() {
             let sealed = at + 1 < segments.len();
             // A sealed segment's mark goes to the disk before anything of the
@@ -80,31 +78,43 @@ impl Syncer {
             }
             if sealed {
                 state.from = segment.number + 1;
+                segment.map().release(0..segment.map().len());
             }
         }
-        if synced > before {
-            state.unmarked = true;
-            shared.synced.store(synced, Ordering::Release);
-        } else if state.unmarked {
-            self.mark(&mut state)?;
-        }
+        state.unmarked = true;
+        shared.synced.store(synced, Ordering::Release);
         Ok(synced)
+    }
+
+    /// Brings the newest mark to the disk, which lets the next opening tell
+    /// damage from a torn tail up to the last block. To be called once when
+    /// there was nothing to commit for a second or so: it costs a sync.
+    ///
+    /// # Errors
+    /// [`SyncError`], as for [`commit`](Self::commit).
+    pub fn settle(&self) -> Result<(), SyncError> {
+        let mut state = locked(&self.shared.state);
+        self.check(&state)?;
+        if std::mem::take(&mut state.unmarked)
+            && let Some(segment) = self.shared.newest()
+        {
+            segment.sync_head().map_err(|source| self.fail(&segment, source))?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, state: &SyncState) -> Result<(), SyncError> {
+        match self.shared.poison() {
+            _ if state.closed => Err(SyncError::Closed),
+            Some(why) => Err(SyncError::Poisoned { why }),
+            None => Ok(()),
+        }
     }
 
     fn unsynced(&self, state: &SyncState) -> Vec<Arc<Segment>> {
         let table = locked(&self.shared.table);
         let from = table.live.partition_point(|s| s.number < state.from);
         table.live.range(from..).cloned().collect()
-    }
-
-    /// Brings the newest mark to the disk. Done when there is nothing else to
-    /// do, and at closing.
-    pub(crate) fn mark(&self, state: &mut SyncState) -> Result<(), SyncError> {
-        if let Some(segment) = self.shared.newest() {
-            segment.sync_head().map_err(|source| self.fail(&segment, source))?;
-        }
-        state.unmarked = false;
-        Ok(())
     }
 
     fn fail(&self, segment: &Segment, source: std::io::Error) -> SyncError {
@@ -114,9 +124,9 @@ impl Syncer {
         SyncError::Failed { segment: segment.number, source }
     }
 
-    /// Makes pages present ahead of the writer, makes the next segment once
-    /// half of the current one is used, and removes the files of segments that
-    /// retention took out. Best effort: what fails here, the writer or the
+    /// Makes pages present ahead of the writer and releases those far behind
+    /// it, makes the next segment once half of the current one is used, and
+    /// removes the files of segments that retention took out. Best effort: what fails here, the writer or the
     /// next opening does itself.
     pub fn prepare(&self) {
         let shared = &*self.shared;
@@ -139,22 +149,29 @@ impl Syncer {
     }
 
     fn populate(&self, state: &mut SyncState, segment: &Segment, end: usize) {
-        let ahead = self.shared.options.ahead.as_usize();
-        if ahead == 0 {
-            return;
-        }
         let map = segment.map();
-        let (number, done) = state.populated;
-        let until = end.saturating_add(ahead).min(map.len());
-        if number != segment.number || done < end {
-            map.populate_write(end..until);
-        } else {
+        let Pages { number, end: before, mut present, mut released } = state.pages;
+        let went_on = if number == segment.number { end.saturating_sub(before) } else { end };
+        if number != segment.number {
+            (present, released) = (end, 0);
+        }
+        let most = self.shared.options.ahead.as_usize();
+        if most > 0 {
+            // Each page made present is written to the disk sooner or later,
+            // so a stream on which little happens gets few.
+            let until = end.saturating_add((AHEAD * went_on).clamp(TAIL, most.max(TAIL))).min(map.len());
             // A sync protects the page the writer is at, and those the kernel
             // handles together with it, against writing: undo that.
-            map.populate_write(end..done.min(end.saturating_add(TAIL)));
-            map.populate_write(done..until);
+            map.populate_write(end..end.saturating_add(TAIL).min(present));
+            map.populate_write(present.max(end)..until);
+            present = present.max(until);
         }
-        state.populated = (segment.number, until);
+        let behind = end.saturating_sub(KEEP);
+        if behind >= released + KEEP / 2 {
+            map.release(released..behind);
+            released = behind;
+        }
+        state.pages = Pages { number: segment.number, end, present, released };
     }
 
     /// Removes the files of segments that retention took out.
@@ -177,8 +194,13 @@ impl Syncer {
     }
 }
 
-/// What is written again after a sync: see [`Syncer::populate`].
+/// How many times what was appended since the last call is made present.
+const AHEAD: usize = 4;
+/// What is made writable again after a sync: see [`Syncer::populate`].
 const TAIL: usize = 64 << 10;
+/// What stays present behind the writer, for those who read what was just
+/// appended.
+const KEEP: usize = 8 << 20;
 
 /// Whether a file that was to be removed is not there any more.
 fn gone(result: std::io::Result<()>) -> bool {

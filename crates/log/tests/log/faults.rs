@@ -127,7 +127,7 @@ fn a_slow_sync_keeps_nobody_from_appending_and_reading() {
 }
 
 #[test]
-fn a_sync_with_nothing_new_asks_the_disk_once_for_the_mark_and_then_no_more() {
+fn with_nothing_new_the_disk_is_not_asked_and_for_the_mark_once() {
     let fs = FaultFs::new();
     let (mut log, _) = open(&fs);
     append(&mut log, 3);
@@ -137,7 +137,15 @@ fn a_sync_with_nothing_new_asks_the_disk_once_for_the_mark_and_then_no_more() {
     for _ in 0..10 {
         assert_eq!(syncer.commit().unwrap(), 4);
     }
+    assert_eq!(fs.operations(), before);
+    for _ in 0..10 {
+        syncer.settle().unwrap();
+    }
     assert_eq!(fs.operations(), before + 1);
+    append(&mut log, 1);
+    fs.fail_sync(0);
+    syncer.commit().unwrap_err();
+    assert!(matches!(syncer.settle(), Err(SyncError::Poisoned { .. })));
 }
 
 #[test]
