@@ -63,7 +63,9 @@ impl<T> Shared<T> {
     }
 }
 
-/// The half that writes items.
+/// The half that writes items. Alone on its cache lines, as the others are,
+/// because they are written all the time.
+#[repr(align(128))]
 pub struct Producer<T> {
     shared: Arc<Shared<T>>,
     /// Our own cursor; `shared.tail` is its published copy.
@@ -73,6 +75,7 @@ pub struct Producer<T> {
 }
 
 /// One of the halves that read items.
+#[repr(align(128))]
 pub struct Consumer<T> {
     shared: Arc<Shared<T>>,
     number: usize,

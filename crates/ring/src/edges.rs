@@ -9,8 +9,8 @@
 //!
 //! | Edge | First end | Second end | What it hands over |
 //! |---|---|---|---|
-//! | E1 | spsc: producer stores `tail` | consumer loads `tail` | the items before `tail` |
-//! | E2 | spsc: consumer stores `head` | producer loads `head` | the slots before `head`, moved out of |
+//! | E1 | spsc: producer stores a stamp (and `tail`) | consumer loads the stamp (or `tail`) | the items before it |
+//! | E2 | spsc: consumer stores `head` | producer loads `head` | the places before `head`, moved out of |
 //! | E3 | spsc: producer's drop stores `finished` | consumer loads `finished` | the last `tail` |
 //! | E4 | mpsc: producer stores a slot's stamp | consumer loads the stamp | the item in the slot |
 //! | E5 | mpsc: consumer stores `head` | producer loads `head` | the slots before `head`, moved out of |

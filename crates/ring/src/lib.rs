@@ -14,8 +14,10 @@ pub mod arena;
 pub mod broadcast;
 #[doc(hidden)]
 pub mod edges;
+mod lines;
 pub mod mpsc;
 mod padded;
+mod prefetch;
 #[cfg(not(loom))]
 pub mod runner;
 pub mod spsc;

@@ -17,6 +17,7 @@ use weft_base::sync::{Arc, UnsafeCell};
 
 use crate::edges::{E4, E5, E6};
 use crate::padded::Padded;
+use crate::prefetch;
 use crate::wait::{WaitStrategy, Waiting};
 use crate::{Full, checked_capacity};
 
@@ -82,7 +83,9 @@ pub struct Producer<T> {
     head_seen: usize,
 }
 
-/// The half that takes items out.
+/// The half that takes items out. Alone on its cache lines, because it is
+/// written all the time.
+#[repr(align(128))]
 pub struct Consumer<T> {
     shared: Arc<Shared<T>>,
     /// Our own cursor; `shared.head` is its published copy.
@@ -168,6 +171,10 @@ impl<T> Producer<T> {
     #[inline(always)]
     fn fill(&self, position: usize, item: T) {
         let slot = self.shared.slot(position);
+        // The next claim is a locked operation, which waits until this store
+        // has its line; let the line after it come meanwhile.
+        let ahead = const { if size_of::<Slot<T>>() < 64 { 64 / size_of::<Slot<T>>() } else { 1 } };
+        prefetch::to_write(self.shared.slot(position.wrapping_add(ahead)));
         // SAFETY: needed to write through the shared cell; `claim` gave the
         // position to this producer alone, and found it at most `capacity`
         // after `head`, so by I2 and I3 the slot is empty and ours until it is

@@ -24,7 +24,8 @@ const CANARY: &str = "WEFT_LOOM_CANARY";
 
 fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    // Set by LOOM_MAX_PREEMPTIONS, if at all.
+    builder.preemption_bound.get_or_insert(PREEMPTIONS);
     builder.check(scenario);
 }
 
@@ -87,23 +88,23 @@ fn spsc_items_and_room_change_hands() {
 fn spsc_batches_change_hands() {
     explore_with_canaries(
         || {
-            let (mut producer, mut consumer) = spsc::ring::<usize>(2);
+            let (mut producer, mut consumer) = spsc::ring::<usize>(4);
             let pusher = thread::spawn(move || {
-                let mut items = 0..3;
-                while items.start < 3 {
+                let mut items = 0..6;
+                while items.start < 6 {
                     if producer.push_batch(&mut items) == 0 {
                         thread::yield_now();
                     }
                 }
             });
             let mut seen = Vec::new();
-            while seen.len() < 3 {
-                if consumer.drain(3, |item| seen.push(item)) == 0 {
+            while seen.len() < 6 {
+                if consumer.drain(4, |item| seen.push(item)) == 0 {
                     thread::yield_now();
                 }
             }
             pusher.join().unwrap();
-            assert_eq!(seen, [0, 1, 2]);
+            assert_eq!(seen, [0, 1, 2, 3, 4, 5]);
         },
         &[E1, E2],
     );
