@@ -191,8 +191,13 @@ impl AppendStage {
             })
             .collect();
         let mut bytes = Vec::new();
-        frame::encode(&Frame::StreamReports(frame::StreamReports { request: id, reports }), &mut bytes);
-        self.net.push(ToNet::Control { session, bytes });
+        match frame::try_encode(&Frame::StreamReports(frame::StreamReports { request: id, reports }), &mut bytes) {
+            Ok(()) => self.net.push(ToNet::Control { session, bytes }),
+            Err(error) => {
+                let detail = format!("{error}: ask for one stream by its name");
+                self.refuse_request(session, id, ErrorCode::LIMIT, detail);
+            }
+        }
     }
 
     fn done(&mut self, session: SessionId, id: u64) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_wire::frame::{self, Frame};
+use weft_wire::frame::{self, ErrorCode, Frame};
 
 use super::Conductor;
 
@@ -52,7 +52,13 @@ impl Conductor {
         let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();
         let mut bytes = Vec::new();
         let me = self.identity.id;
-        frame::encode(&Frame::MeshReport(frame::MeshReport { request, me, hubs, links, counters }), &mut bytes);
+        let whole = Frame::MeshReport(frame::MeshReport { request, me, hubs, links, counters });
+        if let Err(error) = frame::try_encode(&whole, &mut bytes) {
+            bytes.clear();
+            let (code, detail) = (ErrorCode::LIMIT, error.to_string());
+            let refusal = frame::ErrorFrame { request, code, retry_after_ms: 0, detail: &detail };
+            frame::encode(&Frame::Error(refusal), &mut bytes);
+        }
         bytes
     }
 }
