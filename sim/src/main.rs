@@ -5,6 +5,7 @@
 //! ```
 //! Ends with 0 when all held (with a canary: when it was caught), with 1 when a
 //! promise was broken, with 2 when the arguments make no sense.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
