@@ -45,6 +45,28 @@ fn what_was_not_popped_is_dropped_with_the_ring() {
 }
 
 #[test]
+fn items_lie_on_their_boundaries_whatever_their_size() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    #[repr(align(256))]
+    struct Wide(u8);
+    fn round_trip<T: Copy + Send + PartialEq + std::fmt::Debug>(item: T) {
+        let (mut producer, mut consumer) = spsc::ring(4);
+        for _ in 0..100 {
+            assert!(producer.push(item).is_ok() && producer.push_batch(&mut [item; 3].into_iter()) == 3);
+            let at = std::ptr::from_ref(consumer.peek().unwrap());
+            assert!(at.is_aligned());
+            assert_eq!(consumer.drain(4, |back| assert_eq!(back, item)), 4);
+        }
+    }
+    round_trip(());
+    round_trip(7_u8);
+    round_trip([7_u8; 57]);
+    round_trip(7_u128);
+    round_trip([7_u64; 9]);
+    round_trip(Wide(7));
+}
+
+#[test]
 fn a_panic_while_draining_loses_only_the_item_in_hand() {
     let count = Arc::new(());
     let (mut producer, mut consumer) = spsc::ring(4);

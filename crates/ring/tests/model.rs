@@ -1,5 +1,6 @@
 //! Every ring against an oracle made of `VecDeque`s: any sequence of operations
 //! answers the same, and at each step exactly the items in the ring are alive.
+//! Rings that lose, leak or reorder items are there to see that this is noticed.
 #![cfg(not(loom))]
 
 use std::collections::VecDeque;
@@ -7,9 +8,11 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::{TestCaseResult, TestRunner};
+use weft_ring::wait::WaitStrategy;
 use weft_ring::{Full, broadcast, mpsc, spsc};
 
-/// What the tests do to a ring. `usize` fields choose among what is there.
+/// What the tests do to a ring.
 #[derive(Clone, Debug)]
 enum Op {
     Push,
@@ -32,9 +35,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     vec(op, 0..120)
 }
 
-/// Items that can be counted while they live, by a shared token.
+/// Items of various sizes that can be counted while they live, by a shared token.
 #[derive(Clone, Debug)]
-struct Item(u32, #[expect(dead_code, reason = "held to be counted")] Arc<()>);
+struct Item<const SIZE: usize>(u32, #[expect(dead_code, reason = "held to be counted")] Arc<()>, [u8; SIZE]);
 
 struct Items {
     next: u32,
@@ -46,9 +49,9 @@ impl Items {
         Self { next: 0, alive: Arc::new(()) }
     }
 
-    fn make(&mut self) -> Item {
+    fn make<const SIZE: usize>(&mut self) -> Item<SIZE> {
         self.next += 1;
-        Item(self.next, self.alive.clone())
+        Item(self.next, self.alive.clone(), [self.next as u8; SIZE])
     }
 
     fn alive(&self) -> usize {
@@ -56,114 +59,247 @@ impl Items {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+/// The item's number, if its bytes are its own.
+fn number<const SIZE: usize>(item: &Item<SIZE>) -> u32 {
+    assert_eq!(item.2, [item.0 as u8; SIZE]);
+    item.0
+}
 
-    #[test]
-    fn spsc_is_a_bounded_queue(capacity in 1..9_usize, ops in ops()) {
-        let mut items = Items::new();
-        let (mut producer, mut consumer) = spsc::ring::<Item>(capacity);
-        let capacity = capacity.next_power_of_two();
-        let mut oracle = VecDeque::new();
-        for op in ops {
-            let room = capacity - oracle.len();
-            match op {
-                Op::Push => {
-                    let item = items.make();
-                    let number = item.0;
-                    match producer.push(item) {
-                        Ok(()) => oracle.push_back(number),
-                        Err(Full(back)) => {
-                            prop_assert_eq!(back.0, number);
-                            prop_assert_eq!(room, 0);
-                        }
-                    }
-                }
-                Op::PushBatch(n) => {
-                    // One of the sizes that the iterator does not tell.
-                    let batch: Vec<Item> = (0..n).map(|_| items.make()).collect();
-                    let mut rest = batch.into_iter().filter(|_| true);
-                    let pushed = producer.push_batch(&mut rest);
-                    // An iterator that promises nothing is not worth a look at
-                    // the consumer, so less may be taken than there is room for.
-                    prop_assert!(pushed <= room.min(n) && (pushed > 0 || room.min(n) == 0));
-                    let first = items.next - n as u32 + 1;
-                    oracle.extend(first..first + pushed as u32);
-                    prop_assert_eq!(rest.count(), n - pushed);
-                }
-                Op::PushFrom(n) => {
-                    let mut batch: VecDeque<Item> = (0..n).map(|_| items.make()).collect();
-                    prop_assert_eq!(producer.push_from(&mut batch), room.min(n));
-                    prop_assert_eq!(batch.len(), n - room.min(n));
-                    let first = items.next - n as u32 + 1;
-                    oracle.extend(first..first + room.min(n) as u32);
-                }
-                Op::Pop => prop_assert_eq!(consumer.pop().map(|item| item.0), oracle.pop_front()),
-                Op::Peek => prop_assert_eq!(consumer.peek().map(|item| item.0), oracle.front().copied()),
-                Op::Drain(n) => {
-                    let mut seen = Vec::new();
-                    let count = consumer.drain(n, |item| seen.push(item.0));
-                    prop_assert_eq!(count, n.min(oracle.len()));
-                    prop_assert_eq!(seen, oracle.drain(..count).collect::<Vec<_>>());
+/// Both halves of a ring with one consumer that takes items out.
+trait Queue<const SIZE: usize> {
+    fn push(&mut self, item: Item<SIZE>) -> Result<(), Full<Item<SIZE>>>;
+    /// By an iterator that does not tell how much it has, where there is that.
+    fn push_batch(&mut self, items: &mut VecDeque<Item<SIZE>>) -> usize;
+    fn push_from(&mut self, items: &mut VecDeque<Item<SIZE>>) -> usize;
+    fn pop(&mut self) -> Option<u32>;
+    /// None if the ring has no such operation.
+    fn peek(&mut self) -> Option<Option<u32>>;
+    fn drain(&mut self, max: usize, each: &mut dyn FnMut(u32)) -> usize;
+    /// Items in the ring, and room.
+    fn counts(&self) -> (usize, usize);
+    fn is_empty(&self) -> bool;
+    /// Whether it is closed before and after the producers are gone.
+    fn close(self) -> (bool, bool);
+}
+
+/// Whether `queue` of `capacity` is the bounded queue that the oracle is.
+fn check<const SIZE: usize>(mut queue: impl Queue<SIZE>, capacity: usize, ops: Vec<Op>) -> TestCaseResult {
+    let mut items = Items::new();
+    let mut oracle = VecDeque::new();
+    for op in ops {
+        let room = capacity - oracle.len();
+        match op {
+            Op::Push => match queue.push(items.make()) {
+                Ok(()) => oracle.push_back(items.next),
+                Err(Full(back)) => prop_assert_eq!((number(&back), room), (items.next, 0)),
+            },
+            Op::PushBatch(n) | Op::PushFrom(n) => {
+                let first = items.next + 1;
+                let mut batch: VecDeque<_> = (0..n).map(|_| items.make()).collect();
+                let pushed = match op {
+                    Op::PushFrom(_) => queue.push_from(&mut batch),
+                    _ => queue.push_batch(&mut batch),
+                };
+                prop_assert_eq!((pushed, batch.len()), (room.min(n), n - room.min(n)));
+                oracle.extend(first..first + pushed as u32);
+            }
+            Op::Pop => prop_assert_eq!(queue.pop(), oracle.pop_front()),
+            Op::Peek => {
+                if let Some(seen) = queue.peek() {
+                    prop_assert_eq!(seen, oracle.front().copied());
                 }
             }
-            prop_assert_eq!((consumer.len(), producer.free()), (oracle.len(), capacity - oracle.len()));
-            prop_assert_eq!((consumer.is_empty(), items.alive()), (oracle.is_empty(), oracle.len()));
+            Op::Drain(n) => {
+                let mut seen = Vec::new();
+                let count = queue.drain(n, &mut |item| seen.push(item));
+                prop_assert_eq!(count, n.min(oracle.len()));
+                prop_assert_eq!(seen, oracle.drain(..count).collect::<Vec<_>>());
+            }
         }
-        drop(producer);
-        prop_assert_eq!(consumer.is_closed(), oracle.is_empty());
-        drop(consumer);
-        prop_assert_eq!(items.alive(), 0);
+        prop_assert_eq!(queue.counts(), (oracle.len(), capacity - oracle.len()));
+        prop_assert_eq!((queue.is_empty(), items.alive()), (oracle.is_empty(), oracle.len()));
+    }
+    prop_assert_eq!(queue.close(), (false, oracle.is_empty()));
+    prop_assert_eq!(items.alive(), 0);
+    Ok(())
+}
+
+impl<const SIZE: usize> Queue<SIZE> for (spsc::Producer<Item<SIZE>>, spsc::Consumer<Item<SIZE>>) {
+    fn push(&mut self, item: Item<SIZE>) -> Result<(), Full<Item<SIZE>>> {
+        self.0.push(item)
+    }
+    fn push_batch(&mut self, items: &mut VecDeque<Item<SIZE>>) -> usize {
+        self.0.push_batch(&mut std::iter::from_fn(|| items.pop_front()))
+    }
+    fn push_from(&mut self, items: &mut VecDeque<Item<SIZE>>) -> usize {
+        self.0.push_from(items)
+    }
+    fn pop(&mut self) -> Option<u32> {
+        self.1.pop().as_ref().map(number)
+    }
+    fn peek(&mut self) -> Option<Option<u32>> {
+        Some(self.1.peek().map(number))
+    }
+    fn drain(&mut self, max: usize, each: &mut dyn FnMut(u32)) -> usize {
+        self.1.drain(max, |item| each(number(&item)))
+    }
+    fn counts(&self) -> (usize, usize) {
+        (self.1.len(), self.0.free())
+    }
+    fn is_empty(&self) -> bool {
+        self.1.is_empty()
+    }
+    fn close(self) -> (bool, bool) {
+        let before = self.1.is_closed();
+        drop(self.0);
+        (before, self.1.is_closed())
+    }
+}
+
+/// Three producers that take turns.
+struct Mpsc<const SIZE: usize> {
+    producers: VecDeque<mpsc::Producer<Item<SIZE>>>,
+    consumer: mpsc::Consumer<Item<SIZE>>,
+}
+
+impl<const SIZE: usize> Mpsc<SIZE> {
+    fn new(capacity: usize) -> Self {
+        let (producer, consumer) = mpsc::ring(capacity);
+        Self { producers: [producer.clone(), producer.clone(), producer].into(), consumer }
+    }
+
+    fn producer(&mut self) -> &mut mpsc::Producer<Item<SIZE>> {
+        self.producers.rotate_left(1);
+        &mut self.producers[0]
+    }
+}
+
+impl<const SIZE: usize> Queue<SIZE> for Mpsc<SIZE> {
+    fn push(&mut self, item: Item<SIZE>) -> Result<(), Full<Item<SIZE>>> {
+        self.producer().push(item)
+    }
+    fn push_batch(&mut self, items: &mut VecDeque<Item<SIZE>>) -> usize {
+        self.producer().push_from(items)
+    }
+    fn push_from(&mut self, items: &mut VecDeque<Item<SIZE>>) -> usize {
+        self.producer().push_from(items)
+    }
+    fn pop(&mut self) -> Option<u32> {
+        self.consumer.pop().as_ref().map(number)
+    }
+    fn peek(&mut self) -> Option<Option<u32>> {
+        None
+    }
+    fn drain(&mut self, max: usize, each: &mut dyn FnMut(u32)) -> usize {
+        self.consumer.drain(max, |item| each(number(&item)))
+    }
+    fn counts(&self) -> (usize, usize) {
+        (self.consumer.len(), self.producers[0].free())
+    }
+    fn is_empty(&self) -> bool {
+        self.consumer.is_empty()
+    }
+    fn close(mut self) -> (bool, bool) {
+        self.producers.truncate(1);
+        let before = self.consumer.is_closed();
+        self.producers.clear();
+        (before, self.consumer.is_closed())
+    }
+}
+
+/// What a canary does wrong.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    LosesTheEndOfALongBatch,
+    LeaksWhatItDrains,
+    SwapsAfterAFullRing,
+}
+
+/// A queue with a fault.
+struct Canary {
+    items: VecDeque<Item<0>>,
+    capacity: usize,
+    fault: Fault,
+}
+
+impl Queue<0> for Canary {
+    fn push(&mut self, item: Item<0>) -> Result<(), Full<Item<0>>> {
+        if self.items.len() == self.capacity {
+            if let Fault::SwapsAfterAFullRing = self.fault {
+                self.items.swap(0, self.capacity / 2);
+            }
+            return Err(Full(item));
+        }
+        self.items.push_back(item);
+        Ok(())
+    }
+    fn push_batch(&mut self, items: &mut VecDeque<Item<0>>) -> usize {
+        self.push_from(items)
+    }
+    fn push_from(&mut self, items: &mut VecDeque<Item<0>>) -> usize {
+        let count = items.len().min(self.capacity - self.items.len());
+        self.items.extend(items.drain(..count));
+        if let (Fault::LosesTheEndOfALongBatch, 7..) = (self.fault, count) {
+            self.items.pop_back();
+        }
+        count
+    }
+    fn pop(&mut self) -> Option<u32> {
+        self.items.pop_front().as_ref().map(number)
+    }
+    fn peek(&mut self) -> Option<Option<u32>> {
+        Some(self.items.front().map(number))
+    }
+    fn drain(&mut self, max: usize, each: &mut dyn FnMut(u32)) -> usize {
+        let count = max.min(self.items.len());
+        for item in self.items.drain(..count) {
+            each(number(&item));
+            if let Fault::LeaksWhatItDrains = self.fault {
+                std::mem::forget(item);
+            }
+        }
+        count
+    }
+    fn counts(&self) -> (usize, usize) {
+        (self.items.len(), self.capacity - self.items.len())
+    }
+    fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+    fn close(self) -> (bool, bool) {
+        (false, self.items.is_empty())
+    }
+}
+
+#[test]
+fn faulty_queues_are_noticed() {
+    for fault in [Fault::LosesTheEndOfALongBatch, Fault::LeaksWhatItDrains, Fault::SwapsAfterAFullRing] {
+        let config =
+            ProptestConfig { failure_persistence: None, max_shrink_iters: 0, ..ProptestConfig::with_cases(256) };
+        let outcome = TestRunner::new(config)
+            .run(&ops(), |ops| check(Canary { items: VecDeque::new(), capacity: 8, fault }, 8, ops));
+        assert!(outcome.is_err(), "{fault:?} was not noticed");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn spsc_is_a_bounded_queue(capacity in 1..33_usize, ops in ops()) {
+        let rounded = capacity.next_power_of_two();
+        // Several to a cache line, one, and one to several lines.
+        check::<0>(spsc::ring(capacity), rounded, ops.clone())?;
+        check::<12>(spsc::ring(capacity), rounded, ops.clone())?;
+        check::<40>(spsc::ring(capacity), rounded, ops.clone())?;
+        check::<200>(spsc::ring(capacity), rounded, ops)?;
     }
 
     #[test]
-    fn mpsc_is_a_bounded_queue(capacity in 1..9_usize, ops in ops(), turns in vec(0..3_usize, 1..8)) {
-        let mut items = Items::new();
-        let (producer, mut consumer) = mpsc::ring::<Item>(capacity);
-        let capacity = capacity.next_power_of_two();
-        let mut producers = [producer.clone(), producer.clone(), producer];
-        let mut turns = turns.into_iter().cycle();
-        let mut oracle = VecDeque::new();
-        for op in ops {
-            let room = capacity - oracle.len();
-            let producer = &mut producers[turns.next().unwrap()];
-            match op {
-                Op::Push => {
-                    let item = items.make();
-                    let number = item.0;
-                    match producer.push(item) {
-                        Ok(()) => oracle.push_back(number),
-                        Err(Full(back)) => {
-                            prop_assert_eq!(back.0, number);
-                            prop_assert_eq!(room, 0);
-                        }
-                    }
-                }
-                Op::PushBatch(n) | Op::PushFrom(n) => {
-                    let mut batch: VecDeque<Item> = (0..n).map(|_| items.make()).collect();
-                    prop_assert_eq!(producer.push_from(&mut batch), room.min(n));
-                    prop_assert_eq!(batch.len(), n - room.min(n));
-                    let first = items.next - n as u32 + 1;
-                    oracle.extend(first..first + room.min(n) as u32);
-                }
-                Op::Pop | Op::Peek => {
-                    prop_assert_eq!(consumer.pop().map(|item| item.0), oracle.pop_front());
-                }
-                Op::Drain(n) => {
-                    let mut seen = Vec::new();
-                    let count = consumer.drain(n, |item| seen.push(item.0));
-                    prop_assert_eq!(count, n.min(oracle.len()));
-                    prop_assert_eq!(seen, oracle.drain(..count).collect::<Vec<_>>());
-                }
-            }
-            prop_assert_eq!((consumer.len(), producer.free()), (oracle.len(), capacity - oracle.len()));
-            prop_assert_eq!((consumer.is_empty(), items.alive()), (oracle.is_empty(), oracle.len()));
-        }
-        prop_assert!(!consumer.is_closed());
-        drop(producers);
-        prop_assert_eq!(consumer.is_closed(), oracle.is_empty());
-        drop(consumer);
-        prop_assert_eq!(items.alive(), 0);
+    fn mpsc_is_a_bounded_queue(capacity in 1..33_usize, ops in ops()) {
+        let rounded = capacity.next_power_of_two();
+        check::<0>(Mpsc::new(capacity), rounded, ops.clone())?;
+        check::<200>(Mpsc::new(capacity), rounded, ops)?;
     }
 
     #[test]
@@ -188,7 +324,7 @@ proptest! {
     ) {
         let mut items = Items::new();
         let (mut producer, mut consumers) =
-            broadcast::ring_with(capacity, readers, weft_ring::wait::WaitStrategy::Yield, || None::<Item>);
+            broadcast::ring_with(capacity, readers, WaitStrategy::Yield, || None::<Item<0>>);
         let capacity = capacity.next_power_of_two();
         let mut turns = turns.into_iter().cycle();
         // What each consumer has still to see.
