@@ -18,6 +18,7 @@ fn clean() -> Run {
             from: i as u64 * 100,
             acknowledged: Some(i as u64 * 100 + 10),
             durable: i % 2 == 0,
+            second_life: false,
         })
         .collect();
     let subscribers = (0..3)
@@ -168,6 +169,23 @@ fn what_died_in_the_killed_hubs_memory_may_go_unnoticed() {
             run.ledgers[2].missed = missed;
         });
     }
+}
+
+#[test]
+fn what_entered_a_hub_that_did_not_know_yet_is_named_and_not_noticed() {
+    let enter_again = |run: &mut Run| {
+        for event in &mut run.events {
+            (event.hub, event.second_life) = (1, true);
+        }
+        without_4_and_5(run, 2);
+    };
+    let verdict = nothing(enter_again);
+    assert_eq!(verdict.missing[2], Some(Missing { unknown: 2, ..Missing::default() }));
+    let text = found(|run| {
+        enter_again(run);
+        run.ledgers[2].missed = 1;
+    });
+    assert!(text.contains("noticed 1 missing live events; 0 are missing there"), "{text}");
 }
 
 #[test]

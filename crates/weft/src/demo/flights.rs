@@ -53,6 +53,8 @@ pub(crate) struct Planned {
     pub(crate) kind: Kind,
     pub(crate) topic: String,
     pub(crate) payload: String,
+    /// The last event of a publisher: published once all else is over.
+    pub(crate) closing: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -75,7 +77,26 @@ pub(crate) fn plan() -> anyhow::Result<Vec<Planned>> {
     }
     // Stable, so that the order is the same in every run.
     planned.sort_by_key(|event| event.minute);
+    let last = planned.last().map_or(0, |event| event.minute);
+    for (hub, place) in HUBS.iter().enumerate() {
+        planned.extend(closing(hub, place, last + 1));
+    }
     Ok(planned)
+}
+
+/// The last events of a hub's publishers, one in each lane. What is lost on the
+/// way to another hub is noticed there when the next event comes: these make
+/// sure that there is a next one.
+fn closing(hub: HubIndex, place: &HubPlace, minute: i64) -> [Planned; 2] {
+    let event = |kind, what: &str| Planned {
+        minute,
+        hub,
+        kind,
+        topic: format!("flights/{what}/closing/{}", place.name),
+        payload: json!({ "closing": place.shown }).to_string(),
+        closing: true,
+    };
+    [event(Kind::Arrived, "arrived"), event(Kind::Alert, "alerts/arrival")]
 }
 
 fn rows(csv: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
@@ -172,7 +193,7 @@ impl Flight {
         };
         let (from, to, carrier) = (self.origin, self.destination, self.carrier);
         let mut add = |minute, hub, kind, topic, delay| {
-            out.push(Planned { minute, hub, kind, topic, payload: payload(delay) });
+            out.push(Planned { minute, hub, kind, topic, payload: payload(delay), closing: false });
         };
         add(left, 0, Kind::Departed, format!("flights/departed/{from}/{to}/{carrier}"), delay);
         if delay > ALERT {
@@ -214,6 +235,9 @@ mod tests {
         assert!(count(Kind::Arrived) <= count(Kind::Departed) && count(Kind::Arrived) > 2_500);
         assert!(count(Kind::Alert) > 200);
         assert!(plan.is_sorted_by_key(|event| event.minute));
+        let closing: Vec<_> = plan.iter().filter(|event| event.closing).map(|event| (event.hub, event.kind)).collect();
+        assert_eq!(closing.len(), 2 * HUBS.len());
+        assert!(plan[plan.len() - closing.len()..].iter().all(|event| event.closing));
         let days = (plan[plan.len() - 1].minute - plan[0].minute) / (24 * 60);
         assert!((2..=4).contains(&days), "{days} days");
     }

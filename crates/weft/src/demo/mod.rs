@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use futures_lite::future::block_on;
 use weft_client::{Client, MeshReport, StartAt, StreamOptions, SubscribeOptions};
-use weft_topic::Filter;
+use weft_topic::{Aggregate, Filter};
 
 use self::check::{Event, HubLedger, Moment, Outage, Reader, Run, Subscriber, judge};
 use self::flights::{HUBS, HubIndex, Kind};
@@ -90,6 +90,7 @@ fn show(args: &DemoArgs, folder: &Path) -> anyhow::Result<()> {
     progress.say(&format!("hubs, certificates and data in {}", folder.display()));
     let mut hubs = Hubs::start(folder)?;
     let stage = block_on(Stage::set(&hubs, &book))?;
+    stage.agree(&book, &mut progress)?;
     let places: Vec<String> =
         HUBS.iter().enumerate().map(|(i, hub)| format!("{} at {}", hub.shown, hubs.address(i))).collect();
     progress.say(&format!("three hubs, mutual TLS: {}", places.join(", ")));
@@ -156,6 +157,7 @@ fn fly(
         progress.show(book);
         std::thread::sleep(LOOK);
     }
+    book.close.store(true, Ordering::Relaxed);
     Ok((threads, outage))
 }
 
@@ -195,8 +197,6 @@ struct Stage {
     subscribers: Vec<Client>,
     live: Vec<JoinHandle<Notes>>,
     reader: JoinHandle<Notes>,
-    /// How many filters each hub wants events for once everything stands.
-    interest: Vec<u32>,
 }
 
 /// What the threads say at the end.
@@ -222,9 +222,7 @@ impl Stage {
             let subscription = subscribers[hub].subscribe(filter, SubscribeOptions::default()).await?;
             live.push(collect(book, Some(hub), subscription));
         }
-        let mut stage = Self { durable, publishers, subscribers, live, reader, interest: Vec::new() };
-        stage.first_agreement(book)?;
-        Ok(stage)
+        Ok(Self { durable, publishers, subscribers, live, reader })
     }
 
     async fn reports(&self) -> anyhow::Result<Vec<MeshReport>> {
@@ -235,36 +233,21 @@ impl Stage {
         Ok(reports)
     }
 
-    /// Waits until every hub sees every other as it sees itself.
-    fn first_agreement(&mut self, book: &Book) -> anyhow::Result<()> {
-        let until = Instant::now() + AGREE;
-        loop {
-            let reports = block_on(self.reports())?;
-            if let Some(interest) = agreement(&reports) {
-                self.interest = interest;
-                return Ok(());
-            }
-            if Instant::now() > until {
-                bail!("the hubs do not see each other {} s after their start: {}", AGREE.as_secs(), views(&reports));
-            }
-            std::thread::sleep(LOOK.min(Duration::from_nanos(book.total())).max(Duration::from_millis(20)));
-        }
-    }
-
-    /// Waits until every hub knows again what every other wants.
+    /// Waits until every hub knows what every other wants.
     fn agree(&self, book: &Book, progress: &mut Progress) -> anyhow::Result<()> {
         let until = Instant::now() + AGREE;
+        let wanted: Vec<usize> = (0..HUBS.len()).map(wanted_at).collect();
         loop {
             // A client that is still connecting answers once it is connected.
             let reports = block_on(self.reports());
             if let Ok(reports) = &reports
-                && agreement(reports).as_ref() == Some(&self.interest)
+                && agreement(reports).as_ref() == Some(&wanted)
             {
                 return Ok(());
             }
             if Instant::now() > until {
                 let view = reports.map_or_else(|e| e.to_string(), |reports| views(&reports));
-                bail!("the mesh is not whole again {} s after the hub came back: {view}", AGREE.as_secs());
+                bail!("the hubs do not know of each other what they want within {} s: {view}", AGREE.as_secs());
             }
             progress.show(book);
             std::thread::sleep(Duration::from_millis(20));
@@ -326,8 +309,18 @@ impl Stage {
     }
 }
 
+/// How many filters a hub tells the others: those that no other includes, and
+/// the stream's.
+fn wanted_at(hub: HubIndex) -> usize {
+    let filters =
+        SUBSCRIPTIONS.iter().filter(|(at, _)| *at == hub).filter_map(|(_, filter)| Filter::parse(filter).ok());
+    let mut cover = Aggregate::new();
+    filters.for_each(|filter| drop(cover.insert(&filter)));
+    cover.cover_len() + usize::from(hub == MIDDLE)
+}
+
 /// How many filters each hub wants, if all hubs see all hubs alike.
-fn agreement(reports: &[MeshReport]) -> Option<Vec<u32>> {
+fn agreement(reports: &[MeshReport]) -> Option<Vec<usize>> {
     let of = |report: &MeshReport, name: &str| report.hubs.iter().find(|hub| hub.name == name).cloned();
     let own: Vec<_> = HUBS.iter().zip(reports).map(|(hub, report)| of(report, hub.name)).collect::<Option<_>>()?;
     for report in reports {
@@ -338,7 +331,7 @@ fn agreement(reports: &[MeshReport]) -> Option<Vec<u32>> {
             }
         }
     }
-    Some(own.iter().map(|hub| hub.interest).collect())
+    Some(own.iter().map(|hub| hub.interest as usize).collect())
 }
 
 fn views(reports: &[MeshReport]) -> String {
@@ -388,6 +381,12 @@ fn ledger(report: &MeshReport, second_life: bool) -> HubLedger {
 /// Everything for the judge.
 fn account(book: &Book, notes: &[Notes], late: &Notes, reports: &[MeshReport], outage: Option<Outage>) -> Run {
     let captured = Filter::parse(CAPTURED).ok();
+    // The killed hub's epoch as it is now is that of its second life.
+    let epoch_now = |hub: HubIndex| {
+        let report = reports.get(hub)?;
+        report.hubs.iter().find(|known| known.id == report.me).map(|me| u64::from(me.epoch.0))
+    };
+    let again = outage.and_then(|outage| Some((outage.hub, epoch_now(outage.hub)?)));
     let events = book.planned.iter().enumerate().map(|(number, planned)| Event {
         topic: planned.topic.clone(),
         publisher: Publishing::number(planned.hub, planned.kind),
@@ -395,6 +394,7 @@ fn account(book: &Book, notes: &[Notes], late: &Notes, reports: &[MeshReport], o
         from: book.from(number),
         acknowledged: book.acknowledged(number),
         durable: planned.kind == Kind::Departed,
+        second_life: again == Some((planned.hub, book.epoch(number))),
     });
     let subscribers = SUBSCRIPTIONS.iter().zip(notes).filter_map(|((hub, filter), notes)| {
         Some(Subscriber {

@@ -27,6 +27,7 @@ pub(super) fn print(
     carried(&mut out, reports)?;
     latency(&mut out, run, notes)?;
     ledgers(&mut out, run)?;
+    missing(&mut out, verdict)?;
     out.flush()
 }
 
@@ -142,8 +143,27 @@ fn ledgers(out: &mut impl Write, run: &Run) -> io::Result<()> {
     for (l, place) in run.ledgers.iter().zip(&HUBS) {
         let reasons: Vec<String> = l.dropped.iter().map(|(reason, n)| format!("{reason} {n}")).collect();
         let dropped = if reasons.is_empty() { "nothing".to_owned() } else { reasons.join(", ") };
-        let life = if l.second_life { ", counted from its second life on" } else { "" };
-        writeln!(out, "{:<14} dropped {dropped}; noticed {} live events missing{life}", place.shown, l.missed)?;
+        let life = if l.second_life { " (all of it counted from its second life on)" } else { "" };
+        writeln!(out, "{:<14} dropped: {dropped}{life}", place.shown)?;
+    }
+    Ok(())
+}
+
+/// Where the live events went that are missing at a hub that lived through it all.
+fn missing(out: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
+    for (missing, place) in verdict.missing.iter().zip(&HUBS) {
+        let Some(m) = missing.filter(|m| m.sent + m.died + m.unknown > 0) else { continue };
+        let all = m.sent + m.died + m.unknown;
+        writeln!(
+            out,
+            "{:<14} {all} live events from other hubs are missing: {} cut off on their way, and the hub noticed {};",
+            place.shown, m.sent, m.noticed
+        )?;
+        writeln!(
+            out,
+            "{:<14} {} died in the killed hub's memory; {} entered it again before it knew who wants them",
+            "", m.died, m.unknown
+        )?;
     }
     Ok(())
 }

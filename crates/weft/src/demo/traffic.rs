@@ -27,10 +27,14 @@ pub(crate) struct Book {
     from: Vec<AtomicU64>,
     /// When its acknowledgement came; 0 before, or never.
     acknowledged: Vec<AtomicU64>,
+    /// In which life of its hub it entered the mesh.
+    epochs: Vec<AtomicU64>,
     pub(crate) published: AtomicU64,
     pub(crate) answered: AtomicU64,
     /// Deliveries to live subscriptions, by hub.
     pub(crate) delivered: [AtomicU64; HUBS.len()],
+    /// Set when all else is over and the closing events may be published.
+    pub(crate) close: AtomicBool,
     /// Set when publishers are to give up.
     pub(crate) stop: AtomicBool,
 }
@@ -42,9 +46,11 @@ impl Book {
             clock: SystemClock::new(),
             from: zeros(),
             acknowledged: zeros(),
+            epochs: zeros(),
             published: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             delivered: Default::default(),
+            close: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             planned,
         })
@@ -60,6 +66,10 @@ impl Book {
 
     pub(crate) fn acknowledged(&self, number: usize) -> Option<Moment> {
         self.acknowledged.get(number).map(|at| at.load(Ordering::Relaxed)).filter(|at| *at > 0)
+    }
+
+    pub(crate) fn epoch(&self, number: usize) -> u64 {
+        self.epochs.get(number).map_or(0, |epoch| epoch.load(Ordering::Relaxed))
     }
 
     pub(crate) fn total(&self) -> u64 {
@@ -105,7 +115,10 @@ impl Publishing {
                 let answer = block_on(acknowledgement);
                 notes.answered.fetch_add(1, Ordering::Relaxed);
                 match answer {
-                    Ok(_) => notes.acknowledged[number].store(notes.now(), Ordering::Relaxed),
+                    Ok(published) => {
+                        notes.epochs[number].store(u64::from(published.epoch.0), Ordering::Relaxed);
+                        notes.acknowledged[number].store(notes.now(), Ordering::Relaxed);
+                    }
                     Err(error) if outcome.is_ok() => {
                         outcome = Err(format!("event {number} ({}): {error}", notes.planned[number].topic));
                     }
@@ -121,7 +134,7 @@ impl Publishing {
                 if event.hub != self.hub || event.kind != self.kind {
                     continue;
                 }
-                if !pace.wait(&book, event.minute) {
+                if !pace.wait(&book, event) {
                     return Ok(());
                 }
                 headers.clear();
@@ -164,17 +177,17 @@ impl Pace {
         self.start + minutes.saturating_mul(60_000_000_000) / u64::from(self.speed.max(1))
     }
 
-    /// Waits for a minute; false when it is time to give up.
-    fn wait(&self, book: &Book, minute: i64) -> bool {
+    /// Waits until it is time for an event; false when it is time to give up.
+    fn wait(&self, book: &Book, event: &Planned) -> bool {
         loop {
             if book.stop.load(Ordering::Relaxed) {
                 return false;
             }
-            let left = self.moment(minute).saturating_sub(book.now());
-            if left == 0 {
+            let left = self.moment(event.minute).saturating_sub(book.now());
+            if left == 0 && (!event.closing || book.close.load(Ordering::Relaxed)) {
                 return true;
             }
-            std::thread::sleep(Duration::from_nanos(left).min(Duration::from_millis(100)));
+            std::thread::sleep(Duration::from_nanos(left).clamp(Duration::from_micros(50), Duration::from_millis(20)));
         }
     }
 }
