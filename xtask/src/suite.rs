@@ -63,6 +63,8 @@ fn sanitized(which: &str, full: bool) -> Run {
     let arguments = ["test", "--package", "weft-ring", "--package", "weft-log", "--lib", "--tests", "--locked"];
     Run::cargo(arguments)
         .with(["--release", "--target", TRIPLE])
+        // It leaks on purpose, to see that the test's own count notices.
+        .with(["--", "--skip", "faulty_queues_are_noticed"])
         .set("RUSTC_BOOTSTRAP", "1")
         .set("RUSTFLAGS", format!("-Zsanitizer={which} {MIXED} -Cdebug-assertions{locks}"))
         .set("TSAN_OPTIONS", suppressions())
