@@ -65,6 +65,16 @@ impl Shared {
     }
 }
 
+/// Tells the session that its thread is over, also when the thread panics: who
+/// waits for something gets an answer.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.with(Session::stopped);
+    }
+}
+
 /// The thread's own side.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
@@ -107,6 +117,7 @@ impl Driver {
 
     /// Runs until the session says stop.
     pub(crate) fn run(mut self) {
+        let _ending = Ending(self.shared.clone());
         let mut ready = Vec::new();
         let mut fresh = Vec::new();
         while !self.stop {
@@ -129,7 +140,6 @@ impl Driver {
             self.network.close(link);
             self.linger();
         }
-        self.shared.with(Session::stopped);
     }
 
     fn turn(&mut self, fresh: &mut Vec<Write>) {
@@ -161,9 +171,9 @@ impl Driver {
 
     fn timeout(&mut self) -> Duration {
         let now = self.shared.now().mono;
-        let blocked = self.blocked;
-        let more = !blocked && !self.out.is_empty();
-        let timeout = self.shared.with(|session| session.sleep(now, blocked));
+        let (blocked, empty) = (self.blocked, self.out.is_empty());
+        let more = !blocked && !empty;
+        let timeout = self.shared.with(|session| session.sleep(now, blocked, empty));
         match (more || (self.readable && !self.starved), self.starved) {
             (true, _) => Duration::ZERO,
             (false, true) => timeout.min(STARVED),

@@ -237,9 +237,15 @@ impl Session {
     }
 
     /// The driver is about to sleep: for how long it may; zero when there is
-    /// something to do at once.
-    pub(crate) fn sleep(&mut self, now: Mono, blocked: bool) -> Duration {
+    /// something to do at once. `blocked`: the socket takes no more; `empty`:
+    /// all that was handed out has been written.
+    pub(crate) fn sleep(&mut self, now: Mono, blocked: bool, empty: bool) -> Duration {
         self.blocked = blocked;
+        self.all_written = empty;
+        if empty && self.publishing.is_idle() {
+            // Who waits for everything to be written has waited for this.
+            self.publishing.take_waiting(&mut self.wake);
+        }
         if self.wants_driver() {
             return Duration::ZERO;
         }
@@ -332,6 +338,9 @@ impl Session {
 
     /// The connection is up: the client says hello.
     pub(crate) fn connected(&mut self, now: Mono) {
+        if self.state != State::Dialling {
+            return;
+        }
         self.state = State::Greeting { deadline: now + GREETING };
         self.control.clear();
         let hello = frame::Hello {

@@ -76,7 +76,7 @@ fn once_connected_it_never_gives_up_and_pauses_longer_and_longer() {
         assert!(matches!(bench.actions.pop(), Some(Action::Dial(_))), "within the longest pause");
     }
     bench.lose();
-    let wait = bench.session.sleep(bench.now, false);
+    let wait = bench.session.sleep(bench.now, false, true);
     assert!(wait > Duration::ZERO && wait <= Duration::from_secs(5), "{wait:?}");
 }
 

@@ -85,7 +85,7 @@ fn a_block_lingers_only_while_others_are_on_their_way() {
     bench.publish("t", "b");
     bench.turn();
     assert!(bench.published().is_empty());
-    assert!(bench.session.sleep(bench.now, false) <= Duration::from_millis(1));
+    assert!(bench.session.sleep(bench.now, false, true) <= Duration::from_millis(1));
     bench.publish("t", "c");
     bench.pass(Duration::from_millis(1));
     assert_eq!(bench.published()[0].payloads(), ["b", "c"]);
@@ -241,4 +241,30 @@ fn flushing_hurries_what_lingers() {
     bench.ack(1, 1);
     bench.ack(2, 2);
     assert!(bench.session.poll_flushed(Waker::noop()));
+}
+
+#[test]
+fn what_nobody_acknowledges_is_flushed_once_it_is_written() {
+    let mut bench = Bench::up();
+    bench.publish_as(&spec(AckLevel::None), "t", "a").expect("room");
+    let mut out = Vec::new();
+    bench.session.turn(bench.now, &mut out, 1 << 20, true);
+    assert_eq!(out.len(), 1);
+    assert!(!bench.session.poll_flushed(Waker::noop()), "taken by the driver, and not written yet");
+    bench.session.sleep(bench.now, true, false);
+    assert!(!bench.session.poll_flushed(Waker::noop()));
+    bench.session.sleep(bench.now, false, true);
+    assert!(!bench.session.take_wakers().is_empty(), "who waits is woken");
+    assert!(bench.session.poll_flushed(Waker::noop()));
+}
+
+#[test]
+fn a_closing_client_ends_as_soon_as_all_is_written() {
+    let mut bench = Bench::up();
+    bench.publish_as(&spec(AckLevel::None), "t", "a").expect("room");
+    bench.session.begin_close(bench.now);
+    bench.session.turn(bench.now, &mut Vec::new(), 1 << 20, true);
+    assert_eq!(bench.session.sleep(bench.now, false, true), Duration::ZERO, "nothing is left to wait for");
+    let actions = bench.session.turn(bench.now, &mut Vec::new(), 1 << 20, true);
+    assert_eq!(actions, [Action::Stop]);
 }
