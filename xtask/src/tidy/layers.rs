@@ -22,11 +22,12 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 13] = [
+const PLACES: [Place; 14] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
     Place { name: "weft-ring", short: "ring", layer: "L1", knows: &["base"] },
+    Place { name: "weft-sched", short: "sched", layer: "L1", knows: &["base"] },
     Place { name: "weft-log", short: "log", layer: "L1", knows: &["base", "wire"] },
     Place { name: "weft-transport", short: "transport", layer: "L1", knows: &["base", "ring"] },
     Place { name: "weft-mesh", short: "mesh", layer: "L2", knows: &["base", "wire", "topic"] },
@@ -34,21 +35,26 @@ const PLACES: [Place; 13] = [
         name: "weft-hub",
         short: "hub",
         layer: "L3",
-        knows: &["base", "wire", "topic", "ring", "log", "transport", "mesh"],
+        knows: &["base", "wire", "topic", "ring", "sched", "log", "transport", "mesh"],
     },
-    Place { name: "weft-client", short: "client", layer: "L4", knows: &["base", "wire", "topic", "ring", "transport"] },
+    Place {
+        name: "weft-client",
+        short: "client",
+        layer: "L4",
+        knows: &["base", "wire", "topic", "ring", "sched", "transport"],
+    },
     Place {
         name: "weft",
         short: "weft",
         layer: "L5",
-        knows: &["base", "wire", "topic", "ring", "log", "transport", "mesh", "hub", "client"],
+        knows: &["base", "wire", "topic", "ring", "sched", "log", "transport", "mesh", "hub", "client"],
     },
     Place { name: "weft-sim", short: "sim", layer: "tools", knows: &["base", "wire", "topic", "mesh"] },
     Place {
         name: "weft-bench",
         short: "bench",
         layer: "tools",
-        knows: &["base", "wire", "topic", "ring", "log", "transport", "client"],
+        knows: &["base", "wire", "topic", "ring", "sched", "log", "transport", "client"],
     },
     Place { name: "xtask", short: "xtask", layer: "tools", knows: &[] },
 ];

@@ -1,0 +1,1 @@
+//! Controllers: of stages (threads, shards, batch) and of load (what is shed).

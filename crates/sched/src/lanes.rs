@@ -1,0 +1,1 @@
+//! What waits, by lane and deadline.
