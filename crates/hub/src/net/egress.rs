@@ -1,53 +1,33 @@
-//! What goes out to one peer: frames by lane, and the blocks that wait for a
-//! subscriber's credit.
+//! What goes out to one peer: frames by lane.
 //!
-//! A block passes two queues. Per subscription it waits for credit, bounded,
-//! and at the bound the subscription's policy decides. Then it waits in its
-//! lane for the socket; the lanes share the socket by deficit round robin
-//! (Shreedhar and Varghese, 1996), the urgent ones with the larger quantum, so
-//! that urgent overtakes bulk and nothing starves. Control frames go first.
+//! A block passes two queues. Per subscription it waits for credit
+//! (`subscriber.rs`). Then it waits here, in its lane, for the socket; the
+//! lanes share the socket by deficit round robin (Shreedhar and Varghese,
+//! 1996), the urgent ones with the larger quantum, so that urgent overtakes
+//! bulk and nothing starves. Control frames go first.
 //!
 //! Nothing is copied: a frame is a few bytes of head and a reference to the
 //! block where it lies, written together.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use weft_base::{Lane, SubscriptionId};
-use weft_log::LogBlock;
 use weft_mesh::ledger::DropReason;
-use weft_ring::arena::BlockRef;
 use weft_transport::{CloseReason, LinkToken, Network, WriteOutcome};
 use weft_wire::block::Block;
-use weft_wire::frame::{self, OnFull};
+use weft_wire::frame;
 
+use super::subscriber::{Bytes, Outgoing, Subscribers, Wanted};
 use crate::counters::{Counters, LinkCounters, add, sub};
-use crate::messages::{Fetched, Forward, StreamSlot, SubscribeOptions};
+use crate::messages::Forward;
 
 /// How many slices one write carries; a frame takes two.
 const SLICES: usize = 64;
 /// How much is taken from the lanes at a time: enough for full writes, little
 /// enough that an urgent frame need not wait long behind what was taken.
-const SENDING: usize = 128 << 10;
-/// What a stream's subscription reads ahead of the socket.
-const READ_AHEAD: usize = 256 << 10;
-
-/// A block's bytes, wherever they lie.
-#[derive(Clone)]
-pub(crate) enum Bytes {
-    Arena(BlockRef),
-    Log(LogBlock),
-}
-
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Bytes::Arena(block) => block,
-            Bytes::Log(block) => block.as_ref(),
-        }
-    }
-}
+pub(super) const SENDING: usize = 128 << 10;
 
 enum Frame {
     Control(Vec<u8>),
@@ -70,56 +50,12 @@ impl Frame {
     }
 }
 
-/// A subscription that reads a stream.
-pub(crate) struct StreamCursor {
-    pub(crate) slot: StreamSlot,
-    /// The next sequence to read.
-    pub(crate) next: u64,
-    /// A read is under way.
-    fetching: bool,
-    /// All there is has been read.
-    at_end: bool,
-}
-
-/// A block that waits for credit.
-struct Waiting {
-    block: Bytes,
-    events: u64,
-    hops: u8,
-    /// Events dropped just before it.
-    gap: u64,
-}
-
-/// One subscription's side of the egress.
-struct Subscriber {
-    credit_events: i64,
-    credit_bytes: i64,
-    on_full: OnFull,
-    waiting: VecDeque<Waiting>,
-    waiting_events: u64,
-    waiting_bytes: usize,
-    /// Events dropped behind the last that waits.
-    gap: u64,
-    stream: Option<StreamCursor>,
-    /// The lane of the last block sent, where a mark behind it belongs.
-    last_lane: Lane,
-    queued: bool,
-}
-
 /// The bounds that an egress keeps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EgressLimits {
     pub(crate) subscriber_events: u64,
     pub(crate) subscriber_bytes: usize,
     pub(crate) socket_bytes: usize,
-}
-
-/// What is to be read from a stream next.
-pub(crate) struct Wanted {
-    pub(crate) subscription: SubscriptionId,
-    pub(crate) stream: StreamSlot,
-    pub(crate) from: u64,
-    pub(crate) max_bytes: usize,
 }
 
 /// All that goes out to one peer.
@@ -134,20 +70,10 @@ pub(crate) struct Egress {
     /// How much of the first frame in `sending` is written.
     written: usize,
     queued_bytes: usize,
-    subscribers: HashMap<SubscriptionId, Subscriber>,
-    /// Subscriptions that have blocks waiting.
-    ready: VecDeque<SubscriptionId>,
+    /// What waits for credit before it comes here.
+    pub(crate) subscribers: Subscribers,
     /// Of a link: what it carried.
     link: Option<Arc<LinkCounters>>,
-}
-
-/// The outcome of handing a block to a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// Queued, or dropped by the subscription's policy and counted.
-    Done,
-    /// The subscription's policy is to end the session.
-    Disconnect,
 }
 
 impl Egress {
@@ -162,8 +88,7 @@ impl Egress {
             sending: VecDeque::new(),
             written: 0,
             queued_bytes: 0,
-            subscribers: HashMap::new(),
-            ready: VecDeque::new(),
+            subscribers: Subscribers::new(limits),
             link: None,
         }
     }
@@ -183,154 +108,9 @@ impl Egress {
         &mut self.control
     }
 
-    pub(crate) fn subscriptions(&self) -> usize {
-        self.subscribers.len()
-    }
-
-    pub(crate) fn knows(&self, id: SubscriptionId) -> bool {
-        self.subscribers.contains_key(&id)
-    }
-
-    pub(crate) fn is_stream(&self, id: SubscriptionId) -> bool {
-        self.subscribers.get(&id).is_some_and(|s| s.stream.is_some())
-    }
-
     /// Whether all that was queued has been written.
     pub(crate) fn is_empty(&self) -> bool {
         self.queued_bytes == 0 && self.control.is_empty() && self.sending.is_empty()
-    }
-
-    pub(crate) fn subscribe(&mut self, id: SubscriptionId, options: &SubscribeOptions) {
-        let subscriber = Subscriber {
-            credit_events: clamp(options.credit_events),
-            credit_bytes: clamp(options.credit_bytes),
-            on_full: options.on_full,
-            waiting: VecDeque::new(),
-            waiting_events: 0,
-            waiting_bytes: 0,
-            gap: 0,
-            stream: None,
-            last_lane: Lane::DEFAULT,
-            queued: false,
-        };
-        self.subscribers.insert(id, subscriber);
-    }
-
-    /// The stream behind a subscription is open.
-    pub(crate) fn opened(&mut self, id: SubscriptionId, slot: StreamSlot, next: u64) {
-        if let Some(s) = self.subscribers.get_mut(&id) {
-            s.stream = Some(StreamCursor { slot, next, fetching: false, at_end: false });
-        }
-    }
-
-    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId, counters: &Counters) -> bool {
-        let Some(s) = self.subscribers.remove(&id) else { return false };
-        if s.stream.is_none() {
-            sub(&counters.waiting_subscribers, s.waiting_events);
-            counters.drop_copies(DropReason::SessionClosed, s.waiting_events);
-        }
-        true
-    }
-
-    /// Adds to a subscription's credit; false when there is no such subscription.
-    pub(crate) fn grant(&mut self, id: SubscriptionId, events: u64, bytes: u64) -> bool {
-        let Some(s) = self.subscribers.get_mut(&id) else { return false };
-        s.credit_events = s.credit_events.saturating_add(clamp(events));
-        s.credit_bytes = s.credit_bytes.saturating_add(clamp(bytes));
-        if !s.waiting.is_empty() && !s.queued {
-            s.queued = true;
-            self.ready.push_back(id);
-        }
-        true
-    }
-
-    /// Takes a live block for a subscription.
-    pub(crate) fn deliver(&mut self, id: SubscriptionId, block: &BlockRef, hops: u8, counters: &Counters) -> Delivery {
-        let events = u64::from(Block::trusted(block).event_count());
-        let Some(s) = self.subscribers.get_mut(&id).filter(|s| s.stream.is_none()) else {
-            counters.drop_copies(DropReason::SessionClosed, events);
-            return Delivery::Done;
-        };
-        let fits = |s: &Subscriber, limits: &EgressLimits| {
-            s.waiting.is_empty()
-                || (s.waiting_events + events <= limits.subscriber_events
-                    && s.waiting_bytes + block.len() <= limits.subscriber_bytes)
-        };
-        while !fits(s, &self.limits) {
-            match s.on_full {
-                OnFull::DropNewest => {
-                    s.gap += events;
-                    counters.drop_copies(DropReason::SubscriberFull, events);
-                    return Delivery::Done;
-                }
-                OnFull::Disconnect => {
-                    counters.drop_copies(DropReason::SubscriberFull, events);
-                    return Delivery::Disconnect;
-                }
-                OnFull::DropOldest => {
-                    let Some(old) = s.waiting.pop_front() else { break };
-                    s.waiting_events -= old.events;
-                    s.waiting_bytes -= old.block.as_slice().len();
-                    let behind = s.waiting.front_mut().map_or(&mut s.gap, |next| &mut next.gap);
-                    *behind += old.gap + old.events;
-                    sub(&counters.waiting_subscribers, old.events);
-                    counters.drop_copies(DropReason::SubscriberFull, old.events);
-                }
-            }
-        }
-        s.waiting_events += events;
-        s.waiting_bytes += block.len();
-        let gap = std::mem::take(&mut s.gap);
-        s.waiting.push_back(Waiting { block: Bytes::Arena(block.clone()), events, hops, gap });
-        add(&counters.waiting_subscribers, events);
-        if !s.queued {
-            s.queued = true;
-            self.ready.push_back(id);
-        }
-        Delivery::Done
-    }
-
-    /// Takes what was read from a stream for a subscription.
-    pub(crate) fn fetched(&mut self, id: SubscriptionId, fetched: Fetched) {
-        let Some(s) = self.subscribers.get_mut(&id) else { return };
-        let Some(cursor) = &mut s.stream else { return };
-        cursor.fetching = false;
-        cursor.next = fetched.next;
-        cursor.at_end = fetched.end;
-        for block in fetched.blocks {
-            let events = u64::from(Block::trusted(block.as_ref()).event_count());
-            s.waiting_events += events;
-            s.waiting_bytes += block.as_ref().len();
-            s.waiting.push_back(Waiting { block: Bytes::Log(block), events, hops: 0, gap: 0 });
-        }
-        if !s.queued {
-            s.queued = true;
-            self.ready.push_back(id);
-        }
-    }
-
-    /// A stream that a subscription had read to the end has grown.
-    pub(crate) fn grown(&mut self, id: SubscriptionId) {
-        if let Some(s) = self.subscribers.get_mut(&id)
-            && let Some(cursor) = &mut s.stream
-        {
-            cursor.at_end = false;
-            if !s.queued {
-                s.queued = true;
-                self.ready.push_back(id);
-            }
-        }
-    }
-
-    /// The read that `id` should make now, marked as under way.
-    fn wanted(id: SubscriptionId, s: &mut Subscriber) -> Option<Wanted> {
-        let room = READ_AHEAD.saturating_sub(s.waiting_bytes);
-        let cursor = s.stream.as_mut()?;
-        if cursor.fetching || cursor.at_end || room < READ_AHEAD / 2 {
-            return None;
-        }
-        cursor.fetching = true;
-        Some(Wanted { subscription: id, stream: cursor.slot, from: cursor.next, max_bytes: room })
     }
 
     /// Queues a block for another hub; answers false, with nothing queued,
@@ -353,50 +133,26 @@ impl Egress {
 
     /// Moves blocks whose subscriber has credit to the lanes while the socket
     /// has room, and tells which reads are wanted.
-    pub(crate) fn pump(&mut self, mut want: impl FnMut(Wanted)) {
-        let mut rounds = self.ready.len();
-        while rounds > 0 && self.queued_bytes < self.limits.socket_bytes {
-            rounds -= 1;
-            let Some(id) = self.ready.pop_front() else { break };
-            let Some(s) = self.subscribers.get_mut(&id) else { continue };
-            s.queued = false;
-            // A subscriber takes at most a share of the socket per turn, so that one does not hold up the others.
-            let mut share = SENDING;
-            while share > 0 && s.credit_events > 0 && s.credit_bytes > 0 {
-                let Some(Waiting { block, events, hops, gap }) = s.waiting.pop_front() else { break };
-                let bytes = block.as_slice();
-                let (len, lane) = (bytes.len(), Block::trusted(bytes).lane());
-                s.waiting_events -= events;
-                s.waiting_bytes -= len;
-                s.credit_events = s.credit_events.saturating_sub(clamp(events));
-                s.credit_bytes = s.credit_bytes.saturating_sub(clamp(len as u64));
-                share = share.saturating_sub(len);
-                s.last_lane = lane;
-                if gap > 0 {
-                    let mark = gap_mark(id, gap);
-                    self.queued_bytes += mark.len();
-                    self.lanes[lane.index()].push_back(mark);
+    pub(crate) fn pump(&mut self, want: impl FnMut(Wanted)) {
+        let Self { subscribers, lanes, queued_bytes, limits, .. } = self;
+        let room = limits.socket_bytes.saturating_sub(*queued_bytes);
+        let mut queue = |lane: Lane, frame: Frame| {
+            let len = frame.len();
+            *queued_bytes += len;
+            lanes[lane.index()].push_back(frame);
+            len
+        };
+        subscribers.pump(
+            room,
+            |lane, outgoing| match outgoing {
+                Outgoing::Gap { id, events } => queue(lane, gap_mark(id, events)),
+                Outgoing::Block { id, block, events, hops, live } => {
+                    let head = frame::deliver_head(id, block.as_slice().len(), hops);
+                    queue(lane, Frame::Deliver { head, block, events, live })
                 }
-                let head = frame::deliver_head(id, len, hops);
-                let live = s.stream.is_none();
-                let frame = Frame::Deliver { head, block, events, live };
-                self.queued_bytes += frame.len();
-                self.lanes[lane.index()].push_back(frame);
-            }
-            if s.waiting.is_empty() && s.gap > 0 {
-                let mark = gap_mark(id, std::mem::take(&mut s.gap));
-                self.queued_bytes += mark.len();
-                self.lanes[s.last_lane.index()].push_back(mark);
-            }
-            if let Some(wanted) = Self::wanted(id, s) {
-                want(wanted);
-            }
-            if !s.waiting.is_empty() && s.credit_events > 0 && s.credit_bytes > 0 {
-                s.queued = true;
-                self.ready.push_back(id);
-                rounds += 1;
-            }
-        }
+            },
+            want,
+        );
     }
 
     /// Writes until the socket takes no more or nothing is left. Answers how
@@ -531,10 +287,7 @@ impl Egress {
         }
         self.queued_bytes = 0;
         self.written = 0;
-        let ids: Vec<SubscriptionId> = self.subscribers.keys().copied().collect();
-        for id in ids {
-            self.unsubscribe(id, counters);
-        }
+        self.subscribers.abandon(counters);
     }
 }
 
@@ -551,10 +304,4 @@ fn gap_mark(id: SubscriptionId, events: u64) -> Frame {
 /// times that for the most urgent.
 fn quantum(lane: usize) -> usize {
     (Lane::COUNT - lane) * (64 << 10)
-}
-
-/// Credit as it is counted here: it may fall below zero by one block, because
-/// blocks are not split, so it is signed; "unlimited" is the largest number.
-fn clamp(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -102,8 +102,8 @@ impl NetStage {
                 let target = Target { session: id, subscription: unsubscribe.id };
                 let counters = self.counters.clone();
                 let Some(connection) = self.connection(id) else { return };
-                let stream = connection.egress.is_stream(unsubscribe.id);
-                if !connection.egress.unsubscribe(unsubscribe.id, &counters) {
+                let stream = connection.egress.subscribers.is_stream(unsubscribe.id);
+                if !connection.egress.subscribers.unsubscribe(unsubscribe.id, &counters) {
                     return self.refuse(
                         id,
                         unsubscribe.id.0,
@@ -125,7 +125,7 @@ impl NetStage {
             Frame::Credit(credit) => {
                 // Credit for a subscription that has just ended is no error: it crossed the end on its way.
                 if let Some(connection) = self.connection(id) {
-                    connection.egress.grant(credit.id, credit.events, credit.bytes);
+                    connection.egress.subscribers.grant(credit.id, credit.events, credit.bytes);
                 }
                 self.mark_dirty(id);
             }
@@ -170,15 +170,15 @@ impl NetStage {
         }
         let most = self.options.limits.subscriptions_per_session;
         let Some(connection) = self.connection(id) else { return };
-        if connection.egress.knows(subscribe.id) {
+        if connection.egress.subscribers.knows(subscribe.id) {
             let detail = "the subscription's number is in use: choose another";
             return self.refuse(id, subscribe.id.0, ErrorCode::IN_USE, detail);
         }
-        if connection.egress.subscriptions() >= most {
+        if connection.egress.subscribers.subscriptions() >= most {
             let detail = format!("the session has {most} subscriptions, its limit (limits.subscriptions_per_session)");
             return self.refuse(id, subscribe.id.0, ErrorCode::LIMIT, &detail);
         }
-        connection.egress.subscribe(
+        connection.egress.subscribers.subscribe(
             subscribe.id,
             &SubscribeOptions {
                 credit_events: subscribe.credit_events,

@@ -17,6 +17,7 @@ mod egress;
 mod frames;
 mod handshake;
 mod outbound;
+mod subscriber;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

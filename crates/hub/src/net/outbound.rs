@@ -5,7 +5,7 @@ use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame};
 
 use super::connection::Parts;
-use super::egress::Delivery;
+use super::subscriber::Delivery;
 use super::{NetStage, Role};
 use crate::counters::add;
 use crate::hub::Phase;
@@ -34,7 +34,7 @@ impl NetStage {
                         self.counters.drop_copies(DropReason::SessionClosed, events);
                         continue;
                     };
-                    match connection.egress.deliver(target.subscription, &block, hops, &counters) {
+                    match connection.egress.subscribers.deliver(target.subscription, &block, hops, &counters) {
                         Delivery::Done => self.mark_dirty(target.session),
                         Delivery::Disconnect => {
                             let detail = "a subscription fell behind its limit and asked to be disconnected then";
@@ -79,22 +79,22 @@ impl NetStage {
                 if let Some(connection) = self.connection(target.session) {
                     let subscribed = frame::Subscribed { id: target.subscription, start_sequence: from, live: false };
                     frame::encode(&Frame::Subscribed(subscribed), connection.egress.control());
-                    connection.egress.opened(target.subscription, stream, from);
-                    connection.egress.grown(target.subscription);
+                    connection.egress.subscribers.opened(target.subscription, stream, from);
+                    connection.egress.subscribers.grown(target.subscription);
                     self.mark_dirty(target.session);
                 }
             }
             ToNet::SubscribeRefused { target, code, detail } => {
                 let counters = self.counters.clone();
                 if let Some(connection) = self.connection(target.session) {
-                    connection.egress.unsubscribe(target.subscription, &counters);
+                    connection.egress.subscribers.unsubscribe(target.subscription, &counters);
                     self.refuse(target.session, target.subscription.0, code, &detail);
                 }
             }
             ToNet::Fetched { target, mut fetched } => {
                 let failed = fetched.failed.take();
                 if let Some(connection) = self.connection(target.session) {
-                    connection.egress.fetched(target.subscription, fetched);
+                    connection.egress.subscribers.fetched(target.subscription, fetched);
                     self.mark_dirty(target.session);
                 }
                 if let Some((code, detail)) = failed {
@@ -103,7 +103,7 @@ impl NetStage {
             }
             ToNet::Grown { target } => {
                 if let Some(connection) = self.connection(target.session) {
-                    connection.egress.grown(target.subscription);
+                    connection.egress.subscribers.grown(target.subscription);
                     self.mark_dirty(target.session);
                 }
             }
