@@ -233,7 +233,6 @@ impl Hub {
             identity: identity.clone(),
             counters: counters.clone(),
             lifecycle: lifecycle.clone(),
-            clock: clock.clone(),
             inbox: net_inbox,
             waker: net_waker.clone(),
             out: Outlets {

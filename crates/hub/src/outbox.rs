@@ -14,28 +14,39 @@ pub(crate) struct Outbox<T> {
     ring: mpsc::Producer<T>,
     waker: StageWaker,
     late: VecDeque<T>,
+    /// Whether something was sent since the other stage was last woken.
+    sent: bool,
 }
 
 impl<T: Send> Outbox<T> {
     pub(crate) fn new(ring: &mpsc::Producer<T>, waker: &StageWaker) -> Self {
-        Self { ring: ring.clone(), waker: waker.clone(), late: VecDeque::new() }
+        Self { ring: ring.clone(), waker: waker.clone(), late: VecDeque::new(), sent: false }
     }
 
-    /// Sends now, or as soon as there is room.
+    /// Sends now, or as soon as there is room. [`Outbox::notify`] must follow
+    /// before the turn ends.
     pub(crate) fn push(&mut self, message: T) {
         if !self.late.is_empty() {
             self.late.push_back(message);
         } else if let Err(full) = self.ring.push(message) {
             self.late.push_back(full.0);
         }
-        self.waker.wake();
+        self.sent = true;
+    }
+
+    /// Wakes the other stage if it was sent something: once at the end of a
+    /// turn, because each wake costs a fence.
+    pub(crate) fn notify(&mut self) {
+        if std::mem::take(&mut self.sent) {
+            self.waker.wake();
+        }
     }
 
     /// Sends what waits; answers whether all is sent and `n` more fit.
     pub(crate) fn has_room(&mut self, n: usize) -> bool {
         if !self.late.is_empty() {
             self.ring.push_from(&mut self.late);
-            self.waker.wake();
+            self.sent = true;
         }
         self.late.is_empty() && self.ring.free() >= n
     }

@@ -292,7 +292,7 @@ impl Agent {
     fn run(mut self, control: &Control) {
         let mut idle_turns = 0_u32;
         while !control.stop.load(Ordering::Acquire) {
-            if self.turn(control) > 0 {
+            if self.turn(control, |stage, now| stage.do_work(now)) > 0 {
                 idle_turns = 0;
                 continue;
             }
@@ -330,18 +330,23 @@ impl Agent {
     }
 
     /// One turn of each stage; answers the work done.
-    fn turn(&mut self, control: &Control) -> usize {
+    fn turn(&mut self, control: &Control, mut turn: impl FnMut(&mut dyn Stage, Now) -> usize) -> usize {
         let mut sum = 0_usize;
         self.now = self.clock.now();
         for n in 0..self.stages.len() {
             let before = self.now.mono;
-            let Some(work) = self.call(n, control, |stage, now| stage.do_work(now)) else { break };
+            let Some(work) = self.call(n, control, &mut turn) else { break };
             // One reading ends this turn and begins the next.
             self.now = self.clock.now();
             if let Some((_, counters)) = self.stages.get(n) {
                 counters.turn(work, self.now.mono - before, self.idle.late_after);
             }
             sum = sum.saturating_add(work);
+        }
+        if sum > 0 {
+            for n in 0..self.stages.len() {
+                self.call(n, control, |stage, now| stage.finish(now));
+            }
         }
         sum
     }
@@ -353,7 +358,7 @@ impl Agent {
         }
         // Whoever published before we announced may not have woken us, and this
         // turn finds it (E10); whoever publishes from now on wakes us.
-        if self.turn(control) == 0 && !control.stop.load(Ordering::Acquire) {
+        if self.turn(control, |stage, now| stage.look(now)) == 0 && !control.stop.load(Ordering::Acquire) {
             let deadline = self.stages.iter().filter_map(|(stage, _)| stage.next_deadline()).min();
             let how_long = deadline.map_or(self.idle.sleep, |at: Mono| self.idle.sleep.min(at - self.now.mono));
             if !how_long.is_zero() {

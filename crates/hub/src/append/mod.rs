@@ -292,7 +292,11 @@ impl Stage for AppendStage {
             self.sync.wake();
         }
         self.retain();
-        work + self.settle()
+        work += self.settle();
+        self.net.notify();
+        self.conductor.notify();
+        self.sync.notify();
+        work
     }
 
     fn waker(&self) -> Option<StageWaker> {

@@ -301,6 +301,8 @@ impl Stage for Conductor {
             self.apply(Event::Tick);
         }
         self.publish();
+        self.net.notify();
+        self.route.notify();
         work
     }
 

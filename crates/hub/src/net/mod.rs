@@ -23,7 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Clock, Mono, Now};
+use weft_base::{Mono, Now};
 use weft_ring::arena::Arena;
 use weft_ring::mpsc;
 use weft_ring::stage::{Stage, StageWaker};
@@ -43,6 +43,8 @@ use crate::outbox::Outbox;
 const READS: usize = 4;
 /// Room asked for before a read: a small buffer's worth is read at a time.
 const READ_ROOM: usize = 4 << 10;
+/// Turns of a busy thread after which the network is asked what is new.
+const UNPOLLED: u32 = 4;
 /// Messages taken from the inbox in one turn.
 const INBOX: usize = 4_096;
 
@@ -59,6 +61,13 @@ impl Outlets {
         self.route.has_room(n) && self.append.has_room(n) && self.conductor.has_room(n)
     }
 
+    /// Wakes the stages that were sent something.
+    fn notify(&mut self) {
+        self.route.notify();
+        self.append.notify();
+        self.conductor.notify();
+    }
+
     fn are_empty(&self) -> bool {
         self.route.is_empty() && self.append.is_empty() && self.conductor.is_empty()
     }
@@ -73,7 +82,6 @@ pub(crate) struct NetStage {
     identity: Arc<Identity>,
     counters: Arc<Counters>,
     lifecycle: Arc<Lifecycle>,
-    clock: Arc<dyn Clock>,
     inbox: mpsc::Consumer<ToNet>,
     waker: StageWaker,
     out: Outlets,
@@ -88,6 +96,12 @@ pub(crate) struct NetStage {
     /// Connections with something to write.
     dirty: VecDeque<SessionId>,
     next_sweep: Mono,
+    /// Whether a connection may be no session yet, for which sweeps are due.
+    sweeping: bool,
+    /// What `on_idle` found waits in `ready`.
+    polled: bool,
+    /// Turns since the network was asked.
+    unpolled: u32,
     now: Now,
 }
 
@@ -103,7 +117,6 @@ pub(crate) struct NetParts {
     pub(crate) identity: Arc<Identity>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) inbox: mpsc::Consumer<ToNet>,
     pub(crate) waker: StageWaker,
     pub(crate) out: Outlets,
@@ -111,7 +124,6 @@ pub(crate) struct NetParts {
 
 impl NetStage {
     pub(crate) fn new(parts: NetParts) -> Self {
-        let now = parts.clock.now();
         Self {
             network: parts.network,
             arena: parts.arena,
@@ -120,7 +132,6 @@ impl NetStage {
             identity: parts.identity,
             counters: parts.counters,
             lifecycle: parts.lifecycle,
-            clock: parts.clock,
             inbox: parts.inbox,
             waker: parts.waker,
             out: parts.out,
@@ -132,8 +143,11 @@ impl NetStage {
             ready: Vec::new(),
             reading: VecDeque::new(),
             dirty: VecDeque::new(),
-            next_sweep: now.mono,
-            now,
+            next_sweep: Mono(0),
+            sweeping: false,
+            polled: false,
+            unpolled: 0,
+            now: Now::default(),
         }
     }
 
@@ -170,6 +184,7 @@ impl NetStage {
             parts: HashMap::new(),
         });
         self.by_link.insert(link, id);
+        self.sweeping = true;
         id
     }
 
@@ -427,7 +442,7 @@ impl NetStage {
 
     /// Ends handshakes that take too long.
     fn sweep(&mut self) {
-        if self.now.mono < self.next_sweep {
+        if !self.sweeping || self.now.mono < self.next_sweep {
             return;
         }
         self.next_sweep = self.now.mono + Duration::from_millis(250);
@@ -438,6 +453,7 @@ impl NetStage {
             .filter(|c| !c.is_session() && !c.closing && c.deadline <= self.now.mono)
             .map(|c| c.id)
             .collect();
+        self.sweeping = self.connections.iter().flatten().any(|c| !c.is_session());
         for id in late {
             self.end(id, "the peer did not finish its handshake in time");
         }
@@ -479,20 +495,30 @@ impl Stage for NetStage {
 
     fn do_work(&mut self, now: Now) -> usize {
         self.now = now;
-        let mut ready = std::mem::take(&mut self.ready);
-        if let Err(error) = self.network.poll(Some(Duration::ZERO), &mut ready) {
-            tracing::error!(code = "poll_failed", error = %error, "the network could not be polled");
+        // Before an idle thread sleeps it polls in any case: polling here as
+        // well would double the system calls of sparse traffic.
+        self.unpolled += 1;
+        if !self.polled && (!self.reading.is_empty() || self.unpolled >= UNPOLLED) {
+            self.poll(Duration::ZERO);
         }
-        self.work(ready)
+        self.polled = false;
+        self.work()
+    }
+
+    fn look(&mut self, now: Now) -> usize {
+        self.now = now;
+        self.work()
+    }
+
+    fn finish(&mut self, now: Now) {
+        self.now = now;
+        self.write();
+        self.out.notify();
     }
 
     fn on_idle(&mut self, how_long: Duration) {
-        let mut ready = std::mem::take(&mut self.ready);
-        if let Err(error) = self.network.poll(Some(how_long), &mut ready) {
-            tracing::error!(code = "poll_failed", error = %error, "the network could not be polled");
-        }
-        self.now = self.clock.now();
-        self.work(ready);
+        self.poll(how_long);
+        self.polled = true;
     }
 
     fn waker(&self) -> Option<StageWaker> {
@@ -501,7 +527,7 @@ impl Stage for NetStage {
 
     fn next_deadline(&self) -> Option<Mono> {
         // Nothing is swept while every connection is a session.
-        self.connections.iter().flatten().any(|c| !c.is_session()).then_some(self.next_sweep)
+        self.sweeping.then_some(self.next_sweep)
     }
 
     fn on_stop(&mut self, _now: Now) {
@@ -513,17 +539,31 @@ impl Stage for NetStage {
 }
 
 impl NetStage {
-    fn work(&mut self, mut ready: Vec<Ready>) -> usize {
+    /// Asks the network what is ready, for the work that follows.
+    fn poll(&mut self, how_long: Duration) {
+        self.unpolled = 0;
+        if let Err(error) = self.network.poll(Some(how_long), &mut self.ready) {
+            tracing::error!(code = "poll_failed", error = %error, "the network could not be polled");
+        }
+    }
+
+    fn work(&mut self) -> usize {
+        let mut ready = std::mem::take(&mut self.ready);
         let mut work = ready.len();
         for event in ready.drain(..) {
             self.on_ready(event);
         }
         self.ready = ready;
         work += self.read_all();
-        work += self.take_inbox(INBOX);
-        work += self.flush_all();
+        work += self.write();
         self.sweep();
         self.drain_if_asked();
+        self.out.notify();
         work
+    }
+
+    /// Takes what the other stages hand back and writes it.
+    fn write(&mut self) -> usize {
+        self.take_inbox(INBOX) + self.flush_all()
     }
 }

@@ -353,7 +353,10 @@ impl Stage for RouteStage {
             self.on_message(message);
             work += 1;
         }
-        work + self.retransmit()
+        work += self.retransmit();
+        self.net.notify();
+        self.append.notify();
+        work
     }
 
     fn next_deadline(&self) -> Option<Mono> {
