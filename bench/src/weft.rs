@@ -93,6 +93,7 @@ impl Peer for Hub {
             credit_bytes: u64::MAX,
             on_full: OnFull::Disconnect,
             group: "",
+            spill: "",
         }))?;
         connection.answer(|frame| matches!(frame, Frame::Subscribed(_)))?;
         Ok(Box::new(connection))

@@ -64,6 +64,11 @@ drop_reasons! {
     FlowFull = 12, "flow_full", "Too many blocks already wait for the destination hub to store them.";
     Invalid = 13, "invalid", "The block, or its entry for this hub, breaks the format.";
     Shutdown = 14, "shutdown", "The hub stopped before the event had left it.";
+    Conflated = 15, "conflated", "A newer event of the same topic and key took its place in the subscriber's queue.";
+    ShedOldest = 16, "shed_oldest", "The hub has more to do than it can, and the event had waited longest in a less urgent lane.";
+    ShedNewest = 17, "shed_newest", "The hub has more to do than it can, and the event came last in a less urgent lane.";
+    Spilled = 18, "spilled", "The subscriber's queue is full, and the event is in the stream that the subscription names for this.";
+    WaitOverrun = 19, "wait_overrun", "The subscriber makes its publishers wait, and what was already under way did not fit its queue.";
 }
 
 /// The counts of one hub, or of one of its stages. Plain numbers: add freely,
@@ -213,7 +218,7 @@ mod tests {
             assert_eq!(DropReason::from_code(code as u8), Some(reason));
         }
         assert_eq!(DropReason::from_code(DropReason::COUNT as u8), None);
-        assert_eq!(DropReason::Shutdown.name(), "shutdown");
+        assert_eq!(DropReason::WaitOverrun.name(), "wait_overrun");
         assert_eq!(Ledger::default().counters().count(), 7 + DropReason::COUNT);
     }
 }

@@ -107,6 +107,10 @@ codes! {
     LEAVING = 28, "leaving", "the other end goes away in good order: nothing to do";
     /// A mistake in the hub.
     INTERNAL = 29, "internal", "a mistake in the hub: see its log, and please report it";
+    /// Credit beyond what can be counted, or taken back.
+    BAD_CREDIT = 31, "bad_credit", "credit was granted beyond what can be counted, or taken back: a mistake of the sender";
+    /// More was sent than the credit allows.
+    NO_CREDIT = 32, "no_credit", "more was sent than the credit allows: wait for credit";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -260,7 +260,7 @@ proptest! {
 
     #[test]
     fn subscriptions_are_read_as_written(
-        id: u64, filter in "\\PC{0,60}", stream in "\\PC{0,30}", start in any_start(), credit: (u64, u64), on_full in 0..3u8,
+        id: u64, filter in "\\PC{0,60}", stream in "\\PC{0,30}", start in any_start(), credit: (u64, u64), on_full in 0..6u8,
     ) {
         let subscribe = Frame::Subscribe(Subscribe {
             id: SubscriptionId(id),
@@ -271,6 +271,7 @@ proptest! {
             credit_bytes: credit.1,
             on_full: OnFull::from_number(on_full).unwrap(),
             group: "",
+            spill: "",
         });
         let bytes = encoded(&subscribe);
         prop_assert_eq!(Frame::decode(&bytes), Ok(subscribe));

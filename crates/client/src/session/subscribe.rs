@@ -207,6 +207,7 @@ impl Entry {
             credit_bytes: self.options.credit_bytes.0.saturating_sub(self.held_bytes),
             on_full: self.options.on_full,
             group: "",
+            spill: "",
         };
         frame::encode(&Frame::Subscribe(subscribe), out);
     }

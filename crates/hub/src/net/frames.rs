@@ -2,7 +2,7 @@
 
 use weft_ring::arena::BlockMut;
 use weft_topic::Filter;
-use weft_wire::frame::{self, ErrorCode, Frame, Kind};
+use weft_wire::frame::{self, ErrorCode, Frame, Kind, OnFull};
 
 use super::{NetStage, Role};
 use crate::append::StreamSpec;
@@ -166,6 +166,10 @@ impl NetStage {
         };
         if !subscribe.group.is_empty() {
             let detail = "this hub has no groups: subscribe without one";
+            return self.refuse(id, subscribe.id.0, ErrorCode::UNSUPPORTED, detail);
+        }
+        if matches!(subscribe.on_full, OnFull::Wait | OnFull::Conflate | OnFull::Spill) {
+            let detail = "this hub drops or disconnects at a full queue: ask for one of these";
             return self.refuse(id, subscribe.id.0, ErrorCode::UNSUPPORTED, detail);
         }
         let most = self.options.limits.subscriptions_per_session;

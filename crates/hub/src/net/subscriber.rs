@@ -190,7 +190,7 @@ impl Subscribers {
         };
         while !fits(s, &self.limits) {
             match s.on_full {
-                OnFull::DropNewest => {
+                OnFull::DropNewest | OnFull::Wait | OnFull::Conflate | OnFull::Spill => {
                     s.gap += events;
                     counters.drop_copies(DropReason::SubscriberFull, events);
                     return Delivery::Done;

@@ -119,6 +119,7 @@ impl Raw {
             credit_bytes: u64::MAX,
             on_full: OnFull::DropOldest,
             group: "",
+            spill: "",
         };
         change(&mut subscribe);
         self.send(&Frame::Subscribe(subscribe));

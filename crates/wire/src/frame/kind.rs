@@ -72,6 +72,10 @@ kinds! {
     MeshShow = 38;
     /// Hub to client.
     MeshReport = 39;
+    /// Client to hub; answered by `WhyReport`.
+    Why = 40;
+    /// Hub to client: the answer to `Why`, or unasked when a publisher begins to wait.
+    WhyReport = 41;
     /// Hub to hub: a block.
     Forward = 48;
     /// Hub to hub: flooded.
@@ -84,6 +88,10 @@ kinds! {
     Want = 52;
     /// Hub to hub: routed to its destination.
     FlowAck = 53;
+    /// Hub to hub: room for more on a lane.
+    LinkCredit = 54;
+    /// Hub to hub: flooded.
+    Pressure = 55;
 }
 
 impl Kind {
@@ -101,6 +109,8 @@ impl Kind {
                 | Self::Digest
                 | Self::Want
                 | Self::FlowAck
+                | Self::LinkCredit
+                | Self::Pressure
         )
     }
 

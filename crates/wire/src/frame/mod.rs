@@ -43,6 +43,7 @@ mod kind;
 mod link;
 mod native;
 mod peek;
+mod pressure;
 
 pub use crate::code::ErrorCode;
 pub use admin::{
@@ -59,10 +60,11 @@ pub use link::{
     Want, WantEntry,
 };
 pub use native::{
-    Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, OnFull, Ping, Pong, Role, Start, Subscribe, Subscribed,
-    Unsubscribe, Unsubscribed, Welcome,
+    Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,
+    Subscribed, Unsubscribe, Unsubscribed, Welcome, Why, WhyReport,
 };
 pub use peek::{Peek, peek, peek_kind, publish_of};
+pub use pressure::{GateState, LinkCredit, Pressure};
 
 use codec::{Reader, Writer};
 use peek::Head;
@@ -172,6 +174,10 @@ frames! {
     MeshShow(MeshShow);
     /// The mesh as the hub sees it.
     MeshReport(MeshReport<'a>);
+    /// What do my publishes wait for?
+    Why(Why);
+    /// That.
+    WhyReport(WhyReport<'a>);
     /// A block for other hubs.
     Forward(Forward<'a>);
     /// What a hub says of itself.
@@ -184,6 +190,10 @@ frames! {
     Want(Want);
     /// How far a guaranteed flow has got.
     FlowAck(FlowAck);
+    /// Room for more on a lane of the link.
+    LinkCredit(LinkCredit);
+    /// A subscription that makes publishers wait.
+    Pressure(Pressure<'a>);
 }
 
 impl<'a> Frame<'a> {

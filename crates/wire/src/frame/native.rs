@@ -40,6 +40,16 @@ wire_enum! {
         DropNewest = 1,
         /// Ends the session.
         Disconnect = 2,
+        /// Makes the publishers of what it takes wait, at every hub, until it
+        /// has caught up. What was under way and finds no room is dropped, and
+        /// said with `Gap`.
+        Wait = 3,
+        /// Keeps the newest event of each key of each topic, and says with
+        /// `Gap` how many others there were.
+        Conflate = 4,
+        /// Appends what finds no room to a stream of the hub, and says with
+        /// `Gap` how many events are there.
+        Spill = 5,
     }
 }
 
@@ -321,6 +331,8 @@ pub struct Subscribe<'a> {
     pub on_full: OnFull,
     /// The group it shares the events with; empty for none.
     pub group: &'a str,
+    /// With [`OnFull::Spill`]: the stream of this hub; empty otherwise.
+    pub spill: &'a str,
 }
 
 impl<'a> Subscribe<'a> {
@@ -334,6 +346,7 @@ impl<'a> Subscribe<'a> {
             credit_bytes: r.u64("credit_bytes")?,
             on_full: r.one_of("on_full", OnFull::from_number)?,
             group: r.name("group")?,
+            spill: r.name("spill")?,
         })
     }
 
@@ -346,6 +359,7 @@ impl<'a> Subscribe<'a> {
         w.u64(self.credit_bytes);
         w.u8(self.on_full as u8);
         w.name("group", self.group);
+        w.name("spill", self.spill);
     }
 }
 
@@ -451,6 +465,76 @@ numbers! {
         id: u64,
         /// That of the ping.
         time: u64,
+    }
+}
+
+numbers! {
+    /// A publisher asks what its publishes wait for; answered by [`WhyReport`].
+    Why {
+        /// Chosen by the client.
+        request: u64,
+    }
+}
+
+wire_enum! {
+    /// What holds a publisher up.
+    Limit {
+        /// Nothing at this hub.
+        None = 0,
+        /// A subscriber with [`OnFull::Wait`] that is behind.
+        Subscriber = 1,
+        /// A link that takes no more.
+        Link = 2,
+        /// A stream that has not stored what was published.
+        Stream = 3,
+        /// The memory for blocks of the hub.
+        Memory = 4,
+        /// The hub has more to do than it can.
+        Load = 5,
+    }
+}
+
+/// What holds a publisher up: the answer to [`Why`], or unasked, with request
+/// 0, when the hub begins to hold its blocks back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WhyReport<'a> {
+    /// The request; 0 when nobody asked.
+    pub request: u64,
+    /// What it is.
+    pub limit: Limit,
+    /// Who it is: the name of the subscriber, the neighbour or the stream; empty when unknown.
+    pub name: &'a str,
+    /// The hub where it is.
+    pub hub: &'a str,
+    /// The filter of the subscriber; empty for others.
+    pub filter: &'a str,
+    /// How far behind it is: for how long the oldest has waited, in milliseconds.
+    pub behind_ms: u64,
+    /// Blocks of the publisher that the hub holds back or has not answered.
+    pub blocks: u32,
+}
+
+impl<'a> WhyReport<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        Ok(Self {
+            request: r.id(),
+            limit: r.one_of("limit", Limit::from_number)?,
+            name: r.name("name")?,
+            hub: r.name("hub")?,
+            filter: r.text("filter", MAX_FILTER)?,
+            behind_ms: r.u64("behind_ms")?,
+            blocks: r.u32("blocks")?,
+        })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.id(self.request);
+        w.u8(self.limit as u8);
+        w.name("name", self.name);
+        w.name("hub", self.hub);
+        w.text("filter", self.filter, MAX_FILTER);
+        w.u64(self.behind_ms);
+        w.u32(self.blocks);
     }
 }
 

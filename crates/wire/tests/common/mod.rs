@@ -196,6 +196,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             credit_bytes: u64::MAX,
             on_full: OnFull::Disconnect,
             group: "board",
+            spill: "overflow",
         }),
         Frame::Subscribed(Subscribed { id, start_sequence: 17, live: true }),
         Frame::Unsubscribe(Unsubscribe { id }),
@@ -227,6 +228,18 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             counters: vec![CounterReport { name: "published", value: 2699 }],
         }),
     ];
+    all.extend([
+        Frame::Why(Why { request: 11 }),
+        Frame::WhyReport(WhyReport {
+            request: 11,
+            limit: Limit::Subscriber,
+            name: "board",
+            hub: "chicago",
+            filter: "flights/**",
+            behind_ms: 1_700,
+            blocks: 256,
+        }),
+    ]);
     all.push(Frame::decode(forward).unwrap());
     all.extend([
         Frame::LinkState(LinkState {
@@ -263,6 +276,17 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             written: 12,
             synced: 11,
             refused: ErrorCode::DISK_FULL,
+        }),
+        Frame::LinkCredit(LinkCredit { lane: Lane::BULK, limit: 1 << 22 }),
+        Frame::Pressure(Pressure {
+            hub,
+            epoch,
+            gate: 5,
+            version: 3,
+            state: GateState::Closed,
+            behind_ms: 1_200,
+            filter: "flights/**",
+            subscriber: "board",
         }),
     ]);
     all
