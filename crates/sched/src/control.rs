@@ -1,1 +1,0 @@
-//! Controllers: of stages (threads, shards, batch) and of load (what is shed).
