@@ -2,8 +2,8 @@
 //!
 //! The raw client does what a client library must and no more: it says hello,
 //! keeps its producer's sequence, and gives each block a right checksum. What
-//! it writes was built beforehand; per block it changes the sequence and the
-//! checksum, which it combines with that of the unchanged rest.
+//! it writes was built beforehand; per block it changes the sequence and counts
+//! the checksum anew.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,9 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use crc_fast::{CrcAlgorithm, checksum_combine};
 use tempfile::TempDir;
-use weft_base::checksum::crc32c;
+use weft_base::checksum::crc32c_of_two;
 use weft_base::{Epoch, HubId, ProducerId, Random, SubscriptionId, UnixNanos};
 use weft_wire::block::{HEADER_LEN, block_len, event_len};
 use weft_wire::frame::{
@@ -239,8 +238,6 @@ struct Prebuilt {
     frame: usize,
     /// Events of one frame.
     events: u64,
-    /// The checksum of a block's topic and events, and their length.
-    rest: (u32, usize),
 }
 
 impl Prebuilt {
@@ -253,10 +250,8 @@ impl Prebuilt {
             writer.push(&EventFields { time: UnixNanos(1), key: b"", headers: b"", payload: &payload })?;
         }
         let length = writer.finish()?;
-        let rest = &block[HEADER_LEN..length];
-        let rest = (crc32c(rest), rest.len());
         let frame = [&publish_head(0, level, length)[..], &block[..length]].concat();
-        Ok(Self { bytes: frame.repeat(frames), frame: frame.len(), events: events as u64, rest })
+        Ok(Self { bytes: frame.repeat(frames), frame: frame.len(), events: events as u64 })
     }
 
     /// Gives the frames the requests from `request` on, their blocks the
@@ -267,9 +262,8 @@ impl Prebuilt {
             frame[8..16].copy_from_slice(&request.to_le_bytes());
             let block = &mut frame[FRAME_HEADER..];
             block[FIRST_SEQUENCE..FIRST_SEQUENCE + 8].copy_from_slice(&(sequence + stamped).to_le_bytes());
-            let head = crc32c(&block[..CHECKSUM]);
-            let whole = checksum_combine(CrcAlgorithm::Crc32Iscsi, head.into(), self.rest.0.into(), self.rest.1 as u64);
-            block[CHECKSUM..CHECKSUM + 4].copy_from_slice(&(whole as u32).to_le_bytes());
+            let checksum = crc32c_of_two(&block[..CHECKSUM], &block[HEADER_LEN..]);
+            block[CHECKSUM..CHECKSUM + 4].copy_from_slice(&checksum.to_le_bytes());
             stamped += self.events;
         }
         stamped
