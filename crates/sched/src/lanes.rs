@@ -1,1 +1,0 @@
-//! What waits, by lane and deadline.
