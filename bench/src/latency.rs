@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::work::Peer;
 
@@ -31,7 +32,7 @@ pub fn percentiles(histogram: &Histogram<u64>) -> String {
 }
 
 /// How a latency run is shaped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Pace {
     /// Events a second.
     pub rate: u64,
@@ -49,7 +50,7 @@ pub struct Pace {
 const CATCH_UP: usize = 256;
 
 /// Runs the pace once on a peer; answers nanoseconds from due to received.
-pub fn open_loop(peer: &dyn Peer, key: &str, pace: &Pace) -> Result<Histogram<u64>> {
+pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<Histogram<u64>> {
     let mut subscriber = peer.subscriber(key, pace.payload)?;
     let mut publisher = peer.publisher(key, pace.payload)?;
     let period = 1_000_000_000 / pace.rate.clamp(1, 1_000_000_000);
@@ -106,6 +107,61 @@ pub fn open_loop(peer: &dyn Peer, key: &str, pace: &Pace) -> Result<Histogram<u6
         received.with_context(|| format!("{}'s subscriber", peer.name()))
     })
 }
+
+/// Questions and answers for `time`, one at a time: a question goes to one
+/// topic, its receiver answers on another. Answers nanoseconds from before the
+/// question is written until its answer is read.
+pub fn round_trips<P: Peer + ?Sized>(peer: &P, key: &str, payload: usize, time: Duration) -> Result<Histogram<u64>> {
+    let (ask, answer) = (format!("{key}-ask"), format!("{key}-answer"));
+    let mut questions = peer.subscriber(&ask, payload)?;
+    let mut answers = peer.subscriber(&answer, payload)?;
+    let mut asking = peer.publisher(&ask, payload)?;
+    let mut answering = peer.publisher(&answer, payload)?;
+    thread::scope(|scope| {
+        let responder = scope.spawn(move || -> Result<()> {
+            let mut asked = Vec::new();
+            loop {
+                asked.clear();
+                questions.times(&mut |id| asked.push(id))?;
+                if !asked.is_empty() {
+                    answering.stamped(&asked)?;
+                }
+                if asked.contains(&LAST) {
+                    return Ok(());
+                }
+            }
+        });
+        let mut histogram = histogram();
+        let start = Instant::now();
+        let mut ask = |id: u64| -> Result<u64> {
+            let before = Instant::now();
+            asking.stamped(&[id])?;
+            let mut answered = false;
+            while !answered {
+                answers.times(&mut |of| answered |= of == id)?;
+            }
+            Ok(before.elapsed().as_nanos() as u64)
+        };
+        let mut asked = || -> Result<()> {
+            for id in 0.. {
+                if start.elapsed() >= time {
+                    break;
+                }
+                histogram.saturating_record(ask(id)?.max(1));
+            }
+            ask(LAST)?;
+            Ok(())
+        };
+        let asked = asked();
+        let responded = responder.join().map_err(|_| anyhow!("the responder panicked"))?;
+        asked.with_context(|| format!("{}'s questions", peer.name()))?;
+        responded.with_context(|| format!("{}'s responder", peer.name()))?;
+        Ok(histogram)
+    })
+}
+
+/// The question that ends the responder.
+const LAST: u64 = u64::MAX;
 
 /// Tells the publisher that the subscriber's thread has ended, in whatever way.
 struct Note<'a>(&'a AtomicBool);

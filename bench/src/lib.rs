@@ -12,13 +12,19 @@
 
 pub mod acked;
 pub mod alloc;
+pub mod debian;
 pub mod disk;
+pub mod fixed;
 pub mod jetstream;
 pub mod latency;
+pub mod library;
 pub mod machine;
+pub mod mosquitto;
 pub mod nats;
 pub mod process;
+pub mod redis;
 pub mod relay;
+pub mod report;
 pub mod stats;
 pub mod table;
 pub mod weft;

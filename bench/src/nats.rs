@@ -118,6 +118,10 @@ impl Peer for Nats {
         &self.name
     }
 
+    fn version(&self) -> String {
+        format!("nats-server {VERSION}")
+    }
+
     fn server(&self) -> Option<&Server> {
         Some(&self.server)
     }

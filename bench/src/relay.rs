@@ -36,6 +36,10 @@ impl Peer for Relay {
         "a bare relay of bytes"
     }
 
+    fn version(&self) -> String {
+        String::new()
+    }
+
     fn server(&self) -> Option<&Server> {
         None
     }

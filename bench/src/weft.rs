@@ -60,6 +60,31 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// Where it listens for clients.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn subscribe(&self, key: &str, on_full: OnFull) -> Result<Connection> {
+        let mut connection = Connection::open(&self.address)?;
+        connection.send(&Frame::Subscribe(SubscribeFrame {
+            id: SubscriptionId(1),
+            filter: key,
+            stream: "",
+            start: Start::New,
+            credit_events: u64::MAX,
+            credit_bytes: u64::MAX,
+            on_full,
+            group: "",
+            spill: "",
+        }))?;
+        connection.answer(|frame| matches!(frame, Frame::Subscribed(_)))?;
+        Ok(connection)
+    }
+}
+
 /// The program, beside this one in the target folder.
 fn program() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
@@ -73,6 +98,10 @@ impl Peer for Hub {
         "Weft"
     }
 
+    fn version(&self) -> String {
+        concat!("weft ", env!("CARGO_PKG_VERSION")).to_owned()
+    }
+
     fn server(&self) -> Option<&Server> {
         Some(&self.server)
     }
@@ -82,20 +111,11 @@ impl Peer for Hub {
     }
 
     fn subscriber(&self, key: &str, _payload: usize) -> Result<Box<dyn Subscribe>> {
-        let mut connection = Connection::open(&self.address)?;
-        connection.send(&Frame::Subscribe(SubscribeFrame {
-            id: SubscriptionId(1),
-            filter: key,
-            stream: "",
-            start: Start::New,
-            credit_events: u64::MAX,
-            credit_bytes: u64::MAX,
-            on_full: OnFull::Disconnect,
-            group: "",
-            spill: "",
-        }))?;
-        connection.answer(|frame| matches!(frame, Frame::Subscribed(_)))?;
-        Ok(Box::new(connection))
+        Ok(Box::new(self.subscribe(key, OnFull::Disconnect)?))
+    }
+
+    fn sleeper(&self, key: &str, _payload: usize) -> Result<Box<dyn Subscribe>> {
+        Ok(Box::new(self.subscribe(key, OnFull::DropOldest)?))
     }
 }
 
@@ -289,7 +309,7 @@ impl Publisher {
     fn new(connection: Connection, topic: &str, payload: usize) -> Result<Self> {
         let fields = BlockFields { producer: connection.producer, ..BlockFields::new(topic) };
         let events = per_block(topic, payload);
-        let batch = Prebuilt::new(&fields, payload, events, AckLevel::None, BATCH / BLOCK)?;
+        let batch = Prebuilt::new(&fields, payload, events, AckLevel::None, BATCH.div_ceil(BLOCK.max(payload)))?;
         Ok(Self {
             connection,
             topic: topic.to_owned(),

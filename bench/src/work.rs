@@ -1,7 +1,7 @@
 //! The work that every peer is given, and the halves of a raw client that do it.
 //!
-//! Publisher and subscribers run on threads of their own in the benchmark's
-//! process; the server is another process. The publisher may be at most a
+//! Publishers and subscribers run on threads of their own in the benchmark's
+//! process; the server is another process. The publishers may be at most a
 //! window ahead of the slowest subscriber, so that no server is driven into
 //! dropping: what is measured is what arrives.
 
@@ -10,7 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
+use crate::latency::{self, Pace};
 use crate::process::Server;
 
 /// The publishing half of a raw client.
@@ -38,6 +41,9 @@ pub trait Peer {
     /// Its name in the tables.
     fn name(&self) -> &str;
 
+    /// The server's version, as it says itself or as it was installed.
+    fn version(&self) -> String;
+
     /// The server's process; none for a peer that is a thread.
     fn server(&self) -> Option<&Server>;
 
@@ -46,25 +52,48 @@ pub trait Peer {
 
     /// A connected subscriber of the topic `key`; its subscription is in force when this returns.
     fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>>;
+
+    /// A connected subscriber of `key` that nobody will read, and that must not
+    /// hold publishers up: where the server has policies, the one that drops.
+    fn sleeper(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
+        self.subscriber(key, payload)
+    }
+
+    /// Publishes as fast as it goes for the load's time; see [`throughput`].
+    fn deliver(&self, key: &str, load: &Load) -> Result<Delivered> {
+        throughput(self, key, load)
+    }
+
+    /// Latency at a fixed rate; see [`open_loop`](crate::latency::open_loop).
+    fn open_loop(&self, key: &str, pace: &Pace) -> Result<Histogram<u64>> {
+        latency::open_loop(self, key, pace)
+    }
+
+    /// Questions and answers, one at a time; see [`round_trips`](crate::latency::round_trips).
+    fn round_trips(&self, key: &str, payload: usize, time: Duration) -> Result<Histogram<u64>> {
+        latency::round_trips(self, key, payload, time)
+    }
 }
 
 /// How a throughput run is shaped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Load {
     /// Payload bytes of an event.
     pub payload: usize,
-    /// How long the publisher publishes.
+    /// How long the publishers publish.
     pub time: Duration,
-    /// How many payload bytes it may be ahead of the slowest subscriber.
+    /// How many payload bytes they may be ahead of the slowest subscriber, together.
     pub window: u64,
-    /// How many events it may be ahead.
+    /// How many events they may be ahead, together.
     pub window_events: u64,
-    /// How many subscribers.
+    /// How many publishers, each on a connection of its own.
+    pub publishers: usize,
+    /// How many subscribers, each on a connection of its own; each gets what every publisher publishes.
     pub subscribers: usize,
 }
 
 /// What one throughput run gave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Delivered {
     /// Events delivered a second, over all subscribers.
     pub rate: f64,
@@ -74,95 +103,139 @@ pub struct Delivered {
     pub server_cpu: f64,
 }
 
+/// What publishers and subscribers of a run know of each other.
+struct Shared<'a> {
+    load: &'a Load,
+    start: Instant,
+    /// Events that publishers sent or are about to.
+    sent: AtomicU64,
+    /// What each subscriber got.
+    got: Vec<AtomicU64>,
+    /// What was sent in all, once the publishers are done; until then more than can be.
+    total: AtomicU64,
+    failed: AtomicBool,
+}
+
 /// Publishes as fast as it goes for the load's time, and counts what arrives.
-pub fn throughput(peer: &dyn Peer, key: &str, load: &Load) -> Result<Delivered> {
-    let mut subscribers = Vec::new();
-    for _ in 0..load.subscribers {
-        subscribers.push(peer.subscriber(key, load.payload)?);
-    }
-    let mut publisher = peer.publisher(key, load.payload)?;
-    let counts: Vec<AtomicU64> = subscribers.iter().map(|_| AtomicU64::new(0)).collect();
-    // What was sent in all, once the publisher is done; until then unknown.
-    let total = AtomicU64::new(u64::MAX);
-    let failed = AtomicBool::new(false);
+pub fn throughput<P: Peer + ?Sized>(peer: &P, key: &str, load: &Load) -> Result<Delivered> {
+    ensure!(load.publishers > 0 && load.subscribers > 0, "a load of nobody: {load:?}");
+    let subscribers: Result<Vec<_>> = (0..load.subscribers).map(|_| peer.subscriber(key, load.payload)).collect();
+    let publishers: Result<Vec<_>> = (0..load.publishers).map(|_| peer.publisher(key, load.payload)).collect();
+    run(peer, subscribers?, publishers?, load)
+}
+
+/// The same with publishers and subscribers that are connected already.
+/// Every subscriber must get what every publisher publishes.
+pub fn run<P: Peer + ?Sized>(
+    peer: &P,
+    subscribers: Vec<Box<dyn Subscribe>>,
+    publishers: Vec<Box<dyn Publish>>,
+    load: &Load,
+) -> Result<Delivered> {
+    let readers = subscribers.len() as u64;
     let cpu = || peer.server().and_then(|s| s.cpu_seconds().ok()).unwrap_or(f64::NAN);
-    let (cpu_before, start) = (cpu(), Instant::now());
-    let end = thread::scope(|scope| -> Result<Instant> {
+    let cpu_before = cpu();
+    let shared = Shared {
+        load,
+        start: Instant::now(),
+        sent: AtomicU64::new(0),
+        got: subscribers.iter().map(|_| AtomicU64::new(0)).collect(),
+        total: AtomicU64::new(u64::MAX),
+        failed: AtomicBool::new(false),
+    };
+    let last = thread::scope(|scope| -> Result<Instant> {
+        let shared = &shared;
         let receivers: Vec<_> = subscribers
-            .iter_mut()
-            .zip(&counts)
-            .map(|(subscriber, count)| {
-                let (total, failed) = (&total, &failed);
-                scope.spawn(move || {
-                    let ended = receive(subscriber.as_mut(), count, total);
-                    failed.fetch_or(ended.is_err(), Ordering::Relaxed);
-                    ended
-                })
-            })
+            .into_iter()
+            .zip(&shared.got)
+            .map(|(mut subscriber, got)| scope.spawn(move || note(shared, receive(subscriber.as_mut(), got, shared))))
             .collect();
-        let sent = send(publisher.as_mut(), &counts, &total, &failed, load, start);
+        let senders: Vec<_> = publishers
+            .into_iter()
+            .map(|publisher| scope.spawn(move || note(shared, send(publisher, shared))))
+            .collect();
+        let senders: Vec<_> = senders.into_iter().map(|sender| joined(sender.join())).collect();
+        let sent = senders.into_iter().collect::<Result<Vec<_>>>().and_then(|done| last_batch(done, shared));
         if sent.is_err() {
-            total.store(0, Ordering::Release);
+            shared.total.store(0, Ordering::Release);
         }
-        let mut last = start;
+        let mut last = shared.start;
         for receiver in receivers {
-            let ended = receiver.join().map_err(|_| anyhow::anyhow!("a subscriber panicked"))?;
-            last = last.max(ended.with_context(|| format!("{}'s subscriber", peer.name()))?);
+            let ended = joined(receiver.join()).with_context(|| format!("{}'s subscriber", peer.name()))?;
+            last = last.max(ended);
         }
         sent.with_context(|| format!("{}'s publisher", peer.name()))?;
         Ok(last)
     })?;
-    let events = counts.iter().map(|c| c.load(Ordering::Relaxed)).sum::<u64>();
-    ensure!(
-        events == total.load(Ordering::Relaxed) * load.subscribers as u64,
-        "{} delivered {events} events of {}",
-        peer.name(),
-        total.load(Ordering::Relaxed) * load.subscribers as u64
-    );
+    let events = shared.got.iter().map(|c| c.load(Ordering::Relaxed)).sum::<u64>();
+    let expected = shared.total.load(Ordering::Relaxed) * readers;
+    ensure!(events == expected, "{} delivered {events} events of {expected}", peer.name());
     Ok(Delivered {
-        rate: events as f64 / (end - start).as_secs_f64(),
+        rate: events as f64 / (last - shared.start).as_secs_f64(),
         events,
         server_cpu: (cpu() - cpu_before) * 1e6 / events as f64,
     })
 }
 
-fn send(
-    publisher: &mut dyn Publish,
-    counts: &[AtomicU64],
-    total: &AtomicU64,
-    failed: &AtomicBool,
-    load: &Load,
-    start: Instant,
-) -> Result<()> {
+/// What a thread answered; one that panicked is an error.
+fn joined<T>(ended: thread::Result<Result<T>>) -> Result<T> {
+    ended.map_err(|_| anyhow::anyhow!("a thread panicked"))?
+}
+
+/// Tells the others when a thread fails.
+fn note<T>(shared: &Shared<'_>, ended: Result<T>) -> Result<T> {
+    shared.failed.fetch_or(ended.is_err(), Ordering::Relaxed);
+    ended
+}
+
+/// Publishes until the time is over; answers the publisher, and the events of its batch.
+fn send(mut publisher: Box<dyn Publish>, shared: &Shared<'_>) -> Result<(Box<dyn Publish>, u64)> {
+    let load = shared.load;
     let window = (load.window / load.payload as u64).clamp(1, load.window_events);
-    let mut batch = publisher.batch()?;
-    let mut sent = batch;
-    while start.elapsed() < load.time {
-        let slowest = counts.iter().map(|c| c.load(Ordering::Relaxed)).min().unwrap_or(sent);
-        if sent - slowest >= window {
-            if failed.load(Ordering::Relaxed) {
-                bail!("stopped, since a subscriber failed");
-            }
+    // The first batch says how many events a batch has.
+    let batch = publisher.batch()?;
+    shared.sent.fetch_add(batch, Ordering::Relaxed);
+    while shared.start.elapsed() < load.time {
+        let sent = shared.sent.load(Ordering::Relaxed);
+        let slowest = shared.got.iter().map(|c| c.load(Ordering::Relaxed)).min().unwrap_or(sent);
+        if sent.saturating_sub(slowest) >= window {
+            ensure!(!shared.failed.load(Ordering::Relaxed), "stopped, since another end failed");
             thread::sleep(Duration::from_micros(20));
             continue;
         }
-        batch = publisher.batch()?;
-        sent += batch;
+        shared.sent.fetch_add(batch, Ordering::Relaxed);
+        let now = publisher.batch()?;
+        ensure!(now == batch, "batches of different sizes: {batch} and {now} events");
     }
-    // The subscribers know how many there are before the last of them is on
-    // its way, so they never wait for one that does not come.
-    total.store(sent + batch, Ordering::Release);
+    Ok((publisher, batch))
+}
+
+/// Sends one more batch when all publishers are done. The subscribers know how
+/// many there are before the last of them is on its way, so they never wait
+/// for one that does not come.
+fn last_batch(mut done: Vec<(Box<dyn Publish>, u64)>, shared: &Shared<'_>) -> Result<()> {
+    let (publisher, batch) = done.first_mut().context("a run without publishers")?;
+    let total = shared.sent.load(Ordering::Relaxed) + *batch;
+    shared.total.store(total, Ordering::Release);
     let last = publisher.batch()?;
-    ensure!(last == batch, "batches of different sizes: {batch} and {last} events");
+    ensure!(last == *batch, "batches of different sizes: {batch} and {last} events");
+    // What is written may still lie in a publisher of a library: dropping it
+    // early would lose it, so all are kept until the subscribers are through.
+    while shared.got.iter().any(|got| got.load(Ordering::Relaxed) < total) {
+        if shared.failed.load(Ordering::Relaxed) {
+            bail!("stopped, since a subscriber failed");
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
     Ok(())
 }
 
 /// Counts until all that was sent is there; answers when the last of it came.
-fn receive(subscriber: &mut dyn Subscribe, count: &AtomicU64, total: &AtomicU64) -> Result<Instant> {
+fn receive(subscriber: &mut dyn Subscribe, got: &AtomicU64, shared: &Shared<'_>) -> Result<Instant> {
     let mut seen = 0;
-    while seen < total.load(Ordering::Acquire) {
+    while seen < shared.total.load(Ordering::Acquire) {
         seen += subscriber.count()?;
-        count.store(seen, Ordering::Relaxed);
+        got.store(seen, Ordering::Relaxed);
     }
     Ok(Instant::now())
 }

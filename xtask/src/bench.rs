@@ -6,9 +6,9 @@ use crate::step::Run;
 use crate::workspace;
 
 /// The benchmarks, in the order in which `all` runs them.
-pub(crate) const NAMES: [&str; 8] = ["machine", "decode", "topic", "ring", "log", "hub", "durable", "idle"];
+pub(crate) const NAMES: [&str; 9] = ["machine", "decode", "topic", "ring", "log", "hub", "durable", "idle", "peers"];
 /// Those that start the real program.
-const WITH_PROGRAM: [&str; 3] = ["hub", "durable", "idle"];
+const WITH_PROGRAM: [&str; 4] = ["hub", "durable", "idle", "peers"];
 
 /// Runs one benchmark, or all.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {

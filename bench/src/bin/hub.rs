@@ -97,6 +97,7 @@ fn throughput_table(arguments: &Arguments, peers: &[Box<dyn Peer>], subscribers:
             time: Duration::from_secs_f64(seconds),
             window: arguments.window << 20,
             window_events: arguments.window_events,
+            publishers: 1,
             subscribers,
         };
         for peer in peers {

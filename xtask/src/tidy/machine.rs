@@ -22,13 +22,14 @@ const FOLDERS: [&str; 6] = [
 ];
 
 /// Hosts that documents and manifests may name.
-const HOSTS: [&str; 14] = [
+const HOSTS: [&str; 15] = [
     "github.com",
     "doc.rust-lang.org",
     "docs.rs",
     "crates.io",
     "www.apache.org",
     "docs.nats.io",
+    "docs.oasis-open.org",
     "www.rfc-editor.org",
     "www.w3.org",
     "cloudevents.io",

@@ -1,0 +1,125 @@
+//! Who takes part: servers that are started, asked to do something, and
+//! started anew when they failed.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use weft_bench::library::Library;
+use weft_bench::mosquitto::Mosquitto;
+use weft_bench::nats::Nats;
+use weft_bench::process;
+use weft_bench::redis::Redis;
+use weft_bench::report::{Entrant, Report};
+use weft_bench::table::Table;
+use weft_bench::weft::Hub;
+use weft_bench::work::Peer;
+
+use crate::Arguments;
+
+/// A peer that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Weft with the raw client.
+    Weft,
+    /// Weft with its client library.
+    WeftLibrary,
+    /// NATS core.
+    Nats,
+    /// Redis publish and subscribe.
+    Redis,
+    /// Mosquitto, MQTT 3.1.1 at QoS 0.
+    Mosquitto,
+}
+
+/// Those that take part unless others are asked for.
+const DEFAULT: [Kind; 5] = [Kind::Weft, Kind::WeftLibrary, Kind::Nats, Kind::Redis, Kind::Mosquitto];
+
+impl Kind {
+    fn start(self, disk: &std::path::Path) -> Result<Box<dyn Peer>> {
+        Ok(match self {
+            Self::Weft => Box::new(Hub::start(disk)?),
+            Self::WeftLibrary => Box::new(Library::start(disk)?),
+            Self::Nats => Box::new(Nats::core()?),
+            Self::Redis => Box::new(Redis::start()?),
+            Self::Mosquitto => Box::new(Mosquitto::start()?),
+        })
+    }
+
+    fn client(self) -> &'static str {
+        match self {
+            Self::Weft => "raw, the native protocol",
+            Self::WeftLibrary => "weft-client",
+            Self::Nats => "raw, the text protocol",
+            Self::Redis => "raw, RESP 2, replies to the publisher off",
+            Self::Mosquitto => "raw, MQTT 3.1.1 at QoS 0",
+        }
+    }
+}
+
+/// One peer, with its server running.
+pub(crate) struct Runner {
+    pub(crate) kind: Kind,
+    pub(crate) peer: Box<dyn Peer>,
+}
+
+/// All that take part.
+pub(crate) struct Field {
+    pub(crate) runners: Vec<Runner>,
+    disk: PathBuf,
+}
+
+impl Field {
+    /// Starts every peer; one that cannot be started is noted and left out.
+    pub(crate) fn start(arguments: &Arguments, report: &mut Report) -> Result<Self> {
+        let mut field = Self { runners: Vec::new(), disk: process::target_folder()? };
+        let mut kinds = if arguments.peers.is_empty() { DEFAULT.to_vec() } else { arguments.peers.clone() };
+        kinds.extend(arguments.with.iter().filter(|kind| !kinds.contains(kind)).copied().collect::<Vec<_>>());
+        for kind in kinds {
+            match kind.start(&field.disk) {
+                Ok(peer) => {
+                    let (name, version) = (peer.name().to_owned(), peer.version());
+                    report.peers.push(Entrant { name, version, client: kind.client().to_owned() });
+                    field.runners.push(Runner { kind, peer });
+                }
+                Err(error) => report.missing.push(format!("{kind:?} was not measured: {error:#}")),
+            }
+        }
+        Ok(field)
+    }
+
+    /// The peers with their versions and clients.
+    pub(crate) fn versions(&self, report: &Report) -> Table {
+        let mut table = Table::new(["peer", "server", "client"]);
+        for entrant in &report.peers {
+            table.row([&entrant.name, &entrant.version, &entrant.client]);
+        }
+        table
+    }
+
+    /// Lets every peer do something once; one that fails is noted, and its
+    /// server is started anew so that the next thing finds it well.
+    pub(crate) fn each(
+        &mut self,
+        report: &mut Report,
+        what: &str,
+        wanted: impl Fn(Kind) -> bool,
+        mut one: impl FnMut(&dyn Peer, &mut Report) -> Result<()>,
+    ) {
+        for runner in self.runners.iter_mut().filter(|runner| wanted(runner.kind)) {
+            let Err(error) = one(runner.peer.as_ref(), report) else { continue };
+            note(report, format!("{what}: {error:#}"));
+            match runner.kind.start(&self.disk) {
+                Ok(peer) => runner.peer = peer,
+                Err(error) => note(report, format!("{} did not start again: {error:#}", runner.peer.name())),
+            }
+        }
+    }
+}
+
+/// Says and keeps what went wrong.
+fn note(report: &mut Report, what: String) {
+    println!("missing: {what}");
+    report.missing.push(what);
+}

@@ -1,0 +1,91 @@
+//! Redis: the server of Debian's package, and a raw client of its publish and
+//! subscribe commands in RESP 2.
+//!
+//! The publisher turns replies off (`CLIENT REPLY OFF`), as a client that only
+//! publishes may; otherwise the server would answer every event.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+
+use crate::debian;
+use crate::fixed::{Frames, Messages, connect};
+use crate::process::{self, Server};
+use crate::work::{Peer, Publish, Subscribe};
+
+/// A running server that keeps nothing on disk.
+#[derive(Debug)]
+pub struct Redis {
+    server: Server,
+    address: String,
+    version: String,
+    _folder: TempDir,
+}
+
+impl Redis {
+    /// Starts a server, installed if it is not there.
+    pub fn start() -> Result<Self> {
+        let program = debian::program("redis-server", "usr/bin/redis-server")?;
+        let version = program.said(&["--version"]).unwrap_or_default();
+        let version = version.split_whitespace().find_map(|w| w.strip_prefix("v=")).unwrap_or("?").to_owned();
+        let folder = tempfile::tempdir()?;
+        let port = process::free_port()?;
+        let mut command: Command = program.command();
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+        command.arg("--dir").arg(folder.path());
+        let mut server = Server::start("redis-server", &mut command, folder.path())?;
+        let address = format!("127.0.0.1:{port}");
+        server.wait_ready(|| TcpStream::connect(&address).ok())?;
+        Ok(Self { server, address, version: format!("redis-server {version}"), _folder: folder })
+    }
+}
+
+/// A command with its arguments, the last one of `payload` bytes and left out.
+fn head(words: &[&str], payload: Option<usize>) -> Vec<u8> {
+    let mut text = format!("*{}\r\n", words.len() + usize::from(payload.is_some()));
+    for word in words {
+        text.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    if let Some(payload) = payload {
+        text.push_str(&format!("${payload}\r\n"));
+    }
+    text.into_bytes()
+}
+
+/// Reads exactly this answer.
+fn expect(socket: &mut TcpStream, answer: &[u8]) -> Result<()> {
+    let mut seen = vec![0; answer.len()];
+    socket.read_exact(&mut seen)?;
+    ensure!(seen == answer, "Redis answers {}", String::from_utf8_lossy(&seen));
+    Ok(())
+}
+
+impl Peer for Redis {
+    fn name(&self) -> &str {
+        "Redis"
+    }
+
+    fn version(&self) -> String {
+        self.version.clone()
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(&self.server)
+    }
+
+    fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
+        let mut socket = connect(&self.address)?;
+        socket.write_all(&head(&["CLIENT", "REPLY", "OFF"], None))?;
+        Ok(Box::new(Frames::new(socket, head(&["PUBLISH", key], Some(payload)), payload, b"\r\n")))
+    }
+
+    fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
+        let mut socket = connect(&self.address)?;
+        socket.write_all(&head(&["SUBSCRIBE", key], None))?;
+        expect(&mut socket, &[&b"*3\r\n"[..], &head(&["subscribe", key], None)[4..], b":1\r\n"].concat())?;
+        Ok(Box::new(Messages::new(socket, head(&["message", key], Some(payload)), payload, 2)))
+    }
+}
