@@ -22,6 +22,9 @@
 //! | E11 | arena: a handle's drop lowers `refs` | the last handle's drop | the bytes are no longer read or written |
 //! | E12 | arena: a returned slot is pushed on the free list | a lend pops it | the slot and its bytes |
 //! | E13 | the first end of E11 | arena: `Buffer::reclaim` loads `refs` | as E11 |
+//! | E14 | bytes: writer stores `tail` | reader loads `tail` | the bytes before it |
+//! | E15 | bytes: reader stores `head` | writer loads `head` | the bytes before `head`, copied |
+//! | E16 | bytes: either end announces sleep, fence, looks at the other's position | the other publishes its position, fence, looks for a sleeper | one of the two sees the other |
 
 use weft_base::sync::atomic::{Ordering, fence};
 
@@ -55,6 +58,12 @@ pub const E11: Edge = Edge(11);
 pub const E12: Edge = Edge(12);
 /// A buffer is found to have no handles left but its own.
 pub const E13: Edge = Edge(13);
+/// Bytes of a ring between processes become visible.
+pub const E14: Edge = Edge(14);
+/// Room of a ring between processes becomes visible.
+pub const E15: Edge = Edge(15);
+/// Going to sleep against waking up, between processes.
+pub const E16: Edge = Edge(16);
 
 #[cfg(loom)]
 thread_local! {

@@ -7,11 +7,12 @@
 //! `tests/loom.rs`, together with a weakened twin that loom must catch.
 //!
 //! Start reading at [`spsc`], the simplest ring; [`mpsc`] and [`broadcast`] are
-//! variations of it. [`arena`] lends the buffers whose handles travel through
+//! variations of it, and [`bytes`] is one between processes. [`arena`] lends the buffers whose handles travel through
 //! the rings, and [`stage`] runs the code at their ends.
 
 pub mod arena;
 pub mod broadcast;
+pub mod bytes;
 #[doc(hidden)]
 pub mod edges;
 mod lines;

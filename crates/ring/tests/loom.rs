@@ -5,17 +5,19 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p weft-ring --release --test loom`
 #![cfg(loom)]
 
+use std::io::IoSlice;
 use std::process::Command;
 
-use loom::sync::Arc;
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::{Arc, Notify};
 use loom::thread;
 use weft_base::ByteCount;
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::edges::{self, *};
 use weft_ring::wait::WaitStrategy;
 use weft_ring::waker::StageWaker;
-use weft_ring::{broadcast, mpsc, spsc};
+use weft_ring::{broadcast, bytes, mpsc, spsc};
 
 const PREEMPTIONS: usize = 3;
 
@@ -479,5 +481,117 @@ fn room_is_reclaimed_only_from_views_that_are_done() {
             reader.join().unwrap();
         },
         &[E13],
+    );
+}
+
+/// The memory of a ring of four bytes, each watched by loom.
+#[derive(Clone)]
+struct Bytes(Arc<(bytes::Words, [UnsafeCell<u8>; 4])>);
+
+impl Bytes {
+    fn ring() -> (bytes::Writer<Self>, bytes::Reader<Self>) {
+        let cells = std::array::from_fn(|_| UnsafeCell::new(0));
+        let memory = Self(Arc::new((bytes::Words::default(), cells)));
+        (bytes::Writer::new(memory.clone()), bytes::Reader::new(memory))
+    }
+}
+
+impl bytes::Memory for Bytes {
+    fn words(&self) -> &bytes::Words {
+        &self.0.0
+    }
+
+    fn capacity(&self) -> usize {
+        self.0.1.len()
+    }
+
+    fn copy_in(&self, at: usize, from: &[u8]) {
+        for (cell, byte) in self.0.1[at..].iter().zip(from) {
+            // SAFETY: loom checks that nobody else reaches the cell meanwhile.
+            cell.with_mut(|cell| unsafe { *cell = *byte });
+        }
+    }
+
+    fn copy_out(&self, at: usize, to: &mut [u8]) {
+        for (cell, byte) in self.0.1[at..].iter().zip(to) {
+            // SAFETY: as above.
+            *byte = cell.with(|cell| unsafe { *cell });
+        }
+    }
+}
+
+#[test]
+fn bytes_and_room_change_hands() {
+    explore_with_canaries(
+        || {
+            let (mut writer, mut reader) = Bytes::ring();
+            let other = thread::spawn(move || {
+                let mut sent = 0_u8;
+                while sent < 6 {
+                    let piece = [sent, sent + 1, sent + 2];
+                    let taken = writer.write(&[IoSlice::new(&piece)]).unwrap().bytes;
+                    sent += taken as u8;
+                    if taken == 0 {
+                        thread::yield_now();
+                    }
+                }
+            });
+            let mut next = 0;
+            while next < 6 {
+                let mut buf = [0; 2];
+                let got = reader.read(&mut buf).unwrap().bytes;
+                for byte in &buf[..got] {
+                    assert_eq!(*byte, next);
+                    next += 1;
+                }
+                if got == 0 {
+                    thread::yield_now();
+                }
+            }
+            other.join().unwrap();
+        },
+        &[E14, E15],
+    );
+}
+
+#[test]
+fn no_end_of_a_ring_of_bytes_sleeps_beside_its_work() {
+    explore_with_canaries(
+        || {
+            let (mut writer, mut reader) = Bytes::ring();
+            // What wakes the reader, and what wakes the writer.
+            let (bytes, room) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let (wakes_reader, wakes_writer) = (bytes.clone(), room.clone());
+            let other = thread::spawn(move || {
+                for piece in [&[1_u8, 2, 3, 4][..], &[5]] {
+                    loop {
+                        let moved = writer.write(&[IoSlice::new(piece)]).unwrap();
+                        if moved.wake {
+                            wakes_reader.notify();
+                        }
+                        if moved.bytes > 0 {
+                            break;
+                        }
+                        // Loom finds it when both sleep for ever.
+                        if writer.may_sleep().unwrap() {
+                            room.wait();
+                        }
+                    }
+                }
+            });
+            let mut got = 0;
+            while got < 5 {
+                let moved = reader.read(&mut [0; 4]).unwrap();
+                got += moved.bytes;
+                if moved.wake {
+                    wakes_writer.notify();
+                }
+                if moved.bytes == 0 && reader.may_sleep().unwrap() {
+                    bytes.wait();
+                }
+            }
+            other.join().unwrap();
+        },
+        &[E16],
     );
 }

@@ -3,10 +3,10 @@
 //! A [`Network`] owns listeners and links and is driven by one thread: `poll`
 //! says what can be done, `read` and `write` move bytes without ever waiting.
 //! It knows nothing of what it carries. [`TcpNetwork`] is the machine's network
-//! (epoll or kqueue by mio, TLS by rustls); [`SimNetwork`] is an endpoint of a
+//! (epoll or kqueue by mio, TLS by rustls, and shared memory, see [`shm`]); [`SimNetwork`] is an endpoint of a
 //! simulated world with its own clock. Both pass the suite in the module `conformance`
 //! (feature `conformance`), which a further network is to pass as well.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod address;
 pub mod ca;
@@ -16,6 +16,7 @@ pub mod identity;
 mod level;
 pub mod network;
 pub mod reason;
+pub mod shm;
 pub mod sim;
 pub mod tcp;
 mod tls;
@@ -27,5 +28,6 @@ pub use network::{
     WriteOutcome,
 };
 pub use reason::CloseReason;
+pub use shm::ShmStream;
 pub use sim::{SimLimits, SimNetwork, SimOptions, SimPath, SimWorld};
 pub use tcp::{TcpNetwork, TcpOptions};

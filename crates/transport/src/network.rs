@@ -143,8 +143,8 @@ pub enum WriteOutcome {
 ///
 /// Every implementation passes the same suite, `conformance`.
 pub trait Network: Send {
-    /// Listens at `addr` (`host:port`, `[v6]:port`; port 0 picks a free one)
-    /// and answers the address as bound. Names are resolved here and now: do
+    /// Listens at `addr` (`host:port`, `[v6]:port`; port 0 picks a free one;
+    /// the machine's network also `shm:PATH`, see [`crate::shm`]) and answers the address as bound. Names are resolved here and now: do
     /// this at the start, not under load.
     ///
     /// # Errors
@@ -243,6 +243,22 @@ pub enum ListenError {
         /// What is wrong with it.
         detail: String,
     },
+    /// A socket cannot be made at this path.
+    #[error(
+        "cannot listen at `{address}`: {detail}; write `shm:PATH`, with a path in a folder that this user may write to"
+    )]
+    ShmPath {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Another hub listens at this path.
+    #[error("`{address}` is in use: another hub listens there; stop it, or choose another path")]
+    ShmInUse {
+        /// What was given.
+        address: String,
+    },
     /// Plain text is for loopback alone.
     #[error(
         "will not listen at `{address}` without TLS: it can be reached from other machines; \
@@ -298,6 +314,14 @@ pub enum DialError {
     /// The text is not `host:port`.
     #[error("cannot dial `{address}`: {detail}; write `host:port`, for example `hub.example.org:7411`")]
     Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// There is no socket with such a path.
+    #[error("cannot dial `{address}`: {detail}; write `shm:PATH`, the path as in the hub's configuration")]
+    ShmPath {
         /// What was given.
         address: String,
         /// What is wrong with it.

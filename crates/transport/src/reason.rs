@@ -151,6 +151,21 @@ pub enum CloseReason {
         /// What broke.
         detail: String,
     },
+    /// Another user than the hub's came to its door of shared memory.
+    #[error(
+        "user {user} may not use this hub's shared memory, which is for the user that it runs as: \
+         run the client as that user, or connect over TCP"
+    )]
+    OtherUser {
+        /// The peer's user.
+        user: u32,
+    },
+    /// The peer broke the protocol of the rings in shared memory.
+    #[error("the ring in shared memory is broken: {detail}; the peer is faulty or hostile")]
+    BrokenRing {
+        /// What cannot be.
+        detail: String,
+    },
     /// The limit of links was reached when the peer dialled.
     #[error("{limit} links are open, the limit: close some, or raise the limit of connections")]
     TooManyLinks {
@@ -199,6 +214,8 @@ impl CloseReason {
             Self::BadCertificate { .. } => "bad_certificate",
             Self::RefusedByPeer { .. } => "refused_by_peer",
             Self::Tls { .. } => "tls",
+            Self::OtherUser { .. } => "other_user",
+            Self::BrokenRing { .. } => "broken_ring",
             Self::TooManyLinks { .. } => "too_many_links",
             Self::ListenerClosed => "listener_closed",
             Self::NoSuchLink => "no_such_link",

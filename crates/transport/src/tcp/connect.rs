@@ -233,6 +233,11 @@ impl TcpNetwork {
                 let address = address.to_string();
                 self.try_next(key, CloseReason::ConnectTimedOut { address, millis: dial }, ready);
             }
+            Stage::Joining => {
+                let address = link.shared.as_ref().map(|shared| shared.name.clone()).unwrap_or_default();
+                let detail = format!("the hub did not answer within {dial} ms");
+                self.fail(key, CloseReason::Unreachable { address, detail }, ready);
+            }
             Stage::Handshaking => {
                 let millis = millis(self.options.handshake_timeout);
                 self.fail(key, CloseReason::HandshakeTimedOut { millis }, ready);

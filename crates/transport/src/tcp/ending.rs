@@ -58,12 +58,11 @@ impl TcpNetwork {
 }
 
 /// Tells the peer's system that nothing follows.
-fn shut(link: &Link) -> Result<(), Stop> {
-    match &link.socket {
-        Some(socket) => match socket.stream.shutdown(Shutdown::Write) {
-            Ok(()) => Ok(()),
-            Err(e) => Err(Stop::Closed(crate::CloseReason::of_io(&e))),
-        },
-        None => Ok(()),
-    }
+fn shut(link: &mut Link) -> Result<(), Stop> {
+    let shut = match (&link.socket, &mut link.shared) {
+        (Some(socket), _) => socket.stream.shutdown(Shutdown::Write),
+        (None, Some(shared)) => shared.shut(),
+        (None, None) => Ok(()),
+    };
+    shut.map_err(|e| Stop::Closed(crate::CloseReason::of_io(&e)))
 }

@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use weft_base::{Mono, UnixNanos};
 
 use super::secure::{Secure, Stop};
+use super::shared::Shared;
 use super::socket::Socket;
 use crate::level::Report;
 use crate::network::{MAX_SLICES, ReadOutcome, WriteOutcome};
 use crate::reason::CloseReason;
+use crate::shm::End;
 
 /// Where a connection stands.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) enum Stage {
     Connecting { address: SocketAddr, rest: Vec<SocketAddr> },
     /// TLS is being agreed on.
     Handshaking,
+    /// Shared memory: the hub has not said hello yet.
+    Joining,
     /// In the caller's hands.
     Up,
     /// Let go by the caller, with bytes that the system has not taken yet.
@@ -34,8 +38,10 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) stage: Stage,
-    /// None while the address is looked up.
+    /// None while the address is looked up, and on a link by shared memory.
     pub(super) socket: Option<Socket>,
+    /// In place of the socket, on a link by shared memory.
+    pub(super) shared: Option<Box<Shared>>,
     /// None on a plain link.
     pub(super) secure: Option<Box<Secure>>,
     /// The listener it came in by; none when it was dialled.
@@ -56,6 +62,7 @@ impl Link {
         Self {
             stage,
             socket: None,
+            shared: None,
             secure,
             listener,
             counted: false,
@@ -67,9 +74,13 @@ impl Link {
         }
     }
 
+    pub(super) fn shared(stage: Stage, shared: Shared, listener: Option<u64>) -> Self {
+        Self { shared: Some(Box::new(shared)), ..Self::new(stage, None, listener) }
+    }
+
     /// Whether it is not up yet.
     pub(super) const fn is_opening(&self) -> bool {
-        matches!(self.stage, Stage::Resolving { .. } | Stage::Connecting { .. } | Stage::Handshaking)
+        matches!(self.stage, Stage::Resolving { .. } | Stage::Connecting { .. } | Stage::Handshaking | Stage::Joining)
     }
 
     /// Whether the next poll has something to say or do about it at once.
@@ -82,6 +93,9 @@ impl Link {
     }
 
     pub(super) fn wants_read(&self) -> bool {
+        if let Some(end) = self.end() {
+            return !self.paused && end.readable();
+        }
         !self.paused
             && (self.socket.as_ref().is_some_and(|socket| socket.readable)
                 || self.secure.as_ref().is_some_and(|secure| secure.more))
@@ -92,13 +106,23 @@ impl Link {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.socket.as_ref().is_some_and(|socket| socket.writable)
+        match self.end() {
+            Some(end) => end.writable(),
+            None => self.socket.as_ref().is_some_and(|socket| socket.writable),
+        }
+    }
+
+    fn end(&self) -> Option<&End> {
+        self.shared.as_ref().and_then(|shared| shared.end())
     }
 
     /// Reads; `scratch` is where encrypted bytes come in.
     pub(super) fn read(&mut self, buf: &mut [u8], scratch: &mut [u8]) -> ReadOutcome {
         if buf.is_empty() {
             return ReadOutcome::Bytes(0);
+        }
+        if let Some(shared) = &mut self.shared {
+            return shared.read(buf);
         }
         let Some(socket) = &mut self.socket else { return ReadOutcome::WouldBlock };
         let read = match &mut self.secure {
@@ -120,19 +144,30 @@ impl Link {
             self.report.wrote(0, 0, true);
             return WriteOutcome::Bytes(0);
         }
+        let outcome = self.write_some(slices, offered);
+        let taken = match outcome {
+            WriteOutcome::Bytes(n) => n,
+            WriteOutcome::WouldBlock => 0,
+            WriteOutcome::Closed(_) => return outcome,
+        };
+        self.report.wrote(taken, offered, bufs.len() <= MAX_SLICES);
+        outcome
+    }
+
+    fn write_some(&mut self, slices: &[IoSlice<'_>], offered: usize) -> WriteOutcome {
+        if let Some(shared) = &mut self.shared {
+            return shared.write(slices, offered);
+        }
         let Some(socket) = &mut self.socket else { return WriteOutcome::WouldBlock };
         let wrote = match &mut self.secure {
             Some(secure) => secure.write(socket, slices, offered),
             None => socket.write_vectored(slices).map_err(Stop::from),
         };
-        let outcome = match wrote {
+        match wrote {
             Ok(n) => WriteOutcome::Bytes(n),
             Err(Stop::WouldBlock) => WriteOutcome::WouldBlock,
-            Err(Stop::Closed(reason)) => return WriteOutcome::Closed(reason),
-        };
-        let taken = if let WriteOutcome::Bytes(n) = outcome { n } else { 0 };
-        self.report.wrote(taken, offered, bufs.len() <= MAX_SLICES);
-        outcome
+            Err(Stop::Closed(reason)) => WriteOutcome::Closed(reason),
+        }
     }
 
     /// Hands the system what it has not taken yet; `Ok` when that is all.

@@ -18,14 +18,36 @@ use crate::address::{Target, parse};
 use crate::identity::Peer;
 use crate::network::{Accept, ListenError, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;
+use crate::shm::{Door, Visitor};
 use crate::tls;
 
 pub(super) struct Listener {
-    socket: TcpListener,
-    /// None when it is plain.
-    tls: Option<Arc<ServerConfig>>,
+    pub(super) gate: Gate,
     /// Whether `knocking` has it.
     pub(super) listed: bool,
+}
+
+/// Where peers come in.
+pub(super) enum Gate {
+    /// A port; without a configuration of TLS it is plain.
+    Tcp(TcpListener, Option<Arc<ServerConfig>>),
+    /// Shared memory.
+    Shm(Door),
+}
+
+/// Who came in.
+enum Arrival {
+    Tcp(TcpStream, SocketAddr, Option<Arc<ServerConfig>>),
+    Shm(Visitor),
+}
+
+impl Gate {
+    fn accept(&self) -> io::Result<Arrival> {
+        match self {
+            Self::Tcp(socket, tls) => socket.accept().map(|(stream, from)| Arrival::Tcp(stream, from, tls.clone())),
+            Self::Shm(door) => door.accept().map(Arrival::Shm),
+        }
+    }
 }
 
 /// How many peers one listener takes in at one poll, so that a crowd at the
@@ -70,7 +92,7 @@ impl TcpNetwork {
         let mut registered = Ok(());
         let key = self.listeners.insert_with(|key| {
             registered = registry.register(&mut socket, Token(key as usize | LISTENER), Interest::READABLE);
-            Listener { socket, tls, listed: false }
+            Listener { gate: Gate::Tcp(socket, tls), listed: false }
         });
         if let Err(e) = registered {
             self.listeners.remove(key);
@@ -81,7 +103,10 @@ impl TcpNetwork {
 
     pub(super) fn drop_listener(&mut self, listener: ListenerToken) {
         let Some(mut gone) = self.listeners.remove(listener.0) else { return };
-        let _ = self.poll.registry().deregister(&mut gone.socket);
+        let _ = match &mut gone.gate {
+            Gate::Tcp(socket, _) => self.poll.registry().deregister(socket),
+            Gate::Shm(door) => self.poll.registry().deregister(&mut door.socket),
+        };
         for key in self.links.keys() {
             let Some(link) = self.links.get(key) else { continue };
             if link.listener == Some(listener.0) && matches!(link.stage, Stage::Handshaking) {
@@ -129,11 +154,9 @@ impl TcpNetwork {
                 return true;
             }
             let Some(listener) = self.listeners.get(key) else { return false };
-            match listener.socket.accept() {
-                Ok((stream, from)) => {
-                    let tls = listener.tls.clone();
-                    self.take_in(key, tls, stream, from, ready);
-                }
+            match listener.gate.accept() {
+                Ok(Arrival::Tcp(stream, from, tls)) => self.take_in(key, tls, stream, from, ready),
+                Ok(Arrival::Shm(visitor)) => self.let_in(key, visitor, ready),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
                 // The peer went away while it waited, or a signal came.
                 Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}

@@ -1,4 +1,5 @@
-//! The machine's TCP, polled by mio (epoll or kqueue), with TLS by rustls.
+//! The machine's TCP, polled by mio (epoll or kqueue), with TLS by rustls; and
+//! shared memory with programs of the same host, for addresses `shm:PATH`.
 //!
 //! One thread owns a [`TcpNetwork`]. Each connection is registered once, for
 //! both directions, edge-triggered; what the system said is kept per
@@ -12,6 +13,7 @@ mod link;
 mod listen;
 mod resolve;
 mod secure;
+mod shared;
 mod slab;
 mod socket;
 mod timers;
@@ -63,6 +65,10 @@ pub struct TcpOptions {
     pub send_buffer: Option<ByteCount>,
     /// The same for receiving.
     pub receive_buffer: Option<ByteCount>,
+    /// The size of each of the two rings of a link by shared memory that comes
+    /// in here; rounded up to a power of two, from 4 KiB to 1 GiB. Memory is
+    /// taken as the rings are used for the first time.
+    pub shm_ring: ByteCount,
 }
 
 impl Default for TcpOptions {
@@ -75,6 +81,7 @@ impl Default for TcpOptions {
             linger: Duration::from_secs(2),
             send_buffer: None,
             receive_buffer: None,
+            shm_ring: crate::shm::DEFAULT_RING,
         }
     }
 }
@@ -96,6 +103,8 @@ pub struct TcpNetwork {
     /// some that had; `hot_count` of them really have.
     hot: Vec<u64>,
     hot_count: usize,
+    /// Links by shared memory whose rings are to be looked at.
+    watched: Vec<u64>,
     handshakes: usize,
     lingering: usize,
     timers: Timers,
@@ -141,6 +150,7 @@ impl TcpNetwork {
             knocking: Vec::new(),
             hot: Vec::new(),
             hot_count: 0,
+            watched: Vec::new(),
             handshakes: 0,
             lingering: 0,
             timers: Timers::default(),
@@ -158,6 +168,9 @@ impl TcpNetwork {
         let link = self.links.get_mut(key)?;
         let was = link.is_hot();
         let result = f(link, &mut self.scratch);
+        if link.shared.as_mut().is_some_and(|shared| shared.must_watch()) {
+            self.watched.push(key);
+        }
         match (was, link.is_hot()) {
             (false, true) => self.heat(key),
             (true, false) => self.hot_count -= 1,
@@ -201,6 +214,9 @@ impl TcpNetwork {
             // Closing the descriptor ends the registration as well.
             let _ = self.poll.registry().deregister(&mut socket.stream);
         }
+        if let Some(shared) = link.shared.as_mut() {
+            let _ = self.poll.registry().deregister(shared.socket());
+        }
     }
 }
 
@@ -218,11 +234,17 @@ impl Network for TcpNetwork {
         security: &Security,
         accept: Accept,
     ) -> Result<(ListenerToken, String), ListenError> {
-        self.open_listener(addr, security, accept)
+        match crate::shm::path_of(addr) {
+            Some(path) => self.open_door(addr, path),
+            None => self.open_listener(addr, security, accept),
+        }
     }
 
     fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
-        self.open_link(addr, security, expect)
+        match crate::shm::path_of(addr) {
+            Some(path) => self.open_shared(addr, path),
+            None => self.open_link(addr, security, expect),
+        }
     }
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -276,6 +298,9 @@ impl Network for TcpNetwork {
 
     fn remote_address(&self, link: LinkToken) -> Option<String> {
         let link = self.links.get(link.0).filter(|link| matches!(link.stage, Stage::Up))?;
+        if let Some(shared) = &link.shared {
+            return Some(shared.name.clone());
+        }
         link.socket.as_ref()?.stream.peer_addr().ok().map(|address| address.to_string())
     }
 

@@ -42,7 +42,12 @@ impl TcpNetwork {
     /// Sleeps in the system's polling until there is something, if there is
     /// nothing yet.
     fn wait(&mut self, timeout: Option<Duration>, found: bool, events: &mut Events) -> io::Result<()> {
-        let busy = found || self.hot_count > 0 || self.may_accept() || timeout == Some(Duration::ZERO);
+        self.look_around();
+        let mut busy = found || self.hot_count > 0 || self.may_accept() || timeout == Some(Duration::ZERO);
+        if !busy {
+            self.doze();
+            busy = self.hot_count > 0;
+        }
         let timeout = if busy || !self.wake.may_sleep() {
             Some(Duration::ZERO)
         } else {
@@ -72,6 +77,9 @@ impl TcpNetwork {
             return;
         }
         let key = token.0 as u64;
+        if self.links.get(key).is_some_and(|link| link.shared.is_some()) {
+            return self.shared_event(key, event, ready);
+        }
         self.change(key, |link, _| {
             let Some(socket) = &mut link.socket else { return };
             socket.peer_ended |= event.is_read_closed() || event.is_error();
@@ -86,7 +94,7 @@ impl TcpNetwork {
             Stage::Flushing => self.go_on_ending(key),
             Stage::Up if link.secure.as_ref().is_some_and(|secure| secure.is_unsent()) => self.send_on(key),
             // The hot list has it, if there is anything.
-            Stage::Up | Stage::Lingering | Stage::Resolving { .. } => {}
+            Stage::Up | Stage::Lingering | Stage::Resolving { .. } | Stage::Joining => {}
         }
     }
 
