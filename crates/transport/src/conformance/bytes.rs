@@ -91,7 +91,6 @@ pub fn of_many_slices_the_first_64_are_taken<R: Rig>(rig: R) {
         WriteOutcome::Closed(reason) => panic!("write: {reason}"),
     });
     assert!((1..=64).contains(&taken), "{taken} slices were taken");
-    assert!(stage.carry((0, near), (1, far), &[]).is_empty());
     let mut buf = [0; 200];
     let got = stage.until("the bytes", |stage| match stage.nodes[1].net.read(far, &mut buf) {
         ReadOutcome::Bytes(n) => Some(n),
@@ -150,7 +149,8 @@ pub fn a_full_link_blocks_and_goes_on<R: Rig>(rig: R) {
         stage.turn();
         assert!(stage.nodes[0].writable(near), "`Writable` was not said again");
     }
-    while write(&mut stage, &mut sent) && sent < 2 * MUCH {
+    let enough = sent + (8 << 20);
+    while write(&mut stage, &mut sent) && sent < enough {
         read(&mut stage);
         if sent % 7 == 0 {
             stage.turn();

@@ -82,8 +82,8 @@ impl End {
             socket,
             reader: Reader::new(Ring::new(mapping.clone(), read)),
             writer: Writer::new(Ring::new(mapping.clone(), write)),
-            // The peer may have been quicker.
-            read: Known::Ready,
+            // The peer may have been quicker: the first look tells.
+            read: Known::Waiting(0),
             write: Known::Ready,
             ended: false,
             broken: None,

@@ -5,15 +5,14 @@ mod door;
 mod hostile;
 
 use std::any::Any;
-use std::time::Duration;
 
 use tempfile::TempDir;
 use weft_base::sync::Arc;
-use weft_base::{ByteCount, Clock, ManualClock};
+use weft_base::{ByteCount, ManualClock};
 
 use crate::conformance::{Limits, Rig, START};
 use crate::network::Waker;
-use crate::{Network, TcpNetwork, TcpOptions};
+use crate::{TcpNetwork, TcpOptions};
 
 /// Endpoints whose sockets lie in one folder, with small rings so that links
 /// fill soon.
