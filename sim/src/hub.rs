@@ -293,6 +293,8 @@ impl SimHub {
                     }
                 });
             }
+            // No session here makes its publishers wait.
+            Command::Gate { .. } => {}
             Command::CloseLink { link, reason } => out.push(Effect::Close { link, reason }),
         }
     }

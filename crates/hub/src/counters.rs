@@ -77,6 +77,8 @@ counters! {
     replayed = "stream.replayed",
     /// Calls of fdatasync.
     syncs = "stream.syncs",
+    /// Gauge: publishers whose blocks are held back for a subscriber.
+    held_publishers = "publish.held",
     /// Publishes refused with an error.
     refused = "publish.refused",
     /// Gauge: sessions with clients.

@@ -11,7 +11,6 @@ use weft_log::fs::{Fs, RealFs};
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
 use weft_ring::stage::{Placement, Runner, RunnerHandle, Stage, StageWaker};
-use weft_topic::InterestSet;
 use weft_transport::{Accept, Network};
 
 use crate::Identity;
@@ -217,12 +216,7 @@ impl Hub {
         let (to_sync, sync_inbox) = mpsc::ring(slots);
 
         let mesh = mesh_of(&identity, random.next_u64());
-        let snapshot = Arc::new(ArcSwap::from_pointee(RouteTable {
-            version: 0,
-            local: InterestSet::new(),
-            streams: InterestSet::new(),
-            routes: mesh.routes(),
-        }));
+        let snapshot = Arc::new(ArcSwap::from_pointee(RouteTable::empty(mesh.routes())));
 
         let net = NetStage::new(NetParts {
             network,
@@ -235,6 +229,7 @@ impl Hub {
             lifecycle: lifecycle.clone(),
             inbox: net_inbox,
             waker: net_waker.clone(),
+            gate_waker: route_waker.clone(),
             out: Outlets {
                 route: Outbox::new(&to_route, &route_waker),
                 append: Outbox::new(&to_append, &append_waker),
@@ -273,6 +268,7 @@ impl Hub {
             counters: counters.clone(),
             waker: conductor_waker.clone(),
             random,
+            gate_waker: route_waker.clone(),
         });
         let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker);
 

@@ -15,6 +15,7 @@
 mod append;
 mod conductor;
 pub mod counters;
+mod gate;
 mod hub;
 mod messages;
 mod net;

@@ -20,6 +20,7 @@ use weft_topic::Filter;
 use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, OnFull};
 
 use crate::append::StreamSpec;
+use crate::gate::Gate;
 
 /// A session of this hub, with a client or with another hub: the slot in the
 /// net stage's table in the low half, the slot's generation in the high half,
@@ -88,8 +89,10 @@ pub(crate) enum ToRoute {
     Forward { link: SessionId, frame: BlockMut },
     /// How far another hub has stored what this hub's flow to it carries.
     FlowAcked { hub: HubId, lane: Lane, incarnation: u32, written: u64, synced: u64, refused: ErrorCode },
+    /// A client asks what its publishes wait for.
+    Why { session: SessionId, id: u64, unanswered: u32 },
     /// A hub can be reached (again), in this life of it.
-    HubUp { hub: HubId, epoch: Epoch },
+    HubUp { hub: HubId, epoch: Epoch, name: String },
     /// A hub cannot be reached any more.
     HubDown { hub: HubId },
 }
@@ -112,6 +115,10 @@ pub(crate) enum ToNet {
     Control { session: SessionId, bytes: Vec<u8> },
     /// A subscription to a stream is open and starts here.
     Opened { target: Target, stream: StreamSlot, from: u64 },
+    /// The stream that a live subscription spills to is there.
+    SpillFound { target: Target, stream: StreamSlot, filter: Filter },
+    /// The session publishes what has to wait, and is not read; or is again.
+    Hold { session: SessionId, held: bool },
     /// A subscription could not be made.
     SubscribeRefused { target: Target, code: ErrorCode, detail: String },
     /// Blocks of a stream that the net stage asked for.
@@ -181,6 +188,8 @@ pub(crate) enum ToAppend {
     Open { target: Target, stream: String, start: weft_wire::frame::Start, filter: Filter },
     /// Read on for a subscription.
     Fetch { target: Target, stream: StreamSlot, from: u64, max_bytes: usize },
+    /// Find the stream that a live subscription spills to.
+    FindSpill { target: Target, stream: String, filter: Filter },
     /// A subscription has ended.
     CloseSubscription { target: Target },
     /// A session has ended.
@@ -203,8 +212,10 @@ pub(crate) enum ToConductor {
     DialFailed { neighbour: usize, reason: String },
     /// A control frame of the mesh.
     LinkFrame { link: SessionId, frame: BlockRef },
-    /// A live subscription, with the answer it waits for.
-    Subscribe { target: Target, filter: Filter },
+    /// A live subscription, with the answer it waits for, and its gate if it makes publishers wait.
+    Subscribe { target: Target, filter: Filter, gate: Option<Arc<Gate>> },
+    /// The gate of a subscription has closed or opened.
+    GateTurned { target: Target, closed: bool, behind_ms: u64 },
     /// A live subscription ends by itself.
     Unsubscribe { target: Target },
     /// A session of a client has ended.
@@ -224,4 +235,6 @@ pub(crate) struct SubscribeOptions {
     pub(crate) credit_events: u64,
     pub(crate) credit_bytes: u64,
     pub(crate) on_full: OnFull,
+    /// Of one that makes its publishers wait.
+    pub(crate) gate: Option<Arc<Gate>>,
 }

@@ -82,6 +82,10 @@ pub struct Limits {
     pub subscriber_events: usize,
     /// Bytes that wait for one subscriber; beyond it, the subscription's policy decides.
     pub subscriber_bytes: ByteCount,
+    /// Keys that one subscription with the policy `conflate` tells apart; beyond it its oldest block is dropped.
+    pub conflate_keys: usize,
+    /// Blocks of one publisher that the hub holds back, in bytes, while a subscriber makes it wait; beyond it the publisher is not read.
+    pub held_bytes: ByteCount,
     /// Bytes queued for one socket, live blocks beyond it wait per subscriber or, on a link, are dropped and counted.
     pub socket_bytes: ByteCount,
     /// Blocks that a publisher may have unacknowledged, told to it at the start; a publisher that exceeds it is refused.
@@ -110,6 +114,8 @@ impl Default for Limits {
             subscriptions: 1_000_000,
             subscriber_events: 65_536,
             subscriber_bytes: ByteCount::mib(8),
+            conflate_keys: 65_536,
+            held_bytes: ByteCount::mib(1),
             socket_bytes: ByteCount::mib(1),
             publish_blocks: 256,
             publish_bytes: ByteCount::mib(16),
@@ -215,6 +221,7 @@ impl HubOptions {
         at_least("limits.subscriptions", l.subscriptions as u64, 1);
         at_least("limits.subscriber_events", l.subscriber_events as u64, 1);
         at_least("limits.subscriber_bytes", l.subscriber_bytes.0, l.frame.0);
+        at_least("limits.conflate_keys", l.conflate_keys as u64, 1);
         at_least("limits.socket_bytes", l.socket_bytes.0, 64 << 10);
         at_least("limits.publish_blocks", u64::from(l.publish_blocks), 1);
         at_least("limits.publish_bytes", l.publish_bytes.0, l.frame.0);

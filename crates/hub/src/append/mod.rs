@@ -25,6 +25,7 @@ use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
 use weft_ring::stage::{Stage, StageWaker};
+use weft_topic::Filter;
 use weft_wire::block::Block;
 use weft_wire::frame::ErrorCode;
 
@@ -34,7 +35,7 @@ pub(crate) use self::folder::{Folder, Stream};
 pub(crate) use self::spec::StreamSpec;
 pub(crate) use self::sync::{SyncStage, ToSync};
 use crate::counters::{Counters, add, sub};
-use crate::messages::{Completion, StreamSlot, ToAppend, ToConductor, ToNet};
+use crate::messages::{Completion, StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::Place;
@@ -131,12 +132,24 @@ impl AppendStage {
             ToAppend::SayAgain { key, incarnation } => self.commits.say_again(key, incarnation),
             ToAppend::Open { target, stream, start, filter } => self.open(target, &stream, start, filter),
             ToAppend::Fetch { target, stream, from, max_bytes } => self.fetch(target, stream, from, max_bytes),
+            ToAppend::FindSpill { target, stream, filter } => self.find_spill(target, stream, filter),
             ToAppend::CloseSubscription { target } => self.cursors.close(target),
             ToAppend::CloseSession { session } => self.cursors.close_session(session),
             ToAppend::Create { session, id, spec } => self.create(session, id, spec),
             ToAppend::Delete { session, id, name } => self.delete(session, id, &name),
             ToAppend::Report { session, id, name } => self.report(session, id, name.as_deref()),
         }
+    }
+
+    fn find_spill(&mut self, target: Target, name: String, filter: Filter) {
+        let answer = match self.names.get(&name) {
+            Some(slot) => ToNet::SpillFound { target, stream: *slot, filter },
+            None => {
+                let detail = format!("there is no stream `{name}` to spill to: make it with `weft stream create`");
+                ToNet::SubscribeRefused { target, code: ErrorCode::NO_STREAM, detail }
+            }
+        };
+        self.net.push(answer);
     }
 
     /// Appends a block to its streams; the completion is owed once all have it

@@ -5,6 +5,7 @@
 //! published as an immutable snapshot, at most once per turn, before anybody
 //! is told that a subscription or a stream is live. Never touches a block.
 
+mod gates;
 mod neighbours;
 mod report;
 
@@ -21,13 +22,15 @@ use weft_ring::stage::{Stage, StageWaker};
 use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, Frame};
 
+use self::gates::{Gates, RemoteGate};
 use self::neighbours::Neighbours;
 use crate::Identity;
 use crate::counters::Counters;
+use crate::gate::Gate;
 use crate::messages::{SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
-use crate::route::table::RouteTable;
+use crate::route::table::{GateSlot, RouteTable};
 
 /// Messages taken in one turn.
 const BATCH: usize = 1_024;
@@ -48,6 +51,7 @@ pub(crate) struct Conductor {
     answers: Vec<Answer>,
     subscriptions: BTreeMap<Target, Filter>,
     streams: HashMap<StreamSlot, Vec<Filter>>,
+    gates: Gates,
     epochs: HashMap<HubId, Epoch>,
     neighbours: Neighbours,
     commands: Vec<Command>,
@@ -75,6 +79,8 @@ pub(crate) struct ConductorParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) waker: StageWaker,
     pub(crate) random: Random,
+    /// Wakes the stage that holds publishes back.
+    pub(crate) gate_waker: StageWaker,
 }
 
 /// The mesh's decider of a hub.
@@ -104,6 +110,7 @@ impl Conductor {
             answers: Vec::new(),
             subscriptions: BTreeMap::new(),
             streams: HashMap::new(),
+            gates: Gates::new(parts.gate_waker),
             epochs: HashMap::new(),
             neighbours,
             commands: Vec::new(),
@@ -146,7 +153,8 @@ impl Conductor {
                 );
             }
             ToConductor::LinkFrame { link, frame } => self.on_link_frame(link, &frame),
-            ToConductor::Subscribe { target, filter } => self.subscribe(target, filter),
+            ToConductor::Subscribe { target, filter, gate } => self.subscribe(target, filter, gate),
+            ToConductor::GateTurned { target, closed, behind_ms } => self.gate_turned(target, closed, behind_ms),
             ToConductor::Unsubscribe { target } => self.unsubscribe(target),
             ToConductor::SessionClosed { session } => {
                 let low = Target { session, subscription: weft_base::SubscriptionId(0) };
@@ -202,13 +210,16 @@ impl Conductor {
         }
     }
 
-    fn subscribe(&mut self, target: Target, filter: Filter) {
+    fn subscribe(&mut self, target: Target, filter: Filter, gate: Option<Arc<Gate>>) {
         let most = self.options.limits.subscriptions;
         if self.subscriptions.len() >= most {
             let detail = format!("the hub has {most} subscriptions, its limit (limits.subscriptions)");
             return self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::LIMIT, detail });
         }
         self.table.local.insert(&filter, target);
+        if let Some(gate) = gate {
+            self.own_gate(target, gate, &filter);
+        }
         self.apply(Event::Interest { add: true, kind: Kind::Live, filter: filter.clone() });
         self.subscriptions.insert(target, filter);
         self.stale = true;
@@ -218,6 +229,7 @@ impl Conductor {
     fn unsubscribe(&mut self, target: Target) {
         if let Some(filter) = self.subscriptions.remove(&target) {
             self.table.local.remove(&filter, &target);
+            self.own_gate_ends(target, &filter);
             self.apply(Event::Interest { add: false, kind: Kind::Live, filter });
             self.stale = true;
         }
@@ -233,7 +245,8 @@ impl Conductor {
                 Command::RoutesChanged => self.stale = true,
                 Command::HubUp { hub, epoch } => {
                     tracing::info!(code = "hub_up", hub = %hub, "a hub can be reached");
-                    self.route.push(ToRoute::HubUp { hub, epoch });
+                    let name = self.mesh.name_of(hub).unwrap_or_default().to_owned();
+                    self.route.push(ToRoute::HubUp { hub, epoch, name });
                 }
                 Command::HubDown(hub) => {
                     tracing::warn!(code = "hub_down", hub = %hub, "a hub cannot be reached");
@@ -241,6 +254,11 @@ impl Conductor {
                 }
                 Command::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
                     self.route.push(ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused });
+                }
+                Command::Gate { hub, gate, state, behind_ms, filter, subscriber, name } => {
+                    let slot = GateSlot(hub, gate);
+                    let said = RemoteGate { slot, state, behind_ms, filter, subscriber, hub: name };
+                    self.remote_gate(said);
                 }
                 Command::CloseLink { link, reason } => {
                     let code = ErrorCode::IDENTITY;

@@ -30,6 +30,10 @@ pub(crate) struct Connection {
     pub(crate) id: SessionId,
     pub(crate) link: LinkToken,
     pub(crate) role: Role,
+    /// What the client calls itself; empty for others.
+    pub(crate) name: String,
+    /// It is not read: what it published waits for a gate.
+    pub(crate) held: bool,
     /// When the handshake must be over.
     pub(crate) deadline: Mono,
     /// Bytes received and not yet taken apart; none while nothing is pending.

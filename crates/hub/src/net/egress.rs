@@ -55,6 +55,7 @@ impl Frame {
 pub(crate) struct EgressLimits {
     pub(crate) subscriber_events: u64,
     pub(crate) subscriber_bytes: usize,
+    pub(crate) conflate_keys: usize,
     pub(crate) socket_bytes: usize,
 }
 
@@ -145,7 +146,7 @@ impl Egress {
         subscribers.pump(
             room,
             |lane, outgoing| match outgoing {
-                Outgoing::Gap { id, events } => queue(lane, gap_mark(id, events)),
+                Outgoing::Gap { id, events, reason } => queue(lane, gap_mark(id, events, reason)),
                 Outgoing::Block { id, block, events, hops, live } => {
                     let head = frame::deliver_head(id, block.as_slice().len(), hops);
                     queue(lane, Frame::Deliver { head, block, events, live })
@@ -291,12 +292,11 @@ impl Egress {
     }
 }
 
-/// The frame that says how many events are missing, for the lane where they are:
+/// The frame that says how many events are missing and why, for the lane where they are:
 /// among control frames it would overtake what was delivered before them.
-fn gap_mark(id: SubscriptionId, events: u64) -> Frame {
+fn gap_mark(id: SubscriptionId, events: u64, reason: DropReason) -> Frame {
     let mut bytes = Vec::new();
-    let reason = DropReason::SubscriberFull as u8;
-    frame::encode(&frame::Frame::Gap(frame::Gap { id, events, reason }), &mut bytes);
+    frame::encode(&frame::Frame::Gap(frame::Gap { id, events, reason: reason as u8 }), &mut bytes);
     Frame::Control(bytes)
 }
 

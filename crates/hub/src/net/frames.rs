@@ -7,6 +7,7 @@ use weft_wire::frame::{self, ErrorCode, Frame, Kind, OnFull};
 use super::{NetStage, Role};
 use crate::append::StreamSpec;
 use crate::counters::add;
+use crate::gate::{Bounds, Gate, Holder};
 use crate::messages::{SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
 
 impl NetStage {
@@ -61,6 +62,7 @@ impl NetStage {
                 | Frame::Digest(_)
                 | Frame::Want(_)
                 | Frame::FlowAck(_)
+                | Frame::Pressure(_)
                 | Frame::Ping(_)
                 | Frame::Pong(_) => self.out.conductor.push(ToConductor::LinkFrame { link: id, frame: block }),
                 other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
@@ -137,6 +139,10 @@ impl NetStage {
                 self.mark_dirty(id);
             }
             Frame::Goodbye(_) => self.goodbye(id, ErrorCode::NONE, "goodbye"),
+            Frame::Why(why) => {
+                let Some(unanswered) = self.connection(id).map(|connection| connection.unanswered) else { return };
+                self.out.route.push(ToRoute::Why { session: id, id: why.request, unanswered });
+            }
             Frame::StreamCreate(create) => {
                 let spec = StreamSpec::from_frame(&create.spec, &self.options.stream_defaults);
                 self.out.append.push(ToAppend::Create { session: id, id: create.request, spec });
@@ -168,11 +174,15 @@ impl NetStage {
             let detail = "this hub has no groups: subscribe without one";
             return self.refuse(id, subscribe.id.0, ErrorCode::UNSUPPORTED, detail);
         }
-        if matches!(subscribe.on_full, OnFull::Wait | OnFull::Conflate | OnFull::Spill) {
-            let detail = "this hub drops or disconnects at a full queue: ask for one of these";
-            return self.refuse(id, subscribe.id.0, ErrorCode::UNSUPPORTED, detail);
+        let (live, spills) = (subscribe.stream.is_empty(), subscribe.on_full == OnFull::Spill);
+        if spills == subscribe.spill.is_empty() {
+            let detail = "the policy `spill`, and no other, names the stream to spill to";
+            return self.refuse(id, subscribe.id.0, ErrorCode::BAD_NAME, detail);
         }
         let most = self.options.limits.subscriptions_per_session;
+        let (hub, waker) = (self.identity.clone(), self.gate_waker.clone());
+        let limits = &self.options.limits;
+        let bounds = Bounds { events: limits.subscriber_events as u64, bytes: limits.subscriber_bytes.0 };
         let Some(connection) = self.connection(id) else { return };
         if connection.egress.subscribers.knows(subscribe.id) {
             let detail = "the subscription's number is in use: choose another";
@@ -182,20 +192,30 @@ impl NetStage {
             let detail = format!("the session has {most} subscriptions, its limit (limits.subscriptions_per_session)");
             return self.refuse(id, subscribe.id.0, ErrorCode::LIMIT, &detail);
         }
+        let holder = |name: &str| Holder {
+            subscriber: name.to_owned(),
+            hub: hub.name.clone(),
+            filter: filter.as_str().to_owned(),
+        };
+        let gate = (live && subscribe.on_full == OnFull::Wait)
+            .then(|| Gate::new(holder(&connection.name), Some(bounds), waker));
         connection.egress.subscribers.subscribe(
             subscribe.id,
-            &SubscribeOptions {
+            SubscribeOptions {
                 credit_events: subscribe.credit_events,
                 credit_bytes: subscribe.credit_bytes,
                 on_full: subscribe.on_full,
+                gate: gate.clone(),
             },
         );
         let target = Target { session: id, subscription: subscribe.id };
-        if subscribe.stream.is_empty() {
-            self.out.conductor.push(ToConductor::Subscribe { target, filter });
-        } else {
+        if !live {
             let stream = subscribe.stream.to_owned();
             self.out.append.push(ToAppend::Open { target, stream, start: subscribe.start, filter });
+        } else if spills {
+            self.out.append.push(ToAppend::FindSpill { target, stream: subscribe.spill.to_owned(), filter });
+        } else {
+            self.out.conductor.push(ToConductor::Subscribe { target, filter, gate });
         }
     }
 

@@ -80,6 +80,7 @@ impl NetStage {
                 self.welcome(id);
                 if let Some(connection) = self.connection(id) {
                     connection.role = Role::Client;
+                    hello.name.clone_into(&mut connection.name);
                 }
                 add(&self.counters.clients, 1);
             }

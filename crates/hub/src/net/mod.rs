@@ -12,6 +12,7 @@
 //! acknowledgements are what sets memory free. It always empties its own inbox,
 //! so no other stage can wait for it for ever. It never blocks but in `on_idle`.
 
+mod backlog;
 mod connection;
 mod egress;
 mod frames;
@@ -84,6 +85,8 @@ pub(crate) struct NetStage {
     lifecycle: Arc<Lifecycle>,
     inbox: mpsc::Consumer<ToNet>,
     waker: StageWaker,
+    /// Wakes the stage that holds publishes back, when a gate opens.
+    gate_waker: StageWaker,
     out: Outlets,
     connections: Vec<Option<Connection>>,
     generations: Vec<u32>,
@@ -119,6 +122,8 @@ pub(crate) struct NetParts {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) inbox: mpsc::Consumer<ToNet>,
     pub(crate) waker: StageWaker,
+    /// Wakes the stage that holds publishes back, when a gate opens.
+    pub(crate) gate_waker: StageWaker,
     pub(crate) out: Outlets,
 }
 
@@ -134,6 +139,7 @@ impl NetStage {
             lifecycle: parts.lifecycle,
             inbox: parts.inbox,
             waker: parts.waker,
+            gate_waker: parts.gate_waker,
             out: parts.out,
             connections: Vec::new(),
             generations: Vec::new(),
@@ -155,6 +161,7 @@ impl NetStage {
         EgressLimits {
             subscriber_events: self.options.limits.subscriber_events as u64,
             subscriber_bytes: self.options.limits.subscriber_bytes.as_usize(),
+            conflate_keys: self.options.limits.conflate_keys,
             socket_bytes: self.options.limits.socket_bytes.as_usize(),
         }
     }
@@ -172,6 +179,8 @@ impl NetStage {
             id,
             link,
             role,
+            name: String::new(),
+            held: false,
             deadline: self.now.mono + self.options.timers.hello,
             received: None,
             on_reserve: false,
@@ -281,6 +290,9 @@ impl NetStage {
             else {
                 return Progress::Ended;
             };
+            if connection.held {
+                return Progress::Drained(bytes);
+            }
             let link = connection.link;
             let need = missing(connection, self.options.limits.frame.as_usize());
             let Some(buffer) = connection.room(&self.arena, &self.reserve, need) else {
@@ -322,7 +334,7 @@ impl NetStage {
                 return Taken::Ended;
             };
             let Some(buffer) = &mut connection.received else { return Taken::Frames };
-            if buffer.filled().is_empty() || connection.closing {
+            if buffer.filled().is_empty() || connection.closing || connection.held {
                 return Taken::Frames;
             }
             match frame::peek(buffer.filled(), most) {
@@ -399,7 +411,7 @@ impl NetStage {
             if connection.blocked || matches!(connection.role, Role::Dialling { .. }) {
                 continue;
             }
-            let outcome = Self::flush_one(connection, &mut *self.network, &self.counters, &mut self.out.append);
+            let outcome = Self::flush_one(connection, &mut *self.network, &self.counters, &mut self.out, self.now);
             match outcome {
                 Ok(n) => {
                     work += n;
@@ -417,7 +429,8 @@ impl NetStage {
         connection: &mut Connection,
         network: &mut dyn Network,
         counters: &Counters,
-        append: &mut Outbox<ToAppend>,
+        out: &mut Outlets,
+        now: Now,
     ) -> Result<usize, CloseReason> {
         let mut total = 0;
         loop {
@@ -426,7 +439,12 @@ impl NetStage {
                 let target = crate::messages::Target { session, subscription: wanted.subscription };
                 let fetch =
                     ToAppend::Fetch { target, stream: wanted.stream, from: wanted.from, max_bytes: wanted.max_bytes };
-                append.push(fetch);
+                out.append.push(fetch);
+            });
+            connection.egress.subscribers.take_turned(|subscription, gate| {
+                let target = crate::messages::Target { session, subscription };
+                let (closed, behind_ms) = (gate.is_closed(), gate.behind_ms(now));
+                out.conductor.push(ToConductor::GateTurned { target, closed, behind_ms });
             });
             let (n, all) = connection.egress.flush(network, connection.link, counters)?;
             total += n;

@@ -1,15 +1,16 @@
 //! What the other stages hand back: blocks, answers, and the hub's own end.
 
 use weft_mesh::ledger::DropReason;
+use weft_ring::arena::BlockRef;
 use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame};
 
 use super::connection::Parts;
 use super::subscriber::Delivery;
-use super::{NetStage, Role};
+use super::{Connection, NetStage, Role};
 use crate::counters::add;
 use crate::hub::Phase;
-use crate::messages::{Request, SessionId, ToNet};
+use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet};
 
 impl NetStage {
     /// Takes up to `most` messages from the inbox.
@@ -28,14 +29,18 @@ impl NetStage {
         match message {
             ToNet::Deliver { targets, block, hops } => {
                 for target in targets.iter() {
-                    let counters = self.counters.clone();
+                    let (counters, now) = (self.counters.clone(), self.now.mono);
                     let Some(connection) = self.connection(target.session).filter(|c| !c.closing) else {
                         let events = u64::from(Block::trusted(&block).event_count());
                         self.counters.drop_copies(DropReason::SessionClosed, events);
                         continue;
                     };
-                    match connection.egress.subscribers.deliver(target.subscription, &block, hops, &counters) {
+                    match connection.egress.subscribers.deliver(target.subscription, &block, hops, now, &counters) {
                         Delivery::Done => self.mark_dirty(target.session),
+                        Delivery::Spill(stream) => {
+                            self.spill(stream, &block);
+                            self.mark_dirty(target.session);
+                        }
                         Delivery::Disconnect => {
                             let detail = "a subscription fell behind its limit and asked to be disconnected then";
                             self.goodbye(target.session, ErrorCode::TOO_SLOW, detail);
@@ -84,6 +89,13 @@ impl NetStage {
                     self.mark_dirty(target.session);
                 }
             }
+            ToNet::SpillFound { target, stream, filter } => {
+                let known = |c: &mut Connection| c.egress.subscribers.spills_to(target.subscription, stream);
+                if self.connection(target.session).is_some_and(known) {
+                    self.out.conductor.push(ToConductor::Subscribe { target, filter, gate: None });
+                }
+            }
+            ToNet::Hold { session, held } => self.hold(session, held),
             ToNet::SubscribeRefused { target, code, detail } => {
                 let counters = self.counters.clone();
                 if let Some(connection) = self.connection(target.session) {
@@ -92,9 +104,9 @@ impl NetStage {
                 }
             }
             ToNet::Fetched { target, mut fetched } => {
-                let failed = fetched.failed.take();
+                let (failed, now) = (fetched.failed.take(), self.now.mono);
                 if let Some(connection) = self.connection(target.session) {
-                    connection.egress.subscribers.fetched(target.subscription, fetched);
+                    connection.egress.subscribers.fetched(target.subscription, fetched, now);
                     self.mark_dirty(target.session);
                 }
                 if let Some((code, detail)) = failed {
@@ -112,6 +124,38 @@ impl NetStage {
                     self.dial(neighbour);
                 }
             }
+        }
+    }
+
+    /// Appends what a subscriber has no room for to the stream that it named.
+    /// The subscriber's copy is counted; this is one more, for the stream.
+    fn spill(&mut self, stream: StreamSlot, block: &BlockRef) {
+        let events = u64::from(Block::trusted(block).event_count());
+        add(&self.counters.copies, events);
+        if !self.out.append.has_room(1) {
+            return self.counters.drop_copies(DropReason::StreamRefused, events);
+        }
+        add(&self.counters.waiting_append, events);
+        let (streams, completion) = ([stream].into(), Completion::None);
+        self.out.append.push(ToAppend::Append { streams, block: block.clone(), completion });
+    }
+
+    /// Stops reading a session, or goes on. One that subscribes is read all the
+    /// same: its credit comes by the same way, and others may wait for that.
+    fn hold(&mut self, session: SessionId, held: bool) {
+        let Some(connection) = self.connection(session) else { return };
+        if connection.held == held || (held && connection.egress.subscribers.subscriptions() > 0) {
+            return;
+        }
+        connection.held = held;
+        let link = connection.link;
+        if held {
+            return self.network.pause(link);
+        }
+        let again = !std::mem::replace(&mut connection.readable, true);
+        self.network.resume(link);
+        if again {
+            self.reading.push_back(session);
         }
     }
 

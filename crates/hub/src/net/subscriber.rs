@@ -1,22 +1,25 @@
-//! The subscriptions of one session: the blocks that wait for a subscriber's
-//! credit.
+//! The subscriptions of one session: credit, and what waits for it.
 //!
-//! Per subscription blocks wait for credit, bounded; at the bound the
-//! subscription's policy decides, each drop is counted, and a mark of the gap
-//! goes before the next block that is delivered. What has credit goes on to
-//! the lanes of the session's socket (`egress.rs`). Never touches a socket.
+//! Per subscription blocks wait for credit in a bounded backlog; at the bound
+//! the subscription's policy decides (`backlog.rs`), each drop is counted, and
+//! a mark of the gap goes before the next block that is delivered. A
+//! subscription that makes its publishers wait closes its gate before its
+//! backlog is full. What has credit goes on to the lanes of the session's
+//! socket (`egress.rs`). Never touches a socket.
 
 use std::collections::{HashMap, VecDeque};
 
-use weft_base::{Lane, SubscriptionId};
+use weft_base::sync::Arc;
+use weft_base::{Lane, Mono, SubscriptionId};
 use weft_log::LogBlock;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
 use weft_wire::block::Block;
-use weft_wire::frame::OnFull;
 
+use super::backlog::{Backlog, BacklogLimits, Next, Pushed, Waiting};
 use super::egress::{EgressLimits, SENDING};
 use crate::counters::{Counters, add, sub};
+use crate::gate::Gate;
 use crate::messages::{Fetched, StreamSlot, SubscribeOptions};
 
 /// What a stream's subscription reads ahead of the socket.
@@ -38,6 +41,12 @@ impl Bytes {
     }
 }
 
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 /// A subscription that reads a stream.
 pub(crate) struct StreamCursor {
     pub(crate) slot: StreamSlot,
@@ -49,29 +58,34 @@ pub(crate) struct StreamCursor {
     at_end: bool,
 }
 
-/// A block that waits for credit.
-struct Waiting {
-    block: Bytes,
-    events: u64,
-    hops: u8,
-    /// Events dropped just before it.
-    gap: u64,
-}
-
 /// One subscription's side of the egress.
 struct Subscriber {
     credit_events: i64,
     credit_bytes: i64,
-    on_full: OnFull,
-    waiting: VecDeque<Waiting>,
-    waiting_events: u64,
-    waiting_bytes: usize,
-    /// Events dropped behind the last that waits.
-    gap: u64,
+    backlog: Backlog<Bytes>,
     stream: Option<StreamCursor>,
-    /// The lane of the last block sent, where a mark behind it belongs.
-    last_lane: Lane,
+    /// Of one that makes its publishers wait.
+    gate: Option<Arc<Gate>>,
+    /// Whether the gate was closed when the mesh was told last.
+    told_closed: bool,
+    /// Of one that spills: where to, once it is known.
+    spill: Option<StreamSlot>,
     queued: bool,
+}
+
+impl Subscriber {
+    fn has_credit(&self) -> bool {
+        self.credit_events > 0 && self.credit_bytes > 0
+    }
+
+    /// Says of the gate since when the oldest waits; whether the gate has turned.
+    fn tend_gate(&mut self) -> bool {
+        let Some(gate) = &self.gate else { return false };
+        gate.behind_since(self.backlog.oldest().unwrap_or_default());
+        let turned = gate.is_closed() != self.told_closed;
+        self.told_closed ^= turned;
+        turned
+    }
 }
 
 /// What is to be read from a stream next.
@@ -89,6 +103,8 @@ pub(crate) enum Delivery {
     Done,
     /// The subscription's policy is to end the session.
     Disconnect,
+    /// The subscription's policy is to append it to this stream instead.
+    Spill(StreamSlot),
 }
 
 /// What a subscription hands on to its session's lanes.
@@ -97,6 +113,7 @@ pub(crate) enum Outgoing {
     Gap {
         id: SubscriptionId,
         events: u64,
+        reason: DropReason,
     },
     Block {
         id: SubscriptionId,
@@ -113,11 +130,13 @@ pub(crate) struct Subscribers {
     table: HashMap<SubscriptionId, Subscriber>,
     /// Subscriptions that have blocks waiting.
     ready: VecDeque<SubscriptionId>,
+    /// Subscriptions whose gate was closed or opened and not told of yet.
+    turned: Vec<SubscriptionId>,
 }
 
 impl Subscribers {
     pub(crate) fn new(limits: EgressLimits) -> Self {
-        Self { limits, table: HashMap::new(), ready: VecDeque::new() }
+        Self { limits, table: HashMap::new(), ready: VecDeque::new(), turned: Vec::new() }
     }
 
     pub(crate) fn subscriptions(&self) -> usize {
@@ -132,17 +151,20 @@ impl Subscribers {
         self.table.get(&id).is_some_and(|s| s.stream.is_some())
     }
 
-    pub(crate) fn subscribe(&mut self, id: SubscriptionId, options: &SubscribeOptions) {
+    pub(crate) fn subscribe(&mut self, id: SubscriptionId, options: SubscribeOptions) {
+        let limits = BacklogLimits {
+            events: self.limits.subscriber_events,
+            bytes: self.limits.subscriber_bytes,
+            keys: self.limits.conflate_keys,
+        };
         let subscriber = Subscriber {
             credit_events: clamp(options.credit_events),
             credit_bytes: clamp(options.credit_bytes),
-            on_full: options.on_full,
-            waiting: VecDeque::new(),
-            waiting_events: 0,
-            waiting_bytes: 0,
-            gap: 0,
+            backlog: Backlog::new(options.on_full, limits),
             stream: None,
-            last_lane: Lane::DEFAULT,
+            gate: options.gate,
+            told_closed: false,
+            spill: None,
             queued: false,
         };
         self.table.insert(id, subscriber);
@@ -155,11 +177,23 @@ impl Subscribers {
         }
     }
 
+    /// The stream that a subscription spills to is known; false when there is
+    /// no such subscription any more.
+    pub(crate) fn spills_to(&mut self, id: SubscriptionId, slot: StreamSlot) -> bool {
+        self.table.get_mut(&id).is_some_and(|s| {
+            s.spill = Some(slot);
+            true
+        })
+    }
+
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId, counters: &Counters) -> bool {
         let Some(s) = self.table.remove(&id) else { return false };
         if s.stream.is_none() {
-            sub(&counters.waiting_subscribers, s.waiting_events);
-            counters.drop_copies(DropReason::SessionClosed, s.waiting_events);
+            sub(&counters.waiting_subscribers, s.backlog.events());
+            counters.drop_copies(DropReason::SessionClosed, s.backlog.events());
+        }
+        if let Some(gate) = &s.gate {
+            gate.end();
         }
         true
     }
@@ -169,7 +203,7 @@ impl Subscribers {
         let Some(s) = self.table.get_mut(&id) else { return false };
         s.credit_events = s.credit_events.saturating_add(clamp(events));
         s.credit_bytes = s.credit_bytes.saturating_add(clamp(bytes));
-        if !s.waiting.is_empty() && !s.queued {
+        if s.backlog.has_news() && !s.queued {
             s.queued = true;
             self.ready.push_back(id);
         }
@@ -177,53 +211,50 @@ impl Subscribers {
     }
 
     /// Takes a live block for a subscription.
-    pub(crate) fn deliver(&mut self, id: SubscriptionId, block: &BlockRef, hops: u8, counters: &Counters) -> Delivery {
-        let events = u64::from(Block::trusted(block).event_count());
+    pub(crate) fn deliver(
+        &mut self,
+        id: SubscriptionId,
+        block: &BlockRef,
+        hops: u8,
+        now: Mono,
+        counters: &Counters,
+    ) -> Delivery {
+        let (events, lane) = {
+            let block = Block::trusted(block);
+            (u64::from(block.event_count()), block.lane())
+        };
         let Some(s) = self.table.get_mut(&id).filter(|s| s.stream.is_none()) else {
             counters.drop_copies(DropReason::SessionClosed, events);
             return Delivery::Done;
         };
-        let fits = |s: &Subscriber, limits: &EgressLimits| {
-            s.waiting.is_empty()
-                || (s.waiting_events + events <= limits.subscriber_events
-                    && s.waiting_bytes + block.len() <= limits.subscriber_bytes)
-        };
-        while !fits(s, &self.limits) {
-            match s.on_full {
-                OnFull::DropNewest | OnFull::Wait | OnFull::Conflate | OnFull::Spill => {
-                    s.gap += events;
-                    counters.drop_copies(DropReason::SubscriberFull, events);
-                    return Delivery::Done;
-                }
-                OnFull::Disconnect => {
-                    counters.drop_copies(DropReason::SubscriberFull, events);
-                    return Delivery::Disconnect;
-                }
-                OnFull::DropOldest => {
-                    let Some(old) = s.waiting.pop_front() else { break };
-                    s.waiting_events -= old.events;
-                    s.waiting_bytes -= old.block.as_slice().len();
-                    let behind = s.waiting.front_mut().map_or(&mut s.gap, |next| &mut next.gap);
-                    *behind += old.gap + old.events;
-                    sub(&counters.waiting_subscribers, old.events);
-                    counters.drop_copies(DropReason::SubscriberFull, old.events);
-                }
-            }
-        }
-        s.waiting_events += events;
-        s.waiting_bytes += block.len();
-        let gap = std::mem::take(&mut s.gap);
-        s.waiting.push_back(Waiting { block: Bytes::Arena(block.clone()), events, hops, gap });
         add(&counters.waiting_subscribers, events);
+        let waiting = Waiting { block: Bytes::Arena(block.clone()), events, hops, since: now };
+        let gate = s.gate.as_ref();
+        let pushed = s.backlog.push(lane, waiting, |reason, events, bytes| {
+            sub(&counters.waiting_subscribers, events);
+            counters.drop_copies(reason, events);
+            if let Some(gate) = gate {
+                gate.leave(events, bytes as u64);
+            }
+        });
+        if s.tend_gate() {
+            self.turned.push(id);
+        }
         if !s.queued {
             s.queued = true;
             self.ready.push_back(id);
         }
-        Delivery::Done
+        match (pushed, s.spill) {
+            (Pushed::Done, _) => Delivery::Done,
+            (Pushed::Disconnect, _) => Delivery::Disconnect,
+            (Pushed::Spill(_), Some(slot)) => Delivery::Spill(slot),
+            // Live deliveries begin only when the stream is known.
+            (Pushed::Spill(_), None) => Delivery::Done,
+        }
     }
 
     /// Takes what was read from a stream for a subscription.
-    pub(crate) fn fetched(&mut self, id: SubscriptionId, fetched: Fetched) {
+    pub(crate) fn fetched(&mut self, id: SubscriptionId, fetched: Fetched, now: Mono) {
         let Some(s) = self.table.get_mut(&id) else { return };
         let Some(cursor) = &mut s.stream else { return };
         cursor.fetching = false;
@@ -231,9 +262,9 @@ impl Subscribers {
         cursor.at_end = fetched.end;
         for block in fetched.blocks {
             let events = u64::from(Block::trusted(block.as_ref()).event_count());
-            s.waiting_events += events;
-            s.waiting_bytes += block.as_ref().len();
-            s.waiting.push_back(Waiting { block: Bytes::Log(block), events, hops: 0, gap: 0 });
+            // In one lane whatever theirs: a stream is read in its own order.
+            let waiting = Waiting { block: Bytes::Log(block), events, hops: 0, since: now };
+            s.backlog.append(Lane::DEFAULT, waiting);
         }
         if !s.queued {
             s.queued = true;
@@ -256,7 +287,7 @@ impl Subscribers {
 
     /// The read that `id` should make now, marked as under way.
     fn wanted(id: SubscriptionId, s: &mut Subscriber) -> Option<Wanted> {
-        let room = READ_AHEAD.saturating_sub(s.waiting_bytes);
+        let room = READ_AHEAD.saturating_sub(s.backlog.bytes());
         let cursor = s.stream.as_mut()?;
         if cursor.fetching || cursor.at_end || room < READ_AHEAD / 2 {
             return None;
@@ -282,33 +313,43 @@ impl Subscribers {
             s.queued = false;
             // A subscriber takes at most a share of the socket per turn, so that one does not hold up the others.
             let mut share = SENDING;
-            while share > 0 && s.credit_events > 0 && s.credit_bytes > 0 {
-                let Some(Waiting { block, events, hops, gap }) = s.waiting.pop_front() else { break };
-                let bytes = block.as_slice();
-                let (len, lane) = (bytes.len(), Block::trusted(bytes).lane());
-                s.waiting_events -= events;
-                s.waiting_bytes -= len;
-                s.credit_events = s.credit_events.saturating_sub(clamp(events));
-                s.credit_bytes = s.credit_bytes.saturating_sub(clamp(len as u64));
-                share = share.saturating_sub(len);
-                s.last_lane = lane;
-                if gap > 0 {
-                    room = room.saturating_sub(queue(lane, Outgoing::Gap { id, events: gap }));
-                }
-                let live = s.stream.is_none();
-                room = room.saturating_sub(queue(lane, Outgoing::Block { id, block, events, hops, live }));
+            while share > 0 && (s.has_credit() || s.backlog.is_empty()) {
+                let len = match s.backlog.pop() {
+                    None => break,
+                    Some(Next::Gap { lane, events, reason }) => queue(lane, Outgoing::Gap { id, events, reason }),
+                    Some(Next::Block { lane, waiting: Waiting { block, events, hops, .. } }) => {
+                        let len = block.as_slice().len();
+                        s.credit_events = s.credit_events.saturating_sub(clamp(events));
+                        s.credit_bytes = s.credit_bytes.saturating_sub(clamp(len as u64));
+                        share = share.saturating_sub(len);
+                        if let Some(gate) = &s.gate {
+                            gate.leave(events, len as u64);
+                        }
+                        let live = s.stream.is_none();
+                        queue(lane, Outgoing::Block { id, block, events, hops, live })
+                    }
+                };
+                room = room.saturating_sub(len);
             }
-            if s.waiting.is_empty() && s.gap > 0 {
-                let events = std::mem::take(&mut s.gap);
-                room = room.saturating_sub(queue(s.last_lane, Outgoing::Gap { id, events }));
+            if s.tend_gate() {
+                self.turned.push(id);
             }
             if let Some(wanted) = Self::wanted(id, s) {
                 want(wanted);
             }
-            if !s.waiting.is_empty() && s.credit_events > 0 && s.credit_bytes > 0 {
+            if !s.backlog.is_empty() && s.has_credit() {
                 s.queued = true;
                 self.ready.push_back(id);
                 rounds += 1;
+            }
+        }
+    }
+
+    /// The subscriptions whose gate has turned since the last call, with the gate.
+    pub(crate) fn take_turned(&mut self, mut each: impl FnMut(SubscriptionId, &Arc<Gate>)) {
+        for id in self.turned.drain(..) {
+            if let Some(gate) = self.table.get(&id).and_then(|s| s.gate.as_ref()) {
+                each(id, gate);
             }
         }
     }

@@ -1,14 +1,18 @@
-//! Admission: what a client publishes is checked, stamped and sent on its way.
+//! Admission: what a client publishes is checked, stamped and sent on its way,
+//! or held back while a subscriber makes it wait.
 
 use weft_base::ProducerId;
+use weft_base::sync::Arc;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockMut;
 use weft_topic::Topic;
 use weft_wire::block::{self, Block, Stamp};
-use weft_wire::frame::{AckLevel, ErrorCode};
+use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Limit, WhyReport};
 
-use super::RouteStage;
-use crate::counters::add;
+use super::held::Taken;
+use super::{ROOM, RouteStage};
+use crate::counters::{add, sub};
+use crate::gate::{Gate, Holder};
 use crate::messages::{Completion, Request, SessionId, ToNet};
 use crate::producers::Place;
 
@@ -23,11 +27,23 @@ struct Facts {
 
 impl RouteStage {
     /// A block from a client of this hub.
-    pub(super) fn publish(&mut self, session: SessionId, id: u64, level: AckLevel, mut block: BlockMut) {
+    pub(super) fn publish(&mut self, publish: Publish) {
+        if self.held.count(publish.session) > 0 {
+            return self.hold(publish, None);
+        }
+        if let Err((publish, gate)) = self.admit(publish) {
+            self.hold(publish, Some(gate));
+        }
+    }
+
+    /// Lets a block in; hands it back, with the gate, when a subscriber makes it wait.
+    fn admit(&mut self, publish: Publish) -> Result<(), (Publish, Arc<Gate>)> {
+        let Publish { session, id, level, mut block } = publish;
         let facts = match Block::validate(&block) {
             Ok(parsed) if parsed.stamp().is_some() => {
                 let detail = "a publisher must leave the hub's line of a block zero".to_owned();
-                return self.close(session, ErrorCode::BAD_BLOCK, detail);
+                self.close(session, ErrorCode::BAD_BLOCK, detail);
+                return Ok(());
             }
             Ok(parsed) => Facts {
                 producer: parsed.producer(),
@@ -36,24 +52,35 @@ impl RouteStage {
                 count: parsed.event_count(),
                 late: parsed.deadline().0 != 0 && parsed.deadline() < self.now.wall,
             },
-            Err(error) => return self.close(session, ErrorCode::BAD_BLOCK, error.to_string()),
+            Err(error) => {
+                self.close(session, ErrorCode::BAD_BLOCK, error.to_string());
+                return Ok(());
+            }
         };
         let route = match Topic::parse(Block::trusted(&block).topic()) {
             Ok(topic) => self.cache.route(&self.table, topic),
-            Err(error) => return self.refuse(session, id, level, ErrorCode::BAD_TOPIC, error.to_string()),
+            Err(error) => {
+                self.refuse(session, id, level, ErrorCode::BAD_TOPIC, error.to_string());
+                return Ok(());
+            }
         };
+        if let Some(gate) = route.closed_gate() {
+            return Err((Publish { session, id, level, block }, gate.clone()));
+        }
         let place = self.producers.place(facts.producer, facts.lane, facts.first, facts.count);
         if place == Place::Overlap {
             let detail =
                 "some events of the block were published before, in another block: send blocks again as they were";
-            return self.refuse(session, id, level, ErrorCode::OVERLAP, detail.to_owned());
+            self.refuse(session, id, level, ErrorCode::OVERLAP, detail.to_owned());
+            return Ok(());
         }
         let events = u64::from(facts.count);
         if facts.late {
             add(&self.counters.published, events);
             add(&self.counters.copies, events);
             self.counters.drop_copies(DropReason::Expired, events);
-            return self.refuse(session, id, level, ErrorCode::EXPIRED, "the block's deadline has passed".to_owned());
+            self.refuse(session, id, level, ErrorCode::EXPIRED, "the block's deadline has passed".to_owned());
+            return Ok(());
         }
         let elsewhere = route.remote.iter().filter(|remote| remote.stream);
         let parts = elsewhere.clone().count() as u32 + u32::from(!route.streams.is_empty());
@@ -61,7 +88,8 @@ impl RouteStage {
             if parts == 0 {
                 let topic = Block::trusted(&block).topic();
                 let detail = format!("no stream captures `{topic}`: make one with `weft stream create`");
-                return self.refuse(session, id, level, ErrorCode::NO_STREAM, detail);
+                self.refuse(session, id, level, ErrorCode::NO_STREAM, detail);
+                return Ok(());
             }
             if let Some(full) = elsewhere.clone().find(|remote| self.flows.is_full((remote.hub, facts.lane))) {
                 let why = if self.is_reachable(full.hub) { "is behind" } else { "cannot be reached" };
@@ -73,7 +101,7 @@ impl RouteStage {
                     retry_after_ms: 1_000,
                     detail,
                 });
-                return;
+                return Ok(());
             }
         }
 
@@ -87,7 +115,8 @@ impl RouteStage {
             ingested: self.now.wall,
         };
         if let Err(error) = block::stamp(&mut block, &stamp) {
-            return self.close(session, ErrorCode::BAD_BLOCK, error.to_string());
+            self.close(session, ErrorCode::BAD_BLOCK, error.to_string());
+            return Ok(());
         }
         self.next_block += 1;
         self.next_sequence += events;
@@ -118,5 +147,111 @@ impl RouteStage {
         if level == AckLevel::Routed {
             self.net.push(ToNet::Acked(request));
         }
+        Ok(())
+    }
+
+    /// Holds a publish back, behind those of its session that wait already.
+    fn hold(&mut self, publish: Publish, gate: Option<Arc<Gate>>) {
+        let (session, bytes) = (publish.session, publish.block.len());
+        match self.held.push(session, bytes, HeldBack { publish, gate }) {
+            Taken::First => {
+                add(&self.counters.held_publishers, 1);
+                self.tell_why(session, 0, 0);
+            }
+            Taken::Behind => {}
+            Taken::Pause => self.net.push(ToNet::Hold { session, held: true }),
+            Taken::Full(HeldBack { publish, .. }) => self.refuse_held(publish),
+        }
+    }
+
+    /// There is no room to hold a publish back: it is refused or, where nobody
+    /// asked for an answer, dropped and counted.
+    fn refuse_held(&mut self, publish: Publish) {
+        let Publish { session, id, level, block } = publish;
+        if level == AckLevel::None {
+            let events = Block::validate(&block).map_or(0, |block| u64::from(block.event_count()));
+            add(&self.counters.published, events);
+            add(&self.counters.copies, events);
+            return self.counters.drop_copies(DropReason::WaitOverrun, events);
+        }
+        let detail = "too many publishes wait for subscribers that are behind: publish again in a while".to_owned();
+        self.net.push(ToNet::Refused { session, id, code: ErrorCode::OVERLOADED, retry_after_ms: 1_000, detail });
+    }
+
+    /// Lets in what was held back and may go on, while the next stages have room.
+    pub(super) fn release(&mut self, most: usize) -> usize {
+        let mut work = 0;
+        while work < most
+            && !self.held.is_empty()
+            && self.net.has_room(ROOM)
+            && self.append.has_room(ROOM)
+            && let Some(session) = self.held.next(HeldBack::may_go)
+            && let Some((HeldBack { publish, .. }, freed)) = self.held.pop(session)
+        {
+            let bytes = publish.block.len();
+            if let Err((publish, gate)) = self.admit(publish) {
+                self.held.put_back(session, bytes, HeldBack { publish, gate: Some(gate) });
+                if freed.read_on {
+                    self.net.push(ToNet::Hold { session, held: false });
+                }
+                continue;
+            }
+            work += 1;
+            if freed.read_on {
+                self.net.push(ToNet::Hold { session, held: false });
+            }
+            if freed.last {
+                sub(&self.counters.held_publishers, 1);
+                self.tell_why(session, 0, 0);
+            }
+        }
+        work
+    }
+
+    /// Tells a client what its publishes wait for here.
+    pub(super) fn tell_why(&mut self, session: SessionId, request: u64, unanswered: u32) {
+        let held = self.held.count(session);
+        let blocks = u32::try_from(held).unwrap_or(u32::MAX).max(unanswered);
+        let identity = self.identity.clone();
+        let nothing =
+            WhyReport { request, limit: Limit::None, name: "", hub: &identity.name, filter: "", behind_ms: 0, blocks };
+        let gate = self.held.first(session).and_then(|first| first.gate.as_ref());
+        let waits = self.flows.awaited(session);
+        let why = match (gate, waits) {
+            (Some(gate), _) => {
+                let Holder { subscriber, hub, filter } = gate.holder();
+                let behind_ms = gate.behind_ms(self.now);
+                WhyReport { limit: Limit::Subscriber, name: subscriber, hub, filter, behind_ms, ..nothing }
+            }
+            (None, Some((hub, since))) => {
+                let behind_ms = u64::try_from((self.now.mono - since).as_millis()).unwrap_or(u64::MAX);
+                WhyReport { limit: Limit::Stream, hub, behind_ms, ..nothing }
+            }
+            (None, None) if blocks > 0 => WhyReport { limit: Limit::Stream, ..nothing },
+            (None, None) => nothing,
+        };
+        let mut bytes = Vec::new();
+        frame::encode(&Frame::WhyReport(why), &mut bytes);
+        self.net.push(ToNet::Control { session, bytes });
+    }
+}
+
+/// A block from a client of this hub, and what it asked for.
+pub(crate) struct Publish {
+    pub(crate) session: SessionId,
+    pub(crate) id: u64,
+    pub(crate) level: AckLevel,
+    pub(crate) block: BlockMut,
+}
+
+/// A publish that is held back, and the gate that did it; none: the one before it.
+pub(crate) struct HeldBack {
+    publish: Publish,
+    gate: Option<Arc<Gate>>,
+}
+
+impl HeldBack {
+    fn may_go(&self) -> bool {
+        self.gate.as_ref().is_none_or(|gate| !gate.is_closed())
     }
 }

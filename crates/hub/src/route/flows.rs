@@ -11,7 +11,7 @@ use weft_wire::block::Stamp;
 use weft_wire::frame::{AckLevel, FlowEntry};
 
 use crate::counters::{Counters, add, sub};
-use crate::messages::{FlowKey, Request};
+use crate::messages::{FlowKey, Request, SessionId};
 
 /// Hubs whose recent blocks are remembered: as many as a mesh may have.
 const ORIGINS: usize = 1_024;
@@ -21,6 +21,8 @@ pub(super) struct Held {
     pub(super) block: BlockRef,
     pub(super) events: u64,
     pub(super) request: Option<Request>,
+    /// When it was taken into the flow.
+    pub(super) since: Mono,
 }
 
 /// How far another hub says that it has stored a flow from here.
@@ -38,6 +40,8 @@ pub(super) struct Flows {
     limit: usize,
     own: Epoch,
     epochs: HashMap<HubId, Epoch>,
+    /// Of hubs that were within reach.
+    names: HashMap<HubId, String>,
     live_out: HashMap<(HubId, Lane), LiveSender>,
     live_in: HashMap<(HubId, Lane), LiveReceiver>,
     out: BTreeMap<(HubId, Lane), Sender<Held>>,
@@ -53,6 +57,7 @@ impl Flows {
             limit,
             own,
             epochs: HashMap::new(),
+            names: HashMap::new(),
             live_out: HashMap::new(),
             live_in: HashMap::new(),
             out: BTreeMap::new(),
@@ -91,6 +96,15 @@ impl Flows {
     /// Whether a flow can hold no more.
     pub(super) fn is_full(&self, to: (HubId, Lane)) -> bool {
         self.out.get(&to).is_some_and(Sender::is_full)
+    }
+
+    /// Of what a session awaits from other hubs, the oldest: the hub that has to
+    /// store it, and since when.
+    pub(super) fn awaited(&self, session: SessionId) -> Option<(&str, Mono)> {
+        let awaits = |held: &&Held| held.request.is_some_and(|request| request.session == session);
+        let flows = self.out.iter().filter_map(|((hub, _), sender)| Some((hub, sender.held().find(awaits)?.since)));
+        let (hub, since) = flows.min_by_key(|(_, since)| *since)?;
+        Some((self.names.get(hub).map_or("", String::as_str), since))
     }
 
     /// Takes a block into the flow to a hub. Answers its entry when it is to be
@@ -141,7 +155,8 @@ impl Flows {
     }
 
     /// A hub can be reached, in this life of it.
-    pub(super) fn hub_up(&mut self, hub: HubId, epoch: Epoch, now: Mono) {
+    pub(super) fn hub_up(&mut self, hub: HubId, epoch: Epoch, name: String, now: Mono) {
+        self.names.insert(hub, name);
         let earlier = self.epochs.insert(hub, epoch);
         for lane in Lane::all() {
             if let Some(sender) = self.live_out.get_mut(&(hub, lane)) {

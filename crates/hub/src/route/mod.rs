@@ -11,6 +11,7 @@
 
 mod admit;
 mod flows;
+mod held;
 pub(crate) mod table;
 
 use std::sync::Arc;
@@ -27,7 +28,9 @@ use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
 
-use self::flows::{Flows, Held, Position};
+use self::admit::{HeldBack, Publish};
+use self::flows::{Flows, Position};
+use self::held::Held;
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add};
@@ -50,6 +53,8 @@ pub(crate) struct RouteStage {
     cache: RouteCache,
     producers: Producers,
     flows: Flows,
+    /// Publishes that wait for subscribers.
+    held: Held<HeldBack>,
     identity: Arc<Identity>,
     counters: Arc<Counters>,
     waker: StageWaker,
@@ -86,6 +91,7 @@ impl RouteStage {
             snapshot: parts.snapshot,
             cache: RouteCache::new(limits.topics),
             producers: Producers::new(limits.producers),
+            held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),
             flows: Flows::new(limits.flow_blocks, parts.identity.epoch),
             identity: parts.identity,
             counters: parts.counters,
@@ -101,7 +107,8 @@ impl RouteStage {
 
     fn on_message(&mut self, message: ToRoute) {
         match message {
-            ToRoute::Publish { session, id, level, block } => self.publish(session, id, level, block),
+            ToRoute::Publish { session, id, level, block } => self.publish(Publish { session, id, level, block }),
+            ToRoute::Why { session, id, unanswered } => self.tell_why(session, id, unanswered),
             ToRoute::Forward { link, frame } => self.forward(link, frame),
             ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
                 let (said, now) = (Position { from: (hub, lane), incarnation, written, synced }, self.now.mono);
@@ -119,7 +126,7 @@ impl RouteStage {
                     self.net.push(ToNet::Refused { session, id, code: refused, retry_after_ms: 1_000, detail });
                 }
             }
-            ToRoute::HubUp { hub, epoch } => self.flows.hub_up(hub, epoch, self.now.mono),
+            ToRoute::HubUp { hub, epoch, name } => self.flows.hub_up(hub, epoch, name, self.now.mono),
             ToRoute::HubDown { hub } => self.flows.hub_down(hub, self.now.mono),
         }
     }
@@ -218,6 +225,7 @@ impl RouteStage {
         }
         let copies = events * route.local.len() as u64;
         add(&self.counters.copies, copies);
+        route.enter_gates(events, block.len() as u64);
         self.net.push(ToNet::Deliver { targets: route.local.clone(), block: block.clone(), hops });
         copies
     }
@@ -304,7 +312,7 @@ impl RouteStage {
             let entry = if remote.stream {
                 add(&self.counters.copies, events);
                 copies += events;
-                let held = Held { block: block.clone(), events, request };
+                let held = flows::Held { block: block.clone(), events, request, since: self.now.mono };
                 match self.flows.send_guaranteed((remote.hub, lane), held, self.now.mono) {
                     Ok(entry) => {
                         add(&self.counters.waiting_flows, events);
@@ -353,6 +361,7 @@ impl Stage for RouteStage {
             self.on_message(message);
             work += 1;
         }
+        work += self.release(BATCH);
         work += self.retransmit();
         self.net.notify();
         self.append.notify();

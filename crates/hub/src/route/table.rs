@@ -1,13 +1,14 @@
 //! Routes: an immutable snapshot from the conductor, and what the data path
 //! remembers of it per topic.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weft_base::HubId;
 use weft_mesh::{Kind, Routes};
 use weft_topic::{InterestSet, Topic};
 
+use crate::gate::Gate;
 use crate::messages::{StreamSlot, Target};
 
 /// Everything that decides where a block goes. The conductor makes a new one
@@ -22,7 +23,16 @@ pub(crate) struct RouteTable {
     pub(crate) streams: InterestSet<StreamSlot>,
     /// Other hubs: their interest, and the way to them.
     pub(crate) routes: Arc<Routes>,
+    /// Gates of the live subscriptions here that make publishers wait.
+    pub(crate) gates: Arc<BTreeMap<Target, Arc<Gate>>>,
+    /// Those of other hubs, by what they subscribe to.
+    pub(crate) remote_gates: InterestSet<GateSlot>,
+    pub(crate) remote_gate_list: Arc<BTreeMap<GateSlot, Arc<Gate>>>,
 }
+
+/// A gate of another hub: the hub, and the gate's number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GateSlot(pub(crate) HubId, pub(crate) u64);
 
 /// Where blocks of one topic go.
 #[derive(Debug)]
@@ -30,6 +40,10 @@ pub(crate) struct Route {
     pub(crate) local: Arc<[Target]>,
     pub(crate) streams: Arc<[StreamSlot]>,
     pub(crate) remote: Box<[Remote]>,
+    /// What must be open before a publish here is let in.
+    pub(crate) gates: Box<[Arc<Gate>]>,
+    /// Those of them, the first, that are of subscribers here: what is routed counts there.
+    pub(crate) local_gates: usize,
 }
 
 /// Another hub that wants a topic. One that keeps a stream of it gets it by
@@ -40,7 +54,34 @@ pub(crate) struct Remote {
     pub(crate) stream: bool,
 }
 
+impl Route {
+    /// Counts what is now on its way to subscribers here that make publishers wait.
+    #[inline]
+    pub(crate) fn enter_gates(&self, events: u64, bytes: u64) {
+        self.gates.iter().take(self.local_gates).for_each(|gate| gate.enter(events, bytes));
+    }
+
+    /// The first gate that is closed, if one is.
+    #[inline]
+    pub(crate) fn closed_gate(&self) -> Option<&Arc<Gate>> {
+        self.gates.iter().find(|gate| gate.is_closed())
+    }
+}
+
 impl RouteTable {
+    /// A hub's first: nobody wants anything.
+    pub(crate) fn empty(routes: Arc<Routes>) -> Self {
+        Self {
+            version: 0,
+            local: InterestSet::new(),
+            streams: InterestSet::new(),
+            routes,
+            gates: Arc::default(),
+            remote_gates: InterestSet::new(),
+            remote_gate_list: Arc::default(),
+        }
+    }
+
     pub(crate) fn resolve(&self, topic: Topic<'_>) -> Route {
         let mut local = Vec::new();
         self.local.for_each_match(topic, |target| local.push(*target));
@@ -59,7 +100,19 @@ impl RouteTable {
             }
         });
         remote.sort_unstable_by_key(|r| r.hub);
-        Route { local: local.into(), streams: streams.into(), remote: remote.into() }
+        let mut gates: Vec<Arc<Gate>> = Vec::new();
+        if !self.gates.is_empty() {
+            gates.extend(local.iter().filter_map(|target| self.gates.get(target)).cloned());
+        }
+        let local_gates = gates.len();
+        if !self.remote_gate_list.is_empty() {
+            let mut slots = Vec::new();
+            self.remote_gates.for_each_match(topic, |slot| slots.push(*slot));
+            slots.sort_unstable();
+            slots.dedup();
+            gates.extend(slots.iter().filter_map(|slot| self.remote_gate_list.get(slot)).cloned());
+        }
+        Route { local: local.into(), streams: streams.into(), remote: remote.into(), gates: gates.into(), local_gates }
     }
 }
 

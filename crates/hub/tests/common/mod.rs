@@ -2,6 +2,8 @@
 //! socket, so that the hub is tested against bytes and not against our client.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod mesh;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -217,6 +219,11 @@ pub fn build(fields: &BlockFields<'_>, payloads: &[&[u8]]) -> Vec<u8> {
     }
     let len = writer.finish().expect("there is an event");
     bytes[..len].to_vec()
+}
+
+/// One block in a lane, of producer 0.
+pub fn build_in_lane(topic: &str, lane: weft_base::Lane, first_sequence: u64, payloads: &[&[u8]]) -> Vec<u8> {
+    build(&BlockFields { lane, first_sequence, ..BlockFields::new(topic) }, payloads)
 }
 
 pub fn payloads(block: &[u8]) -> Vec<Vec<u8>> {

@@ -109,6 +109,11 @@ impl<T> Sender<T> {
         Ok(Pushed { number, send })
     }
 
+    /// The blocks that the destination has not synced, the oldest first.
+    pub fn held(&self) -> impl Iterator<Item = &T> {
+        self.held.iter()
+    }
+
     /// The entry for block `number` of this flow, to `hub`.
     #[must_use]
     pub fn entry(&self, hub: HubId, number: u64, retransmit: bool) -> FlowEntry {

@@ -21,6 +21,7 @@
 //! stands until the new set is there whole.
 
 mod interest;
+mod pressure;
 mod records;
 mod repair;
 mod show;
@@ -33,8 +34,9 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, Now, Random};
 use weft_topic::{Filter, InterestSet};
-use weft_wire::frame::{self, ErrorCode, FlowAck, Frame, Ping, Pong};
+use weft_wire::frame::{self, ErrorCode, FlowAck, Frame, GateState, Ping, Pong};
 
+use self::pressure::Gates;
 use self::records::{Hub, OwnRecord};
 use crate::link::Link;
 use crate::local::Local;
@@ -67,7 +69,7 @@ pub enum Event<'a> {
         link: LinkId,
     },
     /// A control frame has come: `LinkState`, `Interest`, `Digest`, `Want`,
-    /// `FlowAck`, `Ping` or `Pong`. Others are ignored.
+    /// `FlowAck`, `Pressure`, `Ping` or `Pong`. Others are ignored.
     Frame {
         /// The link that it came by.
         link: LinkId,
@@ -83,6 +85,20 @@ pub enum Event<'a> {
         kind: Kind,
         /// What.
         filter: Filter,
+    },
+    /// A subscription of this hub that makes its publishers wait is new, has
+    /// turned, or has ended.
+    Gate {
+        /// Its number: never used again in this life of the hub.
+        gate: u64,
+        /// How it stands.
+        state: GateState,
+        /// How long its oldest event has waited, in milliseconds.
+        behind_ms: u64,
+        /// What it subscribes to.
+        filter: Filter,
+        /// The subscriber's name.
+        subscriber: String,
     },
     /// This hub has something to say on a guaranteed flow that ends here.
     FlowAck(FlowAck),
@@ -128,6 +144,24 @@ pub enum Command {
         /// Why the flow is refused from `written` on; [`ErrorCode::NONE`] when it is not.
         refused: ErrorCode,
     },
+    /// How a subscription of another hub stands that makes its publishers wait.
+    /// `Gone` is said once, also when the hub itself is gone.
+    Gate {
+        /// The hub.
+        hub: HubId,
+        /// The subscription's number there.
+        gate: u64,
+        /// How it stands.
+        state: GateState,
+        /// How long its oldest event had waited when this was said, in milliseconds.
+        behind_ms: u64,
+        /// What it subscribes to.
+        filter: Filter,
+        /// The subscriber's name.
+        subscriber: String,
+        /// The hub's name.
+        name: String,
+    },
     /// Close a link. For the decider it has ended with this; the `LinkDown` that
     /// follows is ignored.
     CloseLink {
@@ -152,6 +186,7 @@ pub struct Mesh {
     /// The interest of all other hubs.
     interest: InterestSet<u16>,
     routes: Arc<Routes>,
+    gates: Gates,
     next_digest: Mono,
     deadline: Option<Mono>,
     counters: Counters,
@@ -181,6 +216,7 @@ impl Mesh {
             local: Local::new(options.limits.filters),
             interest: InterestSet::new(),
             routes: Arc::new(Routes::alone(me.id)),
+            gates: Gates::new(),
             next_digest: Mono(0),
             deadline: None,
             counters: Counters::default(),
@@ -206,6 +242,10 @@ impl Mesh {
                 return self.hand_out(out);
             }
             Event::Frame { link, frame } => self.on_frame(link, frame, now, out),
+            Event::Gate { gate, state, behind_ms, filter, subscriber } => {
+                self.own_gate(gate, state, behind_ms, &filter, &subscriber);
+                return self.hand_out(out);
+            }
             Event::Interest { add, kind, filter } => self.local.change(add, kind, &filter),
             // The only frequent ones, and nothing but a way is looked up for them.
             Event::FlowAck(ack) => {
@@ -229,6 +269,12 @@ impl Mesh {
         self.routes.clone()
     }
 
+    /// The name of a hub that is known.
+    #[must_use]
+    pub fn name_of(&self, hub: HubId) -> Option<&str> {
+        self.hubs.get(&hub).map(|known| known.name.as_str())
+    }
+
     /// Who this decider decides for.
     #[must_use]
     pub fn me(&self) -> &HubInfo {
@@ -248,6 +294,7 @@ impl Mesh {
         self.ping(id, now);
         let digest = self.digest();
         self.send(id, &digest);
+        self.tell_gates(id);
         if self.next_digest <= now {
             self.next_digest = self.after_about(now, self.options.timers.digest);
         }
@@ -312,6 +359,7 @@ impl Mesh {
             Frame::Interest(interest) => self.on_interest(link, interest, now, out),
             Frame::Digest(digest) => self.on_digest(link, &digest.entries, now),
             Frame::Want(want) => self.on_want(link, &want.entries, now),
+            Frame::Pressure(pressure) => self.on_pressure(link, pressure, out),
             _ => {}
         }
     }

@@ -240,8 +240,9 @@ impl Mesh {
             hub.path = path;
             let present = hub.path.is_some().then_some(hub.epoch);
             if present != hub.announced {
-                if hub.announced.is_some() {
+                if let Some(epoch) = hub.announced {
                     out.push(Command::HubDown(*id));
+                    Self::drop_gates(&mut self.gates, *id, epoch, out);
                 }
                 out.extend(present.map(|epoch| Command::HubUp { hub: *id, epoch }));
                 hub.announced = present;

@@ -145,6 +145,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "frame" => limits.frame,
         "arena" => limits.arena,
         "subscriber_bytes" => limits.subscriber_bytes,
+        "held_bytes" => limits.held_bytes,
         "socket_bytes" => limits.socket_bytes,
         "publish_bytes" => limits.publish_bytes,
     );
@@ -153,6 +154,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "subscriptions_per_session" => limits.subscriptions_per_session,
         "subscriptions" => limits.subscriptions,
         "subscriber_events" => limits.subscriber_events,
+        "conflate_keys" => limits.conflate_keys,
         "publish_blocks" => limits.publish_blocks,
         "flow_blocks" => limits.flow_blocks,
         "ring_slots" => limits.ring_slots,

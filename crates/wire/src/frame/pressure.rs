@@ -58,6 +58,8 @@ pub struct Pressure<'a> {
     pub filter: &'a str,
     /// The subscriber's name, for people.
     pub subscriber: &'a str,
+    /// The hub's name, for people.
+    pub name: &'a str,
 }
 
 impl<'a> Pressure<'a> {
@@ -71,6 +73,7 @@ impl<'a> Pressure<'a> {
             behind_ms: r.u64("behind_ms")?,
             filter: r.text("filter", MAX_FILTER)?,
             subscriber: r.name("subscriber")?,
+            name: r.name("name")?,
         })
     }
 
@@ -83,5 +86,6 @@ impl<'a> Pressure<'a> {
         w.u64(self.behind_ms);
         w.text("filter", self.filter, MAX_FILTER);
         w.name("subscriber", self.subscriber);
+        w.name("name", self.name);
     }
 }

@@ -287,6 +287,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             behind_ms: 1_200,
             filter: "flights/**",
             subscriber: "board",
+            name: "chicago",
         }),
     ]);
     all
