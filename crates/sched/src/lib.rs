@@ -3,6 +3,8 @@
 //! * [`lanes`] orders what waits: eight lanes by weighted deficit, earliest
 //!   deadline first inside a lane.
 //! * [`control`] decides how stages run and what happens under too much load.
+//! * [`shards`] says which shard serves a topic, and keeps its order when they
+//!   come and go.
 //!
 //! Pure deciders and bounded collections: no socket, file, clock or thread, and
 //! no knowledge of what is scheduled.
@@ -10,3 +12,4 @@
 
 pub mod control;
 pub mod lanes;
+pub mod shards;

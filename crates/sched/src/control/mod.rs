@@ -7,8 +7,15 @@
 //! (`tests/control`). The laws, with their bounds, are in `docs/stages.md`.
 //!
 //! * [`load`]: load conditioning, per tenant and lane, after CoDel (RFC 8289).
+//! * [`stages`]: threads and shards of all stages, after SEDA's controllers
+//!   (Welsh, Culler and Brewer 2001), with every growth on trial.
+//! * [`stage`]: one stage's figures, bounds and patience.
+//! * [`batch`]: the smallest batch at which throughput no longer grows.
 
+pub mod batch;
 pub mod load;
+pub mod stage;
+pub mod stages;
 
 use std::time::Duration;
 
