@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use weft_base::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use weft_base::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use weft_base::{ByteCount, Clock, Epoch, HubId, Mono, Random};
 use weft_log::fs::{Fs, RealFs};
 use weft_ring::arena::{Arena, ArenaOptions};
@@ -14,11 +14,12 @@ use weft_ring::stage::{Placement, Runner, RunnerHandle, Stage, StageWaker};
 use weft_transport::{Accept, Network};
 
 use crate::Identity;
+use crate::admit::{Admission, AdmitStage, NAMES, Shard};
 use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
 use crate::counters::Counters;
 use crate::net::{NetParts, NetStage, Outlets};
-use crate::options::{HubOptions, Threads};
+use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
 use crate::outbox::Outbox;
 use crate::route::table::RouteTable;
 use crate::route::{RouteParts, RouteStage};
@@ -218,6 +219,26 @@ impl Hub {
         let mesh = mesh_of(&identity, random.next_u64());
         let snapshot = Arc::new(ArcSwap::from_pointee(RouteTable::empty(mesh.routes())));
 
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let most = options.admit_threads.map_or(cores.saturating_sub(2).min(MAX_ADMIT_THREADS), |n| n as usize);
+        let admit_shards = Arc::new(AtomicU32::new(1 + options.admit_threads.unwrap_or(0)));
+        let mut shards = Vec::new();
+        let mut admits = Vec::new();
+        for name in NAMES.into_iter().take(most) {
+            let waker = StageWaker::parking();
+            let (to_admit, inbox) = mpsc::ring(slots);
+            let done = Arc::new(AtomicU64::new(0));
+            shards.push(Shard { out: Outbox::new(&to_admit, &waker), sent: 0, done: done.clone() });
+            admits.push(AdmitStage {
+                name,
+                inbox,
+                route: Outbox::new(&to_route, &route_waker),
+                net: Outbox::new(&to_net, &net_waker),
+                waker,
+                taken: 0,
+                done,
+            });
+        }
         let net = NetStage::new(NetParts {
             network,
             listeners,
@@ -231,6 +252,7 @@ impl Hub {
             waker: net_waker.clone(),
             gate_waker: route_waker.clone(),
             out: Outlets {
+                admit: Admission::new(shards, admit_shards),
                 route: Outbox::new(&to_route, &route_waker),
                 append: Outbox::new(&to_append, &append_waker),
                 conductor: Outbox::new(&to_conductor, &conductor_waker),
@@ -281,6 +303,9 @@ impl Hub {
         let mut runner = Runner::builder(clock);
         for stage in stages {
             runner = runner.stage(stage, placement.clone());
+        }
+        for admit in admits {
+            runner = runner.stage(Box::new(admit), Placement::Own { core: None });
         }
         let runner = runner
             .stage(Box::new(sync), Placement::Own { core: None })

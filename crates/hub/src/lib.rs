@@ -1,9 +1,9 @@
 //! Layer 3: the hub. Stages wired together, sessions, streams and the conductor.
 //!
 //! ```text
-//! socket -> net -> route -> append -> (sync)
-//!            ^  \     \        |
-//!            |   \     v       v
+//! socket -> net -> (admit) -> route -> append -> (sync)
+//!            ^  \              \        |
+//!            |   \              v       v
 //!            +---- net's inbox: deliveries, forwards, answers
 //!                 conductor: mesh, subscriptions, streams; publishes route tables
 //! ```
@@ -12,6 +12,7 @@
 //! runtime. Time, network and disk come from an [`Environment`].
 #![forbid(unsafe_code)]
 
+mod admit;
 mod append;
 mod conductor;
 pub mod counters;

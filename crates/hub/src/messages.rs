@@ -5,7 +5,8 @@
 //! its inbox; the others wait for room before they take the next message.
 //!
 //! ```text
-//! net  -> route, append, conductor
+//! net  -> admit, route, append, conductor
+//! admit -> route, net
 //! route -> append, net
 //! append -> net, conductor        (what it owes the conductor is state, not a queue)
 //! conductor -> net, route
@@ -81,10 +82,21 @@ pub(crate) enum Completion {
     Flow { key: FlowKey, incarnation: u32, number: u64 },
 }
 
+/// A block from a client of this hub.
+pub(crate) struct Publish {
+    pub(crate) session: SessionId,
+    /// The request that the answer names.
+    pub(crate) id: u64,
+    pub(crate) level: AckLevel,
+    pub(crate) block: BlockMut,
+    /// Whether an admit stage has checked it.
+    pub(crate) checked: bool,
+}
+
 /// Inbox of the route stage.
 pub(crate) enum ToRoute {
     /// A block from a client of this hub.
-    Publish { session: SessionId, id: u64, level: AckLevel, block: BlockMut },
+    Publish(Publish),
     /// A whole `Forward` frame from another hub.
     Forward { link: SessionId, frame: BlockMut },
     /// How far another hub has stored what this hub's flow to it carries.

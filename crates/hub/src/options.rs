@@ -26,6 +26,10 @@ pub struct HubOptions {
     pub data: Option<PathBuf>,
     /// How the stages share threads.
     pub threads: Threads,
+    /// Threads that check what clients publish, beside the route stage, which
+    /// does so without them: at most 16. `None`: one for each core beyond the
+    /// second, of which as many are used as are worth it.
+    pub admit_threads: Option<u32>,
     /// The bounds of every queue, window, table and buffer.
     pub limits: Limits,
     /// What a stream gets where its creator names nothing.
@@ -33,6 +37,9 @@ pub struct HubOptions {
     /// What the mesh's timers run on.
     pub timers: Timers,
 }
+
+/// The most of [`HubOptions::admit_threads`].
+pub const MAX_ADMIT_THREADS: usize = crate::admit::NAMES.len();
 
 /// An address to listen on.
 #[derive(Clone, Debug)]
@@ -183,6 +190,7 @@ impl HubOptions {
             link_security: None,
             data: None,
             threads: Threads::Shared,
+            admit_threads: None,
             limits: Limits::default(),
             stream_defaults: StreamDefaults::default(),
             timers: Timers::default(),
@@ -229,6 +237,9 @@ impl HubOptions {
         at_least("limits.ring_slots", l.ring_slots as u64, 64);
         at_least("limits.topics", l.topics as u64, 1);
         at_least("limits.producers", l.producers as u64, 2);
+        if self.admit_threads.is_some_and(|n| n as usize > MAX_ADMIT_THREADS) {
+            found.push(("admit_threads", format!("more than {MAX_ADMIT_THREADS} is not possible")));
+        }
         if l.frame.0 > weft_wire::block::MAX_BLOCK as u64 {
             found.push(("limits.frame", format!("{} is above the largest block, 8 MiB", l.frame)));
         }

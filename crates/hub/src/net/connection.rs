@@ -8,6 +8,7 @@ use weft_transport::{LinkToken, Peer};
 use weft_wire::frame::AckLevel;
 
 use super::egress::Egress;
+use crate::admit::LastShard;
 use crate::messages::SessionId;
 
 /// What stands between a connection and a session, and what session it is.
@@ -50,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) blocked: bool,
     /// The peer is to be closed once all is flushed.
     pub(crate) closing: bool,
+    /// Which admit stage has its last publish.
+    pub(crate) last_shard: Option<LastShard>,
     /// Publishes not answered yet.
     pub(crate) unanswered: u32,
     /// Publishes with several destinations: how many of them are still open.

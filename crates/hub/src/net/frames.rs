@@ -8,7 +8,7 @@ use super::{NetStage, Role};
 use crate::append::StreamSpec;
 use crate::counters::add;
 use crate::gate::{Bounds, Gate, Holder};
-use crate::messages::{SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
+use crate::messages::{Publish, SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
 
 impl NetStage {
     /// Sends a whole frame of a connection where it belongs.
@@ -85,7 +85,12 @@ impl NetStage {
             }
             connection.unanswered += 1;
         }
-        self.out.route.push(ToRoute::Publish { session: id, id: request, level, block });
+        let publish = Publish { session: id, id: request, level, block, checked: false };
+        let mut last = connection.last_shard;
+        self.out.admit.send(publish, &mut last, &mut self.out.route);
+        if let Some(connection) = self.connection(id) {
+            connection.last_shard = last;
+        }
     }
 
     /// A publish came while there was no memory to keep it in.

@@ -34,6 +34,7 @@ use weft_wire::frame::{self, ErrorCode, Peek};
 pub(crate) use self::connection::{Connection, Role};
 use self::egress::{Egress, EgressLimits};
 use crate::Identity;
+use crate::admit::Admission;
 use crate::counters::{Counters, add, sub};
 use crate::hub::Lifecycle;
 use crate::messages::{SessionId, ToAppend, ToConductor, ToNet, ToRoute};
@@ -51,6 +52,7 @@ const INBOX: usize = 4_096;
 
 /// The other stages' inboxes.
 pub(crate) struct Outlets {
+    pub(crate) admit: Admission,
     pub(crate) route: Outbox<ToRoute>,
     pub(crate) append: Outbox<ToAppend>,
     pub(crate) conductor: Outbox<ToConductor>,
@@ -59,18 +61,19 @@ pub(crate) struct Outlets {
 impl Outlets {
     /// Whether every ring takes at least this many more.
     fn have_room(&mut self, n: usize) -> bool {
-        self.route.has_room(n) && self.append.has_room(n) && self.conductor.has_room(n)
+        self.admit.have_room(n) && self.route.has_room(n) && self.append.has_room(n) && self.conductor.has_room(n)
     }
 
     /// Wakes the stages that were sent something.
     fn notify(&mut self) {
+        self.admit.notify();
         self.route.notify();
         self.append.notify();
         self.conductor.notify();
     }
 
     fn are_empty(&self) -> bool {
-        self.route.is_empty() && self.append.is_empty() && self.conductor.is_empty()
+        self.admit.are_empty() && self.route.is_empty() && self.append.is_empty() && self.conductor.is_empty()
     }
 }
 
@@ -189,6 +192,7 @@ impl NetStage {
             readable: false,
             blocked: false,
             closing: false,
+            last_shard: None,
             unanswered: 0,
             parts: HashMap::new(),
         });

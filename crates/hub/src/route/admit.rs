@@ -4,16 +4,16 @@
 use weft_base::ProducerId;
 use weft_base::sync::Arc;
 use weft_mesh::ledger::DropReason;
-use weft_ring::arena::BlockMut;
 use weft_topic::Topic;
 use weft_wire::block::{self, Block, Stamp};
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Limit, WhyReport};
 
 use super::held::Taken;
 use super::{ROOM, RouteStage};
+use crate::admit;
 use crate::counters::{add, sub};
 use crate::gate::{Gate, Holder};
-use crate::messages::{Completion, Request, SessionId, ToNet};
+use crate::messages::{Completion, Publish, Request, SessionId, ToNet};
 use crate::producers::Place;
 
 /// What admission reads from a block, so that the block can be stamped.
@@ -27,7 +27,16 @@ struct Facts {
 
 impl RouteStage {
     /// A block from a client of this hub.
-    pub(super) fn publish(&mut self, publish: Publish) {
+    pub(super) fn publish(&mut self, mut publish: Publish) {
+        if !publish.checked {
+            if let Err(fault) = admit::check(&publish.block) {
+                if let Some(message) = admit::refusal(&publish, fault) {
+                    self.net.push(message);
+                }
+                return;
+            }
+            publish.checked = true;
+        }
         if self.held.count(publish.session) > 0 {
             return self.hold(publish, None);
         }
@@ -36,26 +45,16 @@ impl RouteStage {
         }
     }
 
-    /// Lets a block in; hands it back, with the gate, when a subscriber makes it wait.
+    /// Lets a checked block in; hands it back, with the gate, when a subscriber makes it wait.
     fn admit(&mut self, publish: Publish) -> Result<(), (Publish, Arc<Gate>)> {
-        let Publish { session, id, level, mut block } = publish;
-        let facts = match Block::validate(&block) {
-            Ok(parsed) if parsed.stamp().is_some() => {
-                let detail = "a publisher must leave the hub's line of a block zero".to_owned();
-                self.close(session, ErrorCode::BAD_BLOCK, detail);
-                return Ok(());
-            }
-            Ok(parsed) => Facts {
-                producer: parsed.producer(),
-                lane: parsed.lane(),
-                first: parsed.first_sequence(),
-                count: parsed.event_count(),
-                late: parsed.deadline().0 != 0 && parsed.deadline() < self.now.wall,
-            },
-            Err(error) => {
-                self.close(session, ErrorCode::BAD_BLOCK, error.to_string());
-                return Ok(());
-            }
+        let Publish { session, id, level, mut block, checked } = publish;
+        let parsed = Block::trusted(&block);
+        let facts = Facts {
+            producer: parsed.producer(),
+            lane: parsed.lane(),
+            first: parsed.first_sequence(),
+            count: parsed.event_count(),
+            late: parsed.deadline().0 != 0 && parsed.deadline() < self.now.wall,
         };
         let route = match Topic::parse(Block::trusted(&block).topic()) {
             Ok(topic) => self.cache.route(&self.table, topic),
@@ -65,7 +64,7 @@ impl RouteStage {
             }
         };
         if let Some(gate) = route.closed_gate() {
-            return Err((Publish { session, id, level, block }, gate.clone()));
+            return Err((Publish { session, id, level, block, checked }, gate.clone()));
         }
         let place = self.producers.place(facts.producer, facts.lane, facts.first, facts.count);
         if place == Place::Overlap {
@@ -167,7 +166,7 @@ impl RouteStage {
     /// There is no room to hold a publish back: it is refused or, where nobody
     /// asked for an answer, dropped and counted.
     fn refuse_held(&mut self, publish: Publish) {
-        let Publish { session, id, level, block } = publish;
+        let Publish { session, id, level, block, .. } = publish;
         if level == AckLevel::None {
             let events = Block::validate(&block).map_or(0, |block| u64::from(block.event_count()));
             add(&self.counters.published, events);
@@ -234,14 +233,6 @@ impl RouteStage {
         frame::encode(&Frame::WhyReport(why), &mut bytes);
         self.net.push(ToNet::Control { session, bytes });
     }
-}
-
-/// A block from a client of this hub, and what it asked for.
-pub(crate) struct Publish {
-    pub(crate) session: SessionId,
-    pub(crate) id: u64,
-    pub(crate) level: AckLevel,
-    pub(crate) block: BlockMut,
 }
 
 /// A publish that is held back, and the gate that did it; none: the one before it.

@@ -28,7 +28,7 @@ use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
 
-use self::admit::{HeldBack, Publish};
+use self::admit::HeldBack;
 use self::flows::{Flows, Position};
 use self::held::Held;
 use self::table::{Route, RouteCache, RouteTable};
@@ -107,7 +107,7 @@ impl RouteStage {
 
     fn on_message(&mut self, message: ToRoute) {
         match message {
-            ToRoute::Publish { session, id, level, block } => self.publish(Publish { session, id, level, block }),
+            ToRoute::Publish(publish) => self.publish(publish),
             ToRoute::Why { session, id, unanswered } => self.tell_why(session, id, unanswered),
             ToRoute::Forward { link, frame } => self.forward(link, frame),
             ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused } => {

@@ -32,6 +32,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     if let Some(value) = top.choice("threading", &threads, problems) {
         options.threads = value;
     }
+    options.admit_threads = top.number("admit_threads", problems);
     let identity = top.section("tls", problems).and_then(|section| tls(section, folder, problems));
     let has_tls = top.has("tls");
     for section in top.sections("clients", problems) {

@@ -28,6 +28,9 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         writeln!(out, "data = {:?}", data.display().to_string())?;
     }
     writeln!(out, "threading = {threading:?}")?;
+    if let Some(threads) = o.admit_threads {
+        writeln!(out, "admit_threads = {threads}")?;
+    }
     if let Some(Security::Tls(identity)) = &o.link_security {
         writeln!(out, "# tls: the certificate is for {} `{}`", identity.me().kind, identity.me().name)?;
     }
