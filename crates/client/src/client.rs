@@ -124,7 +124,8 @@ impl Client {
         if !(1..=MAX_CREDIT_EVENTS).contains(&events) || !(MIN_CREDIT_BYTES..=MAX_CREDIT_BYTES.0).contains(&bytes) {
             return Err(SubscribeError::Credit { events, bytes });
         }
-        if let Some(stream) = options.stream.as_ref().filter(|name| name.is_empty() || name.len() > MAX_NAME) {
+        let named = options.stream.iter().chain(&options.spill);
+        if let Some(stream) = named.into_iter().find(|name| name.is_empty() || name.len() > MAX_NAME) {
             return Err(SubscribeError::StreamName { len: stream.len() });
         }
         let (id, queue, ticket) = self.shared().with(|session| session.subscribe(filter, options));

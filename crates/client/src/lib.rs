@@ -59,6 +59,7 @@ mod session;
 mod streams;
 mod subscription;
 mod ticket;
+mod why;
 
 pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
 pub use delivery::{Delivery, Gap};
@@ -74,3 +75,4 @@ pub use subscription::Subscription;
 pub use weft_transport::{Security, TlsIdentity};
 pub use weft_wire::block::EventFields;
 pub use weft_wire::headers::HeadersWriter;
+pub use why::{Limit, WhyWaiting};

@@ -177,6 +177,8 @@ pub struct SubscribeOptions {
     /// What the hub does when the room that it has for this subscription is
     /// full as well. Streams wait, whatever this says.
     pub on_full: OnFull,
+    /// With [`OnFull::Spill`]: the stream of the hub that takes what finds no room.
+    pub spill: Option<String>,
 }
 
 impl Default for SubscribeOptions {
@@ -187,11 +189,27 @@ impl Default for SubscribeOptions {
             credit_events: 65_536,
             credit_bytes: ByteCount::mib(8),
             on_full: OnFull::DropOldest,
+            spill: None,
         }
     }
 }
 
 impl SubscribeOptions {
+    /// With this policy at the hub's full queue.
+    #[must_use]
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// With what finds no room at the hub appended to this stream of it.
+    #[must_use]
+    pub fn spill_to(mut self, stream: impl Into<String>) -> Self {
+        self.on_full = OnFull::Spill;
+        self.spill = Some(stream.into());
+        self
+    }
+
     /// Reads a stream from `start` on, and then what is added to it.
     #[must_use]
     pub fn stream(name: impl Into<String>, start: StartAt) -> Self {

@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 
 use weft_base::{Epoch, HubId};
 use weft_wire::block::EventFields;
-use weft_wire::frame::AckLevel;
+use weft_wire::frame::{self, AckLevel, Frame};
 
 use crate::client::Handle;
-use crate::error::PublishError;
+use crate::error::{PublishError, RequestError};
 use crate::options::PublisherOptions;
+use crate::report::Reply;
 use crate::session::{BlockTicket, Spec};
+use crate::why::WhyWaiting;
 
 /// What the mesh says of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +152,30 @@ impl Publisher {
     /// As [`try_publish`](Self::try_publish).
     pub fn try_publish_event(&self, topic: &str, event: EventFields<'_>) -> Result<Acknowledgement, PublishError> {
         self.take(topic, &event, None)
+    }
+
+    /// What its events wait for at the hub: a subscriber that is behind, a
+    /// stream, or nothing. The hub says so by itself when it begins to hold
+    /// blocks back; otherwise it is asked.
+    ///
+    /// # Errors
+    /// [`RequestError`]: the hub could not be asked.
+    pub async fn why_waiting(&self) -> Result<WhyWaiting, RequestError> {
+        let shared = &self.handle.0;
+        let now = shared.now().mono;
+        if let Some(why) = shared.with(|session| session.why_waiting(now)) {
+            return Ok(why);
+        }
+        let ticket = shared.with(|session| {
+            session.request(|request, out| {
+                frame::encode(&Frame::Why(frame::Why { request }), out);
+                Ok(())
+            })
+        })?;
+        match poll_fn(|cx| ticket.poll(cx)).await? {
+            Reply::Why(why) => Ok(*why),
+            _ => Err(RequestError::Unexpected { expected: "what publishes wait for" }),
+        }
     }
 
     /// Takes an event, or registers the task that waits for room.

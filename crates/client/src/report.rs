@@ -11,6 +11,7 @@ pub(crate) enum Reply {
     Done,
     Streams(Vec<StreamReport>),
     Mesh(Box<MeshReport>),
+    Why(Box<crate::why::WhyWaiting>),
 }
 
 /// A stream as it is.

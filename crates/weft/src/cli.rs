@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use weft_client::OnFull;
 
 /// Weft: an open event mesh.
 ///
@@ -151,11 +152,32 @@ pub(crate) struct SubArgs {
     /// such as 2013-01-01T10:00:00Z.
     #[arg(long, value_name = "PLACE", default_value = "new", requires = "stream")]
     pub(crate) from: String,
+    /// What the hub does when this subscriber is behind and its queue there is
+    /// full: wait (publishers wait), drop-oldest, drop-newest, conflate (the
+    /// newest of each key stays), spill=STREAM, or disconnect.
+    #[arg(long, value_name = "POLICY", default_value = "drop-oldest", value_parser = on_full)]
+    pub(crate) on_full: (OnFull, Option<String>),
     /// Stop after this many events.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+/// Reads a policy for a full queue.
+fn on_full(text: &str) -> Result<(OnFull, Option<String>), String> {
+    let policy = match text {
+        "wait" => OnFull::Wait,
+        "drop-oldest" => OnFull::DropOldest,
+        "drop-newest" => OnFull::DropNewest,
+        "conflate" => OnFull::Conflate,
+        "disconnect" => OnFull::Disconnect,
+        other => match other.strip_prefix("spill=") {
+            Some(stream) if weft_hub::options::is_label(stream) => return Ok((OnFull::Spill, Some(stream.to_owned()))),
+            _ => return Err("one of wait, drop-oldest, drop-newest, conflate, spill=STREAM, disconnect".to_owned()),
+        },
+    };
+    Ok((policy, None))
 }
 
 #[derive(Debug, Subcommand)]

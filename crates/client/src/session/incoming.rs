@@ -9,6 +9,7 @@ use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame};
 use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
 use crate::error::{ConnectError, Refusal};
 use crate::report::{MeshReport, Reply, StreamReport};
+use crate::why::WhyWaiting;
 
 impl Session {
     /// Takes a whole frame. What the hub must not send ends the connection.
@@ -127,6 +128,14 @@ impl Session {
             Frame::StreamReports(reports) => {
                 let list = reports.reports.iter().map(StreamReport::of).collect();
                 self.requests.answered(reports.request, Ok(Reply::Streams(list)), &mut self.wake);
+            }
+            Frame::WhyReport(report) => {
+                let why = WhyWaiting::of(report);
+                if report.request == 0 {
+                    self.told.set(why, now);
+                } else {
+                    self.requests.answered(report.request, Ok(Reply::Why(Box::new(why))), &mut self.wake);
+                }
             }
             Frame::MeshReport(report) => {
                 let reply = Reply::Mesh(Box::new(MeshReport::of(report)));

@@ -40,6 +40,7 @@ use crate::delivery::Queue;
 use crate::error::{ConnectError, PublishError, RequestError};
 use crate::options::{ConnectOptions, SubscribeOptions};
 use crate::ticket::Ticket;
+use crate::why::{Told, WhyWaiting};
 
 /// The protocol version that is spoken.
 const VERSION: u16 = 1;
@@ -135,6 +136,8 @@ pub(crate) struct Session {
     publishing: Publishing,
     subscriptions: Subscriptions,
     requests: Requests,
+    /// What the hub says that publishes wait for.
+    told: Told,
     next_id: u64,
     control: Vec<u8>,
     heard: Mono,
@@ -173,6 +176,7 @@ impl Session {
             publishing: Publishing::new(random.next_u64().max(8), limit),
             subscriptions: Subscriptions::default(),
             requests: Requests::default(),
+            told: Told::default(),
             next_id: FIRST_ID,
             control: Vec::new(),
             heard: now,
@@ -378,6 +382,7 @@ impl Session {
                 }
                 self.subscriptions.lost();
                 self.requests.lost(&mut self.wake);
+                self.told.clear();
             }
             State::Dialling | State::Greeting { .. } => {
                 tracing::debug!(code = "connect_failed", address = %self.address, reason, "no connection");
@@ -556,6 +561,11 @@ impl Session {
         if !self.status_waiting.iter().any(|w| w.will_wake(waker)) {
             self.status_waiting.push(waker.clone());
         }
+    }
+
+    /// What the hub said that publishes wait for; nothing when none are on their way.
+    pub(crate) fn why_waiting(&self, now: Mono) -> Option<WhyWaiting> {
+        if self.publishing.is_idle() { Some(WhyWaiting::nothing()) } else { self.told.get(now) }
     }
 
     /// Blocks on their way.

@@ -207,7 +207,7 @@ impl Entry {
             credit_bytes: self.options.credit_bytes.0.saturating_sub(self.held_bytes),
             on_full: self.options.on_full,
             group: "",
-            spill: "",
+            spill: self.options.spill.as_deref().unwrap_or(""),
         };
         frame::encode(&Frame::Subscribe(subscribe), out);
     }

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use weft_base::{Clock, Lane, SystemClock};
-use weft_client::{AckLevel, Acknowledgement, EventFields, HeadersWriter, Publisher, PublisherOptions};
+use weft_client::{AckLevel, Acknowledgement, EventFields, HeadersWriter, Limit, Publisher, PublisherOptions};
 
 use crate::Usage;
 use crate::cli::{Level, PubArgs};
@@ -16,6 +18,8 @@ use crate::connect::connect;
 /// Acknowledgements that may be outstanding here; the client's window bounds
 /// the blocks, this bounds the futures.
 const OUTSTANDING: usize = 65_536;
+/// Without any progress for this long, people are told what holds it up.
+const STALL: Duration = Duration::from_secs(1);
 /// The longest line that is taken.
 const LONGEST_LINE: usize = 8 << 20;
 
@@ -43,8 +47,10 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
     write_headers(&args.header, &mut header_bytes)?;
     let client = connect(&args.server, "weft pub").await?;
     let publisher = client.publisher(PublisherOptions::level(args.level.into()).lane(lane));
+    let stall = Stall::watch(publisher.clone());
     let mut sender = Sender {
         publisher,
+        stall: &stall,
         topic: &args.topic,
         key: args.key.as_bytes(),
         headers: &header_bytes,
@@ -109,6 +115,7 @@ async fn lines(sender: &mut Sender<'_>) -> anyhow::Result<()> {
 
 struct Sender<'a> {
     publisher: Publisher,
+    stall: &'a Stall,
     topic: &'a str,
     key: &'a [u8],
     headers: &'a [u8],
@@ -122,6 +129,7 @@ impl Sender<'_> {
     async fn send(&mut self, payload: &[u8]) -> anyhow::Result<()> {
         let event = EventFields { time: self.clock.now().wall, key: self.key, headers: self.headers, payload };
         let acknowledgement = self.publisher.publish_event(self.topic, event).await?;
+        self.stall.moved();
         self.waiting.push_back(acknowledgement);
         self.settle(OUTSTANDING).await
     }
@@ -136,9 +144,52 @@ impl Sender<'_> {
             let Some(first) = self.waiting.pop_front() else { return Ok(()) };
             first.await.with_context(|| format!("event {}", self.published + 1))?;
             self.published += 1;
+            self.stall.moved();
             self.bar.inc(1);
         }
         Ok(())
+    }
+}
+
+/// Says on stderr what holds the publisher up, after each second in which
+/// nothing moved. A thread of its own asks, because the publisher waits.
+struct Stall {
+    moves: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+    thread: std::thread::Thread,
+}
+
+impl Stall {
+    fn watch(publisher: Publisher) -> Self {
+        let (moves, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, ended) = (moves.clone(), over.clone());
+        let thread = std::thread::spawn(move || {
+            let mut seen = 0;
+            while !ended.load(Ordering::Acquire) {
+                std::thread::park_timeout(STALL);
+                let now = counted.load(Ordering::Relaxed);
+                if now != std::mem::replace(&mut seen, now) || now == 0 || ended.load(Ordering::Acquire) {
+                    continue;
+                }
+                match futures_lite::future::block_on(publisher.why_waiting()) {
+                    Ok(why) if why.limit != Limit::None => eprintln!("weft: waiting: {why}"),
+                    _ => {}
+                }
+            }
+        });
+        Self { moves, over, thread: thread.thread().clone() }
+    }
+
+    /// Something was taken or acknowledged.
+    fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 

@@ -21,10 +21,11 @@ pub(crate) enum Upto {
 }
 
 pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
-    let options = match &args.stream {
+    let mut options = match &args.stream {
         Some(stream) => SubscribeOptions::stream(stream, start_at(&args.from)?),
         None => SubscribeOptions::default(),
     };
+    (options.on_full, options.spill) = args.on_full.clone();
     let client = connect(&args.server, "weft sub").await?;
     let subscription = client.subscribe(&args.filter, options).await?;
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
