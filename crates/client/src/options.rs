@@ -10,7 +10,9 @@ pub use weft_wire::frame::{AckLevel, OnFull};
 /// How to reach a hub, and the client's bounds.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// Where hubs listen for clients, `HOST:PORT`; tried in turn, from the first.
+    /// Where hubs listen for clients, `HOST:PORT`, or `shm:PATH` for shared
+    /// memory with a hub of this host, to which certificates and the hub's name
+    /// do not apply; tried in turn, from the first.
     pub addresses: Vec<String>,
     /// Plain text (loopback only) or mutual TLS.
     pub security: Security,

@@ -131,6 +131,7 @@ impl Hub {
         let clock: Arc<dyn Clock> = Arc::new(weft_base::SystemClock::new());
         let tcp = weft_transport::TcpOptions {
             connections: options.limits.sessions,
+            shm_ring: options.limits.shm_ring,
             ..weft_transport::TcpOptions::default()
         };
         let network =

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_base::ByteCount;
-use weft_transport::Security;
+use weft_transport::{Security, shm};
 
 /// Everything that a hub is told at its start.
 #[derive(Clone, Debug)]
@@ -44,9 +44,10 @@ pub const MAX_ADMIT_THREADS: usize = crate::admit::NAMES.len();
 /// An address to listen on.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// `HOST:PORT`; port 0 takes a free one.
+    /// `HOST:PORT`, where port 0 takes a free one; or, for clients of this host
+    /// and user, `shm:PATH`, the path of the socket that gives them shared memory.
     pub addr: String,
-    /// Plain text (loopback only) or mutual TLS.
+    /// Plain text (loopback only) or mutual TLS; says nothing for shared memory.
     pub security: Security,
 }
 
@@ -109,6 +110,8 @@ pub struct Limits {
     pub producers: usize,
     /// Streams; one more is refused.
     pub streams: usize,
+    /// Each of the two rings of a client by shared memory, rounded up to a power of two; a full one makes its writer wait.
+    pub shm_ring: ByteCount,
 }
 
 impl Default for Limits {
@@ -131,6 +134,7 @@ impl Default for Limits {
             topics: 65_536,
             producers: 65_536,
             streams: 1_024,
+            shm_ring: shm::DEFAULT_RING,
         }
     }
 }
@@ -210,6 +214,13 @@ impl HubOptions {
         if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() {
             found.push(("clients", "the hub listens nowhere and has no neighbour: name an address".to_owned()));
         }
+        let links = self.hubs.iter().map(|listen| &listen.addr).chain(self.neighbours.iter().map(|hub| &hub.addr));
+        for addr in links.filter(|addr| shm::path_of(addr).is_some()) {
+            found.push((
+                "hubs",
+                format!("`{addr}`: links between hubs do not go by shared memory, which is for clients"),
+            ));
+        }
         if matches!(&self.hubs, Some(listen) if matches!(listen.security, Security::Plain)) {
             found.push(("hubs", "links need mutual TLS: make certificates with `weft ca`".to_owned()));
         }
@@ -235,10 +246,14 @@ impl HubOptions {
         at_least("limits.publish_bytes", l.publish_bytes.0, l.frame.0);
         at_least("limits.flow_blocks", l.flow_blocks as u64, 1);
         at_least("limits.ring_slots", l.ring_slots as u64, 64);
+        at_least("limits.shm_ring", l.shm_ring.0, shm::MIN_RING.0);
         at_least("limits.topics", l.topics as u64, 1);
         at_least("limits.producers", l.producers as u64, 2);
         if self.admit_threads.is_some_and(|n| n as usize > MAX_ADMIT_THREADS) {
             found.push(("admit_threads", format!("more than {MAX_ADMIT_THREADS} is not possible")));
+        }
+        if l.shm_ring > shm::MAX_RING {
+            found.push(("limits.shm_ring", format!("{} is above the largest ring, {}", l.shm_ring, shm::MAX_RING)));
         }
         if l.frame.0 > weft_wire::block::MAX_BLOCK as u64 {
             found.push(("limits.frame", format!("{} is above the largest block, 8 MiB", l.frame)));

@@ -48,7 +48,8 @@ pub(crate) struct HubArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
     pub(crate) config: Option<PathBuf>,
     /// Without a configuration: loopback only, no TLS for clients, an identity
-    /// and a data folder made on the spot and thrown away at the end.
+    /// and a data folder made on the spot and thrown away at the end. Shared
+    /// memory is at `shm:FOLDER/hub.sock`, in the same folder (see the log).
     #[arg(long)]
     pub(crate) dev: bool,
     /// With --dev: the port for clients; 0 takes a free one.
@@ -65,8 +66,9 @@ pub(crate) struct HubArgs {
 /// How to reach a hub.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The hub's address for clients; several are tried in turn.
-    #[arg(long = "server", short = 's', value_name = "HOST:PORT", default_value = "127.0.0.1:7411")]
+    /// The hub's address for clients, HOST:PORT, or `shm:PATH` for shared
+    /// memory with a hub of this host; several are tried in turn.
+    #[arg(long = "server", short = 's', value_name = "ADDRESS", default_value = "127.0.0.1:7411")]
     pub(crate) servers: Vec<String>,
     /// The client's certificate; with --tls-key and --tls-ca, for TLS.
     #[arg(long, value_name = "FILE", requires = "tls_key", requires = "tls_ca")]

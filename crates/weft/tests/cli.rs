@@ -40,6 +40,8 @@ fn fed(args: &[&str], input: &str) -> (i32, String, String) {
 struct Hub {
     child: Child,
     address: String,
+    /// Where it gives shared memory.
+    shared: String,
     hubs: String,
     log: PathBuf,
     _folder: tempfile::TempDir,
@@ -54,7 +56,8 @@ impl Hub {
         let mut child = command.arg("--ready-file").arg(&ready).stderr(log_file).spawn().expect("the program starts");
         let value: Value = serde_json::from_str(&wait_for(&ready, &mut child, &log)).expect("JSON");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Self { address: text(&value["clients"][0]), hubs: text(&value["hubs"]), child, log, _folder: folder }
+        let (address, shared) = (text(&value["clients"][0]), text(&value["clients"][1]));
+        Self { address, shared, hubs: text(&value["hubs"]), child, log, _folder: folder }
     }
 
     fn dev() -> Self {
@@ -119,6 +122,23 @@ fn subscribe(args: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
     stderr.read_line(&mut line).expect("it says something");
     assert!(line.starts_with("subscribed to"), "{line}");
     (child, stderr)
+}
+
+#[test]
+fn a_development_hub_serves_clients_of_this_host_by_shared_memory() {
+    let hub = Hub::dev();
+    let s = hub.shared.as_str();
+    assert!(s.starts_with("shm:/") && s.ends_with("/hub.sock"), "{s}");
+    let (mut killed, _) = subscribe(&["a/**", "-s", s]);
+    let (subscriber, _) = subscribe(&["a/**", "-s", s, "--count", "2", "--format", "raw"]);
+    killed.kill().expect("it runs");
+    killed.wait().expect("it ends");
+    // From either kind of link to the other.
+    assert_eq!(run(&["pub", "a/b", "hello", "-s", s]).0, 0);
+    assert_eq!(run(&["pub", "a/b", "there", "-s", &hub.address]).0, 0);
+    let (code, out, _) = said(subscriber.wait_with_output().expect("it ends"));
+    assert_eq!((code, out.as_str()), (0, "hello\nthere\n"));
+    assert_eq!(run(&["stream", "list", "-s", s]).0, 0);
 }
 
 #[test]

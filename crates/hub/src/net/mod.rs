@@ -246,7 +246,7 @@ impl NetStage {
             }
             Ready::Closed { link, reason } => {
                 if let Some(id) = self.by_link.get(&link).copied() {
-                    self.end(id, &reason.to_string());
+                    self.lose(id, &reason);
                 }
             }
             Ready::Refused { from, reason, .. } => {
@@ -315,7 +315,7 @@ impl NetStage {
                     return Progress::Drained(bytes);
                 }
                 ReadOutcome::Closed(reason) => {
-                    self.end(id, &reason.to_string());
+                    self.lose(id, &reason);
                     return Progress::Ended;
                 }
             }
@@ -372,6 +372,17 @@ impl NetStage {
         self.mark_dirty(id);
     }
 
+    /// The network ended the connection, and why; a peer that broke its rules
+    /// is counted as one that broke the protocol.
+    fn lose(&mut self, id: SessionId, reason: &CloseReason) {
+        let detail = reason.to_string();
+        if matches!(reason, CloseReason::BrokenRing { .. }) {
+            add(&self.counters.violations, 1);
+            tracing::warn!(code = "session_violation", session = id.0, detail, "a peer broke the protocol of its link");
+        }
+        self.end(id, &detail);
+    }
+
     /// The connection is over: everybody who knew of the session is told.
     fn end(&mut self, id: SessionId, reason: &str) {
         let Some(mut connection) = self.connections.get_mut(id.slot()).and_then(|c| c.take_if(|c| c.id == id)) else {
@@ -423,7 +434,7 @@ impl NetStage {
                         self.end(id, "closed by this hub");
                     }
                 }
-                Err(reason) => self.end(id, &reason.to_string()),
+                Err(reason) => self.lose(id, &reason),
             }
         }
         work

@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use weft_base::{Clock, Random, SystemClock};
 use weft_hub::options::Listen;
 use weft_hub::{Hub, HubOptions};
-use weft_transport::{PeerKind, Security, TlsIdentity};
+use weft_transport::{PeerKind, Security, TlsIdentity, shm};
 
 use super::ca;
 use crate::Usage;
@@ -105,6 +105,10 @@ fn dev(port: u16) -> anyhow::Result<(HubOptions, tempfile::TempDir)> {
     let security = Security::Tls(Arc::new(identity));
     let mut options = HubOptions::new(&name);
     options.clients = vec![Listen { addr: format!("127.0.0.1:{port}"), security: Security::Plain }];
+    let socket = folder.path().join("hub.sock").display().to_string();
+    if socket.len() <= shm::MAX_PATH {
+        options.clients.push(Listen { addr: format!("{}{socket}", shm::PREFIX), security: Security::Plain });
+    }
     options.hubs = Some(Listen { addr: "127.0.0.1:0".to_owned(), security: security.clone() });
     options.link_security = Some(security);
     options.data = Some(folder.path().join("data"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weft_hub::HubOptions;
 use weft_hub::options::{Limits, Listen, Neighbour, StreamDefaults, Threads, Timers};
-use weft_transport::{Security, TlsIdentity};
+use weft_transport::{Security, TlsIdentity, shm};
 
 use super::reader::{Problems, Section};
 
@@ -36,7 +36,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     let identity = top.section("tls", problems).and_then(|section| tls(section, folder, problems));
     let has_tls = top.has("tls");
     for section in top.sections("clients", problems) {
-        options.clients.extend(clients(section, identity.as_ref(), has_tls, problems));
+        options
+            .clients
+            .extend(clients(section, identity.as_ref(), has_tls, problems).map(|listen| beside(folder, listen)));
     }
     if let Some(section) = top.section("hubs", problems) {
         options.hubs = hubs(section, identity.as_ref(), has_tls, problems);
@@ -101,14 +103,32 @@ fn address(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Prob
     Some(text)
 }
 
+/// An address, or `shm:PATH`.
+fn client_address(section: &mut Section<'_, '_>, problems: &mut Problems) -> Option<String> {
+    let peeked = section.text("listen", &mut Problems::default());
+    match peeked.filter(|text| shm::path_of(text).is_some_and(|path| !path.is_empty())) {
+        Some(shared) => Some(shared),
+        None => address(section, "listen", problems),
+    }
+}
+
+/// With the path of shared memory taken from the configuration's folder.
+fn beside(folder: &Path, listen: Listen) -> Listen {
+    match shm::path_of(&listen.addr) {
+        Some(path) => Listen { addr: format!("{}{}", shm::PREFIX, folder.join(path).display()), ..listen },
+        None => listen,
+    }
+}
+
 fn clients(
     mut section: Section<'_, '_>,
     identity: Option<&Arc<TlsIdentity>>,
     has_tls: bool,
     problems: &mut Problems,
 ) -> Option<Listen> {
-    let addr = address(&mut section, "listen", problems);
-    let plain = section.boolean("plain", problems).unwrap_or(false);
+    let addr = client_address(&mut section, problems);
+    let is_shared = addr.as_deref().is_some_and(|addr| shm::path_of(addr).is_some());
+    let plain = section.boolean("plain", problems).unwrap_or(false) || is_shared;
     if !plain && !has_tls {
         let message =
             "there is no table `[tls]` with a certificate: add one, or say `plain = true` (loopback addresses only)";
@@ -149,6 +169,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "held_bytes" => limits.held_bytes,
         "socket_bytes" => limits.socket_bytes,
         "publish_bytes" => limits.publish_bytes,
+        "shm_ring" => limits.shm_ring,
     );
     set!(section.number, problems,
         "sessions" => limits.sessions,

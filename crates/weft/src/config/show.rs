@@ -89,6 +89,7 @@ fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
         topics,
         producers,
         streams,
+        shm_ring,
     } = limits;
     writeln!(out, "\n[limits]")?;
     for (key, bytes) in [
@@ -98,6 +99,7 @@ fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
         ("held_bytes", held_bytes),
         ("socket_bytes", socket_bytes),
         ("publish_bytes", publish_bytes),
+        ("shm_ring", shm_ring),
     ] {
         writeln!(out, "{key} = \"{bytes}\"")?;
     }

@@ -57,6 +57,17 @@ fn what_check_prints_is_a_configuration_that_leads_to_the_same() {
 }
 
 #[test]
+fn shared_memory_needs_no_certificate_and_its_path_is_beside_the_file() {
+    let options = good("name = \"a\"\n[[clients]]\nlisten = \"shm:run/a.sock\"\n");
+    assert_eq!(options.clients[0].addr, "shm:/etc/weft/run/a.sock");
+    assert!(matches!(options.clients[0].security, Security::Plain));
+    let hubs = mistakes("name = \"a\"\n[[clients]]\nlisten = \"shm:\"\nplain = true\n");
+    assert!(hubs[0].contains("HOST:PORT"), "{hubs:?}");
+    let small = mistakes("name = \"a\"\n[[clients]]\nlisten = \"shm:a\"\n[limits]\nshm_ring = \"1 KiB\"\n");
+    assert!(small[0].contains("4096"), "{small:?}");
+}
+
+#[test]
 fn five_mistakes_are_five_lines_in_order_of_place() {
     let text = "nmae = \"a\"\n\
                 region = 5\n\
