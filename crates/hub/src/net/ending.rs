@@ -1,0 +1,70 @@
+//! The ends of connections: by the peer's fault, by the network, by this hub.
+//! Everybody who knew of the session is told, and what is counted is counted.
+
+use weft_transport::CloseReason;
+use weft_wire::frame::{self, ErrorCode};
+
+use super::NetStage;
+use super::connection::Role;
+use crate::counters::{add, sub};
+use crate::messages::{SessionId, ToAppend, ToConductor};
+
+impl NetStage {
+    /// The peer broke the protocol: it is told why, and closed.
+    pub(super) fn violate(&mut self, id: SessionId, code: ErrorCode, detail: &str) {
+        add(&self.counters.violations, 1);
+        tracing::warn!(code = "session_violation", session = id.0, detail, "closing a session that broke the protocol");
+        self.goodbye(id, code, detail);
+    }
+
+    /// Says why and closes once that is written.
+    pub(super) fn goodbye(&mut self, id: SessionId, code: ErrorCode, detail: &str) {
+        let Some(connection) = self.connection(id) else { return };
+        let frame = frame::Frame::Goodbye(frame::Goodbye { code, detail });
+        frame::encode(&frame, connection.egress.control());
+        connection.closing = true;
+        connection.received = None;
+        self.mark_dirty(id);
+    }
+
+    /// The network ended the connection, and why; a peer that broke its rules
+    /// is counted as one that broke the protocol.
+    pub(super) fn lose(&mut self, id: SessionId, reason: &CloseReason) {
+        let detail = reason.to_string();
+        if matches!(reason, CloseReason::BrokenRing { .. }) {
+            add(&self.counters.violations, 1);
+            tracing::warn!(code = "session_violation", session = id.0, detail, "a peer broke the protocol of its link");
+        }
+        self.end(id, &detail);
+    }
+
+    /// The connection is over: everybody who knew of the session is told.
+    pub(super) fn end(&mut self, id: SessionId, reason: &str) {
+        let Some(mut connection) = self.connections.get_mut(id.slot()).and_then(|c| c.take_if(|c| c.id == id)) else {
+            return;
+        };
+        connection.egress.abandon(&self.counters);
+        self.by_link.remove(&connection.link);
+        self.network.close(connection.link);
+        self.vacant.push(id.slot() as u32);
+        match connection.role {
+            Role::Client => {
+                sub(&self.counters.clients, 1);
+                self.out.conductor.push(ToConductor::SessionClosed { session: id });
+                self.out.append.push(ToAppend::CloseSession { session: id });
+                tracing::debug!(code = "client_gone", session = id.0, reason, "a client's session ended");
+            }
+            Role::Link { neighbour } => {
+                sub(&self.counters.links, 1);
+                self.out.conductor.push(ToConductor::LinkDown { link: id, neighbour, reason: reason.to_owned() });
+            }
+            Role::Dialling { neighbour } | Role::AwaitWelcome { neighbour, .. } => {
+                self.out.conductor.push(ToConductor::DialFailed { neighbour, reason: reason.to_owned() });
+            }
+            Role::AwaitHello { .. } => {
+                add(&self.counters.failed_handshakes, 1);
+                tracing::info!(code = "handshake_failed", reason, "a connection did not become a session");
+            }
+        }
+    }
+}
