@@ -3,13 +3,84 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_topic::Filter;
+use weft_topic::{Filter, InterestSet};
+use weft_wire::frame::InterestChange;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::Kind;
+use crate::groups::{GroupAt, GroupKey, Share};
+use crate::routes::interest_key;
 
 /// What an interest set is made of.
-pub(crate) type Item = (Kind, Filter);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Item {
+    pub(crate) kind: Kind,
+    pub(crate) filter: Filter,
+    /// Of a group: which, and its members' part. Each weight is another item.
+    pub(crate) share: Option<Share>,
+}
+
+impl Item {
+    /// A filter that plain subscribers, or streams, want.
+    pub(crate) fn plain(kind: Kind, filter: Filter) -> Self {
+        Self { kind, filter, share: None }
+    }
+
+    /// A filter that the members of a group want.
+    pub(crate) fn of_group(filter: Filter, group: Arc<str>, weight: u32) -> Self {
+        Self { kind: Kind::Group, filter, share: Some(Share { group, weight }) }
+    }
+
+    /// As it came from another hub, whose filter is parsed already.
+    pub(crate) fn of_frame(change: &InterestChange<'_>, filter: Filter) -> Self {
+        match change.kind {
+            Kind::Group => Self::of_group(filter, change.group.into(), change.weight),
+            kind => Self::plain(kind, filter),
+        }
+    }
+
+    /// As it is told to another hub.
+    pub(crate) fn to_frame(&self, add: bool) -> InterestChange<'_> {
+        let (group, weight) = self.share.as_ref().map_or(("", 0), |share| (&*share.group, share.weight));
+        InterestChange { add, kind: self.kind, filter: self.filter.as_str(), group, weight }
+    }
+
+    fn hash(&self) -> u64 {
+        let hash = xxh3_64_with_seed(self.filter.as_str().as_bytes(), self.kind as u64);
+        match &self.share {
+            Some(share) => xxh3_64_with_seed(share.group.as_bytes(), hash ^ u64::from(share.weight)),
+            None => hash,
+        }
+    }
+}
+
+/// Who wants what, of all other hubs, as look-ups need it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wants {
+    /// Plain subscribers and streams, see [`interest_key`].
+    pub(crate) plain: InterestSet<u16>,
+    pub(crate) groups: InterestSet<GroupAt>,
+}
+
+impl Wants {
+    fn group_at(slot: u16, share: &Share) -> GroupAt {
+        GroupAt { group: GroupKey::of_name(&share.group), slot, weight: share.weight }
+    }
+
+    pub(crate) fn insert(&mut self, slot: u16, item: &Item) {
+        match &item.share {
+            Some(share) => self.groups.insert(&item.filter, Self::group_at(slot, share)),
+            None => self.plain.insert(&item.filter, interest_key(slot, item.kind)),
+        };
+    }
+
+    pub(crate) fn remove(&mut self, slot: u16, item: &Item) {
+        match &item.share {
+            Some(share) => self.groups.remove(&item.filter, &Self::group_at(slot, share)),
+            None => self.plain.remove(&item.filter, &interest_key(slot, item.kind)),
+        };
+    }
+}
 
 /// One step from a set to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,21 +94,20 @@ pub(crate) struct Change {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FilterSet {
     items: Arc<BTreeSet<Item>>,
-    counts: [usize; 2],
+    counts: [usize; 3],
     hash: u64,
 }
 
 impl FilterSet {
     /// Makes the change; answers whether it was one.
     pub(crate) fn apply(&mut self, change: &Change) -> bool {
-        let (kind, filter) = &change.item;
         // Looked up first, so that what changes nothing never copies the set.
         if self.items.contains(&change.item) == change.add {
             return false;
         }
         let items = Arc::make_mut(&mut self.items);
-        let hash = xxh3_64_with_seed(filter.as_str().as_bytes(), *kind as u64);
-        if let Some(count) = self.counts.get_mut(*kind as usize) {
+        let hash = change.item.hash();
+        if let Some(count) = self.counts.get_mut(change.item.kind as usize) {
             *count = if change.add { *count + 1 } else { count.saturating_sub(1) };
         }
         if change.add {
@@ -72,7 +142,7 @@ impl FilterSet {
     }
 
     pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Item> {
-        self.items.iter().filter(move |item| item.0 == kind)
+        self.items.iter().filter(move |item| item.kind == kind)
     }
 
     pub(crate) fn snapshot(&self) -> Arc<BTreeSet<Item>> {
@@ -92,7 +162,7 @@ mod tests {
     use super::*;
 
     fn item(text: &str) -> Item {
-        (Kind::Live, Filter::parse(text).expect("a filter"))
+        Item::plain(Kind::Live, Filter::parse(text).expect("a filter"))
     }
 
     #[test]
@@ -109,8 +179,11 @@ mod tests {
         assert!(!b.apply(&Change { add: false, item: item("q") }));
         assert_eq!((a.hash(), a.count(Kind::Live)), (b.hash(), 3));
         b.apply(&Change { add: false, item: item("x") });
-        b.insert((Kind::Stream, item("x").1));
+        b.insert(Item::plain(Kind::Stream, item("x").filter));
         assert_ne!(a.hash(), b.hash(), "the kind counts");
+        let member = |group: &str, weight| Item::of_group(item("x").filter, group.into(), weight);
+        let hashes = [member("g", 1), member("g", 2), member("h", 1), item("x")].map(|item| item.hash());
+        assert_eq!(hashes.into_iter().collect::<BTreeSet<_>>().len(), 4, "group and weight count");
     }
 
     #[test]

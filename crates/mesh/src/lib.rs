@@ -18,6 +18,7 @@
 mod close;
 mod filters;
 pub mod flow;
+pub mod groups;
 pub mod ledger;
 mod link;
 mod local;
@@ -29,6 +30,7 @@ mod spf;
 mod transfer;
 
 pub use close::CloseReason;
+pub use groups::{GroupHub, GroupKey, Turns};
 pub use ledger::{DropReason, Ledger};
 pub use mesh::{Command, Event, Mesh};
 pub use options::{HubInfo, Limits, MAX_HUBS, MeshOptions, Timers};

@@ -2,6 +2,7 @@
 //! the smallest cover, versioned, and told in batches.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::Mono;
@@ -14,6 +15,8 @@ use crate::filters::{Change, FilterSet, Item};
 pub(crate) struct Local {
     limit: usize,
     wanted: [Aggregate; 2],
+    /// The members of groups here: what their weights add up to.
+    groups: BTreeMap<(Arc<str>, Filter), u32>,
     /// Told as `**`, because the cover is larger than the limit.
     collapsed: [bool; 2],
     /// Changes of the covers that were not told yet.
@@ -29,6 +32,7 @@ impl Local {
         Self {
             limit: limit.max(1),
             wanted: [Aggregate::new(), Aggregate::new()],
+            groups: BTreeMap::new(),
             collapsed: [false; 2],
             pending: BTreeMap::new(),
             told: FilterSet::default(),
@@ -44,12 +48,37 @@ impl Local {
         let change = if add { wanted.insert(filter) } else { wanted.remove(filter) };
         let steps = change.removed.into_iter().map(|f| (f, false)).chain(change.added.into_iter().map(|f| (f, true)));
         for (filter, add) in steps {
-            let item = (kind, filter);
-            if self.told.contains(&item) == add {
-                self.pending.remove(&item);
-            } else {
-                self.pending.insert(item, add);
-            }
+            self.note(add, Item::plain(kind, filter));
+        }
+    }
+
+    /// A member of a group joins or leaves. Groups are told one by one, not as
+    /// a cover: a wider filter of another group, or of a plain subscriber, does
+    /// not stand for theirs.
+    pub(crate) fn member(&mut self, add: bool, group: Arc<str>, filter: Filter, weight: u16) {
+        let weight = u32::from(weight.max(1));
+        let key = (group.clone(), filter.clone());
+        let old = self.groups.get(&key).copied().unwrap_or(0);
+        let new = if add { old.saturating_add(weight) } else { old.saturating_sub(weight) };
+        if new == 0 {
+            self.groups.remove(&key);
+        } else {
+            self.groups.insert(key, new);
+        }
+        if old > 0 {
+            self.note(false, Item::of_group(filter.clone(), group.clone(), old));
+        }
+        if new > 0 {
+            self.note(true, Item::of_group(filter, group, new));
+        }
+    }
+
+    /// Something is to be told, unless the mesh was told so already.
+    fn note(&mut self, add: bool, item: Item) {
+        if self.told.contains(&item) == add {
+            self.pending.remove(&item);
+        } else {
+            self.pending.insert(item, add);
         }
     }
 
@@ -72,7 +101,7 @@ impl Local {
             else {
                 continue;
             };
-            let everything = (kind, Filter::everything());
+            let everything = Item::plain(kind, Filter::everything());
             if !*collapsed && wanted.cover_len() > self.limit {
                 *collapsed = true;
                 changes.extend(self.told.of_kind(kind).map(|item| Change { add: false, item: item.clone() }));
@@ -80,12 +109,14 @@ impl Local {
             } else if *collapsed && wanted.cover_len() <= self.limit / 2 {
                 *collapsed = false;
                 changes.push(Change { add: false, item: everything });
-                changes.extend(wanted.cover().map(|f| Change { add: true, item: (kind, f.clone()) }));
+                changes.extend(wanted.cover().map(|f| Change { add: true, item: Item::plain(kind, f.clone()) }));
             } else if !*collapsed {
-                let of_kind = pending.iter().filter(|(item, _)| item.0 == kind);
+                let of_kind = pending.iter().filter(|(item, _)| item.kind == kind);
                 changes.extend(of_kind.map(|(item, add)| Change { add: *add, item: item.clone() }));
             }
         }
+        let groups = pending.into_iter().filter(|(item, _)| item.kind == Kind::Group);
+        changes.extend(groups.map(|(item, add)| Change { add, item }));
         changes.retain(|change| self.told.apply(change));
         if !changes.is_empty() {
             self.version += 1;
@@ -105,7 +136,7 @@ mod tests {
 
     fn told(local: &mut Local) -> Vec<String> {
         let changes = local.take_changes(Mono(1));
-        changes.iter().map(|c| format!("{}{}", if c.add { '+' } else { '-' }, c.item.1.as_str())).collect()
+        changes.iter().map(|c| format!("{}{}", if c.add { '+' } else { '-' }, c.item.filter.as_str())).collect()
     }
 
     #[test]
@@ -125,6 +156,28 @@ mod tests {
         assert_eq!(steps, ["+a/b", "-a/*"]);
         local.change(false, Kind::Live, &filter("a/b"));
         assert_eq!(told(&mut local), [""; 0], "another subscriber wants it still");
+    }
+
+    #[test]
+    fn a_group_is_told_with_the_weight_of_its_members_here() {
+        let mut local = Local::new(100);
+        let told = |local: &mut Local| -> Vec<(bool, u32)> {
+            let changes = local.take_changes(Mono(1));
+            changes.iter().map(|c| (c.add, c.item.share.as_ref().expect("a group").weight)).collect()
+        };
+        let group: Arc<str> = "board".into();
+        local.member(true, group.clone(), filter("a/b"), 2);
+        local.member(true, group.clone(), filter("a/b"), 3);
+        assert_eq!(told(&mut local), [(true, 5)]);
+        local.member(false, group.clone(), filter("a/b"), 3);
+        local.member(true, group.clone(), filter("a/b"), 3);
+        assert_eq!(local.due(Duration::ZERO), None, "there and back is nothing");
+        local.member(false, group.clone(), filter("a/b"), 2);
+        assert_eq!(told(&mut local), [(true, 3), (false, 5)]);
+        local.change(true, Kind::Live, &filter("**"));
+        assert_eq!(local.take_changes(Mono(1)).len(), 1, "what is wider does not stand for a group");
+        local.member(false, group, filter("a/b"), 3);
+        assert_eq!(told(&mut local), [(false, 3)]);
     }
 
     #[test]

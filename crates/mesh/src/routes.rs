@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId};
-use weft_topic::{InterestSet, Topic};
+use weft_topic::Topic;
 use weft_wire::frame::FlowEntry;
 
+use crate::filters::Wants;
 use crate::ledger::DropReason;
 use crate::options::MAX_HUBS;
-use crate::{Kind, LinkId};
+use crate::{GroupHub, GroupKey, Kind, LinkId};
 
 /// Links that a block may cross from its origin: [`split`] at the origin is
 /// given this, and a transit hub what the frame carries.
@@ -58,7 +59,7 @@ pub(crate) const fn interest_key(slot: u16, kind: Kind) -> u16 {
 #[derive(Clone, Debug)]
 pub struct Routes {
     pub(crate) me: HubId,
-    pub(crate) interest: InterestSet<u16>,
+    pub(crate) interest: Wants,
     /// By hub id.
     pub(crate) hubs: Vec<KnownHub>,
     /// Index into `hubs` by slot.
@@ -69,10 +70,10 @@ impl Routes {
     /// The snapshot of a mesh of this hub alone.
     #[must_use]
     pub fn alone(me: HubId) -> Self {
-        Self { me, interest: InterestSet::new(), hubs: Vec::new(), by_slot: Vec::new() }
+        Self { me, interest: Wants::default(), hubs: Vec::new(), by_slot: Vec::new() }
     }
 
-    pub(crate) fn new(me: HubId, interest: InterestSet<u16>, mut hubs: Vec<KnownHub>) -> Self {
+    pub(crate) fn new(me: HubId, interest: Wants, mut hubs: Vec<KnownHub>) -> Self {
         hubs.sort_unstable_by_key(|known| known.hub);
         let slots = hubs.iter().map(|known| usize::from(known.slot) + 1).max().unwrap_or(0);
         let mut by_slot = vec![u16::MAX; slots];
@@ -89,7 +90,7 @@ impl Routes {
     /// among them for as long as their interest is kept. Allocates nothing.
     pub fn destinations(&self, topic: Topic<'_>, mut f: impl FnMut(HubId, Kind, bool)) {
         let mut wanted = [0u64; MAX_HUBS * 2 / 64];
-        self.interest.for_each_match(topic, |key| {
+        self.interest.plain.for_each_match(topic, |key| {
             if let Some(word) = wanted.get_mut(usize::from(*key) / 64) {
                 *word |= 1 << (key % 64);
             }
@@ -105,6 +106,18 @@ impl Routes {
                 }
             }
         }
+    }
+
+    /// Calls `f` for each group that another hub has members of for this topic.
+    /// A hub whose members have several matching filters is given once for each.
+    pub fn groups(&self, topic: Topic<'_>, mut f: impl FnMut(GroupKey, GroupHub)) {
+        self.interest.groups.for_each_match(topic, |at| {
+            let known = self.by_slot.get(usize::from(at.slot)).and_then(|index| self.hubs.get(usize::from(*index)));
+            if let Some(known) = known {
+                let cost = known.path.as_ref().map(|path| path.cost);
+                f(at.group, GroupHub { hub: known.hub, weight: at.weight, cost });
+            }
+        });
     }
 
     /// The link to send on for this hub; none when it is unknown or out of reach.
@@ -256,6 +269,7 @@ mod tests {
     use weft_wire::frame::FlowKind;
 
     use super::*;
+    use crate::filters::Item;
 
     fn path(link: u64) -> Option<Path> {
         Some(Path { link: LinkId(link), via: HubId(link), hops: 2, cost: 7, rtt: Duration::from_micros(5) })
@@ -267,9 +281,13 @@ mod tests {
 
     /// Hub 1, with links 1 and 2; hub 40 is out of reach.
     fn routes() -> Routes {
-        let mut interest = InterestSet::new();
-        for (filter, hub, kind) in [("a/*", 0, Kind::Live), ("**", 0, Kind::Live), ("a/b", 3, Kind::Stream)] {
-            interest.insert(&Filter::parse(filter).expect("a filter"), interest_key(hub, kind));
+        let mut interest = Wants::default();
+        let filter = |text| Filter::parse(text).expect("a filter");
+        for (text, slot, kind) in [("a/*", 0, Kind::Live), ("**", 0, Kind::Live), ("a/b", 3, Kind::Stream)] {
+            interest.insert(slot, &Item::plain(kind, filter(text)));
+        }
+        for (text, slot, group, weight) in [("a/*", 1, "g", 2), ("**", 3, "g", 5), ("b", 1, "h", 1)] {
+            interest.insert(slot, &Item::of_group(filter(text), group.into(), weight));
         }
         let hubs = [known(40, 3, None), known(10, 0, path(1)), known(30, 9, path(2)), known(20, 1, path(1))];
         Routes::new(HubId(1), interest, hubs.to_vec())
@@ -292,6 +310,17 @@ mod tests {
         assert_eq!(found, [(10, Kind::Live, true), (40, Kind::Stream, false)]);
         assert_eq!((routes.hops(HubId(20)), routes.hops(HubId(40)), routes.hops(HubId(99))), (2, 0, 0));
         assert!(routes.is_reachable(HubId(1)) && !routes.is_reachable(HubId(40)));
+    }
+
+    #[test]
+    fn groups_are_found_by_topic_with_the_way_to_their_hubs() {
+        let mut found = Vec::new();
+        routes().groups(Topic::parse("a/b").expect("a topic"), |group, at| {
+            found.push((group, at.hub.0, at.weight, at.cost))
+        });
+        found.sort_unstable();
+        let g = GroupKey::of_name("g");
+        assert_eq!(found, [(g, 20, 2, Some(7)), (g, 40, 5, None)]);
     }
 
     #[test]

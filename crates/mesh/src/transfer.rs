@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use weft_base::{Epoch, HubId};
-use weft_wire::frame::{self, Frame, Interest, InterestChange};
+use weft_wire::frame::{self, Frame, Interest};
 
 use crate::filters::{Change, Item};
 
@@ -58,7 +58,7 @@ impl Transfer {
         let mut bytes = 0;
         let mut more = false;
         let mut take = |add: bool, item: &Item| {
-            bytes += item.1.as_str().len() + 8;
+            bytes += item.filter.as_str().len() + item.share.as_ref().map_or(0, |share| share.group.len() + 6) + 8;
             changes.push((add, item.clone()));
             bytes < CHUNK_BYTES
         };
@@ -84,10 +84,7 @@ impl Transfer {
                 }
             }
         }
-        let changes = changes
-            .iter()
-            .map(|(add, (kind, filter))| InterestChange { add: *add, kind: *kind, filter: filter.as_str() })
-            .collect();
+        let changes = changes.iter().map(|(add, item)| item.to_frame(*add)).collect();
         let interest = Interest { hub, epoch: self.epoch, from_version: self.from, to_version: self.to, changes, more };
         frame::encode(&Frame::Interest(interest), out);
         !more
@@ -104,7 +101,11 @@ mod tests {
     #[test]
     fn a_long_set_goes_in_bounded_frames_and_arrives_whole() {
         let set: BTreeSet<Item> = (0..5000)
-            .map(|n| (Kind::Live, Filter::parse(&format!("level/{n:05}/{}", "x".repeat(40))).expect("a filter")))
+            .map(|n| (n, Filter::parse(&format!("level/{n:05}/{}", "x".repeat(40))).expect("a filter")))
+            .map(|(n, filter)| match n % 2 {
+                0 => Item::plain(Kind::Live, filter),
+                _ => Item::of_group(filter, "a-group".into(), n),
+            })
             .collect();
         let mut transfer = Transfer::whole(Epoch(7), 3, Arc::new(set.clone()));
         let mut arrived = BTreeSet::new();
@@ -117,7 +118,8 @@ mod tests {
             assert_eq!((interest.from_version, interest.to_version, interest.more), (0, 3, !last));
             for change in interest.changes {
                 assert!(change.add);
-                assert!(arrived.insert((change.kind, Filter::parse(change.filter).expect("a filter"))));
+                let filter = Filter::parse(change.filter).expect("a filter");
+                assert!(arrived.insert(Item::of_frame(&change, filter)));
             }
             frames += 1;
             if last {

@@ -107,6 +107,8 @@ codes! {
     LEAVING = 28, "leaving", "the other end goes away in good order: nothing to do";
     /// A mistake in the hub.
     INTERNAL = 29, "internal", "a mistake in the hub: see its log, and please report it";
+    /// Nobody is there to answer a request.
+    NO_RESPONDERS = 30, "no_responders", "nobody is subscribed who could answer: start a responder, or check the topic";
     /// Credit beyond what can be counted, or taken back.
     BAD_CREDIT = 31, "bad_credit", "credit was granted beyond what can be counted, or taken back: a mistake of the sender";
     /// More was sent than the credit allows.

@@ -21,6 +21,17 @@ pub mod names {
     pub const TRACESTATE: &str = "tracestate";
     /// W3C Baggage: values that travel with the trace.
     pub const BAGGAGE: &str = "baggage";
+    /// Of a request: the topic to publish replies to, `_reply/HUB/SESSION/TOKEN`.
+    pub const REPLY_TO: &str = "weft-reply-to";
+    /// Of a reply: what it is beside an answer, [`REPLY_END`] or
+    /// [`REPLY_NO_RESPONDERS`]; an answer among others has no such header.
+    pub const REPLY: &str = "weft-reply";
+    /// Value of [`REPLY`]: the responder sends no more for this request. With
+    /// an empty payload it is a mark alone, else the last answer.
+    pub const REPLY_END: &[u8] = b"end";
+    /// Value of [`REPLY`]: one of the receivers that the request was sent to
+    /// had nobody to answer it. Written by hubs.
+    pub const REPLY_NO_RESPONDERS: &[u8] = b"no-responders";
     /// The payload's media type; CloudEvents calls it `datacontenttype`.
     pub const CONTENT_TYPE: &str = "content-type";
     /// CloudEvents: version of its specification, `1.0`.

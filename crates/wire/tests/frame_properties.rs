@@ -102,7 +102,7 @@ fn heads_built_apart_make_the_same_frames() {
     assert_eq!(publish_of(&deliver).unwrap_err().clause, FrameClause::Kind);
     let bytes = forward(&entries(), 5, &block);
     let Ok(Frame::Forward(decoded)) = Frame::decode(&bytes) else { panic!("a forward") };
-    assert_eq!((decoded.ttl, decoded.entry_count(), decoded.block), (5, 2, block.as_slice()));
+    assert_eq!((decoded.ttl, decoded.entry_count(), decoded.block), (5, 3, block.as_slice()));
     assert!(decoded.entries().eq(entries()));
     let at = bytes.len() - block.len();
     assert!(at.is_multiple_of(8), "the block is aligned in the frame");
@@ -194,7 +194,7 @@ fn what_is_too_long_is_cut_or_refused() {
     assert_eq!(refused, Err(EncodeError { field: "name", len: 256, limit: 255 }));
     assert_eq!(out, [1, 2, 3], "nothing is left of a refused frame");
     let filter = "f".repeat(MAX_FILTER);
-    let change = InterestChange { add: true, kind: InterestKind::Live, filter: &filter };
+    let change = InterestChange { add: true, kind: InterestKind::Live, filter: &filter, group: "", weight: 0 };
     let interest = |count| {
         Frame::Interest(Interest {
             hub: HubId(1),
@@ -261,6 +261,7 @@ proptest! {
     #[test]
     fn subscriptions_are_read_as_written(
         id: u64, filter in "\\PC{0,60}", stream in "\\PC{0,30}", start in any_start(), credit: (u64, u64), on_full in 0..6u8,
+        group in "\\PC{0,30}", weight: u16,
     ) {
         let subscribe = Frame::Subscribe(Subscribe {
             id: SubscriptionId(id),
@@ -270,7 +271,8 @@ proptest! {
             credit_events: credit.0,
             credit_bytes: credit.1,
             on_full: OnFull::from_number(on_full).unwrap(),
-            group: "",
+            group: &group,
+            weight,
             spill: "",
         });
         let bytes = encoded(&subscribe);
@@ -279,9 +281,14 @@ proptest! {
 
     #[test]
     fn interest_is_read_as_written(
-        versions: (u64, u64), changes in vec((any::<bool>(), any::<bool>(), "\\PC{0,20}"), 0..40), more: bool,
+        versions: (u64, u64), changes in vec((any::<bool>(), 0..3u8, "\\PC{0,20}", 1..u32::MAX), 0..40), more: bool,
     ) {
-        let kind = |stream| if stream { InterestKind::Stream } else { InterestKind::Live };
+        let change = |(add, kind, filter, weight): &'_ (bool, u8, String, u32)| {
+            let kind = InterestKind::from_number(*kind).unwrap();
+            let (group, weight) = if kind == InterestKind::Group { ("board", *weight) } else { ("", 0) };
+            (*add, kind, filter.clone(), group, weight)
+        };
+        let changes: Vec<_> = changes.iter().map(change).collect();
         let interest = Frame::Interest(Interest {
             hub: HubId(1),
             epoch: Epoch(2),
@@ -289,7 +296,13 @@ proptest! {
             to_version: versions.1,
             changes: changes
                 .iter()
-                .map(|(add, stream, filter)| InterestChange { add: *add, kind: kind(*stream), filter })
+                .map(|(add, kind, filter, group, weight)| InterestChange {
+                    add: *add,
+                    kind: *kind,
+                    filter,
+                    group,
+                    weight: *weight,
+                })
                 .collect(),
             more,
         });
@@ -299,17 +312,15 @@ proptest! {
 
     #[test]
     fn flow_entries_are_read_as_written(
-        raw in vec((any::<u64>(), any::<u32>(), any::<bool>(), any::<bool>(), any::<u64>(), any::<u64>()), 1..50), ttl: u8,
+        raw in vec((any::<u64>(), any::<u32>(), 0..3u8, any::<bool>(), any::<u64>(), any::<u64>()), 1..50), ttl: u8,
     ) {
         let entries: Vec<FlowEntry> = raw
             .into_iter()
-            .map(|(hub, incarnation, guaranteed, retransmit, sequence, base)| FlowEntry {
-                hub: HubId(hub),
-                incarnation,
-                kind: if guaranteed { FlowKind::Guaranteed } else { FlowKind::Live },
-                retransmit,
-                sequence,
-                base: if guaranteed { base } else { 0 },
+            .map(|(hub, incarnation, kind, retransmit, sequence, base)| {
+                let kind = FlowKind::from_number(kind).unwrap();
+                let sequence = if kind == FlowKind::Group && retransmit { 0 } else { sequence };
+                let base = if kind == FlowKind::Live { 0 } else { base };
+                FlowEntry { hub: HubId(hub), incarnation, kind, retransmit, sequence, base }
             })
             .collect();
         let bytes = forward(&entries, ttl, &common::smallest());

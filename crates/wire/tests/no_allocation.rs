@@ -51,7 +51,7 @@ fn decoding_data_and_small_control_frames_allocates_nothing() {
             assert!(frame::peek(&bytes, MAX_FRAME).is_ok());
             let decoded = Frame::decode(&bytes);
             if let Ok(Frame::Forward(forward)) = &decoded {
-                assert_eq!(forward.entries().count(), 2);
+                assert_eq!(forward.entries().count(), 3);
             }
             assert!(decoded.is_ok());
         });

@@ -8,6 +8,8 @@
 use weft_base::{Epoch, HubId};
 use weft_wire::frame::{FlowEntry, FlowKind};
 
+use crate::GroupKey;
+
 /// The origin's end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveSender {
@@ -35,6 +37,13 @@ impl LiveSender {
     pub fn entry(&mut self, hub: HubId, events: u64) -> FlowEntry {
         let sequence = self.take(events);
         FlowEntry { hub, incarnation: self.life.0, kind: FlowKind::Live, retransmit: false, sequence, base: 0 }
+    }
+
+    /// The entry for the next block, of `events` events, for a member of a
+    /// group at `hub`: numbered as the others, so that one that is lost is
+    /// counted as missed.
+    pub fn group_entry(&mut self, hub: HubId, events: u64, group: GroupKey) -> FlowEntry {
+        FlowEntry { kind: FlowKind::Group, base: group.0, ..self.entry(hub, events) }
     }
 
     /// The destination is in a new life: it knows nothing of what was sent to

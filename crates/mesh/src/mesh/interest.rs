@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use weft_base::{Epoch, HubId, Mono};
-use weft_topic::{Filter, InterestSet};
+use weft_topic::Filter;
 use weft_wire::frame::{Digest, Frame, Interest};
 
 use super::{Command, Mesh};
-use crate::filters::{Change, FilterSet, difference};
+use crate::filters::{Change, FilterSet, Item, Wants, difference};
 use crate::link::Incoming;
-use crate::routes::interest_key;
 use crate::transfer::{CHUNK_BYTES, Transfer};
 use crate::{CloseReason, Kind, LinkId};
 
@@ -21,8 +20,9 @@ pub(super) struct HubInterest {
     /// 0: nothing is known.
     pub(super) version: u64,
     pub(super) set: FilterSet,
-    /// For each kind, whether the set was beyond the limit and counts as `**`.
-    collapsed: [bool; 2],
+    /// For each kind, whether the set was beyond the limit. Of subscribers and
+    /// streams it then counts as `**`; of groups what is beyond is left out.
+    collapsed: [bool; 3],
 }
 
 /// A set that was asked for. Nobody else is asked until this time.
@@ -42,37 +42,41 @@ impl HubInterest {
 
     /// Whether the hash says anything of the hub's own set.
     pub(super) fn is_exact(&self) -> bool {
-        self.collapsed == [false; 2]
+        self.collapsed == [false; 3]
     }
 
-    fn apply(&mut self, changes: &[Change], slot: u16, limit: usize, routes: &mut InterestSet<u16>) {
+    fn apply(&mut self, changes: &[Change], slot: u16, limit: usize, routes: &mut Wants) {
         for change in changes {
-            let (kind, filter) = &change.item;
-            if self.collapsed.get(*kind as usize) == Some(&true) || !self.set.apply(change) {
+            let kind = change.item.kind;
+            let is_beyond = kind == Kind::Group && change.add && self.set.count(kind) >= limit;
+            if is_beyond && let Some(collapsed) = self.collapsed.get_mut(kind as usize) {
+                *collapsed = true;
+            }
+            let is_collapsed = kind != Kind::Group && self.collapsed.get(kind as usize) == Some(&true);
+            if is_beyond || is_collapsed || !self.set.apply(change) {
                 continue;
             }
-            let key = interest_key(slot, *kind);
             if change.add {
-                routes.insert(filter, key);
+                routes.insert(slot, &change.item);
             } else {
-                routes.remove(filter, &key);
+                routes.remove(slot, &change.item);
             }
-            if self.set.count(*kind) > limit {
-                self.collapse(*kind, slot, routes);
+            if kind != Kind::Group && self.set.count(kind) > limit {
+                self.collapse(kind, slot, routes);
             }
         }
     }
 
     /// Too many filters: from here on the hub wants everything.
-    fn collapse(&mut self, kind: Kind, slot: u16, routes: &mut InterestSet<u16>) {
-        let key = interest_key(slot, kind);
+    fn collapse(&mut self, kind: Kind, slot: u16, routes: &mut Wants) {
         let old: Vec<Change> = self.set.of_kind(kind).map(|item| Change { add: false, item: item.clone() }).collect();
         for change in &old {
             self.set.apply(change);
-            routes.remove(&change.item.1, &key);
+            routes.remove(slot, &change.item);
         }
-        self.set.insert((kind, Filter::everything()));
-        routes.insert(&Filter::everything(), key);
+        let everything = Item::plain(kind, Filter::everything());
+        routes.insert(slot, &everything);
+        self.set.insert(everything);
         if let Some(collapsed) = self.collapsed.get_mut(kind as usize) {
             *collapsed = true;
         }
@@ -85,7 +89,7 @@ impl HubInterest {
         changes: &[Change],
         slot: u16,
         limit: usize,
-        routes: &mut InterestSet<u16>,
+        routes: &mut Wants,
     ) -> Vec<Change> {
         let mut fresh = FilterSet::default();
         for change in changes {
@@ -93,7 +97,7 @@ impl HubInterest {
         }
         let steps = difference(&self.set.snapshot(), &fresh.snapshot());
         self.epoch = epoch;
-        self.collapsed = [false; 2];
+        self.collapsed = [false; 3];
         // What goes, goes first: so the limit is met only by what stays.
         self.apply(&steps, slot, limit, routes);
         steps
@@ -129,7 +133,7 @@ impl Mesh {
                 match Filter::parse(change.filter) {
                     // So far beyond the limit the set counts as everything anyway.
                     Ok(_) if changes.len() > enough => {}
-                    Ok(filter) => changes.push(Change { add: change.add, item: (change.kind, filter) }),
+                    Ok(filter) => changes.push(Change { add: change.add, item: Item::of_frame(change, filter) }),
                     Err(error) => {
                         let detail = error.to_string();
                         return self.close(link, CloseReason::BadInterest { detail }, out);

@@ -33,11 +33,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, Now, Random};
-use weft_topic::{Filter, InterestSet};
+use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, FlowAck, Frame, GateState, Ping, Pong};
 
 use self::pressure::Gates;
 use self::records::{Hub, OwnRecord};
+use crate::filters::Wants;
 use crate::link::Link;
 use crate::local::Local;
 use crate::options::MAX_HUBS;
@@ -99,6 +100,17 @@ pub enum Event<'a> {
         filter: Filter,
         /// The subscriber's name.
         subscriber: String,
+    },
+    /// A member of a group joins or leaves at this hub.
+    Member {
+        /// Whether it joins.
+        add: bool,
+        /// The group's name, 1 to 255 bytes.
+        group: Arc<str>,
+        /// What the member wants.
+        filter: Filter,
+        /// Its weight, the same when it leaves as when it joined.
+        weight: u16,
     },
     /// This hub has something to say on a guaranteed flow that ends here.
     FlowAck(FlowAck),
@@ -184,7 +196,7 @@ pub struct Mesh {
     record: OwnRecord,
     local: Local,
     /// The interest of all other hubs.
-    interest: InterestSet<u16>,
+    interest: Wants,
     routes: Arc<Routes>,
     gates: Gates,
     next_digest: Mono,
@@ -214,7 +226,7 @@ impl Mesh {
             free_slots: (0..options.limits.hubs as u16).collect(),
             record: OwnRecord::default(),
             local: Local::new(options.limits.filters),
-            interest: InterestSet::new(),
+            interest: Wants::default(),
             routes: Arc::new(Routes::alone(me.id)),
             gates: Gates::new(),
             next_digest: Mono(0),
@@ -247,6 +259,7 @@ impl Mesh {
                 return self.hand_out(out);
             }
             Event::Interest { add, kind, filter } => self.local.change(add, kind, &filter),
+            Event::Member { add, group, filter, weight } => self.local.member(add, group, filter, weight),
             // The only frequent ones, and nothing but a way is looked up for them.
             Event::FlowAck(ack) => {
                 self.route_flow_ack(None, &ack, out);

@@ -10,7 +10,7 @@ use super::interest::{HubInterest, Wanted};
 use super::{Command, Mesh};
 use crate::link::{Link, has_shifted};
 use crate::options::Timers;
-use crate::routes::{KnownHub, Path, Routes, interest_key};
+use crate::routes::{KnownHub, Path, Routes};
 use crate::spf::{Graph, Shortest};
 use crate::{CloseReason, LinkId};
 
@@ -262,8 +262,8 @@ impl Mesh {
 
     fn forget_hub(&mut self, id: HubId) {
         let Some(hub) = self.hubs.remove(&id) else { return };
-        for (kind, filter) in hub.interest.set.iter() {
-            self.interest.remove(filter, &interest_key(hub.slot, *kind));
+        for item in hub.interest.set.iter() {
+            self.interest.remove(hub.slot, item);
         }
         self.free_slots.insert(hub.slot);
         for link in self.links.values_mut() {

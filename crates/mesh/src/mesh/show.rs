@@ -6,7 +6,7 @@ use weft_base::HubId;
 use weft_topic::Filter;
 
 use super::Mesh;
-use crate::filters::FilterSet;
+use crate::filters::{FilterSet, Item};
 use crate::report::{Counters, HubReport, LinkReport, Report};
 use crate::{Kind, Path};
 
@@ -80,8 +80,19 @@ impl Mesh {
     /// The interest that routes go by of a hub, or that this hub has told of
     /// itself: in the order of kinds and filters.
     pub fn interest_of(&self, hub: HubId) -> impl Iterator<Item = (Kind, &Filter)> {
+        self.items_of(hub).filter(|item| item.share.is_none()).map(|item| (item.kind, &item.filter))
+    }
+
+    /// The groups that have members at a hub, likewise: name, filter, and the
+    /// members' weights added up.
+    pub fn groups_of(&self, hub: HubId) -> impl Iterator<Item = (&str, &Filter, u32)> {
+        self.items_of(hub)
+            .filter_map(|item| item.share.as_ref().map(|share| (&*share.group, &item.filter, share.weight)))
+    }
+
+    fn items_of(&self, hub: HubId) -> impl Iterator<Item = &Item> {
         let set =
             if hub == self.me.id { Some(&self.local.told) } else { self.hubs.get(&hub).map(|hub| &hub.interest.set) };
-        set.into_iter().flat_map(FilterSet::iter).map(|(kind, filter)| (*kind, filter))
+        set.into_iter().flat_map(FilterSet::iter)
     }
 }

@@ -23,6 +23,11 @@ pub const MAX_EVENTS: u32 = 65_535;
 /// The longest topic, in bytes.
 pub const MAX_TOPIC: usize = 1024;
 
+/// Flag of a block: it is a request. Its one event has a reply-to header, and
+/// a hub that finds nobody to answer it says so to that address. The upper
+/// eight flags are the format's; the others are between producer and consumer.
+pub const REQUEST: u32 = 1 << 31;
+
 /// The first cache line: written by the producer, never changed.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]

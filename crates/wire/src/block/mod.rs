@@ -36,7 +36,8 @@
 //!    where the block ends. Padding is zero. Headers are well formed.
 //! 7. No sequence number of an event exceeds 2^64 - 1.
 //!
-//! `flags` and `schema` are the producer's and the consumer's affair: hubs
+//! The upper eight of `flags` are the format's ([`layout::REQUEST`]); the
+//! others, and `schema`, are the producer's and the consumer's affair: hubs
 //! carry them as they are. Where a block's first byte lies at an address that
 //! is a multiple of 8, so does every payload, and so FlatBuffers and SBE
 //! payloads are read in place.

@@ -50,6 +50,17 @@ wire_enum! {
         Live = 0,
         /// Exactly once, in order, acknowledged.
         Guaranteed = 1,
+        /// As live, for one member of a group at the destination. Numbered in
+        /// the live flow, unless a hub that had no member left passed it on.
+        Group = 2,
+    }
+}
+
+impl FlowKind {
+    /// Whether nobody sends it again: a copy that goes no further is a drop.
+    #[must_use]
+    pub const fn is_best_effort(self) -> bool {
+        matches!(self, Self::Live | Self::Group)
     }
 }
 
@@ -62,16 +73,18 @@ pub const FLOW_ENTRY_LEN: usize = 32;
 pub struct FlowEntry {
     /// The destination.
     pub hub: HubId,
-    /// Distinguishes a flow from the one before it, after a refusal.
+    /// Distinguishes a flow from the one before it, after a refusal. Group,
+    /// passed on: how often.
     pub incarnation: u32,
     /// What the flow promises.
     pub kind: FlowKind,
-    /// Whether it was sent before.
+    /// Whether it was sent before. Group: whether it was passed on.
     pub retransmit: bool,
-    /// Live: how many events were sent on this flow before this block.
-    /// Guaranteed: the block's number in the flow.
+    /// Live and group: how many events were sent on this flow before this
+    /// block; zero when passed on. Guaranteed: the block's number in the flow.
     pub sequence: u64,
-    /// Guaranteed: the lowest number not yet acknowledged. Live: zero.
+    /// Guaranteed: the lowest number not yet acknowledged. Group: the group's
+    /// key, the XXH3-64 of its name. Live: zero.
     pub base: u64,
 }
 
@@ -117,8 +130,13 @@ impl RawFlowEntry {
     /// The entry; `None` where it breaks a rule, which decoding looked for.
     fn entry(&self) -> Option<FlowEntry> {
         let kind = FlowKind::from_number(self.kind)?;
-        let sound =
-            self.retransmit <= 1 && self.reserved.get() == 0 && (kind == FlowKind::Guaranteed || self.base.get() == 0);
+        let sound = self.retransmit <= 1
+            && self.reserved.get() == 0
+            && match kind {
+                FlowKind::Live => self.base.get() == 0,
+                FlowKind::Guaranteed => true,
+                FlowKind::Group => self.retransmit == 0 || self.sequence.get() == 0,
+            };
         sound.then(|| FlowEntry {
             hub: HubId(self.hub.get()),
             incarnation: self.incarnation.get(),

@@ -3,7 +3,7 @@
 use weft_base::{Epoch, HubId, Lane};
 
 use super::codec::{Reader, Writer, wire_enum};
-use super::{ErrorCode, FrameError, MAX_FILTER, MAX_LIST};
+use super::{ErrorCode, FrameClause, FrameError, MAX_FILTER, MAX_LIST};
 
 /// A link as the hub at one end of it sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +78,8 @@ wire_enum! {
         Live = 0,
         /// A stream.
         Stream = 1,
+        /// The members of a group, who share the events.
+        Group = 2,
     }
 }
 
@@ -90,6 +92,11 @@ pub struct InterestChange<'a> {
     pub kind: InterestKind,
     /// The filter, canonical.
     pub filter: &'a str,
+    /// Of a group: its name. Empty, and not in the frame, for the others.
+    pub group: &'a str,
+    /// Of a group: what the weights of the hub's members with this filter add
+    /// up to, at least 1. 0, and not in the frame, for the others.
+    pub weight: u32,
 }
 
 impl InterestChange<'_> {
@@ -97,7 +104,41 @@ impl InterestChange<'_> {
     /// stays under [`MAX_CONTROL_FRAME`](super::MAX_CONTROL_FRAME).
     #[must_use]
     pub const fn encoded_len(&self) -> usize {
-        4 + self.filter.len()
+        let share = match self.kind {
+            InterestKind::Group => 6 + self.group.len(),
+            InterestKind::Live | InterestKind::Stream => 0,
+        };
+        4 + self.filter.len() + share
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        w.bool(self.add);
+        w.u8(self.kind as u8);
+        w.text("filter", self.filter, MAX_FILTER);
+        if self.kind == InterestKind::Group {
+            w.name("group", self.group);
+            w.u32(self.weight);
+        }
+    }
+}
+
+impl<'a> InterestChange<'a> {
+    fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        let add = r.bool("add")?;
+        let kind = r.one_of("kind", InterestKind::from_number)?;
+        let filter = r.text("filter", MAX_FILTER)?;
+        let (mut group, mut weight) = ("", 0);
+        if kind == InterestKind::Group {
+            group = r.name("group")?;
+            if group.is_empty() {
+                return r.refuse(FrameClause::Value, "group", 0);
+            }
+            weight = r.u32("weight")?;
+            if weight == 0 {
+                return r.refuse(FrameClause::Value, "weight", 0);
+            }
+        }
+        Ok(Self { add, kind, filter, group, weight })
     }
 }
 
@@ -125,13 +166,7 @@ impl<'a> Interest<'a> {
             epoch: r.epoch("epoch")?,
             from_version: r.u64("from_version")?,
             to_version: r.u64("to_version")?,
-            changes: r.list("changes", MAX_LIST, 4, |r| {
-                Ok(InterestChange {
-                    add: r.bool("add")?,
-                    kind: r.one_of("kind", InterestKind::from_number)?,
-                    filter: r.text("filter", MAX_FILTER)?,
-                })
-            })?,
+            changes: r.list("changes", MAX_LIST, 4, InterestChange::read)?,
             more: r.bool("more")?,
         })
     }
@@ -141,11 +176,7 @@ impl<'a> Interest<'a> {
         w.u32(self.epoch.0);
         w.u64(self.from_version);
         w.u64(self.to_version);
-        w.list("changes", &self.changes, MAX_LIST, |w, change| {
-            w.bool(change.add);
-            w.u8(change.kind as u8);
-            w.text("filter", change.filter, MAX_FILTER);
-        });
+        w.list("changes", &self.changes, MAX_LIST, |w, change| change.write(w));
         w.bool(self.more);
     }
 }

@@ -81,6 +81,13 @@ pub const MAX_CONTROL_FRAME: usize = 1 << 20;
 pub const MAX_FLOW_ENTRIES: usize = 1024;
 /// The longest name of a hub, region, stream, group or counter, in bytes.
 pub const MAX_NAME: usize = 255;
+/// The largest weight of a member of a group.
+pub const MAX_WEIGHT: u16 = 1_000;
+/// The number of a session's inbox for replies: a subscription that a client
+/// makes with the filter `_reply/HUB/SESSION/**`, HUB and SESSION being those
+/// of its [`Welcome`], before it sends requests. It has credit and a bounded
+/// queue as any other.
+pub const REPLY_INBOX: weft_base::SubscriptionId = weft_base::SubscriptionId(u64::MAX);
 /// The longest filter, in bytes: as long as the longest topic.
 pub const MAX_FILTER: usize = crate::block::MAX_TOPIC;
 /// The longest text meant for people (`detail`, `software`), in bytes. Longer

@@ -256,6 +256,9 @@ pub struct Ack {
     pub sequence: u64,
     /// Whether the block had been published before.
     pub duplicate: bool,
+    /// To how many live receivers the hub sent the block: its own
+    /// subscriptions, members of groups, and other hubs. 0 for a duplicate.
+    pub receivers: u32,
 }
 
 impl Ack {
@@ -267,6 +270,7 @@ impl Ack {
             epoch: r.epoch("epoch")?,
             sequence: r.u64("sequence")?,
             duplicate: r.bool("duplicate")?,
+            receivers: r.u32("receivers")?,
         })
     }
 
@@ -277,6 +281,7 @@ impl Ack {
         w.u32(self.epoch.0);
         w.u64(self.sequence);
         w.bool(self.duplicate);
+        w.u32(self.receivers);
     }
 }
 
@@ -331,6 +336,9 @@ pub struct Subscribe<'a> {
     pub on_full: OnFull,
     /// The group it shares the events with; empty for none.
     pub group: &'a str,
+    /// Its share of the group's events, 1 to [`MAX_WEIGHT`] and relative to
+    /// the other members'; without a group it has no meaning.
+    pub weight: u16,
     /// With [`OnFull::Spill`]: the stream of this hub; empty otherwise.
     pub spill: &'a str,
 }
@@ -346,6 +354,7 @@ impl<'a> Subscribe<'a> {
             credit_bytes: r.u64("credit_bytes")?,
             on_full: r.one_of("on_full", OnFull::from_number)?,
             group: r.name("group")?,
+            weight: r.u16("weight")?,
             spill: r.name("spill")?,
         })
     }
@@ -359,6 +368,7 @@ impl<'a> Subscribe<'a> {
         w.u64(self.credit_bytes);
         w.u8(self.on_full as u8);
         w.name("group", self.group);
+        w.u16(self.weight);
         w.name("spill", self.spill);
     }
 }

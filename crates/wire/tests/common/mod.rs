@@ -88,7 +88,7 @@ pub(crate) fn reseal(bytes: &mut [u8]) {
     }
 }
 
-pub(crate) fn entries() -> [FlowEntry; 2] {
+pub(crate) fn entries() -> [FlowEntry; 3] {
     [
         FlowEntry { hub: HubId(0xa1), incarnation: 2, kind: FlowKind::Live, retransmit: false, sequence: 77, base: 0 },
         FlowEntry {
@@ -98,6 +98,14 @@ pub(crate) fn entries() -> [FlowEntry; 2] {
             retransmit: true,
             sequence: 12,
             base: 5,
+        },
+        FlowEntry {
+            hub: HubId(0xa3),
+            incarnation: 2,
+            kind: FlowKind::Group,
+            retransmit: false,
+            sequence: 78,
+            base: 0x6772_6f75_7021,
         },
     ]
 }
@@ -186,7 +194,15 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             detail: "the queue is full",
         }),
         Frame::Publish(Publish { request: 5, level: AckLevel::Synced, block }),
-        Frame::Ack(Ack { request: 5, level: AckLevel::Written, origin: hub, epoch, sequence: 41, duplicate: true }),
+        Frame::Ack(Ack {
+            request: 5,
+            level: AckLevel::Written,
+            origin: hub,
+            epoch,
+            sequence: 41,
+            duplicate: true,
+            receivers: 3,
+        }),
         Frame::Subscribe(Subscribe {
             id,
             filter: "flights/*/JFK/**",
@@ -196,6 +212,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             credit_bytes: u64::MAX,
             on_full: OnFull::Disconnect,
             group: "board",
+            weight: 3,
             spill: "overflow",
         }),
         Frame::Subscribed(Subscribed { id, start_sequence: 17, live: true }),
@@ -258,8 +275,9 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             from_version: 3,
             to_version: 5,
             changes: vec![
-                InterestChange { add: true, kind: InterestKind::Stream, filter: "flights/**" },
-                InterestChange { add: false, kind: InterestKind::Live, filter: "a/*" },
+                InterestChange { add: true, kind: InterestKind::Stream, filter: "flights/**", group: "", weight: 0 },
+                InterestChange { add: false, kind: InterestKind::Live, filter: "a/*", group: "", weight: 0 },
+                InterestChange { add: true, kind: InterestKind::Group, filter: "a/*", group: "board", weight: 7 },
             ],
             more: true,
         }),

@@ -69,7 +69,7 @@ fn a_set_that_went_astray_is_repaired_from_its_owners_side() {
     let mut net = Net::line(3);
     net.want(1, true, "a");
     // Somebody tells hub 3 a step that hub 1 never made, and hub 1 then makes another.
-    let step = |filter| InterestChange { add: true, kind: Kind::Live, filter };
+    let step = |filter| InterestChange { add: true, kind: Kind::Live, filter, group: "", weight: 0 };
     let forged = Interest {
         hub: id(1),
         epoch: Epoch(1),
@@ -209,10 +209,43 @@ fn a_set_beyond_the_limit_counts_as_everything() {
 #[test]
 fn a_filter_that_is_none_costs_the_link() {
     let mut net = Net::line(2);
-    let step = InterestChange { add: true, kind: Kind::Live, filter: "a//b" };
+    let step = InterestChange { add: true, kind: Kind::Live, filter: "a//b", group: "", weight: 0 };
     let bad =
         Interest { hub: id(2), epoch: Epoch(1), from_version: 1, to_version: 2, changes: vec![step], more: false };
     net.tell(1, Event::Frame { link: LinkId(1), frame: &Frame::Interest(bad) });
     assert!(matches!(net.closed()[..], [(1, CloseReason::BadInterest { .. })]));
     assert_eq!(net.hops(1, 2), 0);
+}
+
+#[test]
+fn groups_are_known_everywhere_with_their_weight_and_apart_from_other_interest() {
+    let mut net = Net::line(3);
+    let member = |net: &mut Net, add, text, weight| {
+        net.tell(3, Event::Member { add, group: "board".into(), filter: filter(text), weight });
+        net.run();
+        net.pass(ms(10));
+    };
+    net.want(3, true, "**");
+    member(&mut net, true, "a/b", 2);
+    member(&mut net, true, "a/b", 3);
+    let known = |net: &Net, hub: u64, of: u64| -> Vec<(String, String, u32)> {
+        let groups = net.hubs[&hub].groups_of(id(of));
+        groups.map(|(group, filter, weight)| (group.to_owned(), filter.as_str().to_owned(), weight)).collect()
+    };
+    assert_eq!(known(&net, 1, 3), [("board".to_owned(), "a/b".to_owned(), 5)]);
+    let hubs = |net: &Net, topic: &str| {
+        let mut found = Vec::new();
+        let topic = Topic::parse(topic).expect("a topic");
+        net.hubs[&1].routes().groups(topic, |group, at| found.push((group, at.hub.0, at.weight, at.cost.is_some())));
+        found
+    };
+    let board = crate::GroupKey::of_name("board");
+    assert_eq!(hubs(&net, "a/b"), [(board, 3, 5, true)]);
+    assert_eq!(hubs(&net, "a/c"), []);
+    member(&mut net, false, "a/b", 3);
+    assert_eq!(hubs(&net, "a/b"), [(board, 3, 2, true)]);
+    net.cut(2);
+    assert_eq!(hubs(&net, "a/b"), [(board, 3, 2, false)], "kept, so that what it misses is counted");
+    member(&mut net, false, "a/b", 2);
+    assert_eq!(known(&net, 3, 3), []);
 }

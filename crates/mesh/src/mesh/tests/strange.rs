@@ -12,7 +12,7 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Said {
     Record { hub: u64, epoch: u32, version: u64, name: u8, links: Vec<u64> },
-    Interest { hub: u64, epoch: u32, from: u64, to: u64, changes: Vec<(bool, bool, usize)>, more: bool },
+    Interest { hub: u64, epoch: u32, from: u64, to: u64, changes: Vec<(bool, u8, usize)>, more: bool },
     Digest(Vec<(u64, u32, u64, u64)>),
     Want(Vec<(u64, u64)>),
     Pong(u64),
@@ -29,7 +29,7 @@ fn any_said() -> impl Strategy<Value = Said> {
     let hub = 0..8u64;
     let epoch = 0..3u32;
     let version = 0..5u64;
-    let change = (any::<bool>(), any::<bool>(), 0..FILTERS.len());
+    let change = (any::<bool>(), 0..3u8, 0..FILTERS.len());
     prop_oneof![
         (hub.clone(), epoch.clone(), version.clone(), 0..10u8, proptest::collection::vec(hub.clone(), 0..5))
             .prop_map(|(hub, epoch, version, name, links)| Said::Record { hub, epoch, version, name, links }),
@@ -78,8 +78,12 @@ impl Alone {
         assert!(report.hubs.iter().all(|hub| hub.live_filters <= 4 + 1 && hub.stream_filters <= 4 + 1));
         let known: Vec<HubId> = report.hubs.iter().map(|hub| hub.id).collect();
         assert!(self.mesh.routes().hubs().all(|hub| known.contains(&hub)), "no route to the forgotten");
-        let filters: usize = known.iter().filter(|hub| **hub != id(1)).map(|h| self.mesh.interest_of(*h).count()).sum();
-        assert_eq!(self.mesh.interest.len(), filters, "the routes know what the hubs want and nothing else");
+        let others = || known.iter().filter(|hub| **hub != id(1));
+        let filters: usize = others().map(|h| self.mesh.interest_of(*h).count()).sum();
+        let members: usize = others().map(|h| self.mesh.groups_of(*h).count()).sum();
+        let routed = (self.mesh.interest.plain.len(), self.mesh.interest.groups.len());
+        assert_eq!(routed, (filters, members), "the routes know what the hubs want and nothing else");
+        assert!(others().all(|hub| self.mesh.groups_of(*hub).count() <= 4), "within the limit of filters");
     }
 
     fn frame(&mut self, frame: &Frame<'_>) {
@@ -97,10 +101,10 @@ impl Alone {
                 self.frame(&Frame::LinkState(LinkState { record }));
             }
             Said::Interest { hub, epoch, from, to, changes, more } => {
-                let changes = changes.iter().map(|(add, live, filter)| InterestChange {
-                    add: *add,
-                    kind: if *live { Kind::Live } else { Kind::Stream },
-                    filter: FILTERS[*filter],
+                let changes = changes.iter().map(|(add, kind, filter)| {
+                    let (group, weight) = if *kind == 2 { ("group", 1 + *filter as u32 % 2) } else { ("", 0) };
+                    let kind = Kind::from_number(*kind).expect("a kind");
+                    InterestChange { add: *add, kind, filter: FILTERS[*filter], group, weight }
                 });
                 self.frame(&Frame::Interest(Interest {
                     hub: id(*hub),
