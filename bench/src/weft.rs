@@ -79,6 +79,7 @@ impl Hub {
             on_full,
             group: "",
             spill: "",
+            weight: 1,
         }))?;
         connection.answer(|frame| matches!(frame, Frame::Subscribed(_)))?;
         Ok(connection)

@@ -240,6 +240,7 @@ impl Hub {
                 done,
             });
         }
+        let route_arena = arena.clone();
         let net = NetStage::new(NetParts {
             network,
             listeners,
@@ -267,6 +268,7 @@ impl Hub {
             identity: identity.clone(),
             counters: counters.clone(),
             options: options.clone(),
+            arena: route_arena,
             waker: route_waker.clone(),
         });
         let append = AppendStage::new(AppendParts {

@@ -61,6 +61,8 @@ pub(crate) struct Request {
     pub(crate) sequence: u64,
     /// Whether the hub had seen this block before.
     pub(crate) duplicate: bool,
+    /// To how many live receivers it was sent.
+    pub(crate) receivers: u32,
 }
 
 /// The flow of guaranteed blocks that a block came by, and its number there.
@@ -224,8 +226,8 @@ pub(crate) enum ToConductor {
     DialFailed { neighbour: usize, reason: String },
     /// A control frame of the mesh.
     LinkFrame { link: SessionId, frame: BlockRef },
-    /// A live subscription, with the answer it waits for, and its gate if it makes publishers wait.
-    Subscribe { target: Target, filter: Filter, gate: Option<Arc<Gate>> },
+    /// A live subscription, with the answer it waits for, its gate if it has one, and its group if it shares.
+    Subscribe { target: Target, filter: Filter, gate: Option<Arc<Gate>>, group: Option<Membership> },
     /// The gate of a subscription has closed or opened.
     GateTurned { target: Target, closed: bool, behind_ms: u64 },
     /// A live subscription ends by itself.
@@ -240,6 +242,13 @@ pub(crate) enum ToConductor {
     FlowStored { key: FlowKey, incarnation: u32, written: u64, synced: u64, refused: ErrorCode },
     /// A client asks what the mesh looks like.
     MeshShow { session: SessionId, id: u64 },
+}
+
+/// The group that a subscription shares its events with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) group: Arc<str>,
+    pub(crate) weight: u16,
 }
 
 /// What a client asked for when it subscribed.

@@ -6,16 +6,14 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::mesh::{authority, knows_interest, link_addr, member, until};
+use common::mesh::{authority, knows_interest, line, link_addr, member, until};
 use common::{Raw, start, stop};
 use weft_wire::frame::{AckLevel, Frame, StreamCreate, StreamSpec};
 
 #[test]
 fn live_events_cross_two_hops_once_and_in_order() {
     let ca = authority();
-    let middle = start(member(&ca, "chicago", "127.0.0.1:0", &[]));
-    let east = start(member(&ca, "new-york", "127.0.0.1:0", &[("chicago", link_addr(&middle))]));
-    let west = start(member(&ca, "los-angeles", "127.0.0.1:0", &[("chicago", link_addr(&middle))]));
+    let [east, middle, west] = line(&ca);
     let mut listener = Raw::connect(&west, 1);
     listener.subscribe(1, "flights/**");
     let mut publisher = Raw::connect(&east, 2);

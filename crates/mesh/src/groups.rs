@@ -59,15 +59,21 @@ pub struct GroupHub {
     pub weight: u32,
     /// What the path there costs, in microseconds; none when there is none.
     pub cost: Option<u64>,
+    /// Links to cross; 0 when there is no path.
+    pub hops: u8,
 }
 
 /// Sorts the hubs of a group by nearness and answers how many at the front are
-/// equally near: those among which weights decide. 0 when none can be reached.
+/// equally near: those among which weights decide. Of those whose paths cost
+/// about as little as the cheapest they are the ones with the fewest links to
+/// cross. 0 when none can be reached.
 pub fn nearest(hubs: &mut [GroupHub]) -> usize {
-    hubs.sort_unstable_by_key(|at| (at.cost.is_none(), at.cost, at.hub));
-    let Some(least) = hubs.first().and_then(|at| at.cost) else { return 0 };
+    let Some(least) = hubs.iter().filter_map(|at| at.cost).min() else { return 0 };
     let most = least.saturating_add(AS_NEAR.max(least / 4));
-    hubs.iter().take_while(|at| at.cost.is_some_and(|cost| cost <= most)).count()
+    let is_near = |at: &GroupHub| at.cost.is_some_and(|cost| cost <= most);
+    hubs.sort_unstable_by_key(|at| (!is_near(at), is_near(at).then_some(at.hops), at.cost.is_none(), at.cost, at.hub));
+    let fewest = hubs.first().map_or(0, |at| at.hops);
+    hubs.iter().take_while(|at| is_near(at) && at.hops == fewest).count()
 }
 
 /// Smooth weighted round robin (as nginx does it since 2012): of `n` picks each
@@ -144,12 +150,14 @@ mod tests {
 
     #[test]
     fn hubs_are_as_near_as_measuring_can_tell() {
-        let at = |hub, cost| GroupHub { hub: HubId(hub), weight: 1, cost };
+        let at = |hub, cost| GroupHub { hub: HubId(hub), weight: 1, cost, hops: 1 };
         let order = |hubs: &mut [GroupHub]| (nearest(hubs), hubs.iter().map(|at| at.hub.0).collect::<Vec<_>>());
         let mut hubs = [at(1, None), at(2, Some(90_000)), at(3, Some(300)), at(4, Some(90)), at(5, Some(591))];
         assert_eq!(order(&mut hubs), (2, vec![4, 3, 5, 2, 1]));
         let mut far = [at(1, Some(100_000)), at(2, Some(80_000)), at(3, Some(100_001))];
         assert_eq!(order(&mut far), (2, vec![2, 1, 3]));
+        let two_hops = GroupHub { hops: 2, ..at(1, Some(90)) };
+        assert_eq!(order(&mut [two_hops, at(2, Some(200)), at(3, Some(9_000))]), (1, vec![2, 1, 3]));
         assert_eq!(nearest(&mut [at(1, None)]), 0);
         assert_eq!(nearest(&mut []), 0);
     }

@@ -69,6 +69,7 @@ drop_reasons! {
     ShedNewest = 17, "shed_newest", "The hub has more to do than it can, and the event came last in a less urgent lane.";
     Spilled = 18, "spilled", "The subscriber's queue is full, and the event is in the stream that the subscription names for this.";
     WaitOverrun = 19, "wait_overrun", "The subscriber makes its publishers wait, and what was already under way did not fit its queue.";
+    NoMember = 20, "no_member", "The group's last member at the hub that was to serve it has left, and no other hub has one.";
 }
 
 /// The counts of one hub, or of one of its stages. Plain numbers: add freely,

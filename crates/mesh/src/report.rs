@@ -38,6 +38,8 @@ pub struct HubReport {
     pub live_filters: usize,
     /// Filters that streams there want, after aggregation.
     pub stream_filters: usize,
+    /// Filters of groups that have members there, one for each group.
+    pub group_filters: usize,
     /// The version of that interest; 0 when nothing is known of this life.
     pub interest_version: u64,
 }

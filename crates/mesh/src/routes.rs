@@ -114,8 +114,8 @@ impl Routes {
         self.interest.groups.for_each_match(topic, |at| {
             let known = self.by_slot.get(usize::from(at.slot)).and_then(|index| self.hubs.get(usize::from(*index)));
             if let Some(known) = known {
-                let cost = known.path.as_ref().map(|path| path.cost);
-                f(at.group, GroupHub { hub: known.hub, weight: at.weight, cost });
+                let (cost, hops) = known.path.as_ref().map_or((None, 0), |path| (Some(path.cost), path.hops));
+                f(at.group, GroupHub { hub: known.hub, weight: at.weight, cost, hops });
             }
         });
     }

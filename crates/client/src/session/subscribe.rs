@@ -208,6 +208,7 @@ impl Entry {
             on_full: self.options.on_full,
             group: "",
             spill: self.options.spill.as_deref().unwrap_or(""),
+            weight: 1,
         };
         frame::encode(&Frame::Subscribe(subscribe), out);
     }

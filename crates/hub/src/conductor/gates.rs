@@ -67,7 +67,7 @@ impl Conductor {
         let Some(subscriber) = self.table.gates.get(&target).map(|gate| gate.holder().subscriber.clone()) else {
             return;
         };
-        let Some(filter) = self.subscriptions.get(&target).cloned() else { return };
+        let Some((filter, _)) = self.subscriptions.get(&target).cloned() else { return };
         let state = if closed { GateState::Closed } else { GateState::Open };
         self.apply(Event::Gate { gate, state, behind_ms, filter, subscriber });
     }

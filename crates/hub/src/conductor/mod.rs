@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use weft_base::{Epoch, HubId, Mono, Now, Random};
-use weft_mesh::{Command, Event, HubInfo, Kind, LinkId, Mesh, MeshOptions};
+use weft_mesh::{Command, Event, GroupKey, HubInfo, Kind, LinkId, Mesh, MeshOptions};
 use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
 use weft_ring::stage::{Stage, StageWaker};
@@ -27,9 +27,10 @@ use self::neighbours::Neighbours;
 use crate::Identity;
 use crate::counters::Counters;
 use crate::gate::Gate;
-use crate::messages::{SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
+use crate::messages::{Membership, SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
+use crate::route::groups::Member;
 use crate::route::table::{GateSlot, RouteTable};
 
 /// Messages taken in one turn.
@@ -49,7 +50,9 @@ pub(crate) struct Conductor {
     stale: bool,
     /// Told once the snapshot is out.
     answers: Vec<Answer>,
-    subscriptions: BTreeMap<Target, Filter>,
+    subscriptions: BTreeMap<Target, (Filter, Option<Membership>)>,
+    /// The groups with members here, and how many.
+    groups: BTreeMap<GroupKey, (Arc<str>, usize)>,
     streams: HashMap<StreamSlot, Vec<Filter>>,
     gates: Gates,
     epochs: HashMap<HubId, Epoch>,
@@ -109,6 +112,7 @@ impl Conductor {
             stale: false,
             answers: Vec::new(),
             subscriptions: BTreeMap::new(),
+            groups: BTreeMap::new(),
             streams: HashMap::new(),
             gates: Gates::new(parts.gate_waker),
             epochs: HashMap::new(),
@@ -153,7 +157,7 @@ impl Conductor {
                 );
             }
             ToConductor::LinkFrame { link, frame } => self.on_link_frame(link, &frame),
-            ToConductor::Subscribe { target, filter, gate } => self.subscribe(target, filter, gate),
+            ToConductor::Subscribe { target, filter, gate, group } => self.subscribe(target, filter, gate, group),
             ToConductor::GateTurned { target, closed, behind_ms } => self.gate_turned(target, closed, behind_ms),
             ToConductor::Unsubscribe { target } => self.unsubscribe(target),
             ToConductor::SessionClosed { session } => {
@@ -210,29 +214,79 @@ impl Conductor {
         }
     }
 
-    fn subscribe(&mut self, target: Target, filter: Filter, gate: Option<Arc<Gate>>) {
+    fn subscribe(&mut self, target: Target, filter: Filter, gate: Option<Arc<Gate>>, group: Option<Membership>) {
         let most = self.options.limits.subscriptions;
         if self.subscriptions.len() >= most {
             let detail = format!("the hub has {most} subscriptions, its limit (limits.subscriptions)");
             return self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::LIMIT, detail });
         }
-        self.table.local.insert(&filter, target);
-        if let Some(gate) = gate {
-            self.own_gate(target, gate, &filter);
+        match &group {
+            Some(membership) => {
+                if let Err(detail) = self.join(target, &filter, membership, gate) {
+                    return self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::IN_USE, detail });
+                }
+            }
+            None => {
+                self.table.local.insert(&filter, target);
+                if let Some(gate) = gate {
+                    self.own_gate(target, gate, &filter);
+                }
+                self.apply(Event::Interest { add: true, kind: Kind::Live, filter: filter.clone() });
+            }
         }
-        self.apply(Event::Interest { add: true, kind: Kind::Live, filter: filter.clone() });
-        self.subscriptions.insert(target, filter);
+        self.subscriptions.insert(target, (filter, group));
         self.stale = true;
         self.answers.push(Answer::Subscribed(target));
     }
 
     fn unsubscribe(&mut self, target: Target) {
-        if let Some(filter) = self.subscriptions.remove(&target) {
-            self.table.local.remove(&filter, &target);
-            self.own_gate_ends(target, &filter);
-            self.apply(Event::Interest { add: false, kind: Kind::Live, filter });
-            self.stale = true;
+        let Some((filter, group)) = self.subscriptions.remove(&target) else { return };
+        match group {
+            Some(membership) => self.leave(target, filter, membership),
+            None => {
+                self.table.local.remove(&filter, &target);
+                self.own_gate_ends(target, &filter);
+                self.apply(Event::Interest { add: false, kind: Kind::Live, filter });
+            }
         }
+        self.stale = true;
+    }
+
+    /// A subscription becomes a member of its group.
+    fn join(
+        &mut self,
+        target: Target,
+        filter: &Filter,
+        membership: &Membership,
+        gate: Option<Arc<Gate>>,
+    ) -> Result<(), String> {
+        let Membership { group, weight } = membership;
+        let key = GroupKey::of_name(group);
+        let (known, members) = self.groups.entry(key).or_insert_with(|| (group.clone(), 0));
+        if known != group {
+            return Err(format!("the groups `{known}` and `{group}` have the same key: choose another name"));
+        }
+        *members += 1;
+        if let Some(gate) = gate {
+            Arc::make_mut(&mut self.table.member_gates).insert(target, gate);
+        }
+        self.table.members.insert(filter, Member { group: key, target, weight: *weight });
+        self.apply(Event::Member { add: true, group: group.clone(), filter: filter.clone(), weight: *weight });
+        Ok(())
+    }
+
+    fn leave(&mut self, target: Target, filter: Filter, membership: Membership) {
+        let Membership { group, weight } = membership;
+        let key = GroupKey::of_name(&group);
+        if let Some((_, members)) = self.groups.get_mut(&key) {
+            *members -= 1;
+            if *members == 0 {
+                self.groups.remove(&key);
+            }
+        }
+        Arc::make_mut(&mut self.table.member_gates).remove(&target);
+        self.table.members.remove(&filter, &Member { group: key, target, weight });
+        self.apply(Event::Member { add: false, group, filter, weight });
     }
 
     /// Lets the mesh's decider have an event, and does what it asks.

@@ -21,7 +21,7 @@ impl Conductor {
                 reachable: hub.reachable,
                 hops: hub.hops,
                 rtt_ns: nanos(hub.rtt),
-                interest: u32::try_from(hub.live_filters + hub.stream_filters).unwrap_or(u32::MAX),
+                interest: u32::try_from(hub.live_filters + hub.stream_filters + hub.group_filters).unwrap_or(u32::MAX),
             })
             .collect();
         let links = report

@@ -2,13 +2,14 @@
 
 use weft_ring::arena::BlockMut;
 use weft_topic::Filter;
-use weft_wire::frame::{self, ErrorCode, Frame, Kind, OnFull};
+use weft_wire::frame::{self, ErrorCode, Frame, Kind, MAX_WEIGHT, OnFull, REPLY_INBOX};
+use weft_wire::reply::{ReplyAddress, is_reserved};
 
 use super::{NetStage, Role};
 use crate::append::StreamSpec;
 use crate::counters::add;
 use crate::gate::{Bounds, Gate, Holder};
-use crate::messages::{Publish, SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
+use crate::messages::{Membership, Publish, SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
 
 impl NetStage {
     /// Sends a whole frame of a connection where it belongs.
@@ -175,10 +176,16 @@ impl NetStage {
             Ok(filter) => filter,
             Err(error) => return self.refuse(id, subscribe.id.0, ErrorCode::BAD_FILTER, &error.to_string()),
         };
-        if !subscribe.group.is_empty() {
-            let detail = "this hub has no groups: subscribe without one";
-            return self.refuse(id, subscribe.id.0, ErrorCode::UNSUPPORTED, detail);
+        let own = ReplyAddress { hub: self.identity.id, session: id.0 };
+        let is_inbox = subscribe.id == REPLY_INBOX && subscribe.filter == own.inbox();
+        if !is_inbox && (is_reserved(subscribe.filter) || subscribe.id == REPLY_INBOX) {
+            let detail = "topics that start with `_` are reserved: a session may subscribe to its own inbox alone";
+            return self.refuse(id, subscribe.id.0, ErrorCode::FORBIDDEN, detail);
         }
+        let group = match membership(subscribe) {
+            Ok(group) => group,
+            Err((code, detail)) => return self.refuse(id, subscribe.id.0, code, detail),
+        };
         let (live, spills) = (subscribe.stream.is_empty(), subscribe.on_full == OnFull::Spill);
         if spills == subscribe.spill.is_empty() {
             let detail = "the policy `spill`, and no other, names the stream to spill to";
@@ -202,7 +209,8 @@ impl NetStage {
             hub: hub.name.clone(),
             filter: filter.as_str().to_owned(),
         };
-        let gate = (live && subscribe.on_full == OnFull::Wait)
+        // Of a group's member it says who is passed over.
+        let gate = (live && (subscribe.on_full == OnFull::Wait || group.is_some()))
             .then(|| Gate::new(holder(&connection.name), Some(bounds), waker));
         connection.egress.subscribers.subscribe(
             subscribe.id,
@@ -214,13 +222,18 @@ impl NetStage {
             },
         );
         let target = Target { session: id, subscription: subscribe.id };
-        if !live {
+        if is_inbox {
+            // Replies find it by its address: nobody else has to know of it.
+            let subscribed = frame::Subscribed { id: subscribe.id, start_sequence: 0, live: true };
+            frame::encode(&Frame::Subscribed(subscribed), connection.egress.control());
+            self.mark_dirty(id);
+        } else if !live {
             let stream = subscribe.stream.to_owned();
             self.out.append.push(ToAppend::Open { target, stream, start: subscribe.start, filter });
         } else if spills {
             self.out.append.push(ToAppend::FindSpill { target, stream: subscribe.spill.to_owned(), filter });
         } else {
-            self.out.conductor.push(ToConductor::Subscribe { target, filter, gate });
+            self.out.conductor.push(ToConductor::Subscribe { target, filter, gate, group });
         }
     }
 
@@ -236,4 +249,29 @@ impl NetStage {
         }
         self.mark_dirty(id);
     }
+}
+
+/// The group that a subscription asks for, if any.
+fn membership(subscribe: &frame::Subscribe<'_>) -> Result<Option<Membership>, (ErrorCode, &'static str)> {
+    if subscribe.id == REPLY_INBOX && matches!(subscribe.on_full, OnFull::Wait | OnFull::Spill) {
+        return Err((ErrorCode::UNSUPPORTED, "an inbox for replies drops or disconnects: ask for one of these"));
+    }
+    if subscribe.group.is_empty() {
+        return Ok(None);
+    }
+    if !subscribe.stream.is_empty() || subscribe.id == REPLY_INBOX {
+        let detail = "groups share live events: a subscription to a stream, or to replies, has no group";
+        return Err((ErrorCode::UNSUPPORTED, detail));
+    }
+    if matches!(subscribe.on_full, OnFull::Wait | OnFull::Spill) {
+        let detail = "a full member of a group is passed over: its policy cannot be `wait` or `spill`";
+        return Err((ErrorCode::UNSUPPORTED, detail));
+    }
+    if subscribe.group.chars().any(char::is_control) {
+        return Err((ErrorCode::BAD_NAME, "a group's name must have no control characters"));
+    }
+    if !(1..=MAX_WEIGHT).contains(&subscribe.weight) {
+        return Err((ErrorCode::LIMIT, "a member's weight must be 1 to 1000"));
+    }
+    Ok(Some(Membership { group: subscribe.group.into(), weight: subscribe.weight }))
 }

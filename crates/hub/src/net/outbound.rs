@@ -92,7 +92,7 @@ impl NetStage {
             ToNet::SpillFound { target, stream, filter } => {
                 let known = |c: &mut Connection| c.egress.subscribers.spills_to(target.subscription, stream);
                 if self.connection(target.session).is_some_and(known) {
-                    self.out.conductor.push(ToConductor::Subscribe { target, filter, gate: None });
+                    self.out.conductor.push(ToConductor::Subscribe { target, filter, gate: None, group: None });
                 }
             }
             ToNet::Hold { session, held } => self.hold(session, held),
@@ -181,6 +181,7 @@ impl NetStage {
             epoch: identity.epoch,
             sequence: request.sequence,
             duplicate: request.duplicate,
+            receivers: request.receivers,
         };
         frame::encode(&Frame::Ack(ack), connection.egress.control());
         self.mark_dirty(request.session);

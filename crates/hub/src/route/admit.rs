@@ -5,6 +5,7 @@ use weft_base::ProducerId;
 use weft_base::sync::Arc;
 use weft_mesh::ledger::DropReason;
 use weft_topic::Topic;
+use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{self, Block, Stamp};
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Limit, WhyReport};
 
@@ -57,7 +58,14 @@ impl RouteStage {
             late: parsed.deadline().0 != 0 && parsed.deadline() < self.now.wall,
         };
         let route = match Topic::parse(Block::trusted(&block).topic()) {
-            Ok(topic) => self.cache.route(&self.table, topic),
+            Ok(topic) => match self.replies.route(self.identity.id, topic.as_str()) {
+                None => self.cache.route(&self.table, topic),
+                Some(Ok(route)) => route,
+                Some(Err(detail)) => {
+                    self.refuse(session, id, level, ErrorCode::BAD_TOPIC, detail.to_owned());
+                    return Ok(());
+                }
+            },
             Err(error) => {
                 self.refuse(session, id, level, ErrorCode::BAD_TOPIC, error.to_string());
                 return Ok(());
@@ -79,6 +87,14 @@ impl RouteStage {
             add(&self.counters.copies, events);
             self.counters.drop_copies(DropReason::Expired, events);
             self.refuse(session, id, level, ErrorCode::EXPIRED, "the block's deadline has passed".to_owned());
+            return Ok(());
+        }
+        let is_request = Block::trusted(&block).flags() & REQUEST != 0;
+        if is_request && place != Place::Duplicate && !self.has_responder(&route) {
+            add(&self.counters.published, events);
+            self.count_if_unwanted(0, events);
+            let detail = format!("nobody subscribes to `{}` who could answer", Block::trusted(&block).topic());
+            self.refuse(session, id, level, ErrorCode::NO_RESPONDERS, detail);
             return Ok(());
         }
         let elsewhere = route.remote.iter().filter(|remote| remote.stream);
@@ -120,7 +136,8 @@ impl RouteStage {
         self.next_block += 1;
         self.next_sequence += events;
         let block = block.freeze();
-        let request = Request { session, id, level, sequence, duplicate };
+        let receivers = if duplicate { 0 } else { route.receivers() };
+        let request = Request { session, id, level, sequence, duplicate, receivers };
 
         // Before anything that may be acknowledged: the answers come by other ways.
         if level >= AckLevel::Written && parts > 1 {
@@ -137,6 +154,7 @@ impl RouteStage {
         let mut copies = 0;
         if !duplicate {
             copies += self.deliver_locally(&route, &block, events, 0);
+            copies += self.serve_groups(&route, &block, events);
         }
         copies += self.store_locally(&route, &block, events, awaited.map_or(Completion::None, Completion::Client));
         copies += self.send_remote(&route, &block, events, awaited, !duplicate);

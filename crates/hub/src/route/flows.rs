@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use weft_base::{Epoch, HubId, Lane, Mono};
+use weft_mesh::GroupKey;
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
@@ -76,6 +77,12 @@ impl Flows {
     pub(super) fn send_live(&mut self, to: (HubId, Lane), events: u64) -> FlowEntry {
         let epoch = self.epochs.get(&to.0).copied().unwrap_or_default();
         self.live_out.entry(to).or_insert_with(|| LiveSender::new(epoch)).entry(to.0, events)
+    }
+
+    /// The entry for the next block for a member of a group at a hub.
+    pub(super) fn send_group(&mut self, to: (HubId, Lane), events: u64, group: GroupKey) -> FlowEntry {
+        let epoch = self.epochs.get(&to.0).copied().unwrap_or_default();
+        self.live_out.entry(to).or_insert_with(|| LiveSender::new(epoch)).group_entry(to.0, events, group)
     }
 
     /// What to do with a live block that came: deliver it or not, and how many

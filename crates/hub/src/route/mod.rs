@@ -11,7 +11,9 @@
 
 mod admit;
 mod flows;
+pub(crate) mod groups;
 mod held;
+mod replies;
 pub(crate) mod table;
 
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use weft_base::{HubId, Mono, Now};
 use weft_mesh::LinkId;
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, Split, hops, split};
-use weft_ring::arena::{BlockMut, BlockRef};
+use weft_ring::arena::{Arena, BlockMut, BlockRef};
 use weft_ring::mpsc;
 use weft_ring::stage::{Stage, StageWaker};
 use weft_topic::Topic;
@@ -30,7 +32,9 @@ use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
 
 use self::admit::HeldBack;
 use self::flows::{Flows, Position};
+use self::groups::{HubTurns, MemberTurns};
 use self::held::Held;
+use self::replies::Replies;
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add};
@@ -64,7 +68,12 @@ pub(crate) struct RouteStage {
     /// Kept between turns, so that nothing is allocated.
     entries: Vec<FlowEntry>,
     split: Split,
+    /// Of groups that other hubs serve.
+    group_entries: Vec<FlowEntry>,
     head: Vec<u8>,
+    member_turns: MemberTurns,
+    hub_turns: HubTurns,
+    replies: Replies,
     now: Now,
 }
 
@@ -77,6 +86,8 @@ pub(crate) struct RouteParts {
     pub(crate) identity: Arc<Identity>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) options: Arc<HubOptions>,
+    /// Where what this stage writes itself lies.
+    pub(crate) arena: Arena,
     pub(crate) waker: StageWaker,
 }
 
@@ -100,7 +111,11 @@ impl RouteStage {
             next_sequence: 1,
             entries: Vec::new(),
             split: Split::new(),
+            group_entries: Vec::new(),
             head: Vec::new(),
+            member_turns: MemberTurns::default(),
+            hub_turns: HubTurns::default(),
+            replies: Replies::new(parts.arena),
             now: Now::default(),
         }
     }
@@ -152,14 +167,21 @@ impl RouteStage {
             Err(error) => return self.close(link, ErrorCode::BAD_BLOCK, error.to_string()),
         };
         let again = self.entries.iter().all(|entry| entry.retransmit);
-        if stamp.origin == self.identity.id || (!again && !self.flows.first_time(&stamp, lane)) {
+        // What another hub passes on goes from there to one hub and may cross those that had it before.
+        let passed_on = again && self.entries.iter().all(|entry| entry.kind == FlowKind::Group);
+        let is_own = stamp.origin == self.identity.id && !passed_on;
+        if is_own || (!again && !self.flows.first_time(&stamp, lane)) {
             add(&self.counters.mesh_duplicates, 1);
             return;
         }
         let Ok(topic) = Topic::parse(Block::trusted(&block).topic()) else {
             return self.close(link, ErrorCode::BAD_TOPIC, "a forwarded block has a topic that is none".to_owned());
         };
-        let route = self.cache.route(&self.table, topic);
+        let route = match self.replies.route(self.identity.id, topic.as_str()) {
+            None => self.cache.route(&self.table, topic),
+            Some(Ok(route)) => route,
+            Some(Err(detail)) => return self.close(link, ErrorCode::BAD_TOPIC, detail.to_owned()),
+        };
         let hops = hops(ttl);
         split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
         let here = std::mem::take(&mut self.split);
@@ -172,10 +194,14 @@ impl RouteStage {
                         add(&self.counters.arrived, events);
                         let copies = self.deliver_locally(&route, &block, events, hops);
                         self.count_if_unwanted(copies, events);
+                        if copies == 0 {
+                            self.no_responders(&block, 1);
+                        }
                     } else {
                         add(&self.counters.mesh_duplicates, 1);
                     }
                 }
+                FlowKind::Group => self.group_arrived(&route, &block, (&stamp, lane), entry, events, hops),
                 FlowKind::Guaranteed => {
                     let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane };
                     if self.flows.guaranteed_arrived(key, entry) {
@@ -188,10 +214,11 @@ impl RouteStage {
             }
         }
         self.split = here;
-        let onwards = self.entries.iter().filter(|e| e.kind == FlowKind::Live && e.hub != self.identity.id).count();
+        let onwards = self.entries.iter().filter(|e| e.kind.is_best_effort() && e.hub != self.identity.id).count();
         add(&self.counters.transit, events * onwards as u64);
         add(&self.counters.copies, events * onwards as u64);
         self.send_split(&block, events);
+        self.pass_on(&block, events, ttl);
     }
 
     /// A guaranteed block has arrived in its turn: it is stored, and live
@@ -255,10 +282,12 @@ impl RouteStage {
     /// counts what cannot leave. A guaranteed copy is not lost then: it stays
     /// with its origin, which sends it again.
     fn send_split(&mut self, block: &BlockRef, events: u64) {
-        let live = |entries: &[FlowEntry]| entries.iter().filter(|e| e.kind == FlowKind::Live).count() as u64;
+        let live = |entries: &[FlowEntry]| entries.iter().filter(|e| e.kind.is_best_effort()).count() as u64;
+        let mut lost = 0;
         for (entry, reason) in self.split.dropped() {
-            if entry.kind == FlowKind::Live {
+            if entry.kind.is_best_effort() {
                 self.counters.drop_copies(*reason, events);
+                lost += 1;
             }
         }
         for (link, entries) in self.split.links() {
@@ -270,6 +299,7 @@ impl RouteStage {
             let forward = Forward { head: ForwardHead::new(&self.head), block: block.clone(), live_copies };
             self.net.push(ToNet::Forward { link: SessionId(link.0), forward });
         }
+        self.no_responders(block, lost);
     }
 
     /// Sends again what other hubs have not acknowledged in time.
@@ -308,6 +338,8 @@ impl RouteStage {
         let lane = Block::trusted(block).lane();
         let mut copies = 0;
         self.entries.clear();
+        // In the order in which they were numbered.
+        self.entries.append(&mut self.group_entries);
         for remote in &route.remote {
             let entry = if remote.stream {
                 add(&self.counters.copies, events);

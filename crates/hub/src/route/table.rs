@@ -8,6 +8,7 @@ use weft_base::HubId;
 use weft_mesh::{Kind, Routes};
 use weft_topic::{InterestSet, Topic};
 
+use super::groups::{self, Member, RouteGroup};
 use crate::gate::Gate;
 use crate::messages::{StreamSlot, Target};
 
@@ -19,6 +20,10 @@ pub(crate) struct RouteTable {
     pub(crate) version: u64,
     /// Live subscriptions of this hub.
     pub(crate) local: InterestSet<Target>,
+    /// Members of groups at this hub.
+    pub(crate) members: InterestSet<Member>,
+    /// What says whether they have room.
+    pub(crate) member_gates: Arc<BTreeMap<Target, Arc<Gate>>>,
     /// Streams of this hub.
     pub(crate) streams: InterestSet<StreamSlot>,
     /// Other hubs: their interest, and the way to them.
@@ -35,11 +40,12 @@ pub(crate) struct RouteTable {
 pub(crate) struct GateSlot(pub(crate) HubId, pub(crate) u64);
 
 /// Where blocks of one topic go.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Route {
     pub(crate) local: Arc<[Target]>,
     pub(crate) streams: Arc<[StreamSlot]>,
     pub(crate) remote: Box<[Remote]>,
+    pub(crate) groups: Box<[RouteGroup]>,
     /// What must be open before a publish here is let in.
     pub(crate) gates: Box<[Arc<Gate>]>,
     /// Those of them, the first, that are of subscribers here: what is routed counts there.
@@ -52,9 +58,17 @@ pub(crate) struct Route {
 pub(crate) struct Remote {
     pub(crate) hub: HubId,
     pub(crate) stream: bool,
+    /// It has live subscribers of its own.
+    pub(crate) live: bool,
 }
 
 impl Route {
+    /// Live receivers that a new block is sent to.
+    pub(crate) fn receivers(&self) -> u32 {
+        let remote = self.remote.iter().filter(|remote| remote.live).count();
+        u32::try_from(self.local.len() + remote + self.groups.len()).unwrap_or(u32::MAX)
+    }
+
     /// Counts what is now on its way to subscribers here that make publishers wait.
     #[inline]
     pub(crate) fn enter_gates(&self, events: u64, bytes: u64) {
@@ -74,6 +88,8 @@ impl RouteTable {
         Self {
             version: 0,
             local: InterestSet::new(),
+            members: InterestSet::new(),
+            member_gates: Arc::default(),
             streams: InterestSet::new(),
             routes,
             gates: Arc::default(),
@@ -93,13 +109,17 @@ impl RouteTable {
         streams.dedup();
         let mut remote: Vec<Remote> = Vec::new();
         self.routes.destinations(topic, |hub, kind, _reachable| {
-            let stream = kind == Kind::Stream;
+            let (stream, live) = (kind == Kind::Stream, kind == Kind::Live);
             match remote.iter_mut().find(|r| r.hub == hub) {
-                Some(known) => known.stream |= stream,
-                None => remote.push(Remote { hub, stream }),
+                Some(known) => {
+                    known.stream |= stream;
+                    known.live |= live;
+                }
+                None => remote.push(Remote { hub, stream, live }),
             }
         });
         remote.sort_unstable_by_key(|r| r.hub);
+        let groups = groups::resolve(self, topic);
         let mut gates: Vec<Arc<Gate>> = Vec::new();
         if !self.gates.is_empty() {
             gates.extend(local.iter().filter_map(|target| self.gates.get(target)).cloned());
@@ -112,7 +132,14 @@ impl RouteTable {
             slots.dedup();
             gates.extend(slots.iter().filter_map(|slot| self.remote_gate_list.get(slot)).cloned());
         }
-        Route { local: local.into(), streams: streams.into(), remote: remote.into(), gates: gates.into(), local_gates }
+        Route {
+            local: local.into(),
+            streams: streams.into(),
+            remote: remote.into(),
+            groups,
+            gates: gates.into(),
+            local_gates,
+        }
     }
 }
 

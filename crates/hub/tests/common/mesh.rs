@@ -1,4 +1,4 @@
-//! Hubs of one mesh: certificates, links, and what a hub says of the others.
+//! Hubs linked by mutual TLS over real sockets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use weft_hub::options::{Listen, Neighbour};
 use weft_hub::{Hub, HubOptions};
 use weft_transport::ca::Authority;
 use weft_transport::{PeerKind, Security, TlsIdentity};
-use weft_wire::frame::{Frame, MeshShow};
+use weft_wire::frame::{Frame, MeshReport, MeshShow};
 
-use super::{Raw, options};
+use super::{Raw, options, start};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -44,8 +44,17 @@ pub fn link_addr(hub: &Hub) -> String {
     hub.hub_address().expect("it listens for hubs").to_owned()
 }
 
+/// Three hubs in a line: new-york, chicago, los-angeles.
+pub fn line(ca: &Authority) -> [Hub; 3] {
+    let middle = start(member(ca, "chicago", "127.0.0.1:0", &[]));
+    let to_middle = [("chicago", link_addr(&middle))];
+    let east = start(member(ca, "new-york", "127.0.0.1:0", &to_middle));
+    let west = start(member(ca, "los-angeles", "127.0.0.1:0", &to_middle));
+    [east, middle, west]
+}
+
 /// Asks until what the hub says of the mesh satisfies `is_so`.
-pub fn until(client: &mut Raw, what: &str, is_so: impl Fn(&weft_wire::frame::MeshReport<'_>) -> bool) {
+pub fn until(client: &mut Raw, what: &str, is_so: impl Fn(&MeshReport<'_>) -> bool) {
     for request in 0..2_000 {
         client.send(&Frame::MeshShow(MeshShow { request }));
         let answer = client.receive();
@@ -58,6 +67,12 @@ pub fn until(client: &mut Raw, what: &str, is_so: impl Fn(&weft_wire::frame::Mes
     panic!("it never came to this: {what}");
 }
 
-pub fn knows_interest(report: &weft_wire::frame::MeshReport<'_>, hub: &str, filters: u32) -> bool {
+/// Whether `hub` is within reach and wants at least so many filters.
+pub fn knows_interest(report: &MeshReport<'_>, hub: &str, filters: u32) -> bool {
     report.hubs.iter().any(|h| h.name == hub && h.reachable && h.interest >= filters)
+}
+
+/// Whether `hub` is within reach and wants exactly so many filters.
+pub fn wants(report: &MeshReport<'_>, hub: &str, filters: u32) -> bool {
+    report.hubs.iter().any(|h| h.name == hub && h.reachable && h.interest == filters)
 }

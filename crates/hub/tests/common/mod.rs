@@ -14,6 +14,7 @@ use weft_hub::{Hub, HubOptions};
 use weft_transport::Security;
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{self, AckLevel, Frame, OnFull, Peek, Start, Subscribe};
+use weft_wire::reply::ReplyAddress;
 
 /// A test that waits this long has failed: nothing here is slow by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -63,6 +64,8 @@ fn as_bytes(words: &[u64]) -> (&[u8], &[u8], &[u8]) {
 /// A connection to a hub.
 pub struct Raw {
     pub socket: TcpStream,
+    /// Where replies to this session go.
+    pub address: ReplyAddress,
     producer: ProducerId,
     next: u64,
 }
@@ -73,7 +76,8 @@ impl Raw {
         let socket = TcpStream::connect(&hub.client_addresses()[0]).expect("the hub listens");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         socket.set_nodelay(true).expect("so can this");
-        Self { socket, producer: ProducerId(0), next: 1 }
+        let address = ReplyAddress { hub: HubId(0), session: 0 };
+        Self { socket, address, producer: ProducerId(0), next: 1 }
     }
 
     /// Connects and says hello, as this producer.
@@ -82,7 +86,10 @@ impl Raw {
         raw.producer = ProducerId(producer);
         raw.hello(1, 1);
         match raw.receive().frame() {
-            Frame::Welcome(welcome) => assert_eq!(welcome.name, hub.identity().name),
+            Frame::Welcome(welcome) => {
+                assert_eq!(welcome.name, hub.identity().name);
+                raw.address = ReplyAddress { hub: welcome.hub, session: welcome.session };
+            }
             other => panic!("not a welcome: {other:?}"),
         }
         raw
@@ -111,7 +118,7 @@ impl Raw {
         self.socket.write_all(&bytes).expect("the hub reads");
     }
 
-    pub fn subscribe_with(&mut self, id: u64, filter: &str, change: impl FnOnce(&mut Subscribe<'_>)) {
+    pub fn subscribe_with<'a>(&mut self, id: u64, filter: &'a str, change: impl FnOnce(&mut Subscribe<'a>)) {
         let mut subscribe = Subscribe {
             id: SubscriptionId(id),
             filter,
@@ -122,6 +129,7 @@ impl Raw {
             on_full: OnFull::DropOldest,
             group: "",
             spill: "",
+            weight: 1,
         };
         change(&mut subscribe);
         self.send(&Frame::Subscribe(subscribe));
@@ -131,6 +139,25 @@ impl Raw {
     pub fn subscribe(&mut self, id: u64, filter: &str) {
         self.subscribe_with(id, filter, |_| {});
         assert!(matches!(self.receive().frame(), Frame::Subscribed(s) if s.id.0 == id));
+    }
+
+    /// Subscribes as a member of a group, and waits until that is live.
+    pub fn join<'a>(&mut self, id: u64, filter: &'a str, group: &'a str, weight: u16) {
+        self.subscribe_with(id, filter, |s| (s.group, s.weight) = (group, weight));
+        assert!(matches!(self.receive().frame(), Frame::Subscribed(s) if s.id.0 == id));
+    }
+
+    /// The payloads of all deliveries of one event that came before now.
+    pub fn drain(&mut self) -> Vec<Vec<u8>> {
+        self.send(&Frame::Ping(frame::Ping { id: 8, time: 0 }));
+        let mut all = Vec::new();
+        loop {
+            match self.receive().frame() {
+                Frame::Deliver(deliver) => all.extend(payloads(deliver.block)),
+                Frame::Pong(_) => return all,
+                other => panic!("not a delivery: {other:?}"),
+            }
+        }
     }
 
     /// A block of these payloads with this producer's next sequences.

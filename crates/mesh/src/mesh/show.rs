@@ -24,6 +24,7 @@ impl Mesh {
             rtt: Duration::ZERO,
             live_filters: self.local.told.count(Kind::Live),
             stream_filters: self.local.told.count(Kind::Stream),
+            group_filters: self.local.told.count(Kind::Group),
             interest_version: self.local.version,
         };
         let others = self.hubs.iter().map(|(id, hub)| HubReport {
@@ -36,6 +37,7 @@ impl Mesh {
             rtt: hub.path.map_or(Duration::ZERO, |path: Path| path.rtt),
             live_filters: hub.interest.set.count(Kind::Live),
             stream_filters: hub.interest.set.count(Kind::Stream),
+            group_filters: hub.interest.set.count(Kind::Group),
             interest_version: hub.interest.version_in(hub.epoch),
         });
         let mut hubs: Vec<HubReport> = std::iter::once(me).chain(others).collect();
