@@ -229,6 +229,7 @@ impl SimHub {
         match kind {
             Kind::Live => self.subscribers.matches_any(topic),
             Kind::Stream => self.streams.matches_any(topic),
+            Kind::Group => false,
         }
     }
 
@@ -396,6 +397,7 @@ impl SimHub {
             match entry.kind {
                 FlowKind::Live => self.take_live(block, &entry, out),
                 FlowKind::Guaranteed => self.take_guaranteed(block, &entry, at, out),
+                FlowKind::Group => unreachable!("no simulated hub has members of groups"),
             }
         }
     }

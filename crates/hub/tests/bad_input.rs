@@ -134,7 +134,7 @@ fn requests_that_cannot_be_are_refused_and_the_session_goes_on() {
         refused(&mut client, 4, ErrorCode::BAD_FILTER);
         client.subscribe_with(5, "a", |s| s.stream = "nowhere");
         refused(&mut client, 5, ErrorCode::NO_STREAM);
-        client.subscribe_with(6, "a", |s| s.group = "workers");
+        client.subscribe_with(6, "a", |s| (s.group, s.stream) = ("workers", "all"));
         refused(&mut client, 6, ErrorCode::UNSUPPORTED);
         client.subscribe(7, "a");
         client.subscribe_with(7, "b", |_| {});

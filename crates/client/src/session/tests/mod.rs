@@ -184,6 +184,7 @@ impl Bench {
             epoch: Epoch(3),
             sequence,
             duplicate: false,
+            receivers: 0,
         }));
     }
 
