@@ -1,7 +1,8 @@
 //! Groups: which member of each group gets a block.
 //!
-//! The hub where a block enters the mesh chooses: a member of its own if it has
-//! one, else the nearest hub that has members. The hub that is chosen picks one of its members; when the
+//! The hub where a block enters the mesh chooses: a member of its own if one
+//! has room, else the nearest hub that has members, else a member of its own
+//! that has no room. The hub that is chosen picks one of its members; when the
 //! last one has just left it passes the block on to another hub, a bounded
 //! number of times, or drops it, counted. So of each group at most one member
 //! gets an event, and exactly one where a member is reachable and nothing is
