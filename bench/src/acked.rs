@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use hdrhistogram::Histogram;
+use weft_load::latency::Latencies;
 
 use crate::process::Server;
 
@@ -125,16 +125,16 @@ pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
 }
 
 /// Publishes one event, waits for its acknowledgement, and so on for `time`: nanoseconds each.
-pub fn one_by_one(peer: &dyn Durable, key: &str, payload: usize, time: Duration) -> Result<Histogram<u64>> {
+pub fn one_by_one(peer: &dyn Durable, key: &str, payload: usize, time: Duration) -> Result<Latencies> {
     let (mut sender, mut acks) = peer.open(key, payload, 1)?;
-    let mut histogram = crate::latency::histogram();
+    let mut latencies = Latencies::new();
     let end = Instant::now() + time;
     while Instant::now() < end {
         let start = Instant::now();
         sender.send()?;
         while acks.acked()? == 0 {}
-        histogram.saturating_record(start.elapsed().as_nanos() as u64);
+        latencies.record(start.elapsed().as_nanos() as u64);
     }
     peer.close(key)?;
-    Ok(histogram)
+    Ok(latencies)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
+use weft_load::latency::Latencies;
 
 /// Bytes a second of a sequential write of `total` bytes in writes of 1 MiB,
 /// with one `fdatasync` at the end.
@@ -25,7 +25,7 @@ pub fn sequential(folder: &Path, total: usize) -> io::Result<f64> {
 
 /// Nanoseconds of an append of `bytes` followed by `fdatasync`, one at a time
 /// for `time`, into space that was written before (so that no metadata changes).
-pub fn sync_times(folder: &Path, bytes: usize, time: Duration) -> io::Result<Histogram<u64>> {
+pub fn sync_times(folder: &Path, bytes: usize, time: Duration) -> io::Result<Latencies> {
     use std::os::unix::fs::FileExt;
     const SPACE: u64 = 32 << 20;
     let path = folder.join("sync");
@@ -33,7 +33,7 @@ pub fn sync_times(folder: &Path, bytes: usize, time: Duration) -> io::Result<His
     file.write_all(&vec![0; SPACE as usize])?;
     file.sync_all()?;
     let data = vec![0x5a; bytes];
-    let mut histogram = crate::latency::histogram();
+    let mut latencies = Latencies::new();
     let (end, mut at) = (Instant::now() + time, 0u64);
     loop {
         let start = Instant::now();
@@ -42,11 +42,11 @@ pub fn sync_times(folder: &Path, bytes: usize, time: Duration) -> io::Result<His
         }
         file.write_all_at(&data, at)?;
         file.sync_data()?;
-        histogram.saturating_record(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        latencies.record(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
         at = if at + 2 * bytes as u64 > SPACE { 0 } else { at + bytes as u64 };
     }
     std::fs::remove_file(path)?;
-    Ok(histogram)
+    Ok(latencies)
 }
 
 fn fresh(path: &Path) -> io::Result<File> {
@@ -60,7 +60,7 @@ pub fn line(folder: &Path) -> io::Result<String> {
     Ok(format!(
         "disk: sequential write {:.0} MB/s; 4 KiB and fdatasync p50 {:.0} µs, p99 {:.0} µs",
         rate / 1e6,
-        syncs.value_at_quantile(0.5) as f64 / 1e3,
-        syncs.value_at_quantile(0.99) as f64 / 1e3,
+        syncs.at(0.5) as f64 / 1e3,
+        syncs.at(0.99) as f64 / 1e3,
     ))
 }

@@ -9,23 +9,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use weft_load::latency::Latencies;
+use weft_load::pace;
 
 use crate::work::Peer;
 
-/// A histogram of 1 ns to 60 s with three digits.
-#[must_use]
-#[allow(clippy::missing_panics_doc, clippy::expect_used)]
-pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are constants in range")
-}
-
 /// p50 / p99 / p99.9 / p99.99 in microseconds.
 #[must_use]
-pub fn percentiles(histogram: &Histogram<u64>) -> String {
+pub fn percentiles(latencies: &Latencies) -> String {
     let at = |q: f64| {
-        let micros = histogram.value_at_quantile(q) as f64 / 1e3;
+        let micros = latencies.at(q) as f64 / 1e3;
         if micros < 10.0 { format!("{micros:.1}") } else { format!("{micros:.0}") }
     };
     format!("{} / {} / {} / {}", at(0.5), at(0.99), at(0.999), at(0.9999))
@@ -50,18 +44,18 @@ pub struct Pace {
 const CATCH_UP: usize = 256;
 
 /// Runs the pace once on a peer; answers nanoseconds from due to received.
-pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<Histogram<u64>> {
+pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<Latencies> {
     let mut subscriber = peer.subscriber(key, pace.payload)?;
     let mut publisher = peer.publisher(key, pace.payload)?;
-    let period = 1_000_000_000 / pace.rate.clamp(1, 1_000_000_000);
-    let total = (pace.warm_up + pace.time).as_nanos() as u64 / period;
+    let schedule = pace::Pace::new(pace.rate as f64, 0, 1);
+    let total = schedule.due_before((pace.warm_up + pace.time).as_nanos() as u64);
     let first = pace.warm_up.as_nanos() as u64;
     let failed = AtomicBool::new(false);
     let start = Instant::now() + Duration::from_millis(20);
     thread::scope(|scope| {
-        let receiver = scope.spawn(|| -> Result<Histogram<u64>> {
+        let receiver = scope.spawn(|| -> Result<Latencies> {
             let _note = Note(&failed);
-            let mut histogram = histogram();
+            let mut latencies = Latencies::new();
             let mut seen = 0;
             while seen < total {
                 // A read's events all arrived by now; the clock is read once for them.
@@ -72,11 +66,11 @@ pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<H
                     }
                     seen += 1;
                     if due >= first {
-                        histogram.saturating_record(now.saturating_sub(due).max(1));
+                        latencies.record(now.saturating_sub(due));
                     }
                 })?;
             }
-            Ok(histogram)
+            Ok(latencies)
         });
         // Wake as exactly as the kernel can; the default slack is 50 µs.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
@@ -88,8 +82,8 @@ pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<H
             }
             let now = start.elapsed().as_nanos() as u64;
             times.clear();
-            while next < total && times.len() < CATCH_UP && period * next <= now {
-                times.push(period * next);
+            while next < total && times.len() < CATCH_UP && schedule.due(next) <= now {
+                times.push(schedule.due(next));
                 next += 1;
             }
             if !times.is_empty() {
@@ -99,7 +93,7 @@ pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<H
             } else if pace.spin {
                 std::hint::spin_loop();
             } else {
-                thread::sleep(Duration::from_nanos(period * next).saturating_sub(start.elapsed()));
+                thread::sleep(Duration::from_nanos(schedule.due(next)).saturating_sub(start.elapsed()));
             }
         };
         let received = receiver.join().map_err(|_| anyhow!("the subscriber panicked"))?;
@@ -111,7 +105,7 @@ pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<H
 /// Questions and answers for `time`, one at a time: a question goes to one
 /// topic, its receiver answers on another. Answers nanoseconds from before the
 /// question is written until its answer is read.
-pub fn round_trips<P: Peer + ?Sized>(peer: &P, key: &str, payload: usize, time: Duration) -> Result<Histogram<u64>> {
+pub fn round_trips<P: Peer + ?Sized>(peer: &P, key: &str, payload: usize, time: Duration) -> Result<Latencies> {
     let (ask, answer) = (format!("{key}-ask"), format!("{key}-answer"));
     let mut questions = peer.subscriber(&ask, payload)?;
     let mut answers = peer.subscriber(&answer, payload)?;
@@ -131,7 +125,7 @@ pub fn round_trips<P: Peer + ?Sized>(peer: &P, key: &str, payload: usize, time: 
                 }
             }
         });
-        let mut histogram = histogram();
+        let mut latencies = Latencies::new();
         let start = Instant::now();
         let mut ask = |id: u64| -> Result<u64> {
             let before = Instant::now();
@@ -147,7 +141,7 @@ pub fn round_trips<P: Peer + ?Sized>(peer: &P, key: &str, payload: usize, time: 
                 if start.elapsed() >= time {
                     break;
                 }
-                histogram.saturating_record(ask(id)?.max(1));
+                latencies.record(ask(id)?);
             }
             ask(LAST)?;
             Ok(())
@@ -156,7 +150,7 @@ pub fn round_trips<P: Peer + ?Sized>(peer: &P, key: &str, payload: usize, time: 
         let responded = responder.join().map_err(|_| anyhow!("the responder panicked"))?;
         asked.with_context(|| format!("{}'s questions", peer.name()))?;
         responded.with_context(|| format!("{}'s responder", peer.name()))?;
-        Ok(histogram)
+        Ok(latencies)
     })
 }
 

@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use rustix::thread::CpuSet;
+use weft_load::latency::Latencies;
 
 use crate::process::{own_cores, pin_self};
 
@@ -38,15 +38,15 @@ fn field(file: &str, name: &str) -> Option<String> {
 /// Round trips of `bytes` over loopback TCP between two threads of this process,
 /// blocking, one at a time, for `time`: what a message there and back costs with
 /// no broker at all. Nanoseconds. The two ends run on the cores given.
-pub fn ping_pong(bytes: usize, time: Duration, [near_cores, far_cores]: [&CpuSet; 2]) -> io::Result<Histogram<u64>> {
+pub fn ping_pong(bytes: usize, time: Duration, [near_cores, far_cores]: [&CpuSet; 2]) -> io::Result<Latencies> {
     let before = own_cores()?;
     pin_self(near_cores)?;
-    let histogram = trips(bytes, time, *far_cores);
+    let latencies = trips(bytes, time, *far_cores);
     pin_self(&before)?;
-    histogram
+    latencies
 }
 
-fn trips(bytes: usize, time: Duration, far_cores: CpuSet) -> io::Result<Histogram<u64>> {
+fn trips(bytes: usize, time: Duration, far_cores: CpuSet) -> io::Result<Latencies> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut near = TcpStream::connect(listener.local_addr()?)?;
     let (mut far, _) = listener.accept()?;
@@ -57,7 +57,7 @@ fn trips(bytes: usize, time: Duration, far_cores: CpuSet) -> io::Result<Histogra
         let mut buffer = vec![0; bytes];
         while far.read_exact(&mut buffer).is_ok() && far.write_all(&buffer).is_ok() {}
     });
-    let mut histogram = crate::latency::histogram();
+    let mut latencies = Latencies::new();
     let mut buffer = vec![0; bytes];
     let end = Instant::now() + time;
     loop {
@@ -67,11 +67,11 @@ fn trips(bytes: usize, time: Duration, far_cores: CpuSet) -> io::Result<Histogra
         }
         near.write_all(&buffer)?;
         near.read_exact(&mut buffer)?;
-        histogram.saturating_record(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        latencies.record(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
     drop(near);
     let _ = echo.join();
-    Ok(histogram)
+    Ok(latencies)
 }
 
 /// Bytes a second over loopback TCP, one way, in writes of `chunk` bytes for `time`.

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use weft_load::latency::Latencies;
 
 use crate::latency::{self, Pace};
 use crate::process::Server;
@@ -65,12 +65,12 @@ pub trait Peer {
     }
 
     /// Latency at a fixed rate; see [`open_loop`](crate::latency::open_loop).
-    fn open_loop(&self, key: &str, pace: &Pace) -> Result<Histogram<u64>> {
+    fn open_loop(&self, key: &str, pace: &Pace) -> Result<Latencies> {
         latency::open_loop(self, key, pace)
     }
 
     /// Questions and answers, one at a time; see [`round_trips`](crate::latency::round_trips).
-    fn round_trips(&self, key: &str, payload: usize, time: Duration) -> Result<Histogram<u64>> {
+    fn round_trips(&self, key: &str, payload: usize, time: Duration) -> Result<Latencies> {
         latency::round_trips(self, key, payload, time)
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser;
 use weft_bench::acked::{Durable, Load, one_by_one, pipelined};
-use weft_bench::latency::{self, percentiles};
+use weft_bench::latency::percentiles;
 use weft_bench::nats::{self, Nats, Sync};
 use weft_bench::stats::{Runs, short, with_range};
 use weft_bench::table::Table;
@@ -85,7 +85,7 @@ fn table_of(arguments: &Arguments, peers: &[Box<dyn Durable>], payload: usize) -
     let load = Load { payload, batch: arguments.batch, window: arguments.window, time };
     let mut rates = vec![Runs::new(); peers.len()];
     let mut cpu = rates.clone();
-    let mut alone = vec![latency::histogram(); peers.len()];
+    let mut alone = vec![weft_load::latency::Latencies::new(); peers.len()];
     for run in 0..=arguments.runs {
         for (row, peer) in peers.iter().enumerate() {
             let acked = pipelined(peer.as_ref(), "bench", &load)?;
@@ -94,7 +94,7 @@ fn table_of(arguments: &Arguments, peers: &[Box<dyn Durable>], payload: usize) -
             if run > 0 {
                 rates[row].push(acked.rate);
                 cpu[row].push(acked.server_cpu);
-                alone[row].add(singles)?;
+                alone[row].merge(&singles);
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use weft_bench::latency::{self, Pace, open_loop, percentiles};
+use weft_bench::latency::{Pace, open_loop, percentiles};
 use weft_bench::machine;
 use weft_bench::nats::{self, Nats};
 use weft_bench::process::{self, own_cores, pin_self, single_cores};
@@ -149,7 +149,7 @@ fn latency_table(arguments: &Arguments, peers: &mut Vec<Box<dyn Peer>>) -> Resul
     for (placement, cores, ends) in placements {
         let mut table = Table::new([placement.to_owned(), "10,000/s".to_owned(), "50,000/s".to_owned()]);
         pin_self(cores)?;
-        let mut merged = vec![vec![latency::histogram(); RATES.len()]; peers.len()];
+        let mut merged = vec![vec![weft_load::latency::Latencies::new(); RATES.len()]; peers.len()];
         for (column, rate) in RATES.into_iter().enumerate() {
             for _ in 0..arguments.runs {
                 for (row, peer) in peers.iter().enumerate() {
@@ -163,7 +163,7 @@ fn latency_table(arguments: &Arguments, peers: &mut Vec<Box<dyn Peer>>) -> Resul
                         time: Duration::from_secs_f64(arguments.seconds),
                         spin: false,
                     };
-                    merged[row][column].add(open_loop(peer.as_ref(), "bench", &pace)?)?;
+                    merged[row][column].merge(&open_loop(peer.as_ref(), "bench", &pace)?);
                 }
             }
         }

@@ -151,14 +151,14 @@ fn committed(folder: &Path, work: &Work, window: u64) -> Result<(f64, u64)> {
 }
 
 /// Times of appending one block and syncing it, one at a time.
-fn one_by_one(folder: &Path, work: &Work, time: Duration) -> Result<hdrhistogram::Histogram<u64>> {
+fn one_by_one(folder: &Path, work: &Work, time: Duration) -> Result<weft_load::latency::Latencies> {
     let mut log = open(folder, LogOptions::default())?;
-    let (syncer, mut times, end) = (log.syncer(), latency::histogram(), Instant::now() + time);
+    let (syncer, mut times, end) = (log.syncer(), weft_load::latency::Latencies::new(), Instant::now() + time);
     while Instant::now() < end {
         let start = Instant::now();
         log.append(&work.block, Now::default())?;
         syncer.commit()?;
-        times.saturating_record(u64::try_from(start.elapsed().as_nanos())?);
+        times.record(u64::try_from(start.elapsed().as_nanos())?);
         syncer.prepare();
     }
     Ok(times)
@@ -255,8 +255,8 @@ fn main() -> Result<()> {
     let copy = machine::memory_copy(total, Duration::from_secs(1));
     println!("memory: copy of {} MiB {}B/s", arguments.mib, short(copy));
     println!("disk: sequential write with fdatasync at the end {}B/s", with_range(&sequential));
-    let times = |runs: &[hdrhistogram::Histogram<u64>]| {
-        let of = |q| runs.iter().map(|h| h.value_at_quantile(q) as f64 / 1e3).collect::<Runs>().median();
+    let times = |runs: &[weft_load::latency::Latencies]| {
+        let of = |q| runs.iter().map(|h| h.at(q) as f64 / 1e3).collect::<Runs>().median();
         format!("p50 {:.0} µs, p99 {:.0} µs", of(0.5), of(0.99))
     };
     println!("disk: write of 64 KiB and fdatasync, space written before: {}", times(&disk_syncs));

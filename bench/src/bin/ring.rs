@@ -26,7 +26,7 @@ use rustix::thread::CpuSet;
 use weft_bench::process::{own_cores, pin_self};
 use weft_bench::stats::{Runs, short, with_range};
 use weft_bench::table::Table;
-use weft_bench::{latency, machine};
+use weft_bench::machine;
 use weft_ring::wait::{REST, SPINS};
 use weft_ring::{broadcast, mpsc, spsc};
 
@@ -262,12 +262,10 @@ fn run<P: Push + 'static, C: Take + 'static>(work: Work, (producers, mut consume
             barrier.wait();
             let start = Instant::now();
             let (mut count, mut sum, mut wait) = (0, 0_u64, Wait::default());
-            let mut histogram = latency::histogram();
+            let mut latencies = weft_load::latency::Latencies::new();
             while count < total {
                 let taken = match work {
-                    Work::Latency(_) => {
-                        consumer.take(&mut |sent| histogram.saturating_record(nanos().saturating_sub(sent)))
-                    }
+                    Work::Latency(_) => consumer.take(&mut |sent| latencies.record(nanos().saturating_sub(sent))),
                     _ => consumer.take(&mut |item| sum = sum.wrapping_add(black_box(item))),
                 };
                 if taken == 0 {
@@ -277,7 +275,7 @@ fn run<P: Push + 'static, C: Take + 'static>(work: Work, (producers, mut consume
                     wait.done();
                 }
             }
-            (start.elapsed(), sum, histogram, consumer)
+            (start.elapsed(), sum, latencies, consumer)
         })
     };
     let writers: Vec<_> = producers
@@ -317,7 +315,7 @@ fn run<P: Push + 'static, C: Take + 'static>(work: Work, (producers, mut consume
         })
         .collect();
     let producers = writers.len() as u64;
-    let (took, sum, histogram, consumer) = reader.join().map_err(|_| anyhow!("the consumer panicked"))?;
+    let (took, sum, latencies, consumer) = reader.join().map_err(|_| anyhow!("the consumer panicked"))?;
     for writer in writers {
         std::mem::forget(writer.join().map_err(|_| anyhow!("a producer panicked"))?);
     }
@@ -325,7 +323,7 @@ fn run<P: Push + 'static, C: Take + 'static>(work: Work, (producers, mut consume
     // from core to core depends on its address, and would favour one by luck.
     std::mem::forget(consumer);
     if let Work::Latency(_) = work {
-        return Ok([0.5, 0.99].map(|quantile| histogram.value_at_quantile(quantile) as f64));
+        return Ok([0.5, 0.99].map(|quantile| latencies.at(quantile) as f64));
     }
     let expected = (0..each).fold(0_u64, u64::wrapping_add).wrapping_mul(producers);
     ensure!(sum == expected, "items were lost, repeated or changed: their sum is {sum} and should be {expected}");

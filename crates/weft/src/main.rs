@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Sub(args) => futures_lite::future::block_on(commands::subscribe::run(&args)),
         Command::Stream(command) => futures_lite::future::block_on(commands::stream::run(command)),
         Command::Mesh(command) => futures_lite::future::block_on(commands::mesh::run(command)),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Ca(command) => commands::ca::run(command),
         Command::Demo(args) => demo::run(&args),
     };

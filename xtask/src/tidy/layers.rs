@@ -22,12 +22,13 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 14] = [
+const PLACES: [Place; 15] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
     Place { name: "weft-ring", short: "ring", layer: "L1", knows: &["base"] },
     Place { name: "weft-sched", short: "sched", layer: "L1", knows: &["base"] },
+    Place { name: "weft-load", short: "load", layer: "L1", knows: &[] },
     Place { name: "weft-log", short: "log", layer: "L1", knows: &["base", "wire"] },
     Place { name: "weft-transport", short: "transport", layer: "L1", knows: &["base", "ring"] },
     Place { name: "weft-mesh", short: "mesh", layer: "L2", knows: &["base", "wire", "topic"] },
@@ -47,14 +48,14 @@ const PLACES: [Place; 14] = [
         name: "weft",
         short: "weft",
         layer: "L5",
-        knows: &["base", "wire", "topic", "ring", "sched", "log", "transport", "mesh", "hub", "client"],
+        knows: &["base", "wire", "topic", "ring", "sched", "load", "log", "transport", "mesh", "hub", "client"],
     },
     Place { name: "weft-sim", short: "sim", layer: "tools", knows: &["base", "wire", "topic", "mesh"] },
     Place {
         name: "weft-bench",
         short: "bench",
         layer: "tools",
-        knows: &["base", "wire", "topic", "ring", "sched", "log", "transport", "client"],
+        knows: &["base", "wire", "topic", "ring", "sched", "load", "log", "transport", "client"],
     },
     Place { name: "xtask", short: "xtask", layer: "tools", knows: &[] },
 ];

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use hdrhistogram::Histogram;
 use weft_bench::latency::Pace;
 use weft_bench::process::{own_cores, pin_self, single_cores};
 use weft_bench::report::{CPU, MEMORY, Metric, RATE, Report};
 use weft_bench::work::{Load, Peer};
 use weft_bench::{machine, stats};
+use weft_load::latency::Latencies;
 
 use crate::Arguments;
 use crate::entrants::{Field, Kind};
@@ -177,9 +177,9 @@ fn bytes(size: usize) -> String {
     if size >= 1024 && size.is_multiple_of(1024) { format!("{} KiB", size >> 10) } else { format!("{size} B") }
 }
 
-fn quantiles(report: &mut Report, section: &str, work: &str, peer: &str, seen: &Histogram<u64>) {
+fn quantiles(report: &mut Report, section: &str, work: &str, peer: &str, seen: &Latencies) {
     for (metric, quantile) in QUANTILES {
-        report.record(section, work, peer, metric, seen.value_at_quantile(quantile) as f64 / 1e3);
+        report.record(section, work, peer, metric, seen.at(quantile) as f64 / 1e3);
     }
     report.record(section, work, peer, MAX, seen.max() as f64 / 1e3);
 }

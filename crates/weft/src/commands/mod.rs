@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod hub;
 pub(crate) mod mesh;
