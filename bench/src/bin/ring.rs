@@ -23,10 +23,10 @@ use std::time::Instant;
 use anyhow::{Result, anyhow, ensure};
 use clap::Parser;
 use rustix::thread::CpuSet;
+use weft_bench::machine;
 use weft_bench::process::{own_cores, pin_self};
 use weft_bench::stats::{Runs, short, with_range};
 use weft_bench::table::Table;
-use weft_bench::machine;
 use weft_ring::wait::{REST, SPINS};
 use weft_ring::{broadcast, mpsc, spsc};
 

@@ -274,7 +274,7 @@ fn request(arguments: &Arguments, field: &mut Field, report: &mut Report) -> Res
                         placement.name(),
                         peer.name(),
                         TRIPS,
-                        seen.len() as f64 / time.as_secs_f64(),
+                        seen.count() as f64 / time.as_secs_f64(),
                     );
                     Ok(())
                 },
