@@ -1,16 +1,22 @@
-//! Runs stages on threads: turns, idling, pinning, cycle times, stopping, panics.
+//! Runs stages on threads: turns, idling, moving, pinning, cycle times,
+//! stopping, panics.
 
-use std::any::Any;
+mod agent;
+mod counters;
+mod places;
+
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use weft_base::{Clock, Mono, Now};
+use weft_base::Clock;
 
+use self::agent::{Agent, Seated};
+use self::counters::Counters;
+pub use self::counters::{StageReport, StageWatch};
+use self::places::{Control, Home, Letters, Places};
+pub use self::places::{PlaceError, StageMover};
 use crate::stage::{IdleOptions, Placement, Stage};
 use crate::waker::StageWaker;
 
@@ -74,107 +80,6 @@ pub struct StagePanic {
     pub message: String,
 }
 
-/// What one stage has done. Readable at any time from any thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StageReport {
-    /// The stage's name.
-    pub stage: &'static str,
-    /// Calls of `do_work`.
-    pub turns: u64,
-    /// Calls that answered more than zero.
-    pub busy_turns: u64,
-    /// The sum of all answers.
-    pub work: u64,
-    /// The longest call.
-    pub longest_turn: Duration,
-    /// Calls longer than [`IdleOptions::late_after`].
-    pub late_turns: u64,
-    /// Sleeps that this stage went into, for all stages of its thread.
-    pub sleeps: u64,
-}
-
-/// A stage's counters. The stage's thread alone writes them, so plain loads and
-/// stores do; a reader sees each number as of some recent turn.
-struct Counters {
-    stage: &'static str,
-    turns: AtomicU64,
-    busy_turns: AtomicU64,
-    work: AtomicU64,
-    longest: AtomicU64,
-    late: AtomicU64,
-    sleeps: AtomicU64,
-}
-
-fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-}
-
-impl Counters {
-    fn new(stage: &'static str) -> Self {
-        let zero = || AtomicU64::new(0);
-        Self { stage, turns: zero(), busy_turns: zero(), work: zero(), longest: zero(), late: zero(), sleeps: zero() }
-    }
-
-    fn turn(&self, work: usize, took: Duration, late_after: Duration) {
-        add(&self.turns, 1);
-        if work > 0 {
-            add(&self.busy_turns, 1);
-            add(&self.work, work as u64);
-        }
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if nanos > self.longest.load(Ordering::Relaxed) {
-            self.longest.store(nanos, Ordering::Relaxed);
-        }
-        if took > late_after {
-            add(&self.late, 1);
-        }
-    }
-
-    fn report(&self) -> StageReport {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        StageReport {
-            stage: self.stage,
-            turns: read(&self.turns),
-            busy_turns: read(&self.busy_turns),
-            work: read(&self.work),
-            longest_turn: Duration::from_nanos(read(&self.longest)),
-            late_turns: read(&self.late),
-            sleeps: read(&self.sleeps),
-        }
-    }
-}
-
-/// What the threads of one runner share.
-struct Control {
-    stop: AtomicBool,
-    wakers: Vec<StageWaker>,
-    /// The first panic.
-    panic: Mutex<Option<StagePanic>>,
-}
-
-impl Control {
-    fn stop(&self) {
-        // Pairs with the load in `Agent::run`; a thread that is about to sleep
-        // and did not see it is woken (E10).
-        self.stop.store(true, Ordering::Release);
-        for waker in &self.wakers {
-            waker.wake();
-        }
-    }
-
-    fn panicked(&self, stage: &'static str, payload: &(dyn Any + Send)) {
-        let message = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".to_owned());
-        let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(StagePanic { stage, message });
-        drop(first);
-        self.stop();
-    }
-}
-
 impl RunnerBuilder {
     /// Adds a stage. In a group the order of adding is the order of the turns.
     #[must_use]
@@ -206,33 +111,24 @@ impl RunnerBuilder {
     /// [`StartError`] names the stage whose thread could not be had, or could
     /// not be pinned.
     pub fn start(self) -> Result<RunnerHandle, StartError> {
-        let agents: Vec<Agent> =
-            self.groups.into_iter().map(|group| Agent::new(group, self.idle, self.clock.clone())).collect();
-        let control = Arc::new(Control {
-            stop: AtomicBool::new(false),
-            wakers: agents.iter().filter_map(|agent| agent.waker.clone()).collect(),
-            panic: Mutex::new(None),
-        });
-        let counters = agents.iter().flat_map(|agent| agent.stages.iter().map(|(_, counters)| counters.clone()));
-        let watch = StageWatch { counters: counters.collect() };
-        let mut handle = RunnerHandle { control, watch, threads: Vec::new() };
+        let (control, agents) = self.seat();
+        let handle = RunnerHandle { control };
         // The threads wait until all are there and pinned, so that no stage
         // does anything if the start fails; then the gates are dropped unopened.
         let mut gates = Vec::with_capacity(agents.len());
-        for agent in agents {
+        for (agent, thread_name) in agents {
             let stage = agent.name();
             let (pinned, is_pinned) = sync_channel(1);
             let (gate, opened) = sync_channel::<()>(1);
-            let control = handle.control.clone();
-            let thread = std::thread::Builder::new().name(agent.thread_name.clone());
+            let thread = std::thread::Builder::new().name(thread_name);
             let body = move || {
                 let sent = pinned.send(agent.pin());
                 if sent.is_ok() && opened.recv().is_ok() {
-                    agent.run(&control);
+                    agent.run();
                 }
             };
             let thread = thread.spawn(body).map_err(|source| StartError::Thread { stage, source })?;
-            handle.threads.push((stage, thread));
+            handle.push(stage, thread);
             // No answer at all would mean that the thread is gone: `join` tells.
             is_pinned.recv().unwrap_or(Ok(()))?;
             gates.push(gate);
@@ -243,135 +139,62 @@ impl RunnerBuilder {
         }
         Ok(handle)
     }
-}
 
-/// One thread and its stages.
-struct Agent {
-    stages: Vec<(Box<dyn Stage>, Arc<Counters>)>,
-    /// The stage that sleeps for all: the first that can be woken.
-    sleeper: usize,
-    waker: Option<StageWaker>,
-    thread_name: String,
-    core: Option<usize>,
-    idle: IdleOptions,
-    clock: Arc<dyn Clock>,
-    /// The latest reading of the clock.
-    now: Now,
-    /// A stage that panicked gets no more calls.
-    dead: Option<usize>,
-}
-
-impl Agent {
-    fn new(group: Group, idle: IdleOptions, clock: Arc<dyn Clock>) -> Self {
-        let wakers: Vec<_> = group.stages.iter().map(|stage| stage.waker()).collect();
-        let sleeper = wakers.iter().position(Option::is_some).unwrap_or(0);
-        let waker = wakers.get(sleeper).cloned().flatten();
-        if let Some(first) = &waker {
-            wakers.iter().flatten().for_each(|waker| waker.redirect(first));
+    /// Gives every thread, of now or later, its seat, and every stage its own.
+    fn seat(self) -> (Arc<Control>, Vec<(Agent, String)>) {
+        let mut seats = Vec::new();
+        let mut homes = Vec::new();
+        let mut groups = Vec::new();
+        let mut counters = Vec::new();
+        for (at, group) in self.groups.iter().enumerate() {
+            // The thread sleeps where its stage with a sleep of its own does.
+            let wakers = group.stages.iter().filter_map(|stage| stage.waker());
+            seats.push(wakers.into_iter().find(StageWaker::is_own_sleep).unwrap_or_else(StageWaker::parking));
+            let own = group.shared.is_none();
+            groups.extend(group.shared.iter().map(|name| (name.clone(), at)));
+            for stage in &group.stages {
+                counters.push(Arc::new(Counters::new(stage.name(), own)));
+                homes.push(Home { name: stage.name(), own: own.then_some(at), at });
+            }
         }
-        let name = group.stages.first().map_or("", |stage| stage.name());
-        let thread_name = format!("weft-{}", group.shared.as_deref().unwrap_or(name));
-        let stages = group.stages.into_iter().map(|stage| {
-            let counters = Arc::new(Counters::new(stage.name()));
-            (stage, counters)
+        let mut running = vec![true; seats.len()];
+        let stages = self.groups.iter().flat_map(|group| &group.stages);
+        for (home, stage) in homes.iter_mut().zip(stages) {
+            if stage.waker().is_some_and(|waker| waker.is_own_sleep()) {
+                home.own = None;
+            } else if home.own.is_none() {
+                home.own = Some(seats.len());
+                seats.push(StageWaker::parking());
+                running.push(false);
+            }
+        }
+        let seats: Arc<[StageWaker]> = seats.into();
+        let control = Arc::new(Control {
+            stop: AtomicBool::new(false),
+            boxes: seats.iter().map(|_| Letters::default()).collect(),
+            seats: seats.clone(),
+            idle: self.idle,
+            clock: self.clock,
+            watch: StageWatch { counters: counters.iter().cloned().collect() },
+            places: Mutex::new(Places { homes, groups, running, threads: Vec::new() }),
+            panic: Mutex::new(None),
         });
-        let now = clock.now();
-        Self { stages: stages.collect(), sleeper, waker, thread_name, core: group.core, idle, clock, now, dead: None }
-    }
-
-    /// The first stage's name.
-    fn name(&self) -> &'static str {
-        self.stages.first().map_or("", |(stage, _)| stage.name())
-    }
-
-    fn pin(&self) -> Result<(), StartError> {
-        let Some(core) = self.core else { return Ok(()) };
-        pin_to(core).map_err(|source| StartError::Pin { stage: self.name(), core, source })
-    }
-
-    fn run(mut self, control: &Control) {
-        let mut idle_turns = 0_u32;
-        while !control.stop.load(Ordering::Acquire) {
-            if self.turn(control, |stage, now| stage.do_work(now)) > 0 {
-                idle_turns = 0;
-                continue;
-            }
-            idle_turns = idle_turns.saturating_add(1);
-            if idle_turns <= self.idle.spins {
-                std::hint::spin_loop();
-            } else if idle_turns <= self.idle.spins.saturating_add(self.idle.yields) {
-                std::thread::yield_now();
-            } else {
-                self.rest(control);
-            }
-        }
-        self.now = self.clock.now();
-        for n in 0..self.stages.len() {
-            self.call(n, control, |stage, now| stage.on_stop(now));
-        }
-    }
-
-    /// Calls into a stage; none if it panics, or has panicked before.
-    fn call<R>(&mut self, n: usize, control: &Control, f: impl FnOnce(&mut dyn Stage, Now) -> R) -> Option<R> {
-        if self.dead == Some(n) {
-            return None;
-        }
-        let now = self.now;
-        let (stage, _) = self.stages.get_mut(n)?;
-        // A stage that panicked is not called again, so nobody sees what the
-        // panic may have left half done.
-        let result = catch_unwind(AssertUnwindSafe(|| f(stage.as_mut(), now)));
-        result
-            .map_err(|payload| {
-                control.panicked(stage.name(), payload.as_ref());
-                self.dead = Some(n);
-            })
-            .ok()
-    }
-
-    /// One turn of each stage; answers the work done.
-    fn turn(&mut self, control: &Control, mut turn: impl FnMut(&mut dyn Stage, Now) -> usize) -> usize {
-        let mut sum = 0_usize;
-        self.now = self.clock.now();
-        for n in 0..self.stages.len() {
-            let before = self.now.mono;
-            let Some(work) = self.call(n, control, &mut turn) else { break };
-            // One reading ends this turn and begins the next.
-            self.now = self.clock.now();
-            if let Some((_, counters)) = self.stages.get(n) {
-                counters.turn(work, self.now.mono - before, self.idle.late_after);
-            }
-            sum = sum.saturating_add(work);
-        }
-        if sum > 0 {
-            for n in 0..self.stages.len() {
-                self.call(n, control, |stage, now| stage.finish(now));
-            }
-        }
-        sum
-    }
-
-    /// Sleeps, unless there is work after all.
-    fn rest(&mut self, control: &Control) {
-        if let Some(waker) = &self.waker {
-            waker.announce();
-        }
-        // Whoever published before we announced may not have woken us, and this
-        // turn finds it (E10); whoever publishes from now on wakes us.
-        if self.turn(control, |stage, now| stage.look(now)) == 0 && !control.stop.load(Ordering::Acquire) {
-            let deadline = self.stages.iter().filter_map(|(stage, _)| stage.next_deadline()).min();
-            let how_long = deadline.map_or(self.idle.sleep, |at: Mono| self.idle.sleep.min(at - self.now.mono));
-            if !how_long.is_zero() {
-                let sleeper = self.sleeper;
-                if let Some((_, counters)) = self.stages.get(sleeper) {
-                    add(&counters.sleeps, 1);
+        let mut numbered = counters.into_iter().enumerate();
+        let mut agents = Vec::new();
+        for (at, group) in self.groups.into_iter().enumerate() {
+            let name = group.stages.first().map_or("", |stage| stage.name());
+            let thread_name = format!("weft-{}", group.shared.as_deref().unwrap_or(name));
+            let stages = group.stages.into_iter().zip(numbered.by_ref()).map(|(stage, (index, counters))| {
+                if let Some(waker) = stage.waker()
+                    && !seats.get(at).is_some_and(|seat| seat.is_same(&waker))
+                {
+                    waker.seat(&seats, at);
                 }
-                self.call(sleeper, control, |stage, _| stage.on_idle(how_long));
-            }
+                Seated { index, stage, counters }
+            });
+            agents.push((Agent::new(control.clone(), at, stages.collect(), group.core), thread_name));
         }
-        if let Some(waker) = &self.waker {
-            waker.awake();
-        }
+        (control, agents)
     }
 }
 
@@ -395,9 +218,6 @@ fn pin_to(_core: usize) -> io::Result<()> {
 /// A running runner. Dropping it stops the stages and waits for them.
 pub struct RunnerHandle {
     control: Arc<Control>,
-    watch: StageWatch,
-    /// With the name of each thread's first stage.
-    threads: Vec<(&'static str, JoinHandle<()>)>,
 }
 
 impl RunnerHandle {
@@ -420,8 +240,15 @@ impl RunnerHandle {
         self.wait()
     }
 
+    fn push(&self, stage: &'static str, thread: std::thread::JoinHandle<()>) {
+        self.control.places.lock().unwrap_or_else(PoisonError::into_inner).threads.push((stage, thread));
+    }
+
     fn wait(&mut self) -> Result<(), StagePanic> {
-        for (stage, thread) in self.threads.drain(..) {
+        loop {
+            // Not under the lock: stages that move take it.
+            let next = self.control.places.lock().unwrap_or_else(PoisonError::into_inner).threads.pop();
+            let Some((stage, thread)) = next else { break };
             if let Err(payload) = thread.join() {
                 // Outside of all calls: a stage's own drop.
                 self.control.panicked(stage, payload.as_ref());
@@ -430,39 +257,37 @@ impl RunnerHandle {
         self.control.panic.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
 
+    /// Moves a stage to another thread while it runs; see [`StageMover::place`].
+    ///
+    /// # Errors
+    /// [`PlaceError`] says why the stage stays where it is.
+    pub fn place(&self, stage: &str, placement: &Placement<'_>) -> Result<(), PlaceError> {
+        self.mover().place(stage, placement)
+    }
+
+    /// A handle for moving stages from elsewhere, such as from a stage.
+    #[must_use]
+    pub fn mover(&self) -> StageMover {
+        StageMover { control: self.control.clone() }
+    }
+
     /// What each stage has done so far, in the order of the threads.
     #[must_use]
     pub fn report(&self) -> Vec<StageReport> {
-        self.watch.report()
+        self.control.watch.report()
     }
 
     /// A handle for reading the reports elsewhere, also after the end.
     #[must_use]
     pub fn watch(&self) -> StageWatch {
-        self.watch.clone()
+        self.control.watch.clone()
     }
 }
 
 impl Drop for RunnerHandle {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
-            self.stop();
-            // Who wants to know of a panic calls `join`.
-            drop(self.wait());
-        }
-    }
-}
-
-/// Reads what the stages of a runner have done.
-#[derive(Clone)]
-pub struct StageWatch {
-    counters: Arc<[Arc<Counters>]>,
-}
-
-impl StageWatch {
-    /// What each stage has done so far, in the order of the threads.
-    #[must_use]
-    pub fn report(&self) -> Vec<StageReport> {
-        self.counters.iter().map(|counters| counters.report()).collect()
+        self.stop();
+        // Who wants to know of a panic calls `join`.
+        drop(self.wait());
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use weft_base::{Mono, Now};
 
-pub use crate::runner::{Runner, RunnerBuilder, RunnerHandle, StagePanic, StageReport, StageWatch, StartError};
+pub use crate::runner::{
+    PlaceError, Runner, RunnerBuilder, RunnerHandle, StageMover, StagePanic, StageReport, StageWatch, StartError,
+};
 pub use crate::waker::StageWaker;
 
 /// One stage of a hub. Whether it has a thread of its own or shares one is the
@@ -32,8 +34,9 @@ pub trait Stage: Send {
     }
 
     /// Sleeps for up to `how_long`, or less; called when all stages of the
-    /// thread were idle, for one of them: the first that has a waker. Must
-    /// return when its waker is called. By default sleeps by that waker.
+    /// thread were idle, for one of them: the one whose waker has a call of its
+    /// own, else the first that has a waker. Must return when its waker is
+    /// called. By default sleeps by that waker.
     fn on_idle(&mut self, how_long: Duration) {
         match self.waker() {
             Some(waker) => waker.sleep(how_long),
@@ -54,11 +57,32 @@ pub trait Stage: Send {
         None
     }
 
+    /// What waits for the stage now. Asked for about once per millisecond of
+    /// work and before a sleep, on the stage's thread. By default nothing.
+    fn load(&self) -> Load {
+        Load::default()
+    }
+
+    /// Sets how many units `do_work` takes per turn at most. By default nothing
+    /// is set: the stage has a bound of its own.
+    fn set_batch(&mut self, units: usize) {
+        let _ = units;
+    }
+
     /// The last call: the runner stops. Called on the stage's thread, in the
     /// order in which the stages were added.
     fn on_stop(&mut self, now: Now) {
         let _ = now;
     }
+}
+
+/// What waits for a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Units in its queues.
+    pub depth: u64,
+    /// Units that they hold at most; 0 when that is not known.
+    pub capacity: u64,
 }
 
 /// Which thread runs a stage.

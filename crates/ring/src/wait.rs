@@ -86,6 +86,12 @@ impl Sleeper {
     #[inline]
     pub(crate) fn must_wake(&self) -> bool {
         E10.fence();
+        self.must_wake_after_fence()
+    }
+
+    /// As `must_wake`, for a caller that has had the fence since it published.
+    #[inline]
+    pub(crate) fn must_wake_after_fence(&self) -> bool {
         self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
     }
 

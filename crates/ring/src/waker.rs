@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use weft_base::sync::Arc;
+use weft_base::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::edges::E10;
 use crate::wait::Sleeper;
 
 /// Wakes the thread of one stage. Clones wake the same.
@@ -25,8 +27,19 @@ struct Inner {
     sleeper: Sleeper,
     /// What ends the stage's own sleep, such as a write to an eventfd.
     call: Option<Box<dyn Fn() + Send + Sync>>,
-    /// Whom to wake instead, when another stage sleeps for the whole thread.
-    instead: OnceLock<StageWaker>,
+    /// Whom to wake instead: what the stage's thread sleeps by.
+    seats: OnceLock<Seats>,
+}
+
+/// What the threads of a runner sleep by. Never changes, so loom need not see
+/// it, and its `Arc` holds no slices.
+type Table = std::sync::Arc<[StageWaker]>;
+
+/// What each thread that the stage may run on sleeps by, and which of these
+/// threads it is on.
+struct Seats {
+    all: Table,
+    at: AtomicUsize,
 }
 
 impl StageWaker {
@@ -46,14 +59,17 @@ impl StageWaker {
     }
 
     fn with(call: Option<Box<dyn Fn() + Send + Sync>>) -> Self {
-        Self { inner: Arc::new(Inner { sleeper: Sleeper::new(), call, instead: OnceLock::new() }) }
+        Self { inner: Arc::new(Inner { sleeper: Sleeper::new(), call, seats: OnceLock::new() }) }
     }
 
     /// Makes sure that the stage looks for work once more after this call.
     #[inline]
     pub fn wake(&self) {
+        // Before the place is read, too: a stage that moved and whose new
+        // thread is about to sleep has been looked at since, or is seen there.
+        E10.fence();
         let target = self.target();
-        if target.inner.sleeper.must_wake() {
+        if target.inner.sleeper.must_wake_after_fence() {
             target.rouse();
         }
     }
@@ -68,7 +84,10 @@ impl StageWaker {
 
     #[inline]
     fn target(&self) -> &StageWaker {
-        self.inner.instead.get().unwrap_or(self)
+        match self.inner.seats.get() {
+            None => self,
+            Some(seats) => seats.all.get(seats.at.load(Ordering::Relaxed)).unwrap_or(self),
+        }
     }
 
     /// Sleeps until woken, `at_most` that long; for use in a stage's `on_idle`
@@ -88,13 +107,37 @@ impl StageWaker {
         self.target().inner.sleeper.awake();
     }
 
-    /// Makes this waker wake `other`'s stage, for stages that share a thread.
-    /// Once only; does nothing when the two are the same already.
+    /// Whether the stage sleeps in a way of its own, which no other thread can
+    /// do for it.
+    #[must_use]
+    pub fn is_own_sleep(&self) -> bool {
+        self.inner.call.is_some()
+    }
+
+    /// Whether the two wake the same.
     #[cfg_attr(loom, expect(dead_code, reason = "the runner is not built for loom"))]
-    pub(crate) fn redirect(&self, other: &StageWaker) {
-        if !Arc::ptr_eq(&self.inner, &other.inner) {
-            // Set before, by another runner: stages are not run twice.
-            drop(self.inner.instead.set(other.clone()));
+    pub(crate) fn is_same(&self, other: &StageWaker) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Makes this waker wake what a thread sleeps by: number `at` of `all`. Once
+    /// only. Not for a waker that is among them.
+    pub fn seat(&self, all: &Table, at: usize) {
+        // Set before, by another runner: stages are not run twice.
+        drop(self.inner.seats.set(Seats { all: all.clone(), at: AtomicUsize::new(at) }));
+    }
+
+    /// Makes this waker wake number `at` of what `seat` was given, from now on.
+    ///
+    /// The stage's old thread calls it after its last turn of the stage, and
+    /// only then hands the stage over; the new thread, once it has the stage,
+    /// announces its next sleep and looks for work before it. Whoever published
+    /// work and still saw the old place has its fence before that announcement's
+    /// (E10), so that look finds the work. No other edge is needed.
+    pub fn move_to(&self, at: usize) {
+        if let Some(seats) = self.inner.seats.get() {
+            // A swap for loom, as in `Sleeper::announce`.
+            seats.at.swap(at, Ordering::Relaxed);
         }
     }
 }

@@ -5,56 +5,19 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p weft-ring --release --test loom`
 #![cfg(loom)]
 
-use std::io::IoSlice;
-use std::process::Command;
+mod explore;
 
+use std::io::IoSlice;
+
+use explore::{explore, explore_with_canaries};
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Notify};
 use loom::thread;
 use weft_base::ByteCount;
 use weft_ring::arena::{Arena, ArenaOptions};
-use weft_ring::edges::{self, *};
+use weft_ring::edges::*;
 use weft_ring::wait::WaitStrategy;
-use weft_ring::waker::StageWaker;
 use weft_ring::{broadcast, bytes, mpsc, spsc};
-
-const PREEMPTIONS: usize = 3;
-
-/// Set in a canary's process to the number of the edge to weaken.
-const CANARY: &str = "WEFT_LOOM_CANARY";
-
-fn explore(scenario: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    // Set by LOOM_MAX_PREEMPTIONS, if at all.
-    builder.preemption_bound.get_or_insert(PREEMPTIONS);
-    builder.check(scenario);
-}
-
-/// The scenario holds, and stops holding without each of its edges.
-///
-/// A canary runs in a process of its own, because what loom finds may come up
-/// again in a destructor, which ends the process.
-fn explore_with_canaries<F: Fn() + Send + Sync + 'static>(scenario: F, edges: &[Edge]) {
-    if let Ok(canary) = std::env::var(CANARY) {
-        edges::weaken(edges.iter().find(|edge| format!("{edge:?}") == canary).copied());
-        return explore(scenario);
-    }
-    explore(scenario);
-    // `loom::name_of_the_test::{{closure}}`
-    let test = std::any::type_name::<F>().split("::").nth(1).unwrap();
-    for edge in edges {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact"])
-            .env(CANARY, format!("{edge:?}"))
-            .env("RUST_BACKTRACE", "0")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains("running 1 test"), "the canary did not run: {said}");
-        assert!(!output.status.success(), "loom did not notice in `{test}` that {edge:?} was weakened");
-    }
-}
 
 #[test]
 fn spsc_items_and_room_change_hands() {
@@ -356,30 +319,6 @@ fn a_parked_reader_is_woken_by_an_item() {
             assert!(consumer.wait());
             assert_eq!(consumer.drain(1, |item| assert_eq!(*item, 1)), 1);
             pusher.join().unwrap();
-        },
-        &[E10],
-    );
-}
-
-#[test]
-fn a_stage_that_looked_once_more_before_its_sleep_misses_no_work() {
-    explore_with_canaries(
-        || {
-            let waker = StageWaker::parking();
-            let work = Arc::new(AtomicBool::new(false));
-            let (others, theirs) = (waker.clone(), work.clone());
-            let giver = thread::spawn(move || {
-                theirs.store(true, Ordering::Release);
-                others.wake();
-            });
-            while !work.load(Ordering::Acquire) {
-                waker.announce();
-                if !work.load(Ordering::Acquire) {
-                    waker.sleep(std::time::Duration::MAX);
-                }
-                waker.awake();
-            }
-            giver.join().unwrap();
         },
         &[E10],
     );

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use weft_base::{Clock, ManualClock, Mono, Now, SystemClock};
 use weft_ring::spsc;
-use weft_ring::stage::{IdleOptions, Placement, Runner, RunnerBuilder, RunnerHandle, Stage, StageWaker, StartError};
+use weft_ring::stage::{
+    IdleOptions, Load, PlaceError, Placement, Runner, RunnerBuilder, RunnerHandle, Stage, StageWaker, StartError,
+};
 
 /// So long that a test in which it passes has failed by then.
 const FOREVER: Duration = Duration::from_secs(3600);
@@ -30,6 +32,8 @@ struct Probe {
 
 const STOPPED: u32 = u32::MAX;
 const PANIC: u32 = u32::MAX - 1;
+/// Plus the batch that was set.
+const BATCH: u32 = 1_000_000;
 
 impl Probe {
     fn tell(&self, what: u32) {
@@ -52,6 +56,14 @@ impl Stage for Probe {
 
     fn waker(&self) -> Option<StageWaker> {
         self.waker.clone()
+    }
+
+    fn load(&self) -> Load {
+        Load { depth: 7, capacity: 16 }
+    }
+
+    fn set_batch(&mut self, units: usize) {
+        self.tell(BATCH + units as u32);
     }
 
     fn on_stop(&mut self, _now: Now) {
@@ -275,4 +287,97 @@ fn a_pinned_stage_runs_on_its_core() {
     let handle = runner().stage(Box::new(Where(at)), Placement::Own { core: Some(core) }).start().unwrap();
     assert!((0..100).all(|_| is_at.recv().unwrap() == core));
     drop(handle);
+}
+
+#[test]
+fn a_stage_moves_between_threads_while_it_works_and_misses_nothing() {
+    let (told, tells) = channel();
+    let (a, mut at_a) = probe("a", &told);
+    let (b, mut at_b) = probe("b", &told);
+    let handle = runner().stage(a, Placement::Shared("data")).stage(b, Placement::Shared("data")).start().unwrap();
+    let mut threads = std::collections::HashSet::new();
+    for n in 0..500 {
+        let placement = if n % 2 == 0 { Placement::Own { core: None } } else { Placement::Shared("data") };
+        // Work before, during and after the move, and work for the one that stays.
+        at_b.give(3 * n);
+        handle.place("b", &placement).unwrap();
+        at_b.give(3 * n + 1);
+        at_a.give(n);
+        at_b.give(3 * n + 2);
+        let mut of_b = Vec::new();
+        for (name, what, thread) in tells.iter().take(4) {
+            if name == "b" {
+                of_b.push(what);
+                threads.insert(thread);
+            }
+        }
+        assert_eq!(of_b, [3 * n, 3 * n + 1, 3 * n + 2]);
+    }
+    assert_eq!(threads.len(), 2, "it never moved");
+    // The last move is done when the stage says so from there.
+    handle.place("b", &Placement::Own { core: None }).unwrap();
+    assert!(handle.report()[1].own_thread && !handle.report()[0].own_thread);
+    handle.stop();
+    handle.join().unwrap();
+    let mut stops: Vec<_> = tells.try_iter().map(|(name, what, _)| (name, what)).collect();
+    stops.sort_unstable();
+    assert_eq!(stops, [("a", STOPPED), ("b", STOPPED)]);
+}
+
+#[test]
+fn a_runner_that_stops_while_stages_move_stops_each_once() {
+    for n in 0..100 {
+        let (told, tells) = channel();
+        let (a, _at_a) = probe("a", &told);
+        let (b, _at_b) = probe("b", &told);
+        let handle = runner().stage(a, Placement::Shared("data")).stage(b, Placement::Shared("data")).start().unwrap();
+        handle.place("a", &Placement::Own { core: None }).unwrap();
+        handle.place("b", &Placement::Own { core: None }).unwrap();
+        if n % 3 == 0 {
+            handle.place("a", &Placement::Shared("data")).unwrap();
+        }
+        handle.stop();
+        assert!(matches!(handle.place("b", &Placement::Shared("data")), Err(PlaceError::Stopping)));
+        handle.join().unwrap();
+        let mut stops: Vec<_> = tells.try_iter().map(|(name, what, _)| (name, what)).collect();
+        stops.sort_unstable();
+        assert_eq!(stops, [("a", STOPPED), ("b", STOPPED)], "round {n}");
+    }
+}
+
+#[test]
+fn a_move_that_cannot_be_is_refused_and_says_why() {
+    let (told, tells) = channel();
+    let (a, mut at_a) = probe("a", &told);
+    let (mut b, _at_b) = probe("b", &told);
+    b.waker = Some(StageWaker::new(|| ()));
+    let handle = runner().stage(a, Placement::Shared("data")).stage(b, Placement::Own { core: None }).start().unwrap();
+    let own = Placement::Own { core: None };
+    assert!(matches!(handle.place("c", &own), Err(PlaceError::Unknown(_))));
+    assert!(matches!(handle.place("a", &Placement::Shared("x")), Err(PlaceError::Unknown(_))));
+    assert!(matches!(handle.place("a", &Placement::Own { core: Some(0) }), Err(PlaceError::Pinned("a"))));
+    assert!(matches!(handle.place("b", &Placement::Shared("data")), Err(PlaceError::Immovable("b"))));
+    at_a.give(5);
+    assert_eq!(tells.recv().unwrap().1, 5);
+}
+
+#[test]
+fn a_batch_reaches_the_stage_wherever_it_is_and_reports_say_what_waits() {
+    let (told, tells) = channel();
+    let (a, mut at_a) = probe("a", &told);
+    let handle = runner().stage(a, Placement::Shared("data")).start().unwrap();
+    for n in 0..50 {
+        let placement = if n % 2 == 0 { Placement::Own { core: None } } else { Placement::Shared("data") };
+        handle.place("a", &placement).unwrap();
+        handle.mover().set_batch("a", n as usize).unwrap();
+        assert_eq!(tells.recv().unwrap().1, BATCH + n);
+    }
+    at_a.give(1);
+    assert_eq!(tells.recv().unwrap().1, 1);
+    // Counted after the turn, and asked for before the sleep.
+    while handle.report()[0].busy.is_zero() || handle.report()[0].load == Load::default() {
+        std::thread::yield_now();
+    }
+    let report = handle.report()[0];
+    assert_eq!((report.work, report.load), (1, Load { depth: 7, capacity: 16 }));
 }

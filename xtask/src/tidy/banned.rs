@@ -31,6 +31,7 @@ const SHIM: &[&str] = &[
     "crates/base/src/sync/",
     "crates/base/src/clock.rs",
     "crates/ring/src/runner.rs",
+    "crates/ring/src/runner/",
     "crates/log/src/mmap.rs",
 ];
 /// The resolver too: the system's name look-up blocks.
@@ -39,6 +40,7 @@ const THREADS: &[&str] = &[
     "crates/ring/src/stage/",
     "crates/ring/src/stage.rs",
     "crates/ring/src/runner.rs",
+    "crates/ring/src/runner/",
     "crates/transport/src/tcp/resolve.rs",
 ];
 
