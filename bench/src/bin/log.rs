@@ -15,7 +15,7 @@ use clap::Parser;
 use weft_base::{ByteCount, Clock, Epoch, HubId, Now, ProducerId, SystemClock};
 use weft_bench::stats::{Runs, short, with_range};
 use weft_bench::table::Table;
-use weft_bench::{disk, latency, machine, process};
+use weft_bench::{disk, machine, process};
 use weft_log::fs::RealFs;
 use weft_log::{Log, LogOptions};
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields, Stamp, stamp};
