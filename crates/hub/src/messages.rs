@@ -103,6 +103,8 @@ pub(crate) enum ToRoute {
     Forward { link: SessionId, frame: BlockMut },
     /// How far another hub has stored what this hub's flow to it carries.
     FlowAcked { hub: HubId, lane: Lane, incarnation: u32, written: u64, synced: u64, refused: ErrorCode },
+    /// A link has ended.
+    LinkGone { link: SessionId },
     /// A client asks what its publishes wait for.
     Why { session: SessionId, id: u64, unanswered: u32 },
     /// A hub can be reached (again), in this life of it.
@@ -131,6 +133,8 @@ pub(crate) enum ToNet {
     Opened { target: Target, stream: StreamSlot, from: u64 },
     /// The stream that a live subscription spills to is there.
     SpillFound { target: Target, stream: StreamSlot, filter: Filter },
+    /// The route stage has taken so many bytes of a lane of a link.
+    Taken { link: SessionId, lane: Lane, bytes: u64 },
     /// The session publishes what has to wait, and is not read; or is again.
     Hold { session: SessionId, held: bool },
     /// A subscription could not be made.

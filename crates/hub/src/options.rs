@@ -94,6 +94,8 @@ pub struct Limits {
     pub conflate_keys: usize,
     /// Blocks of one publisher that the hub holds back, in bytes, while a subscriber makes it wait; beyond it the publisher is not read.
     pub held_bytes: ByteCount,
+    /// Bytes of one lane that another hub may have under way to this one, at least four times `frame` whatever this says; what it has beyond that waits there.
+    pub link_window: ByteCount,
     /// Bytes queued for one socket, live blocks beyond it wait per subscriber or, on a link, are dropped and counted.
     pub socket_bytes: ByteCount,
     /// Blocks that a publisher may have unacknowledged, told to it at the start; a publisher that exceeds it is refused.
@@ -114,6 +116,13 @@ pub struct Limits {
     pub shm_ring: ByteCount,
 }
 
+impl Limits {
+    /// The window of links, in bytes: a frame must fit also while a half of it is not said again.
+    pub(crate) fn window_of_links(&self) -> u64 {
+        self.link_window.0.max(self.frame.0.saturating_mul(4))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -126,6 +135,7 @@ impl Default for Limits {
             subscriber_bytes: ByteCount::mib(8),
             conflate_keys: 65_536,
             held_bytes: ByteCount::mib(1),
+            link_window: ByteCount::mib(4),
             socket_bytes: ByteCount::mib(1),
             publish_blocks: 256,
             publish_bytes: ByteCount::mib(16),

@@ -356,3 +356,44 @@ fn a_publisher_at_another_hub_waits_for_the_subscriber_too() {
     stop(east);
     stop(middle);
 }
+
+#[test]
+fn a_link_of_a_small_window_carries_everything_in_order() {
+    let ca = mesh::authority();
+    let tight = |mut o: weft_hub::HubOptions| {
+        o.limits.frame = ByteCount::kib(4);
+        o.limits.link_window = ByteCount::kib(16);
+        o
+    };
+    let west = start(tight(mesh::member(&ca, "los-angeles", "127.0.0.1:0", &[])));
+    let link = [("los-angeles", mesh::link_addr(&west))];
+    let east = start(tight(mesh::member(&ca, "new-york", "127.0.0.1:0", &link)));
+    let mut subscriber = Raw::connect(&west, 1);
+    subscriber.subscribe(1, "t");
+    let mut publisher = Raw::connect(&east, 2);
+    mesh::until(&mut publisher, "the interest arrives", |r| mesh::knows_interest(r, "los-angeles", 1));
+    // Fifty times the window, in bursts that have to wait for credit.
+    let mut payload = vec![0u8; 1_000];
+    for burst in 0..100u64 {
+        for n in 0..8u8 {
+            payload[0] = burst as u8;
+            payload[1] = n;
+            publisher.publish(burst, AckLevel::Routed, "t", &[&payload]);
+        }
+        for _ in 0..8 {
+            assert!(matches!(publisher.receive().frame(), Frame::Ack(_)));
+        }
+    }
+    for burst in 0..100u8 {
+        for n in 0..8u8 {
+            let delivered = subscriber.delivered();
+            assert_eq!((delivered[0][0], delivered[0][1]), (burst, n));
+        }
+    }
+    publisher.round_trip();
+    subscriber.round_trip();
+    balanced(&east);
+    balanced(&west);
+    stop(east);
+    stop(west);
+}

@@ -8,8 +8,9 @@ use weft_transport::{LinkToken, Peer};
 use weft_wire::frame::AckLevel;
 
 use super::egress::Egress;
+use super::link::{LinkIn, LinkOut};
 use crate::admit::LastShard;
-use crate::messages::SessionId;
+use crate::messages::{Forward, SessionId};
 
 /// What stands between a connection and a session, and what session it is.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     /// are taken from it, blocks are not, because they would keep it.
     pub(crate) on_reserve: bool,
     pub(crate) egress: Egress,
+    /// Of a link: what either end may send.
+    pub(crate) credit: Option<Box<Credit>>,
     /// Whether the connection is on the list of those to be flushed.
     pub(crate) dirty: bool,
     /// Whether there may be more to read.
@@ -57,6 +60,12 @@ pub(crate) struct Connection {
     pub(crate) unanswered: u32,
     /// Publishes with several destinations: how many of them are still open.
     pub(crate) parts: HashMap<u64, Parts>,
+}
+
+/// Credit of a link, at this end of it.
+pub(crate) struct Credit {
+    pub(crate) out: LinkOut<Forward>,
+    pub(crate) into: LinkIn,
 }
 
 /// The destinations of one publish that have not answered yet.

@@ -1,13 +1,14 @@
 //! The ends of connections: by the peer's fault, by the network, by this hub.
 //! Everybody who knew of the session is told, and what is counted is counted.
 
+use weft_mesh::ledger::DropReason;
 use weft_transport::CloseReason;
 use weft_wire::frame::{self, ErrorCode};
 
 use super::NetStage;
 use super::connection::Role;
 use crate::counters::{add, sub};
-use crate::messages::{SessionId, ToAppend, ToConductor};
+use crate::messages::{SessionId, ToAppend, ToConductor, ToRoute};
 
 impl NetStage {
     /// The peer broke the protocol: it is told why, and closed.
@@ -44,6 +45,12 @@ impl NetStage {
             return;
         };
         connection.egress.abandon(&self.counters);
+        if let Some(credit) = &mut connection.credit {
+            for forward in credit.out.drain() {
+                sub(&self.counters.waiting_links, forward.live_copies);
+                self.counters.drop_copies(DropReason::LinkLost, forward.live_copies);
+            }
+        }
         self.by_link.remove(&connection.link);
         self.network.close(connection.link);
         self.vacant.push(id.slot() as u32);
@@ -56,6 +63,7 @@ impl NetStage {
             }
             Role::Link { neighbour } => {
                 sub(&self.counters.links, 1);
+                self.out.route.push(ToRoute::LinkGone { link: id });
                 self.out.conductor.push(ToConductor::LinkDown { link: id, neighbour, reason: reason.to_owned() });
             }
             Role::Dialling { neighbour } | Role::AwaitWelcome { neighbour, .. } => {

@@ -1,7 +1,9 @@
 //! What becomes of each frame that comes in.
 
+use weft_base::Lane;
 use weft_ring::arena::BlockMut;
 use weft_topic::Filter;
+use weft_wire::block::Block;
 use weft_wire::frame::{self, ErrorCode, Frame, Kind, MAX_WEIGHT, OnFull, REPLY_INBOX};
 use weft_wire::reply::{ReplyAddress, is_reserved};
 
@@ -32,9 +34,15 @@ impl NetStage {
                     add(&link.blocks_in, 1);
                     add(&link.bytes_in, bytes.len() as u64);
                 }
+                let (lane, len) = (forwarded_lane(&bytes), bytes.len());
+                let came = lane.zip(connection.credit.as_mut()).map(|(lane, credit)| credit.into.came(lane, len));
+                if let Some(Err(error)) = came {
+                    return self.violate(id, ErrorCode::NO_CREDIT, &error.to_string());
+                }
                 if on_reserve {
                     // Its destination counts live events as missing; the origin sends guaranteed ones again.
-                    return add(&self.counters.unread, 1);
+                    add(&self.counters.unread, 1);
+                    return lane.map_or((), |lane| self.on_taken(id, lane, len as u64));
                 }
                 return self.out.route.push(ToRoute::Forward { link: id, frame: bytes });
             }
@@ -66,6 +74,7 @@ impl NetStage {
                 | Frame::Pressure(_)
                 | Frame::Ping(_)
                 | Frame::Pong(_) => self.out.conductor.push(ToConductor::LinkFrame { link: id, frame: block }),
+                Frame::LinkCredit(credit) => self.on_link_credit(id, *credit),
                 other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
             },
             Role::Dialling { .. } => {}
@@ -274,4 +283,12 @@ fn membership(subscribe: &frame::Subscribe<'_>) -> Result<Option<Membership>, (E
         return Err((ErrorCode::LIMIT, "a member's weight must be 1 to 1000"));
     }
     Ok(Some(Membership { group: subscribe.group.into(), weight: subscribe.weight }))
+}
+
+/// The lane of the block in a `Forward` frame, from its header; whether the
+/// block is sound is for the route stage to say.
+fn forwarded_lane(frame: &[u8]) -> Option<Lane> {
+    let entries = frame.get(frame::FRAME_HEADER..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))?;
+    let at = usize::try_from(entries).ok()?.checked_mul(frame::FLOW_ENTRY_LEN)?.checked_add(frame::FRAME_HEADER + 8)?;
+    Some(Block::trusted(frame.get(at..)?).lane())
 }

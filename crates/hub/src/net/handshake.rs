@@ -2,8 +2,10 @@
 
 use weft_base::HubId;
 use weft_transport::{LinkToken, Peer, PeerKind};
-use weft_wire::frame::{self, ErrorCode, Frame, Hello, Welcome};
+use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, Welcome};
 
+use super::connection::Credit;
+use super::link::{LinkIn, LinkOut};
 use super::{NetStage, Role};
 use crate::counters::add;
 use crate::messages::{SessionId, ToConductor};
@@ -152,10 +154,18 @@ impl NetStage {
         neighbour: Option<usize>,
     ) {
         let counters = self.counters.link(&name);
+        let limits = &self.options.limits;
+        let (window, room) = (limits.window_of_links(), limits.socket_bytes.as_usize() * 4);
         let Some(connection) = self.connection(id) else { return };
         connection.role = Role::Link { neighbour };
         connection.egress.count_as_link(counters);
+        let mut credit = Box::new(Credit { out: LinkOut::new(room), into: LinkIn::new(window) });
+        for (lane, limit) in credit.into.first() {
+            frame::encode(&Frame::LinkCredit(LinkCredit { lane, limit }), connection.egress.control());
+        }
+        connection.credit = Some(credit);
         add(&self.counters.links, 1);
+        self.mark_dirty(id);
         self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, neighbour });
     }
 }

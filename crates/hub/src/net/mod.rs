@@ -18,6 +18,7 @@ mod egress;
 mod ending;
 mod frames;
 mod handshake;
+pub(crate) mod link;
 mod outbound;
 mod subscriber;
 
@@ -185,6 +186,7 @@ impl NetStage {
             role,
             name: String::new(),
             held: false,
+            credit: None,
             deadline: self.now.mono + self.options.timers.hello,
             received: None,
             on_reserve: false,

@@ -1,14 +1,16 @@
 //! What the other stages hand back: blocks, answers, and the hub's own end.
 
+use weft_base::Lane;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
 use weft_wire::block::Block;
-use weft_wire::frame::{self, AckLevel, ErrorCode, Frame};
+use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, LinkCredit};
 
 use super::connection::Parts;
+use super::link::Offered;
 use super::subscriber::Delivery;
 use super::{Connection, NetStage, Role};
-use crate::counters::add;
+use crate::counters::{add, sub};
 use crate::hub::Phase;
 use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet};
 
@@ -53,8 +55,21 @@ impl NetStage {
                 let Some(connection) = self.connection(link).filter(|c| !c.closing) else {
                     return self.counters.drop_copies(DropReason::LinkLost, forward.live_copies);
                 };
-                if connection.egress.forward(forward, &counters) {
-                    self.mark_dirty(link);
+                let (lane, len) =
+                    (Block::trusted(&forward.block).lane(), forward.head.bytes().len() + forward.block.len());
+                let live_copies = forward.live_copies;
+                let offered = match &mut connection.credit {
+                    Some(credit) => credit.out.offer(lane, len, forward),
+                    None => Offered::Send(forward),
+                };
+                match offered {
+                    Offered::Send(forward) => {
+                        if connection.egress.forward(forward, &counters) {
+                            self.mark_dirty(link);
+                        }
+                    }
+                    Offered::Waits => add(&counters.waiting_links, live_copies),
+                    Offered::Full(_) => counters.drop_copies(DropReason::LinkFull, live_copies),
                 }
             }
             ToNet::Acked(request) => self.on_acked(request),
@@ -95,6 +110,7 @@ impl NetStage {
                     self.out.conductor.push(ToConductor::Subscribe { target, filter, gate: None, group: None });
                 }
             }
+            ToNet::Taken { link, lane, bytes } => self.on_taken(link, lane, bytes),
             ToNet::Hold { session, held } => self.hold(session, held),
             ToNet::SubscribeRefused { target, code, detail } => {
                 let counters = self.counters.clone();
@@ -125,6 +141,28 @@ impl NetStage {
                 }
             }
         }
+    }
+
+    /// The other hub takes more of a lane: what waited for that goes on.
+    pub(super) fn on_link_credit(&mut self, id: SessionId, credit: LinkCredit) {
+        let counters = self.counters.clone();
+        let Some(Connection { credit: Some(own), egress, .. }) = self.connection(id) else { return };
+        let granted = own.out.granted(credit.lane, credit.limit, |forward| {
+            sub(&counters.waiting_links, forward.live_copies);
+            egress.forward(forward, &counters);
+        });
+        match granted {
+            Ok(()) => self.mark_dirty(id),
+            Err(error) => self.violate(id, ErrorCode::BAD_CREDIT, &error.to_string()),
+        }
+    }
+
+    /// The route stage has taken so much of a link: the other hub may send as much more.
+    pub(super) fn on_taken(&mut self, link: SessionId, lane: Lane, bytes: u64) {
+        let Some(connection) = self.connection(link) else { return };
+        let Some(limit) = connection.credit.as_mut().and_then(|credit| credit.into.took(lane, bytes)) else { return };
+        frame::encode(&Frame::LinkCredit(LinkCredit { lane, limit }), connection.egress.control());
+        self.mark_dirty(link);
     }
 
     /// Appends what a subscriber has no room for to the stream that it named.

@@ -19,7 +19,7 @@ pub(crate) mod table;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use weft_base::{HubId, Mono, Now};
+use weft_base::{HubId, Lane, Mono, Now};
 use weft_mesh::LinkId;
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, Split, hops, split};
@@ -39,6 +39,7 @@ use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add};
 use crate::messages::{Completion, FlowKey, Forward, ForwardHead, Request, SessionId, ToAppend, ToNet, ToRoute};
+use crate::net::link::Taken;
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::{Place, Producers};
@@ -59,6 +60,8 @@ pub(crate) struct RouteStage {
     flows: Flows,
     /// Publishes that wait for subscribers.
     held: Held<HeldBack>,
+    /// Of links, what the net stage is not told of yet.
+    taken: Taken<SessionId>,
     identity: Arc<Identity>,
     counters: Arc<Counters>,
     waker: StageWaker,
@@ -102,6 +105,7 @@ impl RouteStage {
             snapshot: parts.snapshot,
             cache: RouteCache::new(limits.topics),
             producers: Producers::new(limits.producers),
+            taken: Taken::new(limits.window_of_links()),
             held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),
             flows: Flows::new(limits.flow_blocks, parts.identity.epoch),
             identity: parts.identity,
@@ -124,7 +128,15 @@ impl RouteStage {
         match message {
             ToRoute::Publish(publish) => self.publish(publish),
             ToRoute::Why { session, id, unanswered } => self.tell_why(session, id, unanswered),
-            ToRoute::Forward { link, frame } => self.forward(link, frame),
+            ToRoute::Forward { link, frame } => {
+                let len = frame.len();
+                if let Some(lane) = self.forward(link, frame)
+                    && let Some(bytes) = self.taken.add(link, lane, len)
+                {
+                    self.net.push(ToNet::Taken { link, lane, bytes });
+                }
+            }
+            ToRoute::LinkGone { link } => self.taken.forget(&link),
             ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
                 let (said, now) = (Position { from: (hub, lane), incarnation, written, synced }, self.now.mono);
                 let (net, counters) = (&mut self.net, &self.counters);
@@ -147,24 +159,34 @@ impl RouteStage {
     }
 
     /// A block from another hub: what is for this hub stays, the rest goes on.
-    fn forward(&mut self, link: SessionId, mut bytes: BlockMut) {
+    /// Answers the lane; none of what breaks the format, whose link is closed.
+    fn forward(&mut self, link: SessionId, mut bytes: BlockMut) -> Option<Lane> {
         let (ttl, block_len) = match Frame::decode(&bytes) {
             Ok(Frame::Forward(forward)) => {
                 self.entries.clear();
                 self.entries.extend(forward.entries());
                 (forward.ttl, forward.block.len())
             }
-            Ok(_) => return,
-            Err(error) => return self.close(link, ErrorCode::BAD_FRAME, error.to_string()),
+            Ok(_) => return None,
+            Err(error) => {
+                self.close(link, ErrorCode::BAD_FRAME, error.to_string());
+                return None;
+            }
         };
         let _head = bytes.split_to(bytes.len() - block_len);
         let block = bytes.freeze();
         let (stamp, events, lane) = match Block::validate(&block) {
             Ok(parsed) => match parsed.stamp() {
                 Some(stamp) => (stamp, u64::from(parsed.event_count()), parsed.lane()),
-                None => return self.close(link, ErrorCode::BAD_BLOCK, "a forwarded block has no stamp".to_owned()),
+                None => {
+                    self.close(link, ErrorCode::BAD_BLOCK, "a forwarded block has no stamp".to_owned());
+                    return None;
+                }
             },
-            Err(error) => return self.close(link, ErrorCode::BAD_BLOCK, error.to_string()),
+            Err(error) => {
+                self.close(link, ErrorCode::BAD_BLOCK, error.to_string());
+                return None;
+            }
         };
         let again = self.entries.iter().all(|entry| entry.retransmit);
         // What another hub passes on goes from there to one hub and may cross those that had it before.
@@ -172,15 +194,19 @@ impl RouteStage {
         let is_own = stamp.origin == self.identity.id && !passed_on;
         if is_own || (!again && !self.flows.first_time(&stamp, lane)) {
             add(&self.counters.mesh_duplicates, 1);
-            return;
+            return Some(lane);
         }
         let Ok(topic) = Topic::parse(Block::trusted(&block).topic()) else {
-            return self.close(link, ErrorCode::BAD_TOPIC, "a forwarded block has a topic that is none".to_owned());
+            self.close(link, ErrorCode::BAD_TOPIC, "a forwarded block has a topic that is none".to_owned());
+            return None;
         };
         let route = match self.replies.route(self.identity.id, topic.as_str()) {
             None => self.cache.route(&self.table, topic),
             Some(Ok(route)) => route,
-            Some(Err(detail)) => return self.close(link, ErrorCode::BAD_TOPIC, detail.to_owned()),
+            Some(Err(detail)) => {
+                self.close(link, ErrorCode::BAD_TOPIC, detail.to_owned());
+                return None;
+            }
         };
         let hops = hops(ttl);
         split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
@@ -219,6 +245,7 @@ impl RouteStage {
         add(&self.counters.copies, events * onwards as u64);
         self.send_split(&block, events);
         self.pass_on(&block, events, ttl);
+        Some(lane)
     }
 
     /// A guaranteed block has arrived in its turn: it is stored, and live

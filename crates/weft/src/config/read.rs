@@ -167,6 +167,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "arena" => limits.arena,
         "subscriber_bytes" => limits.subscriber_bytes,
         "held_bytes" => limits.held_bytes,
+        "link_window" => limits.link_window,
         "socket_bytes" => limits.socket_bytes,
         "publish_bytes" => limits.publish_bytes,
         "shm_ring" => limits.shm_ring,

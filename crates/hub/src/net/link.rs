@@ -1,0 +1,197 @@
+//! Credit of a link, per lane and in bytes, at both of its ends. Pure.
+//!
+//! The receiving hub says how many bytes in all it takes on each lane since
+//! the link came up ([`LinkCredit`](weft_wire::frame::LinkCredit)): what its
+//! route stage has taken, and a window. So at most a window of a lane is under
+//! way, whatever the other lanes do, and a lane that its destination takes
+//! slowly fills no queue but its own. What has no credit waits here, in order
+//! and bounded per lane; beyond the bound live copies are dropped as
+//! `link_full`, and guaranteed ones stay with their origin, which sends them
+//! again. Control frames need no credit.
+//!
+//! Totals are said, not differences: saying one again changes nothing, and one
+//! that goes back or beyond what can be counted is a lie.
+
+use std::collections::VecDeque;
+
+use weft_base::Lane;
+
+/// The most that one word of credit may add: no window is larger.
+const MOST_ADDED: u64 = 1 << 40;
+
+/// What is wrong with what the other hub did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CreditError {
+    #[error("credit of lane {lane} went back from {from} to {to} bytes: it may only grow", lane = lane.get())]
+    TakenBack { lane: Lane, from: u64, to: u64 },
+    #[error("credit of lane {lane} rose from {from} to {to} bytes at once: at most 2^40 may be added", lane = lane.get())]
+    Overflow { lane: Lane, from: u64, to: u64 },
+    #[error("{sent} bytes came on lane {lane}, and {limit} were granted: wait for credit", lane = lane.get())]
+    Exceeded { lane: Lane, sent: u64, limit: u64 },
+}
+
+/// What became of a block on its way out.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Offered<T> {
+    /// It has credit: send it.
+    Send(T),
+    /// It waits here.
+    Waits,
+    /// There is no room to wait.
+    Full(T),
+}
+
+#[derive(Debug)]
+struct OutLane<T> {
+    sent: u64,
+    limit: u64,
+    waiting: VecDeque<(usize, T)>,
+    waiting_bytes: usize,
+}
+
+/// The sending end.
+#[derive(Debug)]
+pub(crate) struct LinkOut<T> {
+    lanes: [OutLane<T>; Lane::COUNT],
+    /// Bytes that may wait for credit, per lane.
+    room: usize,
+}
+
+impl<T> LinkOut<T> {
+    /// Without any credit yet.
+    pub(crate) fn new(room: usize) -> Self {
+        let lane = || OutLane { sent: 0, limit: 0, waiting: VecDeque::new(), waiting_bytes: 0 };
+        Self { lanes: std::array::from_fn(|_| lane()), room }
+    }
+
+    /// A block of `len` bytes is to go out.
+    pub(crate) fn offer(&mut self, lane: Lane, len: usize, item: T) -> Offered<T> {
+        let l = &mut self.lanes[lane.index()];
+        if l.waiting.is_empty() && l.may_send(len) {
+            l.sent += len as u64;
+            return Offered::Send(item);
+        }
+        if l.waiting_bytes > 0 && l.waiting_bytes.saturating_add(len) > self.room {
+            return Offered::Full(item);
+        }
+        l.waiting_bytes += len;
+        l.waiting.push_back((len, item));
+        Offered::Waits
+    }
+
+    /// The other hub takes so many bytes of a lane in all. `send` gets what
+    /// waited and has credit now.
+    ///
+    /// # Errors
+    /// [`CreditError`]: the other hub lies; nothing has changed.
+    pub(crate) fn granted(&mut self, lane: Lane, limit: u64, mut send: impl FnMut(T)) -> Result<(), CreditError> {
+        let l = &mut self.lanes[lane.index()];
+        if limit < l.limit {
+            return Err(CreditError::TakenBack { lane, from: l.limit, to: limit });
+        }
+        if limit - l.limit > MOST_ADDED {
+            return Err(CreditError::Overflow { lane, from: l.limit, to: limit });
+        }
+        l.limit = limit;
+        while let Some((len, _)) = l.waiting.front()
+            && l.may_send(*len)
+            && let Some((len, item)) = l.waiting.pop_front()
+        {
+            l.waiting_bytes -= len;
+            l.sent += len as u64;
+            send(item);
+        }
+        Ok(())
+    }
+
+    /// All that waits: the link is over.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..)).map(|(_, item)| item)
+    }
+}
+
+impl<T> OutLane<T> {
+    fn may_send(&self, len: usize) -> bool {
+        self.sent.saturating_add(len as u64) <= self.limit
+    }
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) struct LinkIn {
+    window: u64,
+    /// Per lane: what came, what was taken of it, and what was granted.
+    lanes: [(u64, u64, u64); Lane::COUNT],
+}
+
+impl LinkIn {
+    /// With this window, in bytes, for each lane.
+    pub(crate) fn new(window: u64) -> Self {
+        Self { window, lanes: [(0, 0, 0); Lane::COUNT] }
+    }
+
+    /// The credit to begin with.
+    pub(crate) fn first(&mut self) -> impl Iterator<Item = (Lane, u64)> {
+        let window = self.window;
+        Lane::all().zip(&mut self.lanes).map(move |(lane, (_, _, granted))| {
+            *granted = window;
+            (lane, window)
+        })
+    }
+
+    /// A block of `len` bytes has come.
+    ///
+    /// # Errors
+    /// [`CreditError::Exceeded`]: the other hub had no credit for it.
+    pub(crate) fn came(&mut self, lane: Lane, len: usize) -> Result<(), CreditError> {
+        let (came, _, granted) = &mut self.lanes[lane.index()];
+        *came += len as u64;
+        if *came > *granted {
+            return Err(CreditError::Exceeded { lane, sent: *came, limit: *granted });
+        }
+        Ok(())
+    }
+
+    /// So many bytes of a lane were taken; answers the credit to say, if it is time.
+    pub(crate) fn took(&mut self, lane: Lane, bytes: u64) -> Option<u64> {
+        let (_, taken, granted) = &mut self.lanes[lane.index()];
+        *taken += bytes;
+        let limit = *taken + self.window;
+        if limit - *granted < self.window / 4 {
+            return None;
+        }
+        *granted = limit;
+        Some(limit)
+    }
+}
+
+/// What the route stage has taken of links and not said yet: a message for
+/// each quarter of a window, not for each block.
+#[derive(Debug)]
+pub(crate) struct Taken<K> {
+    quarter: u64,
+    links: std::collections::BTreeMap<K, [u64; Lane::COUNT]>,
+}
+
+impl<K: Ord> Taken<K> {
+    /// Of links with this window.
+    pub(crate) fn new(window: u64) -> Self {
+        Self { quarter: (window / 4).max(1), links: std::collections::BTreeMap::new() }
+    }
+
+    /// A block was taken; answers what is to be said.
+    pub(crate) fn add(&mut self, link: K, lane: Lane, len: usize) -> Option<u64> {
+        let taken = &mut self.links.entry(link).or_insert([0; Lane::COUNT])[lane.index()];
+        *taken += len as u64;
+        (*taken >= self.quarter).then(|| std::mem::take(taken))
+    }
+
+    /// The link is over.
+    pub(crate) fn forget(&mut self, link: &K) {
+        self.links.remove(link);
+    }
+}
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;
