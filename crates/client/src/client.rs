@@ -14,7 +14,7 @@ use crate::error::{ConnectError, RequestError, SubscribeError};
 use crate::options::{ConnectOptions, PublisherOptions, SubscribeOptions};
 use crate::publisher::Publisher;
 use crate::receive::Receiver;
-use crate::report::{MeshReport, Reply};
+use crate::report::{MeshReport, ProfileReport, Reply};
 use crate::session::{HubInfo, Session, Status};
 use crate::streams::Streams;
 use crate::subscription::Subscription;
@@ -149,6 +149,19 @@ impl Client {
         match self.request(|request| Frame::MeshShow(frame::MeshShow { request })).await? {
             Reply::Mesh(report) => Ok(*report),
             _ => Err(RequestError::Unexpected { expected: "a report of the mesh" }),
+        }
+    }
+
+    /// Samples the threads of the hub for `seconds` (1 to 300), `hertz` times
+    /// (1 to 1,000) per second of processor time, and answers where they were.
+    ///
+    /// # Errors
+    /// [`RequestError`]: among others, the hub is being sampled already, or
+    /// was started without a profiler.
+    pub async fn profile(&self, seconds: u32, hertz: u32) -> Result<ProfileReport, RequestError> {
+        match self.request(|request| Frame::Profile(frame::Profile { request, seconds, hertz })).await? {
+            Reply::Profile(report) => Ok(*report),
+            _ => Err(RequestError::Unexpected { expected: "a profile" }),
         }
     }
 

@@ -68,7 +68,7 @@ pub use options::{
     AckLevel, ConnectOptions, OnFull, Order, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
 };
 pub use publisher::{Acknowledgement, Published, Publisher};
-pub use report::{HubReport, LinkReport, MeshReport, StreamReport};
+pub use report::{HubReport, LinkReport, MeshReport, ProfileReport, StreamReport};
 pub use session::{HubInfo, OPEN_TOPICS, Status};
 pub use streams::Streams;
 pub use subscription::Subscription;

@@ -12,6 +12,7 @@ pub(crate) enum Reply {
     Streams(Vec<StreamReport>),
     Mesh(Box<MeshReport>),
     Why(Box<crate::why::WhyWaiting>),
+    Profile(Box<ProfileReport>),
 }
 
 /// A stream as it is.
@@ -153,4 +154,35 @@ impl MeshReport {
 
 fn known(nanos: u64) -> Option<Duration> {
     (nanos > 0).then(|| Duration::from_nanos(nanos))
+}
+
+/// Where a running hub's time went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileReport {
+    /// How long it was looked at.
+    pub took: Duration,
+    /// Samples taken, those of rare stacks that are not in `stacks` among them.
+    pub samples: u64,
+    /// Allocations of memory meanwhile.
+    pub allocations: u64,
+    /// Their bytes.
+    pub allocated: ByteCount,
+    /// Bytes allocated and not given back at its end.
+    pub live: ByteCount,
+    /// Stacks in the folded form of flame graph tools, outermost function
+    /// first, with their samples; the most frequent first.
+    pub stacks: Vec<(String, u64)>,
+}
+
+impl ProfileReport {
+    pub(crate) fn of(report: &frame::ProfileReport<'_>) -> Self {
+        Self {
+            took: Duration::from_micros(report.took_us),
+            samples: report.samples,
+            allocations: report.allocations,
+            allocated: ByteCount(report.allocated_bytes),
+            live: ByteCount(report.live_bytes),
+            stacks: report.stacks.iter().map(|stack| (stack.frames.to_owned(), stack.samples)).collect(),
+        }
+    }
 }

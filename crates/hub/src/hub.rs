@@ -21,6 +21,7 @@ use crate::counters::Counters;
 use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
 use crate::outbox::Outbox;
+use crate::profile::{Profiler, Profiling};
 use crate::route::table::RouteTable;
 use crate::route::{RouteParts, RouteStage};
 
@@ -109,6 +110,27 @@ pub struct Environment {
     pub network: Box<dyn Network>,
     /// The disk.
     pub fs: Arc<dyn Fs>,
+    /// Who samples this process's threads when an operator asks; without one
+    /// such requests are refused.
+    pub profiler: Option<Arc<dyn Profiler>>,
+}
+
+impl Environment {
+    /// The machine's clock, network and disk, and no profiler.
+    ///
+    /// # Errors
+    /// [`StartError::System`]: the system gives no network.
+    pub fn of_machine(options: &HubOptions) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(weft_base::SystemClock::new());
+        let tcp = weft_transport::TcpOptions {
+            connections: options.limits.sessions,
+            shm_ring: options.limits.shm_ring,
+            ..weft_transport::TcpOptions::default()
+        };
+        let network =
+            weft_transport::TcpNetwork::new(tcp, clock.clone()).map_err(|e| StartError::System(e.to_string()))?;
+        Ok(Self { clock, network: Box::new(network), fs: Arc::new(RealFs), profiler: None })
+    }
 }
 
 /// A running hub. Dropping it without [`Hub::stop`] ends it without a drain.
@@ -128,15 +150,8 @@ impl Hub {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub fn start(options: HubOptions) -> Result<Self, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(weft_base::SystemClock::new());
-        let tcp = weft_transport::TcpOptions {
-            connections: options.limits.sessions,
-            shm_ring: options.limits.shm_ring,
-            ..weft_transport::TcpOptions::default()
-        };
-        let network =
-            weft_transport::TcpNetwork::new(tcp, clock.clone()).map_err(|e| StartError::System(e.to_string()))?;
-        Self::start_in(options, Environment { clock, network: Box::new(network), fs: Arc::new(RealFs) })
+        let environment = Environment::of_machine(&options)?;
+        Self::start_in(options, environment)
     }
 
     /// Starts a hub in an environment of the caller's.
@@ -148,7 +163,7 @@ impl Hub {
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }
-        let Environment { clock, mut network, fs } = environment;
+        let Environment { clock, mut network, fs, profiler } = environment;
         let options = Arc::new(options);
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
@@ -252,6 +267,7 @@ impl Hub {
             lifecycle: lifecycle.clone(),
             inbox: net_inbox,
             waker: net_waker.clone(),
+            profiling: Profiling { profiler, net: to_net.clone(), waker: net_waker.clone() },
             gate_waker: route_waker.clone(),
             out: Outlets {
                 admit: Admission::new(shards, admit_shards),

@@ -23,6 +23,7 @@ mod net;
 pub mod options;
 mod outbox;
 mod producers;
+pub mod profile;
 mod route;
 
 pub use append::FolderError;

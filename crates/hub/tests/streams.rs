@@ -194,7 +194,7 @@ fn a_full_disk_refuses_durable_publishes_serves_the_rest_and_recovers() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let network = TcpNetwork::new(TcpOptions::default(), clock.clone()).expect("a network");
     let shared: Arc<dyn Fs> = fs.clone();
-    let environment = Environment { clock, network: Box::new(network), fs: shared };
+    let environment = Environment { clock, network: Box::new(network), fs: shared, profiler: None };
     let hub = Hub::start_in(options("hub", Some(Path::new("/data"))), environment).expect("the hub starts");
     let mut client = Raw::connect(&hub, 1);
     create(&mut client, 1, StreamSpec { segment_bytes: 2 << 20, ..spec("all", vec!["t/**"]) });

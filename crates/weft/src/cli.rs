@@ -37,6 +37,8 @@ pub(crate) enum Command {
     /// Put load on a hub and measure: delivered events a second, latency, what
     /// saturates first, and with --ramp the rate at which it breaks.
     Bench(BenchArgs),
+    /// Where a running hub's time goes: a flame graph and its allocations.
+    Profile(ProfileArgs),
     /// A private certificate authority for hubs and clients.
     #[command(subcommand)]
     Ca(CaCommand),
@@ -61,9 +63,28 @@ pub(crate) struct HubArgs {
     /// Check the configuration, print the effective values and stop.
     #[arg(long, requires = "config")]
     pub(crate) check: bool,
+    /// Sample the hub from its start to its end, and write the flame graph
+    /// (SVG) to this file when it stops.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
     /// Write the bound addresses to this file, as JSON, once the hub is ready.
     #[arg(long, value_name = "PATH")]
     pub(crate) ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    /// For how long, in seconds: at most 300.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) seconds: u32,
+    /// Samples per second of processor time: at most 1,000.
+    #[arg(long, value_name = "N", default_value_t = 199)]
+    pub(crate) hertz: u32,
+    /// Where to write the flame graph (SVG).
+    #[arg(long, short, value_name = "FILE", default_value = "weft-profile.svg")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 /// How to reach a hub.

@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `mesh`, `ca`, `demo`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `mesh`, `profile`, `ca`, `demo`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -8,6 +8,7 @@ mod connect;
 mod demo;
 mod events;
 mod logs;
+mod profiler;
 mod time;
 
 use std::io::ErrorKind;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Stream(command) => futures_lite::future::block_on(commands::stream::run(command)),
         Command::Mesh(command) => futures_lite::future::block_on(commands::mesh::run(command)),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Ca(command) => commands::ca::run(command),
         Command::Demo(args) => demo::run(&args),
     };

@@ -367,3 +367,35 @@ fn certificates_decide_who_may_speak() {
     }
     assert_eq!(run(&["pub", "t", "x", "-s", &hub.address]).0, 1, "without TLS");
 }
+
+#[test]
+fn a_busy_hub_is_profiled_while_it_runs_and_over_its_life() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (life, now) = (folder.path().join("life.svg"), folder.path().join("now.svg"));
+    let path = |path: &Path| path.display().to_string();
+    let mut hub = Hub::start(&["--dev", "--port", "0", "--profile", &path(&life)]);
+    // A life is one profile, and there can be one at a time.
+    let (code, _, stderr) = run(&["profile", "-s", &hub.address, "--seconds", "1", "-o", &path(&now)]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("being taken already"), "{stderr}");
+    hub.signal(Signal::TERM);
+    assert!(hub.wait().success());
+    let events = hub.events();
+    let told = |code: &str| events.iter().any(|event| event["event"] == code);
+    assert!(told("profile_written") == life.exists() && (life.exists() || told("profile_empty")));
+
+    let hub = Hub::dev();
+    let mut publisher =
+        weft(&["pub", "t", "--lines", "-s", &hub.address]).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = publisher.stdin.take().expect("stdin");
+    let feeder = std::thread::spawn(move || while lines.write_all(&b"a line of an event\n".repeat(500)).is_ok() {});
+    let (code, stdout, stderr) =
+        run(&["profile", "-s", &hub.address, "--seconds", "1", "--hertz", "999", "-o", &path(&now)]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("allocations of"), "{stdout}");
+    let graph = fs::read_to_string(&now).unwrap_or_else(|e| panic!("{e}: {stdout}"));
+    assert!(graph.contains("<svg") && graph.contains("weft-hub"), "{stdout}");
+    publisher.kill().expect("it is there");
+    publisher.wait().expect("it ends");
+    feeder.join().expect("no panic");
+}

@@ -8,7 +8,7 @@ use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame};
 
 use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
 use crate::error::{ConnectError, Refusal};
-use crate::report::{MeshReport, Reply, StreamReport};
+use crate::report::{MeshReport, ProfileReport, Reply, StreamReport};
 use crate::why::WhyWaiting;
 
 impl Session {
@@ -136,6 +136,10 @@ impl Session {
                 } else {
                     self.requests.answered(report.request, Ok(Reply::Why(Box::new(why))), &mut self.wake);
                 }
+            }
+            Frame::ProfileReport(report) => {
+                let reply = Reply::Profile(Box::new(ProfileReport::of(report)));
+                self.requests.answered(report.request, Ok(reply), &mut self.wake);
             }
             Frame::MeshReport(report) => {
                 let reply = Reply::Mesh(Box::new(MeshReport::of(report)));

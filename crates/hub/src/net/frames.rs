@@ -173,6 +173,11 @@ impl NetStage {
             Frame::StreamList(list) => {
                 self.out.append.push(ToAppend::Report { session: id, id: list.request, name: None });
             }
+            Frame::Profile(asked) => {
+                if let Err((code, detail)) = self.profiling.ask(id, asked) {
+                    self.refuse(id, asked.request, code, &detail);
+                }
+            }
             Frame::MeshShow(show) => {
                 self.out.conductor.push(ToConductor::MeshShow { session: id, id: show.request });
             }

@@ -42,6 +42,7 @@ use crate::hub::Lifecycle;
 use crate::messages::{SessionId, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
+use crate::profile::Profiling;
 
 /// Reads of one connection in one turn.
 const READS: usize = 4;
@@ -90,6 +91,7 @@ pub(crate) struct NetStage {
     lifecycle: Arc<Lifecycle>,
     inbox: mpsc::Consumer<ToNet>,
     waker: StageWaker,
+    profiling: Profiling,
     /// Wakes the stage that holds publishes back, when a gate opens.
     gate_waker: StageWaker,
     out: Outlets,
@@ -127,6 +129,7 @@ pub(crate) struct NetParts {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) inbox: mpsc::Consumer<ToNet>,
     pub(crate) waker: StageWaker,
+    pub(crate) profiling: Profiling,
     /// Wakes the stage that holds publishes back, when a gate opens.
     pub(crate) gate_waker: StageWaker,
     pub(crate) out: Outlets,
@@ -144,6 +147,7 @@ impl NetStage {
             lifecycle: parts.lifecycle,
             inbox: parts.inbox,
             waker: parts.waker,
+            profiling: parts.profiling,
             gate_waker: parts.gate_waker,
             out: parts.out,
             connections: Vec::new(),

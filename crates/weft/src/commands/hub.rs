@@ -15,18 +15,21 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use weft_base::{Clock, Random, SystemClock};
 use weft_hub::options::Listen;
-use weft_hub::{Hub, HubOptions};
+use weft_hub::{Environment, Hub, HubOptions};
 use weft_transport::{PeerKind, Security, TlsIdentity, shm};
 
 use super::ca;
 use crate::Usage;
 use crate::cli::HubArgs;
 use crate::config;
+use crate::profiler::{Sampler, Sampling, write_flame_graph};
 
 /// How often a running hub looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(100);
 /// The exit code when a second signal ends the process.
 const ENDED_AT_ONCE: i32 = 130;
+/// Samples per second of a profile of a hub's whole life.
+const WHOLE_LIFE_HERTZ: u32 = 99;
 /// For how many days the identity of a `--dev` hub is valid.
 const DEV_DAYS: u32 = 30;
 
@@ -45,7 +48,10 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let stop = on_signals()?;
     let started = SystemClock::new();
     let name = options.name.clone();
-    let hub = Hub::start(options)?;
+    let mut environment = Environment::of_machine(&options)?;
+    environment.profiler = Some(Arc::new(Sampler));
+    let whole = args.profile.as_ref().map(|_| Sampling::start(WHOLE_LIFE_HERTZ)).transpose()?;
+    let hub = Hub::start_in(options, environment)?;
     let latency_ms = started.now().mono.0 / 1_000_000;
     let (clients, hubs) = (hub.client_addresses().to_vec(), hub.hub_address().map(str::to_owned));
     tracing::info!(
@@ -74,6 +80,19 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         hub.wait_drained();
     }
     hub.stop()?;
+    if let (Some(path), Some(sampling)) = (&args.profile, whole) {
+        let profile = sampling.finish()?;
+        if profile.stacks.is_empty() {
+            tracing::warn!(
+                code = "profile_empty",
+                hub = name,
+                "the hub did nothing that was seen: no profile is written"
+            );
+        } else {
+            write_flame_graph(path, &profile)?;
+            tracing::info!(code = "profile_written", hub = name, file = %path.display(), "the profile is written");
+        }
+    }
     tracing::info!(code = "hub_stopped", hub = name, "the hub has stopped");
     Ok(())
 }

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod hub;
 pub(crate) mod mesh;
+pub(crate) mod profile;
 pub(crate) mod publish;
 pub(crate) mod stream;
 pub(crate) mod subscribe;

@@ -76,6 +76,10 @@ kinds! {
     Why = 40;
     /// Hub to client: the answer to `Why`, or unasked when a publisher begins to wait.
     WhyReport = 41;
+    /// Client to hub; answered by `ProfileReport`.
+    Profile = 42;
+    /// Hub to client.
+    ProfileReport = 43;
     /// Hub to hub: a block.
     Forward = 48;
     /// Hub to hub: flooded.

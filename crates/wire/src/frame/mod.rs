@@ -44,6 +44,7 @@ mod link;
 mod native;
 mod peek;
 mod pressure;
+mod profile;
 
 pub use crate::code::ErrorCode;
 pub use admin::{
@@ -65,6 +66,7 @@ pub use native::{
 };
 pub use peek::{Peek, peek, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};
+pub use profile::{Profile, ProfileReport, ProfileStack};
 
 use codec::{Reader, Writer};
 use peek::Head;
@@ -185,6 +187,10 @@ frames! {
     Why(Why);
     /// That.
     WhyReport(WhyReport<'a>);
+    /// Ask where the hub's time goes.
+    Profile(Profile);
+    /// Where it went.
+    ProfileReport(ProfileReport<'a>);
     /// A block for other hubs.
     Forward(Forward<'a>);
     /// What a hub says of itself.

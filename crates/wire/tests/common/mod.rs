@@ -256,6 +256,16 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             behind_ms: 1_700,
             blocks: 256,
         }),
+        Frame::Profile(Profile { request: 12, seconds: 10, hertz: 99 }),
+        Frame::ProfileReport(ProfileReport {
+            request: 12,
+            took_us: 10_000_000,
+            samples: 990,
+            allocations: 2,
+            allocated_bytes: 4_096,
+            live_bytes: 1 << 20,
+            stacks: vec![ProfileStack { frames: "weft-hub;run;read", samples: 512 }],
+        }),
     ]);
     all.push(Frame::decode(forward).unwrap());
     all.extend([
