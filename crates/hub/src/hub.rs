@@ -125,6 +125,7 @@ impl Environment {
         let tcp = weft_transport::TcpOptions {
             connections: options.limits.sessions,
             shm_ring: options.limits.shm_ring,
+            unsent: Some(options.limits.unsent_bytes),
             ..weft_transport::TcpOptions::default()
         };
         let network =

@@ -154,6 +154,15 @@ pub(crate) struct Forward {
     /// Live copies in it, an event for a destination hub being one: they count
     /// as forwarded when written, as dropped when the link goes first.
     pub(crate) live_copies: u64,
+    /// A copy is for a stream: the block is sent whatever its deadline.
+    pub(crate) guaranteed: bool,
+}
+
+impl Forward {
+    /// The frame's bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.head.bytes().len() + self.block.len()
+    }
 }
 
 /// How many bytes a head holds without memory of its own: three destinations.

@@ -98,6 +98,8 @@ pub struct Limits {
     pub link_window: ByteCount,
     /// Bytes queued for one socket, live blocks beyond it wait per subscriber or, on a link, are dropped and counted.
     pub socket_bytes: ByteCount,
+    /// Bytes that the system may hold of a TCP connection and not have sent yet: what is urgent waits for no more than that.
+    pub unsent_bytes: ByteCount,
     /// Blocks that a publisher may have unacknowledged, told to it at the start; a publisher that exceeds it is refused.
     pub publish_blocks: u32,
     /// Bytes that a publisher may have unacknowledged, told to it at the start.
@@ -137,6 +139,7 @@ impl Default for Limits {
             held_bytes: ByteCount::mib(1),
             link_window: ByteCount::mib(4),
             socket_bytes: ByteCount::mib(1),
+            unsent_bytes: weft_transport::UNSENT,
             publish_blocks: 256,
             publish_bytes: ByteCount::mib(16),
             flow_blocks: 4_096,
@@ -252,6 +255,7 @@ impl HubOptions {
         at_least("limits.subscriber_bytes", l.subscriber_bytes.0, l.frame.0);
         at_least("limits.conflate_keys", l.conflate_keys as u64, 1);
         at_least("limits.socket_bytes", l.socket_bytes.0, 64 << 10);
+        at_least("limits.unsent_bytes", l.unsent_bytes.0, 4 << 10);
         at_least("limits.publish_blocks", u64::from(l.publish_blocks), 1);
         at_least("limits.publish_bytes", l.publish_bytes.0, l.frame.0);
         at_least("limits.flow_blocks", l.flow_blocks as u64, 1);

@@ -23,9 +23,9 @@ macro_rules! drop_reasons {
 
         impl DropReason {
             /// All reasons, in the order of their codes.
-            pub const ALL: [DropReason; DropReason::COUNT] = [$(DropReason::$name,)*];
-            /// How many reasons there are; codes are below this.
-            pub const COUNT: usize = [$($code,)*].len();
+            pub const ALL: [DropReason; [$($code,)*].len()] = [$(DropReason::$name,)*];
+            /// Codes are below this: the length of a table by code. Some codes may be unused.
+            pub const COUNT: usize = Self::ALL[Self::ALL.len() - 1] as usize + 1;
 
             /// The name that users see, for example in `weft mesh show`.
             #[must_use]
@@ -70,6 +70,7 @@ drop_reasons! {
     Spilled = 18, "spilled", "The subscriber's queue is full, and the event is in the stream that the subscription names for this.";
     WaitOverrun = 19, "wait_overrun", "The subscriber makes its publishers wait, and what was already under way did not fit its queue.";
     NoMember = 20, "no_member", "The group's last member at the hub that was to serve it has left, and no other hub has one.";
+    CannotArrive = 23, "cannot_arrive", "The deadline is nearer than the way to the destination hub is long.";
 }
 
 /// The counts of one hub, or of one of its stages. Plain numbers: add freely,
@@ -214,12 +215,12 @@ mod tests {
 
     #[test]
     fn reasons_are_a_closed_list_with_fixed_codes() {
-        for (code, reason) in DropReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, code);
-            assert_eq!(DropReason::from_code(code as u8), Some(reason));
+        assert!(DropReason::ALL.is_sorted_by(|a, b| (*a as u8) < *b as u8), "the last code is the highest");
+        for reason in DropReason::ALL {
+            assert_eq!(DropReason::from_code(reason as u8), Some(reason));
         }
         assert_eq!(DropReason::from_code(DropReason::COUNT as u8), None);
         assert_eq!(DropReason::WaitOverrun.name(), "wait_overrun");
-        assert_eq!(Ledger::default().counters().count(), 7 + DropReason::COUNT);
+        assert_eq!(Ledger::default().counters().count(), 7 + DropReason::ALL.len());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId};
+use weft_base::{Epoch, HubId, UnixNanos};
 use weft_topic::Topic;
 use weft_wire::frame::FlowEntry;
 
@@ -136,6 +136,18 @@ impl Routes {
     #[must_use]
     pub fn path(&self, hub: HubId) -> Option<&Path> {
         self.known(hub)?.path.as_ref()
+    }
+
+    /// Whether a block with this deadline (0: none), sent at `now`, can reach
+    /// the hub in time by what is known of the path: half the round trips of
+    /// its links. Where no path is known nothing speaks against it.
+    #[must_use]
+    pub fn can_arrive(&self, hub: HubId, deadline: UnixNanos, now: UnixNanos) -> bool {
+        if deadline.0 == 0 {
+            return true;
+        }
+        let way = self.path(hub).map_or(0, |path| u64::try_from(path.rtt.as_nanos() / 2).unwrap_or(u64::MAX));
+        now.0.saturating_add(way) <= deadline.0
     }
 
     /// Whether a path of links leads to this hub.
@@ -321,6 +333,17 @@ mod tests {
         found.sort_unstable();
         let g = GroupKey::of_name("g");
         assert_eq!(found, [(g, 20, 2, Some(7)), (g, 40, 5, None)]);
+    }
+
+    #[test]
+    fn a_deadline_nearer_than_the_way_is_long_cannot_be_kept() {
+        // The path to hub 10 has a round trip of 5 µs.
+        let (routes, now) = (routes(), UnixNanos(1_000_000));
+        assert!(!routes.can_arrive(HubId(10), UnixNanos(1_002_499), now));
+        assert!(routes.can_arrive(HubId(10), UnixNanos(1_002_500), now));
+        assert!(routes.can_arrive(HubId(10), UnixNanos(0), now), "no deadline");
+        assert!(routes.can_arrive(HubId(99), UnixNanos(1_000_001), now), "nothing is known of the path");
+        assert!(!routes.can_arrive(HubId(99), UnixNanos(999_999), now), "it has passed");
     }
 
     #[test]

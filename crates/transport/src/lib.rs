@@ -30,4 +30,4 @@ pub use network::{
 pub use reason::CloseReason;
 pub use shm::ShmStream;
 pub use sim::{SimLimits, SimNetwork, SimOptions, SimPath, SimWorld};
-pub use tcp::{TcpNetwork, TcpOptions};
+pub use tcp::{TcpNetwork, TcpOptions, UNSENT};

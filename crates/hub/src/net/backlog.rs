@@ -237,6 +237,12 @@ impl<B: AsRef<[u8]>> Backlog<B> {
         }
     }
 
+    /// These events are missing before the next block of the lane.
+    pub(crate) fn missing(&mut self, lane: Lane, reason: DropReason, events: u64) {
+        let line = self.line(lane);
+        mark(&mut self.lines[line].before, reason, events);
+    }
+
     /// What goes out next: by lanes, marks before the block that they stand
     /// before. A mark behind the last block of a lane goes when the lane is empty.
     pub(crate) fn pop(&mut self) -> Option<Next<B>> {

@@ -1,10 +1,15 @@
 //! What goes out to one peer: frames by lane.
 //!
 //! A block passes two queues. Per subscription it waits for credit
-//! (`subscriber.rs`). Then it waits here, in its lane, for the socket; the
-//! lanes share the socket by deficit round robin (Shreedhar and Varghese,
-//! 1996), the urgent ones with the larger quantum, so that urgent overtakes
-//! bulk and nothing starves. Control frames go first.
+//! (`subscriber.rs`). Then it waits here, by lane and deadline, for the socket
+//! ([`LaneQueue`]). Control frames go before all lanes. What has expired by the
+//! time it would be written is dropped and counted; its subscriber gets its
+//! credit back and a mark of the gap.
+//!
+//! Order: to a subscriber, one producer's blocks on one topic and lane keep it
+//! whatever their deadlines. On a link all blocks of one origin hub and lane do,
+//! because the flows between hubs number them; there deadlines order the blocks
+//! of different origins. A block on its way to a stream never expires here.
 //!
 //! Nothing is copied: a frame is a few bytes of head and a reference to the
 //! block where it lies, written together.
@@ -13,8 +18,9 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use weft_base::{Lane, SubscriptionId};
+use weft_base::{Lane, SubscriptionId, UnixNanos};
 use weft_mesh::ledger::DropReason;
+use weft_sched::lanes::{LaneOptions, LaneQueue, Waiting, order_key};
 use weft_transport::{CloseReason, LinkToken, Network, WriteOutcome};
 use weft_wire::block::Block;
 use weft_wire::frame;
@@ -23,7 +29,7 @@ use super::subscriber::{Bytes, Outgoing, Subscribers, Wanted};
 use crate::counters::{Counters, LinkCounters, add, sub};
 use crate::messages::Forward;
 
-/// How many slices one write carries; a frame takes two.
+/// How many slices one write carries; a frame takes two, or three with a mark.
 const SLICES: usize = 64;
 /// How much is taken from the lanes at a time: enough for full writes, little
 /// enough that an urgent frame need not wait long behind what was taken.
@@ -31,22 +37,48 @@ pub(super) const SENDING: usize = 128 << 10;
 
 enum Frame {
     Control(Vec<u8>),
-    Deliver { head: [u8; frame::FRAME_HEADER], block: Bytes, events: u64, live: bool },
+    Deliver(Deliver),
     Forward(Forward),
 }
 
+/// A block on its way to a subscriber.
+struct Deliver {
+    id: SubscriptionId,
+    /// What is missing just before it.
+    gap: Option<Gap>,
+    head: [u8; frame::FRAME_HEADER],
+    block: Bytes,
+    events: u64,
+    live: bool,
+}
+
+/// Events that are missing, and the frames that say so.
+#[derive(Default)]
+struct Gap {
+    missing: Vec<(DropReason, u64)>,
+    marks: Vec<u8>,
+}
+
+impl Gap {
+    fn add(&mut self, id: SubscriptionId, events: u64, reason: DropReason) {
+        self.missing.push((reason, events));
+        frame::encode(&frame::Frame::Gap(frame::Gap { id, events, reason: reason as u8 }), &mut self.marks);
+    }
+}
+
 impl Frame {
-    fn parts(&self) -> (&[u8], &[u8]) {
+    fn parts(&self) -> [&[u8]; 3] {
         match self {
-            Frame::Control(bytes) => (bytes, &[]),
-            Frame::Deliver { head, block, .. } => (head, block.as_slice()),
-            Frame::Forward(forward) => (forward.head.bytes(), &forward.block),
+            Frame::Control(bytes) => [bytes, &[], &[]],
+            Frame::Deliver(Deliver { gap, head, block, .. }) => {
+                [gap.as_ref().map_or(&[], |gap| &gap.marks), head, block.as_slice()]
+            }
+            Frame::Forward(forward) => [forward.head.bytes(), &forward.block, &[]],
         }
     }
 
     fn len(&self) -> usize {
-        let (head, body) = self.parts();
-        head.len() + body.len()
+        self.parts().iter().map(|part| part.len()).sum()
     }
 }
 
@@ -64,15 +96,16 @@ pub(crate) struct Egress {
     limits: EgressLimits,
     control: Vec<u8>,
     spare: Vec<u8>,
-    lanes: [VecDeque<Frame>; Lane::COUNT],
-    deficits: [usize; Lane::COUNT],
-    turn: usize,
+    lanes: LaneQueue<Frame>,
     sending: VecDeque<Frame>,
     /// How much of the first frame in `sending` is written.
     written: usize,
-    queued_bytes: usize,
+    /// Bytes in `sending`, those written included.
+    sending_bytes: usize,
     /// What waits for credit before it comes here.
     pub(crate) subscribers: Subscribers,
+    /// Of a link: bytes by lane that were to be forwarded and never will be.
+    unsent: [u64; Lane::COUNT],
     /// Of a link: what it carried.
     link: Option<Arc<LinkCounters>>,
 }
@@ -83,13 +116,12 @@ impl Egress {
             limits,
             control: Vec::new(),
             spare: Vec::new(),
-            lanes: Default::default(),
-            deficits: [0; Lane::COUNT],
-            turn: 0,
+            lanes: LaneQueue::new(LaneOptions::default()),
             sending: VecDeque::new(),
             written: 0,
-            queued_bytes: 0,
+            sending_bytes: 0,
             subscribers: Subscribers::new(limits),
+            unsent: [0; Lane::COUNT],
             link: None,
         }
     }
@@ -111,49 +143,70 @@ impl Egress {
 
     /// Whether all that was queued has been written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queued_bytes == 0 && self.control.is_empty() && self.sending.is_empty()
+        self.lanes.is_empty() && self.control.is_empty() && self.sending.is_empty()
     }
 
-    /// Queues a block for another hub; answers false, with nothing queued,
-    /// when the link has no room.
-    pub(crate) fn forward(&mut self, forward: Forward, counters: &Counters) -> bool {
-        let lane = Block::trusted(&forward.block).lane();
-        if self.queued_bytes >= self.limits.socket_bytes * 8 {
-            counters.drop_copies(DropReason::LinkFull, forward.live_copies);
-            return false;
+    /// Queues a block for another hub, or drops it when the link has no room.
+    pub(crate) fn forward(&mut self, forward: Forward, now: UnixNanos, counters: &Counters) {
+        if self.lanes.bytes() + self.sending_bytes >= self.limits.socket_bytes * 8 {
+            let lane = Block::trusted(&forward.block).lane();
+            self.unsent[lane.index()] += forward.len() as u64;
+            return counters.drop_copies(DropReason::LinkFull, forward.live_copies);
         }
         add(&counters.waiting_links, forward.live_copies);
-        self.enqueue(lane, Frame::Forward(forward));
-        true
+        let block = Block::trusted(&forward.block);
+        let waiting = Waiting {
+            lane: block.lane(),
+            deadline: if forward.guaranteed { UnixNanos(0) } else { block.deadline() },
+            order: block.stamp().map_or(0, |stamp| order_key(stamp.origin.0, &[])),
+            cost: forward.len(),
+            events: u64::from(block.event_count()),
+        };
+        self.lanes.push(waiting, now, Frame::Forward(forward));
     }
 
-    fn enqueue(&mut self, lane: Lane, frame: Frame) {
-        self.queued_bytes += frame.len();
-        self.lanes[lane.index()].push_back(frame);
+    /// Bytes of a lane that were to be forwarded and were dropped, since the last call.
+    pub(crate) fn take_unsent(&mut self, lane: Lane) -> u64 {
+        std::mem::take(&mut self.unsent[lane.index()])
     }
 
     /// Moves blocks whose subscriber has credit to the lanes while the socket
     /// has room, and tells which reads are wanted.
-    pub(crate) fn pump(&mut self, want: impl FnMut(Wanted)) {
-        let Self { subscribers, lanes, queued_bytes, limits, .. } = self;
-        let room = limits.socket_bytes.saturating_sub(*queued_bytes);
-        let mut queue = |lane: Lane, frame: Frame| {
-            let len = frame.len();
-            *queued_bytes += len;
-            lanes[lane.index()].push_back(frame);
-            len
-        };
+    pub(crate) fn pump(&mut self, now: UnixNanos, want: impl FnMut(Wanted)) {
+        let Self { subscribers, lanes, sending_bytes, limits, .. } = self;
+        let room = limits.socket_bytes.saturating_sub(lanes.bytes() + *sending_bytes);
+        // Marks go out as one with the block behind them: nothing may part them.
+        let mut mark: Option<(SubscriptionId, Lane, Gap)> = None;
         subscribers.pump(
             room,
             |lane, outgoing| match outgoing {
-                Outgoing::Gap { id, events, reason } => queue(lane, gap_mark(id, events, reason)),
+                Outgoing::Gap { id, events, reason } => {
+                    let mut before = 0;
+                    if let Some((_, lane, gap)) = mark.take_if(|(of, at, _)| (*of, *at) != (id, lane)) {
+                        before = push_mark(lanes, lane, gap, now);
+                    }
+                    mark.get_or_insert_with(|| (id, lane, Gap::default())).2.add(id, events, reason);
+                    before
+                }
                 Outgoing::Block { id, block, events, hops, live } => {
+                    let mut before = 0;
+                    let gap = match mark.take() {
+                        Some((of, at, gap)) if (of, at) == (id, lane) => Some(gap),
+                        Some((_, lane, gap)) => {
+                            before = push_mark(lanes, lane, gap, now);
+                            None
+                        }
+                        None => None,
+                    };
                     let head = frame::deliver_head(id, block.as_slice().len(), hops);
-                    queue(lane, Frame::Deliver { head, block, events, live })
+                    before + push_block(lanes, now, lane, Deliver { id, gap, head, block, events, live })
                 }
             },
             want,
         );
+        if let Some((_, lane, gap)) = mark {
+            push_mark(lanes, lane, gap, now);
+        }
     }
 
     /// Writes until the socket takes no more or nothing is left. Answers how
@@ -175,12 +228,12 @@ impl Egress {
                 let mut used = 0;
                 let mut skip = self.written;
                 for frame in &self.sending {
-                    if used + 2 > SLICES {
+                    if used + 3 > SLICES {
                         break;
                     }
-                    let (head, body) = frame.parts();
-                    for part in [head, body] {
+                    for part in frame.parts() {
                         let part = if skip >= part.len() {
+                            // Also of those that are empty.
                             skip -= part.len();
                             continue;
                         } else {
@@ -203,35 +256,42 @@ impl Egress {
         }
     }
 
+    /// Drops what is of no use any more, before it is written.
+    pub(crate) fn drop_expired(&mut self, now: UnixNanos, counters: &Counters) {
+        while let Some((waiting, frame)) = self.lanes.take_expired(now) {
+            match frame {
+                Frame::Deliver(Deliver { id, gap, block, events, .. }) => {
+                    sub(&counters.waiting_subscribers, events);
+                    counters.drop_copies(DropReason::Expired, events);
+                    // What was missing before it is still missing.
+                    let before = gap.map_or_else(Vec::new, |gap| gap.missing);
+                    let missing = before.into_iter().chain([(DropReason::Expired, events)]);
+                    self.subscribers.expired(id, waiting.lane, events, block.as_slice().len(), missing);
+                }
+                Frame::Forward(forward) => {
+                    self.unsent[waiting.lane.index()] += waiting.cost as u64;
+                    sub(&counters.waiting_links, forward.live_copies);
+                    counters.drop_copies(DropReason::Expired, forward.live_copies);
+                }
+                Frame::Control(_) => debug_assert!(false, "a mark has no deadline"),
+            }
+        }
+    }
+
     /// Fills `sending` from the control frames and the lanes.
     fn take_turns(&mut self) {
         if !self.control.is_empty() {
             let bytes = std::mem::replace(&mut self.control, std::mem::take(&mut self.spare));
             // Behind a frame of which a part is written, before all others.
             let place = usize::from(self.written > 0).min(self.sending.len());
-            self.queued_bytes += bytes.len();
+            self.sending_bytes += bytes.len();
             self.sending.insert(place, Frame::Control(bytes));
         }
-        let mut taken: usize = self.sending.iter().map(Frame::len).sum();
-        while taken < SENDING && self.lanes.iter().any(|lane| !lane.is_empty()) {
-            let lane = self.turn;
-            self.turn = (self.turn + 1) % Lane::COUNT;
-            if self.lanes[lane].is_empty() {
-                self.deficits[lane] = 0;
-                continue;
-            }
-            self.deficits[lane] += quantum(lane);
-            while let Some(frame) = self.lanes[lane].front() {
-                let len = frame.len();
-                if len > self.deficits[lane] {
-                    break;
-                }
-                self.deficits[lane] -= len;
-                taken += len;
-                if let Some(frame) = self.lanes[lane].pop_front() {
-                    self.sending.push_back(frame);
-                }
-            }
+        while self.sending_bytes < SENDING
+            && let Some((waiting, frame)) = self.lanes.pop()
+        {
+            self.sending_bytes += waiting.cost;
+            self.sending.push_back(frame);
         }
     }
 
@@ -244,17 +304,17 @@ impl Egress {
                 break;
             }
             written -= len;
-            self.queued_bytes -= len;
+            self.sending_bytes -= len;
             match self.sending.pop_front() {
                 Some(Frame::Control(mut bytes)) => {
                     bytes.clear();
                     self.spare = bytes;
                 }
-                Some(Frame::Deliver { events, live: true, .. }) => {
+                Some(Frame::Deliver(Deliver { events, live: true, .. })) => {
                     sub(&counters.waiting_subscribers, events);
                     add(&counters.delivered, events);
                 }
-                Some(Frame::Deliver { events, live: false, .. }) => add(&counters.replayed, events),
+                Some(Frame::Deliver(Deliver { events, live: false, .. })) => add(&counters.replayed, events),
                 Some(Frame::Forward(forward)) => {
                     sub(&counters.waiting_links, forward.live_copies);
                     add(&counters.forwarded, forward.live_copies);
@@ -272,10 +332,11 @@ impl Egress {
 
     /// Counts all that is still queued as dropped: the session is over.
     pub(crate) fn abandon(&mut self, counters: &Counters) {
-        let queued = self.sending.drain(..).chain(self.lanes.iter_mut().flat_map(|lane| lane.drain(..)));
+        let lanes = &mut self.lanes;
+        let queued = self.sending.drain(..).chain(std::iter::from_fn(|| lanes.pop().map(|(_, frame)| frame)));
         for frame in queued {
             match frame {
-                Frame::Deliver { events, live: true, .. } => {
+                Frame::Deliver(Deliver { events, live: true, .. }) => {
                     sub(&counters.waiting_subscribers, events);
                     counters.drop_copies(DropReason::SessionClosed, events);
                 }
@@ -283,25 +344,37 @@ impl Egress {
                     sub(&counters.waiting_links, forward.live_copies);
                     counters.drop_copies(DropReason::LinkLost, forward.live_copies);
                 }
-                Frame::Control(_) | Frame::Deliver { .. } => {}
+                Frame::Control(_) | Frame::Deliver(_) => {}
             }
         }
-        self.queued_bytes = 0;
+        self.sending_bytes = 0;
         self.written = 0;
         self.subscribers.abandon(counters);
     }
 }
 
-/// The frame that says how many events are missing and why, for the lane where they are:
-/// among control frames it would overtake what was delivered before them.
-fn gap_mark(id: SubscriptionId, events: u64, reason: DropReason) -> Frame {
-    let mut bytes = Vec::new();
-    frame::encode(&frame::Frame::Gap(frame::Gap { id, events, reason: reason as u8 }), &mut bytes);
-    Frame::Control(bytes)
+/// Queues a mark with no block behind it. Answers its length.
+fn push_mark(lanes: &mut LaneQueue<Frame>, lane: Lane, gap: Gap, now: UnixNanos) -> usize {
+    let cost = gap.marks.len();
+    let waiting = Waiting { lane, deadline: UnixNanos(0), order: 0, cost, events: 0 };
+    lanes.push(waiting, now, Frame::Control(gap.marks));
+    cost
 }
 
-/// Bytes that a lane may send per round: 64 KiB for the least urgent, eight
-/// times that for the most urgent.
-fn quantum(lane: usize) -> usize {
-    (Lane::COUNT - lane) * (64 << 10)
+/// Queues a block for a subscriber. Answers its length in the lanes.
+fn push_block(lanes: &mut LaneQueue<Frame>, now: UnixNanos, lane: Lane, deliver: Deliver) -> usize {
+    let block = Block::trusted(deliver.block.as_slice());
+    // A stream is read in its own order, and what it keeps is of use for as long as it keeps it.
+    let (deadline, order) = if deliver.live {
+        (block.deadline(), order_key(block.producer().0, block.topic().as_bytes()))
+    } else {
+        (UnixNanos(0), deliver.id.0)
+    };
+    let (events, frame) = (deliver.events, Frame::Deliver(deliver));
+    let cost = frame.len();
+    lanes.push(Waiting { lane, deadline, order, cost, events }, now, frame);
+    cost
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ impl<T> LinkOut<T> {
     ///
     /// # Errors
     /// [`CreditError`]: the other hub lies; nothing has changed.
-    pub(crate) fn granted(&mut self, lane: Lane, limit: u64, mut send: impl FnMut(T)) -> Result<(), CreditError> {
+    pub(crate) fn granted(&mut self, lane: Lane, limit: u64, send: impl FnMut(T)) -> Result<(), CreditError> {
         let l = &mut self.lanes[lane.index()];
         if limit < l.limit {
             return Err(CreditError::TakenBack { lane, from: l.limit, to: limit });
@@ -93,15 +93,16 @@ impl<T> LinkOut<T> {
             return Err(CreditError::Overflow { lane, from: l.limit, to: limit });
         }
         l.limit = limit;
-        while let Some((len, _)) = l.waiting.front()
-            && l.may_send(*len)
-            && let Some((len, item)) = l.waiting.pop_front()
-        {
-            l.waiting_bytes -= len;
-            l.sent += len as u64;
-            send(item);
-        }
+        l.send_waiting(send);
         Ok(())
+    }
+
+    /// So many bytes of a lane had credit and will not be sent after all: it
+    /// serves what waits.
+    pub(crate) fn returned(&mut self, lane: Lane, bytes: u64, send: impl FnMut(T)) {
+        let l = &mut self.lanes[lane.index()];
+        l.sent = l.sent.saturating_sub(bytes);
+        l.send_waiting(send);
     }
 
     /// All that waits: the link is over.
@@ -113,6 +114,17 @@ impl<T> LinkOut<T> {
 impl<T> OutLane<T> {
     fn may_send(&self, len: usize) -> bool {
         self.sent.saturating_add(len as u64) <= self.limit
+    }
+
+    fn send_waiting(&mut self, mut send: impl FnMut(T)) {
+        while let Some((len, _)) = self.waiting.front()
+            && self.may_send(*len)
+            && let Some((len, item)) = self.waiting.pop_front()
+        {
+            self.waiting_bytes -= len;
+            self.sent += len as u64;
+            send(item);
+        }
     }
 }
 

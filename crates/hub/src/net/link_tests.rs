@@ -25,6 +25,19 @@ fn a_lane_without_credit_waits_in_order_and_other_lanes_go_on() {
 }
 
 #[test]
+fn credit_of_what_is_not_sent_after_all_serves_what_waits() {
+    let mut out = LinkOut::new(100);
+    out.granted(LANE, 20, |_| {}).expect("sound");
+    assert_eq!(out.offer(LANE, 20, 1), Offered::Send(1));
+    assert_eq!(out.offer(LANE, 15, 2), Offered::Waits);
+    let mut sent = Vec::new();
+    out.returned(LANE, 20, |item| sent.push(item));
+    assert_eq!(sent, [2]);
+    assert_eq!(out.offer(LANE, 5, 3), Offered::Send(3));
+    assert_eq!(out.offer(LANE, 1, 4), Offered::Waits, "no more than that came back");
+}
+
+#[test]
 fn credit_that_goes_back_or_beyond_all_bounds_is_a_lie() {
     let mut out = LinkOut::<()>::new(100);
     out.granted(LANE, 50, |()| {}).expect("sound");

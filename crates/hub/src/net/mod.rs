@@ -399,7 +399,7 @@ impl NetStage {
         let mut total = 0;
         loop {
             let session = connection.id;
-            connection.egress.pump(|wanted| {
+            connection.egress.pump(now.wall, |wanted| {
                 let target = crate::messages::Target { session, subscription: wanted.subscription };
                 let fetch =
                     ToAppend::Fetch { target, stream: wanted.stream, from: wanted.from, max_bytes: wanted.max_bytes };
@@ -410,6 +410,7 @@ impl NetStage {
                 let (closed, behind_ms) = (gate.is_closed(), gate.behind_ms(now));
                 out.conductor.push(ToConductor::GateTurned { target, closed, behind_ms });
             });
+            Self::drop_expired(connection, counters, now);
             let (n, all) = connection.egress.flush(network, connection.link, counters)?;
             total += n;
             if !all {

@@ -10,7 +10,7 @@ use super::connection::Parts;
 use super::link::Offered;
 use super::subscriber::Delivery;
 use super::{Connection, NetStage, Role};
-use crate::counters::{add, sub};
+use crate::counters::{Counters, add, sub};
 use crate::hub::Phase;
 use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet};
 
@@ -51,7 +51,7 @@ impl NetStage {
                 }
             }
             ToNet::Forward { link, forward } => {
-                let counters = self.counters.clone();
+                let (counters, now) = (self.counters.clone(), self.now.wall);
                 let Some(connection) = self.connection(link).filter(|c| !c.closing) else {
                     return self.counters.drop_copies(DropReason::LinkLost, forward.live_copies);
                 };
@@ -64,9 +64,8 @@ impl NetStage {
                 };
                 match offered {
                     Offered::Send(forward) => {
-                        if connection.egress.forward(forward, &counters) {
-                            self.mark_dirty(link);
-                        }
+                        connection.egress.forward(forward, now, &counters);
+                        self.mark_dirty(link);
                     }
                     Offered::Waits => add(&counters.waiting_links, live_copies),
                     Offered::Full(_) => counters.drop_copies(DropReason::LinkFull, live_copies),
@@ -145,15 +144,31 @@ impl NetStage {
 
     /// The other hub takes more of a lane: what waited for that goes on.
     pub(super) fn on_link_credit(&mut self, id: SessionId, credit: LinkCredit) {
-        let counters = self.counters.clone();
+        let (counters, now) = (self.counters.clone(), self.now.wall);
         let Some(Connection { credit: Some(own), egress, .. }) = self.connection(id) else { return };
         let granted = own.out.granted(credit.lane, credit.limit, |forward| {
             sub(&counters.waiting_links, forward.live_copies);
-            egress.forward(forward, &counters);
+            egress.forward(forward, now, &counters);
         });
         match granted {
             Ok(()) => self.mark_dirty(id),
             Err(error) => self.violate(id, ErrorCode::BAD_CREDIT, &error.to_string()),
+        }
+    }
+
+    /// Drops what is too late; what waits for a link's credit gets what that had.
+    pub(super) fn drop_expired(connection: &mut Connection, counters: &Counters, now: weft_base::Now) {
+        let Connection { egress, credit, .. } = connection;
+        egress.drop_expired(now.wall, counters);
+        let Some(credit) = credit else { return };
+        for lane in Lane::all() {
+            let unsent = egress.take_unsent(lane);
+            if unsent > 0 {
+                credit.out.returned(lane, unsent, |forward| {
+                    sub(&counters.waiting_links, forward.live_copies);
+                    egress.forward(forward, now.wall, counters);
+                });
+            }
         }
     }
 

@@ -210,6 +210,24 @@ impl Subscribers {
         true
     }
 
+    /// A block of `events` events and `bytes` bytes expired behind the credit:
+    /// the credit comes back, and what is missing there is told before the next
+    /// block of the lane.
+    pub(crate) fn expired(
+        &mut self,
+        id: SubscriptionId,
+        lane: Lane,
+        events: u64,
+        bytes: usize,
+        missing: impl IntoIterator<Item = (DropReason, u64)>,
+    ) {
+        let Some(s) = self.table.get_mut(&id) else { return };
+        for (reason, events) in missing {
+            s.backlog.missing(lane, reason, events);
+        }
+        self.grant(id, events, bytes as u64);
+    }
+
     /// Takes a live block for a subscription.
     pub(crate) fn deliver(
         &mut self,

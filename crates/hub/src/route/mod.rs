@@ -19,7 +19,7 @@ pub(crate) mod table;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use weft_base::{HubId, Lane, Mono, Now};
+use weft_base::{HubId, Lane, Mono, Now, UnixNanos};
 use weft_mesh::LinkId;
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, Split, hops, split};
@@ -240,12 +240,32 @@ impl RouteStage {
             }
         }
         self.split = here;
+        let deadline = Block::trusted(&block).deadline();
         let onwards = self.entries.iter().filter(|e| e.kind.is_best_effort() && e.hub != self.identity.id).count();
         add(&self.counters.transit, events * onwards as u64);
         add(&self.counters.copies, events * onwards as u64);
+        if deadline.0 != 0 {
+            self.drop_hopeless(deadline, events);
+            split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
+        }
         self.send_split(&block, events);
         self.pass_on(&block, events, ttl);
         Some(lane)
+    }
+
+    /// Of the entries of a block in transit, drops the live ones for hubs that
+    /// it cannot reach in time.
+    fn drop_hopeless(&mut self, deadline: UnixNanos, events: u64) {
+        let Self { entries, table, counters, now, identity, .. } = self;
+        entries.retain(|entry| {
+            let hopeless = entry.kind == FlowKind::Live
+                && entry.hub != identity.id
+                && !table.routes.can_arrive(entry.hub, deadline, now.wall);
+            if hopeless {
+                counters.drop_copies(DropReason::CannotArrive, events);
+            }
+            !hopeless
+        });
     }
 
     /// A guaranteed block has arrived in its turn: it is stored, and live
@@ -323,7 +343,8 @@ impl RouteStage {
                 self.counters.drop_copies(DropReason::Invalid, live_copies);
                 continue;
             }
-            let forward = Forward { head: ForwardHead::new(&self.head), block: block.clone(), live_copies };
+            let guaranteed = entries.iter().any(|e| e.kind == FlowKind::Guaranteed);
+            let forward = Forward { head: ForwardHead::new(&self.head), block: block.clone(), live_copies, guaranteed };
             self.net.push(ToNet::Forward { link: SessionId(link.0), forward });
         }
         self.no_responders(block, lost);
@@ -362,7 +383,7 @@ impl RouteStage {
         request: Option<Request>,
         live: bool,
     ) -> u64 {
-        let lane = Block::trusted(block).lane();
+        let (lane, deadline) = (Block::trusted(block).lane(), Block::trusted(block).deadline());
         let mut copies = 0;
         self.entries.clear();
         // In the order in which they were numbered.
@@ -385,7 +406,13 @@ impl RouteStage {
             } else if live {
                 add(&self.counters.copies, events);
                 copies += events;
-                Some(self.flows.send_live((remote.hub, lane), events))
+                if !self.table.routes.can_arrive(remote.hub, deadline, self.now.wall) {
+                    // Not numbered either: its hub does not miss it.
+                    self.counters.drop_copies(DropReason::CannotArrive, events);
+                    None
+                } else {
+                    Some(self.flows.send_live((remote.hub, lane), events))
+                }
             } else {
                 None
             };

@@ -224,6 +224,12 @@ impl TcpNetwork {
         // Fails only on a connection that has ended already, which the first
         // read reports, and on one that is not connected yet.
         let _ = stream.set_nodelay(true);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(unsent) = self.options.unsent {
+            // Also on one that is not connected yet; a system that refuses costs urgency, not events.
+            let bytes = u32::try_from(unsent.0).unwrap_or(u32::MAX);
+            let _ = SockRef::from(&stream).set_tcp_notsent_lowat(bytes);
+        }
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, Token(key as usize), interest)?;
         if let Some(link) = self.links.get_mut(key) {

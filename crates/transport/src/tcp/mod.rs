@@ -69,6 +69,11 @@ pub struct TcpOptions {
     /// in here; rounded up to a power of two, from 4 KiB to 1 GiB. Memory is
     /// taken as the rings are used for the first time.
     pub shm_ring: ByteCount,
+    /// Bytes that the system may hold of a connection and not have sent yet
+    /// (`TCP_NOTSENT_LOWAT`): with so many it takes no more, so that what is
+    /// urgent waits for no more than that; none for no bound but the buffer's.
+    /// Where the system knows no such bound it is not kept.
+    pub unsent: Option<ByteCount>,
 }
 
 impl Default for TcpOptions {
@@ -82,9 +87,13 @@ impl Default for TcpOptions {
             send_buffer: None,
             receive_buffer: None,
             shm_ring: crate::shm::DEFAULT_RING,
+            unsent: Some(UNSENT),
         }
     }
 }
+
+/// The default of [`TcpOptions::unsent`]: on loopback no slower than no bound.
+pub const UNSENT: ByteCount = ByteCount::kib(64);
 
 /// The machine's network.
 ///

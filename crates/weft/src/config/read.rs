@@ -169,6 +169,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "held_bytes" => limits.held_bytes,
         "link_window" => limits.link_window,
         "socket_bytes" => limits.socket_bytes,
+        "unsent_bytes" => limits.unsent_bytes,
         "publish_bytes" => limits.publish_bytes,
         "shm_ring" => limits.shm_ring,
     );

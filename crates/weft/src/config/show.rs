@@ -83,6 +83,7 @@ fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
         held_bytes,
         link_window,
         socket_bytes,
+        unsent_bytes,
         publish_blocks,
         publish_bytes,
         flow_blocks,
@@ -100,6 +101,7 @@ fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
         ("held_bytes", held_bytes),
         ("link_window", link_window),
         ("socket_bytes", socket_bytes),
+        ("unsent_bytes", unsent_bytes),
         ("publish_bytes", publish_bytes),
         ("shm_ring", shm_ring),
     ] {

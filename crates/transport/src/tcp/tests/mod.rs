@@ -39,6 +39,7 @@ impl Rig for Loopback {
             linger: limits.linger,
             send_buffer: Some(ByteCount::kib(64)),
             receive_buffer: Some(ByteCount::kib(64)),
+            unsent: None,
             shm_ring: ByteCount::kib(64),
         };
         TcpNetwork::new(options, Arc::new(self.clock.clone())).unwrap()
