@@ -7,7 +7,7 @@ use std::task::Poll;
 use weft_base::{ByteCount, Clock, Random, SystemClock};
 use weft_topic::Filter;
 use weft_transport::{Network, TcpNetwork, TcpOptions};
-use weft_wire::frame::{self, Frame, MAX_NAME, MAX_TOKEN};
+use weft_wire::frame::{self, Frame, MAX_NAME, MAX_TOKEN, MAX_WEIGHT};
 
 use crate::driver::{Driver, Shared};
 use crate::error::{ConnectError, RequestError, SubscribeError};
@@ -15,6 +15,7 @@ use crate::options::{ConnectOptions, PublisherOptions, SubscribeOptions};
 use crate::publisher::Publisher;
 use crate::receive::Receiver;
 use crate::report::{MeshReport, ProfileReport, Reply};
+use crate::request::{RequestBuilder, Responder};
 use crate::session::{HubInfo, Session, Status};
 use crate::streams::Streams;
 use crate::subscription::Subscription;
@@ -102,8 +103,12 @@ impl Client {
         Ok(client)
     }
 
-    fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Shared {
         &self.handle.0
+    }
+
+    pub(crate) fn handle(&self) -> Arc<Handle> {
+        self.handle.clone()
     }
 
     /// A publisher. All publishers of one lane share a sequence, so their
@@ -128,11 +133,39 @@ impl Client {
         if let Some(stream) = named.into_iter().find(|name| name.is_empty() || name.len() > MAX_NAME) {
             return Err(SubscribeError::StreamName { len: stream.len() });
         }
+        if let Some(group) = options.group.as_ref().filter(|name| name.is_empty() || name.len() > MAX_NAME) {
+            return Err(SubscribeError::GroupName { len: group.len() });
+        }
+        if !(1..=MAX_WEIGHT).contains(&options.weight) {
+            return Err(SubscribeError::Weight { weight: options.weight });
+        }
         let (id, queue, ticket) = self.shared().with(|session| session.subscribe(filter, options));
         // Made before the answer: dropping it, also by giving up waiting, unsubscribes.
         let mut subscription = Subscription::new(self.handle.clone(), id, queue, events, bytes);
         subscription.set_start(poll_fn(|cx| ticket.poll(cx)).await?);
         Ok(subscription)
+    }
+
+    /// A request to whoever responds on this topic, anywhere in the mesh:
+    ///
+    /// ```no_run
+    /// # async fn example(client: &weft_client::Client) -> Result<(), weft_client::CallError> {
+    /// let reply = client.request("time/now", b"").deadline(std::time::Duration::from_secs(2)).send().await?;
+    /// println!("{}", String::from_utf8_lossy(reply.payload()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn request<'a>(&'a self, topic: &'a str, payload: &'a [u8]) -> RequestBuilder<'a> {
+        RequestBuilder::new(self, topic, payload)
+    }
+
+    /// Answers requests on the topics that `filter` matches; with a group in
+    /// the options, one of its members answers each.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub async fn respond(&self, filter: &str, options: SubscribeOptions) -> Result<Responder, SubscribeError> {
+        Ok(Responder::new(self.clone(), self.subscribe(filter, options).await?))
     }
 
     /// The hub's streams.
@@ -146,7 +179,7 @@ impl Client {
     /// # Errors
     /// [`RequestError`].
     pub async fn mesh(&self) -> Result<MeshReport, RequestError> {
-        match self.request(|request| Frame::MeshShow(frame::MeshShow { request })).await? {
+        match self.ask(|request| Frame::MeshShow(frame::MeshShow { request })).await? {
             Reply::Mesh(report) => Ok(*report),
             _ => Err(RequestError::Unexpected { expected: "a report of the mesh" }),
         }
@@ -159,14 +192,14 @@ impl Client {
     /// [`RequestError`]: among others, the hub is being sampled already, or
     /// was started without a profiler.
     pub async fn profile(&self, seconds: u32, hertz: u32) -> Result<ProfileReport, RequestError> {
-        match self.request(|request| Frame::Profile(frame::Profile { request, seconds, hertz })).await? {
+        match self.ask(|request| Frame::Profile(frame::Profile { request, seconds, hertz })).await? {
             Reply::Profile(report) => Ok(*report),
             _ => Err(RequestError::Unexpected { expected: "a profile" }),
         }
     }
 
     /// Sends a request that `build` makes, given its number; answers the reply.
-    pub(crate) async fn request<'a>(&self, build: impl FnOnce(u64) -> Frame<'a>) -> Result<Reply, RequestError> {
+    pub(crate) async fn ask<'a>(&self, build: impl FnOnce(u64) -> Frame<'a>) -> Result<Reply, RequestError> {
         let ticket = self.shared().with(|session| {
             session.request(|id, out| {
                 frame::try_encode(&build(id), out).map_err(|e| RequestError::Invalid { detail: e.to_string() })

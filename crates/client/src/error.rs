@@ -107,9 +107,68 @@ pub enum SubscribeError {
         /// Its bytes.
         len: usize,
     },
+    /// The name of the group is empty or too long.
+    #[error("a group's name of {len} bytes: it must have 1 to {most}", most = weft_wire::frame::MAX_NAME)]
+    GroupName {
+        /// Its bytes.
+        len: usize,
+    },
+    /// The weight in the group is out of bounds.
+    #[error("a weight of {weight} is out of bounds: 1 to {most}", most = weft_wire::frame::MAX_WEIGHT)]
+    Weight {
+        /// The weight asked for.
+        weight: u16,
+    },
     /// The hub refused or ended it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+/// Why a request across the mesh has no reply, or no more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// Nobody in the mesh is there to answer.
+    #[error("no responders: nobody is subscribed who could answer; start a responder, or check the topic")]
+    NoResponders,
+    /// The deadline passed before the replies came. Whether the request was
+    /// carried out is not known.
+    #[error("the deadline passed before the replies came: whether it was done is not known; ask again, or wait longer")]
+    Deadline,
+    /// A responder ended without a reply.
+    #[error("the responder ended without a reply")]
+    NoReply,
+    /// The connection was lost meanwhile. Whether the request was carried out
+    /// is not known.
+    #[error("the connection was lost before the replies came: whether it was done is not known; ask again")]
+    ConnectionLost,
+    /// There is no connection to send it over at present.
+    #[error("there is no connection to the hub at present: ask again once there is (`status_other_than`)")]
+    NotConnected,
+    /// The hub refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It cannot be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Its headers are none, or too long.
+    #[error(transparent)]
+    Event(#[from] WriteError),
+    /// The system gives no random numbers.
+    #[error("cannot make an address for replies: {detail}")]
+    System {
+        /// The system's words.
+        detail: String,
+    },
+    /// Too many requests wait for replies.
+    #[error("{limit} requests wait for replies, the limit: wait for some")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

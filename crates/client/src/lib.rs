@@ -12,6 +12,8 @@
 //!   knows it by its producer's sequence and takes it once.
 //! * [`Subscription`] is a `Stream` of [`Delivery`], whose events are read in
 //!   the buffer that they were received into. Credit flows back as it is read.
+//! * [`Client::request`] asks whoever answers on a topic, and [`Responder`]
+//!   answers; members of a group share what they subscribe to.
 //! * [`Streams`] and [`Client::mesh`] are for operators.
 //!
 //! Every queue is bounded: the window of a publisher, the credit of a
@@ -55,6 +57,7 @@ mod options;
 mod publisher;
 mod receive;
 mod report;
+mod request;
 mod session;
 mod streams;
 mod subscription;
@@ -63,12 +66,13 @@ mod why;
 
 pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
 pub use delivery::{Delivery, Gap};
-pub use error::{ConnectError, PublishError, Refusal, RequestError, SubscribeError};
+pub use error::{CallError, ConnectError, PublishError, Refusal, RequestError, SubscribeError};
 pub use options::{
     AckLevel, ConnectOptions, OnFull, Order, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
 };
 pub use publisher::{Acknowledgement, Published, Publisher};
 pub use report::{HubReport, LinkReport, MeshReport, ProfileReport, StreamReport};
+pub use request::{DEFAULT_DEADLINE, Replies, Reply, Request, RequestBuilder, Responder};
 pub use session::{HubInfo, OPEN_TOPICS, Status};
 pub use streams::Streams;
 pub use subscription::Subscription;

@@ -181,6 +181,11 @@ pub struct SubscribeOptions {
     pub on_full: OnFull,
     /// With [`OnFull::Spill`]: the stream of the hub that takes what finds no room.
     pub spill: Option<String>,
+    /// The group that shares what it wants: each block goes to one of its
+    /// members, wherever in the mesh they are. `None`: a copy of its own.
+    pub group: Option<String>,
+    /// Its part of the group's events, relative to the other members': 1 to 1000.
+    pub weight: u16,
 }
 
 impl Default for SubscribeOptions {
@@ -192,6 +197,8 @@ impl Default for SubscribeOptions {
             credit_bytes: ByteCount::mib(8),
             on_full: OnFull::DropOldest,
             spill: None,
+            group: None,
+            weight: 1,
         }
     }
 }
@@ -201,6 +208,14 @@ impl SubscribeOptions {
     #[must_use]
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = on_full;
+        self
+    }
+
+    /// As a member of a group, with this weight.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<String>, weight: u16) -> Self {
+        self.group = Some(name.into());
+        self.weight = weight;
         self
     }
 

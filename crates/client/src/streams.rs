@@ -31,7 +31,7 @@ impl Streams {
             segment_bytes: options.segment.map_or(0, |bytes| bytes.0),
         };
         let build = |request| Frame::StreamCreate(frame::StreamCreate { request, spec });
-        done(self.client.request(build).await?)
+        done(self.client.ask(build).await?)
     }
 
     /// All streams of the hub, by name.
@@ -39,7 +39,7 @@ impl Streams {
     /// # Errors
     /// [`RequestError`].
     pub async fn list(&self) -> Result<Vec<StreamReport>, RequestError> {
-        let mut list = reports(self.client.request(|request| Frame::StreamList(frame::StreamList { request })).await?)?;
+        let mut list = reports(self.client.ask(|request| Frame::StreamList(frame::StreamList { request })).await?)?;
         list.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(list)
     }
@@ -50,7 +50,7 @@ impl Streams {
     /// [`RequestError`]: among others, there is none of that name.
     pub async fn info(&self, name: &str) -> Result<StreamReport, RequestError> {
         let build = |request| Frame::StreamInfo(frame::StreamInfo { request, name });
-        let mut list = reports(self.client.request(build).await?)?;
+        let mut list = reports(self.client.ask(build).await?)?;
         list.pop().ok_or(RequestError::Unexpected { expected: "the report of one stream" })
     }
 
@@ -60,7 +60,7 @@ impl Streams {
     /// [`RequestError`]: among others, there is none of that name.
     pub async fn delete(&self, name: &str) -> Result<(), RequestError> {
         let build = |request| Frame::StreamDelete(frame::StreamDelete { request, name });
-        done(self.client.request(build).await?)
+        done(self.client.ask(build).await?)
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use weft_base::{Mono, SubscriptionId};
 use weft_ring::arena::BlockRef;
-use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame};
+use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame, REPLY_INBOX};
+use weft_wire::reply::ReplyAddress;
 
 use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
 use crate::error::{ConnectError, Refusal};
@@ -82,6 +83,7 @@ impl Session {
             bytes: usize::try_from(welcome.publish_window_bytes).unwrap_or(usize::MAX),
         };
         let max_frame = welcome.max_frame as usize;
+        self.calls.connected(ReplyAddress { hub: welcome.hub, session: welcome.session });
         self.publishing.connected(window, max_frame, &mut self.wake);
         self.subscriptions.connected(&mut self.control);
         self.requests.connected(&mut self.control);
@@ -94,6 +96,9 @@ impl Session {
             Frame::Deliver(deliver) => {
                 // The block is the rest of the frame; a slice of it keeps the buffer.
                 let block = bytes.slice(FRAME_HEADER..FRAME_HEADER + deliver.block.len());
+                if deliver.id == REPLY_INBOX {
+                    return self.reply_arrived(block, deliver.hops).map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
+                }
                 return self
                     .subscriptions
                     .deliver(deliver.id, block, deliver.hops, &mut self.wake)
@@ -106,7 +111,9 @@ impl Session {
                     epoch: ack.epoch,
                     sequence: ack.sequence,
                     duplicate: ack.duplicate,
+                    receivers: ack.receivers,
                 };
+                self.calls.answered(ack.request, &Ok(ack_of_block), &mut self.wake);
                 self.publishing.answered(ack.request, Ok(ack_of_block), &mut self.wake);
             }
             Frame::Gap(gap) => self.subscriptions.gap(gap.id, gap.events, gap.reason),
@@ -158,6 +165,7 @@ impl Session {
     fn refused(&mut self, error: &frame::ErrorFrame<'_>) {
         let refusal = refusal(error.code, error.detail, error.retry_after_ms);
         let id = error.request;
+        self.calls.answered(id, &Err(refusal.clone()), &mut self.wake);
         let known = self.publishing.answered(id, Err(refusal.clone()), &mut self.wake)
             || self.subscriptions.refused(SubscriptionId(id), refusal.clone(), &mut self.wake)
             || self.requests.answered(id, Err(refusal.clone()), &mut self.wake);

@@ -14,6 +14,7 @@
 //! whoever holds the lock wakes them after letting go of it.
 
 mod backoff;
+mod calls;
 mod incoming;
 mod publish;
 mod requests;
@@ -32,12 +33,14 @@ use weft_wire::block::EventFields;
 use weft_wire::frame::{self, ErrorCode, Frame};
 
 pub(crate) use self::backoff::Backoff;
+use self::calls::Calls;
+pub(crate) use self::calls::{Arrived, CallQueue, CallSpec};
 pub use self::publish::OPEN_TOPICS;
 pub(crate) use self::publish::{BlockAck, BlockTicket, Outgoing, Publishing, Sealed, Spec, Window};
 pub(crate) use self::requests::{RequestTicket, Requests};
 pub(crate) use self::subscribe::{SubscribeTicket, Subscriptions};
 use crate::delivery::Queue;
-use crate::error::{ConnectError, PublishError, RequestError};
+use crate::error::{CallError, ConnectError, PublishError, RequestError};
 use crate::options::{ConnectOptions, SubscribeOptions};
 use crate::ticket::Ticket;
 use crate::why::{Told, WhyWaiting};
@@ -136,6 +139,7 @@ pub(crate) struct Session {
     publishing: Publishing,
     subscriptions: Subscriptions,
     requests: Requests,
+    calls: Calls,
     /// What the hub says that publishes wait for.
     told: Told,
     next_id: u64,
@@ -176,6 +180,7 @@ impl Session {
             publishing: Publishing::new(random.next_u64().max(8), limit),
             subscriptions: Subscriptions::default(),
             requests: Requests::default(),
+            calls: Calls::default(),
             told: Told::default(),
             next_id: FIRST_ID,
             control: Vec::new(),
@@ -287,6 +292,7 @@ impl Session {
                 quiet.min(self.publishing.next_deadline().unwrap_or(far))
             }
         };
+        let own = own.min(self.calls.next_deadline().unwrap_or(far));
         match self.closing {
             Some(deadline) if self.state != State::Ended => own.min(deadline),
             _ => own,
@@ -294,6 +300,7 @@ impl Session {
     }
 
     fn tick(&mut self, now: Mono) {
+        self.calls.expire(now, &mut self.wake);
         if let Some(deadline) = self.closing {
             let quiet = self.is_up() && self.is_quiet();
             let over = deadline <= now;
@@ -337,7 +344,7 @@ impl Session {
 
     /// Nothing waits to be sealed, sent, acknowledged or answered.
     fn is_quiet(&self) -> bool {
-        self.publishing.is_idle() && self.requests.is_empty() && self.all_written
+        self.publishing.is_idle() && self.requests.is_empty() && self.calls.is_empty() && self.all_written
     }
 
     /// The connection is up: the client says hello.
@@ -382,6 +389,7 @@ impl Session {
                 }
                 self.subscriptions.lost();
                 self.requests.lost(&mut self.wake);
+                self.end_calls(&CallError::ConnectionLost);
                 self.told.clear();
             }
             State::Dialling | State::Greeting { .. } => {
@@ -427,6 +435,7 @@ impl Session {
         self.publishing.close(&mut self.wake);
         self.subscriptions.close(&mut self.wake);
         self.requests.close(&mut self.wake);
+        self.end_calls(&CallError::Closed);
         self.connected.complete(Err(ConnectError::Closed), &mut self.wake);
         self.closed.complete(clean, &mut self.wake);
         self.set_status(Status::Closed);

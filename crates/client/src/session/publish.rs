@@ -47,6 +47,8 @@ pub(crate) struct BlockAck {
     /// Of the block's first event.
     pub(crate) sequence: u64,
     pub(crate) duplicate: bool,
+    /// To how many live receivers the hub sent it.
+    pub(crate) receivers: u32,
 }
 
 pub(crate) type BlockTicket = Ticket<Result<BlockAck, PublishError>>;
@@ -272,13 +274,59 @@ impl Publishing {
             }
         };
         self.next_sequence[lane.index()] = first.saturating_add(u64::from(count));
+        let block = Arc::new(Sealed { buffer: open.buffer, len });
+        self.enqueue(Pending { lane, level: open.spec.level, block, ticket: open.ticket, sent: false });
+        Ok(())
+    }
+
+    fn enqueue(&mut self, pending: Pending) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
-        self.pending_bytes += len;
-        let block = Arc::new(Sealed { buffer: open.buffer, len });
-        self.pending.insert(request, Pending { lane, level: open.spec.level, block, ticket: open.ticket, sent: false });
-        self.unsent[lane.index()].push_back(request);
-        Ok(())
+        self.pending_bytes += pending.block.len;
+        self.unsent[pending.lane.index()].push_back(request);
+        self.pending.insert(request, pending);
+        request
+    }
+
+    /// Writes an event into a block of its own, which is sealed at once: a
+    /// request or a reply. It may overtake blocks that still fill. Answers the
+    /// block's number.
+    pub(crate) fn push_alone(
+        &mut self,
+        fields: &BlockFields<'_>,
+        level: AckLevel,
+        event: &EventFields<'_>,
+        ticket: Option<Arc<BlockTicket>>,
+    ) -> Result<u64, PublishError> {
+        Topic::parse(fields.topic)?;
+        let lengths = std::iter::once((event.key.len(), event.headers.len(), event.payload.len()));
+        let len = block_len(fields.topic.len(), lengths);
+        if len > self.most_block {
+            return Err(PublishError::TooLarge { len, most: self.most_block });
+        }
+        if self.is_full() {
+            return Err(PublishError::Full { blocks: self.pending.len() });
+        }
+        let lane = fields.lane;
+        let first = self.next_sequence[lane.index()];
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        let fields = BlockFields { producer: self.producer(lane), first_sequence: first, ..*fields };
+        let mut writer = BlockWriter::new(&mut buffer, &fields)?;
+        writer.push(event)?;
+        let len = writer.finish()?;
+        self.next_sequence[lane.index()] = first.saturating_add(1);
+        let block = Arc::new(Sealed { buffer, len });
+        Ok(self.enqueue(Pending { lane, level, block, ticket, sent: false }))
+    }
+
+    /// A block need not be sent any more.
+    pub(crate) fn forget(&mut self, request: u64) {
+        if let Some(pending) = self.finish(request) {
+            self.unsent[pending.lane.index()].retain(|unsent| *unsent != request);
+        }
     }
 
     /// Seals what must not wait longer: what is due, and everything when

@@ -206,9 +206,9 @@ impl Entry {
             credit_events: self.options.credit_events.saturating_sub(self.held_events),
             credit_bytes: self.options.credit_bytes.0.saturating_sub(self.held_bytes),
             on_full: self.options.on_full,
-            group: "",
+            group: self.options.group.as_deref().unwrap_or(""),
             spill: self.options.spill.as_deref().unwrap_or(""),
-            weight: 1,
+            weight: self.options.weight,
         };
         frame::encode(&Frame::Subscribe(subscribe), out);
     }
