@@ -111,6 +111,8 @@ pub(crate) enum ToRoute {
     HubUp { hub: HubId, epoch: Epoch, name: String },
     /// A hub cannot be reached any more.
     HubDown { hub: HubId },
+    /// A request met so many receivers that are gone.
+    Unanswered { request: BlockRef, receivers: u64 },
 }
 
 /// Inbox of the net stage.

@@ -4,6 +4,7 @@ use weft_base::Lane;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
 use weft_wire::block::Block;
+use weft_wire::block::layout::REQUEST;
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, LinkCredit};
 
 use super::connection::Parts;
@@ -12,7 +13,7 @@ use super::subscriber::Delivery;
 use super::{Connection, NetStage, Role};
 use crate::counters::{Counters, add, sub};
 use crate::hub::Phase;
-use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet};
+use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet, ToRoute};
 
 impl NetStage {
     /// Takes up to `most` messages from the inbox.
@@ -35,10 +36,12 @@ impl NetStage {
                     let Some(connection) = self.connection(target.session).filter(|c| !c.closing) else {
                         let events = u64::from(Block::trusted(&block).event_count());
                         self.counters.drop_copies(DropReason::SessionClosed, events);
+                        self.unanswered(&block, 1);
                         continue;
                     };
                     match connection.egress.subscribers.deliver(target.subscription, &block, hops, now, &counters) {
                         Delivery::Done => self.mark_dirty(target.session),
+                        Delivery::Gone => self.unanswered(&block, 1),
                         Delivery::Spill(stream) => {
                             self.spill(stream, &block);
                             self.mark_dirty(target.session);
@@ -53,7 +56,8 @@ impl NetStage {
             ToNet::Forward { link, forward } => {
                 let (counters, now) = (self.counters.clone(), self.now.wall);
                 let Some(connection) = self.connection(link).filter(|c| !c.closing) else {
-                    return self.counters.drop_copies(DropReason::LinkLost, forward.live_copies);
+                    self.counters.drop_copies(DropReason::LinkLost, forward.live_copies);
+                    return self.unanswered(&forward.block, forward.live_copies);
                 };
                 let (lane, len) =
                     (Block::trusted(&forward.block).lane(), forward.head.bytes().len() + forward.block.len());
@@ -209,6 +213,14 @@ impl NetStage {
         self.network.resume(link);
         if again {
             self.reading.push_back(session);
+        }
+    }
+
+    /// So many receivers of a block are gone. If it is a request, the route
+    /// stage tells its requester; when that has no room, the deadline will.
+    fn unanswered(&mut self, block: &BlockRef, receivers: u64) {
+        if Block::trusted(block).flags() & REQUEST != 0 && self.out.route.has_room(1) {
+            self.out.route.push(ToRoute::Unanswered { request: block.clone(), receivers });
         }
     }
 

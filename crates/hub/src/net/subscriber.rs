@@ -101,6 +101,8 @@ pub(crate) struct Wanted {
 pub(crate) enum Delivery {
     /// Queued, or dropped by the subscription's policy and counted.
     Done,
+    /// There is no such subscription any more: dropped and counted.
+    Gone,
     /// The subscription's policy is to end the session.
     Disconnect,
     /// The subscription's policy is to append it to this stream instead.
@@ -243,7 +245,7 @@ impl Subscribers {
         };
         let Some(s) = self.table.get_mut(&id).filter(|s| s.stream.is_none()) else {
             counters.drop_copies(DropReason::SessionClosed, events);
-            return Delivery::Done;
+            return Delivery::Gone;
         };
         add(&counters.waiting_subscribers, events);
         let waiting = Waiting { block: Bytes::Arena(block.clone()), events, hops, since: now };

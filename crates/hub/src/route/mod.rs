@@ -155,6 +155,7 @@ impl RouteStage {
             }
             ToRoute::HubUp { hub, epoch, name } => self.flows.hub_up(hub, epoch, name, self.now.mono),
             ToRoute::HubDown { hub } => self.flows.hub_down(hub, self.now.mono),
+            ToRoute::Unanswered { request, receivers } => self.no_responders(&request, receivers),
         }
     }
 
