@@ -80,7 +80,7 @@ impl Door {
         let peer = socket_peercred(&socket)?;
         let (user, own) = (peer.uid, geteuid());
         let name = format!("shm:{} (process {}, user {})", self.path.display(), peer.pid.as_raw_pid(), user.as_raw());
-        Ok(Visitor { socket, name, is_welcome: user == own || user.is_root(), user: user.as_raw() })
+        Ok(Visitor { socket, name, is_welcome: super::is_trusted(user, own), user: user.as_raw() })
     }
 }
 

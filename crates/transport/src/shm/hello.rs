@@ -7,10 +7,12 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::cmsg_space;
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use rustix::process::geteuid;
 
 const MAGIC: [u8; 8] = *b"weftshm1";
 const LEN: usize = 16;
@@ -46,13 +48,14 @@ pub(super) fn invite(socket: impl AsFd, file: &OwnedFd, ring: usize) -> io::Resu
 /// Takes the hub's hello.
 ///
 /// # Errors
-/// The hub closed the door, or what came is no hello.
+/// The hub closed the door, is of a user that is not trusted, or what came is
+/// no hello.
 pub(crate) fn join(socket: impl AsFd, flags: RecvFlags) -> io::Result<Joining> {
     let mut hello = [0; LEN];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received =
-        match recvmsg(socket, &mut [IoSliceMut::new(&mut hello)], &mut control, flags | RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(&socket, &mut [IoSliceMut::new(&mut hello)], &mut control, flags | RecvFlags::CMSG_CLOEXEC) {
             Ok(received) => received.bytes,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => {
                 return Ok(Joining::Waiting);
@@ -61,6 +64,12 @@ pub(crate) fn join(socket: impl AsFd, flags: RecvFlags) -> io::Result<Joining> {
         };
     if received == 0 {
         return Err(io::ErrorKind::ConnectionReset.into());
+    }
+    let (hub, own) = (socket_peercred(socket)?.uid, geteuid());
+    if !super::is_trusted(hub, own) && !own.is_root() {
+        let why =
+            format!("who listens there is user {}, and only this user's and root's hubs are trusted", hub.as_raw());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     let mut files = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut files) => files.next(),

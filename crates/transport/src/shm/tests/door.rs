@@ -94,6 +94,13 @@ fn what_is_no_hub_is_said_to_be_none() {
     unreachable(reason, "5000 ms");
 }
 
+#[test]
+fn memory_is_shared_with_this_user_and_root_alone() {
+    let user = rustix::process::Uid::from_raw;
+    assert!(crate::shm::is_trusted(user(1000), user(1000)) && crate::shm::is_trusted(user(0), user(1000)));
+    assert!(!crate::shm::is_trusted(user(1001), user(1000)) && !crate::shm::is_trusted(user(1000), user(0)));
+}
+
 /// Hangs, and so fails, if a wake-up is lost: both ends sleep for ever.
 #[test]
 fn two_threads_that_sleep_in_turn_wake_each_other() {
