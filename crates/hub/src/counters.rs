@@ -59,6 +59,10 @@ counters! {
     forwarded = "ledger.forwarded",
     /// Gauge: copies waiting for subscribers.
     waiting_subscribers = "in_flight.subscribers",
+    /// Gauge: blocks waiting for subscribers, one for each that waits.
+    backlog_blocks = "waiting.blocks",
+    /// Gauge: keys that conflating subscriptions tell apart.
+    backlog_keys = "waiting.keys",
     /// Gauge: live copies waiting for links.
     waiting_links = "in_flight.links",
     /// Gauge: copies on their way to the append stage.

@@ -126,6 +126,7 @@ impl Environment {
             connections: options.limits.sessions,
             shm_ring: options.limits.shm_ring,
             unsent: Some(options.limits.unsent_bytes),
+            shm_links: options.limits.shm_sessions,
             ..weft_transport::TcpOptions::default()
         };
         let network =

@@ -14,6 +14,7 @@
 
 mod admit;
 mod append;
+pub mod budget;
 mod conductor;
 pub mod counters;
 mod gate;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use weft_base::ByteCount;
 use weft_transport::{Security, shm};
 
+use crate::budget;
+
 /// Everything that a hub is told at its start.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
@@ -76,6 +78,8 @@ pub enum Threads {
 /// The bounds. Each names what happens at the bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// What all of it may come to together: a hub whose limits reckon to more does not start.
+    pub memory: ByteCount,
     /// The largest frame taken from a peer; a larger one closes the session with an error.
     pub frame: ByteCount,
     /// The arena that blocks live in; when it is used up publishes are refused until blocks are given back.
@@ -90,7 +94,9 @@ pub struct Limits {
     pub subscriber_events: usize,
     /// Bytes that wait for one subscriber; beyond it, the subscription's policy decides.
     pub subscriber_bytes: ByteCount,
-    /// Keys that one subscription with the policy `conflate` tells apart; beyond it its oldest block is dropped.
+    /// Blocks that wait for all subscribers together; beyond it a subscriber's policy decides as if its own bound were reached.
+    pub waiting_blocks: usize,
+    /// Keys that subscriptions with the policy `conflate` tell apart, all together; beyond it the oldest block of one that wants more is dropped.
     pub conflate_keys: usize,
     /// Blocks of one publisher that the hub holds back, in bytes, while a subscriber makes it wait; beyond it the publisher is not read.
     pub held_bytes: ByteCount,
@@ -110,10 +116,14 @@ pub struct Limits {
     pub ring_slots: usize,
     /// Topics whose route is remembered; beyond it the memory starts anew.
     pub topics: usize,
-    /// Producers whose last sequence is remembered, per hub and per stream; beyond it the older half is forgotten.
+    /// Producers whose last sequence is remembered; beyond it the older half is forgotten.
     pub producers: usize,
+    /// The same for each stream.
+    pub stream_producers: usize,
     /// Streams; one more is refused.
     pub streams: usize,
+    /// Clients by shared memory; one more is refused.
+    pub shm_sessions: usize,
     /// Each of the two rings of a client by shared memory, rounded up to a power of two; a full one makes its writer wait.
     pub shm_ring: ByteCount,
 }
@@ -128,13 +138,15 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            memory: ByteCount::mib(1536),
             frame: ByteCount::mib(1),
             arena: ByteCount::mib(256),
             sessions: 4_096,
             subscriptions_per_session: 10_000,
-            subscriptions: 1_000_000,
+            subscriptions: 250_000,
             subscriber_events: 65_536,
             subscriber_bytes: ByteCount::mib(8),
+            waiting_blocks: 524_288,
             conflate_keys: 65_536,
             held_bytes: ByteCount::mib(1),
             link_window: ByteCount::mib(4),
@@ -146,7 +158,9 @@ impl Default for Limits {
             ring_slots: 4_096,
             topics: 65_536,
             producers: 65_536,
-            streams: 1_024,
+            stream_producers: 4_096,
+            streams: 256,
+            shm_sessions: 64,
             shm_ring: shm::DEFAULT_RING,
         }
     }
@@ -253,6 +267,7 @@ impl HubOptions {
         at_least("limits.subscriptions", l.subscriptions as u64, 1);
         at_least("limits.subscriber_events", l.subscriber_events as u64, 1);
         at_least("limits.subscriber_bytes", l.subscriber_bytes.0, l.frame.0);
+        at_least("limits.waiting_blocks", l.waiting_blocks as u64, 64);
         at_least("limits.conflate_keys", l.conflate_keys as u64, 1);
         at_least("limits.socket_bytes", l.socket_bytes.0, 64 << 10);
         at_least("limits.unsent_bytes", l.unsent_bytes.0, 4 << 10);
@@ -263,6 +278,7 @@ impl HubOptions {
         at_least("limits.shm_ring", l.shm_ring.0, shm::MIN_RING.0);
         at_least("limits.topics", l.topics as u64, 1);
         at_least("limits.producers", l.producers as u64, 2);
+        at_least("limits.stream_producers", l.stream_producers as u64, 2);
         if self.admit_threads.is_some_and(|n| n as usize > MAX_ADMIT_THREADS) {
             found.push(("admit_threads", format!("more than {MAX_ADMIT_THREADS} is not possible")));
         }
@@ -271,6 +287,10 @@ impl HubOptions {
         }
         if l.frame.0 > weft_wire::block::MAX_BLOCK as u64 {
             found.push(("limits.frame", format!("{} is above the largest block, 8 MiB", l.frame)));
+        }
+        let reckoned = budget::total(self);
+        if reckoned > l.memory {
+            found.push(("limits.memory", budget::too_much(self, reckoned)));
         }
         if self.stream_defaults.segment.0 < l.frame.0.saturating_mul(2) {
             found.push(("streams.segment", "a segment must hold at least two frames of limits.frame".to_owned()));

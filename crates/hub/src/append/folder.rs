@@ -231,7 +231,7 @@ impl Folder {
         if recovery.cut_bytes > 0 {
             tracing::info!(code = "stream_cut", stream = spec.name, bytes = recovery.cut_bytes, "a torn end was cut");
         }
-        let mut producers = Producers::new(limits.producers);
+        let mut producers = Producers::new(limits.stream_producers);
         let noted = log.for_each_block(log.first(), |block| {
             producers.note(block.producer(), block.lane(), block.first_sequence(), block.event_count());
         });

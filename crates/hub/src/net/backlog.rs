@@ -115,11 +115,21 @@ struct Line<B> {
     behind: Marks,
 }
 
+/// What all backlogs of a hub together leave for one of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Whether one more block may wait.
+    pub(crate) more: bool,
+    /// How many keys more may be told apart.
+    pub(crate) keys: usize,
+}
+
 /// The backlog.
 #[derive(Debug)]
 pub(crate) struct Backlog<B> {
     on_full: OnFull,
     limits: BacklogLimits,
+    room: Room,
     /// Lanes that were used, the most urgent first.
     lines: Vec<Line<B>>,
     turn: usize,
@@ -148,6 +158,7 @@ impl<B: AsRef<[u8]>> Backlog<B> {
         Self {
             on_full,
             limits,
+            room: Room { more: true, keys: usize::MAX },
             lines: Vec::new(),
             turn: 0,
             next_number: 0,
@@ -156,6 +167,21 @@ impl<B: AsRef<[u8]>> Backlog<B> {
             bytes: 0,
             keys: Keys::default(),
         }
+    }
+
+    /// What the hub as a whole has left, for the pushes that follow.
+    pub(crate) fn set_room(&mut self, room: Room) {
+        self.room = room;
+    }
+
+    /// How many blocks wait.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// How many keys the table tells apart.
+    pub(crate) fn keys(&self) -> usize {
+        self.keys.places.len()
     }
 
     /// Whether nothing waits; there may be marks.
@@ -193,7 +219,9 @@ impl<B: AsRef<[u8]>> Backlog<B> {
         if self.on_full == OnFull::Conflate {
             self.conflate(lane, &waiting, &mut dropped);
         }
-        while !self.fits(events, bytes) {
+        // A hub with no room for more takes a block in the place of another.
+        let most = if self.room.more { self.limits.events } else { self.events.min(self.limits.events) };
+        while !self.fits(events, bytes, most) {
             let Some(last) = self.lines.iter().rposition(|l| l.entries.len() > l.dead) else { break };
             let victim = self.lines[last].lane;
             match self.on_full {
@@ -308,8 +336,8 @@ impl<B: AsRef<[u8]>> Backlog<B> {
         Some(Next::Gap { lane: line.lane, events, reason })
     }
 
-    fn fits(&self, events: u64, bytes: usize) -> bool {
-        self.blocks == 0 || (self.events + events <= self.limits.events && self.bytes + bytes <= self.limits.bytes)
+    fn fits(&self, events: u64, bytes: usize, most: u64) -> bool {
+        self.blocks == 0 || (self.events + events <= most && self.bytes + bytes <= self.limits.bytes)
     }
 
     fn reason(&self) -> DropReason {
@@ -398,7 +426,9 @@ impl<B: AsRef<[u8]>> Backlog<B> {
         }
         self.compact();
         // Too many keys to tell apart: the oldest of the least urgent lane makes room.
-        while self.keys.is_above(self.limits, arriving.events) {
+        let most =
+            BacklogLimits { keys: self.limits.keys.min(self.keys().saturating_add(self.room.keys)), ..self.limits };
+        while self.keys.is_above(most, arriving.events) {
             let Some(last) = self.lines.iter().rposition(|l| l.entries.len() > l.dead) else { return };
             self.drop_one(last, true, dropped);
         }

@@ -25,7 +25,7 @@ use weft_transport::{CloseReason, LinkToken, Network, WriteOutcome};
 use weft_wire::block::Block;
 use weft_wire::frame;
 
-use super::subscriber::{Bytes, Outgoing, Subscribers, Wanted};
+use super::subscriber::{Bytes, Outgoing, Subscribers, Turn, Wanted};
 use crate::counters::{Counters, LinkCounters, add, sub};
 use crate::messages::Forward;
 
@@ -34,6 +34,8 @@ const SLICES: usize = 64;
 /// How much is taken from the lanes at a time: enough for full writes, little
 /// enough that an urgent frame need not wait long behind what was taken.
 pub(super) const SENDING: usize = 128 << 10;
+/// The most blocks that wait in the lanes: what one session's lanes take of memory.
+const FRAMES: usize = 256;
 
 enum Frame {
     Control(Vec<u8>),
@@ -89,6 +91,7 @@ pub(crate) struct EgressLimits {
     pub(crate) subscriber_bytes: usize,
     pub(crate) conflate_keys: usize,
     pub(crate) socket_bytes: usize,
+    pub(crate) waiting_blocks: u64,
 }
 
 /// All that goes out to one peer.
@@ -172,9 +175,12 @@ impl Egress {
 
     /// Moves blocks whose subscriber has credit to the lanes while the socket
     /// has room, and tells which reads are wanted.
-    pub(crate) fn pump(&mut self, now: UnixNanos, want: impl FnMut(Wanted)) {
+    pub(crate) fn pump(&mut self, now: UnixNanos, counters: &Counters, want: impl FnMut(Wanted)) {
         let Self { subscribers, lanes, sending_bytes, limits, .. } = self;
-        let room = limits.socket_bytes.saturating_sub(lanes.bytes() + *sending_bytes);
+        let room = Turn {
+            bytes: limits.socket_bytes.saturating_sub(lanes.bytes() + *sending_bytes),
+            blocks: FRAMES.saturating_sub(lanes.len()),
+        };
         // Marks go out as one with the block behind them: nothing may part them.
         let mut mark: Option<(SubscriptionId, Lane, Gap)> = None;
         subscribers.pump(
@@ -203,6 +209,7 @@ impl Egress {
                 }
             },
             want,
+            counters,
         );
         if let Some((_, lane, gap)) = mark {
             push_mark(lanes, lane, gap, now);

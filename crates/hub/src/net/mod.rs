@@ -172,6 +172,7 @@ impl NetStage {
             subscriber_bytes: self.options.limits.subscriber_bytes.as_usize(),
             conflate_keys: self.options.limits.conflate_keys,
             socket_bytes: self.options.limits.socket_bytes.as_usize(),
+            waiting_blocks: self.options.limits.waiting_blocks as u64,
         }
     }
 
@@ -399,7 +400,7 @@ impl NetStage {
         let mut total = 0;
         loop {
             let session = connection.id;
-            connection.egress.pump(now.wall, |wanted| {
+            connection.egress.pump(now.wall, counters, |wanted| {
                 let target = crate::messages::Target { session, subscription: wanted.subscription };
                 let fetch =
                     ToAppend::Fetch { target, stream: wanted.stream, from: wanted.from, max_bytes: wanted.max_bytes };

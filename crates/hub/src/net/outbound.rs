@@ -124,8 +124,9 @@ impl NetStage {
             }
             ToNet::Fetched { target, mut fetched } => {
                 let (failed, now) = (fetched.failed.take(), self.now.mono);
+                let counters = self.counters.clone();
                 if let Some(connection) = self.connection(target.session) {
-                    connection.egress.subscribers.fetched(target.subscription, fetched, now);
+                    connection.egress.subscribers.fetched(target.subscription, fetched, now, &counters);
                     self.mark_dirty(target.session);
                 }
                 if let Some((code, detail)) = failed {

@@ -16,9 +16,9 @@ use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
 use weft_wire::block::Block;
 
-use super::backlog::{Backlog, BacklogLimits, Next, Pushed, Waiting};
+use super::backlog::{Backlog, BacklogLimits, Next, Pushed, Room, Waiting};
 use super::egress::{EgressLimits, SENDING};
-use crate::counters::{Counters, add, sub};
+use crate::counters::{Counters, add, get, sub};
 use crate::gate::Gate;
 use crate::messages::{Fetched, StreamSlot, SubscribeOptions};
 
@@ -71,11 +71,28 @@ struct Subscriber {
     /// Of one that spills: where to, once it is known.
     spill: Option<StreamSlot>,
     queued: bool,
+    /// Blocks and keys of the backlog, as they are counted for the hub.
+    counted: (usize, usize),
 }
 
 impl Subscriber {
     fn has_credit(&self) -> bool {
         self.credit_events > 0 && self.credit_bytes > 0
+    }
+
+    /// Counts the backlog's blocks and keys for the hub, whose memory they are.
+    fn tally(&mut self, counters: &Counters) {
+        let (blocks, keys) = (self.backlog.blocks(), self.backlog.keys());
+        for (gauge, was, is) in
+            [(&counters.backlog_blocks, self.counted.0, blocks), (&counters.backlog_keys, self.counted.1, keys)]
+        {
+            match is.checked_sub(was) {
+                Some(0) => {}
+                Some(more) => add(gauge, more as u64),
+                None => sub(gauge, (was - is) as u64),
+            }
+        }
+        self.counted = (blocks, keys);
     }
 
     /// Says of the gate since when the oldest waits; whether the gate has turned.
@@ -94,6 +111,19 @@ pub(crate) struct Wanted {
     pub(crate) stream: StreamSlot,
     pub(crate) from: u64,
     pub(crate) max_bytes: usize,
+}
+
+/// What the lanes of a session take from its subscriptions in a turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) bytes: usize,
+    pub(crate) blocks: usize,
+}
+
+impl Turn {
+    fn is_left(self) -> bool {
+        self.bytes > 0 && self.blocks > 0
+    }
 }
 
 /// The outcome of handing a block to a subscription.
@@ -168,6 +198,7 @@ impl Subscribers {
             told_closed: false,
             spill: None,
             queued: false,
+            counted: (0, 0),
         };
         self.table.insert(id, subscriber);
     }
@@ -194,6 +225,8 @@ impl Subscribers {
             sub(&counters.waiting_subscribers, s.backlog.events());
             counters.drop_copies(DropReason::SessionClosed, s.backlog.events());
         }
+        sub(&counters.backlog_blocks, s.counted.0 as u64);
+        sub(&counters.backlog_keys, s.counted.1 as u64);
         if let Some(gate) = &s.gate {
             gate.end();
         }
@@ -248,6 +281,10 @@ impl Subscribers {
             return Delivery::Gone;
         };
         add(&counters.waiting_subscribers, events);
+        s.backlog.set_room(Room {
+            more: get(&counters.backlog_blocks) < self.limits.waiting_blocks,
+            keys: self.limits.conflate_keys.saturating_sub(get(&counters.backlog_keys) as usize),
+        });
         let waiting = Waiting { block: Bytes::Arena(block.clone()), events, hops, since: now };
         let gate = s.gate.as_ref();
         let pushed = s.backlog.push(lane, waiting, |reason, events, bytes| {
@@ -257,6 +294,7 @@ impl Subscribers {
                 gate.leave(events, bytes as u64);
             }
         });
+        s.tally(counters);
         if s.tend_gate() {
             self.turned.push(id);
         }
@@ -274,7 +312,7 @@ impl Subscribers {
     }
 
     /// Takes what was read from a stream for a subscription.
-    pub(crate) fn fetched(&mut self, id: SubscriptionId, fetched: Fetched, now: Mono) {
+    pub(crate) fn fetched(&mut self, id: SubscriptionId, fetched: Fetched, now: Mono, counters: &Counters) {
         let Some(s) = self.table.get_mut(&id) else { return };
         let Some(cursor) = &mut s.stream else { return };
         cursor.fetching = false;
@@ -286,6 +324,7 @@ impl Subscribers {
             let waiting = Waiting { block: Bytes::Log(block), events, hops: 0, since: now };
             s.backlog.append(Lane::DEFAULT, waiting);
         }
+        s.tally(counters);
         if !s.queued {
             s.queued = true;
             self.ready.push_back(id);
@@ -321,19 +360,20 @@ impl Subscribers {
     /// bytes it took.
     pub(crate) fn pump(
         &mut self,
-        mut room: usize,
+        mut room: Turn,
         mut queue: impl FnMut(Lane, Outgoing) -> usize,
         mut want: impl FnMut(Wanted),
+        counters: &Counters,
     ) {
         let mut rounds = self.ready.len();
-        while rounds > 0 && room > 0 {
+        while rounds > 0 && room.is_left() {
             rounds -= 1;
             let Some(id) = self.ready.pop_front() else { break };
             let Some(s) = self.table.get_mut(&id) else { continue };
             s.queued = false;
             // A subscriber takes at most a share of the socket per turn, so that one does not hold up the others.
             let mut share = SENDING;
-            while share > 0 && (s.has_credit() || s.backlog.is_empty()) {
+            while share > 0 && room.blocks > 0 && (s.has_credit() || s.backlog.is_empty()) {
                 let len = match s.backlog.pop() {
                     None => break,
                     Some(Next::Gap { lane, events, reason }) => queue(lane, Outgoing::Gap { id, events, reason }),
@@ -349,8 +389,10 @@ impl Subscribers {
                         queue(lane, Outgoing::Block { id, block, events, hops, live })
                     }
                 };
-                room = room.saturating_sub(len);
+                room.bytes = room.bytes.saturating_sub(len);
+                room.blocks = room.blocks.saturating_sub(1);
             }
+            s.tally(counters);
             if s.tend_gate() {
                 self.turned.push(id);
             }

@@ -74,6 +74,8 @@ pub struct TcpOptions {
     /// urgent waits for no more than that; none for no bound but the buffer's.
     /// Where the system knows no such bound it is not kept.
     pub unsent: Option<ByteCount>,
+    /// The most links by shared memory that come in here, at once.
+    pub shm_links: usize,
 }
 
 impl Default for TcpOptions {
@@ -88,6 +90,7 @@ impl Default for TcpOptions {
             receive_buffer: None,
             shm_ring: crate::shm::DEFAULT_RING,
             unsent: Some(UNSENT),
+            shm_links: 64,
         }
     }
 }
@@ -115,6 +118,8 @@ pub struct TcpNetwork {
     /// Links by shared memory whose rings are to be looked at.
     watched: Vec<u64>,
     handshakes: usize,
+    /// Links by shared memory that came in here.
+    shm_links: usize,
     lingering: usize,
     timers: Timers,
     resolver: Resolver,
@@ -161,6 +166,7 @@ impl TcpNetwork {
             hot_count: 0,
             watched: Vec::new(),
             handshakes: 0,
+            shm_links: 0,
             lingering: 0,
             timers: Timers::default(),
             resolver: Resolver::new(resolve, wake.clone()),
@@ -214,6 +220,7 @@ impl TcpNetwork {
         let Some(mut link) = self.links.remove(key) else { return };
         self.hot_count -= usize::from(link.is_hot());
         self.handshakes -= usize::from(link.counted);
+        self.shm_links -= usize::from(link.shared.is_some() && link.listener.is_some());
         self.lingering -= usize::from(matches!(link.stage, Stage::Flushing | Stage::Lingering));
         self.timers.forget(key, &mut link);
         if matches!(link.stage, Stage::Resolving { .. }) {

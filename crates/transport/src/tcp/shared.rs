@@ -116,15 +116,17 @@ impl TcpNetwork {
 
     /// Gives a visitor a link, or says why not.
     pub(super) fn let_in(&mut self, listener: u64, visitor: Visitor, ready: &mut Vec<Ready>) {
-        let limit = self.options.connections;
-        let invited = if self.links.len() >= limit {
-            Err((visitor.name, CloseReason::TooManyLinks { limit }))
+        let invited = if self.links.len() >= self.options.connections {
+            Err((visitor.name, CloseReason::TooManyLinks { limit: self.options.connections }))
+        } else if self.shm_links >= self.options.shm_links {
+            Err((visitor.name, CloseReason::TooManyLinks { limit: self.options.shm_links }))
         } else {
             visitor.invite(shm::ring_size(self.options.shm_ring))
         };
         let kept = invited.and_then(|(end, name)| {
             let shared = Shared { name: name.clone(), side: Side::End(end) };
             let key = self.links.insert_with(|_| Link::shared(Stage::Handshaking, shared, Some(listener)));
+            self.shm_links += 1;
             self.enrol(key).map(|()| key).map_err(|e| {
                 self.discard(key);
                 (name, CloseReason::of_io(&e))

@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
-use weft_hub::HubOptions;
 use weft_hub::options::{Limits, Threads};
+use weft_hub::{HubOptions, budget};
 use weft_transport::Security;
 
 use crate::time::show_duration;
@@ -48,7 +48,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out, "cost = {}", neighbour.cost)?;
     }
-    write_limits(&o.limits, out)?;
+    write_limits(o, out)?;
     let s = &o.stream_defaults;
     writeln!(out, "\n[streams]\nsegment = \"{}\"", s.segment)?;
     match s.retain_bytes {
@@ -69,9 +69,10 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
+fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     // By name, so that a limit that is not printed does not compile.
     let Limits {
+        memory,
         frame,
         arena,
         sessions,
@@ -79,6 +80,7 @@ fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
         subscriptions,
         subscriber_events,
         subscriber_bytes,
+        waiting_blocks,
         conflate_keys,
         held_bytes,
         link_window,
@@ -90,11 +92,18 @@ fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
         ring_slots,
         topics,
         producers,
+        stream_producers,
         streams,
+        shm_sessions,
         shm_ring,
-    } = limits;
+    } = &o.limits;
     writeln!(out, "\n[limits]")?;
+    writeln!(out, "# reckoned, see docs/memory.md: {} of memory", budget::total(o))?;
+    for part in budget::parts(o) {
+        writeln!(out, "#   {:>10} {}", part.bytes.to_string(), part.name)?;
+    }
     for (key, bytes) in [
+        ("memory", memory),
         ("frame", frame),
         ("arena", arena),
         ("subscriber_bytes", subscriber_bytes),
@@ -112,13 +121,16 @@ fn write_limits(limits: &Limits, out: &mut String) -> std::fmt::Result {
         ("subscriptions_per_session", *subscriptions_per_session),
         ("subscriptions", *subscriptions),
         ("subscriber_events", *subscriber_events),
+        ("waiting_blocks", *waiting_blocks),
         ("conflate_keys", *conflate_keys),
         ("publish_blocks", *publish_blocks as usize),
         ("flow_blocks", *flow_blocks),
         ("ring_slots", *ring_slots),
         ("topics", *topics),
         ("producers", *producers),
+        ("stream_producers", *stream_producers),
         ("streams", *streams),
+        ("shm_sessions", *shm_sessions),
     ] {
         writeln!(out, "{key} = {number}")?;
     }

@@ -79,6 +79,7 @@ impl Bench {
             subscriber_bytes: 8 << 20,
             conflate_keys: 1_000,
             socket_bytes: 1 << 20,
+            waiting_blocks: 1_000,
         };
         let arena = Arena::new(ArenaOptions::default()).expect("memory");
         Self { egress: Egress::new(limits), socket: Socket::default(), counters: Counters::default(), arena }
@@ -128,7 +129,7 @@ impl Bench {
     fn flush(&mut self, room: usize, now_ms: u64) {
         let now = UnixNanos(now_ms * MS);
         self.socket.room = room;
-        self.egress.pump(now, |_| {});
+        self.egress.pump(now, &self.counters, |_| {});
         self.egress.drop_expired(now, &self.counters);
         self.egress.flush(&mut self.socket, LINK, &self.counters).expect("the link stands");
     }

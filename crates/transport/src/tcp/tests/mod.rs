@@ -41,6 +41,7 @@ impl Rig for Loopback {
             receive_buffer: Some(ByteCount::kib(64)),
             unsent: None,
             shm_ring: ByteCount::kib(64),
+            shm_links: 64,
         };
         TcpNetwork::new(options, Arc::new(self.clock.clone())).unwrap()
     }

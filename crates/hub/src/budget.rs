@@ -1,0 +1,114 @@
+//! What a hub's memory can come to: each limit times what one entry takes.
+//!
+//! The constants are upper bounds per entry, with what allocators and hash
+//! tables add; `tests/memory.rs` measures a running hub against them. What lies
+//! in files that are mapped (streams) is the system's cache and not counted.
+
+use std::mem::size_of;
+
+use weft_base::ByteCount;
+
+use crate::append::ToSync;
+use crate::messages::{Publish, ToAppend, ToConductor, ToNet, ToRoute};
+use crate::options::{HubOptions, MAX_ADMIT_THREADS};
+
+/// A session: its connection, its table of subscriptions, and 256 blocks in its lanes.
+pub const SESSION: usize = 48 << 10;
+/// A subscription: at its session, in the hub's interest, and in what the mesh is told.
+pub const SUBSCRIPTION: usize = 1_280;
+/// A remembered topic of up to 256 bytes and its route. Longer ones take as much more.
+pub const TOPIC: usize = 640;
+/// A remembered producer.
+pub const PRODUCER: usize = 96;
+/// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.
+pub const WAITING: usize = 160;
+/// A key that a conflating subscription tells apart.
+pub const KEY: usize = 128;
+/// The program, its threads' stacks and what is there once.
+pub const BASE: usize = 24 << 20;
+
+/// What one table, or kind of buffer, can come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What it is.
+    pub name: &'static str,
+    /// The limits that it follows from.
+    pub limits: &'static str,
+    /// How much.
+    pub bytes: ByteCount,
+}
+
+/// All parts, the constant ones first.
+#[must_use]
+pub fn parts(options: &HubOptions) -> Vec<Part> {
+    let l = &options.limits;
+    let times = |n: usize, each: usize| ByteCount((n as u64).saturating_mul(each as u64));
+    let part = |name, limits, bytes| Part { name, limits, bytes };
+    let rings = size_of::<ToNet>() + size_of::<ToRoute>() + size_of::<ToAppend>() + size_of::<ToConductor>();
+    let admit = options.admit_threads.map_or(MAX_ADMIT_THREADS, |n| n as usize) * size_of::<Publish>();
+    let producers = l.producers.saturating_add(l.streams.saturating_mul(l.stream_producers));
+    // One block may wait for each subscription whatever waits for the others.
+    let waiting = l.waiting_blocks.saturating_add(l.subscriptions);
+    vec![
+        part("the program", "", ByteCount(BASE as u64)),
+        part("blocks", "arena", l.arena),
+        part(
+            "rings",
+            "ring_slots",
+            times(l.ring_slots.checked_next_power_of_two().unwrap_or(usize::MAX), rings + size_of::<ToSync>() + admit),
+        ),
+        part("sessions", "sessions", times(l.sessions, SESSION)),
+        part("shared memory", "shm_sessions, shm_ring", times(l.shm_sessions, l.shm_ring.as_usize().saturating_mul(2))),
+        part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
+        part("waiting blocks", "waiting_blocks, subscriptions", times(waiting, WAITING)),
+        part("conflated keys", "conflate_keys", times(l.conflate_keys, KEY)),
+        part("topics", "topics", times(l.topics, TOPIC)),
+        part("producers", "producers, streams, stream_producers", times(producers, PRODUCER)),
+    ]
+}
+
+/// The sum of all parts.
+#[must_use]
+pub fn total(options: &HubOptions) -> ByteCount {
+    ByteCount(parts(options).iter().fold(0, |sum, part| sum.saturating_add(part.bytes.0)))
+}
+
+/// What to say of a configuration that reckons to more than `limits.memory`.
+pub(crate) fn too_much(options: &HubOptions, reckoned: ByteCount) -> String {
+    let mut parts = parts(options);
+    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+    let largest: Vec<String> = parts
+        .iter()
+        .filter(|part| !part.limits.is_empty())
+        .take(3)
+        .map(|part| format!("{} for {} ({})", part.bytes, part.name, part.limits))
+        .collect();
+    format!(
+        "the limits reckon to {reckoned}, more than the budget of {}: raise it, or lower what takes most: {}",
+        options.limits.memory,
+        largest.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_their_budget_and_what_does_not_is_told_with_what_takes_most() {
+        let mut options = HubOptions::new("hub");
+        assert!(total(&options) <= options.limits.memory, "{}", total(&options));
+        options.limits.subscriptions = 4_000_000;
+        let (field, said) = options.violations().pop().expect("too much");
+        assert_eq!(field, "limits.memory");
+        assert!(said.contains("for subscriptions (subscriptions)") && said.contains("raise it"), "{said}");
+    }
+
+    #[test]
+    fn limits_that_are_absurd_do_not_wrap() {
+        let mut options = HubOptions::new("hub");
+        options.limits.sessions = usize::MAX;
+        options.limits.streams = usize::MAX;
+        assert!(total(&options).0 > 1 << 60);
+    }
+}
