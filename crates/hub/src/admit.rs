@@ -26,6 +26,7 @@ use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{AckLevel, ErrorCode};
 
+use crate::load::Load;
 use crate::messages::{Publish, ToNet, ToRoute};
 use crate::outbox::Outbox;
 
@@ -79,6 +80,8 @@ pub(crate) struct AdmitStage {
     /// Blocks taken since the start; `done` follows when they have been handed on.
     pub(crate) taken: u64,
     pub(crate) done: Arc<AtomicU64>,
+    /// Where what is refused here counts as having left.
+    pub(crate) load: Arc<Load>,
 }
 
 impl Stage for AdmitStage {
@@ -99,6 +102,7 @@ impl Stage for AdmitStage {
                     self.route.push(ToRoute::Publish(publish));
                 }
                 Err(fault) => {
+                    self.load.leave(Block::trusted(&publish.block).lane());
                     if let Some(message) = refusal(&publish, fault) {
                         self.net.push(message);
                     }

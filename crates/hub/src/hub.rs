@@ -18,6 +18,7 @@ use crate::admit::{Admission, AdmitStage, NAMES, Shard};
 use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
 use crate::counters::Counters;
+use crate::load::Load;
 use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
 use crate::outbox::Outbox;
@@ -241,6 +242,7 @@ impl Hub {
         let most = options.admit_threads.map_or(cores.saturating_sub(2).min(MAX_ADMIT_THREADS), |n| n as usize);
         let admit_shards = Arc::new(AtomicU32::new(1 + options.admit_threads.unwrap_or(0)));
         let mut shards = Vec::new();
+        let load = Load::new();
         let mut admits = Vec::new();
         for name in NAMES.into_iter().take(most) {
             let waker = StageWaker::parking();
@@ -255,6 +257,7 @@ impl Hub {
                 waker,
                 taken: 0,
                 done,
+                load: load.clone(),
             });
         }
         let route_arena = arena.clone();
@@ -271,6 +274,7 @@ impl Hub {
             waker: net_waker.clone(),
             profiling: Profiling { profiler, net: to_net.clone(), waker: net_waker.clone() },
             gate_waker: route_waker.clone(),
+            load: load.clone(),
             out: Outlets {
                 admit: Admission::new(shards, admit_shards),
                 route: Outbox::new(&to_route, &route_waker),
@@ -288,6 +292,7 @@ impl Hub {
             options: options.clone(),
             arena: route_arena,
             waker: route_waker.clone(),
+            load,
         });
         let append = AppendStage::new(AppendParts {
             inbox: append_inbox,

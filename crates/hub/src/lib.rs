@@ -19,6 +19,7 @@ mod conductor;
 pub mod counters;
 mod gate;
 mod hub;
+mod load;
 mod messages;
 mod net;
 pub mod options;

@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use weft_base::{Epoch, HubId, Lane, SubscriptionId};
+use weft_base::{Epoch, HubId, Lane, Mono, SubscriptionId};
 use weft_log::LogBlock;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
@@ -93,6 +93,8 @@ pub(crate) struct Publish {
     pub(crate) block: BlockMut,
     /// Whether an admit stage has checked it.
     pub(crate) checked: bool,
+    /// When it came from the socket.
+    pub(crate) since: Mono,
 }
 
 /// Inbox of the route stage.

@@ -36,6 +36,8 @@ pub struct HubOptions {
     pub limits: Limits,
     /// What a stream gets where its creator names nothing.
     pub stream_defaults: StreamDefaults,
+    /// What happens to publishes that wait too long inside the hub, per lane.
+    pub load: [LoadPolicy; weft_base::Lane::COUNT],
     /// What the mesh's timers run on.
     pub timers: Timers,
 }
@@ -73,6 +75,24 @@ pub enum Threads {
     Shared,
     /// Each stage has a thread of its own.
     Dedicated,
+}
+
+/// What happens to a lane's publishes when they wait too long inside the hub,
+/// which happens when it has more to do than it can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum LoadPolicy {
+    /// Nothing: they wait.
+    #[default]
+    Off = 0,
+    /// Their publishers are not read on until there is room: nothing is lost.
+    Wait = 1,
+    /// Those that have waited longest are dropped and counted.
+    ShedOldest = 2,
+    /// Those that come are dropped and counted.
+    ShedNewest = 3,
+    /// Those that come are refused, with a time after which to try again.
+    Refuse = 4,
 }
 
 /// The bounds. Each names what happens at the bound.
@@ -207,6 +227,12 @@ impl Default for Timers {
     }
 }
 
+/// The urgent lanes are left alone; the others lose nothing and wait.
+const DEFAULT_LOAD: [LoadPolicy; weft_base::Lane::COUNT] = {
+    use LoadPolicy::{Off, Wait};
+    [Off, Off, Off, Off, Wait, Wait, Wait, Wait]
+};
+
 impl HubOptions {
     /// A hub of this name in the region `local` that listens nowhere, keeps
     /// nothing and has the default limits: what tests and tools start from.
@@ -224,6 +250,7 @@ impl HubOptions {
             admit_threads: None,
             limits: Limits::default(),
             stream_defaults: StreamDefaults::default(),
+            load: DEFAULT_LOAD,
             timers: Timers::default(),
         }
     }

@@ -18,7 +18,14 @@ fn publish(arena: &Arena, session: usize, topic: &str, first_sequence: u64) -> P
     let len = writer.finish().expect("a block");
     buffer.advance(len);
     let session = SessionId(session as u64);
-    Publish { session, id: 0, level: AckLevel::None, block: buffer.split_to(len), checked: false }
+    Publish {
+        session,
+        id: 0,
+        level: AckLevel::None,
+        block: buffer.split_to(len),
+        checked: false,
+        since: weft_base::Mono(0),
+    }
 }
 
 /// Runs one seed; answers whether each session's blocks came in order.
@@ -37,7 +44,7 @@ fn in_order(seed: u64, follow: bool) -> bool {
         shards.push(Shard { out: Outbox::new(&to_admit, &waker), sent: 0, done: done.clone() });
         let route = Outbox::new(&to_route, &waker);
         let net = Outbox::new(&to_net, &waker);
-        stages.push(AdmitStage { name, inbox, route, net, waker: waker.clone(), taken: 0, done });
+        stages.push(AdmitStage { name, inbox, route, net, waker: waker.clone(), taken: 0, done, load: Load::new() });
     }
     let mut admission = Admission::new(shards, wanted.clone());
     let mut route = Outbox::new(&to_route, &waker);

@@ -1,9 +1,10 @@
 //! What becomes of each frame that comes in.
 
 use weft_base::Lane;
+use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockMut;
 use weft_topic::Filter;
-use weft_wire::block::Block;
+use weft_wire::block::{Block, MAX_EVENTS};
 use weft_wire::frame::{self, ErrorCode, Frame, Kind, MAX_WEIGHT, OnFull, REPLY_INBOX};
 use weft_wire::reply::{ReplyAddress, is_reserved};
 
@@ -11,6 +12,7 @@ use super::{NetStage, Role};
 use crate::append::StreamSpec;
 use crate::counters::add;
 use crate::gate::{Bounds, Gate, Holder};
+use crate::load::Verdict;
 use crate::messages::{Membership, Publish, SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
 
 impl NetStage {
@@ -87,6 +89,14 @@ impl NetStage {
 
     fn on_publish(&mut self, id: SessionId, request: u64, level: frame::AckLevel, block: BlockMut) {
         let window = self.options.limits.publish_blocks;
+        let lane = Block::trusted(&block).lane();
+        match self.load.verdict(lane) {
+            // What waits is left in the connection's buffer; this one came before that was decided.
+            Verdict::Take | Verdict::Wait => {}
+            Verdict::Drop => return self.shed(id, request, level, 0, &block),
+            Verdict::Refuse { retry_after_ms } => return self.shed(id, request, level, retry_after_ms, &block),
+        }
+        let since = self.now.mono;
         let Some(connection) = self.connection(id) else { return };
         if level != frame::AckLevel::None {
             if connection.unanswered >= window {
@@ -95,12 +105,27 @@ impl NetStage {
             }
             connection.unanswered += 1;
         }
-        let publish = Publish { session: id, id: request, level, block, checked: false };
+        let publish = Publish { session: id, id: request, level, block, checked: false, since };
         let mut last = connection.last_shard;
+        self.load.enter(lane);
         self.out.admit.send(publish, &mut last, &mut self.out.route);
         if let Some(connection) = self.connection(id) {
             connection.last_shard = last;
         }
+    }
+
+    /// The hub has more to do than it can: a publish is refused, or dropped
+    /// where nobody asked for an answer, and counted either way.
+    fn shed(&mut self, id: SessionId, request: u64, level: frame::AckLevel, retry_after_ms: u32, block: &[u8]) {
+        if level != frame::AckLevel::None {
+            add(&self.counters.refused, 1);
+            let detail = "the hub has more to do than it can, and this lane waits longest: publish again in a while";
+            return self.refuse_for(id, request, ErrorCode::OVERLOADED, retry_after_ms.max(1), detail);
+        }
+        let events = u64::from(Block::trusted(block).event_count().min(MAX_EVENTS));
+        add(&self.counters.published, events);
+        add(&self.counters.copies, events);
+        self.counters.drop_copies(DropReason::ShedNewest, events);
     }
 
     /// A publish came while there was no memory to keep it in.

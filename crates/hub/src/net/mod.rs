@@ -31,6 +31,7 @@ use weft_ring::arena::Arena;
 use weft_ring::mpsc;
 use weft_ring::stage::{Stage, StageWaker};
 use weft_transport::{CloseReason, LinkToken, ListenerToken, Network, ReadOutcome, Ready};
+use weft_wire::block::Block;
 use weft_wire::frame::{self, ErrorCode, Peek};
 
 pub(crate) use self::connection::{Connection, Role};
@@ -39,6 +40,7 @@ use crate::Identity;
 use crate::admit::Admission;
 use crate::counters::{Counters, add};
 use crate::hub::Lifecycle;
+use crate::load::{Load, Verdict};
 use crate::messages::{SessionId, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -94,6 +96,7 @@ pub(crate) struct NetStage {
     profiling: Profiling,
     /// Wakes the stage that holds publishes back, when a gate opens.
     gate_waker: StageWaker,
+    load: Arc<Load>,
     out: Outlets,
     connections: Vec<Option<Connection>>,
     generations: Vec<u32>,
@@ -132,6 +135,7 @@ pub(crate) struct NetParts {
     pub(crate) profiling: Profiling,
     /// Wakes the stage that holds publishes back, when a gate opens.
     pub(crate) gate_waker: StageWaker,
+    pub(crate) load: Arc<Load>,
     pub(crate) out: Outlets,
 }
 
@@ -149,6 +153,7 @@ impl NetStage {
             waker: parts.waker,
             profiling: parts.profiling,
             gate_waker: parts.gate_waker,
+            load: parts.load,
             out: parts.out,
             connections: Vec::new(),
             generations: Vec::new(),
@@ -351,6 +356,9 @@ impl NetStage {
             }
             match frame::peek(buffer.filled(), most) {
                 Ok(Peek::Frame { len }) if buffer.filled().len() >= len => {
+                    if waits_for_load(buffer.filled(), &self.load) {
+                        return Taken::NoRoom;
+                    }
                     let bytes = buffer.split_to(len);
                     self.on_frame(id, bytes);
                 }
@@ -460,6 +468,14 @@ enum Taken {
     /// The next stages have no room.
     NoRoom,
     Ended,
+}
+
+/// Whether the frame at the front is a publish of a lane whose publishers wait.
+fn waits_for_load(bytes: &[u8], load: &Load) -> bool {
+    frame::peek_kind(bytes) == Some(frame::Kind::Publish)
+        && bytes
+            .get(frame::FRAME_HEADER..)
+            .is_some_and(|block| load.verdict(Block::trusted(block).lane()) == Verdict::Wait)
 }
 
 /// How much room the next read wants: the rest of the frame that is pending.

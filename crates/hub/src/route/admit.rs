@@ -29,6 +29,7 @@ struct Facts {
 impl RouteStage {
     /// A block from a client of this hub.
     pub(super) fn publish(&mut self, mut publish: Publish) {
+        let too_old = self.conditioner.took(Block::trusted(&publish.block).lane(), publish.since, self.now.mono);
         if !publish.checked {
             if let Err(fault) = admit::check(&publish.block) {
                 if let Some(message) = admit::refusal(&publish, fault) {
@@ -37,6 +38,9 @@ impl RouteStage {
                 return;
             }
             publish.checked = true;
+        }
+        if too_old {
+            return self.shed_oldest(publish);
         }
         if self.held.count(publish.session) > 0 {
             return self.hold(publish, None);
@@ -48,7 +52,7 @@ impl RouteStage {
 
     /// Lets a checked block in; hands it back, with the gate, when a subscriber makes it wait.
     fn admit(&mut self, publish: Publish) -> Result<(), (Publish, Arc<Gate>)> {
-        let Publish { session, id, level, mut block, checked } = publish;
+        let Publish { session, id, level, mut block, checked, since } = publish;
         let parsed = Block::trusted(&block);
         let facts = Facts {
             producer: parsed.producer(),
@@ -72,7 +76,7 @@ impl RouteStage {
             }
         };
         if let Some(gate) = route.closed_gate() {
-            return Err((Publish { session, id, level, block, checked }, gate.clone()));
+            return Err((Publish { session, id, level, block, checked, since }, gate.clone()));
         }
         let place = self.producers.place(facts.producer, facts.lane, facts.first, facts.count);
         if place == Place::Overlap {
@@ -181,6 +185,20 @@ impl RouteStage {
         }
     }
 
+    /// It has waited longest of too many: it is dropped and counted, and
+    /// refused where an answer was asked for.
+    fn shed_oldest(&mut self, publish: Publish) {
+        let Publish { session, id, level, block, .. } = publish;
+        let events = u64::from(Block::trusted(&block).event_count());
+        add(&self.counters.published, events);
+        add(&self.counters.copies, events);
+        self.counters.drop_copies(DropReason::ShedOldest, events);
+        let detail = "the hub has more to do than it can, and this has waited longest: publish again".to_owned();
+        if level != AckLevel::None {
+            self.net.push(ToNet::Refused { session, id, code: ErrorCode::OVERLOADED, retry_after_ms: 100, detail });
+        }
+    }
+
     /// There is no room to hold a publish back: it is refused or, where nobody
     /// asked for an answer, dropped and counted.
     fn refuse_held(&mut self, publish: Publish) {
@@ -244,6 +262,7 @@ impl RouteStage {
                 let behind_ms = u64::try_from((self.now.mono - since).as_millis()).unwrap_or(u64::MAX);
                 WhyReport { limit: Limit::Stream, hub, behind_ms, ..nothing }
             }
+            (None, None) if blocks > 0 && self.conditioner.is_active() => WhyReport { limit: Limit::Load, ..nothing },
             (None, None) if blocks > 0 => WhyReport { limit: Limit::Stream, ..nothing },
             (None, None) => nothing,
         };

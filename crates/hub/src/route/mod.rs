@@ -38,6 +38,7 @@ use self::replies::Replies;
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add};
+use crate::load::{Conditioner, Load};
 use crate::messages::{Completion, FlowKey, Forward, ForwardHead, Request, SessionId, ToAppend, ToNet, ToRoute};
 use crate::net::link::Taken;
 use crate::options::HubOptions;
@@ -60,6 +61,7 @@ pub(crate) struct RouteStage {
     flows: Flows,
     /// Publishes that wait for subscribers.
     held: Held<HeldBack>,
+    conditioner: Conditioner,
     /// Of links, what the net stage is not told of yet.
     taken: Taken<SessionId>,
     identity: Arc<Identity>,
@@ -92,6 +94,7 @@ pub(crate) struct RouteParts {
     /// Where what this stage writes itself lies.
     pub(crate) arena: Arena,
     pub(crate) waker: StageWaker,
+    pub(crate) load: Arc<Load>,
 }
 
 impl RouteStage {
@@ -106,6 +109,7 @@ impl RouteStage {
             cache: RouteCache::new(limits.topics),
             producers: Producers::new(limits.producers),
             taken: Taken::new(limits.window_of_links()),
+            conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
             held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),
             flows: Flows::new(limits.flow_blocks, parts.identity.epoch),
             identity: parts.identity,
@@ -449,6 +453,10 @@ impl Stage for RouteStage {
             work += 1;
         }
         work += self.release(BATCH);
+        // What waits at the net stage looks again, as there is room or another allowance.
+        if self.conditioner.turn(self.now.mono) || self.conditioner.is_active() {
+            self.net.wake();
+        }
         work += self.retransmit();
         self.net.notify();
         self.append.notify();

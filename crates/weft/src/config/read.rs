@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use weft_base::Lane;
 use weft_hub::HubOptions;
-use weft_hub::options::{Limits, Listen, Neighbour, StreamDefaults, Threads, Timers};
+use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StreamDefaults, Threads, Timers};
 use weft_transport::{Security, TlsIdentity, shm};
 
 use super::reader::{Problems, Section};
@@ -55,6 +56,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if let Some(section) = top.section("streams", problems) {
         streams(section, &mut options.stream_defaults, problems);
+    }
+    if let Some(section) = top.section("load", problems) {
+        load(section, &mut options.load, problems);
     }
     if let Some(section) = top.section("timers", problems) {
         timers(section, &mut options.timers, problems);
@@ -190,6 +194,26 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "producers" => limits.producers,
         "streams" => limits.streams,
     );
+    section.finish(problems);
+}
+
+/// The names of what may happen to publishes that wait too long.
+pub(super) const LOAD_POLICIES: [(&str, LoadPolicy); 5] = [
+    ("off", LoadPolicy::Off),
+    ("wait", LoadPolicy::Wait),
+    ("shed-oldest", LoadPolicy::ShedOldest),
+    ("shed-newest", LoadPolicy::ShedNewest),
+    ("refuse", LoadPolicy::Refuse),
+];
+/// The keys of the lanes.
+pub(super) const LANES: [&str; Lane::COUNT] = ["lane0", "lane1", "lane2", "lane3", "lane4", "lane5", "lane6", "lane7"];
+
+fn load(mut section: Section<'_, '_>, load: &mut [LoadPolicy; Lane::COUNT], problems: &mut Problems) {
+    for (key, policy) in LANES.into_iter().zip(load) {
+        if let Some(value) = section.choice(key, &LOAD_POLICIES, problems) {
+            *policy = value;
+        }
+    }
     section.finish(problems);
 }
 

@@ -7,6 +7,7 @@ use weft_hub::options::{Limits, Threads};
 use weft_hub::{HubOptions, budget};
 use weft_transport::Security;
 
+use super::read::{LANES, LOAD_POLICIES};
 use crate::time::show_duration;
 
 /// All values, also those that are defaults. Secrets and certificates are not
@@ -58,6 +59,11 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     match s.retain_age {
         Some(age) => writeln!(out, "retain_age = \"{}\"", show_duration(age))?,
         None => writeln!(out, "# retain_age: for ever")?,
+    }
+    writeln!(out, "\n[load]")?;
+    for (lane, policy) in LANES.into_iter().zip(o.load) {
+        let name = LOAD_POLICIES.iter().find(|(_, known)| *known == policy).map_or("", |(name, _)| *name);
+        writeln!(out, "{lane} = {name:?}")?;
     }
     let t = &o.timers;
     writeln!(out, "\n[timers]")?;
