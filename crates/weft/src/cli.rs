@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Pub(PubArgs),
     /// Subscribe and print what comes.
     Sub(SubArgs),
+    /// Ask whoever answers on a topic, and print the replies.
+    Request(RequestArgs),
+    /// Answer requests.
+    Reply(ReplyArgs),
     /// Durable streams: create, list, info, delete, replay.
     #[command(subcommand)]
     Stream(StreamCommand),
@@ -183,7 +187,58 @@ pub(crate) struct SubArgs {
     /// newest of each key stays), spill=STREAM, or disconnect.
     #[arg(long, value_name = "POLICY", default_value = "drop-oldest", value_parser = on_full)]
     pub(crate) on_full: (OnFull, Option<String>),
+    /// Share the events with the other members of this group, in the whole mesh.
+    #[arg(long, value_name = "NAME", conflicts_with = "stream")]
+    pub(crate) group: Option<String>,
+    /// Its part of the group's events, relative to the other members': 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "group",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) weight: u16,
     /// Stop after this many events.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    /// The topic.
+    pub(crate) topic: String,
+    /// What is asked.
+    pub(crate) payload: String,
+    /// How long to wait for replies, such as 500ms or 2s.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = crate::time::parse_duration)]
+    pub(crate) deadline: std::time::Duration,
+    /// How many replies to wait for.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) replies: u32,
+    /// Take replies until a responder says that it was the last.
+    #[arg(long, conflicts_with = "replies")]
+    pub(crate) until_end: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplyArgs {
+    /// Which topics: `*` is one level, `**` any number of them.
+    pub(crate) filter: String,
+    /// Share the requests with the other members of this group, in the whole mesh.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
+    /// Its part of the group's requests: 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "group",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) weight: u16,
+    /// Answer with what was asked.
+    #[arg(long, required_unless_present = "exec")]
+    pub(crate) echo: bool,
+    /// Answer with what this shell command prints; the payload is its input,
+    /// the topic is in `WEFT_TOPIC`.
+    #[arg(long, value_name = "CMD", conflicts_with = "echo")]
+    pub(crate) exec: Option<String>,
+    /// Stop after this many requests.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
     #[command(flatten)]

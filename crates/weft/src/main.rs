@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         Command::Hub(args) => commands::hub::run(&args),
         Command::Pub(args) => futures_lite::future::block_on(commands::publish::run(&args)),
         Command::Sub(args) => futures_lite::future::block_on(commands::subscribe::run(&args)),
+        Command::Request(args) => futures_lite::future::block_on(commands::request::run(&args)),
+        Command::Reply(args) => futures_lite::future::block_on(commands::reply::run(&args)),
         Command::Stream(command) => futures_lite::future::block_on(commands::stream::run(command)),
         Command::Mesh(command) => futures_lite::future::block_on(commands::mesh::run(command)),
         Command::Bench(args) => commands::bench::run(&args),

@@ -399,3 +399,53 @@ fn a_busy_hub_is_profiled_while_it_runs_and_over_its_life() {
     publisher.wait().expect("it ends");
     feeder.join().expect("no panic");
 }
+
+#[test]
+fn requests_are_answered_by_a_command_and_groups_share_events() {
+    let hub = Hub::dev();
+    let s = hub.address.as_str();
+    let (code, _, said) = run(&["request", "sum", "1 2", "-s", s]);
+    assert_eq!(code, 1, "nobody is there");
+    assert!(said.contains("no responders"), "{said}");
+    // Each says on its standard error that it is there.
+    let started = |args: &[&str]| {
+        let mut child = weft(args).spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr"));
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("a line");
+        assert!(line.contains("at hub"), "{line}");
+        (child, lines)
+    };
+    let exec = "read a b; echo $((a + b)) on $WEFT_TOPIC";
+    let (mut adder, _lines) = started(&["reply", "sum", "--group", "adders", "--exec", exec, "--count", "1", "-s", s]);
+    assert_eq!(run(&["request", "sum", "1 2", "-s", s]).1, "3 on sum\n");
+    assert!(adder.wait().expect("it ends").success());
+    let (mut echo, _lines) = started(&["reply", "echo/*", "--echo", "--count", "1", "-s", s]);
+    assert_eq!(run(&["request", "echo/a", "hello", "--until-end", "--deadline", "20s", "-s", s]).1, "hello\n");
+    assert!(echo.wait().expect("it ends").success());
+
+    let member = |weight: &str, count: &str| {
+        started(&[
+            "sub", "jobs/*", "--group", "workers", "--weight", weight, "--count", count, "--format", "raw", "-s", s,
+        ])
+    };
+    let ((heavy, _a), (light, _b)) = (member("3", "9"), member("1", "3"));
+    let jobs: String = (0..12).map(|n| format!("{n}\n")).collect();
+    // A block of its own for each, because a block goes to one member as a whole.
+    for job in jobs.lines() {
+        assert_eq!(run(&["pub", "jobs/a", job, "-s", s]).0, 0);
+    }
+    let mut all = String::new();
+    for member in [heavy, light] {
+        let (code, text, _) = said_of(member);
+        assert_eq!(code, 0);
+        all.push_str(&text);
+    }
+    let mut numbers: Vec<u32> = all.lines().map(|line| line.parse().expect("a number")).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..12).collect::<Vec<_>>(), "each to one of them");
+}
+
+fn said_of(child: Child) -> (i32, String, String) {
+    said(child.wait_with_output().expect("it ends"))
+}

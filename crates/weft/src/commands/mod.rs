@@ -6,5 +6,7 @@ pub(crate) mod hub;
 pub(crate) mod mesh;
 pub(crate) mod profile;
 pub(crate) mod publish;
+pub(crate) mod reply;
+pub(crate) mod request;
 pub(crate) mod stream;
 pub(crate) mod subscribe;

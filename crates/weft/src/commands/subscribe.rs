@@ -26,6 +26,7 @@ pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
         None => SubscribeOptions::default(),
     };
     (options.on_full, options.spill) = args.on_full.clone();
+    (options.group, options.weight) = (args.group.clone(), args.weight);
     let client = connect(&args.server, "weft sub").await?;
     let subscription = client.subscribe(&args.filter, options).await?;
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
