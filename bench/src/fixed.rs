@@ -26,8 +26,9 @@ pub fn connect(address: &str) -> Result<TcpStream> {
 #[derive(Debug)]
 pub struct Messages {
     socket: TcpStream,
-    /// What stands before each payload.
+    /// What stands before each payload, and how many of its bytes are the same in all messages.
     head: Vec<u8>,
+    same: usize,
     /// Bytes of a whole message, and of its payload.
     size: usize,
     payload: usize,
@@ -40,8 +41,15 @@ impl Messages {
     /// Each message is `head`, `payload` bytes, and `tail` bytes more.
     #[must_use]
     pub fn new(socket: TcpStream, head: Vec<u8>, payload: usize, tail: usize) -> Self {
-        let size = head.len() + payload + tail;
-        Self { socket, head, size, payload, buffer: vec![0; CHUNK.max(4 * size)], end: 0 }
+        let (size, same) = (head.len() + payload + tail, head.len());
+        Self { socket, head, same, size, payload, buffer: vec![0; CHUNK.max(4 * size)], end: 0 }
+    }
+
+    /// Messages of many topics of one length: only what stands before the topic is the same.
+    #[must_use]
+    pub fn same_up_to(mut self, same: usize) -> Self {
+        self.same = same.min(self.head.len());
+        self
     }
 
     /// Waits for bytes, and hands out the payload of each message in them; answers how many there were.
@@ -52,7 +60,11 @@ impl Messages {
         let whole = self.end - self.end % self.size;
         for message in self.buffer[..whole].chunks_exact(self.size) {
             let (head, rest) = message.split_at(self.head.len());
-            ensure!(head == self.head, "not a message: {}", String::from_utf8_lossy(&message[..self.size.min(80)]));
+            ensure!(
+                head[..self.same] == self.head[..self.same],
+                "not a message: {}",
+                String::from_utf8_lossy(&message[..self.size.min(80)])
+            );
             each(&rest[..self.payload])?;
         }
         self.buffer.copy_within(whole..self.end, 0);
@@ -113,6 +125,48 @@ impl crate::work::Publish for Frames {
             self.stamped.extend_from_slice(self.tail);
         }
         Ok(std::io::Write::write_all(&mut self.socket, &self.stamped)?)
+    }
+}
+
+/// One frame each for many topics, sent in turn.
+#[derive(Debug)]
+pub struct Spread {
+    socket: TcpStream,
+    all: Vec<u8>,
+    frame: usize,
+    at: usize,
+}
+
+/// Events of a batch to many topics.
+const SPREAD: usize = 250;
+
+impl Spread {
+    /// Each frame is one of `heads` (all of one length), `payload` bytes, and `tail`.
+    #[must_use]
+    pub fn new(socket: TcpStream, heads: impl Iterator<Item = Vec<u8>>, payload: usize, tail: &[u8]) -> Self {
+        let (mut all, mut frame) = (Vec::new(), 1);
+        for head in heads {
+            let before = all.len();
+            all.extend_from_slice(&head);
+            all.resize(all.len() + payload, b'x');
+            all.extend_from_slice(tail);
+            frame = all.len() - before;
+        }
+        Self { socket, all, frame, at: 0 }
+    }
+}
+
+impl crate::work::Publish for Spread {
+    fn batch(&mut self) -> Result<u64> {
+        let end = (self.at + SPREAD * self.frame).min(self.all.len());
+        let frames = &self.all[self.at..end];
+        std::io::Write::write_all(&mut self.socket, frames)?;
+        self.at = if end == self.all.len() { 0 } else { end };
+        Ok((frames.len() / self.frame) as u64)
+    }
+
+    fn stamped(&mut self, _times: &[u64]) -> Result<()> {
+        anyhow::bail!("a publisher to many topics carries no times")
     }
 }
 

@@ -19,6 +19,7 @@ pub mod jetstream;
 pub mod latency;
 pub mod library;
 pub mod machine;
+pub mod many;
 pub mod mosquitto;
 pub mod nats;
 pub mod process;

@@ -2,8 +2,6 @@
 //! gets, with batching, windows and credit, where the raw client shows what the
 //! hub costs.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, anyhow, ensure};
 use futures_lite::future::block_on;
 use weft_client::{
@@ -20,12 +18,14 @@ use crate::work::{Peer, Publish, Subscribe, time_of};
 #[derive(Debug)]
 pub struct Library {
     hub: Hub,
+    name: &'static str,
 }
 
 impl Library {
-    /// Starts a hub with its data in a new folder under `disk`.
-    pub fn start(disk: &Path) -> Result<Self> {
-        Ok(Self { hub: Hub::start(disk)? })
+    /// Reaches this hub, under a name for the tables.
+    #[must_use]
+    pub fn new(hub: Hub, name: &'static str) -> Self {
+        Self { hub, name }
     }
 
     fn client(&self) -> Result<Client> {
@@ -35,7 +35,7 @@ impl Library {
 
 impl Peer for Library {
     fn name(&self) -> &str {
-        "Weft, client library"
+        self.name
     }
 
     fn version(&self) -> String {

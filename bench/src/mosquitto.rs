@@ -8,11 +8,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::debian;
-use crate::fixed::{Frames, Messages, connect};
+use crate::fixed::{Frames, Messages, Spread, connect};
 use crate::process::{self, Server};
 use crate::work::{Peer, Publish, Subscribe};
 
@@ -110,10 +110,31 @@ impl Peer for Mosquitto {
     }
 
     fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
+        self.watch(&[key.to_owned()], payload)
+    }
+
+    fn watch(&self, keys: &[String], payload: usize) -> Result<Box<dyn Subscribe>> {
         let mut socket = self.session()?;
-        socket.write_all(&packet(0x82, &[&b"\x00\x01"[..], &text(key), b"\x00"].concat()))?;
-        expect(&mut socket, &[0x90, 3, 0, 1, 0])?;
-        Ok(Box::new(Messages::new(socket, publish_head(key, payload), payload, 0)))
+        let first = keys.first().context("no topics")?;
+        for some in keys.chunks(100) {
+            let mut body = vec![0, 1];
+            for key in some {
+                body.extend_from_slice(&text(key));
+                body.push(0);
+            }
+            socket.write_all(&packet(0x82, &body))?;
+            // Each is granted QoS 0.
+            expect(&mut socket, &packet(0x90, &[&[0, 1][..], &vec![0; some.len()]].concat()))?;
+        }
+        let head = publish_head(first, payload);
+        let before = head.len() - first.len();
+        let messages = Messages::new(socket, head, payload, 0);
+        Ok(Box::new(if keys.len() > 1 { messages.same_up_to(before) } else { messages }))
+    }
+
+    fn spread(&self, keys: &[String], payload: usize) -> Result<Box<dyn Publish>> {
+        let heads = keys.iter().map(|key| publish_head(key, payload));
+        Ok(Box::new(Spread::new(self.session()?, heads, payload, b"")))
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tempfile::TempDir;
 
+use crate::fixed::Spread;
 use crate::process::{self, Server};
 use crate::work::{Peer, Publish, Subscribe};
 
@@ -130,11 +131,21 @@ impl Peer for Nats {
         Ok(Box::new(Publisher::new(self.connect()?, key, payload)))
     }
 
-    fn subscriber(&self, key: &str, _payload: usize) -> Result<Box<dyn Subscribe>> {
+    fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
+        self.watch(&[key.to_owned()], payload)
+    }
+
+    fn watch(&self, keys: &[String], _payload: usize) -> Result<Box<dyn Subscribe>> {
         let mut connection = self.connect()?;
-        connection.write(format!("SUB {key} 1\r\n").as_bytes())?;
+        let text: String = (1..).zip(keys).map(|(number, key): (u32, _)| format!("SUB {key} {number}\r\n")).collect();
+        connection.write(text.as_bytes())?;
         connection.flush()?;
         Ok(Box::new(connection))
+    }
+
+    fn spread(&self, keys: &[String], payload: usize) -> Result<Box<dyn Publish>> {
+        let heads = keys.iter().map(|key| format!("PUB {key} {payload}\r\n").into_bytes());
+        Ok(Box::new(Spread::new(self.connect()?.socket, heads, payload, b"\r\n")))
     }
 }
 

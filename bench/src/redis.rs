@@ -8,11 +8,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::debian;
-use crate::fixed::{Frames, Messages, connect};
+use crate::fixed::{Frames, Messages, Spread, connect};
 use crate::process::{self, Server};
 use crate::work::{Peer, Publish, Subscribe};
 
@@ -40,6 +40,15 @@ impl Redis {
         let address = format!("127.0.0.1:{port}");
         server.wait_ready(|| TcpStream::connect(&address).ok())?;
         Ok(Self { server, address, version: format!("redis-server {version}"), _folder: folder })
+    }
+}
+
+impl Redis {
+    /// A connection that is not answered.
+    fn silent(&self) -> Result<TcpStream> {
+        let mut socket = connect(&self.address)?;
+        socket.write_all(&head(&["CLIENT", "REPLY", "OFF"], None))?;
+        Ok(socket)
     }
 }
 
@@ -77,15 +86,38 @@ impl Peer for Redis {
     }
 
     fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
-        let mut socket = connect(&self.address)?;
-        socket.write_all(&head(&["CLIENT", "REPLY", "OFF"], None))?;
-        Ok(Box::new(Frames::new(socket, head(&["PUBLISH", key], Some(payload)), payload, b"\r\n")))
+        Ok(Box::new(Frames::new(self.silent()?, head(&["PUBLISH", key], Some(payload)), payload, b"\r\n")))
     }
 
     fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
+        self.watch(&[key.to_owned()], payload)
+    }
+
+    fn watch(&self, keys: &[String], payload: usize) -> Result<Box<dyn Subscribe>> {
         let mut socket = connect(&self.address)?;
-        socket.write_all(&head(&["SUBSCRIBE", key], None))?;
-        expect(&mut socket, &[&b"*3\r\n"[..], &head(&["subscribe", key], None)[4..], b":1\r\n"].concat())?;
-        Ok(Box::new(Messages::new(socket, head(&["message", key], Some(payload)), payload, 2)))
+        let first = keys.first().context("no topics")?;
+        let mut number = 0;
+        // Not all at once: neither side must wait for the other to read.
+        for some in keys.chunks(500) {
+            let words: Vec<&str> = ["SUBSCRIBE"].into_iter().chain(some.iter().map(String::as_str)).collect();
+            socket.write_all(&head(&words, None))?;
+            let mut answers = Vec::new();
+            for key in some {
+                number += 1;
+                answers.extend_from_slice(b"*3\r\n");
+                answers.extend_from_slice(&head(&["subscribe", key], None)[4..]);
+                answers.extend_from_slice(format!(":{number}\r\n").as_bytes());
+            }
+            expect(&mut socket, &answers)?;
+        }
+        let same = head(&["message", first], Some(payload));
+        let before = same.len() - head(&[first], Some(payload)).len();
+        let messages = Messages::new(socket, same, payload, 2);
+        Ok(Box::new(if keys.len() > 1 { messages.same_up_to(before) } else { messages }))
+    }
+
+    fn spread(&self, keys: &[String], payload: usize) -> Result<Box<dyn Publish>> {
+        let heads = keys.iter().map(|key| head(&["PUBLISH", key], Some(payload)));
+        Ok(Box::new(Spread::new(self.silent()?, heads, payload, b"\r\n")))
     }
 }

@@ -59,6 +59,21 @@ pub trait Peer {
         self.subscriber(key, payload)
     }
 
+    /// A connection subscribed to each of these topics, all of one length.
+    fn watch(&self, _keys: &[String], _payload: usize) -> Result<Box<dyn Subscribe>> {
+        bail!("many subscriptions are not measured of {}", self.name())
+    }
+
+    /// A publisher whose batches go to these topics in turn, an event each, from the first one on.
+    fn spread(&self, _keys: &[String], _payload: usize) -> Result<Box<dyn Publish>> {
+        bail!("many subscriptions are not measured of {}", self.name())
+    }
+
+    /// The server's processor time so far; NaN without a process.
+    fn cpu_seconds(&self) -> f64 {
+        self.server().and_then(|server| server.cpu_seconds().ok()).unwrap_or(f64::NAN)
+    }
+
     /// Publishes as fast as it goes for the load's time; see [`throughput`].
     fn deliver(&self, key: &str, load: &Load) -> Result<Delivered> {
         throughput(self, key, load)
@@ -106,6 +121,8 @@ pub struct Delivered {
 /// What publishers and subscribers of a run know of each other.
 struct Shared<'a> {
     load: &'a Load,
+    /// Each subscriber gets one event of this many.
+    parts: u64,
     start: Instant,
     /// Events that publishers sent or are about to.
     sent: AtomicU64,
@@ -121,22 +138,24 @@ pub fn throughput<P: Peer + ?Sized>(peer: &P, key: &str, load: &Load) -> Result<
     ensure!(load.publishers > 0 && load.subscribers > 0, "a load of nobody: {load:?}");
     let subscribers: Result<Vec<_>> = (0..load.subscribers).map(|_| peer.subscriber(key, load.payload)).collect();
     let publishers: Result<Vec<_>> = (0..load.publishers).map(|_| peer.publisher(key, load.payload)).collect();
-    run(peer, subscribers?, publishers?, load)
+    run(peer, subscribers?, publishers?, load, false)
 }
 
-/// The same with publishers and subscribers that are connected already.
-/// Every subscriber must get what every publisher publishes.
+/// The same with publishers and subscribers that are connected already. Every
+/// subscriber must get what every publisher publishes, or, when it is
+/// `divided`, an equal part of every batch.
 pub fn run<P: Peer + ?Sized>(
     peer: &P,
     subscribers: Vec<Box<dyn Subscribe>>,
     publishers: Vec<Box<dyn Publish>>,
     load: &Load,
+    divided: bool,
 ) -> Result<Delivered> {
     let readers = subscribers.len() as u64;
-    let cpu = || peer.server().and_then(|s| s.cpu_seconds().ok()).unwrap_or(f64::NAN);
-    let cpu_before = cpu();
+    let cpu_before = peer.cpu_seconds();
     let shared = Shared {
         load,
+        parts: if divided { readers } else { 1 },
         start: Instant::now(),
         sent: AtomicU64::new(0),
         got: subscribers.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -168,12 +187,12 @@ pub fn run<P: Peer + ?Sized>(
         Ok(last)
     })?;
     let events = shared.got.iter().map(|c| c.load(Ordering::Relaxed)).sum::<u64>();
-    let expected = shared.total.load(Ordering::Relaxed) * readers;
+    let expected = shared.total.load(Ordering::Relaxed) / shared.parts * readers;
     ensure!(events == expected, "{} delivered {events} events of {expected}", peer.name());
     Ok(Delivered {
         rate: events as f64 / (last - shared.start).as_secs_f64(),
         events,
-        server_cpu: (cpu() - cpu_before) * 1e6 / events as f64,
+        server_cpu: (peer.cpu_seconds() - cpu_before) * 1e6 / events as f64,
     })
 }
 
@@ -198,7 +217,7 @@ fn send(mut publisher: Box<dyn Publish>, shared: &Shared<'_>) -> Result<(Box<dyn
     while shared.start.elapsed() < load.time {
         let sent = shared.sent.load(Ordering::Relaxed);
         let slowest = shared.got.iter().map(|c| c.load(Ordering::Relaxed)).min().unwrap_or(sent);
-        if sent.saturating_sub(slowest) >= window {
+        if sent.saturating_sub(slowest * shared.parts) >= window {
             ensure!(!shared.failed.load(Ordering::Relaxed), "stopped, since another end failed");
             thread::sleep(Duration::from_micros(20));
             continue;
@@ -221,7 +240,7 @@ fn last_batch(mut done: Vec<(Box<dyn Publish>, u64)>, shared: &Shared<'_>) -> Re
     ensure!(last == *batch, "batches of different sizes: {batch} and {last} events");
     // What is written may still lie in a publisher of a library: dropping it
     // early would lose it, so all are kept until the subscribers are through.
-    while shared.got.iter().any(|got| got.load(Ordering::Relaxed) < total) {
+    while shared.got.iter().any(|got| got.load(Ordering::Relaxed) * shared.parts < total) {
         if shared.failed.load(Ordering::Relaxed) {
             bail!("stopped, since a subscriber failed");
         }
@@ -233,7 +252,7 @@ fn last_batch(mut done: Vec<(Box<dyn Publish>, u64)>, shared: &Shared<'_>) -> Re
 /// Counts until all that was sent is there; answers when the last of it came.
 fn receive(subscriber: &mut dyn Subscribe, got: &AtomicU64, shared: &Shared<'_>) -> Result<Instant> {
     let mut seen = 0;
-    while seen < shared.total.load(Ordering::Acquire) {
+    while seen < shared.total.load(Ordering::Acquire) / shared.parts {
         seen += subscriber.count()?;
         got.store(seen, Ordering::Relaxed);
     }

@@ -2,7 +2,7 @@
 //! started anew when they failed.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -23,8 +23,12 @@ use crate::Arguments;
 pub(crate) enum Kind {
     /// Weft with the raw client.
     Weft,
+    /// Weft with the raw client, over shared memory.
+    WeftShm,
     /// Weft with its client library.
     WeftLibrary,
+    /// Weft with its client library, over shared memory.
+    WeftLibraryShm,
     /// NATS core.
     Nats,
     /// Redis publish and subscribe.
@@ -34,23 +38,32 @@ pub(crate) enum Kind {
 }
 
 /// Those that take part unless others are asked for.
-const DEFAULT: [Kind; 5] = [Kind::Weft, Kind::WeftLibrary, Kind::Nats, Kind::Redis, Kind::Mosquitto];
+const DEFAULT: [Kind; 6] = [Kind::Weft, Kind::WeftShm, Kind::WeftLibrary, Kind::Nats, Kind::Redis, Kind::Mosquitto];
 
 impl Kind {
-    fn start(self, disk: &std::path::Path) -> Result<Box<dyn Peer>> {
+    fn start(self, disk: &Path) -> Result<Box<dyn Peer>> {
         Ok(match self {
             Self::Weft => Box::new(Hub::start(disk)?),
-            Self::WeftLibrary => Box::new(Library::start(disk)?),
+            Self::WeftShm => Box::new(Hub::over_shared_memory(disk)?),
+            Self::WeftLibrary => Box::new(Library::new(Hub::start(disk)?, "Weft, client library")),
+            Self::WeftLibraryShm => {
+                Box::new(Library::new(Hub::over_shared_memory(disk)?, "Weft, client library, shared memory"))
+            }
             Self::Nats => Box::new(Nats::core()?),
             Self::Redis => Box::new(Redis::start()?),
             Self::Mosquitto => Box::new(Mosquitto::start()?),
         })
     }
 
+    /// Whether its client is one that a table of many columns is given to.
+    pub(crate) fn is_raw(self) -> bool {
+        !matches!(self, Self::WeftLibrary | Self::WeftLibraryShm)
+    }
+
     fn client(self) -> &'static str {
         match self {
-            Self::Weft => "raw, the native protocol",
-            Self::WeftLibrary => "weft-client",
+            Self::Weft | Self::WeftShm => "raw, the native protocol",
+            Self::WeftLibrary | Self::WeftLibraryShm => "weft-client",
             Self::Nats => "raw, the text protocol",
             Self::Redis => "raw, RESP 2, replies to the publisher off",
             Self::Mosquitto => "raw, MQTT 3.1.1 at QoS 0",
@@ -116,10 +129,36 @@ impl Field {
             }
         }
     }
+
+    /// The same, each on a server that is started for it and stopped behind it.
+    pub(crate) fn each_fresh(
+        &self,
+        report: &mut Report,
+        what: &str,
+        wanted: impl Fn(Kind) -> bool,
+        mut one: impl FnMut(&dyn Peer, &mut Report) -> Result<()>,
+    ) {
+        for runner in self.runners.iter().filter(|runner| wanted(runner.kind)) {
+            let done = runner.kind.start(&self.disk).and_then(|peer| one(peer.as_ref(), report));
+            if let Err(error) = done {
+                note(report, format!("{what}: {error:#}"));
+            }
+        }
+    }
+
+    /// Whether this one takes part.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.runners.iter().any(|runner| runner.kind == kind)
+    }
+
+    /// Where servers keep their files.
+    pub(crate) fn disk(&self) -> &Path {
+        &self.disk
+    }
 }
 
 /// Says and keeps what went wrong.
-fn note(report: &mut Report, what: String) {
+pub(crate) fn note(report: &mut Report, what: String) {
     println!("missing: {what}");
     report.missing.push(what);
 }

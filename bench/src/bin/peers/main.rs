@@ -6,6 +6,8 @@
 //! and left out. Figures of different runs or machines say nothing.
 #![forbid(unsafe_code)]
 
+mod charts;
+mod crowd;
 mod entrants;
 mod parts;
 
@@ -90,6 +92,7 @@ fn main() -> Result<()> {
         // Whatever happens later, what was measured is kept.
         save(&report, &out)?;
     }
+    charts::save(&report, &out)?;
     for line in &report.missing {
         println!("missing: {line}");
     }

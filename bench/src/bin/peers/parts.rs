@@ -13,6 +13,7 @@ use weft_bench::{machine, stats};
 use weft_load::latency::Latencies;
 
 use crate::Arguments;
+use crate::crowd;
 use crate::entrants::{Field, Kind};
 
 /// A table of the run.
@@ -28,10 +29,16 @@ pub(crate) enum Part {
     Latency,
     /// Questions and answers.
     Request,
+    /// A hundred thousand subscriptions.
+    Subscriptions,
+    /// One subscriber that never reads.
+    Slow,
+    /// Weft's urgent lane beside a bulk load.
+    Lanes,
 }
 
 /// The payload of everything but the sizes' table.
-const PAYLOAD: usize = 128;
+pub(crate) const PAYLOAD: usize = 128;
 /// Payloads of the sizes' table.
 const SIZES: [usize; 4] = [16, 128, 1024, 16 << 10];
 /// Publishers and subscribers of the shapes' table.
@@ -39,7 +46,7 @@ const SHAPES: [(usize, usize); 3] = [(1, 4), (4, 1), (4, 4)];
 /// Rates of the latency tables, events a second.
 const RATES: [u64; 2] = [10_000, 50_000];
 
-const QUANTILES: [(Metric, f64); 4] = [
+pub(crate) const QUANTILES: [(Metric, f64); 4] = [
     (Metric { name: "p50", unit: "µs" }, 0.5),
     (Metric { name: "p99", unit: "µs" }, 0.99),
     (Metric { name: "p99.9", unit: "µs" }, 0.999),
@@ -80,6 +87,9 @@ impl Part {
             Self::Shapes => shapes(arguments, field, report),
             Self::Latency => latency(arguments, field, report),
             Self::Request => request(arguments, field, report),
+            Self::Subscriptions => crowd::subscriptions(arguments, field, report),
+            Self::Slow => crowd::slow(arguments, field, report),
+            Self::Lanes => crowd::lanes(arguments, field, report),
         }
     }
 }
@@ -104,7 +114,7 @@ fn limits(arguments: &Arguments, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn load(arguments: &Arguments, payload: usize, publishers: usize, subscribers: usize) -> Load {
+pub(crate) fn load(arguments: &Arguments, payload: usize, publishers: usize, subscribers: usize) -> Load {
     Load {
         payload,
         time: Duration::from_secs_f64(arguments.seconds),
@@ -166,7 +176,7 @@ fn shapes(arguments: &Arguments, field: &mut Field, report: &mut Report) -> Resu
     for (publishers, subscribers) in SHAPES {
         let work = format!("{publishers} to {subscribers}");
         let load = load(arguments, PAYLOAD, publishers, subscribers);
-        measure(arguments, field, report, (SECTION, &work), &load, |_| true);
+        measure(arguments, field, report, (SECTION, &work), &load, Kind::is_raw);
     }
     load_tables(report, SECTION);
     Ok(())
@@ -177,7 +187,7 @@ fn bytes(size: usize) -> String {
     if size >= 1024 && size.is_multiple_of(1024) { format!("{} KiB", size >> 10) } else { format!("{size} B") }
 }
 
-fn quantiles(report: &mut Report, section: &str, work: &str, peer: &str, seen: &Latencies) {
+pub(crate) fn quantiles(report: &mut Report, section: &str, work: &str, peer: &str, seen: &Latencies) {
     for (metric, quantile) in QUANTILES {
         report.record(section, work, peer, metric, seen.at(quantile) as f64 / 1e3);
     }
@@ -185,7 +195,7 @@ fn quantiles(report: &mut Report, section: &str, work: &str, peer: &str, seen: &
 }
 
 /// A row per peer, a column per work, each with all its quantiles.
-fn latency_table(report: &Report, section: &str) {
+pub(crate) fn latency_table(report: &Report, section: &str) {
     let first = QUANTILES[0].0;
     let works = report.works(section, first);
     let head = std::iter::once("µs, p50 / p99 / p99.9 / p99.99 / max".to_owned());

@@ -1,0 +1,182 @@
+//! Weft: the real program as a server, and a raw client of its native protocol.
+//!
+//! The raw client does what a client library must and no more: it says hello,
+//! keeps its producer's sequence, and gives each block a right checksum. What
+//! it writes was built beforehand; per block it changes the sequence and counts
+//! the checksum anew.
+
+mod connection;
+mod durable;
+mod publish;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use weft_base::{Lane, SubscriptionId};
+use weft_wire::frame::{Frame, OnFull, Start, Subscribe as SubscribeFrame};
+
+use self::connection::Connection;
+use self::publish::{Publisher, Spread};
+use crate::process::Server;
+use crate::work::{Peer, Publish, Subscribe};
+
+/// Subscriptions asked for before their answers are read.
+const SUBSCRIBE_AT_ONCE: usize = 500;
+
+/// A running hub with nobody but the benchmark.
+#[derive(Debug)]
+pub struct Hub {
+    server: Server,
+    name: &'static str,
+    address: String,
+    _folder: TempDir,
+}
+
+impl Hub {
+    /// Starts `weft hub --dev` with its data in a new folder under `disk`; clients reach it over TCP.
+    pub fn start(disk: &Path) -> Result<Self> {
+        Self::named("Weft", disk, |address| !address.starts_with("shm:"))
+    }
+
+    /// The same, over shared memory.
+    pub fn over_shared_memory(disk: &Path) -> Result<Self> {
+        Self::named("Weft, shared memory", disk, |address| address.starts_with("shm:"))
+    }
+
+    fn named(name: &'static str, disk: &Path, wanted: impl Fn(&str) -> bool) -> Result<Self> {
+        let folder = tempfile::tempdir_in(disk)?;
+        let ready = folder.path().join("ready.json");
+        let mut command = Command::new(program()?);
+        command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
+        // A development hub keeps its data in the temporary folder.
+        command.env("TMPDIR", folder.path());
+        let mut server = Server::start("weft", &mut command, folder.path())?;
+        let addresses: Vec<String> = server.wait_ready(|| {
+            let text = std::fs::read_to_string(&ready).ok()?;
+            let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+            serde_json::from_value(value.get("clients")?.clone()).ok()
+        })?;
+        let address = addresses.into_iter().find(|address| wanted(address));
+        let address =
+            address.with_context(|| format!("the hub has no address for {name}: is its folder's path too long?"))?;
+        Ok(Self { server, name, address, _folder: folder })
+    }
+
+    /// Where it listens for clients.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The same hub, with publishers in this lane.
+    #[must_use]
+    pub fn lane(&self, lane: Lane) -> InLane<'_> {
+        InLane { hub: self, lane }
+    }
+
+    fn publish(&self, key: &str, payload: usize, lane: Lane) -> Result<Box<dyn Publish>> {
+        Ok(Box::new(Publisher::new(Connection::open(&self.address)?, key, payload, lane)?))
+    }
+
+    fn subscribe<S: AsRef<str>>(&self, keys: &[S], on_full: OnFull) -> Result<Connection> {
+        let mut connection = Connection::open(&self.address)?;
+        let mut number = 0;
+        // Not all at once: neither side must wait for the other to read.
+        for some in keys.chunks(SUBSCRIBE_AT_ONCE) {
+            for key in some {
+                number += 1;
+                connection.send(&Frame::Subscribe(SubscribeFrame {
+                    id: SubscriptionId(number),
+                    filter: key.as_ref(),
+                    stream: "",
+                    start: Start::New,
+                    credit_events: u64::MAX,
+                    credit_bytes: u64::MAX,
+                    on_full,
+                    group: "",
+                    spill: "",
+                    weight: 1,
+                }))?;
+            }
+            let mut left = some.len();
+            connection.answer(|frame| {
+                left -= usize::from(matches!(frame, Frame::Subscribed(_)));
+                left == 0
+            })?;
+        }
+        Ok(connection)
+    }
+}
+
+/// The program, beside this one in the target folder.
+fn program() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let program = here.parent().context("this program lies in no folder")?.join("weft");
+    ensure!(program.exists(), "there is no {}; build it with `cargo build --profile dist -p weft`", program.display());
+    Ok(program)
+}
+
+impl Peer for Hub {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn version(&self) -> String {
+        concat!("weft ", env!("CARGO_PKG_VERSION")).to_owned()
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(&self.server)
+    }
+
+    fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
+        self.publish(key, payload, Lane::DEFAULT)
+    }
+
+    fn subscriber(&self, key: &str, _payload: usize) -> Result<Box<dyn Subscribe>> {
+        Ok(Box::new(self.subscribe(&[key], OnFull::Disconnect)?))
+    }
+
+    fn sleeper(&self, key: &str, _payload: usize) -> Result<Box<dyn Subscribe>> {
+        Ok(Box::new(self.subscribe(&[key], OnFull::DropOldest)?))
+    }
+
+    fn watch(&self, keys: &[String], _payload: usize) -> Result<Box<dyn Subscribe>> {
+        Ok(Box::new(self.subscribe(keys, OnFull::Disconnect)?))
+    }
+
+    fn spread(&self, keys: &[String], payload: usize) -> Result<Box<dyn Publish>> {
+        Ok(Box::new(Spread::new(Connection::open(&self.address)?, keys, payload)?))
+    }
+}
+
+/// A hub whose publishers are in one lane.
+#[derive(Debug)]
+pub struct InLane<'a> {
+    hub: &'a Hub,
+    lane: Lane,
+}
+
+impl Peer for InLane<'_> {
+    fn name(&self) -> &str {
+        self.hub.name
+    }
+
+    fn version(&self) -> String {
+        self.hub.version()
+    }
+
+    fn server(&self) -> Option<&Server> {
+        self.hub.server()
+    }
+
+    fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
+        self.hub.publish(key, payload, self.lane)
+    }
+
+    fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
+        self.hub.subscriber(key, payload)
+    }
+}
