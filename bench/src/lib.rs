@@ -30,3 +30,4 @@ pub mod stats;
 pub mod table;
 pub mod weft;
 pub mod work;
+pub mod zenoh;

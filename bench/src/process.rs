@@ -69,26 +69,9 @@ impl Server {
         self.child.id()
     }
 
-    /// Processor time used so far, in seconds: user and system time of the
-    /// process with the threads that ended (`/proc/PID/stat`, in ticks), or the
-    /// exact time of the threads that still live, whichever is more.
+    /// Processor time used so far, in seconds; see [`cpu_seconds`].
     pub fn cpu_seconds(&self) -> io::Result<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
-        let behind = text.rsplit_once(')').map_or("", |(_, behind)| behind);
-        let ticks: u64 = behind.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-        let whole = ticks as f64 / TICKS_PER_SECOND;
-        Ok(whole.max(self.living_cpu_seconds()?))
-    }
-
-    fn living_cpu_seconds(&self) -> io::Result<f64> {
-        let mut total = 0u64;
-        for task in self.tasks()? {
-            // A thread may end between the listing and the reading.
-            let Ok(text) = fs::read_to_string(task.join("schedstat")) else { continue };
-            total += text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(total as f64 / 1e9)
+        cpu_seconds(self.pid())
     }
 
     /// Resident memory now and at its peak, in bytes.
@@ -123,9 +106,30 @@ impl Server {
     }
 
     fn tasks(&self) -> io::Result<Vec<PathBuf>> {
-        let folder = fs::read_dir(format!("/proc/{}/task", self.pid()))?;
-        folder.map(|entry| entry.map(|e| e.path())).collect()
+        tasks(self.pid())
     }
+}
+
+fn tasks(pid: u32) -> io::Result<Vec<PathBuf>> {
+    let folder = fs::read_dir(format!("/proc/{pid}/task"))?;
+    folder.map(|entry| entry.map(|e| e.path())).collect()
+}
+
+/// A process's processor time so far, in seconds: user and system time with
+/// that of threads that ended (`/proc/PID/stat`, in ticks), or the exact time
+/// of the threads that still live, whichever is more.
+pub fn cpu_seconds(pid: u32) -> io::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
+    let behind = text.rsplit_once(')').map_or("", |(_, behind)| behind);
+    let ticks: u64 = behind.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    let mut living = 0u64;
+    for task in tasks(pid)? {
+        // A thread may end between the listing and the reading.
+        let Ok(text) = fs::read_to_string(task.join("schedstat")) else { continue };
+        living += text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok((ticks as f64 / TICKS_PER_SECOND).max(living as f64 / 1e9))
 }
 
 impl Drop for Server {

@@ -142,10 +142,10 @@ impl Report {
         distinct(self.cells.iter().filter(|c| c.section == section && c.metric == metric.name).map(|c| &*c.work))
     }
 
-    /// The distinct peers of a section.
+    /// The distinct peers of a section that have this metric.
     #[must_use]
-    pub fn entrants(&self, section: &str) -> Vec<&str> {
-        distinct(self.cells.iter().filter(|c| c.section == section).map(|c| &*c.peer))
+    pub fn entrants(&self, section: &str, metric: Metric) -> Vec<&str> {
+        distinct(self.cells.iter().filter(|c| c.section == section && c.metric == metric.name).map(|c| &*c.peer))
     }
 
     /// One metric of a section: a row per peer, a column per work, medians
@@ -155,7 +155,7 @@ impl Report {
         let works = self.works(section, metric);
         let head = std::iter::once(format!("{}, {}", metric.name, metric.unit));
         let mut table = Table::new(head.chain(works.iter().map(|w| (*w).to_owned())));
-        for peer in self.entrants(section) {
+        for peer in self.entrants(section, metric) {
             let cells = works.iter().map(|work| {
                 let Some(cell) = self.find(section, work, peer, metric) else { return "-".to_owned() };
                 let others = works_best(self, section, work, metric, lowest_is_best);

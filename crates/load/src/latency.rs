@@ -54,6 +54,23 @@ impl Latencies {
         debug_assert!(merged.is_ok());
     }
 
+    /// Each latency that there was with how often, in the histogram's
+    /// resolution: to hand them to another process.
+    #[must_use]
+    pub fn pairs(&self) -> Vec<(u64, u64)> {
+        self.0.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())).collect()
+    }
+
+    /// What [`pairs`](Self::pairs) gave.
+    #[must_use]
+    pub fn from_pairs(pairs: &[(u64, u64)]) -> Self {
+        let mut latencies = Self::new();
+        for &(nanos, count) in pairs {
+            latencies.0.saturating_record_n(nanos.max(1), count);
+        }
+        latencies
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -107,6 +124,13 @@ mod tests {
         assert_eq!(seen.count, 10_000);
         assert!(seen.p50.abs_diff(50_000) < 100 && seen.p99 == seen.p50, "{seen:?}");
         assert!(seen.p99_99.abs_diff(4_000_000) < 10_000 && seen.max >= seen.p99_99, "{seen:?}");
+    }
+
+    #[test]
+    fn latencies_survive_the_way_to_another_process() {
+        let mut latencies = Latencies::new();
+        (1..10_000_u64).for_each(|n| latencies.record(n * n));
+        assert_eq!(Latencies::from_pairs(&latencies.pairs()).summary(), latencies.summary());
     }
 
     #[test]

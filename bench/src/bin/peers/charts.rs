@@ -52,7 +52,7 @@ fn by_work(report: &Report, section: &str, metric: Metric, works: &[&str]) -> St
         title: &format!("{section}: {}", metric.name),
         unit: metric.unit,
         groups: works.to_vec(),
-        series: report.entrants(section).into_iter().map(|peer| (peer, values(peer))).collect(),
+        series: report.entrants(section, metric).into_iter().map(|peer| (peer, values(peer))).collect(),
         // Rates of different sizes lie decades apart; a zero-based axis is easier to read where they do not.
         logarithmic: metric == RATE && works.len() > 3,
     }
@@ -66,7 +66,7 @@ fn by_quantile(report: &Report, section: &str, work: &str) -> String {
         title: &format!("{section}, {work}"),
         unit: "µs",
         groups: QUANTILES.iter().map(|(metric, _)| metric.name).collect(),
-        series: report.entrants(section).into_iter().map(|peer| (peer, values(peer))).collect(),
+        series: report.entrants(section, QUANTILES[0].0).into_iter().map(|peer| (peer, values(peer))).collect(),
         logarithmic: true,
     }
     .draw()

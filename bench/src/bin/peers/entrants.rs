@@ -15,6 +15,7 @@ use weft_bench::report::{Entrant, Report};
 use weft_bench::table::Table;
 use weft_bench::weft::Hub;
 use weft_bench::work::Peer;
+use weft_bench::zenoh::Zenoh;
 
 use crate::Arguments;
 
@@ -35,6 +36,8 @@ pub(crate) enum Kind {
     Redis,
     /// Mosquitto, MQTT 3.1.1 at QoS 0.
     Mosquitto,
+    /// Zenoh through a router; built when asked for.
+    Zenoh,
 }
 
 /// Those that take part unless others are asked for.
@@ -52,12 +55,19 @@ impl Kind {
             Self::Nats => Box::new(Nats::core()?),
             Self::Redis => Box::new(Redis::start()?),
             Self::Mosquitto => Box::new(Mosquitto::start()?),
+            Self::Zenoh => Box::new(Zenoh::start()?),
         })
     }
 
-    /// Whether its client is one that a table of many columns is given to.
-    pub(crate) fn is_raw(self) -> bool {
+    /// Whether it takes part in what is measured of servers: with the client
+    /// library it would be the same server again.
+    pub(crate) fn is_server(self) -> bool {
         !matches!(self, Self::WeftLibrary | Self::WeftLibraryShm)
+    }
+
+    /// Whether there is a raw client, which alone can do the odd things.
+    pub(crate) fn is_raw(self) -> bool {
+        self.is_server() && self != Self::Zenoh
     }
 
     fn client(self) -> &'static str {
@@ -66,6 +76,7 @@ impl Kind {
             Self::WeftLibrary | Self::WeftLibraryShm => "weft-client",
             Self::Nats => "raw, the text protocol",
             Self::Redis => "raw, RESP 2, replies to the publisher off",
+            Self::Zenoh => "Zenoh's crate, callbacks",
             Self::Mosquitto => "raw, MQTT 3.1.1 at QoS 0",
         }
     }

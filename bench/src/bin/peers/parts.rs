@@ -176,7 +176,7 @@ fn shapes(arguments: &Arguments, field: &mut Field, report: &mut Report) -> Resu
     for (publishers, subscribers) in SHAPES {
         let work = format!("{publishers} to {subscribers}");
         let load = load(arguments, PAYLOAD, publishers, subscribers);
-        measure(arguments, field, report, (SECTION, &work), &load, Kind::is_raw);
+        measure(arguments, field, report, (SECTION, &work), &load, Kind::is_server);
     }
     load_tables(report, SECTION);
     Ok(())
@@ -200,7 +200,7 @@ pub(crate) fn latency_table(report: &Report, section: &str) {
     let works = report.works(section, first);
     let head = std::iter::once("µs, p50 / p99 / p99.9 / p99.99 / max".to_owned());
     let mut table = weft_bench::table::Table::new(head.chain(works.iter().map(|w| (*w).to_owned())));
-    for peer in report.entrants(section) {
+    for peer in report.entrants(section, first) {
         let cells = works.iter().map(|work| {
             let quantiles = QUANTILES.iter().map(|(metric, _)| {
                 report.find(section, work, peer, *metric).map_or_else(|| "-".to_owned(), |cell| micros(cell.median))
