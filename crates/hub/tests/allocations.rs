@@ -11,6 +11,8 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use common::{Raw, options, start, stop};
+use weft_hub::options::Listen;
+use weft_transport::{Security, ShmStream};
 use weft_wire::frame::{self, AckLevel, FRAME_HEADER};
 
 struct Counting;
@@ -39,7 +41,13 @@ static ALLOCATOR: Counting = Counting;
 
 /// Publishes `rounds` times a prepared block with an acknowledgement, and reads
 /// what the subscriber gets, without allocating.
-fn exchange(publisher: &mut Raw, subscriber: &mut Raw, block: &[u8], rounds: u64, scratch: &mut [u8]) {
+fn exchange<S: Read + Write>(
+    publisher: &mut Raw<S>,
+    subscriber: &mut Raw<S>,
+    block: &[u8],
+    rounds: u64,
+    scratch: &mut [u8],
+) {
     let head = frame::publish_head(1, AckLevel::Routed, block.len());
     for _ in 0..rounds {
         publisher.socket.write_all(&head).expect("the hub reads");
@@ -52,13 +60,23 @@ fn exchange(publisher: &mut Raw, subscriber: &mut Raw, block: &[u8], rounds: u64
     }
 }
 
+/// Over TCP and by shared memory, in one test because the counter is one.
 #[test]
 fn a_hub_in_steady_state_allocates_nothing() {
-    let hub = start(options("hub", None));
-    let mut subscriber = Raw::connect(&hub, 1);
-    subscriber.subscribe(1, "t/*");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hub.sock").display().to_string();
+    let mut options = options("hub", None);
+    options.clients.push(Listen { addr: format!("shm:{path}"), security: Security::Plain });
+    let hub = start(options);
     // Producer 0 is nobody in particular, so the same block may come again.
-    let mut publisher = Raw::connect(&hub, 0);
+    count(Raw::connect(&hub, 0), Raw::connect(&hub, 1));
+    let shared = |producer| Raw::over(ShmStream::connect(&path).expect("the hub listens"), &hub, producer);
+    count(shared(0), shared(1));
+    stop(hub);
+}
+
+fn count<S: Read + Write>(mut publisher: Raw<S>, mut subscriber: Raw<S>) {
+    subscriber.subscribe(1, "t/*");
     let payload = [7u8; 128];
     let block = publisher.block("t/a", &[&payload, &payload, &payload]);
     let mut scratch = vec![0u8; 64 << 10];
@@ -73,5 +91,4 @@ fn a_hub_in_steady_state_allocates_nothing() {
     assert!(canary >= 1);
     // Timers (a digest, a sweep) may run meanwhile and are not per event.
     assert!(counted < 50, "{counted} allocations for 5,000 blocks of 3 events");
-    stop(hub);
 }

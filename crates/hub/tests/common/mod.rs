@@ -61,9 +61,9 @@ fn as_bytes(words: &[u64]) -> (&[u8], &[u8], &[u8]) {
     (&[], zerocopy::IntoBytes::as_bytes(words), &[])
 }
 
-/// A connection to a hub.
-pub struct Raw {
-    pub socket: TcpStream,
+/// A connection to a hub, over TCP unless another stream is given.
+pub struct Raw<S = TcpStream> {
+    pub socket: S,
     /// Where replies to this session go.
     pub address: ReplyAddress,
     producer: ProducerId,
@@ -82,8 +82,15 @@ impl Raw {
 
     /// Connects and says hello, as this producer.
     pub fn connect(hub: &Hub, producer: u64) -> Self {
-        let mut raw = Self::dial(hub);
-        raw.producer = ProducerId(producer);
+        Self::over(Self::dial(hub).socket, hub, producer)
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// Says hello on a stream to the hub, as this producer.
+    pub fn over(socket: S, hub: &Hub, producer: u64) -> Self {
+        let address = ReplyAddress { hub: HubId(0), session: 0 };
+        let mut raw = Self { socket, address, producer: ProducerId(producer), next: 1 };
         raw.hello(1, 1);
         match raw.receive().frame() {
             Frame::Welcome(welcome) => {
