@@ -475,6 +475,15 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
+    fn policies_at_a_full_queue_are_read_and_others_are_refused() {
+        assert_eq!(on_full("wait"), Ok((OnFull::Wait, None)));
+        assert_eq!(on_full("spill=late"), Ok((OnFull::Spill, Some("late".to_owned()))));
+        for bad in ["", "spill", "spill=", "spill=No Label", "drop"] {
+            assert!(on_full(bad).is_err_and(|remedy| remedy.contains("drop-oldest")), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_arguments_do_not_contradict_each_other() {
         Cli::command().debug_assert();
     }

@@ -128,6 +128,8 @@ impl RouteTable {
         if !self.remote_gate_list.is_empty() {
             let mut slots = Vec::new();
             self.remote_gates.for_each_match(topic, |slot| slots.push(*slot));
+            // Nobody waits for a hub that cannot be reached.
+            slots.retain(|slot| self.routes.is_reachable(slot.0));
             slots.sort_unstable();
             slots.dedup();
             gates.extend(slots.iter().filter_map(|slot| self.remote_gate_list.get(slot)).cloned());

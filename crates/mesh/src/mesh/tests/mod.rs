@@ -1,6 +1,7 @@
 //! The decider by itself: a few of them, wired together without delay, or one
 //! alone whose neighbour is the test. Whole meshes under faults are in `sim`.
 
+mod gates;
 mod interest;
 mod links;
 mod strange;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use weft_base::UnixNanos;
 use weft_topic::Topic;
-use weft_wire::frame::{FrameError, Peek, peek};
+use weft_wire::frame::{FrameError, Peek, Pressure, peek};
 
 use super::*;
 use crate::options::{Limits, Timers};
