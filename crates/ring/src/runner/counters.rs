@@ -136,4 +136,11 @@ impl StageWatch {
     pub fn report(&self) -> Vec<StageReport> {
         self.counters.iter().map(|counters| counters.report()).collect()
     }
+
+    /// As `report`, in place of what is in `reports`: allocates nothing once
+    /// that had room for all stages.
+    pub fn report_into(&self, reports: &mut Vec<StageReport>) {
+        reports.clear();
+        reports.extend(self.counters.iter().map(|counters| counters.report()));
+    }
 }

@@ -8,12 +8,13 @@ use weft_base::Mono;
 
 use super::batch::{BatchOptions, BatchSearch};
 
-/// Where a stage runs.
+/// Where a stage runs: its first shard, if it has several. The others have
+/// threads of their own in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In turn with the other stages of the shared thread.
     Shared,
-    /// On a thread of its own; each shard on one.
+    /// On a thread of its own.
     Own,
 }
 
@@ -28,6 +29,8 @@ pub struct StageOptions {
     pub movable: bool,
     /// Its shards at the start. Default 1.
     pub shards: u32,
+    /// The fewest shards. Default 1.
+    pub shards_least: u32,
     /// The most shards, 1 for a stage that has none. Default 1.
     pub shards_most: u32,
     /// The bounds of its batch; none where the stage sets its own.
@@ -38,7 +41,15 @@ impl StageOptions {
     /// A stage on the shared thread with one shard, whose batch is its own.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), place: Place::Shared, movable: true, shards: 1, shards_most: 1, batch: None }
+        Self {
+            name: name.to_owned(),
+            place: Place::Shared,
+            movable: true,
+            shards: 1,
+            shards_least: 1,
+            shards_most: 1,
+            batch: None,
+        }
     }
 }
 
@@ -57,6 +68,8 @@ pub struct StageSample {
     pub turns: u64,
     /// How long those turns took together. With n shards up to n times the interval.
     pub busy: Duration,
+    /// How much of that the busiest shard worked; zero when they share evenly.
+    pub fullest: Duration,
 }
 
 /// The figures of an interval, worked out.
@@ -98,7 +111,7 @@ impl Shape {
     /// Threads of its own.
     pub(super) fn threads(self) -> u32 {
         match self.place {
-            Place::Shared => 0,
+            Place::Shared => self.shards.saturating_sub(1),
             Place::Own => self.shards,
         }
     }
@@ -114,6 +127,8 @@ pub struct StageController {
     pub(super) search: Option<BatchSearch>,
     /// Its share of the last interval.
     pub(super) busy: f64,
+    /// That of its busiest shard.
+    pub(super) fullest: f64,
     /// Intervals in a row in which its own threads were saturated.
     pub(super) hot: u32,
     /// Intervals in a row in which it could have done with less.
@@ -130,13 +145,16 @@ pub struct StageController {
 
 impl StageController {
     pub(super) fn new(mut options: StageOptions, calm_needed: u32, back_off: Duration) -> Self {
-        options.shards_most = options.shards_most.max(1);
-        let shape = Shape { place: options.place, shards: options.shards.clamp(1, options.shards_most) };
+        options.shards_least = options.shards_least.max(1);
+        options.shards_most = options.shards_most.max(options.shards_least);
+        let shards = options.shards.clamp(options.shards_least, options.shards_most);
+        let shape = Shape { place: options.place, shards };
         Self {
             shape,
             search: options.batch.map(BatchSearch::new),
             options,
             busy: 0.0,
+            fullest: 0.0,
             hot: 0,
             calm: 0,
             calm_needed,
@@ -170,6 +188,13 @@ impl StageController {
         self.search.as_ref().map(BatchSearch::batch)
     }
 
+    /// Takes an interval's sample in.
+    pub(super) fn note(&mut self, sample: &StageSample, elapsed: Duration) {
+        self.busy = sample.figures(elapsed).busy;
+        let fullest = sample.fullest.as_secs_f64() / elapsed.as_secs_f64().max(1e-9);
+        self.fullest = fullest.max(self.busy / f64::from(self.shape.shards));
+    }
+
     /// The next larger shape, if the bounds allow one. `alone`: nothing else of
     /// weight is on the stage's thread, so a thread of its own alone would
     /// bring nothing, and a shard comes with it.
@@ -190,7 +215,7 @@ impl StageController {
     pub(super) fn smaller(&self) -> Option<Shape> {
         let Shape { place, shards } = self.shape;
         match place {
-            Place::Own if shards > 1 => Some(Shape { place, shards: shards - 1 }),
+            Place::Own if shards > self.options.shards_least => Some(Shape { place, shards: shards - 1 }),
             Place::Own if self.options.movable => Some(Shape { place: Place::Shared, shards }),
             _ => None,
         }

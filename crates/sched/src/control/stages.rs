@@ -214,16 +214,24 @@ impl StagesController {
 
     fn step(&mut self, now: Mono, elapsed: Duration, samples: &[StageSample], decisions: &mut Vec<Decision>) {
         let seconds = elapsed.as_secs_f64().max(1e-9);
+        let sample_of = |n: usize| samples.get(n).copied().unwrap_or_default();
         let mut rate = 0.0;
         for (n, stage) in self.stages.iter_mut().enumerate() {
-            let sample = samples.get(n).copied().unwrap_or_default();
-            stage.busy = sample.figures(elapsed).busy;
-            rate += sample.served as f64 / seconds;
-            if self.trial.is_none()
-                && let Some(search) = &mut stage.search
-                && let Some(batch) = search.observe(sample.served, sample.turns, sample.busy)
-            {
-                decisions.push(Decision::Batch { stage: n, batch });
+            stage.note(&sample_of(n), elapsed);
+            rate += sample_of(n).served as f64 / seconds;
+        }
+        if self.trial.is_none() {
+            // What a small batch costs may show in the stages that take turns
+            // with this one: all that the thread does is counted.
+            let shared = elapsed.mul_f64(self.shared_load());
+            for (n, stage) in self.stages.iter_mut().enumerate() {
+                let (sample, on_shared) = (sample_of(n), stage.place() == Place::Shared);
+                let busy = if on_shared { shared } else { sample.busy };
+                if let Some(search) = &mut stage.search
+                    && let Some(batch) = search.observe(sample.served, sample.turns, busy)
+                {
+                    decisions.push(Decision::Batch { stage: n, batch });
+                }
             }
         }
         if self.trial.is_some() {
@@ -242,7 +250,7 @@ impl StagesController {
     }
 
     fn shared_load(&self) -> f64 {
-        self.stages.iter().filter(|stage| stage.place() == Place::Shared).map(|stage| stage.busy).sum()
+        self.stages.iter().filter(|stage| stage.place() == Place::Shared).map(|stage| stage.fullest).sum()
     }
 
     fn count_hot(&mut self) {
@@ -251,7 +259,7 @@ impl StagesController {
         self.shared_hot = count(self.shared_hot, self.shared_load());
         for stage in &mut self.stages {
             let own = stage.place() == Place::Own;
-            stage.hot = if own { count(stage.hot, stage.busy / f64::from(stage.shape.shards)) } else { 0 };
+            stage.hot = if own { count(stage.hot, stage.fullest) } else { 0 };
         }
     }
 
@@ -259,7 +267,7 @@ impl StagesController {
     /// stage's own, and the shared one if it came from there.
     fn concerned(&self, trial: &Trial) -> f64 {
         let Some(&(n, before)) = trial.grown.last() else { return 0.0 };
-        let own = self.stages.get(n).map_or(0.0, |stage| stage.busy / f64::from(stage.shape.shards));
+        let own = self.stages.get(n).map_or(0.0, |stage| stage.fullest);
         match before.place {
             Place::Own => own,
             Place::Shared => own.max(self.shared_load()),
@@ -284,7 +292,7 @@ impl StagesController {
             if used - stage.shape.threads() + shape.threads() > self.threads_most() {
                 continue;
             }
-            let load = if on_shared { shared } else { stage.busy / f64::from(stage.shape.shards) };
+            let load = if on_shared { shared } else { stage.fullest };
             // The most loaded thread first, there the busiest stage, there the first.
             let better = best.is_none_or(|(l, b, _, _)| load > l || (load == l && stage.busy > b));
             if better {

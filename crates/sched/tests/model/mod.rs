@@ -148,6 +148,7 @@ impl Hub {
                 served,
                 turns: served / BATCH as u64,
                 busy,
+                fullest: Duration::ZERO,
             });
         }
         let mut decisions = Vec::new();
