@@ -5,7 +5,7 @@
 //! queues themselves, so that the ledger's balance says something.
 
 use std::collections::BTreeMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::sync::{Arc, Mutex};
@@ -21,6 +21,8 @@ macro_rules! counters {
             pub dropped: [AtomicU64; DropReason::COUNT],
             /// What the links carried, by the name of the hub at the other end.
             links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
+            /// What the stages last reported.
+            stages: OnceLock<Vec<StageGauges>>,
         }
 
         impl Counters {
@@ -34,6 +36,11 @@ macro_rules! counters {
                 for (peer, link) in &*self.locked_links() {
                     for (what, counter) in link.each() {
                         all.push((format!("link.{peer}.{what}"), get(counter)));
+                    }
+                }
+                for stage in self.stages() {
+                    for (what, gauge) in stage.each() {
+                        all.push((format!("stage.{}.{what}", stage.name), get(gauge)));
                     }
                 }
                 all
@@ -127,6 +134,43 @@ impl LinkCounters {
     }
 }
 
+/// What a stage did in the last interval of the control stage; all its shards
+/// together.
+#[derive(Debug, Default)]
+pub struct StageGauges {
+    /// The stage.
+    pub name: &'static str,
+    /// Units that wait for it.
+    pub depth: AtomicU64,
+    /// How long one waits, by Little's law, in microseconds.
+    pub wait_us: AtomicU64,
+    /// Its work per unit, in nanoseconds.
+    pub service_ns: AtomicU64,
+    /// Units per turn in which it did something.
+    pub batch: AtomicU64,
+    /// The share of the interval in which it worked, in thousandths; with n
+    /// shards up to n thousand.
+    pub busy_permille: AtomicU64,
+    /// Its shards that are in use.
+    pub shards: AtomicU64,
+    /// 1 when it has a thread of its own.
+    pub own_thread: AtomicU64,
+}
+
+impl StageGauges {
+    fn each(&self) -> [(&'static str, &AtomicU64); 7] {
+        [
+            ("depth", &self.depth),
+            ("wait_us", &self.wait_us),
+            ("service_ns", &self.service_ns),
+            ("batch", &self.batch),
+            ("busy_permille", &self.busy_permille),
+            ("shards", &self.shards),
+            ("own_thread", &self.own_thread),
+        ]
+    }
+}
+
 /// Adds to a counter or gauge.
 #[inline]
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
@@ -154,6 +198,20 @@ impl Counters {
     /// when a link comes up, not per block.
     pub(crate) fn link(&self, peer: &str) -> Arc<LinkCounters> {
         self.locked_links().entry(peer.to_owned()).or_default().clone()
+    }
+
+    /// Makes gauges for stages of these names, of which some are the same.
+    /// Once: later calls change nothing.
+    pub(crate) fn show_stages(&self, mut names: Vec<&'static str>) {
+        names.dedup();
+        let gauges = names.into_iter().map(|name| StageGauges { name, ..StageGauges::default() });
+        self.stages.get_or_init(|| gauges.collect());
+    }
+
+    /// What the stages last reported.
+    #[must_use]
+    pub fn stages(&self) -> &[StageGauges] {
+        self.stages.get().map_or(&[], Vec::as_slice)
     }
 
     /// Counts `n` copies as dropped.

@@ -1,7 +1,7 @@
 //! The hub as a whole: its stages put together, started, drained and stopped.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,6 +17,7 @@ use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
 use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
+use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::Counters;
 use crate::load::Load;
 use crate::net::{NetParts, NetStage, Outlets};
@@ -276,7 +277,7 @@ impl Hub {
             gate_waker: route_waker.clone(),
             load: load.clone(),
             out: Outlets {
-                admit: Admission::new(shards, admit_shards),
+                admit: Admission::new(shards, admit_shards.clone()),
                 route: Outbox::new(&to_route, &route_waker),
                 append: Outbox::new(&to_append, &append_waker),
                 conductor: Outbox::new(&to_conductor, &conductor_waker),
@@ -320,12 +321,24 @@ impl Hub {
         });
         let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker);
 
+        let reins = Arc::new(OnceLock::new());
+        let control = ControlStage::new(ControlParts {
+            reins: reins.clone(),
+            threads: options.threads,
+            bounds: options.stages.clone(),
+            cores: u32::try_from(cores).unwrap_or(u32::MAX),
+            shards: 1 + admits.len() as u32,
+            shards_fixed: options.admit_threads.is_some(),
+            admission: admit_shards,
+            counters: counters.clone(),
+            now: now.mono,
+        });
         let placement = match options.threads {
-            Threads::Shared => Placement::Shared("hub"),
+            Threads::Auto | Threads::Shared => Placement::Shared(SHARED),
             Threads::Dedicated => Placement::Own { core: None },
         };
-        // The net stage first: a shared thread sleeps where its first stage does.
-        let stages: [Box<dyn Stage>; 4] = [Box::new(net), Box::new(route), Box::new(append), Box::new(conductor)];
+        let stages: [Box<dyn Stage>; 5] =
+            [Box::new(net), Box::new(route), Box::new(append), Box::new(conductor), Box::new(control)];
         let mut runner = Runner::builder(clock);
         for stage in stages {
             runner = runner.stage(stage, placement.clone());
@@ -337,6 +350,8 @@ impl Hub {
             .stage(Box::new(sync), Placement::Own { core: None })
             .start()
             .map_err(|e| StartError::System(e.to_string()))?;
+        // Set once: the control stage waits for it.
+        let _ = reins.set(Reins { watch: runner.watch(), mover: runner.mover() });
         Ok(Self { clients, hubs, identity, counters, lifecycle, waker: net_waker, runner })
     }
 

@@ -32,6 +32,8 @@ pub struct HubOptions {
     /// does so without them: at most 16. `None`: one for each core beyond the
     /// second, of which as many are used as are worth it.
     pub admit_threads: Option<u32>,
+    /// What the stages' controllers may do, with [`Threads::Auto`].
+    pub stages: StageBounds,
     /// The bounds of every queue, window, table and buffer.
     pub limits: Limits,
     /// What a stream gets where its creator names nothing.
@@ -40,6 +42,63 @@ pub struct HubOptions {
     pub load: [LoadPolicy; weft_base::Lane::COUNT],
     /// What the mesh's timers run on.
     pub timers: Timers,
+}
+
+/// What the stages' controllers may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageBounds {
+    /// Cores that the hub may use. `None`: those of the process.
+    pub cores: Option<u32>,
+    /// Cores of these that are left to the network stack and other programs.
+    /// One thread is had in any case.
+    pub leave_cores: u32,
+    /// The time between two decisions, and between two readings of the gauges:
+    /// 10 ms at least.
+    pub interval: Duration,
+    /// From this share of its time a thread is saturated, in percent.
+    pub saturated_percent: u32,
+    /// Up to this share a thread may come to be used when another is given
+    /// back, in percent; below `saturated_percent`.
+    pub idle_percent: u32,
+    /// The fewest messages that the route stage takes per turn.
+    pub batch_least: u32,
+    /// The most.
+    pub batch_most: u32,
+}
+
+impl Default for StageBounds {
+    fn default() -> Self {
+        Self {
+            cores: None,
+            leave_cores: 1,
+            interval: Duration::from_millis(100),
+            saturated_percent: 85,
+            idle_percent: 50,
+            batch_least: 64,
+            batch_most: 256,
+        }
+    }
+}
+
+impl StageBounds {
+    fn violations(&self, found: &mut Vec<(&'static str, String)>) {
+        if self.interval < Duration::from_millis(10) {
+            found.push(("stages.interval", format!("{:?} is too short: at least 10 ms", self.interval)));
+        }
+        if self.saturated_percent > 100 || self.idle_percent >= self.saturated_percent {
+            let (idle, saturated) = (self.idle_percent, self.saturated_percent);
+            let remedy = "needs 0 <= idle_percent < saturated_percent <= 100, well apart";
+            found.push(("stages.idle_percent", format!("{idle} with saturated_percent = {saturated}: {remedy}")));
+        }
+        if self.batch_least == 0 || self.batch_least > self.batch_most || self.batch_most > 65_536 {
+            let (least, most) = (self.batch_least, self.batch_most);
+            let remedy = "needs 1 <= batch_least <= batch_most <= 65536";
+            found.push(("stages.batch_least", format!("{least} with batch_most = {most}: {remedy}")));
+        }
+        if self.cores == Some(0) {
+            found.push(("stages.cores", "0 is too small: at least 1, or leave it out".to_owned()));
+        }
+    }
 }
 
 /// The most of [`HubOptions::admit_threads`].
@@ -69,9 +128,12 @@ pub struct Neighbour {
 /// Which stages share a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Threads {
+    /// As `Shared` at first; then stages get threads of their own, and
+    /// admission gets shards, where cores are left and throughput gains by it.
+    #[default]
+    Auto,
     /// All stages take turns on one thread: nothing is handed over between
     /// cores, and nothing needs waking. Best on few cores.
-    #[default]
     Shared,
     /// Each stage has a thread of its own.
     Dedicated,
@@ -246,8 +308,9 @@ impl HubOptions {
             neighbours: Vec::new(),
             link_security: None,
             data: None,
-            threads: Threads::Shared,
+            threads: Threads::Auto,
             admit_threads: None,
+            stages: StageBounds::default(),
             limits: Limits::default(),
             stream_defaults: StreamDefaults::default(),
             load: DEFAULT_LOAD,
@@ -281,6 +344,7 @@ impl HubOptions {
         if !self.neighbours.is_empty() && !matches!(self.link_security, Some(Security::Tls(_))) {
             found.push(("neighbours", "dialling a neighbour needs a certificate: make one with `weft ca`".to_owned()));
         }
+        self.stages.violations(&mut found);
         let l = &self.limits;
         let mut at_least = |field, value: u64, least: u64| {
             if value < least {

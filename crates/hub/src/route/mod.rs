@@ -3,11 +3,11 @@
 //!
 //! Inputs: publishes of this hub's clients, blocks from other hubs, and how
 //! far other hubs have stored what was sent to them. Outputs: the append and
-//! the net stage. Owner thread: one. Bound per turn: [`BATCH`] messages; none
-//! is taken while the next stages have no room. Blocks of one publisher and
-//! lane keep their order. Never touches a socket or a file. The cost of routing
-//! is per block: a hash of the topic, a stamp of 64 bytes, one message per
-//! stage that takes it.
+//! the net stage. Owner thread: one. Bound per turn: a batch of messages, set
+//! by the control stage; none is taken while the next stages have no room.
+//! Blocks of one publisher and lane keep their order. Never touches a socket or
+//! a file. The cost of routing is per block: a hash of the topic, a stamp of 64
+//! bytes, one message per stage that takes it.
 
 mod admit;
 mod flows;
@@ -25,7 +25,7 @@ use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, Split, hops, split};
 use weft_ring::arena::{Arena, BlockMut, BlockRef};
 use weft_ring::mpsc;
-use weft_ring::stage::{Stage, StageWaker};
+use weft_ring::stage::{Load, Stage, StageWaker};
 use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
@@ -45,8 +45,6 @@ use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::{Place, Producers};
 
-/// Messages taken in one turn.
-const BATCH: usize = 256;
 /// Room that the next stages must have before a message is taken.
 const ROOM: usize = 32;
 /// The stage.
@@ -67,6 +65,8 @@ pub(crate) struct RouteStage {
     identity: Arc<Identity>,
     counters: Arc<Counters>,
     waker: StageWaker,
+    /// Messages taken in one turn at most.
+    batch: usize,
     /// The number of the next block that enters the mesh here, and of its first event.
     next_block: u64,
     next_sequence: u64,
@@ -115,6 +115,7 @@ impl RouteStage {
             identity: parts.identity,
             counters: parts.counters,
             waker: parts.waker,
+            batch: parts.options.stages.batch_most as usize,
             next_block: 1,
             next_sequence: 1,
             entries: Vec::new(),
@@ -443,7 +444,7 @@ impl Stage for RouteStage {
     fn do_work(&mut self, now: Now) -> usize {
         self.now = now;
         let mut work = 0;
-        while work < BATCH && self.net.has_room(ROOM) && self.append.has_room(ROOM) {
+        while work < self.batch && self.net.has_room(ROOM) && self.append.has_room(ROOM) {
             let Some(message) = self.inbox.pop() else { break };
             // A message may follow from a snapshot that is newer than the one of the last turn.
             if self.table.version != self.snapshot.load().version {
@@ -452,7 +453,7 @@ impl Stage for RouteStage {
             self.on_message(message);
             work += 1;
         }
-        work += self.release(BATCH);
+        work += self.release(self.batch);
         // What waits at the net stage looks again, as there is room or another allowance.
         if self.conditioner.turn(self.now.mono) || self.conditioner.is_active() {
             self.net.wake();
@@ -461,6 +462,14 @@ impl Stage for RouteStage {
         self.net.notify();
         self.append.notify();
         work
+    }
+
+    fn load(&self) -> Load {
+        Load { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+    }
+
+    fn set_batch(&mut self, units: usize) {
+        self.batch = units.max(1);
     }
 
     fn next_deadline(&self) -> Option<Mono> {
