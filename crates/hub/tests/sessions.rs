@@ -9,7 +9,7 @@ use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, OnFull, Unsubscribe};
 
 #[test]
 fn what_is_published_reaches_who_asked_for_it_as_the_same_bytes() {
-    for threads in [Threads::Shared, Threads::Dedicated] {
+    for threads in [Threads::Auto, Threads::Shared, Threads::Dedicated] {
         let mut wanted = options("hub", None);
         wanted.threads = threads;
         let hub = start(wanted);
@@ -39,6 +39,29 @@ fn what_is_published_reaches_who_asked_for_it_as_the_same_bytes() {
         assert_eq!((ledger.published, ledger.delivered), (3, 5));
         stop(hub);
     }
+}
+
+#[test]
+fn the_stages_are_among_the_counters() {
+    let mut wanted = options("hub", None);
+    wanted.stages.interval = std::time::Duration::from_millis(10);
+    let hub = start(wanted);
+    let mut publisher = Raw::connect(&hub, 1);
+    // Each interval says what happened in it: until one is seen in which something did.
+    let find = |name: &str| hub.counters().list().into_iter().find(|(known, _)| known == name).map(|(_, value)| value);
+    let mut request = 0;
+    while find("stage.route.service_ns").is_none_or(|ns| ns == 0) {
+        request += 1;
+        publisher.publish(request, AckLevel::Routed, "t", &[b"x"]);
+        publisher.receive();
+    }
+    for stage in ["net", "route", "append", "conductor", "sync"] {
+        for what in ["depth", "wait_us", "service_ns", "batch", "busy_permille", "shards", "own_thread"] {
+            assert!(find(&format!("stage.{stage}.{what}")).is_some(), "{stage}.{what}");
+        }
+    }
+    assert_eq!((find("stage.net.own_thread"), find("stage.sync.own_thread")), (Some(0), Some(1)));
+    stop(hub);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weft_base::Lane;
 use weft_hub::HubOptions;
-use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StreamDefaults, Threads, Timers};
+use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StageBounds, StreamDefaults, Threads, Timers};
 use weft_transport::{Security, TlsIdentity, shm};
 
 use super::reader::{Problems, Section};
@@ -29,7 +29,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     set!(top.text, problems, "region" => options.region);
     options.data = top.text("data", problems).map(|data| folder.join(data));
-    let threads = [("shared", Threads::Shared), ("dedicated", Threads::Dedicated)];
+    let threads = [("auto", Threads::Auto), ("shared", Threads::Shared), ("dedicated", Threads::Dedicated)];
     if let Some(value) = top.choice("threading", &threads, problems) {
         options.threads = value;
     }
@@ -50,6 +50,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if !options.neighbours.is_empty() && !has_tls {
         problems.add_at("neighbours", TLS_NEEDED);
+    }
+    if let Some(section) = top.section("stages", problems) {
+        stages(section, &mut options.stages, problems);
     }
     if let Some(section) = top.section("limits", problems) {
         limits(section, &mut options.limits, problems);
@@ -163,6 +166,19 @@ fn neighbour(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<Ne
     let cost = section.number("cost", problems).unwrap_or(0);
     section.finish(problems);
     Some(Neighbour { addr: addr?, name, cost })
+}
+
+fn stages(mut section: Section<'_, '_>, stages: &mut StageBounds, problems: &mut Problems) {
+    stages.cores = section.number("cores", problems).or(stages.cores);
+    set!(section.duration, problems, "interval" => stages.interval);
+    set!(section.number, problems,
+        "leave_cores" => stages.leave_cores,
+        "saturated_percent" => stages.saturated_percent,
+        "idle_percent" => stages.idle_percent,
+        "batch_least" => stages.batch_least,
+        "batch_most" => stages.batch_most,
+    );
+    section.finish(problems);
 }
 
 fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Problems) {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use weft_hub::options::{Limits, Threads};
+use weft_hub::options::{Limits, StageBounds, Threads};
 use weft_hub::{HubOptions, budget};
 use weft_transport::Security;
 
@@ -21,6 +21,7 @@ pub(crate) fn show(options: &HubOptions) -> String {
 
 fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     let threading = match o.threads {
+        Threads::Auto => "auto",
         Threads::Shared => "shared",
         Threads::Dedicated => "dedicated",
     };
@@ -49,6 +50,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out, "cost = {}", neighbour.cost)?;
     }
+    write_stages(&o.stages, out)?;
     write_limits(o, out)?;
     let s = &o.stream_defaults;
     writeln!(out, "\n[streams]\nsegment = \"{}\"", s.segment)?;
@@ -71,6 +73,27 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         [("hello", t.hello), ("redial_first", t.redial_first), ("redial_most", t.redial_most), ("drain", t.drain)]
     {
         writeln!(out, "{key} = \"{}\"", show_duration(duration))?;
+    }
+    Ok(())
+}
+
+fn write_stages(stages: &StageBounds, out: &mut String) -> std::fmt::Result {
+    // By name, so that a bound that is not printed does not compile.
+    let StageBounds { cores, leave_cores, interval, saturated_percent, idle_percent, batch_least, batch_most } = stages;
+    writeln!(out, "\n[stages]")?;
+    match cores {
+        Some(cores) => writeln!(out, "cores = {cores}")?,
+        None => writeln!(out, "# cores: those of the process")?,
+    }
+    writeln!(out, "interval = \"{}\"", show_duration(*interval))?;
+    for (key, number) in [
+        ("leave_cores", leave_cores),
+        ("saturated_percent", saturated_percent),
+        ("idle_percent", idle_percent),
+        ("batch_least", batch_least),
+        ("batch_most", batch_most),
+    ] {
+        writeln!(out, "{key} = {number}")?;
     }
     Ok(())
 }

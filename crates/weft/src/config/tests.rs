@@ -29,6 +29,7 @@ fn the_documented_sample_is_right_and_shows_the_defaults() {
     let defaults = HubOptions::new("new-york");
     assert_eq!(options.limits, defaults.limits, "the sample shows the default limits");
     assert_eq!(options.timers, defaults.timers);
+    assert_eq!((options.threads, &options.stages), (defaults.threads, &defaults.stages));
     assert_eq!(options.stream_defaults, defaults.stream_defaults);
     assert_eq!(options.data, Some(PathBuf::from("/etc/weft/data/new-york")));
     assert!(matches!(options.clients[0].security, Security::Plain));
@@ -38,7 +39,7 @@ fn the_documented_sample_is_right_and_shows_the_defaults() {
 fn a_name_and_an_address_are_enough() {
     let options = good(&format!("name = \"a\"\n{CLIENTS}"));
     assert_eq!((options.name.as_str(), options.region.as_str()), ("a", "local"));
-    assert_eq!(options.threads, Threads::Shared);
+    assert_eq!(options.threads, Threads::Auto);
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn five_mistakes_are_five_lines_in_order_of_place() {
         ("1:1: name is missing", "add `name = \"new-york\"`"),
         ("1:1: nmae is not known", "did you mean `name`?"),
         ("2:10: region: a text in quotes is needed", "this is a whole number"),
-        ("3:13: threading: `fast` is not `\"shared\"` or `\"dedicated\"`", ""),
+        ("3:13: threading: `fast` is not `\"auto\"` or `\"shared\"` or `\"dedicated\"`", ""),
         ("5:10: clients.0.listen: `7411` is not an address", "write `HOST:PORT`"),
         ("8:9: limits.frame: `3 parsecs` is not a number of bytes", "write for example"),
         ("9:12: limits.sessions: -1 is out of range", "not below 0"),
