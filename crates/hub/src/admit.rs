@@ -20,7 +20,7 @@ use std::sync::Arc;
 use weft_base::Now;
 use weft_base::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use weft_ring::mpsc;
-use weft_ring::stage::{Load, Stage, StageWaker};
+use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_sched::shards::jump;
 use weft_topic::Topic;
 use weft_wire::block::Block;
@@ -119,8 +119,8 @@ impl Stage for AdmitStage {
         work
     }
 
-    fn load(&self) -> Load {
-        Load { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+    fn load(&self) -> Backlog {
+        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
     }
 
     fn waker(&self) -> Option<StageWaker> {

@@ -59,8 +59,8 @@ pub trait Stage: Send {
 
     /// What waits for the stage now. Asked for about once per millisecond of
     /// work and before a sleep, on the stage's thread. By default nothing.
-    fn load(&self) -> Load {
-        Load::default()
+    fn load(&self) -> Backlog {
+        Backlog::default()
     }
 
     /// Sets how many units `do_work` takes per turn at most. By default nothing
@@ -78,7 +78,7 @@ pub trait Stage: Send {
 
 /// What waits for a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
+pub struct Backlog {
     /// Units in its queues.
     pub depth: u64,
     /// Units that they hold at most; 0 when that is not known.

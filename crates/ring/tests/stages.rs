@@ -11,7 +11,7 @@ use std::time::Duration;
 use weft_base::{Clock, ManualClock, Mono, Now, SystemClock};
 use weft_ring::spsc;
 use weft_ring::stage::{
-    IdleOptions, Load, PlaceError, Placement, Runner, RunnerBuilder, RunnerHandle, Stage, StageWaker, StartError,
+    Backlog, IdleOptions, PlaceError, Placement, Runner, RunnerBuilder, RunnerHandle, Stage, StageWaker, StartError,
 };
 
 /// So long that a test in which it passes has failed by then.
@@ -58,8 +58,8 @@ impl Stage for Probe {
         self.waker.clone()
     }
 
-    fn load(&self) -> Load {
-        Load { depth: 7, capacity: 16 }
+    fn load(&self) -> Backlog {
+        Backlog { depth: 7, capacity: 16 }
     }
 
     fn set_batch(&mut self, units: usize) {
@@ -375,9 +375,9 @@ fn a_batch_reaches_the_stage_wherever_it_is_and_reports_say_what_waits() {
     at_a.give(1);
     assert_eq!(tells.recv().unwrap().1, 1);
     // Counted after the turn, and asked for before the sleep.
-    while handle.report()[0].busy.is_zero() || handle.report()[0].load == Load::default() {
+    while handle.report()[0].busy.is_zero() || handle.report()[0].load == Backlog::default() {
         std::thread::yield_now();
     }
     let report = handle.report()[0];
-    assert_eq!((report.work, report.load), (1, Load { depth: 7, capacity: 16 }));
+    assert_eq!((report.work, report.load), (1, Backlog { depth: 7, capacity: 16 }));
 }

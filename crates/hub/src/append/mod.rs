@@ -24,7 +24,7 @@ use weft_log::AppendError;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
-use weft_ring::stage::{Load, Stage, StageWaker};
+use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_topic::Filter;
 use weft_wire::block::Block;
 use weft_wire::frame::ErrorCode;
@@ -312,8 +312,8 @@ impl Stage for AppendStage {
         work
     }
 
-    fn load(&self) -> Load {
-        Load { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+    fn load(&self) -> Backlog {
+        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
     }
 
     fn waker(&self) -> Option<StageWaker> {

@@ -11,7 +11,7 @@ use weft_base::Now;
 use weft_base::sync::Mutex;
 use weft_log::Syncer;
 use weft_ring::mpsc;
-use weft_ring::stage::{Load, Stage, StageWaker};
+use weft_ring::stage::{Backlog, Stage, StageWaker};
 
 use crate::counters::{Counters, add};
 use crate::messages::StreamSlot;
@@ -115,8 +115,8 @@ impl Stage for SyncStage {
         work
     }
 
-    fn load(&self) -> Load {
-        Load { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+    fn load(&self) -> Backlog {
+        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
     }
 
     fn waker(&self) -> Option<StageWaker> {

@@ -18,7 +18,7 @@ use weft_base::{Epoch, HubId, Mono, Now, Random};
 use weft_mesh::{Command, Event, GroupKey, HubInfo, Kind, LinkId, Mesh, MeshOptions};
 use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
-use weft_ring::stage::{Load, Stage, StageWaker};
+use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, Frame};
 
@@ -382,8 +382,8 @@ impl Stage for Conductor {
         self.mesh.next_deadline().into_iter().chain(self.neighbours.next()).min()
     }
 
-    fn load(&self) -> Load {
-        Load { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+    fn load(&self) -> Backlog {
+        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
     }
 
     fn waker(&self) -> Option<StageWaker> {

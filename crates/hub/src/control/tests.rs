@@ -5,7 +5,7 @@ use std::thread::ThreadId;
 
 use weft_base::sync::atomic::{AtomicBool, AtomicU64};
 use weft_base::{Clock, UnixNanos};
-use weft_ring::stage::{Load, Runner, RunnerHandle};
+use weft_ring::stage::{Backlog, Runner, RunnerHandle};
 
 use super::*;
 
@@ -43,8 +43,8 @@ impl Stage for Busy {
         self.batch
     }
 
-    fn load(&self) -> Load {
-        Load { depth: 100, capacity: 1_000 }
+    fn load(&self) -> Backlog {
+        Backlog { depth: 100, capacity: 1_000 }
     }
 
     fn set_batch(&mut self, units: usize) {
@@ -192,7 +192,7 @@ fn the_shards_of_admission_are_the_route_stages() {
         longest_turn: Duration::ZERO,
         late_turns: 0,
         sleeps: 0,
-        load: Load { depth, capacity: 100 },
+        load: Backlog { depth, capacity: 100 },
         own_thread: false,
     };
     let mut sample = StageSample::default();

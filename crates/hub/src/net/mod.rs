@@ -29,7 +29,7 @@ use std::time::Duration;
 use weft_base::{Mono, Now};
 use weft_ring::arena::Arena;
 use weft_ring::mpsc;
-use weft_ring::stage::{Load, Stage, StageWaker};
+use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_transport::{CloseReason, LinkToken, ListenerToken, Network, ReadOutcome, Ready};
 use weft_wire::block::Block;
 use weft_wire::frame::{self, ErrorCode, Peek};
@@ -521,8 +521,8 @@ impl Stage for NetStage {
         self.polled = true;
     }
 
-    fn load(&self) -> Load {
-        Load { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+    fn load(&self) -> Backlog {
+        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
     }
 
     fn waker(&self) -> Option<StageWaker> {

@@ -25,7 +25,7 @@ use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, Split, hops, split};
 use weft_ring::arena::{Arena, BlockMut, BlockRef};
 use weft_ring::mpsc;
-use weft_ring::stage::{Load, Stage, StageWaker};
+use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
@@ -464,8 +464,8 @@ impl Stage for RouteStage {
         work
     }
 
-    fn load(&self) -> Load {
-        Load { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+    fn load(&self) -> Backlog {
+        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
     }
 
     fn set_batch(&mut self, units: usize) {

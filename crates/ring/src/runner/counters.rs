@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::stage::Load;
+use crate::stage::Backlog;
 
 /// What one stage has done. Readable at any time from any thread. Throughput,
 /// service time and wait of an interval come from the differences of two.
@@ -27,7 +27,7 @@ pub struct StageReport {
     /// Sleeps that this stage went into, for all stages of its thread.
     pub sleeps: u64,
     /// What waits for it, as of some turn in the last millisecond of work.
-    pub load: Load,
+    pub load: Backlog,
     /// Whether it has a thread of its own.
     pub own_thread: bool,
 }
@@ -98,7 +98,7 @@ impl Counters {
         add(&self.sleeps, 1);
     }
 
-    pub(super) fn load(&self, load: Load) {
+    pub(super) fn load(&self, load: Backlog) {
         self.depth.store(load.depth, Ordering::Relaxed);
         self.capacity.store(load.capacity, Ordering::Relaxed);
     }
@@ -118,7 +118,7 @@ impl Counters {
             longest_turn: Duration::from_nanos(read(&self.longest)),
             late_turns: read(&self.late),
             sleeps: read(&self.sleeps),
-            load: Load { depth: read(&self.depth), capacity: read(&self.capacity) },
+            load: Backlog { depth: read(&self.depth), capacity: read(&self.capacity) },
             own_thread: self.own_thread.load(Ordering::Relaxed),
         }
     }
