@@ -1,12 +1,13 @@
 //! What a subscription gets: a block of events, read where it was received.
 
 use std::fmt;
+use std::iter::Skip;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::{collections::VecDeque, iter::Skip};
 
-use weft_base::UnixNanos;
+use weft_base::{Lane, UnixNanos};
 use weft_ring::arena::BlockRef;
+use weft_sched::lanes::{LaneQueue, Waiting, order_key};
 use weft_topic::Topic;
 use weft_wire::block::{Block, Events, Stamp};
 use zerocopy::IntoBytes;
@@ -167,29 +168,46 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Block<'_>, String> {
     Ok(block)
 }
 
-/// What waits for one subscription's application. Bounded by the credit that
-/// the hub was given.
+/// What waits for one subscription's application, the urgent lanes first and
+/// the earliest deadline first inside a lane; a stream's deliveries keep the
+/// stream's order. Bounded by the credit that the hub was given.
 #[derive(Debug, Default)]
 pub(crate) struct Queue(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    items: VecDeque<Result<Delivery, SubscribeError>>,
+    items: LaneQueue<Delivery>,
+    /// Why nothing more comes; told once all that waits is taken.
+    failed: Option<SubscribeError>,
     ended: bool,
     waker: Option<Waker>,
 }
 
 impl Queue {
-    pub(crate) fn push(&self, mut item: Result<Delivery, SubscribeError>, wake: &mut Vec<Waker>) {
+    /// A block has come. `stream`: it is one of a stream.
+    pub(crate) fn push(&self, mut delivery: Delivery, stream: bool, wake: &mut Vec<Waker>) {
         let mut inner = lock(&self.0);
-        if inner.items.len() >= BEHIND
-            && let Ok(delivery) = &mut item
-            && delivery.bytes().len() <= SMALL
-        {
+        if inner.items.len() >= BEHIND && delivery.bytes().len() <= SMALL {
             delivery.move_out();
         }
-        inner.items.push_back(item);
+        let (block, cost) = (delivery.block(), delivery.bytes().len());
+        let events = u64::from(block.event_count());
+        let waiting = if stream {
+            Waiting { lane: Lane::DEFAULT, deadline: UnixNanos(0), order: 0, cost, events }
+        } else {
+            let order = order_key(block.producer().0, block.topic().as_bytes());
+            Waiting { lane: block.lane(), deadline: block.deadline(), order, cost, events }
+        };
+        // Deadlines are compared with each other and with what has none: when it came to its hub is near enough.
+        let came = delivery.ingested();
+        inner.items.push(waiting, came, delivery);
         wake.extend(inner.waker.take());
+    }
+
+    /// Nothing more will come, for this reason.
+    pub(crate) fn fail(&self, error: SubscribeError, wake: &mut Vec<Waker>) {
+        lock(&self.0).failed.get_or_insert(error);
+        self.end(wake);
     }
 
     /// Nothing more will come.
@@ -199,20 +217,17 @@ impl Queue {
         wake.extend(inner.waker.take());
     }
 
-    /// Takes all that waits, in exchange for the empty `local`; `Ready(false)`
-    /// when nothing will come any more.
-    pub(crate) fn poll_take(
-        &self,
-        local: &mut VecDeque<Result<Delivery, SubscribeError>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<bool> {
+    /// Takes what goes first; `Ready(None)` when nothing will come any more.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, SubscribeError>>> {
         let mut inner = lock(&self.0);
-        if !inner.items.is_empty() {
-            std::mem::swap(&mut inner.items, local);
-            return Poll::Ready(true);
+        if let Some((_, delivery)) = inner.items.pop() {
+            return Poll::Ready(Some(Ok(delivery)));
+        }
+        if let Some(error) = inner.failed.take() {
+            return Poll::Ready(Some(Err(error)));
         }
         if inner.ended {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
         match &mut inner.waker {
             Some(waker) => waker.clone_from(cx.waker()),

@@ -77,6 +77,9 @@ pub enum PublishError {
         /// Blocks on their way.
         blocks: usize,
     },
+    /// The deadline passed before the event could be sent: nobody got it.
+    #[error("the event's deadline passed before it could be sent: publish a newer one, or give it more time")]
+    Expired,
     /// The hub refused the block. It may be published again, as a new event.
     #[error(transparent)]
     Refused(#[from] Refusal),

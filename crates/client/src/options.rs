@@ -117,6 +117,12 @@ pub struct PublisherOptions {
     pub schema: u32,
     /// Whose events they are.
     pub tenant: TenantId,
+    /// How long an event is of use after it was taken; a block has the deadline
+    /// of its first event. What cannot be delivered by then is dropped and
+    /// counted where that is first known; here its acknowledgement fails with
+    /// [`PublishError::Expired`](crate::PublishError::Expired). Streams store
+    /// what has arrived in time and keep it. `None`: for ever.
+    pub deadline: Option<Duration>,
 }
 
 impl Default for PublisherOptions {
@@ -129,6 +135,7 @@ impl Default for PublisherOptions {
             order: Order::Publisher,
             schema: 0,
             tenant: TenantId(0),
+            deadline: None,
         }
     }
 }
@@ -138,6 +145,13 @@ impl PublisherOptions {
     #[must_use]
     pub fn level(level: AckLevel) -> Self {
         Self { level, ..Self::default() }
+    }
+
+    /// Of use for this long after they are taken.
+    #[must_use]
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.deadline = Some(after);
+        self
     }
 
     /// In this lane.

@@ -99,6 +99,7 @@ impl Publisher {
             linger: options.linger,
             block: options.block.as_usize(),
             order: options.order,
+            deadline: options.deadline,
         };
         Self { handle, spec }
     }
@@ -186,7 +187,7 @@ impl Publisher {
         cx: Option<&mut Context<'_>>,
     ) -> Result<Acknowledgement, PublishError> {
         let shared = &self.handle.0;
-        let now = shared.now().mono;
+        let now = shared.now();
         let (ticket, index) = shared.with(|session| {
             let taken = session.publish(&self.spec, topic, event, now);
             if let (Err(PublishError::Full { .. }), Some(cx)) = (&taken, cx) {

@@ -1,6 +1,5 @@
 //! Subscriptions: a stream of deliveries that gives credit back as it is read.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,8 +21,6 @@ pub struct Subscription {
     handle: Arc<Handle>,
     id: SubscriptionId,
     queue: Arc<Queue>,
-    /// Taken from the queue and not given to the application yet.
-    local: VecDeque<Result<Delivery, SubscribeError>>,
     credit_events: u64,
     credit_bytes: u64,
     /// Given to the application and not given back to the hub.
@@ -40,17 +37,7 @@ impl std::fmt::Debug for Subscription {
 
 impl Subscription {
     pub(crate) fn new(handle: Arc<Handle>, id: SubscriptionId, queue: Arc<Queue>, events: u64, bytes: u64) -> Self {
-        Self {
-            handle,
-            id,
-            queue,
-            local: VecDeque::new(),
-            credit_events: events,
-            credit_bytes: bytes,
-            used_events: 0,
-            used_bytes: 0,
-            start: 0,
-        }
+        Self { handle, id, queue, credit_events: events, credit_bytes: bytes, used_events: 0, used_bytes: 0, start: 0 }
     }
 
     pub(crate) fn set_start(&mut self, start: u64) {
@@ -80,18 +67,11 @@ impl Subscription {
 
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, SubscribeError>>> {
         loop {
-            if let Some(item) = self.local.pop_front() {
-                let Ok(delivery) = &item else { return Poll::Ready(Some(item)) };
-                self.count(delivery.block().event_count(), delivery.block().len());
-                if delivery.event_count() > 0 {
-                    return Poll::Ready(Some(item));
-                }
-                continue;
-            }
-            match self.queue.poll_take(&mut self.local, cx) {
-                Poll::Ready(true) => {}
-                Poll::Ready(false) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
+            let Poll::Ready(item) = self.queue.poll_take(cx) else { return Poll::Pending };
+            let Some(Ok(delivery)) = &item else { return Poll::Ready(item) };
+            self.count(delivery.block().event_count(), delivery.block().len());
+            if delivery.event_count() > 0 {
+                return Poll::Ready(item);
             }
         }
     }

@@ -147,7 +147,8 @@ fn what_is_published_is_printed_in_every_format() {
     let s = hub.address.as_str();
     let formats = ["human", "json", "raw"];
     let subscribers = formats.map(|format| subscribe(&["a/**", "-s", s, "--count", "2", "--format", format]).0);
-    let (code, out, err) = run(&["pub", "a/b", "hello", "-s", s, "--key", "k", "--header", "h=v", "--lane", "0"]);
+    let (code, out, err) =
+        run(&["pub", "a/b", "hello", "-s", s, "--key", "k", "--header", "h=v", "--lane", "0", "--deadline", "60000"]);
     assert_eq!((code, out.as_str()), (0, ""));
     assert!(err.starts_with("published 1 event at hub `dev-"), "{err}");
     assert_eq!(run(&["pub", "a/c", "there", "-s", s]).0, 0);

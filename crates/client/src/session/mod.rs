@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Random, SubscriptionId};
+use weft_base::{Epoch, HubId, Lane, Mono, Now, Random, SubscriptionId};
 use weft_topic::Filter;
 use weft_wire::block::EventFields;
 use weft_wire::frame::{self, ErrorCode, Frame};
@@ -264,7 +264,7 @@ impl Session {
     }
 
     /// Whether the driver has something to do before the time it sleeps to.
-    fn wants_driver(&self) -> bool {
+    fn wants_driver(&mut self) -> bool {
         let sendable = self.is_up() && !self.blocked && self.publishing.can_send(self.hurry || self.closing.is_some());
         let control = !self.control.is_empty() && !matches!(self.state, State::Waiting { .. } | State::Dialling);
         let part = self.closing.is_some() && self.is_up() && self.is_quiet();
@@ -281,7 +281,7 @@ impl Session {
         false
     }
 
-    fn next_deadline(&self) -> Mono {
+    fn next_deadline(&mut self) -> Mono {
         let far = Mono(u64::MAX);
         let own = match self.state {
             State::Waiting { until } => until,
@@ -293,6 +293,7 @@ impl Session {
             }
         };
         let own = own.min(self.calls.next_deadline().unwrap_or(far));
+        let own = own.min(self.publishing.next_expiry().unwrap_or(far));
         match self.closing {
             Some(deadline) if self.state != State::Ended => own.min(deadline),
             _ => own,
@@ -301,6 +302,7 @@ impl Session {
 
     fn tick(&mut self, now: Mono) {
         self.calls.expire(now, &mut self.wake);
+        self.publishing.expire(now, &mut self.wake);
         if let Some(deadline) = self.closing {
             let quiet = self.is_up() && self.is_quiet();
             let over = deadline <= now;
@@ -476,7 +478,7 @@ impl Session {
         spec: &Spec,
         topic: &str,
         event: &EventFields<'_>,
-        now: Mono,
+        now: Now,
     ) -> Result<(Option<Arc<BlockTicket>>, u32), PublishError> {
         if self.is_closed() {
             return Err(PublishError::Closed);

@@ -12,15 +12,21 @@
 //! own, because blocks of an urgent lane may overtake others inside the mesh
 //! and hubs cut what comes behind a producer's newest sequence.
 //!
+//! Lanes share what is sent by weighted deficit, so an urgent block overtakes
+//! bulk that waits for the window. Inside a lane blocks keep their order whatever
+//! their deadlines: it is the order of the producer's sequences. One that expires
+//! before it is sent is answered with an error and never sent.
+//!
 //! An event's bytes are written once, into the buffer that is handed to the
 //! network and kept until the acknowledgement.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, ProducerId, TenantId};
+use weft_base::{Epoch, HubId, Lane, Mono, Now, ProducerId, TenantId, UnixNanos};
+use weft_sched::lanes::{LaneQueue, Waiting};
 use weft_topic::Topic;
 use weft_wire::block::{
     BlockFields, BlockWriter, EventFields, HEADER_LEN, MAX_EVENTS, Paused, WriteError, block_len, event_len,
@@ -33,6 +39,8 @@ use crate::ticket::Ticket;
 
 /// Topics of one lane whose blocks may fill side by side.
 pub const OPEN_TOPICS: usize = 64;
+/// Numbers of blocks that need not be sent any more which may wait beside the others.
+const FORGOTTEN: usize = 64;
 /// Buffers of blocks that are done, kept for the next ones.
 const SPARE: usize = 32;
 /// A spare buffer larger than this is not kept.
@@ -63,6 +71,8 @@ pub(crate) struct Spec {
     pub(crate) linger: Duration,
     pub(crate) block: usize,
     pub(crate) order: Order,
+    /// How long after it was taken an event is of use.
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// The bounds on what is on its way.
@@ -89,6 +99,8 @@ struct Open {
     /// The writer's place in `buffer`, between two events.
     paused: Option<Paused>,
     due: Mono,
+    /// After this it is of no use.
+    expires: Option<Mono>,
     ticket: Option<Arc<BlockTicket>>,
 }
 
@@ -132,7 +144,7 @@ pub(crate) struct Publishing {
     open: Vec<Open>,
     pending: BTreeMap<u64, Pending>,
     pending_bytes: usize,
-    unsent: [VecDeque<u64>; Lane::COUNT],
+    unsent: LaneQueue<u64>,
     /// Sent and to be acknowledged, as the hub counts them.
     unacknowledged: Window,
     limit: Window,
@@ -151,7 +163,7 @@ impl Publishing {
             open: Vec::new(),
             pending: BTreeMap::new(),
             pending_bytes: 0,
-            unsent: Default::default(),
+            unsent: LaneQueue::default(),
             unacknowledged: Window { blocks: 0, bytes: 0 },
             limit,
             hub_window: Window { blocks: 1, bytes: 0 },
@@ -173,7 +185,7 @@ impl Publishing {
         spec: &Spec,
         topic: &str,
         event: &EventFields<'_>,
-        now: Mono,
+        now: Now,
     ) -> Result<(Option<Arc<BlockTicket>>, u32), PublishError> {
         let need = event_len(event.key.len(), event.headers.len(), event.payload.len());
         let limit = spec.block.min(self.most_block);
@@ -203,7 +215,7 @@ impl Publishing {
     }
 
     /// Makes room for a block of `topic`, as the order asked for demands, and opens it.
-    fn open_block(&mut self, spec: &Spec, topic: &str, need: usize, now: Mono) -> Result<usize, PublishError> {
+    fn open_block(&mut self, spec: &Spec, topic: &str, need: usize, now: Now) -> Result<usize, PublishError> {
         Topic::parse(topic)?;
         let len = block_len(topic.len(), std::iter::empty()).saturating_add(need);
         if len > self.most_block {
@@ -231,6 +243,7 @@ impl Publishing {
             schema: spec.schema,
             tenant: spec.tenant,
             producer: self.producer(spec.lane),
+            deadline: UnixNanos(spec.deadline.map_or(0, |after| now.wall.0.saturating_add(nanos(after)).max(1))),
             ..BlockFields::new(topic)
         };
         let paused = BlockWriter::new(&mut buffer, &fields)?.pause();
@@ -239,7 +252,8 @@ impl Publishing {
             spec: spec.clone(),
             buffer,
             paused: Some(paused),
-            due: now + spec.linger,
+            due: now.mono + spec.linger,
+            expires: spec.deadline.map(|after| now.mono + after),
             ticket: (spec.level != AckLevel::None).then(Ticket::new),
         });
         Ok(self.open.len() - 1)
@@ -275,15 +289,16 @@ impl Publishing {
         };
         self.next_sequence[lane.index()] = first.saturating_add(u64::from(count));
         let block = Arc::new(Sealed { buffer: open.buffer, len });
-        self.enqueue(Pending { lane, level: open.spec.level, block, ticket: open.ticket, sent: false });
+        let pending = Pending { lane, level: open.spec.level, block, ticket: open.ticket, sent: false };
+        self.enqueue(pending, open.expires);
         Ok(())
     }
 
-    fn enqueue(&mut self, pending: Pending) -> u64 {
+    fn enqueue(&mut self, pending: Pending, expires: Option<Mono>) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
         self.pending_bytes += pending.block.len;
-        self.unsent[pending.lane.index()].push_back(request);
+        self.queue(request, pending.lane, pending.block.len, expires);
         self.pending.insert(request, pending);
         request
     }
@@ -319,13 +334,41 @@ impl Publishing {
         let len = writer.finish()?;
         self.next_sequence[lane.index()] = first.saturating_add(1);
         let block = Arc::new(Sealed { buffer, len });
-        Ok(self.enqueue(Pending { lane, level, block, ticket, sent: false }))
+        Ok(self.enqueue(Pending { lane, level, block, ticket, sent: false }, None))
     }
 
     /// A block need not be sent any more.
     pub(crate) fn forget(&mut self, request: u64) {
-        if let Some(pending) = self.finish(request) {
-            self.unsent[pending.lane.index()].retain(|unsent| *unsent != request);
+        self.finish(request);
+        // Its number in `unsent` is passed over in its turn, or once there are many of them.
+        if self.unsent.len() > 2 * self.pending.len() + FORGOTTEN {
+            let mut kept = LaneQueue::default();
+            while let Some((waiting, request)) = self.unsent.pop() {
+                if self.pending.contains_key(&request) {
+                    kept.push(waiting, UnixNanos(0), request);
+                }
+            }
+            self.unsent = kept;
+        }
+    }
+
+    /// Queues a sealed block to be sent.
+    fn queue(&mut self, request: u64, lane: Lane, cost: usize, expires: Option<Mono>) {
+        // The queue compares times with each other only: the clock that does not jump serves as well.
+        let deadline = UnixNanos(expires.map_or(0, |at| at.0.max(1)));
+        let waiting = Waiting { lane, deadline, order: 0, cost, events: 0 };
+        self.unsent.push(waiting, UnixNanos(0), request);
+    }
+
+    /// Answers the blocks that have expired and were not sent.
+    pub(crate) fn expire(&mut self, now: Mono, wake: &mut Vec<Waker>) {
+        while let Some((_, request)) = self.unsent.take_expired(UnixNanos(now.0)) {
+            let Some(pending) = self.finish(request) else { continue };
+            if let Some(ticket) = &pending.ticket {
+                ticket.complete(Err(PublishError::Expired), wake);
+            }
+            self.recycle(pending.block);
+            wake.append(&mut self.waiting);
         }
     }
 
@@ -353,12 +396,19 @@ impl Publishing {
         self.open.iter().map(|open| open.due).min()
     }
 
-    /// The next block to be written, the most urgent lane first, if the hub's
-    /// window has room for it.
+    /// When a block that is not sent yet expires.
+    pub(crate) fn next_expiry(&mut self) -> Option<Mono> {
+        // A deadline is past a nanosecond after it.
+        self.unsent.earliest_deadline().map(|at| Mono(at.0.saturating_add(1)))
+    }
+
+    /// The next block to be written, if the hub's window has room for it.
     pub(crate) fn next_outgoing(&mut self) -> Option<Outgoing> {
-        let lane = self.unsent.iter().position(|queue| !queue.is_empty())?;
-        let request = *self.unsent[lane].front()?;
-        let pending = self.pending.get_mut(&request)?;
+        let request = *self.unsent.peek()?.1;
+        let Some(pending) = self.pending.get_mut(&request) else {
+            self.unsent.pop();
+            return self.next_outgoing();
+        };
         let (len, level) = (pending.block.len, pending.level);
         if level != AckLevel::None {
             if !self.unacknowledged.has_room(len, self.hub_window) {
@@ -369,7 +419,7 @@ impl Publishing {
             used.bytes += len;
             pending.sent = true;
         }
-        self.unsent[lane].pop_front();
+        self.unsent.pop();
         let out = Outgoing { head: publish_head(request, level, len), block: pending.block.clone() };
         if level == AckLevel::None {
             // Nobody will say more of it.
@@ -379,12 +429,14 @@ impl Publishing {
     }
 
     /// Whether a turn of the driver would write something now.
-    pub(crate) fn can_send(&self, hurry: bool) -> bool {
+    pub(crate) fn can_send(&mut self, hurry: bool) -> bool {
         if !self.open.is_empty() && !self.is_full() && (hurry || self.pending.is_empty()) {
             return true;
         }
-        let first = self.unsent.iter().find_map(VecDeque::front).and_then(|request| self.pending.get(request));
-        first.is_some_and(|p| p.level == AckLevel::None || self.unacknowledged.has_room(p.block.len, self.hub_window))
+        let Some((_, request)) = self.unsent.peek() else { return false };
+        self.pending
+            .get(request)
+            .is_none_or(|p| p.level == AckLevel::None || self.unacknowledged.has_room(p.block.len, self.hub_window))
     }
 
     /// Takes a block out of the table.
@@ -431,8 +483,10 @@ impl Publishing {
         self.hub_window = Window { blocks: window.blocks.max(1), bytes: window.bytes };
         self.most_block = max_frame.saturating_sub(FRAME_HEADER);
         self.unacknowledged = Window { blocks: 0, bytes: 0 };
-        for queue in &mut self.unsent {
-            queue.clear();
+        // What was not sent yet may still expire; of what was sent the hub must say what became of it.
+        let mut expires = BTreeMap::new();
+        while let Some((waiting, request)) = self.unsent.pop() {
+            expires.insert(request, waiting.deadline);
         }
         let most = self.most_block;
         let mut too_large = Vec::new();
@@ -441,7 +495,9 @@ impl Publishing {
             if pending.block.len > most {
                 too_large.push(*request);
             } else {
-                self.unsent[pending.lane.index()].push_back(*request);
+                let deadline = expires.get(request).copied().unwrap_or_default();
+                let (lane, cost) = (pending.lane, pending.block.len);
+                self.unsent.push(Waiting { lane, deadline, order: 0, cost, events: 0 }, UnixNanos(0), *request);
             }
         }
         for request in too_large {
@@ -487,6 +543,10 @@ impl Publishing {
     pub(crate) fn in_flight(&self) -> usize {
         self.pending.len()
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Open {

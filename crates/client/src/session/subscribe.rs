@@ -117,7 +117,7 @@ impl Subscriptions {
         let Some(entry) = self.entries.remove(&id) else { return false };
         entry.ticket.complete(Err(refusal.clone().into()), wake);
         if entry.accepted {
-            entry.queue.push(Err(refusal.into()), wake);
+            entry.queue.fail(refusal.into(), wake);
         }
         entry.queue.end(wake);
         true
@@ -164,7 +164,7 @@ impl Subscriptions {
         entry.held_bytes = entry.held_bytes.saturating_add(bytes.len() as u64);
         // Nobody sees a delivery whose events are all skipped, but its credit comes back.
         let gap = if skip == events { Gap::default() } else { std::mem::take(&mut entry.gap) };
-        entry.queue.push(Ok(Delivery::new(bytes, hops, gap, skip)), wake);
+        entry.queue.push(Delivery::new(bytes, hops, gap, skip), entry.options.stream.is_some(), wake);
         Ok(())
     }
 

@@ -101,14 +101,15 @@ impl<T> LaneState<T> {
         }
     }
 
-    /// What the next item costs.
-    pub(super) fn next_cost(&mut self) -> Option<usize> {
+    /// What is due first.
+    pub(super) fn peek(&mut self) -> Option<(&Waiting, &T)> {
         let plain = self.plain.front();
         let timed = self.timed.as_mut().and_then(|timed| timed.next());
-        match (plain, timed) {
-            (Some(a), Some(b)) => Some(if (a.due, a.number) < (b.due, b.number) { a } else { b }.waiting.cost),
-            (a, b) => Some(a.or(b)?.waiting.cost),
-        }
+        let entry = match (plain, timed) {
+            (Some(a), Some(b)) => Some(if (a.due, a.number) < (b.due, b.number) { a } else { b }),
+            (a, b) => a.or(b),
+        }?;
+        Some((&entry.waiting, &entry.item))
     }
 
     /// Takes what is due first.

@@ -144,6 +144,12 @@ impl<T> LaneQueue<T> {
         self.settle(index, taken)
     }
 
+    /// What [`LaneQueue::pop`] would take.
+    pub fn peek(&mut self) -> Option<(&Waiting, &T)> {
+        let (index, _) = self.select()?;
+        self.lanes[index].as_mut()?.peek()
+    }
+
     /// Takes an item whose deadline is before `now`, from any lane; constant time
     /// when there is none. What it drops costs its lane nothing.
     pub fn take_expired(&mut self, now: UnixNanos) -> Option<(Waiting, T)> {
@@ -218,7 +224,7 @@ impl<T> LaneQueue<T> {
             for index in bits(self.busy) {
                 let quantum = self.quantum(index);
                 let Some(state) = self.lanes[index].as_mut() else { continue };
-                let Some(cost) = state.next_cost() else { continue };
+                let Some(cost) = state.peek().map(|(waiting, _)| waiting.cost) else { continue };
                 let need = cost.max(1).saturating_sub(state.deficit);
                 if need == 0 {
                     return Some((index, cost));

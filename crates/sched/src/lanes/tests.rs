@@ -126,6 +126,7 @@ fn what_does_not_fit_is_not_overtaken() {
     queue.push(waiting(1, 500), UnixNanos(1), "large");
     queue.push(waiting(2, 10), UnixNanos(1), "small");
     assert!(queue.pop_fitting(499).is_none());
+    assert_eq!(queue.peek().map(|(waiting, item)| (waiting.cost, *item)), Some((500, "large")));
     assert_eq!(queue.pop_fitting(500).map(|(_, item)| item), Some("large"));
     assert_eq!(queue.pop_fitting(499).map(|(_, item)| item), Some("small"));
 }

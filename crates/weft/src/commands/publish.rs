@@ -46,7 +46,9 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
     let mut header_bytes = Vec::new();
     write_headers(&args.header, &mut header_bytes)?;
     let client = connect(&args.server, "weft pub").await?;
-    let publisher = client.publisher(PublisherOptions::level(args.level.into()).lane(lane));
+    let deadline = args.deadline.map(Duration::from_millis);
+    let options = PublisherOptions { deadline, ..PublisherOptions::level(args.level.into()).lane(lane) };
+    let publisher = client.publisher(options);
     let stall = Stall::watch(publisher.clone());
     let mut sender = Sender {
         publisher,

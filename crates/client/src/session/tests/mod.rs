@@ -78,6 +78,7 @@ fn spec(level: AckLevel) -> Spec {
         linger: Duration::from_millis(1),
         block: 4096,
         order: Order::Publisher,
+        deadline: None,
     }
 }
 
@@ -203,7 +204,8 @@ impl Bench {
         payload: &str,
     ) -> Result<Option<Arc<BlockTicket>>, PublishError> {
         let event = EventFields { time: UnixNanos(1), payload: payload.as_bytes(), ..EventFields::default() };
-        self.session.publish(spec, topic, &event, self.now).map(|(ticket, _)| ticket)
+        let now = Now { mono: self.now, wall: UnixNanos(self.now.0) };
+        self.session.publish(spec, topic, &event, now).map(|(ticket, _)| ticket)
     }
 
     /// Subscribes; the hub accepts.
@@ -244,9 +246,14 @@ fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
 
 /// A stamped block of events, with their producer's and their stream's first sequence.
 fn block(topic: &str, payloads: &[&str], produced: u64, stream: u64) -> Vec<u8> {
+    block_in(Lane::DEFAULT, UnixNanos(0), topic, payloads, produced, stream)
+}
+
+/// The same, in this lane and with this deadline, of a producer of that lane.
+fn block_in(lane: Lane, deadline: UnixNanos, topic: &str, payloads: &[&str], produced: u64, stream: u64) -> Vec<u8> {
     let mut buf = vec![0; 4096];
-    let fields =
-        BlockFields { producer: weft_base::ProducerId(8), first_sequence: produced, ..BlockFields::new(topic) };
+    let producer = weft_base::ProducerId(8 | u64::from(lane.get()));
+    let fields = BlockFields { lane, deadline, producer, first_sequence: produced, ..BlockFields::new(topic) };
     let mut writer = BlockWriter::new(&mut buf, &fields).expect("room");
     for payload in payloads {
         writer.push(&EventFields { payload: payload.as_bytes(), ..EventFields::default() }).expect("room");
@@ -263,11 +270,13 @@ fn block(topic: &str, payloads: &[&str], produced: u64, stream: u64) -> Vec<u8> 
 
 /// What waits in a subscription's queue: payloads, and what is missing before them.
 fn received(queue: &Queue) -> Vec<(Vec<String>, crate::delivery::Gap)> {
-    let mut local = std::collections::VecDeque::new();
-    let waker = Waker::from(Arc::new(Nobody));
-    let _ = queue.poll_take(&mut local, &mut Context::from_waker(&waker));
     let payloads = |delivery: &crate::delivery::Delivery| {
         delivery.events().map(|e| String::from_utf8_lossy(e.payload).into_owned()).collect()
     };
-    local.iter().map(|item| item.as_ref().map(|d| (payloads(d), d.gap())).expect("a delivery")).collect()
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut got = Vec::new();
+    while let Poll::Ready(Some(Ok(delivery))) = queue.poll_take(&mut cx) {
+        got.push((payloads(&delivery), delivery.gap()));
+    }
+    got
 }

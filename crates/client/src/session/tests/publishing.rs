@@ -203,7 +203,12 @@ fn what_a_hub_never_takes_is_refused_here() {
         ("t", EventFields { key: &[0; 70_000], ..EventFields::default() }),
         ("t", EventFields { headers: &[1, 2, 3], ..EventFields::default() }),
     ] {
-        assert!(bench.session.publish(&spec(AckLevel::Routed), topic, &event, bench.now).is_err());
+        assert!(
+            bench
+                .session
+                .publish(&spec(AckLevel::Routed), topic, &event, Now { mono: bench.now, wall: UnixNanos(0) })
+                .is_err()
+        );
     }
     bench.publish("t", "fine");
     bench.turn();
@@ -267,4 +272,44 @@ fn a_closing_client_ends_as_soon_as_all_is_written() {
     assert_eq!(bench.session.sleep(bench.now, false, true), Duration::ZERO, "nothing is left to wait for");
     let actions = bench.session.turn(bench.now, &mut Vec::new(), 1 << 20, true);
     assert_eq!(actions, [Action::Stop]);
+}
+
+#[test]
+fn what_expires_before_it_is_sent_fails_and_is_never_sent() {
+    let mut bench = Bench::up();
+    bench.lose();
+    let brief = Spec { deadline: Some(Duration::from_millis(3)), ..spec(AckLevel::Routed) };
+    let lasting = Spec { deadline: Some(Duration::from_secs(60)), ..spec(AckLevel::Routed) };
+    // A block of its own each: sealed with the change of topic, sent with the connection.
+    let tickets: Vec<_> = [(&brief, "a"), (&lasting, "b"), (&spec(AckLevel::Routed), "c")]
+        .into_iter()
+        .map(|(spec, topic)| bench.publish_as(spec, topic, "x").expect("room").expect("a ticket"))
+        .collect();
+    let taken = bench.now;
+    bench.connect(4, 1 << 20);
+    assert!(matches!(outcome(&tickets[0]), Some(Err(PublishError::Expired))));
+    let published = bench.published();
+    let topics: Vec<String> = published.iter().map(|p| p.block().topic().to_owned()).collect();
+    assert_eq!(topics, ["b", "c"]);
+    assert_eq!(published[0].block().deadline(), UnixNanos(taken.0 + 60_000_000_000));
+    assert_eq!(published[1].block().deadline(), UnixNanos(0));
+    // What was sent is the hub's to judge, also after a reconnection.
+    bench.lose();
+    bench.pass(Duration::from_secs(120));
+    assert_eq!(outcome(&tickets[1]), None);
+}
+
+#[test]
+fn bulk_is_not_starved_by_an_urgent_lane_that_stays_busy() {
+    let mut bench = Bench::up();
+    bench.lose();
+    let urgent = Spec { lane: Lane::URGENT, ..spec(AckLevel::None) };
+    bench.publish_as(&Spec { lane: Lane::BULK, ..urgent.clone() }, "bulk", "b").expect("room");
+    let large = "x".repeat(60 << 10);
+    for n in 0..14 {
+        bench.publish_as(&urgent, &format!("urgent/{n}"), &large).expect("room");
+    }
+    bench.connect(4, 1 << 20);
+    let place = bench.published().iter().position(|p| p.block().topic() == "bulk");
+    assert!(place.is_some_and(|place| (1..=8).contains(&place)), "{place:?}: within a round, 512 KiB of urgent");
 }

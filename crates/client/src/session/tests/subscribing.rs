@@ -106,11 +106,9 @@ fn a_refused_subscription_says_why_and_one_that_ends_later_as_well() {
 
     let (id, queue) = bench.subscribe("t", SubscribeOptions::stream("s", StartAt::New), 1);
     bench.refuse(id.0, ErrorCode::NO_STREAM);
-    let mut local = std::collections::VecDeque::new();
     let mut cx = Context::from_waker(Waker::noop());
-    assert_eq!(queue.poll_take(&mut local, &mut cx), Poll::Ready(true));
-    assert!(matches!(local.pop_front(), Some(Err(SubscribeError::Refused(_)))));
-    assert_eq!(queue.poll_take(&mut local, &mut cx), Poll::Ready(false));
+    assert!(matches!(queue.poll_take(&mut cx), Poll::Ready(Some(Err(SubscribeError::Refused(_))))));
+    assert!(matches!(queue.poll_take(&mut cx), Poll::Ready(None)));
 }
 
 #[test]
@@ -146,4 +144,30 @@ fn small_blocks_do_not_hold_receive_buffers_while_the_application_is_behind() {
     let held = bench.arena.stats().lent - lent;
     assert!(held <= 40, "{held} buffers are held by 200 small blocks");
     assert_eq!(received(&queue).len(), 200);
+}
+
+#[test]
+fn urgent_deliveries_and_near_deadlines_reach_the_application_first() {
+    let mut bench = Bench::up();
+    let (id, queue) = bench.subscribe("**", SubscribeOptions::default(), 0);
+    let deliver = |bench: &mut Bench, lane, deadline, topic, payload, n| {
+        bench.deliver(id, &block_in(lane, UnixNanos(deadline), topic, &[payload], n, 0));
+    };
+    deliver(&mut bench, Lane::BULK, 0, "t", "bulk", 1);
+    deliver(&mut bench, Lane::DEFAULT, 900, "t", "late", 1);
+    deliver(&mut bench, Lane::DEFAULT, 100, "u", "soon", 2);
+    deliver(&mut bench, Lane::DEFAULT, 50, "t", "behind late", 3);
+    deliver(&mut bench, Lane::URGENT, 0, "t", "urgent", 1);
+    let order: Vec<String> = received(&queue).into_iter().flat_map(|(payloads, _)| payloads).collect();
+    assert_eq!(order, ["urgent", "soon", "late", "behind late", "bulk"]);
+}
+
+#[test]
+fn a_streams_deliveries_keep_its_order_whatever_their_lanes() {
+    let mut bench = Bench::up();
+    let (id, queue) = bench.subscribe("t", SubscribeOptions::stream("s", StartAt::First), 1);
+    bench.deliver(id, &block_in(Lane::BULK, UnixNanos(0), "t", &["1"], 1, 1));
+    bench.deliver(id, &block_in(Lane::URGENT, UnixNanos(9), "t", &["2"], 1, 2));
+    let order: Vec<String> = received(&queue).into_iter().flat_map(|(payloads, _)| payloads).collect();
+    assert_eq!(order, ["1", "2"]);
 }
