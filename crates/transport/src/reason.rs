@@ -172,6 +172,15 @@ pub enum CloseReason {
         /// The limit.
         limit: usize,
     },
+    /// The limit of links by shared memory was reached when the peer dialled.
+    #[error(
+        "{limit} links by shared memory are open, the limit: close some, connect over TCP, \
+         or raise the limit (a hub's `limits.shm_sessions`)"
+    )]
+    TooManyShared {
+        /// The limit.
+        limit: usize,
+    },
     /// The listener was closed while the handshake went on.
     #[error("the listener was closed")]
     ListenerClosed,
@@ -217,6 +226,7 @@ impl CloseReason {
             Self::OtherUser { .. } => "other_user",
             Self::BrokenRing { .. } => "broken_ring",
             Self::TooManyLinks { .. } => "too_many_links",
+            Self::TooManyShared { .. } => "too_many_shared",
             Self::ListenerClosed => "listener_closed",
             Self::NoSuchLink => "no_such_link",
             Self::Io { .. } => "io",

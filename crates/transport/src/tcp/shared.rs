@@ -119,7 +119,7 @@ impl TcpNetwork {
         let invited = if self.links.len() >= self.options.connections {
             Err((visitor.name, CloseReason::TooManyLinks { limit: self.options.connections }))
         } else if self.shm_links >= self.options.shm_links {
-            Err((visitor.name, CloseReason::TooManyLinks { limit: self.options.shm_links }))
+            Err((visitor.name, CloseReason::TooManyShared { limit: self.options.shm_links }))
         } else {
             visitor.invite(shm::ring_size(self.options.shm_ring))
         };

@@ -95,6 +95,24 @@ fn what_is_no_hub_is_said_to_be_none() {
 }
 
 #[test]
+fn memory_is_given_to_so_many_and_again_when_one_has_gone() {
+    let mut stage = Stage::new(Shared::new());
+    stage.add(Default::default());
+    let (_, address) = stage.listen(0);
+    let connect = || UnixStream::connect(path_of(&address).unwrap()).unwrap();
+    let mut clients: Vec<UnixStream> = (0..super::MOST).map(|_| connect()).collect();
+    stage.until("all links", |stage| (stage.nodes[0].accepted().len() == super::MOST).then_some(()));
+    let _one_too_many = connect();
+    let reason = stage.until("a refusal", |stage| stage.nodes[0].refused().first().cloned());
+    assert_eq!(reason, CloseReason::TooManyShared { limit: super::MOST });
+    clients.pop();
+    let (gone, _) = stage.nodes[0].accepted()[super::MOST - 1];
+    assert_eq!(stage.end_of(0, gone), CloseReason::PeerClosed);
+    let _another = connect();
+    stage.until("one more link", |stage| (stage.nodes[0].accepted().len() > super::MOST).then_some(()));
+}
+
+#[test]
 fn memory_is_shared_with_this_user_and_root_alone() {
     let user = rustix::process::Uid::from_raw;
     assert!(crate::shm::is_trusted(user(1000), user(1000)) && crate::shm::is_trusted(user(0), user(1000)));

@@ -14,6 +14,9 @@ use crate::conformance::{Limits, Rig, START};
 use crate::network::Waker;
 use crate::{TcpNetwork, TcpOptions};
 
+/// The most links that come in at one endpoint.
+const MOST: usize = 100;
+
 /// Endpoints whose sockets lie in one folder, with small rings so that links
 /// fill soon.
 pub(crate) struct Shared {
@@ -52,6 +55,7 @@ impl Rig for Shared {
             dial_timeout: limits.dial_timeout,
             linger: limits.linger,
             shm_ring: ByteCount::kib(64),
+            shm_links: MOST,
             ..TcpOptions::default()
         };
         TcpNetwork::new(options, Arc::new(self.clock.clone())).unwrap()
