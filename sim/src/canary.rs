@@ -30,11 +30,15 @@ pub enum Canary {
     StaleRoutes,
     /// Two hubs have one name.
     TwoOfOneName,
+    /// A hub serves a group itself and sends the block to another hub besides.
+    GroupTwice,
+    /// A hub that is to serve a group hands a block to nobody now and then.
+    GroupUnserved,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 12] = [
+    pub const ALL: [Canary; 14] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -47,6 +51,8 @@ impl Canary {
         Self::NoDeduplication,
         Self::StaleRoutes,
         Self::TwoOfOneName,
+        Self::GroupTwice,
+        Self::GroupUnserved,
     ];
 
     /// The name on the command line.
@@ -65,6 +71,8 @@ impl Canary {
             Self::NoDeduplication => "no-deduplication",
             Self::StaleRoutes => "stale-routes",
             Self::TwoOfOneName => "two-of-one-name",
+            Self::GroupTwice => "group-twice",
+            Self::GroupUnserved => "group-unserved",
         }
     }
 
@@ -90,6 +98,8 @@ impl Canary {
             Self::NoDeduplication => Check::Stored,
             Self::StaleRoutes => Check::Routes,
             Self::TwoOfOneName => Check::Identity,
+            Self::GroupTwice => Check::SharedTwice,
+            Self::GroupUnserved => Check::Unserved,
         }
     }
 }

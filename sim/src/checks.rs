@@ -6,6 +6,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono};
+use weft_mesh::GroupKey;
 
 use crate::hub::{Block, BlockId, FlowId};
 use crate::plan::Time;
@@ -44,6 +45,10 @@ pub enum Check {
     Routes,
     /// No hub is taken for another.
     Identity,
+    /// Of each group, at most one member gets a block.
+    SharedTwice,
+    /// Of each group, one member gets a block where members stood undisturbed.
+    Unserved,
 }
 
 /// A broken promise.
@@ -78,6 +83,10 @@ pub struct Tally {
     pub delivered: u64,
     /// Deliveries that had to happen, and did.
     pub expected: u64,
+    /// Blocks that were handed to a member of a group.
+    pub shared: u64,
+    /// Those of them that had to be, and were.
+    pub served: u64,
     /// Events that receivers counted as missed.
     pub missed: u64,
     /// Copies that hubs dropped for want of a path, as duplicates, late, and in loops.
@@ -101,6 +110,8 @@ impl AddAssign for Tally {
         self.crossings += other.crossings;
         self.delivered += other.delivered;
         self.expected += other.expected;
+        self.shared += other.shared;
+        self.served += other.served;
         self.missed += other.missed;
         self.dropped += other.dropped;
         self.stored += other.stored;
@@ -132,6 +143,11 @@ pub(crate) struct Checkers {
     delivered: HashSet<(usize, BlockId)>,
     last: LastOf,
     expected: Vec<Expectation>,
+    shared: HashMap<(GroupKey, BlockId), usize>,
+    /// Blocks of which a member must get one: published and due when.
+    to_serve: Vec<(Mono, GroupKey, BlockId)>,
+    /// When a member of a group joined or left last.
+    group_changed: HashMap<GroupKey, Mono>,
     /// Clients: how often each has subscribed or left.
     clients: HashMap<usize, u64>,
     pub(crate) disturbed: Mono,
@@ -199,6 +215,43 @@ impl Checkers {
         Ok(())
     }
 
+    pub(crate) fn shares(&mut self, group: GroupKey, client: usize, block: &Block, at: Mono) -> Result<(), Violation> {
+        self.tally.shared += 1;
+        let Some(other) = self.shared.insert((group, block.id), client) else { return Ok(()) };
+        let detail = format!("clients {other} and {client} of one group get {:?} of `{}`", block.id, block.topic);
+        Err(Violation { check: Check::SharedTwice, at, detail })
+    }
+
+    /// A member joins or leaves, also with its hub.
+    pub(crate) fn group_changes(&mut self, group: GroupKey, at: Mono) {
+        self.group_changed.insert(group, at);
+    }
+
+    /// A group with members within reach must be served, unless something
+    /// happens meanwhile.
+    pub(crate) fn expect_served(&mut self, group: GroupKey, block: BlockId, at: Mono) {
+        if self.group_changed.get(&group).is_none_or(|changed| *changed + SETTLING <= at) {
+            self.to_serve.push((at, group, block));
+        }
+    }
+
+    fn look_back_at_groups(&mut self, at: Mono) -> Result<(), Violation> {
+        let (due, later) = std::mem::take(&mut self.to_serve).into_iter().partition(|(from, _, _)| *from + LIFE <= at);
+        self.to_serve = later;
+        for (published, group, block) in Vec::from_iter(due as Vec<(Mono, GroupKey, BlockId)>) {
+            let changed = self.group_changed.get(&group).is_some_and(|changed| *changed > published);
+            if self.disturbed > published || changed {
+                continue;
+            }
+            self.tally.served += 1;
+            if !self.shared.contains_key(&(group, block)) {
+                let detail = format!("no member of {group:?} got {block:?}, published at {}", Time(published));
+                return Err(Violation { check: Check::Unserved, at, detail });
+            }
+        }
+        Ok(())
+    }
+
     /// A client subscribes or leaves.
     pub(crate) fn client_changed(&mut self, client: usize) {
         *self.clients.entry(client).or_default() += 1;
@@ -212,6 +265,7 @@ impl Checkers {
 
     /// Looks at what should have happened by now.
     pub(crate) fn look_back(&mut self, at: Mono) -> Result<(), Violation> {
+        self.look_back_at_groups(at)?;
         let (due, later) = std::mem::take(&mut self.expected).into_iter().partition(|e| e.due <= at);
         self.expected = later;
         for Expectation { published, client: (client, times), block, .. } in Vec::from_iter(due as Vec<Expectation>) {

@@ -9,13 +9,14 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Lane, Mono, Now, UnixNanos};
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::{
-    CloseReason, Command, DropReason, Event, HubInfo, INITIAL_TTL, Kind, Ledger, Limits, LinkId, Mesh, MeshOptions,
-    Routes, Split, Timers, split,
+    CloseReason, Command, DropReason, Event, GroupKey, HubInfo, INITIAL_TTL, Kind, Ledger, Limits, LinkId, Mesh,
+    MeshOptions, Routes, Split, Timers, split,
 };
 use weft_topic::{Filter, InterestSet, Topic};
 use weft_wire::frame::{AckLevel, ErrorCode, FlowAck, FlowEntry, FlowKind};
 
 use crate::Canary;
+use crate::groups::Groups;
 
 /// Blocks that a guaranteed flow holds.
 pub(crate) const FLOW_LIMIT: usize = 4096;
@@ -81,6 +82,12 @@ pub(crate) enum Effect {
         client: usize,
         block: Rc<Block>,
     },
+    /// A block was handed to a member of a group.
+    Shared {
+        group: GroupKey,
+        client: usize,
+        block: Rc<Block>,
+    },
     /// Events were sent on a live flow.
     Sent {
         flow: FlowId,
@@ -140,15 +147,16 @@ pub(crate) struct SimHub {
     pub(crate) log: Log,
     streams: InterestSet<u8>,
     subscribers: InterestSet<usize>,
+    pub(crate) groups: Groups,
     seen: Seen,
-    live_out: BTreeMap<(HubId, Lane), LiveSender>,
-    live_in: BTreeMap<(HubId, Lane), LiveReceiver>,
+    pub(crate) live_out: BTreeMap<(HubId, Lane), LiveSender>,
+    pub(crate) live_in: BTreeMap<(HubId, Lane), LiveReceiver>,
     out: BTreeMap<(HubId, Lane), Sender<Rc<Block>>>,
     into: BTreeMap<(HubId, Lane), FlowIn>,
     lives: BTreeMap<HubId, Epoch>,
     next_block: u64,
     split: Split,
-    canary: Option<Canary>,
+    pub(crate) canary: Option<Canary>,
     /// For the canaries: blocks seen, and one kept back.
     turns: u64,
     kept_back: Option<(usize, Rc<Block>)>,
@@ -193,6 +201,7 @@ impl SimHub {
             log,
             streams: captured,
             subscribers: InterestSet::new(),
+            groups: Groups::default(),
             seen: Seen::new(64),
             live_out: BTreeMap::new(),
             live_in: BTreeMap::new(),
@@ -322,9 +331,9 @@ impl SimHub {
         self.next_block += 1;
         let block = Rc::new(Block { id, lane, topic: topic.to_owned(), events, produced });
         self.ledger.published += events;
-        let mut copies = self.deliver_here(&block, out);
+        let (shared, mut entries) = self.serve_groups(&block, out);
+        let mut copies = shared + self.deliver_here(&block, out);
         let routes = self.routes.clone();
-        let mut entries = Vec::new();
         routes.destinations(parsed, |hub, kind, _| {
             self.ledger.copies += events;
             copies += events;
@@ -373,7 +382,7 @@ impl SimHub {
     ) {
         self.turns += 1;
         let BlockId { origin, epoch, number } = block.id;
-        let live = entries.iter().filter(|entry| entry.kind == FlowKind::Live).count() as u64;
+        let live = entries.iter().filter(|entry| entry.kind.is_best_effort()).count() as u64;
         self.ledger.received += live * block.events;
         let cut = self.seen.check(origin, epoch, block.lane, number);
         let back_out = self.canary == Some(Canary::BackOut);
@@ -381,12 +390,12 @@ impl SimHub {
         for entry in entries {
             if cut == Cut::New || entry.retransmit || back_out {
                 passed.push(*entry);
-            } else if entry.kind == FlowKind::Live {
+            } else if entry.kind.is_best_effort() {
                 self.ledger.copies += block.events;
                 self.ledger.drop(if cut == Cut::Late { DropReason::Late } else { DropReason::Duplicate }, block.events);
             }
         }
-        let away = |entry: &&FlowEntry| entry.hub != self.id && entry.kind == FlowKind::Live;
+        let away = |entry: &&FlowEntry| entry.hub != self.id && entry.kind.is_best_effort();
         self.ledger.copies += passed.iter().filter(away).count() as u64 * block.events;
         let here = self.send_on(block, &passed, Some(link), ttl, out);
         if back_out && ttl > INITIAL_TTL - 4 {
@@ -397,7 +406,11 @@ impl SimHub {
             match entry.kind {
                 FlowKind::Live => self.take_live(block, &entry, out),
                 FlowKind::Guaranteed => self.take_guaranteed(block, &entry, at, out),
-                FlowKind::Group => unreachable!("no simulated hub has members of groups"),
+                FlowKind::Group => {
+                    if let Some(passed) = self.take_for_group(block, &entry, out) {
+                        self.send_on(block, &[passed], None, ttl.saturating_sub(1), out);
+                    }
+                }
             }
         }
     }
@@ -415,12 +428,12 @@ impl SimHub {
         split(&self.routes, entries.iter().copied(), came_by, ttl, &mut self.split);
         for (entry, reason) in self.split.dropped() {
             let is_silent = self.canary == Some(Canary::UncountedDrop) && *reason == DropReason::NoPath;
-            if entry.kind == FlowKind::Live && !is_silent {
+            if entry.kind.is_best_effort() && !is_silent {
                 self.ledger.drop(*reason, block.events);
             }
         }
         for (link, entries) in self.split.links() {
-            let live = entries.iter().filter(|entry| entry.kind == FlowKind::Live).count() as u64;
+            let live = entries.iter().filter(|entry| entry.kind.is_best_effort()).count() as u64;
             self.ledger.forwarded += live * block.events;
             let message = Message::Forward { block: block.clone(), entries: entries.to_vec(), ttl: self.split.ttl() };
             out.push(Effect::Send { link, message });

@@ -15,6 +15,7 @@
 
 mod canary;
 mod checks;
+mod groups;
 mod hub;
 mod network;
 mod plan;

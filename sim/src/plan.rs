@@ -82,6 +82,24 @@ pub enum What {
         /// Which client.
         client: usize,
     },
+    /// A member of a group joins; it joins again when its hub comes back.
+    Join {
+        /// Which client.
+        client: usize,
+        /// At which hub.
+        hub: usize,
+        /// Which group.
+        group: &'static str,
+        /// What it wants.
+        filter: String,
+        /// Its weight.
+        weight: u16,
+    },
+    /// A member leaves.
+    Leave {
+        /// Which client.
+        client: usize,
+    },
     /// A link is cut: what is under way is lost.
     Cut {
         /// Which link.
@@ -164,6 +182,7 @@ impl Plan {
         plan.add_interest(&mut random);
         plan.add_faults(&mut random);
         plan.add_publishes(&mut random);
+        plan.add_members(&mut Random::from_seed(seed ^ 0x6700));
         plan.steps.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -200,6 +219,24 @@ impl Plan {
                 present += 1;
             } else {
                 self.add(at, What::Unsubscribe { client: random.below(client as u64) as usize });
+            }
+        }
+    }
+
+    /// Two groups: most members stay, some come and go.
+    fn add_members(&mut self, random: &mut Random) {
+        for (number, group) in ["red", "blue"].into_iter().enumerate() {
+            let mut at = Mono::default() + ms(500 + random.below(1000));
+            for client in 0..2 + random.below(12) as usize {
+                let client = 100_000 * (number + 1) + client;
+                let hub = random.below(self.hubs as u64) as usize;
+                let filter = if random.chance(500) { "**".to_owned() } else { any_filter(random) };
+                let weight = 1 + random.below(4) as u16;
+                self.add(at, What::Join { client, hub, group, filter, weight });
+                if random.chance(400) {
+                    self.add(at + ms(random.below(20_000)), What::Leave { client });
+                }
+                at = at + ms(if random.chance(700) { 20 } else { random.below(8000) });
             }
         }
     }

@@ -19,9 +19,11 @@ fn a_hundred_meshes_keep_their_promises() {
     }
     println!("{tally:#?}");
     // What is never reached is not tested.
-    let Tally { expected, missed, dropped, stored, retransmitted, repairs, faults, .. } = tally;
+    let Tally { expected, shared, served, missed, dropped, stored, retransmitted, repairs, faults, .. } = tally;
     for (what, count) in [
         ("deliveries that had to happen", expected),
+        ("blocks handed to members of groups", shared),
+        ("blocks of which a member had to get one", served),
         ("events missed", missed),
         ("copies dropped", dropped),
         ("blocks stored", stored),

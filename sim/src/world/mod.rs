@@ -3,16 +3,17 @@
 mod rest;
 mod sessions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, Random};
-use weft_mesh::{DropReason, Event, HubInfo, LinkId};
+use weft_mesh::{DropReason, Event, GroupKey, HubInfo, LinkId};
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::{FlowKind, Frame, Peek, peek};
 
 use crate::checks::{Check, Checkers, SETTLING, Tally, Violation};
+use crate::groups::Member;
 use crate::hub::{Block, Effect, Log, Message, Produced, SimHub};
 use crate::network::{Session, SimLink};
 use crate::plan::{LANES, What};
@@ -59,6 +60,8 @@ pub(crate) struct World<'p> {
     links: Vec<SimLink>,
     sessions: Vec<Session>,
     clients: BTreeMap<usize, (usize, Filter, Mono)>,
+    /// Members of groups, with their hubs.
+    members: BTreeMap<usize, (usize, Member)>,
     producers: Vec<SimProducer>,
     checks: Checkers,
     index_of: BTreeMap<HubId, usize>,
@@ -85,6 +88,7 @@ impl<'p> World<'p> {
             links: plan.links.iter().map(SimLink::new).collect(),
             sessions: Vec::new(),
             clients: BTreeMap::new(),
+            members: BTreeMap::new(),
             producers: plan.producers.iter().map(|planned| SimProducer::new(planned, id_of)).collect(),
             checks: Checkers::default(),
             index_of: (0..plan.hubs).map(|hub| (id_of(hub), hub)).collect(),
@@ -206,6 +210,18 @@ impl<'p> World<'p> {
                 self.checks.client_changed(*client);
                 self.tell(hub, |h, now, out| h.subscribe(false, *client, &filter, now, out))
             }
+            What::Join { client, hub, group, filter, weight } => {
+                let Ok(filter) = Filter::parse(filter) else { return Ok(()) };
+                let member = Member { client: *client, group, filter, weight: *weight };
+                self.checks.group_changes(GroupKey::of_name(group), self.now);
+                self.members.insert(*client, (*hub, member.clone()));
+                self.tell(*hub, |h, now, out| h.member(true, &member, now, out))
+            }
+            What::Leave { client } => {
+                let Some((hub, member)) = self.members.remove(client) else { return Ok(()) };
+                self.checks.group_changes(GroupKey::of_name(member.group), self.now);
+                self.tell(hub, |h, now, out| h.member(false, &member, now, out))
+            }
             What::Cut { link, noticed } => {
                 self.fault();
                 self.links[*link].cut(0);
@@ -291,6 +307,12 @@ impl<'p> World<'p> {
             self.clients.insert(client, (hub, filter.clone(), self.now));
             self.tell(hub, |h, now, out| h.subscribe(true, client, &filter, now, out))?;
         }
+        let back: Vec<Member> =
+            self.members.values().filter(|(at, _)| *at == hub).map(|(_, member)| member.clone()).collect();
+        for member in back {
+            self.checks.group_changes(GroupKey::of_name(member.group), self.now);
+            self.tell(hub, |h, now, out| h.member(true, &member, now, out))?;
+        }
         for producer in self.producers.iter_mut().filter(|producer| producer.hub == hub) {
             producer.hub_restarted();
         }
@@ -316,6 +338,9 @@ impl<'p> World<'p> {
                 };
                 let clients: Vec<usize> = self.clients.iter().filter(|(_, c)| wants(c)).map(|(id, _)| *id).collect();
                 clients.into_iter().for_each(|client| self.checks.expect(client, block.id, self.now));
+                let serve = self.members.values().filter(|(at, m)| near.contains(at) && m.filter.matches(parsed));
+                let groups: BTreeSet<GroupKey> = serve.map(|(_, m)| GroupKey::of_name(m.group)).collect();
+                groups.into_iter().for_each(|group| self.checks.expect_served(group, block.id, self.now));
             }
         }
         Ok(())
@@ -358,6 +383,7 @@ impl<'p> World<'p> {
             Effect::Send { link, message } => self.send(hub, link.0 as usize, message),
             Effect::Close { link, reason } => self.closed_by_hub(hub, link.0 as usize, &reason),
             Effect::Delivered { client, block } => self.checks.delivers(client, &block, self.now),
+            Effect::Shared { group, client, block } => self.checks.shares(group, client, &block, self.now),
             Effect::Sent { flow, events } => {
                 self.checks.flow(flow).sent += events;
                 Ok(())
@@ -492,5 +518,5 @@ impl<'p> World<'p> {
 }
 
 fn live_copies(block: &Rc<Block>, kinds: impl Iterator<Item = FlowKind>) -> u64 {
-    kinds.filter(|kind| *kind == FlowKind::Live).count() as u64 * block.events
+    kinds.filter(|kind| kind.is_best_effort()).count() as u64 * block.events
 }

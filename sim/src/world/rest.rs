@@ -66,6 +66,12 @@ impl World<'_> {
                     let detail = format!("{} knows {known:?} of {}, which is {own:?}", who.id, whose.id);
                     return Err(self.violation(Check::Interest, detail));
                 }
+                let (known, own) = (who.mesh.groups_of(whose.id), whose.mesh.groups_of(whose.id));
+                let (known, own): (Vec<_>, Vec<_>) = (known.collect(), own.collect());
+                if known != own {
+                    let detail = format!("{} knows the groups {known:?} of {}: {own:?}", who.id, whose.id);
+                    return Err(self.violation(Check::Interest, detail));
+                }
             }
         }
         Ok(())
