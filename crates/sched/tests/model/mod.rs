@@ -5,8 +5,9 @@
 //! no core has more to do than the interval. A block costs its service time in
 //! each stage; a cache line's way between cores where it changes threads; a
 //! call to wake the next thread, the less likely the busier that is; and, where
-//! the clients are on the same machine, what it costs them. The costs are
-//! those measured on the machine that the project is built on.
+//! the clients are on the same machine, what it costs them. The cost of a cache
+//! line is the one measured on the machine that the project is built on; the
+//! stages' times and the wake-up call are of the order seen there.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use weft_sched::control::stages::{ControlOptions, Decision, StagesController};
 
 /// A cache line that another core wrote: 245 ns.
 const LINE: f64 = 245e-9;
-/// What the caller pays to wake a thread. (The thread runs 28 µs later.)
+/// What the caller pays to wake a thread, assumed. (The thread runs 28 µs later.)
 const WAKE: f64 = 2e-6;
 /// Blocks per turn; a thread is woken once per turn at most.
 const BATCH: f64 = 8.0;
