@@ -13,7 +13,7 @@ pub use weft_wire::frame::Limit;
 pub struct WhyWaiting {
     /// What it is; [`Limit::None`] when the hub holds nothing back.
     pub limit: Limit,
-    /// Who it is: a subscriber, a neighbour or a stream; empty when unknown.
+    /// The name of the subscriber; empty for others.
     pub name: String,
     /// The hub where it is.
     pub hub: String,
@@ -54,7 +54,6 @@ impl fmt::Display for WhyWaiting {
             Limit::Subscriber => {
                 write!(f, "limited by subscriber `{name}` (of `{filter}`) at hub `{hub}`, {ms} ms behind")
             }
-            Limit::Link => write!(f, "limited by the link of hub `{hub}` to `{name}`, {ms} ms behind"),
             Limit::Stream => write!(f, "{blocks} blocks are not stored yet at hub `{hub}`, the oldest for {ms} ms"),
             Limit::Memory => write!(f, "the memory for blocks of hub `{hub}` is in use"),
             Limit::Load => write!(f, "hub `{hub}` has more to do than it can"),

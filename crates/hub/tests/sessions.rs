@@ -5,7 +5,7 @@ mod common;
 use common::{Raw, options, payloads, start, stop};
 use weft_base::SubscriptionId;
 use weft_hub::options::Threads;
-use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, OnFull, Unsubscribe};
+use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, Limit, OnFull, Unsubscribe, Why};
 
 #[test]
 fn what_is_published_reaches_who_asked_for_it_as_the_same_bytes() {
@@ -179,6 +179,8 @@ fn memory_that_is_used_up_refuses_publishes_and_comes_back_with_credit() {
             Frame::Error(error) => {
                 assert_eq!(error.code, ErrorCode::OVERLOADED, "{}", error.detail);
                 assert!(error.retry_after_ms > 0 && error.detail.contains("limits.arena"));
+                publisher.send(&Frame::Why(Why { request: 1 }));
+                assert!(matches!(publisher.receive().frame(), Frame::WhyReport(why) if why.limit == Limit::Memory));
                 break;
             }
             other => panic!("neither: {other:?}"),

@@ -8,7 +8,7 @@ use weft_wire::block::{Block, MAX_EVENTS};
 use weft_wire::frame::{self, ErrorCode, Frame, Kind, MAX_WEIGHT, OnFull, REPLY_INBOX};
 use weft_wire::reply::{ReplyAddress, is_reserved};
 
-use super::{NetStage, Role};
+use super::{NetStage, READ_ROOM, Role};
 use crate::append::StreamSpec;
 use crate::counters::add;
 use crate::gate::{Bounds, Gate, Holder};
@@ -128,6 +128,16 @@ impl NetStage {
         self.counters.drop_copies(DropReason::ShedNewest, events);
     }
 
+    /// Publishes wait for memory: said at once, whatever else holds them up.
+    fn out_of_memory(&mut self, id: SessionId, request: u64, blocks: u32) {
+        let identity = self.identity.clone();
+        let Some(connection) = self.connection(id) else { return };
+        let (limit, hub) = (frame::Limit::Memory, identity.name.as_str());
+        let why = frame::WhyReport { request, limit, name: "", hub, filter: "", behind_ms: 0, blocks };
+        frame::encode(&Frame::WhyReport(why), connection.egress.control());
+        self.mark_dirty(id);
+    }
+
     /// A publish came while there was no memory to keep it in.
     fn no_memory(&mut self, id: SessionId, request: u64, level: frame::AckLevel) {
         add(&self.counters.unread, 1);
@@ -180,7 +190,11 @@ impl NetStage {
             }
             Frame::Goodbye(_) => self.goodbye(id, ErrorCode::NONE, "goodbye"),
             Frame::Why(why) => {
-                let Some(unanswered) = self.connection(id).map(|connection| connection.unanswered) else { return };
+                let facts = self.connection(id).map(|connection| (connection.unanswered, connection.on_reserve));
+                let Some((unanswered, on_reserve)) = facts else { return };
+                if on_reserve || self.arena.lend(READ_ROOM).is_none() {
+                    return self.out_of_memory(id, why.request, unanswered);
+                }
                 self.out.route.push(ToRoute::Why { session: id, id: why.request, unanswered });
             }
             Frame::StreamCreate(create) => {

@@ -493,14 +493,12 @@ wire_enum! {
         None = 0,
         /// A subscriber with [`OnFull::Wait`] that is behind.
         Subscriber = 1,
-        /// A link that takes no more.
-        Link = 2,
         /// A stream that has not stored what was published.
-        Stream = 3,
+        Stream = 2,
         /// The memory for blocks of the hub.
-        Memory = 4,
+        Memory = 3,
         /// The hub has more to do than it can.
-        Load = 5,
+        Load = 4,
     }
 }
 
@@ -512,7 +510,7 @@ pub struct WhyReport<'a> {
     pub request: u64,
     /// What it is.
     pub limit: Limit,
-    /// Who it is: the name of the subscriber, the neighbour or the stream; empty when unknown.
+    /// The name of the subscriber; empty for others.
     pub name: &'a str,
     /// The hub where it is.
     pub hub: &'a str,
