@@ -2,12 +2,17 @@
 //! gets, with batching, windows and credit, where the raw client shows what the
 //! hub costs.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, anyhow, ensure};
 use futures_lite::future::block_on;
 use weft_client::{
     AckLevel, Client, ConnectOptions, Delivery, OnFull, PublishError, Publisher, PublisherOptions, SubscribeOptions,
     Subscription,
 };
+
+use weft_load::latency::Latencies;
 
 use crate::nats::BATCH;
 use crate::process::Server;
@@ -59,6 +64,50 @@ impl Peer for Library {
 
     fn sleeper(&self, key: &str, _payload: usize) -> Result<Box<dyn Subscribe>> {
         self.subscribe(key, OnFull::DropOldest)
+    }
+
+    /// The library's own requests, where others use two topics.
+    fn round_trips(&self, key: &str, payload: usize, time: Duration) -> Result<Latencies> {
+        let topic = format!("{key}/ask");
+        let (asking, answering) = (self.client()?, self.client()?);
+        let mut responder = block_on(answering.respond(&topic, SubscribeOptions::default()))?;
+        // The last request's first byte ends the responder.
+        let mut question = vec![0; payload.max(1)];
+        thread::scope(|scope| {
+            let responder = scope.spawn(move || -> Result<()> {
+                while let Some(request) = block_on(responder.next()) {
+                    let request = request?;
+                    let question = request.payload().to_vec();
+                    let is_last = question.first() == Some(&1);
+                    block_on(request.finish(&question))?;
+                    if is_last {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            let mut latencies = Latencies::new();
+            let start = Instant::now();
+            let mut ask = || -> Result<()> {
+                while start.elapsed() < time {
+                    let before = Instant::now();
+                    block_on(asking.request(&topic, &question).send())?;
+                    latencies.record(before.elapsed().as_nanos() as u64);
+                }
+                question[0] = 1;
+                block_on(asking.request(&topic, &question).send())?;
+                Ok(())
+            };
+            let asked = ask();
+            if asked.is_err() {
+                // Nobody will end the responder: closing its client does.
+                block_on(answering.clone().close());
+            }
+            let answered = responder.join().map_err(|_| anyhow!("the responder panicked"))?;
+            asked.context("the questions")?;
+            answered.context("the responder")?;
+            Ok(latencies)
+        })
     }
 }
 

@@ -267,7 +267,7 @@ fn latency(arguments: &Arguments, field: &mut Field, report: &mut Report) -> Res
 }
 
 fn request(arguments: &Arguments, field: &mut Field, report: &mut Report) -> Result<()> {
-    const SECTION: &str = "Request and reply over two topics, 128 B, one at a time";
+    const SECTION: &str = "Request and reply, 128 B, one at a time";
     const TRIPS: Metric = Metric { name: "round trips", unit: "a second" };
     let time = Duration::from_secs_f64(arguments.seconds / 2.0);
     for placement in PLACEMENTS {
