@@ -72,7 +72,8 @@ pub fn short(value: f64) -> String {
     let digits = match scaled.abs() {
         v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,
-        _ => 2,
+        v if v >= 0.1 || v == 0.0 => 2,
+        _ => 4,
     };
     format!("{scaled:.digits$}{suffix}")
 }
@@ -103,5 +104,6 @@ mod tests {
         assert_eq!(short(16_339.0), "16.3 k");
         assert_eq!(short(253.0), "253");
         assert_eq!(short(0.58), "0.58");
+        assert_eq!(short(0.01234), "0.0123");
     }
 }
