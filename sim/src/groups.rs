@@ -30,6 +30,10 @@ pub(crate) struct Member {
     pub(crate) weight: u16,
 }
 
+/// One group for one topic: its members here by weight, and the nearest other
+/// hubs that have some.
+type Candidates = (GroupKey, Vec<(usize, u16)>, Vec<GroupHub>);
+
 impl SimHub {
     /// A member joins or leaves.
     pub(crate) fn member(&mut self, add: bool, member: &Member, at: Mono, out: &mut Vec<Effect>) {
@@ -44,15 +48,16 @@ impl SimHub {
     }
 
     /// The groups with members for a topic: those here, and the nearest hubs of the others.
-    fn groups_of(&self, topic: Topic<'_>) -> Vec<(GroupKey, Vec<(usize, u16)>, Vec<GroupHub>)> {
-        let mut found: Vec<(GroupKey, Vec<(usize, u16)>, Vec<GroupHub>)> = Vec::new();
-        let place = |found: &mut Vec<_>, group| match found.iter().position(|(key, _, _)| *key == group) {
-            Some(place) => place,
-            None => {
-                found.push((group, Vec::new(), Vec::new()));
-                found.len() - 1
-            }
-        };
+    fn groups_of(&self, topic: Topic<'_>) -> Vec<Candidates> {
+        let mut found: Vec<Candidates> = Vec::new();
+        let place =
+            |found: &mut Vec<Candidates>, group: GroupKey| match found.iter().position(|(key, _, _)| *key == group) {
+                Some(place) => place,
+                None => {
+                    found.push((group, Vec::new(), Vec::new()));
+                    found.len() - 1
+                }
+            };
         self.groups.members.for_each_match(topic, |(group, client, weight)| {
             let place = place(&mut found, *group);
             found[place].1.push((*client, *weight));
