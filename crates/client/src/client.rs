@@ -9,6 +9,7 @@ use weft_topic::Filter;
 use weft_transport::{Network, TcpNetwork, TcpOptions};
 use weft_wire::frame::{self, Frame, MAX_NAME, MAX_TOKEN, MAX_WEIGHT};
 
+use crate::demand::OnDemand;
 use crate::driver::{Driver, Shared};
 use crate::error::{ConnectError, RequestError, SubscribeError};
 use crate::options::{ConnectOptions, PublisherOptions, SubscribeOptions};
@@ -124,6 +125,31 @@ impl Client {
     /// # Errors
     /// [`SubscribeError`]: the filter, the stream or the credit is not acceptable.
     pub async fn subscribe(&self, filter: &str, options: SubscribeOptions) -> Result<Subscription, SubscribeError> {
+        self.subscribe_with(filter, options, false).await
+    }
+
+    /// Subscribes and asks the hub for nothing until the application does: see
+    /// [`OnDemand`]. Of the options, `credit_events` has no meaning here.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub async fn subscribe_on_demand(
+        &self,
+        filter: &str,
+        options: SubscribeOptions,
+    ) -> Result<OnDemand, SubscribeError> {
+        // The session is looked at after each delivery: it knows what may be granted.
+        let options = SubscribeOptions { credit_events: 1, ..options };
+        let subscription = self.subscribe_with(filter, options, true).await?;
+        Ok(OnDemand::new(self.handle.clone(), subscription))
+    }
+
+    async fn subscribe_with(
+        &self,
+        filter: &str,
+        options: SubscribeOptions,
+        on_demand: bool,
+    ) -> Result<Subscription, SubscribeError> {
         let filter = Filter::parse(filter)?;
         let (events, bytes) = (options.credit_events, options.credit_bytes.0);
         if !(1..=MAX_CREDIT_EVENTS).contains(&events) || !(MIN_CREDIT_BYTES..=MAX_CREDIT_BYTES.0).contains(&bytes) {
@@ -139,7 +165,7 @@ impl Client {
         if !(1..=MAX_WEIGHT).contains(&options.weight) {
             return Err(SubscribeError::Weight { weight: options.weight });
         }
-        let (id, queue, ticket) = self.shared().with(|session| session.subscribe(filter, options));
+        let (id, queue, ticket) = self.shared().with(|session| session.subscribe(filter, options, on_demand));
         // Made before the answer: dropping it, also by giving up waiting, unsubscribes.
         let mut subscription = Subscription::new(self.handle.clone(), id, queue, events, bytes);
         subscription.set_start(poll_fn(|cx| ticket.poll(cx)).await?);

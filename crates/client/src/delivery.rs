@@ -1,7 +1,7 @@
 //! What a subscription gets: a block of events, read where it was received.
 
 use std::fmt;
-use std::iter::Skip;
+use std::iter::{Skip, Take};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -60,14 +60,16 @@ pub struct Delivery {
     bytes: Bytes,
     hops: u8,
     gap: Gap,
-    /// Events at the front that come before the place asked for.
+    /// Events at the front that are not in this delivery.
     skip: u32,
+    /// Events behind those that are at most.
+    take: u32,
 }
 
 impl Delivery {
     /// Of a validated block.
     pub(crate) fn new(block: BlockRef, hops: u8, gap: Gap, skip: u32) -> Self {
-        Self { bytes: Bytes::Received(block), hops, gap, skip }
+        Self { bytes: Bytes::Received(block), hops, gap, skip, take: u32::MAX }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -99,14 +101,25 @@ impl Delivery {
     }
 
     /// The events, in order.
-    pub fn events(&self) -> Skip<Events<'_>> {
-        self.block().events().skip(self.skip as usize)
+    pub fn events(&self) -> Take<Skip<Events<'_>>> {
+        self.block().events().skip(self.skip as usize).take(self.take as usize)
+    }
+
+    /// Keeps the first `n` events; answers the others, if there are any. Copies nothing.
+    pub(crate) fn split_off(&mut self, n: u32) -> Option<Delivery> {
+        let count = self.event_count();
+        if count <= n {
+            return None;
+        }
+        let rest = Delivery { gap: Gap::default(), skip: self.skip + n, take: count - n, ..self.clone() };
+        self.take = n;
+        Some(rest)
     }
 
     /// How many events there are.
     #[must_use]
     pub fn event_count(&self) -> u32 {
-        self.block().event_count().saturating_sub(self.skip)
+        self.block().event_count().saturating_sub(self.skip).min(self.take)
     }
 
     /// How many links they came over.

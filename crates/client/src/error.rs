@@ -125,6 +125,9 @@ pub enum SubscribeError {
     /// The hub refused or ended it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A request for no events, which ended a subscription that is read on demand.
+    #[error("no events were requested: request at least one at a time")]
+    EmptyRequest,
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

@@ -14,6 +14,8 @@
 //!   the buffer that they were received into. Credit flows back as it is read.
 //! * [`Client::request`] asks whoever answers on a topic, and [`Responder`]
 //!   answers; members of a group share what they subscribe to.
+//! * [`OnDemand`] is a subscription that hands out what was requested and no
+//!   more, by the rules of Reactive Streams; [`PublisherSink`] is a `Sink`.
 //! * [`Streams`] and [`Client::mesh`] are for operators.
 //!
 //! Every queue is bounded: the window of a publisher, the credit of a
@@ -51,6 +53,7 @@
 
 mod client;
 mod delivery;
+mod demand;
 mod driver;
 mod error;
 mod options;
@@ -59,6 +62,7 @@ mod receive;
 mod report;
 mod request;
 mod session;
+mod sink;
 mod streams;
 mod subscription;
 mod ticket;
@@ -66,6 +70,7 @@ mod why;
 
 pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
 pub use delivery::{Delivery, Gap};
+pub use demand::{Demand, OnDemand};
 pub use error::{CallError, ConnectError, PublishError, Refusal, RequestError, SubscribeError};
 pub use options::{
     AckLevel, ConnectOptions, OnFull, Order, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
@@ -74,6 +79,7 @@ pub use publisher::{Acknowledgement, Published, Publisher};
 pub use report::{HubReport, LinkReport, MeshReport, ProfileReport, StreamReport};
 pub use request::{DEFAULT_DEADLINE, Replies, Reply, Request, RequestBuilder, Responder};
 pub use session::{HubInfo, OPEN_TOPICS, Status};
+pub use sink::PublisherSink;
 pub use streams::Streams;
 pub use subscription::Subscription;
 pub use weft_transport::{Security, TlsIdentity};

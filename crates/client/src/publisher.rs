@@ -14,6 +14,7 @@ use crate::error::{PublishError, RequestError};
 use crate::options::PublisherOptions;
 use crate::report::Reply;
 use crate::session::{BlockTicket, Spec};
+use crate::sink::PublisherSink;
 use crate::why::WhyWaiting;
 
 /// What the mesh says of an event.
@@ -135,6 +136,25 @@ impl Publisher {
             taken => Poll::Ready(taken),
         })
         .await
+    }
+
+    /// A sink that publishes payloads to this topic.
+    #[must_use]
+    pub fn sink(&self, topic: &str) -> PublisherSink {
+        PublisherSink::new(self.clone(), topic)
+    }
+
+    pub(crate) fn poll_publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Acknowledgement, PublishError>> {
+        let event = EventFields { time: self.handle.0.now().wall, payload, ..EventFields::default() };
+        match self.take(topic, &event, Some(cx)) {
+            Err(PublishError::Full { .. }) => Poll::Pending,
+            taken => Poll::Ready(taken),
+        }
     }
 
     /// Publishes an event that happens now, if that needs no waiting.

@@ -40,6 +40,10 @@ impl Subscription {
         Self { handle, id, queue, credit_events: events, credit_bytes: bytes, used_events: 0, used_bytes: 0, start: 0 }
     }
 
+    pub(crate) fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
     pub(crate) fn set_start(&mut self, start: u64) {
         self.start = start;
     }

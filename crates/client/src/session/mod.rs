@@ -502,14 +502,16 @@ impl Session {
         false
     }
 
+    /// Subscribes; `on_demand`: credit is granted by [`demand`](Self::demand) alone.
     pub(crate) fn subscribe(
         &mut self,
         filter: Filter,
         options: SubscribeOptions,
+        on_demand: bool,
     ) -> (SubscriptionId, Arc<Queue>, Arc<SubscribeTicket>) {
         let id = SubscriptionId(self.take_id());
         let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
-        let (queue, ticket) = self.subscriptions.add(id, filter, options, out);
+        let (queue, ticket) = self.subscriptions.add(id, filter, options, on_demand, out);
         if self.is_closed() {
             self.subscriptions.close(&mut self.wake);
         }
@@ -524,6 +526,12 @@ impl Session {
     pub(crate) fn give_back(&mut self, id: SubscriptionId, events: u64, bytes: u64) {
         let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
         self.subscriptions.give_back(id, events, bytes, out);
+    }
+
+    /// The application wants so many events more of a subscription on demand.
+    pub(crate) fn demand(&mut self, id: SubscriptionId, events: u64) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.subscriptions.demand(id, events, out);
     }
 
     /// Sends a request whose frame `encode` writes, given its number.

@@ -16,6 +16,7 @@ use weft_topic::Filter;
 use weft_wire::frame::{self, Frame, Start};
 
 use super::seen::Seen;
+use crate::client::MAX_CREDIT_EVENTS;
 use crate::delivery::{Delivery, Gap, Queue, check};
 use crate::error::{Refusal, SubscribeError};
 use crate::options::{StartAt, SubscribeOptions};
@@ -37,9 +38,33 @@ struct Entry {
     gap: Gap,
     /// Of a live subscription: blocks that came lately.
     seen: Seen,
+    /// Of one that is read on demand.
+    demand: Option<Demanded>,
     /// Delivered and not given back as credit.
     held_events: u64,
     held_bytes: u64,
+}
+
+/// Demand in events, against what the hub was granted for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Demanded {
+    /// Requested and not come; below zero when a block brought more than was requested.
+    open: i64,
+    /// Granted and not come; likewise.
+    granted: i64,
+}
+
+impl Demanded {
+    /// What to grant now: never beyond the demand, nor beyond the most that the hub takes.
+    fn grant(&mut self) -> u64 {
+        let target = self.open.min(MAX_CREDIT_EVENTS as i64);
+        if target <= self.granted {
+            return 0;
+        }
+        let more = target - self.granted;
+        self.granted = target;
+        more.unsigned_abs()
+    }
 }
 
 /// All subscriptions of a client.
@@ -55,9 +80,10 @@ impl Subscriptions {
         id: SubscriptionId,
         filter: Filter,
         options: SubscribeOptions,
+        on_demand: bool,
         out: Option<&mut Vec<u8>>,
     ) -> (Arc<Queue>, Arc<SubscribeTicket>) {
-        let entry = Entry {
+        let mut entry = Entry {
             filter,
             options,
             queue: Arc::default(),
@@ -66,6 +92,7 @@ impl Subscriptions {
             next: None,
             gap: Gap::default(),
             seen: Seen::default(),
+            demand: on_demand.then(Demanded::default),
             held_events: 0,
             held_bytes: 0,
         };
@@ -88,7 +115,7 @@ impl Subscriptions {
 
     /// A new connection: all subscriptions are made again, streams from where they stand.
     pub(crate) fn connected(&mut self, out: &mut Vec<u8>) {
-        for (id, entry) in &self.entries {
+        for (id, entry) in &mut self.entries {
             entry.subscribe(*id, out);
         }
     }
@@ -164,6 +191,11 @@ impl Subscriptions {
         entry.held_bytes = entry.held_bytes.saturating_add(bytes.len() as u64);
         // Nobody sees a delivery whose events are all skipped, but its credit comes back.
         let gap = if skip == events { Gap::default() } else { std::mem::take(&mut entry.gap) };
+        if let Some(demand) = &mut entry.demand {
+            // What is skipped was not asked for.
+            demand.open = demand.open.saturating_sub(i64::from(events - skip));
+            demand.granted = demand.granted.saturating_sub(i64::from(events));
+        }
         entry.queue.push(Delivery::new(bytes, hops, gap, skip), entry.options.stream.is_some(), wake);
         Ok(())
     }
@@ -173,8 +205,19 @@ impl Subscriptions {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.held_events = entry.held_events.saturating_sub(events);
         entry.held_bytes = entry.held_bytes.saturating_sub(bytes);
-        if let Some(out) = out {
-            frame::encode(&Frame::Credit(frame::Credit { id, events, bytes }), out);
+        let Some(out) = out else { return };
+        let events = entry.demand.as_mut().map_or(events, Demanded::grant);
+        frame::encode(&Frame::Credit(frame::Credit { id, events, bytes }), out);
+    }
+
+    /// The application wants so many events more.
+    pub(crate) fn demand(&mut self, id: SubscriptionId, events: u64, out: Option<&mut Vec<u8>>) {
+        let Some(demand) = self.entries.get_mut(&id).and_then(|entry| entry.demand.as_mut()) else { return };
+        demand.open = demand.open.saturating_add(i64::try_from(events).unwrap_or(i64::MAX));
+        let Some(out) = out else { return };
+        let events = demand.grant();
+        if events > 0 {
+            frame::encode(&Frame::Credit(frame::Credit { id, events, bytes: 0 }), out);
         }
     }
 
@@ -189,7 +232,7 @@ impl Subscriptions {
 
 impl Entry {
     /// Tells the hub of the subscription.
-    fn subscribe(&self, id: SubscriptionId, out: &mut Vec<u8>) {
+    fn subscribe(&mut self, id: SubscriptionId, out: &mut Vec<u8>) {
         let start = match (self.next, self.options.start) {
             (Some(next), _) => Start::Sequence(next),
             (None, StartAt::New) => Start::New,
@@ -198,12 +241,19 @@ impl Entry {
             (None, StartAt::Sequence(sequence)) => Start::Sequence(sequence),
             (None, StartAt::Time(UnixNanos(time))) => Start::Time(UnixNanos(time)),
         };
+        let credit_events = match &mut self.demand {
+            Some(demand) => {
+                demand.granted = demand.open.clamp(0, MAX_CREDIT_EVENTS as i64);
+                demand.granted.unsigned_abs()
+            }
+            None => self.options.credit_events.saturating_sub(self.held_events),
+        };
         let subscribe = frame::Subscribe {
             id,
             filter: self.filter.as_str(),
             stream: self.options.stream.as_deref().unwrap_or(""),
             start,
-            credit_events: self.options.credit_events.saturating_sub(self.held_events),
+            credit_events,
             credit_bytes: self.options.credit_bytes.0.saturating_sub(self.held_bytes),
             on_full: self.options.on_full,
             group: self.options.group.as_deref().unwrap_or(""),

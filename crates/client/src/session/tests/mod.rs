@@ -211,7 +211,7 @@ impl Bench {
     /// Subscribes; the hub accepts.
     fn subscribe(&mut self, filter: &str, options: SubscribeOptions, start: u64) -> (SubscriptionId, Arc<Queue>) {
         let live = options.stream.is_none();
-        let (id, queue, ticket) = self.session.subscribe(Filter::parse(filter).expect("a filter"), options);
+        let (id, queue, ticket) = self.session.subscribe(Filter::parse(filter).expect("a filter"), options, false);
         self.turn();
         self.hear(&Frame::Subscribed(frame::Subscribed { id, start_sequence: start, live }));
         assert_eq!(outcome(&ticket), Some(Ok(start)));

@@ -99,7 +99,7 @@ fn a_live_block_that_comes_again_is_cut_and_its_credit_counts() {
 fn a_refused_subscription_says_why_and_one_that_ends_later_as_well() {
     let mut bench = Bench::up();
     let filter = Filter::parse("t").expect("a filter");
-    let (id, _, ticket) = bench.session.subscribe(filter, SubscribeOptions::default());
+    let (id, _, ticket) = bench.session.subscribe(filter, SubscribeOptions::default(), false);
     bench.turn();
     bench.refuse(id.0, ErrorCode::LIMIT);
     assert!(matches!(outcome(&ticket), Some(Err(SubscribeError::Refused(r))) if r.code == ErrorCode::LIMIT));
@@ -116,7 +116,7 @@ fn a_subscription_made_without_a_connection_waits_for_one() {
     let mut bench = Bench::up();
     bench.lose();
     let filter = Filter::parse("t").expect("a filter");
-    let (_, _, ticket) = bench.session.subscribe(filter, SubscribeOptions::default());
+    let (_, _, ticket) = bench.session.subscribe(filter, SubscribeOptions::default(), false);
     assert_eq!(outcome(&ticket), None);
     bench.connect(4, 1 << 20);
     assert_eq!(subscribes(&mut bench).len(), 1);
@@ -170,4 +170,44 @@ fn a_streams_deliveries_keep_its_order_whatever_their_lanes() {
     bench.deliver(id, &block_in(Lane::URGENT, UnixNanos(9), "t", &["2"], 1, 2));
     let order: Vec<String> = received(&queue).into_iter().flat_map(|(payloads, _)| payloads).collect();
     assert_eq!(order, ["1", "2"]);
+}
+
+#[test]
+fn on_demand_credit_is_what_was_requested_also_after_a_reconnection() {
+    let mut bench = Bench::up();
+    let filter = Filter::parse("t").expect("a filter");
+    let (id, _queue, _) = bench.session.subscribe(filter, SubscribeOptions::default(), true);
+    bench.turn();
+    assert_eq!(subscribes(&mut bench)[0].1, 0, "nothing is granted with the subscription");
+    bench.hear(&Frame::Subscribed(frame::Subscribed { id, start_sequence: 0, live: true }));
+    bench.session.demand(id, 2);
+    bench.session.demand(id, 1);
+    bench.turn();
+    assert_eq!(credits(&mut bench), [2, 1]);
+    // A block brings two more than was requested. The hub counts that as well:
+    // the next two requested are granted and none comes.
+    bench.deliver(id, &block("t", &["1", "2", "3", "4", "5"], 1, 0));
+    bench.session.demand(id, 1);
+    bench.turn();
+    assert_eq!(credits(&mut bench), [1]);
+    bench.session.demand(id, 4);
+    bench.turn();
+    assert_eq!(credits(&mut bench), [4]);
+    bench.lose();
+    bench.connect(4, 1 << 20);
+    assert_eq!(subscribes(&mut bench)[0].1, 3, "eight requested, five came");
+    // Any demand is within what a hub takes.
+    bench.session.demand(id, u64::MAX);
+    bench.turn();
+    assert_eq!(credits(&mut bench), [crate::MAX_CREDIT_EVENTS - 3]);
+}
+
+/// The events of the credit frames written.
+fn credits(bench: &mut Bench) -> Vec<u64> {
+    let frames = std::mem::take(&mut bench.written);
+    let events = |bytes: &Vec<u8>| match Frame::decode(bytes) {
+        Ok(Frame::Credit(credit)) => Some(credit.events),
+        _ => None,
+    };
+    frames.iter().filter_map(events).collect()
 }
