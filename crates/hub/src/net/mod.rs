@@ -275,18 +275,19 @@ impl NetStage {
             self.reading.clear();
             return 0;
         }
+        // A unit is a connection that was read, as the reports count, not a byte.
         let mut work = 0;
         for _ in 0..self.reading.len() {
             let Some(id) = self.reading.pop_front() else { break };
             match self.read_one(id) {
                 Progress::Drained(n) => {
-                    work += n;
+                    work += n.min(1);
                     if let Some(connection) = self.connection(id) {
                         connection.readable = false;
                     }
                 }
                 Progress::More(n) => {
-                    work += n;
+                    work += n.min(1);
                     self.reading.push_back(id);
                 }
                 Progress::Ended => work += 1,
@@ -387,7 +388,7 @@ impl NetStage {
             let outcome = Self::flush_one(connection, &mut *self.network, &self.counters, &mut self.out, self.now);
             match outcome {
                 Ok(n) => {
-                    work += n;
+                    work += n.min(1);
                     if connection.closing && connection.egress.is_empty() {
                         self.end(id, "closed by this hub");
                     }
