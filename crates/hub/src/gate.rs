@@ -81,8 +81,13 @@ impl Gate {
 
     /// This much is written or dropped; opens the gate below a quarter of its bounds.
     pub(crate) fn leave(&self, events: u64, bytes: u64) {
-        let events = self.events.fetch_sub(events, Ordering::AcqRel) - events;
-        let bytes = self.bytes.fetch_sub(bytes, Ordering::AcqRel) - bytes;
+        // A session that ends a subscription and makes another of the same number may get
+        // what was on its way to the first, which has not entered here.
+        let take = |count: &AtomicU64, n: u64| {
+            let before = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(now.saturating_sub(n)));
+            before.unwrap_or_else(|now| now).saturating_sub(n)
+        };
+        let (events, bytes) = (take(&self.events, events), take(&self.bytes, bytes));
         if self.is_closed() && events < self.bounds.events.div_ceil(4) && bytes < self.bounds.bytes.div_ceil(4) {
             self.open();
         }
@@ -163,6 +168,9 @@ mod tests {
         assert_eq!(gate.behind_ms(now), 0, "nothing waits");
         gate.behind_since(Mono(1_000_000));
         assert_eq!(gate.behind_ms(now), 4);
+        gate.leave(1_000, 1_000);
+        gate.enter(3, 3);
+        assert!(!gate.is_closed(), "what never entered takes nothing from the rest");
         gate.end();
         gate.enter(100, 100);
         assert!(!gate.is_closed(), "nobody waits for a subscriber who is gone");

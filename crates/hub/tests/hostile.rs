@@ -205,6 +205,26 @@ fn more_connections_than_sessions_are_closed_and_counted() {
 }
 
 #[test]
+fn a_number_used_again_while_events_are_on_their_way_harms_nobody() {
+    let mut small = options("hub", None);
+    small.limits.subscriber_events = 16;
+    let hub = start(small);
+    let mut others = Others::new(&hub);
+    let mut peer = Raw::connect(&hub, 1);
+    let mut publisher = Raw::connect(&hub, 2);
+    for round in 0..200u64 {
+        peer.subscribe_with(1, "t", |s| (s.credit_events, s.on_full) = (1_000, frame::OnFull::Wait));
+        publisher.publish(round, AckLevel::None, "t", &[b"x", b"y"]);
+        peer.send(&Frame::Unsubscribe(frame::Unsubscribe { id: SubscriptionId(1) }));
+    }
+    peer.round_trip();
+    publisher.round_trip();
+    others.are_served();
+    balanced(&hub);
+    stop(hub);
+}
+
+#[test]
 fn mutated_frames_about_credit_never_harm_anybody_else() {
     let hub = start(options("hub", None));
     let mut others = Others::new(&hub);
