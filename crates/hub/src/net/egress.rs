@@ -263,8 +263,10 @@ impl Egress {
         }
     }
 
-    /// Drops what is of no use any more, before it is written.
-    pub(crate) fn drop_expired(&mut self, now: UnixNanos, counters: &Counters) {
+    /// Drops what is of no use any more, before it is written. Answers whether
+    /// there was any.
+    pub(crate) fn drop_expired(&mut self, now: UnixNanos, counters: &Counters) -> bool {
+        let before = self.lanes.len();
         while let Some((waiting, frame)) = self.lanes.take_expired(now) {
             match frame {
                 Frame::Deliver(Deliver { id, gap, block, events, .. }) => {
@@ -283,6 +285,7 @@ impl Egress {
                 Frame::Control(_) => debug_assert!(false, "a mark has no deadline"),
             }
         }
+        self.lanes.len() < before
     }
 
     /// Fills `sending` from the control frames and the lanes.

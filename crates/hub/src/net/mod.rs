@@ -420,7 +420,10 @@ impl NetStage {
                 let (closed, behind_ms) = (gate.is_closed(), gate.behind_ms(now));
                 out.conductor.push(ToConductor::GateTurned { target, closed, behind_ms });
             });
-            Self::drop_expired(connection, counters, now);
+            if Self::drop_expired(connection, counters, now) {
+                // What it had, of credit and of room, serves what waits.
+                continue;
+            }
             let (n, all) = connection.egress.flush(network, connection.link, counters)?;
             total += n;
             if !all {

@@ -161,11 +161,12 @@ impl NetStage {
         }
     }
 
-    /// Drops what is too late; what waits for a link's credit gets what that had.
-    pub(super) fn drop_expired(connection: &mut Connection, counters: &Counters, now: weft_base::Now) {
+    /// Drops what is too late; what waits for a link's credit gets what that
+    /// had. Answers whether there was any.
+    pub(super) fn drop_expired(connection: &mut Connection, counters: &Counters, now: weft_base::Now) -> bool {
         let Connection { egress, credit, .. } = connection;
-        egress.drop_expired(now.wall, counters);
-        let Some(credit) = credit else { return };
+        let dropped = egress.drop_expired(now.wall, counters);
+        let Some(credit) = credit else { return dropped };
         for lane in Lane::all() {
             let unsent = egress.take_unsent(lane);
             if unsent > 0 {
@@ -175,6 +176,7 @@ impl NetStage {
                 });
             }
         }
+        dropped
     }
 
     /// The route stage has taken so much of a link: the other hub may send as much more.
