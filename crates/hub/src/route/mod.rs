@@ -15,6 +15,8 @@ pub(crate) mod groups;
 mod held;
 mod replies;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

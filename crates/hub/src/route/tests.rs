@@ -1,0 +1,149 @@
+//! A hub in the middle of a line of three that is chosen to serve a group
+//! when it has no member any more.
+
+use std::collections::VecDeque;
+
+use weft_base::{ByteCount, Epoch, Lane, UnixNanos};
+use weft_mesh::flow::LiveSender;
+use weft_mesh::{Command, Event, GroupKey, HubInfo, Mesh, MeshOptions};
+use weft_ring::arena::ArenaOptions;
+use weft_topic::Filter;
+use weft_wire::block::layout::REQUEST;
+use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
+use weft_wire::headers::{HeadersWriter, names};
+use weft_wire::reply::ReplyAddress;
+
+use super::*;
+
+const FIRST: HubId = HubId(1);
+const MIDDLE: HubId = HubId(2);
+const LAST: HubId = HubId(3);
+
+/// What the middle hub knows when the last one has a member of `workers`, or not.
+fn routes(has_member: bool) -> Arc<weft_mesh::Routes> {
+    let at = |millis: u64| Now { mono: Mono(millis * 1_000_000), wall: UnixNanos(millis * 1_000_000) };
+    let info = |id: HubId| HubInfo { id, name: format!("hub-{id}"), region: String::new(), epoch: Epoch(1) };
+    let mut hubs = [FIRST, MIDDLE, LAST].map(|id| Mesh::new(MeshOptions::default(), info(id), id.0));
+    let mut wire: VecDeque<(usize, LinkId, Vec<u8>)> = VecDeque::new();
+    let tell = |hubs: &mut [Mesh; 3], hub: usize, event: Event<'_>, wire: &mut VecDeque<_>| {
+        let mut commands = Vec::new();
+        hubs[hub].apply(event, at(1), &mut commands);
+        for command in commands {
+            // Link 1 is between the first two, link 2 between the last two.
+            if let Command::Send { link, bytes } = command {
+                let peer = if link.0 as usize == hub { hub - 1 } else { hub + 1 };
+                wire.push_back((peer, link, bytes));
+            }
+        }
+    };
+    for (hub, peer, link) in [(0, MIDDLE, 1), (1, FIRST, 1), (1, LAST, 2), (2, MIDDLE, 2)] {
+        let HubInfo { id, name, region, epoch } = info(peer);
+        let up = Event::LinkUp { link: LinkId(link), hub: id, epoch, name, region, cost: 0 };
+        tell(&mut hubs, hub, up, &mut wire);
+    }
+    if has_member {
+        let filter = Filter::parse("jobs/*").expect("a filter");
+        tell(&mut hubs, 2, Event::Member { add: true, group: "workers".into(), filter, weight: 1 }, &mut wire);
+    }
+    while let Some((hub, link, bytes)) = wire.pop_front() {
+        let mut rest = bytes.as_slice();
+        while let Ok(frame::Peek::Frame { len }) = frame::peek(rest, usize::MAX) {
+            let (one, later) = rest.split_at(len);
+            rest = later;
+            let frame = Frame::decode(one).expect("a frame of a decider");
+            tell(&mut hubs, hub, Event::Frame { link, frame: &frame }, &mut wire);
+        }
+    }
+    hubs[1].routes()
+}
+
+/// The middle hub's stage, and what it sends to the net stage.
+fn stage(has_member: bool) -> (RouteStage, mpsc::Consumer<ToNet>) {
+    let waker = StageWaker::parking();
+    let (_, inbox) = mpsc::ring(16);
+    let (to_net, net) = mpsc::ring(64);
+    let (to_append, _append) = mpsc::ring(64);
+    let identity = crate::Identity { id: MIDDLE, epoch: Epoch(1), name: "hub-2".to_owned(), region: String::new() };
+    let table = RouteTable { version: 1, ..RouteTable::empty(routes(has_member)) };
+    let arena = ArenaOptions { initial: ByteCount::mib(1), ..ArenaOptions::default() };
+    let stage = RouteStage::new(RouteParts {
+        inbox,
+        net: Outbox::new(&to_net, &waker),
+        append: Outbox::new(&to_append, &waker),
+        snapshot: Arc::new(ArcSwap::from_pointee(table)),
+        identity: Arc::new(identity),
+        counters: Arc::default(),
+        options: Arc::new(HubOptions::new("hub-2")),
+        arena: Arena::new(arena).expect("memory"),
+        waker,
+        load: Load::new(),
+    });
+    (stage, net)
+}
+
+/// A request from the first hub for the group `workers`, which the middle one is to serve.
+fn request(ttl: u8) -> Vec<u8> {
+    let mut headers = Vec::new();
+    let reply_to = ReplyAddress { hub: FIRST, session: 7 }.topic(9);
+    HeadersWriter::new(&mut headers).push(names::REPLY_TO, reply_to.as_bytes()).expect("it fits");
+    let fields = BlockFields { flags: REQUEST, ..BlockFields::new("jobs/a") };
+    let mut block = vec![0; 1024];
+    let mut writer = BlockWriter::new(&mut block, &fields).expect("it fits");
+    writer.push(&EventFields { headers: &headers, payload: b"?", ..EventFields::default() }).expect("it fits");
+    let len = writer.finish().expect("an event");
+    block.truncate(len);
+    let stamp = Stamp { origin: FIRST, epoch: Epoch(1), block: 1, sequence: 1, ingested: UnixNanos(1) };
+    block::stamp(&mut block, &stamp).expect("it has none");
+    let entry = LiveSender::new(Epoch(1)).group_entry(MIDDLE, 1, GroupKey::of_name("workers"));
+    let mut bytes = Vec::new();
+    frame::forward_head(&[entry], ttl, block.len(), &mut bytes).expect("one entry");
+    bytes.extend_from_slice(&block);
+    bytes
+}
+
+/// Lets the stage have the request from link 1; answers the only frame that leaves, by which link.
+fn sent(has_member: bool, ttl: u8) -> (u64, Vec<u8>, RouteStage) {
+    let (mut stage, mut net) = stage(has_member);
+    let bytes = request(ttl);
+    let mut buffer = stage_buffer(bytes.len());
+    buffer.extend(&bytes);
+    stage.forward(SessionId(1), buffer.split_to(bytes.len()));
+    let Some(ToNet::Forward { link, forward }) = net.pop() else { panic!("nothing is forwarded") };
+    assert!(net.pop().is_none(), "once");
+    (link.0, [forward.head.bytes(), &forward.block].concat(), stage)
+}
+
+fn stage_buffer(len: usize) -> weft_ring::arena::Buffer {
+    let arena = Arena::new(ArenaOptions { initial: ByteCount::mib(1), ..ArenaOptions::default() }).expect("memory");
+    arena.lend(len).expect("room")
+}
+
+#[test]
+fn a_hub_whose_last_member_has_left_passes_the_block_on_to_one_that_has_some() {
+    let (link, bytes, stage) = sent(true, INITIAL_TTL);
+    let Ok(Frame::Forward(forward)) = Frame::decode(&bytes) else { panic!("not a forward") };
+    let entries: Vec<FlowEntry> = forward.entries().collect();
+    let passed = FlowEntry {
+        hub: LAST,
+        incarnation: 1,
+        kind: FlowKind::Group,
+        retransmit: true,
+        sequence: 0,
+        base: GroupKey::of_name("workers").0,
+    };
+    assert_eq!((link, forward.ttl, entries), (2, INITIAL_TTL - 1, vec![passed]));
+    assert_eq!(stage.counters.ledger().dropped_in_all(), 0);
+}
+
+#[test]
+fn without_any_member_left_the_drop_is_counted_and_the_requester_told() {
+    let (link, bytes, stage) = sent(false, INITIAL_TTL);
+    assert_eq!(stage.counters.ledger().dropped_for(DropReason::NoMember), 1);
+    let Ok(Frame::Forward(forward)) = Frame::decode(&bytes) else { panic!("not a forward") };
+    let mark = Block::validate(forward.block).expect("a sound block");
+    assert_eq!((link, forward.entries().map(|entry| entry.hub).collect::<Vec<_>>()), (1, vec![FIRST]));
+    assert_eq!(mark.topic(), ReplyAddress { hub: FIRST, session: 7 }.topic(9));
+    let event = mark.events().next().expect("an event");
+    assert_eq!(event.headers.get(names::REPLY), Some(names::REPLY_NO_RESPONDERS));
+    assert_eq!((mark.lane(), mark.flags() & REQUEST), (Lane::DEFAULT, 0), "nobody answers a mark");
+}
