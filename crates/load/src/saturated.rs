@@ -2,8 +2,10 @@
 //! the load generator's own threads.
 //!
 //! A stage that is busy all the time is the bottleneck. Where several are, the
-//! one whose input waits longest is: the others are held up by it. A hub that
-//! reports no stages leaves only the load generator's own side to be judged.
+//! one whose input waits longest is: the others are held up by it. Stages that
+//! take turns on one thread are saturated together, when that thread is; then
+//! the one that takes most of it is named. A hub that reports no stages leaves
+//! only the load generator's own side to be judged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,12 +20,14 @@ const PREFIX: &str = "stage.";
 pub struct Stage {
     /// Its name: `net`, `route`, …, or a thread's of the load generator.
     pub name: String,
-    /// How much of the time its thread was busy, in thousandths.
+    /// How much of the time it was busy, in thousandths.
     pub busy_permille: u64,
     /// How long its input waits, in microseconds.
     pub wait_us: u64,
     /// How much input waits.
     pub depth: u64,
+    /// Whether it has a thread of its own, and does not take turns with others.
+    pub own_thread: bool,
 }
 
 /// What was found.
@@ -70,6 +74,7 @@ pub fn stages(counters: &[(String, u64)]) -> Vec<Stage> {
             "busy_permille" => entry.busy_permille = *value,
             "wait_us" => entry.wait_us = *value,
             "depth" => entry.depth = *value,
+            "own_thread" => entry.own_thread = *value > 0,
             _ => {}
         }
     }
@@ -85,7 +90,11 @@ pub fn first(hub: &[Stage], generator: &[Stage]) -> Verdict {
         let saturated = stages.iter().filter(|stage| stage.busy_permille >= BUSY_PERMILLE);
         saturated.max_by_key(|stage| (stage.wait_us, stage.busy_permille, stage.depth)).cloned()
     };
-    match (busiest(hub), busiest(generator)) {
+    let taking_turns = || hub.iter().filter(|stage| !stage.own_thread);
+    let together: u64 = taking_turns().map(|stage| stage.busy_permille).fold(0, u64::saturating_add);
+    let turns =
+        || taking_turns().filter(|_| together >= BUSY_PERMILLE).max_by_key(|stage| stage.busy_permille).cloned();
+    match (busiest(hub).or_else(turns), busiest(generator)) {
         (Some(stage), _) => Verdict::Hub(stage),
         (None, Some(thread)) => Verdict::Generator(thread),
         (None, None) if hub.is_empty() => Verdict::NotReported,
@@ -119,6 +128,16 @@ mod tests {
         assert_eq!(stages.len(), 3);
         let Verdict::Hub(stage) = first(&stages, &[thread(1000)]) else { panic!("not the hub") };
         assert_eq!(stage.name, "route");
+    }
+
+    #[test]
+    fn of_stages_that_fill_a_thread_together_the_one_that_takes_most_is_named() {
+        let mut values = vec![("stage.net.busy_permille", 600), ("stage.route.busy_permille", 350)];
+        let Verdict::Hub(stage) = first(&stages(&counters(&values)), &[]) else { panic!("not the hub") };
+        assert_eq!(stage.name, "net");
+        // On threads of their own neither is full.
+        values.extend([("stage.net.own_thread", 1), ("stage.route.own_thread", 1)]);
+        assert_eq!(first(&stages(&counters(&values)), &[]), Verdict::Nothing);
     }
 
     #[test]
