@@ -277,11 +277,11 @@ impl Request {
         &self.delivery
     }
 
-    /// Sends one of several answers; ready once the hub has sent it on its way.
+    /// Sends one of several answers; ready once the hub has sent it on its way,
+    /// which does not say that the requester is still there.
     ///
     /// # Errors
-    /// [`PublishError`]: among others, its deadline has passed, or the
-    /// requester's hub cannot be reached.
+    /// [`PublishError`]: among others, the request's deadline has passed.
     pub async fn reply(&self, payload: &[u8]) -> Result<(), PublishError> {
         self.send(payload, false).await
     }
