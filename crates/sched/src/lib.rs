@@ -3,8 +3,7 @@
 //! * [`lanes`] orders what waits: eight lanes by weighted deficit, earliest
 //!   deadline first inside a lane.
 //! * [`control`] decides how stages run and what happens under too much load.
-//! * [`shards`] says which shard serves a topic, and keeps its order when they
-//!   come and go.
+//! * [`shards`] says which shard serves a topic.
 //!
 //! Pure deciders and bounded collections: no socket, file, clock or thread, and
 //! no knowledge of what is scheduled.
