@@ -394,3 +394,31 @@ fn a_link_of_a_small_window_carries_everything_in_order() {
     stop(east);
     stop(west);
 }
+
+#[test]
+fn a_subscriber_that_never_reads_does_not_use_up_the_memory_of_the_others() {
+    const BLOCKS: u64 = 600;
+    // One publisher that goes on, and then a publisher for each block, whose
+    // small blocks share no buffer.
+    for apart in [false, true] {
+        let mut tiny = options("hub", None);
+        tiny.limits.frame = ByteCount::kib(64);
+        tiny.limits.subscriber_bytes = ByteCount::mib(1);
+        tiny.limits.arena = ByteCount::mib(8);
+        let hub = start(tiny);
+        let _asleep = slow(&hub, 1, |_| {});
+        let mut fast = Raw::connect(&hub, 2);
+        fast.subscribe(1, "t");
+        let mut publisher = Raw::connect(&hub, 10);
+        for n in 0..BLOCKS {
+            if apart {
+                publisher = Raw::connect(&hub, 1_000 + n);
+            }
+            publisher.publish_acked(n, AckLevel::Routed, "t", &[&n.to_le_bytes()]);
+            assert_eq!(fast.delivered(), [n.to_le_bytes().to_vec()]);
+        }
+        assert_eq!(hub.counters().starved.load(Ordering::Relaxed), 0, "no read waited for memory");
+        balanced(&hub);
+        stop(hub);
+    }
+}

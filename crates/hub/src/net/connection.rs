@@ -43,6 +43,8 @@ pub(crate) struct Connection {
     /// `received` is of the reserve: there was no other memory. Control frames
     /// are taken from it, blocks are not, because they would keep it.
     pub(crate) on_reserve: bool,
+    /// Something was read since idle buffers were last looked for.
+    pub(crate) active: bool,
     pub(crate) egress: Egress,
     /// Of a link: what either end may send.
     pub(crate) credit: Option<Box<Credit>>,
@@ -97,6 +99,26 @@ impl Connection {
             self.on_reserve = on_reserve;
         }
         self.received.as_mut()
+    }
+
+    /// There is nothing to read for now. An empty buffer is kept for what
+    /// comes, so that the blocks of a session lie side by side: a block that
+    /// waits long keeps all of its buffer. Answers whether there is one.
+    pub(crate) fn keep_buffer(&mut self, tight: bool) -> bool {
+        if tight || self.on_reserve {
+            self.drop_empty_buffer();
+        }
+        if let Some(buffer) = &mut self.received
+            && buffer.filled().is_empty()
+        {
+            buffer.reclaim();
+        }
+        self.received.is_some()
+    }
+
+    /// Gives the buffer back unless it holds a frame's beginning.
+    pub(crate) fn drop_empty_buffer(&mut self) {
+        self.received.take_if(|buffer| buffer.filled().is_empty());
     }
 
     /// Whether the session is up, of either kind.

@@ -52,6 +52,8 @@ const READS: usize = 4;
 const READ_ROOM: usize = 4 << 10;
 /// Turns of a busy thread after which the network is asked what is new.
 const UNPOLLED: u32 = 4;
+/// How long a connection that says nothing keeps its buffer, at least.
+const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Messages taken from the inbox in one turn.
 const INBOX: usize = 4_096;
 
@@ -111,6 +113,11 @@ pub(crate) struct NetStage {
     next_sweep: Mono,
     /// Whether a connection may be no session yet, for which sweeps are due.
     sweeping: bool,
+    /// Whether a connection may keep a buffer that it has not used for a while.
+    keeping: bool,
+    next_release: Mono,
+    /// Most of the arena is lent: nobody keeps more of it than must be.
+    tight: bool,
     /// What `on_idle` found waits in `ready`.
     polled: bool,
     /// Turns since the network was asked.
@@ -165,6 +172,9 @@ impl NetStage {
             dirty: VecDeque::new(),
             next_sweep: Mono(0),
             sweeping: false,
+            keeping: false,
+            next_release: Mono(0),
+            tight: false,
             polled: false,
             unpolled: 0,
             now: Now::default(),
@@ -205,6 +215,7 @@ impl NetStage {
             readable: false,
             blocked: false,
             closing: false,
+            active: false,
             last_shard: None,
             unanswered: 0,
             parts: HashMap::new(),
@@ -321,11 +332,10 @@ impl NetStage {
                 ReadOutcome::Bytes(n) => {
                     buffer.advance(n);
                     bytes += n;
+                    connection.active = true;
                 }
                 ReadOutcome::WouldBlock => {
-                    if buffer.filled().is_empty() {
-                        connection.received = None;
-                    }
+                    self.keeping |= connection.keep_buffer(self.tight);
                     return Progress::Drained(bytes);
                 }
                 ReadOutcome::Closed(reason) => {
@@ -436,8 +446,24 @@ impl NetStage {
         }
     }
 
+    /// Gives back the buffers of connections that have said nothing for a while.
+    fn release_buffers(&mut self) {
+        if !self.keeping || self.now.mono < self.next_release {
+            return;
+        }
+        self.next_release = self.now.mono + KEPT_FOR;
+        self.keeping = false;
+        for connection in self.connections.iter_mut().flatten() {
+            if !std::mem::take(&mut connection.active) {
+                connection.drop_empty_buffer();
+            }
+            self.keeping |= connection.received.is_some();
+        }
+    }
+
     /// Ends handshakes that take too long.
     fn sweep(&mut self) {
+        self.release_buffers();
         if !self.sweeping || self.now.mono < self.next_sweep {
             return;
         }
@@ -534,8 +560,11 @@ impl Stage for NetStage {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        // Nothing is swept while every connection is a session.
-        self.sweeping.then_some(self.next_sweep)
+        // Nothing is swept while every connection is a session, and nothing
+        // released while none has a buffer.
+        let sweep = self.sweeping.then_some(self.next_sweep);
+        let release = self.keeping.then_some(self.next_release);
+        sweep.into_iter().chain(release).min()
     }
 
     fn on_stop(&mut self, _now: Now) {
@@ -547,6 +576,13 @@ impl Stage for NetStage {
 }
 
 impl NetStage {
+    /// Whether more than three quarters of the arena's budget are lent.
+    fn is_tight(&self) -> bool {
+        let stats = self.arena.stats();
+        let buffers = (stats.lent + stats.free).max(1) as u64;
+        stats.bytes / buffers * stats.lent as u64 > self.options.limits.arena.0 / 4 * 3
+    }
+
     /// Asks the network what is ready, for the work that follows.
     fn poll(&mut self, how_long: Duration) {
         self.unpolled = 0;
@@ -562,6 +598,7 @@ impl NetStage {
             self.on_ready(event);
         }
         self.ready = ready;
+        self.tight = self.is_tight();
         work += self.read_all();
         work += self.write();
         self.sweep();

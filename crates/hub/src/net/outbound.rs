@@ -9,7 +9,7 @@ use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, LinkCredit};
 
 use super::connection::Parts;
 use super::link::Offered;
-use super::subscriber::Delivery;
+use super::subscriber::{Delivery, Memory};
 use super::{Connection, NetStage, Role};
 use crate::counters::{Counters, add, sub};
 use crate::hub::Phase;
@@ -32,14 +32,17 @@ impl NetStage {
         match message {
             ToNet::Deliver { targets, block, hops } => {
                 for target in targets.iter() {
-                    let (counters, now) = (self.counters.clone(), self.now.mono);
-                    let Some(connection) = self.connection(target.session).filter(|c| !c.closing) else {
+                    let found = self.connections.get_mut(target.session.slot()).and_then(Option::as_mut);
+                    let Some(connection) = found.filter(|c| c.id == target.session && !c.closing) else {
                         let events = u64::from(Block::trusted(&block).event_count());
                         self.counters.drop_copies(DropReason::SessionClosed, events);
                         self.unanswered(&block, 1);
                         continue;
                     };
-                    match connection.egress.subscribers.deliver(target.subscription, &block, hops, now, &counters) {
+                    let memory = Memory { arena: &self.arena, tight: self.tight };
+                    let subscribers = &mut connection.egress.subscribers;
+                    let now = self.now.mono;
+                    match subscribers.deliver(target.subscription, &block, hops, now, memory, &self.counters) {
                         Delivery::Done => self.mark_dirty(target.session),
                         Delivery::Gone => self.unanswered(&block, 1),
                         Delivery::Spill(stream) => {

@@ -13,7 +13,7 @@ use weft_base::sync::Arc;
 use weft_base::{Lane, Mono, SubscriptionId};
 use weft_log::LogBlock;
 use weft_mesh::ledger::DropReason;
-use weft_ring::arena::BlockRef;
+use weft_ring::arena::{Arena, BlockRef, Buffer};
 use weft_wire::block::Block;
 
 use super::backlog::{Backlog, BacklogLimits, Next, Pushed, Room, Waiting};
@@ -24,6 +24,11 @@ use crate::messages::{Fetched, StreamSlot, SubscribeOptions};
 
 /// What a stream's subscription reads ahead of the socket.
 const READ_AHEAD: usize = 256 << 10;
+
+/// Blocks that wait for one subscription before further ones are copied.
+const UNCOPIED: usize = 16;
+/// The longest block that is copied when it has to wait: a sixteenth of a buffer.
+const SMALL: usize = 4 << 10;
 
 /// A block's bytes, wherever they lie.
 #[derive(Clone)]
@@ -73,6 +78,8 @@ struct Subscriber {
     queued: bool,
     /// Blocks and keys of the backlog, as they are counted for the hub.
     counted: (usize, usize),
+    /// Where small blocks that wait long are copied to, side by side.
+    compact: Option<Buffer>,
 }
 
 impl Subscriber {
@@ -93,6 +100,33 @@ impl Subscriber {
             }
         }
         self.counted = (blocks, keys);
+        if blocks == 0 {
+            self.compact = None;
+        }
+    }
+
+    /// Whether something waits since an earlier turn.
+    fn is_behind(&self, now: Mono) -> bool {
+        self.backlog.oldest().is_some_and(|since| since < now)
+    }
+
+    /// The block as it is to wait. A small one keeps all of the buffer that it
+    /// came in, so of a subscription that is behind it is copied to others of
+    /// its kind: what waits then takes about the memory that it is counted for.
+    fn for_waiting(&mut self, block: &BlockRef, now: Mono, memory: Memory<'_>) -> BlockRef {
+        if self.backlog.blocks() < UNCOPIED || block.len() > SMALL || !self.is_behind(now) {
+            return block.clone();
+        }
+        if self.compact.as_ref().is_none_or(|buffer| buffer.room() < block.len()) {
+            self.compact = memory.arena.lend(SMALL);
+        }
+        match &mut self.compact {
+            Some(buffer) => {
+                buffer.extend(block);
+                buffer.split_to(block.len()).freeze()
+            }
+            None => block.clone(),
+        }
     }
 
     /// Says of the gate since when the oldest waits; whether the gate has turned.
@@ -111,6 +145,14 @@ pub(crate) struct Wanted {
     pub(crate) stream: StreamSlot,
     pub(crate) from: u64,
     pub(crate) max_bytes: usize,
+}
+
+/// Where blocks lie, for those that are to wait.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    pub(crate) arena: &'a Arena,
+    /// Most of it is lent: what waits may not become more.
+    pub(crate) tight: bool,
 }
 
 /// What the lanes of a session take from its subscriptions in a turn.
@@ -199,6 +241,7 @@ impl Subscribers {
             spill: None,
             queued: false,
             counted: (0, 0),
+            compact: None,
         };
         self.table.insert(id, subscriber);
     }
@@ -270,6 +313,7 @@ impl Subscribers {
         block: &BlockRef,
         hops: u8,
         now: Mono,
+        memory: Memory<'_>,
         counters: &Counters,
     ) -> Delivery {
         let (events, lane) = {
@@ -281,11 +325,16 @@ impl Subscribers {
             return Delivery::Gone;
         };
         add(&counters.waiting_subscribers, events);
+        // What all of a hub's subscribers share runs short because of those that
+        // are behind, so it is for them alone that there is no more.
+        let behind = s.is_behind(now);
+        let short = get(&counters.backlog_blocks) >= self.limits.waiting_blocks || memory.tight && s.gate.is_none();
         s.backlog.set_room(Room {
-            more: get(&counters.backlog_blocks) < self.limits.waiting_blocks,
+            more: !(behind && short),
             keys: self.limits.conflate_keys.saturating_sub(get(&counters.backlog_keys) as usize),
         });
-        let waiting = Waiting { block: Bytes::Arena(block.clone()), events, hops, since: now };
+        let block = s.for_waiting(block, now, memory);
+        let waiting = Waiting { block: Bytes::Arena(block), events, hops, since: now };
         let gate = s.gate.as_ref();
         let pushed = s.backlog.push(lane, waiting, |reason, events, bytes| {
             sub(&counters.waiting_subscribers, events);

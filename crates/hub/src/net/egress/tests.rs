@@ -11,6 +11,7 @@ use weft_transport::{
 use weft_wire::block::{BlockFields, BlockWriter, EventFields, Stamp, stamp};
 use weft_wire::frame::{Frame as Wire, OnFull, Peek};
 
+use super::super::subscriber::Memory;
 use super::*;
 use crate::counters::get;
 use crate::messages::{ForwardHead, SubscribeOptions};
@@ -117,7 +118,8 @@ impl Bench {
     }
 
     fn deliver(&mut self, block: &BlockRef) {
-        self.egress.subscribers.deliver(ONE, block, 0, Mono(1), &self.counters);
+        let memory = Memory { arena: &self.arena, tight: false };
+        self.egress.subscribers.deliver(ONE, block, 0, Mono(1), memory, &self.counters);
     }
 
     fn forward(&mut self, block: BlockRef, guaranteed: bool, now_ms: u64) {
