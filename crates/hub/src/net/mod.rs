@@ -108,6 +108,8 @@ pub(crate) struct NetStage {
     ready: Vec<Ready>,
     /// Connections with something to read, left over from earlier turns.
     reading: VecDeque<SessionId>,
+    /// Those of `dirty` that have something urgent to write: first.
+    urgent: VecDeque<SessionId>,
     /// Connections with something to write.
     dirty: VecDeque<SessionId>,
     next_sweep: Mono,
@@ -169,6 +171,7 @@ impl NetStage {
             listeners: parts.listeners,
             ready: Vec::new(),
             reading: VecDeque::new(),
+            urgent: VecDeque::new(),
             dirty: VecDeque::new(),
             next_sweep: Mono(0),
             sweeping: false,
@@ -385,13 +388,16 @@ impl NetStage {
     /// Writes what the dirty connections have; those whose socket is full wait for `Writable`.
     fn flush_all(&mut self) -> usize {
         let mut work = 0;
-        for _ in 0..self.dirty.len() {
-            let Some(id) = self.dirty.pop_front() else { break };
+        for _ in 0..self.urgent.len() + self.dirty.len() {
+            let Some(id) = self.urgent.pop_front().or_else(|| self.dirty.pop_front()) else { break };
             let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
             else {
                 continue;
             };
-            connection.dirty = false;
+            // It may be on both lists.
+            if !std::mem::take(&mut connection.dirty) {
+                continue;
+            }
             if connection.blocked || matches!(connection.role, Role::Dialling { .. }) {
                 continue;
             }

@@ -43,7 +43,12 @@ impl NetStage {
                     let subscribers = &mut connection.egress.subscribers;
                     let now = self.now.mono;
                     match subscribers.deliver(target.subscription, &block, hops, now, memory, &self.counters) {
-                        Delivery::Done => self.mark_dirty(target.session),
+                        Delivery::Done => {
+                            self.mark_dirty(target.session);
+                            if Block::trusted(&block).lane() < Lane::DEFAULT {
+                                self.urgent.push_back(target.session);
+                            }
+                        }
                         Delivery::Gone => self.unanswered(&block, 1),
                         Delivery::Spill(stream) => {
                             self.spill(stream, &block);
