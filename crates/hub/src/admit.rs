@@ -26,6 +26,7 @@ use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{AckLevel, ErrorCode};
 
+use crate::inbox::RouteOutbox;
 use crate::load::Load;
 use crate::messages::{Publish, ToNet, ToRoute};
 use crate::outbox::Outbox;
@@ -74,7 +75,7 @@ pub(crate) fn refusal(publish: &Publish, fault: Fault) -> Option<ToNet> {
 pub(crate) struct AdmitStage {
     pub(crate) name: &'static str,
     pub(crate) inbox: mpsc::Consumer<Publish>,
-    pub(crate) route: Outbox<ToRoute>,
+    pub(crate) route: RouteOutbox,
     pub(crate) net: Outbox<ToNet>,
     pub(crate) waker: StageWaker,
     /// Blocks taken since the start; `done` follows when they have been handed on.
@@ -152,7 +153,7 @@ impl Admission {
     }
 
     /// Sends a block to be checked and routed; `last` is its session's.
-    pub(crate) fn send(&mut self, publish: Publish, last: &mut Option<LastShard>, route: &mut Outbox<ToRoute>) {
+    pub(crate) fn send(&mut self, publish: Publish, last: &mut Option<LastShard>, route: &mut RouteOutbox) {
         if self.shards.is_empty() {
             return route.push(ToRoute::Publish(publish));
         }

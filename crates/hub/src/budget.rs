@@ -44,7 +44,8 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
     let l = &options.limits;
     let times = |n: usize, each: usize| ByteCount((n as u64).saturating_mul(each as u64));
     let part = |name, limits, bytes| Part { name, limits, bytes };
-    let rings = size_of::<ToNet>() + size_of::<ToRoute>() + size_of::<ToAppend>() + size_of::<ToConductor>();
+    // The route stage has a ring for each lane besides, which together have as many slots.
+    let rings = size_of::<ToNet>() + 2 * size_of::<ToRoute>() + size_of::<ToAppend>() + size_of::<ToConductor>();
     let admit = options.admit_threads.map_or(MAX_ADMIT_THREADS, |n| n as usize) * size_of::<Publish>();
     let producers = l.producers.saturating_add(l.streams.saturating_mul(l.stream_producers));
     // One block may wait for each subscription whatever waits for the others.

@@ -19,6 +19,7 @@ use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::Counters;
+use crate::inbox::{self, RouteOutbox};
 use crate::load::Load;
 use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
@@ -231,7 +232,7 @@ impl Hub {
 
         let slots = options.limits.ring_slots;
         let (to_net, net_inbox) = mpsc::ring(slots);
-        let (to_route, route_inbox) = mpsc::ring(slots);
+        let (to_route, route_inbox) = inbox::rings(slots);
         let (to_append, append_inbox) = mpsc::ring(slots);
         let (to_conductor, conductor_inbox) = mpsc::ring(slots);
         let (to_sync, sync_inbox) = mpsc::ring(slots);
@@ -253,7 +254,7 @@ impl Hub {
             admits.push(AdmitStage {
                 name,
                 inbox,
-                route: Outbox::new(&to_route, &route_waker),
+                route: RouteOutbox::new(&to_route, &route_waker),
                 net: Outbox::new(&to_net, &net_waker),
                 waker,
                 taken: 0,
@@ -278,7 +279,7 @@ impl Hub {
             load: load.clone(),
             out: Outlets {
                 admit: Admission::new(shards, admit_shards.clone()),
-                route: Outbox::new(&to_route, &route_waker),
+                route: RouteOutbox::new(&to_route, &route_waker),
                 append: Outbox::new(&to_append, &append_waker),
                 conductor: Outbox::new(&to_conductor, &conductor_waker),
             },
@@ -309,7 +310,7 @@ impl Hub {
         let conductor = Conductor::new(ConductorParts {
             inbox: conductor_inbox,
             net: Outbox::new(&to_net, &net_waker),
-            route: Outbox::new(&to_route, &route_waker),
+            route: RouteOutbox::new(&to_route, &route_waker),
             mesh,
             snapshot,
             options: options.clone(),

@@ -20,6 +20,7 @@ mod control;
 pub mod counters;
 mod gate;
 mod hub;
+mod inbox;
 mod load;
 mod messages;
 mod net;

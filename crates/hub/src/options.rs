@@ -194,7 +194,7 @@ pub struct Limits {
     pub publish_bytes: ByteCount,
     /// Blocks on their way to a stream at another hub, per hub and lane; beyond it publishes are refused.
     pub flow_blocks: usize,
-    /// Slots of each ring between two stages; a stage whose next ring is full waits.
+    /// Slots of each ring between two stages, and of the route stage's rings for the eight lanes together; a stage whose next ring is full waits.
     pub ring_slots: usize,
     /// Topics whose route is remembered; beyond it the memory starts anew.
     pub topics: usize,

@@ -1,6 +1,6 @@
 //! Order through shards that come and go, each as slow as chance has it.
 
-use weft_base::{Now, ProducerId, Random};
+use weft_base::{Lane, Now, ProducerId, Random};
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_wire::block::{BlockFields, BlockWriter, EventFields};
 
@@ -34,7 +34,7 @@ fn in_order(seed: u64, follow: bool) -> bool {
     let mut random = Random::from_seed(seed);
     let arena = Arena::new(ArenaOptions::default()).expect("memory");
     let waker = StageWaker::parking();
-    let (to_route, mut routed) = mpsc::ring(64);
+    let (to_route, mut routed) = crate::inbox::rings(64);
     let (to_net, _net) = mpsc::ring(64);
     let wanted = Arc::new(AtomicU32::new(1));
     let (mut shards, mut stages) = (Vec::new(), Vec::new());
@@ -42,12 +42,12 @@ fn in_order(seed: u64, follow: bool) -> bool {
         let (to_admit, inbox) = mpsc::ring(16);
         let done = Arc::new(AtomicU64::new(0));
         shards.push(Shard { out: Outbox::new(&to_admit, &waker), sent: 0, done: done.clone() });
-        let route = Outbox::new(&to_route, &waker);
+        let route = RouteOutbox::new(&to_route, &waker);
         let net = Outbox::new(&to_net, &waker);
         stages.push(AdmitStage { name, inbox, route, net, waker: waker.clone(), taken: 0, done, load: Load::new() });
     }
     let mut admission = Admission::new(shards, wanted.clone());
-    let mut route = Outbox::new(&to_route, &waker);
+    let mut route = RouteOutbox::new(&to_route, &waker);
     let mut last = [None; SESSIONS];
     let (mut sent, mut seen) = ([0; SESSIONS], [0; SESSIONS]);
     let mut sorted = true;
@@ -61,7 +61,7 @@ fn in_order(seed: u64, follow: bool) -> bool {
     };
     for _ in 0..2_000 {
         match random.next_u64() % 8 {
-            0..4 if admission.have_room(1) && route.has_room(1) => {
+            0..4 if admission.have_room(1) && route.has_room_in(Lane::DEFAULT, 1) => {
                 let session = random.next_u64() as usize % SESSIONS;
                 sent[session] += 1;
                 let topic = format!("topic/{}", random.next_u64() % 5);
@@ -78,7 +78,7 @@ fn in_order(seed: u64, follow: bool) -> bool {
             _ => took(random.next_u64() as usize % 8, &mut seen),
         }
     }
-    while !admission.are_empty() || !route.has_room(64) {
+    while !admission.are_empty() || !route.is_empty() {
         for stage in &mut stages {
             stage.do_work(Now::default());
         }

@@ -27,6 +27,7 @@ use self::neighbours::Neighbours;
 use crate::Identity;
 use crate::counters::Counters;
 use crate::gate::Gate;
+use crate::inbox::RouteOutbox;
 use crate::messages::{Membership, SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -42,7 +43,7 @@ const ROOM: usize = 32;
 pub(crate) struct Conductor {
     inbox: mpsc::Consumer<ToConductor>,
     net: Outbox<ToNet>,
-    route: Outbox<ToRoute>,
+    route: RouteOutbox,
     mesh: Mesh,
     table: RouteTable,
     snapshot: Arc<ArcSwap<RouteTable>>,
@@ -74,7 +75,7 @@ enum Answer {
 pub(crate) struct ConductorParts {
     pub(crate) inbox: mpsc::Consumer<ToConductor>,
     pub(crate) net: Outbox<ToNet>,
-    pub(crate) route: Outbox<ToRoute>,
+    pub(crate) route: RouteOutbox,
     pub(crate) mesh: Mesh,
     pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
     pub(crate) options: Arc<HubOptions>,

@@ -26,12 +26,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Mono, Now};
+use weft_base::{Lane, Mono, Now};
 use weft_ring::arena::Arena;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_transport::{CloseReason, LinkToken, ListenerToken, Network, ReadOutcome, Ready};
-use weft_wire::block::Block;
 use weft_wire::frame::{self, ErrorCode, Peek};
 
 pub(crate) use self::connection::{Connection, Role};
@@ -40,8 +39,9 @@ use crate::Identity;
 use crate::admit::Admission;
 use crate::counters::{Counters, add};
 use crate::hub::Lifecycle;
+use crate::inbox::{RouteOutbox, lane_of_frame};
 use crate::load::{Load, Verdict};
-use crate::messages::{SessionId, ToAppend, ToConductor, ToNet, ToRoute};
+use crate::messages::{SessionId, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::profile::Profiling;
@@ -60,7 +60,7 @@ const INBOX: usize = 4_096;
 /// The other stages' inboxes.
 pub(crate) struct Outlets {
     pub(crate) admit: Admission,
-    pub(crate) route: Outbox<ToRoute>,
+    pub(crate) route: RouteOutbox,
     pub(crate) append: Outbox<ToAppend>,
     pub(crate) conductor: Outbox<ToConductor>,
 }
@@ -370,7 +370,10 @@ impl NetStage {
             }
             match frame::peek(buffer.filled(), most) {
                 Ok(Peek::Frame { len }) if buffer.filled().len() >= len => {
-                    if waits_for_load(buffer.filled(), &self.load) {
+                    // A publisher waits for its own lane, not for others'.
+                    if let Some(lane) = lane_of_frame(buffer.filled())
+                        && (waits_for_load(buffer.filled(), lane, &self.load) || !self.out.route.has_room_in(lane, 1))
+                    {
                         return Taken::NoRoom;
                     }
                     let bytes = buffer.split_to(len);
@@ -507,11 +510,8 @@ enum Taken {
 }
 
 /// Whether the frame at the front is a publish of a lane whose publishers wait.
-fn waits_for_load(bytes: &[u8], load: &Load) -> bool {
-    frame::peek_kind(bytes) == Some(frame::Kind::Publish)
-        && bytes
-            .get(frame::FRAME_HEADER..)
-            .is_some_and(|block| load.verdict(Block::trusted(block).lane()) == Verdict::Wait)
+fn waits_for_load(bytes: &[u8], lane: Lane, load: &Load) -> bool {
+    frame::peek_kind(bytes) == Some(frame::Kind::Publish) && load.verdict(lane) == Verdict::Wait
 }
 
 /// How much room the next read wants: the rest of the frame that is pending.

@@ -26,7 +26,6 @@ use weft_mesh::LinkId;
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, Split, hops, split};
 use weft_ring::arena::{Arena, BlockMut, BlockRef};
-use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_topic::Topic;
 use weft_wire::block::Block;
@@ -40,6 +39,7 @@ use self::replies::Replies;
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add};
+use crate::inbox::RouteInbox;
 use crate::load::{Conditioner, Load};
 use crate::messages::{Completion, FlowKey, Forward, ForwardHead, Request, SessionId, ToAppend, ToNet, ToRoute};
 use crate::net::link::Taken;
@@ -51,7 +51,9 @@ use crate::producers::{Place, Producers};
 const ROOM: usize = 32;
 /// The stage.
 pub(crate) struct RouteStage {
-    inbox: mpsc::Consumer<ToRoute>,
+    inbox: RouteInbox,
+    /// Links that have ended, until the blocks that came by them are handled.
+    gone: Vec<SessionId>,
     net: Outbox<ToNet>,
     append: Outbox<ToAppend>,
     snapshot: Arc<ArcSwap<RouteTable>>,
@@ -86,7 +88,7 @@ pub(crate) struct RouteStage {
 
 /// What the route stage is made of.
 pub(crate) struct RouteParts {
-    pub(crate) inbox: mpsc::Consumer<ToRoute>,
+    pub(crate) inbox: RouteInbox,
     pub(crate) net: Outbox<ToNet>,
     pub(crate) append: Outbox<ToAppend>,
     pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
@@ -104,6 +106,7 @@ impl RouteStage {
         let limits = &parts.options.limits;
         Self {
             inbox: parts.inbox,
+            gone: Vec::new(),
             net: parts.net,
             append: parts.append,
             table: parts.snapshot.load_full(),
@@ -143,7 +146,7 @@ impl RouteStage {
                     self.net.push(ToNet::Taken { link, lane, bytes });
                 }
             }
-            ToRoute::LinkGone { link } => self.taken.forget(&link),
+            ToRoute::LinkGone { link } => self.gone.push(link),
             ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
                 let (said, now) = (Position { from: (hub, lane), incarnation, written, synced }, self.now.mono);
                 let (net, counters) = (&mut self.net, &self.counters);
@@ -454,6 +457,9 @@ impl Stage for RouteStage {
             }
             self.on_message(message);
             work += 1;
+        }
+        if self.inbox.has_no_blocks() {
+            self.gone.drain(..).for_each(|link| self.taken.forget(&link));
         }
         work += self.release(self.batch);
         // What waits at the net stage looks again, as there is room or another allowance.

@@ -14,6 +14,7 @@ use weft_wire::headers::{HeadersWriter, names};
 use weft_wire::reply::ReplyAddress;
 
 use super::*;
+use weft_ring::mpsc;
 
 const FIRST: HubId = HubId(1);
 const MIDDLE: HubId = HubId(2);
@@ -60,7 +61,7 @@ fn routes(has_member: bool) -> Arc<weft_mesh::Routes> {
 /// The middle hub's stage, and what it sends to the net stage.
 fn stage(has_member: bool) -> (RouteStage, mpsc::Consumer<ToNet>) {
     let waker = StageWaker::parking();
-    let (_, inbox) = mpsc::ring(16);
+    let (_, inbox) = crate::inbox::rings(64);
     let (to_net, net) = mpsc::ring(64);
     let (to_append, _append) = mpsc::ring(64);
     let identity = crate::Identity { id: MIDDLE, epoch: Epoch(1), name: "hub-2".to_owned(), region: String::new() };
