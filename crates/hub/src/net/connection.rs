@@ -101,7 +101,7 @@ impl Connection {
         self.received.as_mut()
     }
 
-    /// There is nothing to read for now. An empty buffer is kept for what
+    /// There is nothing more to read at present. An empty buffer is kept for what
     /// comes, so that the blocks of a session lie side by side: a block that
     /// waits long keeps all of its buffer. Answers whether there is one.
     pub(crate) fn keep_buffer(&mut self, tight: bool) -> bool {

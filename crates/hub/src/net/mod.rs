@@ -21,6 +21,7 @@ mod handshake;
 pub(crate) mod link;
 mod outbound;
 mod subscriber;
+mod sweep;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -52,8 +53,6 @@ const READS: usize = 4;
 const READ_ROOM: usize = 4 << 10;
 /// Turns of a busy thread after which the network is asked what is new.
 const UNPOLLED: u32 = 4;
-/// How long a connection that says nothing keeps its buffer, at least.
-const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Messages taken from the inbox in one turn.
 const INBOX: usize = 4_096;
 
@@ -452,41 +451,6 @@ impl NetStage {
             if n == 0 {
                 return Ok(total);
             }
-        }
-    }
-
-    /// Gives back the buffers of connections that have said nothing for a while.
-    fn release_buffers(&mut self) {
-        if !self.keeping || self.now.mono < self.next_release {
-            return;
-        }
-        self.next_release = self.now.mono + KEPT_FOR;
-        self.keeping = false;
-        for connection in self.connections.iter_mut().flatten() {
-            if !std::mem::take(&mut connection.active) {
-                connection.drop_empty_buffer();
-            }
-            self.keeping |= connection.received.is_some();
-        }
-    }
-
-    /// Ends handshakes that take too long.
-    fn sweep(&mut self) {
-        self.release_buffers();
-        if !self.sweeping || self.now.mono < self.next_sweep {
-            return;
-        }
-        self.next_sweep = self.now.mono + Duration::from_millis(250);
-        let late: Vec<SessionId> = self
-            .connections
-            .iter()
-            .flatten()
-            .filter(|c| !c.is_session() && !c.closing && c.deadline <= self.now.mono)
-            .map(|c| c.id)
-            .collect();
-        self.sweeping = self.connections.iter().flatten().any(|c| !c.is_session());
-        for id in late {
-            self.end(id, "the peer did not finish its handshake in time");
         }
     }
 }
