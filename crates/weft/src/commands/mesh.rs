@@ -39,8 +39,34 @@ fn human(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{ends:<42} {:>10} {:>8} {state:>5}", show_rtt(link.rtt), link.cost)?;
     }
     writeln!(out, "\n{:<42} {:>14}", "COUNTER (of the hub marked *)", "VALUE")?;
-    for (name, value) in report.counters.iter().filter(|(_, value)| *value > 0) {
+    for (name, value) in report.counters.iter().filter(|(name, value)| *value > 0 && !name.starts_with(STAGE)) {
         writeln!(out, "{name:<42} {value:>14}")?;
+    }
+    stages(report, out)
+}
+
+/// What counters of stages begin with.
+const STAGE: &str = "stage.";
+
+/// The stages of the hub, a line each.
+fn stages(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
+    let of = |stage: &str, what: &str| {
+        let name = format!("{STAGE}{stage}.{what}");
+        report.counters.iter().find(|(known, _)| *known == name).map_or(0, |(_, value)| *value)
+    };
+    let depths = report.counters.iter().filter_map(|(name, _)| name.strip_prefix(STAGE)?.strip_suffix(".depth"));
+    let mut head = true;
+    for stage in depths {
+        if std::mem::take(&mut head) {
+            let columns = ("STAGE (of the hub marked *)", "DEPTH", "WAIT", "BATCH", "BUSY", "SHARDS", "THREAD");
+            let (stage, depth, wait, batch, busy, shards, thread) = columns;
+            writeln!(out, "\n{stage:<28} {depth:>7} {wait:>10} {batch:>6} {busy:>7} {shards:>6} {thread:>7}")?;
+        }
+        let wait = format!("{} µs", of(stage, "wait_us"));
+        let busy = format!("{:.1} %", of(stage, "busy_permille") as f64 / 10.0);
+        let thread = if of(stage, "own_thread") > 0 { "own" } else { "shared" };
+        let (depth, batch, shards) = (of(stage, "depth"), of(stage, "batch"), of(stage, "shards"));
+        writeln!(out, "{stage:<28} {depth:>7} {wait:>10} {batch:>6} {busy:>7} {shards:>6} {thread:>7}")?;
     }
     Ok(())
 }
