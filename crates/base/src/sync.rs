@@ -5,7 +5,7 @@
 //! `--cfg tsan` replaces the locks alone, by ones that the thread sanitizer sees.
 
 #[cfg(not(any(loom, tsan)))]
-pub use std::sync::{Arc, Condvar, Mutex, atomic};
+pub use std::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
 #[cfg(tsan)]
 mod watched;
 #[cfg(tsan)]
@@ -16,7 +16,7 @@ pub use std::{hint, thread};
 pub use watched::{Condvar, Mutex, MutexGuard};
 
 #[cfg(loom)]
-pub use loom::sync::{Arc, Condvar, Mutex, atomic};
+pub use loom::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
 #[cfg(loom)]
 pub use loom::{hint, thread};
 

@@ -8,9 +8,10 @@ mod places;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use weft_base::Clock;
+use weft_base::sync::Mutex;
 
 use self::agent::{Agent, Seated};
 use self::counters::Counters;

@@ -12,10 +12,11 @@
 use std::any::Any;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
 use weft_base::Clock;
+use weft_base::sync::{Mutex, MutexGuard};
 
 use super::StagePanic;
 use super::agent::{Agent, Seated};
