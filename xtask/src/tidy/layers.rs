@@ -22,7 +22,7 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 15] = [
+const PLACES: [Place; 17] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
@@ -30,27 +30,48 @@ const PLACES: [Place; 15] = [
     Place { name: "weft-sched", short: "sched", layer: "L1", knows: &["base"] },
     Place { name: "weft-load", short: "load", layer: "L1", knows: &[] },
     Place { name: "weft-log", short: "log", layer: "L1", knows: &["base", "wire"] },
+    Place { name: "weft-keyed", short: "keyed", layer: "L1", knows: &["base"] },
     Place { name: "weft-transport", short: "transport", layer: "L1", knows: &["base", "ring"] },
     Place { name: "weft-mesh", short: "mesh", layer: "L2", knows: &["base", "wire", "topic"] },
+    Place { name: "weft-stream", short: "stream", layer: "L2", knows: &["base", "wire", "topic"] },
     Place {
         name: "weft-hub",
         short: "hub",
         layer: "L3",
-        knows: &["base", "wire", "topic", "ring", "sched", "log", "transport", "mesh"],
+        knows: &["base", "wire", "topic", "ring", "sched", "log", "keyed", "transport", "mesh", "stream"],
     },
     Place {
         name: "weft-client",
         short: "client",
         layer: "L4",
-        knows: &["base", "wire", "topic", "ring", "sched", "transport"],
+        knows: &["base", "wire", "topic", "ring", "sched", "transport", "stream"],
     },
     Place {
         name: "weft",
         short: "weft",
         layer: "L5",
-        knows: &["base", "wire", "topic", "ring", "sched", "load", "log", "transport", "mesh", "hub", "client"],
+        knows: &[
+            "base",
+            "wire",
+            "topic",
+            "ring",
+            "sched",
+            "load",
+            "log",
+            "keyed",
+            "transport",
+            "mesh",
+            "stream",
+            "hub",
+            "client",
+        ],
     },
-    Place { name: "weft-sim", short: "sim", layer: "tools", knows: &["base", "wire", "topic", "mesh"] },
+    Place {
+        name: "weft-sim",
+        short: "sim",
+        layer: "tools",
+        knows: &["base", "wire", "topic", "log", "keyed", "mesh", "stream"],
+    },
     Place {
         name: "weft-bench",
         short: "bench",
