@@ -249,6 +249,13 @@ impl Client {
         }
     }
 
+    /// Why the client has ended by itself: the connection was lost and could
+    /// not be made again within [`ConnectOptions::reconnect_for`].
+    #[must_use]
+    pub fn gave_up(&self) -> Option<String> {
+        self.shared().with(|session| session.gave_up())
+    }
+
     /// Waits until the status is another than `known`; answers it. A change
     /// that is gone again before this is polled may go unseen.
     pub async fn status_other_than(&self, known: &Status) -> Status {

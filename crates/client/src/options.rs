@@ -25,6 +25,10 @@ pub struct ConnectOptions {
     /// For how long [`Client::connect`](crate::Client::connect) tries again
     /// once every address has failed. Zero: each address is tried once.
     pub connect_for: Duration,
+    /// For how long a lost connection is tried to be made again. After that the
+    /// client ends: whoever waits is answered that it is closed, and
+    /// [`Client::gave_up`](crate::Client::gave_up) says why. `None`: for ever.
+    pub reconnect_for: Option<Duration>,
     /// The pause before a lost connection is made anew: between zero and this
     /// at random, doubled at each failure.
     pub retry_first: Duration,
@@ -58,6 +62,7 @@ impl ConnectOptions {
             name: "weft-client".to_owned(),
             token: Vec::new(),
             connect_for: Duration::ZERO,
+            reconnect_for: None,
             retry_first: Duration::from_millis(50),
             retry_most: Duration::from_secs(5),
             quiet: Duration::from_secs(5),

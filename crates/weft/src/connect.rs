@@ -10,8 +10,18 @@ use crate::Usage;
 use crate::cli::ServerArgs;
 use crate::time::parse_rfc3339;
 
-/// Connects as the arguments say, under this name.
+/// How long a command that has something to finish waits for a hub that went away.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Connects as the arguments say, under this name. A hub that goes away is
+/// waited for, up to a bound: a command that has something to finish ends.
 pub(crate) async fn connect(args: &ServerArgs, name: &str) -> anyhow::Result<Client> {
+    connect_for(args, name, Some(PATIENCE)).await
+}
+
+/// The same; a hub that goes away is waited for as long as `patience`, or for
+/// ever: for what people leave running. The log says so meanwhile.
+pub(crate) async fn connect_for(args: &ServerArgs, name: &str, patience: Option<Duration>) -> anyhow::Result<Client> {
     let security = match (&args.tls_cert, &args.tls_key, &args.tls_ca) {
         (Some(cert), Some(key), Some(ca)) => {
             let identity = TlsIdentity::from_pem_files(cert, key, ca).map_err(|e| Usage(e.to_string()))?;
@@ -25,9 +35,19 @@ pub(crate) async fn connect(args: &ServerArgs, name: &str) -> anyhow::Result<Cli
         hub: args.hub.clone(),
         name: name.to_owned(),
         close_within: Duration::from_secs(30),
+        reconnect_for: patience,
         ..ConnectOptions::new("")
     };
     Client::connect(options).await.context("no hub")
+}
+
+/// The error of something that a client did, or, when the client has ended by
+/// itself since then, why it has: that says more.
+pub(crate) fn why(client: &Client, error: impl Into<anyhow::Error>) -> anyhow::Error {
+    match client.gave_up() {
+        Some(why) => anyhow::Error::msg(why),
+        None => error.into(),
+    }
 }
 
 /// Where in a stream to begin.

@@ -1,8 +1,8 @@
-//! Times and durations as people write them.
+//! Times, durations and sizes as people write them.
 
 use std::time::Duration;
 
-use weft_base::UnixNanos;
+use weft_base::{ByteCount, UnixNanos};
 
 const DAY: u64 = 86_400;
 
@@ -86,6 +86,22 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     format!("{} {name}", millis / size)
 }
 
+/// Shows a size with three digits, for people: `133.9 MiB`.
+pub(crate) fn show_bytes(bytes: ByteCount) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut size = bytes.0 as f64;
+    let mut unit = "B";
+    for larger in UNITS {
+        // What would be shown as 1024 is 1 of the next.
+        if size < 1023.95 {
+            break;
+        }
+        (size, unit) = (size / 1024.0, larger);
+    }
+    let digits = usize::from(unit != "B" && size < 999.95);
+    format!("{size:.digits$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +143,20 @@ mod tests {
         assert_eq!(parse_duration("5s"), Ok(Duration::from_secs(5)));
         for text in ["", "5", "5 parsecs", "-1 s", "99999999999999999999 d"] {
             assert!(parse_duration(text).is_err_and(|e| e.contains("30 d")), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_readably() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (140_450_419, "133.9 MiB"),
+            ((1 << 30) - 1, "1.0 GiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(show_bytes(ByteCount(bytes)), shown);
         }
     }
 }

@@ -36,6 +36,16 @@ impl Hub {
         (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
     }
 
+    /// A counter of the hub.
+    fn counter(&self, name: &str) -> u64 {
+        let output = Command::new(env!("CARGO_BIN_EXE_weft"))
+            .args(["mesh", "show", "--json", "--server", &self.address])
+            .output()
+            .expect("it starts");
+        let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        shown["counters"][name].as_u64().unwrap_or_default()
+    }
+
     fn json(&self, arguments: &[&str]) -> Value {
         let (code, out, err) = self.bench(&[arguments, &["--json"]].concat());
         assert_eq!(code, 0, "{err}");
@@ -103,6 +113,37 @@ fn a_ramp_ends_with_what_holds_a_curve_and_a_chart() {
     assert!(out.contains("no rate that was tried holds") && out.contains("p99 was"), "{out}");
     assert!(out.contains("saturated first") && out.contains("events/s") && out.contains('▲'), "{out}");
     assert!(fs::read_to_string(&chart).expect("a chart").ends_with("</svg>\n"));
+}
+
+/// It waited for its hub for ever: the client library makes connections anew,
+/// and the bench had no bound on that.
+#[test]
+fn a_hub_that_is_gone_midway_ends_the_bench_with_an_error() {
+    for level in ["none", "synced"] {
+        let mut hub = Hub::start();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command.args(["bench", "--server", &hub.address, "--rate", "1000", "--seconds", "2", "--level", level]);
+        let bench = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut bench = bench.expect("it starts");
+        // It has begun once its events arrive at the hub.
+        let until = Instant::now() + Duration::from_secs(30);
+        while hub.counter("ledger.published") < 100 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        hub.child.kill().expect("it runs");
+        hub.child.wait().expect("it ends");
+        while bench.try_wait().expect("a process").is_none() {
+            if Instant::now() > until + Duration::from_secs(30) {
+                bench.kill().expect("it runs");
+                panic!("the bench of level {level} does not end");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let output = bench.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("could not be made again within 5 s"), "{said}");
+    }
 }
 
 #[test]

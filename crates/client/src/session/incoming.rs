@@ -77,6 +77,7 @@ impl Session {
         tracing::debug!(code = "connected", hub = %hub.name, address = %hub.address, "connected");
         self.state = State::Up { since: now };
         self.was_connected = true;
+        self.lost_since = None;
         self.reasons.clear();
         let window = Window {
             blocks: welcome.publish_window_blocks as usize,

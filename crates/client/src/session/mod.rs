@@ -15,6 +15,7 @@
 
 mod backoff;
 mod calls;
+mod face;
 mod incoming;
 mod publish;
 mod requests;
@@ -27,9 +28,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Now, Random, SubscriptionId};
-use weft_topic::Filter;
-use weft_wire::block::EventFields;
+use weft_base::{Epoch, HubId, Lane, Mono, Random};
 use weft_wire::frame::{self, ErrorCode, Frame};
 
 pub(crate) use self::backoff::Backoff;
@@ -39,11 +38,10 @@ pub use self::publish::OPEN_TOPICS;
 pub(crate) use self::publish::{BlockAck, BlockTicket, Outgoing, Publishing, Sealed, Spec, Window};
 pub(crate) use self::requests::{RequestTicket, Requests};
 pub(crate) use self::subscribe::{SubscribeTicket, Subscriptions};
-use crate::delivery::Queue;
-use crate::error::{CallError, ConnectError, PublishError, RequestError};
-use crate::options::{ConnectOptions, SubscribeOptions};
+use crate::error::{CallError, ConnectError};
+use crate::options::ConnectOptions;
 use crate::ticket::Ticket;
-use crate::why::{Told, WhyWaiting};
+use crate::why::Told;
 
 /// The protocol version that is spoken.
 const VERSION: u16 = 1;
@@ -136,6 +134,10 @@ pub(crate) struct Session {
     connect_until: Mono,
     connected: Arc<Ticket<Result<(), ConnectError>>>,
     was_connected: bool,
+    /// Since when a connection that was lost is being made anew.
+    lost_since: Option<Mono>,
+    /// Why no connection is made any more.
+    gave_up: Option<String>,
     publishing: Publishing,
     subscriptions: Subscriptions,
     requests: Requests,
@@ -177,6 +179,8 @@ impl Session {
             connect_until: now + options.connect_for,
             connected: Ticket::new(),
             was_connected: false,
+            lost_since: None,
+            gave_up: None,
             publishing: Publishing::new(random.next_u64().max(8), limit),
             subscriptions: Subscriptions::default(),
             requests: Requests::default(),
@@ -211,8 +215,6 @@ impl Session {
         self.status_version += 1;
         self.wake.append(&mut self.status_waiting);
     }
-
-    // ---- what the driver calls -------------------------------------------------
 
     /// One turn: what is due is done, what is to be written goes to `out` while
     /// its bytes stay under `room`. `empty`: all that was handed out before has
@@ -294,13 +296,41 @@ impl Session {
         };
         let own = own.min(self.calls.next_deadline().unwrap_or(far));
         let own = own.min(self.publishing.next_expiry().unwrap_or(far));
+        let own = own.min(self.gives_up_at().unwrap_or(far));
         match self.closing {
             Some(deadline) if self.state != State::Ended => own.min(deadline),
             _ => own,
         }
     }
 
+    /// When a lost connection counts as lost for good.
+    fn gives_up_at(&self) -> Option<Mono> {
+        Some(self.lost_since? + self.options.reconnect_for?)
+    }
+
+    /// No connection could be made anew in time: the client ends, and everybody who waits is told.
+    fn give_up_reconnecting(&mut self, within: Duration) {
+        let last = match &self.status {
+            Status::Reconnecting { reason, .. } => reason.as_str(),
+            _ => "",
+        };
+        let seconds = within.as_secs_f64();
+        let why = format!("the connection to the hub was lost and could not be made again within {seconds} s: {last}");
+        tracing::debug!(code = "gave_up", reason = %why, "the client ends");
+        self.gave_up = Some(why);
+        if !matches!(self.state, State::Waiting { .. }) {
+            self.actions.push(Action::Disconnect);
+        }
+        self.end(false);
+    }
+
     fn tick(&mut self, now: Mono) {
+        if let (Some(within), Some(at)) = (self.options.reconnect_for, self.gives_up_at())
+            && at <= now
+            && self.state != State::Ended
+        {
+            return self.give_up_reconnecting(within);
+        }
         self.calls.expire(now, &mut self.wake);
         self.publishing.expire(now, &mut self.wake);
         if let Some(deadline) = self.closing {
@@ -399,6 +429,7 @@ impl Session {
             }
         }
         if self.was_connected {
+            self.lost_since.get_or_insert(now);
             let until = now + self.backoff.next(&mut self.random);
             self.state = State::Waiting { until };
             let failures = self.backoff.failures().saturating_sub(1);
@@ -442,6 +473,7 @@ impl Session {
         self.closed.complete(clean, &mut self.wake);
         self.set_status(Status::Closed);
         self.closing = None;
+        self.lost_since = None;
         self.actions.push(Action::Stop);
         if !matches!(self.state, State::Parting { .. }) {
             self.state = State::Ended;
@@ -464,131 +496,5 @@ impl Session {
     /// The tasks to wake, once no lock is held.
     pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wake)
-    }
-
-    // ---- what the async face calls ---------------------------------------------
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closing.is_some() || self.status == Status::Closed
-    }
-
-    /// Takes an event, see [`Publishing::push`].
-    pub(crate) fn publish(
-        &mut self,
-        spec: &Spec,
-        topic: &str,
-        event: &EventFields<'_>,
-        now: Now,
-    ) -> Result<(Option<Arc<BlockTicket>>, u32), PublishError> {
-        if self.is_closed() {
-            return Err(PublishError::Closed);
-        }
-        self.publishing.push(spec, topic, event, now)
-    }
-
-    /// Registers a task that waits for room in the window.
-    pub(crate) fn wait_for_room(&mut self, waker: &Waker) {
-        self.publishing.wait(waker);
-    }
-
-    /// Whether nothing is unacknowledged; if something is, it is hurried on and
-    /// the task is registered.
-    pub(crate) fn poll_flushed(&mut self, waker: &Waker) -> bool {
-        if self.status == Status::Closed || (self.publishing.is_idle() && self.all_written) {
-            return true;
-        }
-        self.hurry = true;
-        self.publishing.wait(waker);
-        false
-    }
-
-    /// Subscribes; `on_demand`: credit is granted by [`demand`](Self::demand) alone.
-    pub(crate) fn subscribe(
-        &mut self,
-        filter: Filter,
-        options: SubscribeOptions,
-        on_demand: bool,
-    ) -> (SubscriptionId, Arc<Queue>, Arc<SubscribeTicket>) {
-        let id = SubscriptionId(self.take_id());
-        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
-        let (queue, ticket) = self.subscriptions.add(id, filter, options, on_demand, out);
-        if self.is_closed() {
-            self.subscriptions.close(&mut self.wake);
-        }
-        (id, queue, ticket)
-    }
-
-    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
-        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
-        self.subscriptions.remove(id, out);
-    }
-
-    pub(crate) fn give_back(&mut self, id: SubscriptionId, events: u64, bytes: u64) {
-        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
-        self.subscriptions.give_back(id, events, bytes, out);
-    }
-
-    /// The application wants so many events more of a subscription on demand.
-    pub(crate) fn demand(&mut self, id: SubscriptionId, events: u64) {
-        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
-        self.subscriptions.demand(id, events, out);
-    }
-
-    /// Sends a request whose frame `encode` writes, given its number.
-    pub(crate) fn request(
-        &mut self,
-        encode: impl FnOnce(u64, &mut Vec<u8>) -> Result<(), RequestError>,
-    ) -> Result<Arc<RequestTicket>, RequestError> {
-        let id = self.take_id();
-        let mut bytes = Vec::new();
-        encode(id, &mut bytes)?;
-        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
-        let ticket = self.requests.add(id, bytes, out);
-        if self.is_closed() {
-            self.requests.close(&mut self.wake);
-        }
-        Ok(ticket)
-    }
-
-    fn take_id(&mut self) -> u64 {
-        let id = self.next_id;
-        self.next_id = self.next_id.checked_add(1).unwrap_or(FIRST_ID);
-        id
-    }
-
-    /// Begins to close: nothing is taken any more, what was taken is sent and
-    /// waits for its acknowledgements until the options' bound of time.
-    pub(crate) fn begin_close(&mut self, now: Mono) -> Arc<Ticket<bool>> {
-        if !self.is_closed() {
-            self.closing = Some(now + self.options.close_within);
-            if !self.was_connected {
-                self.end(false);
-            }
-        }
-        self.closed.clone()
-    }
-
-    pub(crate) fn connect_ticket(&self) -> Arc<Ticket<Result<(), ConnectError>>> {
-        self.connected.clone()
-    }
-
-    pub(crate) fn status(&self) -> (Status, u64) {
-        (self.status.clone(), self.status_version)
-    }
-
-    pub(crate) fn wait_for_status(&mut self, waker: &Waker) {
-        if !self.status_waiting.iter().any(|w| w.will_wake(waker)) {
-            self.status_waiting.push(waker.clone());
-        }
-    }
-
-    /// What the hub said that publishes wait for; nothing when none are on their way.
-    pub(crate) fn why_waiting(&self, now: Mono) -> Option<WhyWaiting> {
-        if self.publishing.is_idle() { Some(WhyWaiting::nothing()) } else { self.told.get(now) }
-    }
-
-    /// Blocks on their way.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.publishing.in_flight()
     }
 }

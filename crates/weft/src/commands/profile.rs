@@ -7,6 +7,7 @@ use weft_hub::profile::Profile;
 use crate::cli::ProfileArgs;
 use crate::connect::connect;
 use crate::profiler::write_flame_graph;
+use crate::time::show_bytes;
 
 /// How many functions are listed.
 const LISTED: usize = 5;
@@ -21,7 +22,9 @@ pub(crate) async fn run(args: &ProfileArgs) -> anyhow::Result<()> {
     writeln!(
         out,
         "{} allocations of {} meanwhile; {} allocated in all",
-        report.allocations, report.allocated, report.live
+        report.allocations,
+        show_bytes(report.allocated),
+        show_bytes(report.live)
     )?;
     for (function, samples) in busiest(&report.stacks).into_iter().take(LISTED) {
         let share = 100.0 * samples as f64 / report.samples.max(1) as f64;

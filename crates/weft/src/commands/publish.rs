@@ -13,7 +13,7 @@ use weft_client::{AckLevel, Acknowledgement, EventFields, HeadersWriter, Limit, 
 
 use crate::Usage;
 use crate::cli::{Level, PubArgs};
-use crate::connect::connect;
+use crate::connect::{connect, why};
 
 /// Acknowledgements that may be outstanding here; the client's window bounds
 /// the blocks, this bounds the futures.
@@ -61,17 +61,10 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
         published: 0,
         bar: bar(args),
     };
-    if let Some(payload) = &args.payload {
-        sender.send(payload.as_bytes()).await?;
+    if let Err(error) = publish(args, &mut sender).await {
+        sender.bar.finish_and_clear();
+        return Err(why(&client, error));
     }
-    for path in &args.file {
-        let payload = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        sender.send(&payload).await.with_context(|| format!("file {}", path.display()))?;
-    }
-    if args.lines {
-        lines(&mut sender).await?;
-    }
-    sender.settle(0).await?;
     let published = sender.published;
     sender.bar.finish_and_clear();
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
@@ -81,6 +74,21 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
     let level = format!("{:?}", args.level).to_lowercase();
     eprintln!("published {published} event{}{hub}, level {level}", if published == 1 { "" } else { "s" });
     Ok(())
+}
+
+/// Publishes all there is, and waits until it is acknowledged.
+async fn publish(args: &PubArgs, sender: &mut Sender<'_>) -> anyhow::Result<()> {
+    if let Some(payload) = &args.payload {
+        sender.send(payload.as_bytes()).await?;
+    }
+    for path in &args.file {
+        let payload = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        sender.send(&payload).await.with_context(|| format!("file {}", path.display()))?;
+    }
+    if args.lines {
+        lines(sender).await?;
+    }
+    sender.settle(0).await
 }
 
 /// Encodes `NAME=VALUE` headers.

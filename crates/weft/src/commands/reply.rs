@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use weft_client::SubscribeOptions;
 
 use crate::cli::ReplyArgs;
-use crate::connect::connect;
+use crate::connect::connect_for;
 
 /// Answers until it is stopped, or as many requests as were asked for.
 pub(crate) async fn run(args: &ReplyArgs) -> anyhow::Result<()> {
@@ -14,7 +14,7 @@ pub(crate) async fn run(args: &ReplyArgs) -> anyhow::Result<()> {
         Some(group) => SubscribeOptions::default().group(group, args.weight),
         None => SubscribeOptions::default(),
     };
-    let client = connect(&args.server, "weft reply").await?;
+    let client = connect_for(&args.server, "weft reply", None).await?;
     let mut responder = client.respond(&args.filter, options).await?;
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
     eprintln!("answering requests on `{}`{hub}", args.filter);

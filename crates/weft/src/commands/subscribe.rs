@@ -6,7 +6,7 @@ use weft_client::{Delivery, SubscribeOptions, Subscription};
 use weft_topic::{Filter, Topic};
 
 use crate::cli::{Format, SubArgs};
-use crate::connect::{connect, start_at};
+use crate::connect::{connect_for, start_at};
 use crate::events;
 
 /// When to stop.
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
     };
     (options.on_full, options.spill) = args.on_full.clone();
     (options.group, options.weight) = (args.group.clone(), args.weight);
-    let client = connect(&args.server, "weft sub").await?;
+    let client = connect_for(&args.server, "weft sub", None).await?;
     let subscription = client.subscribe(&args.filter, options).await?;
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
     eprintln!("subscribed to `{}`{hub}", args.filter);

@@ -81,6 +81,27 @@ fn once_connected_it_never_gives_up_and_pauses_longer_and_longer() {
 }
 
 #[test]
+fn with_a_bound_it_gives_up_and_everybody_who_waits_is_told() {
+    let mut bench = Bench::new(ConnectOptions { reconnect_for: Some(Duration::from_secs(20)), ..options() });
+    bench.connect(4, 1 << 20);
+    let ticket = bench.publish("t", "x");
+    bench.turn();
+    // A connection that is made again in time starts the bound anew.
+    bench.lose();
+    bench.connect(4, 1 << 20);
+    bench.lose();
+    bench.pass(Duration::from_secs(19));
+    bench.session.connected(bench.now);
+    assert_eq!((outcome(&ticket), bench.session.gave_up()), (None, None));
+    assert!(bench.session.sleep(bench.now, false, true) <= Duration::from_secs(1), "it wakes for the bound");
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(outcome(&ticket), Some(Err(PublishError::Closed)));
+    assert!(bench.session.gave_up().is_some_and(|why| why.contains("20 s") && why.contains("a test")));
+    assert_eq!(bench.actions.last(), Some(&Action::Stop));
+    assert_eq!(bench.session.status().0, Status::Closed);
+}
+
+#[test]
 fn a_silent_hub_is_asked_and_then_given_up() {
     let mut bench = Bench::up();
     bench.now = bench.now + Duration::from_secs(6);

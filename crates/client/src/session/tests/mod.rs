@@ -6,18 +6,18 @@ mod hub;
 mod publishing;
 mod subscribing;
 
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::task::{Context, Poll, Wake};
 
-use weft_base::{ByteCount, Epoch, HubId, Lane, Mono, Random, SubscriptionId, TenantId, UnixNanos};
+use weft_base::{ByteCount, Now, SubscriptionId, TenantId, UnixNanos};
 use weft_ring::arena::{Arena, ArenaOptions, BlockRef};
 use weft_topic::Filter;
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields, Stamp};
-use weft_wire::frame::{self, AckLevel, ErrorCode, Frame};
+use weft_wire::frame::AckLevel;
 
 use super::*;
-use crate::options::Order;
+use crate::delivery::Queue;
+use crate::error::PublishError;
+use crate::options::{Order, SubscribeOptions};
 use crate::ticket::Ticket;
 
 /// A session, what it wrote, and what the hub says to it.

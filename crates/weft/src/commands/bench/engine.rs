@@ -27,10 +27,12 @@ use weft_load::saturated::{self, Stage};
 
 use super::threads::Snapshot;
 use crate::cli::ServerArgs;
-use crate::connect::connect;
+use crate::connect::{connect_for, why};
 
 /// Nothing arrives for this long: what is missing is lost.
 const QUIET: Duration = Duration::from_secs(2);
+/// For how long a hub that went away is waited for: what is measured after it is not that hub.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a waiting subscriber looks whether the step is over.
 const LOOK: Duration = Duration::from_millis(50);
 /// Events sent between two readings of the clock.
@@ -172,13 +174,13 @@ impl Ends {
         let filter = format!("{name}/*");
         let mut receivers = Vec::new();
         for _ in 0..plan.subscribers {
-            let client = block_on(connect(there, "weft bench"))?;
+            let client = block_on(connect_for(there, "weft bench", Some(PATIENCE)))?;
             let subscription = block_on(client.subscribe(&filter, SubscribeOptions::default()))?;
             receivers.push(Receiver { client, subscription });
         }
         let mut senders = Vec::new();
         for (number, lane) in (0..plan.publishers).zip(plan.lanes.iter().cycle()) {
-            let client = block_on(connect(here, "weft bench"))?;
+            let client = block_on(connect_for(here, "weft bench", Some(PATIENCE)))?;
             let publisher = client.publisher(PublisherOptions::level(plan.level).lane(*lane));
             senders.push(Sender {
                 client,
@@ -204,7 +206,8 @@ impl Ends {
                 }
                 let sender = &mut self.senders[number];
                 sender.payload[..8].copy_from_slice(&0_u64.to_le_bytes());
-                drop(block_on(sender.publisher.publish(&sender.topic, &sender.payload))?);
+                let taken = block_on(sender.publisher.publish(&sender.topic, &sender.payload));
+                drop(taken.map_err(|error| why(&sender.client, error))?);
                 let topic = &sender.topic;
                 waiting.retain(|&receiver| {
                     let next = next_until(&mut self.receivers[receiver].subscription, Instant::now() + LOOK);
@@ -346,9 +349,10 @@ fn publish(sender: &mut Sender, due: u64, last: &mut Option<Acknowledgement>) ->
 fn settle(sender: &Sender, last: Option<Acknowledgement>) -> anyhow::Result<()> {
     block_on(sender.client.flush());
     if let Some(last) = last {
-        block_on(last)?;
+        block_on(last).map_err(|error| why(&sender.client, error))?;
     }
-    Ok(())
+    // At level none nobody else says so.
+    sender.client.gave_up().map_or(Ok(()), |why| Err(anyhow!(why)))
 }
 
 /// Publishes what is due until the step ends; answers how many events were due and not sent.
@@ -370,7 +374,7 @@ fn when_due(sender: &mut Sender, pace: Pace, course: &Course) -> anyhow::Result<
         }
         course.sent.fetch_add(due - next, Ordering::Relaxed);
         for number in next..due {
-            publish(sender, course.start + pace.due(number), &mut last)?;
+            publish(sender, course.start + pace.due(number), &mut last).map_err(|error| why(&sender.client, error))?;
         }
         next = due;
     }
@@ -396,7 +400,7 @@ fn as_fast_as_taken(sender: &mut Sender, window: u64, course: &Course) -> anyhow
         }
         course.sent.fetch_add(BURST, Ordering::Relaxed);
         for _ in 0..BURST {
-            publish(sender, now, &mut last)?;
+            publish(sender, now, &mut last).map_err(|error| why(&sender.client, error))?;
         }
     }
     settle(sender, last)?;

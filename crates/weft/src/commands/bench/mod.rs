@@ -19,10 +19,10 @@ use weft_base::Lane;
 use weft_client::{AckLevel, Client, StreamOptions};
 use weft_load::ramp::{Broke, Ramp, RampOptions};
 
-use self::engine::{Ends, Outcome, Plan, Rate};
+use self::engine::{Ends, Outcome, PATIENCE, Plan, Rate};
 use crate::Usage;
 use crate::cli::{BenchArgs, Level, ServerArgs};
-use crate::connect::connect;
+use crate::connect::connect_for;
 
 /// The longest step, in seconds.
 const LONGEST: f64 = 3600.0;
@@ -55,7 +55,7 @@ struct Results {
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let plan = plan(args)?;
-    let control = block_on(connect(&args.server, "weft bench"))?;
+    let control = block_on(connect_for(&args.server, "weft bench", Some(PATIENCE)))?;
     let hub = control.hub().map_or_else(String::new, |hub| hub.name);
     let there = match &args.subscribe_at {
         Some(address) => ServerArgs { servers: vec![address.clone()], hub: None, ..args.server.clone() },
@@ -68,10 +68,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         block_on(control.streams().create(&options)).context("the stream for the time being")?;
     }
     let measured = ends.settle().and_then(|()| measure(args, &plan, &mut ends, &control));
-    if stream {
-        block_on(control.streams().delete(ends.stream_name())).context("the stream for the time being")?;
-    }
+    let deleted = if stream { block_on(control.streams().delete(ends.stream_name())) } else { Ok(()) };
+    // What went wrong first says more than that the stream could not be deleted then.
     let (steps, found) = measured?;
+    deleted.context("the stream for the time being")?;
     let results = Results { plan, hub, steps, found };
     if let Some(path) = &args.svg {
         fs::write(path, show::svg(&results)).with_context(|| format!("cannot write {}", path.display()))?;

@@ -20,6 +20,9 @@
 //! An event's bytes are written once, into the buffer that is handed to the
 //! network and kept until the acknowledgement.
 
+mod open;
+mod window;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
@@ -28,11 +31,12 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Lane, Mono, Now, ProducerId, TenantId, UnixNanos};
 use weft_sched::lanes::{LaneQueue, Waiting};
 use weft_topic::Topic;
-use weft_wire::block::{
-    BlockFields, BlockWriter, EventFields, HEADER_LEN, MAX_EVENTS, Paused, WriteError, block_len, event_len,
-};
+use weft_wire::block::{BlockFields, BlockWriter, EventFields, HEADER_LEN, Paused, block_len, event_len};
 use weft_wire::frame::{AckLevel, FRAME_HEADER, publish_head};
 
+use self::open::Open;
+pub(crate) use self::open::Sealed;
+pub(crate) use self::window::Window;
 use crate::error::{PublishError, Refusal};
 use crate::options::Order;
 use crate::ticket::Ticket;
@@ -73,49 +77,6 @@ pub(crate) struct Spec {
     pub(crate) order: Order,
     /// How long after it was taken an event is of use.
     pub(crate) deadline: Option<Duration>,
-}
-
-/// The bounds on what is on its way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    pub(crate) blocks: usize,
-    pub(crate) bytes: usize,
-}
-
-impl Window {
-    /// Whether a block of `len` bytes fits beside what is used of `window`.
-    /// One block always goes, however small the window is.
-    fn has_room(self, len: usize, window: Window) -> bool {
-        self.blocks == 0 || (self.blocks < window.blocks && self.bytes + len <= window.bytes)
-    }
-}
-
-/// A block that fills.
-#[derive(Debug)]
-struct Open {
-    topic: String,
-    spec: Spec,
-    buffer: Vec<u8>,
-    /// The writer's place in `buffer`, between two events.
-    paused: Option<Paused>,
-    due: Mono,
-    /// After this it is of no use.
-    expires: Option<Mono>,
-    ticket: Option<Arc<BlockTicket>>,
-}
-
-/// A block that is written: the front of a buffer, whose rest is room for
-/// another, larger block, once this one is done.
-#[derive(Debug)]
-pub(crate) struct Sealed {
-    buffer: Vec<u8>,
-    len: usize,
-}
-
-impl Sealed {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.buffer.get(..self.len).unwrap_or_default()
-    }
 }
 
 /// A block that is sealed and not done.
@@ -212,51 +173,6 @@ impl Publishing {
                 Err(error.into())
             }
         }
-    }
-
-    /// Makes room for a block of `topic`, as the order asked for demands, and opens it.
-    fn open_block(&mut self, spec: &Spec, topic: &str, need: usize, now: Now) -> Result<usize, PublishError> {
-        Topic::parse(topic)?;
-        let len = block_len(topic.len(), std::iter::empty()).saturating_add(need);
-        if len > self.most_block {
-            return Err(PublishError::TooLarge { len, most: self.most_block });
-        }
-        let of_lane = |open: &Open| open.spec.lane == spec.lane;
-        let side_by_side = match spec.order {
-            Order::Publisher => 0,
-            Order::Topic => OPEN_TOPICS - 1,
-        };
-        // A topic's events stay in order also when publishers differ in the rest.
-        while let Some(i) = self.open.iter().position(|open| of_lane(open) && open.topic == topic) {
-            self.seal(i)?;
-        }
-        while self.open.iter().filter(|open| of_lane(open)).count() > side_by_side {
-            let Some(i) = self.open.iter().position(of_lane) else { break };
-            self.seal(i)?;
-        }
-        let mut buffer = self.spare.pop().unwrap_or_default();
-        if buffer.len() < len {
-            buffer.resize(len.next_power_of_two().min(self.most_block), 0);
-        }
-        let fields = BlockFields {
-            lane: spec.lane,
-            schema: spec.schema,
-            tenant: spec.tenant,
-            producer: self.producer(spec.lane),
-            deadline: UnixNanos(spec.deadline.map_or(0, |after| now.wall.0.saturating_add(nanos(after)).max(1))),
-            ..BlockFields::new(topic)
-        };
-        let paused = BlockWriter::new(&mut buffer, &fields)?.pause();
-        self.open.push(Open {
-            topic: topic.to_owned(),
-            spec: spec.clone(),
-            buffer,
-            paused: Some(paused),
-            due: now.mono + spec.linger,
-            expires: spec.deadline.map(|after| now.mono + after),
-            ticket: (spec.level != AckLevel::None).then(Ticket::new),
-        });
-        Ok(self.open.len() - 1)
     }
 
     /// Whether no more blocks may be pending.
@@ -542,42 +458,5 @@ impl Publishing {
     /// Blocks that are sealed and not done.
     pub(crate) fn in_flight(&self) -> usize {
         self.pending.len()
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-impl Open {
-    /// Whether `need` more bytes of an event fit a block of `limit` bytes.
-    fn fits(&self, need: usize, limit: usize) -> bool {
-        self.paused.as_ref().is_some_and(|p| p.len().saturating_add(need) <= limit && p.event_count() < MAX_EVENTS)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.paused.as_ref().is_none_or(|p| p.event_count() == 0)
-    }
-
-    /// Writes an event of `need` bytes; answers its place in the block.
-    fn push(&mut self, event: &EventFields<'_>, need: usize, limit: usize) -> Result<u32, WriteError> {
-        let paused = self.paused.take().ok_or(WriteError::NotPausedHere)?;
-        let len = paused.len() + need;
-        if self.buffer.len() < len {
-            self.buffer.resize(len.next_power_of_two().min(limit).max(len), 0);
-        }
-        let mut writer = BlockWriter::resume(&mut self.buffer, paused)?;
-        let index = writer.event_count();
-        let pushed = writer.push(event);
-        self.paused = Some(writer.pause());
-        pushed.map(|()| index)
-    }
-
-    /// Gives the block its first sequence and finishes it; answers its length.
-    fn finish(&mut self, first: u64) -> Result<usize, WriteError> {
-        let paused = self.paused.take().ok_or(WriteError::NotPausedHere)?;
-        let mut writer = BlockWriter::resume(&mut self.buffer, paused)?;
-        writer.set_first_sequence(first)?;
-        writer.finish()
     }
 }

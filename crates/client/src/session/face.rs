@@ -1,0 +1,147 @@
+//! What the async face asks of the session: publishing, subscribing, requests,
+//! closing. Nothing here waits; what is to be written is left for the driver.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use weft_base::{Mono, Now, SubscriptionId};
+use weft_topic::Filter;
+use weft_wire::block::EventFields;
+
+use super::{BlockTicket, FIRST_ID, RequestTicket, Session, Spec, State, Status, SubscribeTicket};
+use crate::delivery::Queue;
+use crate::error::{ConnectError, PublishError, RequestError};
+use crate::options::SubscribeOptions;
+use crate::ticket::Ticket;
+use crate::why::WhyWaiting;
+
+impl Session {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.is_some() || self.status == Status::Closed
+    }
+
+    /// Takes an event, see [`Publishing::push`].
+    pub(crate) fn publish(
+        &mut self,
+        spec: &Spec,
+        topic: &str,
+        event: &EventFields<'_>,
+        now: Now,
+    ) -> Result<(Option<Arc<BlockTicket>>, u32), PublishError> {
+        if self.is_closed() {
+            return Err(PublishError::Closed);
+        }
+        self.publishing.push(spec, topic, event, now)
+    }
+
+    /// Registers a task that waits for room in the window.
+    pub(crate) fn wait_for_room(&mut self, waker: &Waker) {
+        self.publishing.wait(waker);
+    }
+
+    /// Whether nothing is unacknowledged; if something is, it is hurried on and
+    /// the task is registered.
+    pub(crate) fn poll_flushed(&mut self, waker: &Waker) -> bool {
+        if self.status == Status::Closed || (self.publishing.is_idle() && self.all_written) {
+            return true;
+        }
+        self.hurry = true;
+        self.publishing.wait(waker);
+        false
+    }
+
+    /// Subscribes; `on_demand`: credit is granted by [`demand`](Self::demand) alone.
+    pub(crate) fn subscribe(
+        &mut self,
+        filter: Filter,
+        options: SubscribeOptions,
+        on_demand: bool,
+    ) -> (SubscriptionId, Arc<Queue>, Arc<SubscribeTicket>) {
+        let id = SubscriptionId(self.take_id());
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        let (queue, ticket) = self.subscriptions.add(id, filter, options, on_demand, out);
+        if self.is_closed() {
+            self.subscriptions.close(&mut self.wake);
+        }
+        (id, queue, ticket)
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.subscriptions.remove(id, out);
+    }
+
+    pub(crate) fn give_back(&mut self, id: SubscriptionId, events: u64, bytes: u64) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.subscriptions.give_back(id, events, bytes, out);
+    }
+
+    /// The application wants so many events more of a subscription on demand.
+    pub(crate) fn demand(&mut self, id: SubscriptionId, events: u64) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.subscriptions.demand(id, events, out);
+    }
+
+    /// Sends a request whose frame `encode` writes, given its number.
+    pub(crate) fn request(
+        &mut self,
+        encode: impl FnOnce(u64, &mut Vec<u8>) -> Result<(), RequestError>,
+    ) -> Result<Arc<RequestTicket>, RequestError> {
+        let id = self.take_id();
+        let mut bytes = Vec::new();
+        encode(id, &mut bytes)?;
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        let ticket = self.requests.add(id, bytes, out);
+        if self.is_closed() {
+            self.requests.close(&mut self.wake);
+        }
+        Ok(ticket)
+    }
+
+    fn take_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id = self.next_id.checked_add(1).unwrap_or(FIRST_ID);
+        id
+    }
+
+    /// Begins to close: nothing is taken any more, what was taken is sent and
+    /// waits for its acknowledgements until the options' bound of time.
+    pub(crate) fn begin_close(&mut self, now: Mono) -> Arc<Ticket<bool>> {
+        if !self.is_closed() {
+            self.closing = Some(now + self.options.close_within);
+            if !self.was_connected {
+                self.end(false);
+            }
+        }
+        self.closed.clone()
+    }
+
+    pub(crate) fn connect_ticket(&self) -> Arc<Ticket<Result<(), ConnectError>>> {
+        self.connected.clone()
+    }
+
+    pub(crate) fn status(&self) -> (Status, u64) {
+        (self.status.clone(), self.status_version)
+    }
+
+    /// Why no connection is made any more, if that is so.
+    pub(crate) fn gave_up(&self) -> Option<String> {
+        self.gave_up.clone()
+    }
+
+    pub(crate) fn wait_for_status(&mut self, waker: &Waker) {
+        if !self.status_waiting.iter().any(|w| w.will_wake(waker)) {
+            self.status_waiting.push(waker.clone());
+        }
+    }
+
+    /// What the hub said that publishes wait for; nothing when none are on their way.
+    pub(crate) fn why_waiting(&self, now: Mono) -> Option<WhyWaiting> {
+        if self.publishing.is_idle() { Some(WhyWaiting::nothing()) } else { self.told.get(now) }
+    }
+
+    /// Blocks on their way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.publishing.in_flight()
+    }
+}
