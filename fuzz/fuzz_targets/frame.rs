@@ -23,6 +23,7 @@ fuzz_target!(|data: &[u8]| {
         // The block's own length, which a fuzzer would have to guess.
         let block = match kind {
             Kind::Forward => FRAME_HEADER + 8 + 32,
+            Kind::Handout => frame::handout_head_len(1),
             _ => FRAME_HEADER,
         };
         if let Some(place) = bytes.get_mut(block..block + 4) {
@@ -30,6 +31,11 @@ fuzz_target!(|data: &[u8]| {
         }
         if kind == Kind::Forward && len >= block {
             bytes[FRAME_HEADER..FRAME_HEADER + 8].copy_from_slice(&1_u64.to_le_bytes());
+        }
+        if kind == Kind::Handout && len >= block {
+            // One run, for the first time: first and the run itself are the input's.
+            bytes[FRAME_HEADER + 8..FRAME_HEADER + 16].copy_from_slice(&[1, 0, 0, 0, 1, 0, 0, 0]);
+            bytes[block - 4..block].fill(0);
         }
     }
     check(&bytes);
@@ -60,6 +66,13 @@ fn check(bytes: &[u8]) {
                 Frame::Deliver(deliver) => {
                     let head = frame::deliver_head(deliver.id, deliver.block.len(), deliver.hops);
                     assert_eq!(head, bytes[..FRAME_HEADER]);
+                }
+                Frame::Handout(handout) => {
+                    let mut head = Vec::new();
+                    let len = handout.block.len();
+                    frame::handout_head(handout.id, handout.first, handout.attempt, handout.runs, len, &mut head)
+                        .expect("its own runs");
+                    assert!([&head, handout.block].concat() == bytes);
                 }
                 _ => {}
             }

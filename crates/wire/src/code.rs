@@ -113,6 +113,21 @@ codes! {
     BAD_CREDIT = 31, "bad_credit", "credit was granted beyond what can be counted, or taken back: a mistake of the sender";
     /// More was sent than the credit allows.
     NO_CREDIT = 32, "no_credit", "more was sent than the credit allows: wait for credit";
+    /// The stream has no consumer of this name.
+    NO_CONSUMER = 48, "no_consumer", "the stream has no such consumer: create it first";
+    /// There is already a consumer of this name that is defined otherwise.
+    CONSUMER_EXISTS = 49, "consumer_exists", "a consumer of this name is defined otherwise: delete it, or choose another name";
+    /// An event that this member does not hold: never handed out to it, handed
+    /// out to another since, or settled before.
+    UNKNOWN_DELIVERY = 50, "unknown_delivery", "the member does not hold these events: they were settled, or handed out to another since";
+    /// The member's token is no longer the newest.
+    FENCED = 51, "fenced", "another member is active since: stop what was begun with this token";
+    /// A predicate that does not compile.
+    BAD_PREDICATE = 52, "bad_predicate", "the predicate does not compile: mend it where the detail says";
+    /// A definition of a consumer out of its bounds.
+    BAD_CONSUMER = 53, "bad_consumer", "the consumer's definition is out of its bounds: change what the detail names";
+    /// The consumer or its stream was deleted.
+    CONSUMER_GONE = 54, "consumer_gone", "the consumer or its stream was deleted: create it again, or stop";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -109,6 +109,57 @@ fn heads_built_apart_make_the_same_frames() {
 }
 
 #[test]
+fn the_head_of_a_handout_is_built_apart_and_its_runs_are_in_order() {
+    let block = common::stamped();
+    let id = SubscriptionId(9);
+    let mut head = vec![1];
+    for count in 1..4 {
+        let runs = &common::runs()[..count];
+        handout_head(id, 17, 3, runs, block.len(), &mut head).unwrap();
+        assert_eq!(head.len(), handout_head_len(count));
+        assert!(head.len().is_multiple_of(8), "the block is aligned in the frame");
+        let bytes = [head.as_slice(), &block].concat();
+        let expected = Handout { id, first: 17, attempt: 3, runs, block: &block };
+        assert_eq!(Frame::decode(&bytes), Ok(Frame::Handout(expected)));
+    }
+    let many = vec![Run::new(0, 1); MAX_HANDOUT_RUNS + 1];
+    let refused: [&[Run]; 5] =
+        [&[], &many, &[Run::new(3, 0)], &[Run::new(3, 2), Run::new(5, 1)], &[Run::new(65_535, 1)]];
+    for runs in refused {
+        assert_eq!(handout_head(id, 17, 3, runs, block.len(), &mut head), Err(BadRuns { count: runs.len() }));
+        assert!(head.is_empty());
+        let bytes = encoded(&Frame::Handout(Handout { id, first: 17, attempt: 3, runs, block: &block }));
+        assert!(Frame::decode(&bytes).is_err(), "{} runs", runs.len());
+    }
+    for (first, attempt) in [(0, 1), (1, 0)] {
+        let runs = common::runs();
+        let bytes = encoded(&Frame::Handout(Handout { id, first, attempt, runs, block: &block }));
+        assert_eq!(clause(&bytes).0, FrameClause::Value);
+    }
+}
+
+#[test]
+fn what_a_settle_says_makes_sense() {
+    let with = |verb, delay_ms, reason, ranges: &[SettleRange]| {
+        let settle = Settle { id: SubscriptionId(1), request: 0, token: 1, verb, delay_ms, reason, ranges };
+        Frame::decode(&encoded(&Frame::Settle(settle))).map_err(|error| (error.clause, error.field)).map(drop)
+    };
+    let one = [SettleRange::new(1, 1)];
+    assert_eq!(with(Verb::Ack, 0, "", &one), Ok(()));
+    assert_eq!(with(Verb::Term, 0, "poison", &one), Ok(()));
+    assert_eq!(with(Verb::Ack, 1, "", &one), Err((FrameClause::Reserved, "delay_ms")));
+    assert_eq!(with(Verb::Progress, 0, "why", &one), Err((FrameClause::Reserved, "reason")));
+    assert_eq!(with(Verb::Ack, 0, "", &[]), Err((FrameClause::ListLength, "ranges")));
+    for (first, count) in [(0, 1), (1, 0), (u64::MAX, 1)] {
+        assert_eq!(with(Verb::Ack, 0, "", &[SettleRange::new(first, count)]), Err((FrameClause::Value, "ranges")));
+    }
+    let many = vec![SettleRange::new(1, 1); MAX_SETTLE_RANGES + 1];
+    let settle =
+        Settle { id: SubscriptionId(1), request: 0, token: 1, verb: Verb::Ack, delay_ms: 0, reason: "", ranges: &many };
+    assert_eq!(try_encode(&Frame::Settle(settle), &mut Vec::new()).unwrap_err().field, "ranges");
+}
+
+#[test]
 fn a_forward_has_1_to_1024_entries() {
     let block = common::stamped();
     let mut out = vec![1];
@@ -308,6 +359,20 @@ proptest! {
         });
         let bytes = encoded(&interest);
         prop_assert_eq!(Frame::decode(&bytes), Ok(interest));
+    }
+
+    #[test]
+    fn settles_are_read_as_written(
+        id: u64, request: u64, token: u64, verb in 0..4u8, raw in vec((1..u64::MAX / 2, 1..u32::MAX), 1..60),
+    ) {
+        let ranges: Vec<_> = raw.into_iter().map(|(first, count)| SettleRange::new(first, count)).collect();
+        let verb = Verb::from_number(verb).unwrap();
+        let delay_ms = if verb == Verb::Nack { token } else { 0 };
+        let reason = if matches!(verb, Verb::Nack | Verb::Term) { "no" } else { "" };
+        let settle =
+            Frame::Settle(Settle { id: SubscriptionId(id), request, token, verb, delay_ms, reason, ranges: &ranges });
+        let bytes = encoded(&settle);
+        prop_assert_eq!(Frame::decode(&bytes), Ok(settle));
     }
 
     #[test]

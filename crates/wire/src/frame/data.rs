@@ -156,7 +156,7 @@ pub struct TooMany {
     pub count: usize,
 }
 
-fn head(kind: Kind, flags: u8, id: u64, len: usize) -> RawHead {
+pub(super) fn head(kind: Kind, flags: u8, id: u64, len: usize) -> RawHead {
     // A block is at most MAX_BLOCK, so a frame's length fits; one that does
     // not would be refused by its reader.
     let length = U32::new(u32::try_from(len).unwrap_or(u32::MAX));
@@ -198,7 +198,7 @@ pub fn forward_head(entries: &[FlowEntry], ttl: u8, block_len: usize, out: &mut 
 }
 
 /// The block that is the rest of the frame.
-fn block<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
+pub(super) fn block<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
     let rest = reader.rest();
     match peek_len(rest) {
         Some(len) if len as usize == rest.len() => reader.take(rest.len(), "block"),

@@ -96,6 +96,24 @@ kinds! {
     LinkCredit = 54;
     /// Hub to hub: flooded.
     Pressure = 55;
+    /// Client to hub; answered by `Done`.
+    ConsumerCreate = 64;
+    /// Client to hub; answered by `Done`.
+    ConsumerDelete = 65;
+    /// Client to hub; answered by `ConsumerReports`.
+    ConsumerInfo = 66;
+    /// Hub to client.
+    ConsumerReports = 67;
+    /// Client to hub; answered by `Consuming`.
+    Consume = 68;
+    /// Hub to client.
+    Consuming = 69;
+    /// Hub to client: events of a block for a member of a consumer.
+    Handout = 70;
+    /// Client to hub; answered by `Done` when it has a request.
+    Settle = 71;
+    /// Client to hub; answered by `Done`.
+    ConsumerControl = 72;
 }
 
 impl Kind {
@@ -127,6 +145,6 @@ impl Kind {
     /// Whether the frame carries a block.
     #[must_use]
     pub const fn has_block(self) -> bool {
-        matches!(self, Self::Publish | Self::Deliver | Self::Forward)
+        matches!(self, Self::Publish | Self::Deliver | Self::Forward | Self::Handout)
     }
 }

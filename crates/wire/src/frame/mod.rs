@@ -24,6 +24,7 @@
 //! Publish   id request       flags level      16 block
 //! Deliver   id subscription  flags hops       16 block
 //! Forward   id zero          flags ttl        16 u32 entries, u32 zero; 24 entries of 32 bytes; block
+//! Handout   id subscription  flags zero       16 u64 first, u32 attempt, u16 runs, u16 zero; 32 runs of u16 from, u16 count; zeros to 8; block
 //!    entry: 0 u64 hub │ 8 u32 incarnation │ 12 u8 kind │ 13 u8 1 = retransmit │ 14 u16 0 │ 16 u64 sequence │ 24 u64 base
 //! ```
 //!
@@ -37,8 +38,10 @@
 
 mod admin;
 mod codec;
+mod consumer;
 mod data;
 mod error;
+mod handout;
 mod kind;
 mod link;
 mod native;
@@ -51,10 +54,15 @@ pub use admin::{
     CounterReport, Done, HubReport, LinkReport, MeshReport, MeshShow, StreamCreate, StreamDelete, StreamInfo,
     StreamList, StreamReport, StreamReports, StreamSpec,
 };
+pub use consumer::{
+    Consume, ConsumerAction, ConsumerControl, ConsumerCreate, ConsumerDelete, ConsumerInfo, ConsumerMode,
+    ConsumerReport, ConsumerReports, ConsumerSpec, Consuming, MemberReport, Replay,
+};
 pub use data::{
     Deliver, FLOW_ENTRY_LEN, FlowEntry, FlowKind, Forward, Publish, TooMany, deliver_head, forward_head, publish_head,
 };
 pub use error::{EncodeError, FrameClause, FrameError};
+pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, handout_head, handout_head_len};
 pub use kind::Kind;
 pub use link::{
     Digest, DigestEntry, FlowAck, Interest, InterestChange, InterestKind, LinkState, LinkStateLink, LinkStateRecord,
@@ -99,6 +107,16 @@ pub const MAX_TEXT: usize = 1024;
 pub const MAX_TOKEN: usize = 4096;
 /// The most filters of one stream.
 pub const MAX_STREAM_FILTERS: usize = 256;
+/// The most filters of one consumer.
+pub const MAX_CONSUMER_FILTERS: usize = 64;
+/// The longest predicate of a consumer, in bytes of its text.
+pub const MAX_PREDICATE: usize = 4096;
+/// The most waits in a consumer's back-off.
+pub const MAX_BACKOFF: usize = 32;
+/// The most runs in a `Handout`: what is more goes in several.
+pub const MAX_HANDOUT_RUNS: usize = 1024;
+/// The most ranges in a `Settle`: what is more goes in several.
+pub const MAX_SETTLE_RANGES: usize = 4096;
 /// The most items in any other list.
 pub const MAX_LIST: usize = 65_535;
 
@@ -207,6 +225,24 @@ frames! {
     LinkCredit(LinkCredit);
     /// A subscription that makes publishers wait.
     Pressure(Pressure<'a>);
+    /// Make a consumer.
+    ConsumerCreate(ConsumerCreate<'a>);
+    /// Delete a consumer.
+    ConsumerDelete(ConsumerDelete<'a>);
+    /// Ask for a consumer, or for all of a stream.
+    ConsumerInfo(ConsumerInfo<'a>);
+    /// Consumers as they are.
+    ConsumerReports(ConsumerReports<'a>);
+    /// A wish to be a member of a consumer.
+    Consume(Consume<'a>);
+    /// The member is in.
+    Consuming(Consuming);
+    /// Events of a block for a member of a consumer.
+    Handout(Handout<'a>);
+    /// What the member says of them.
+    Settle(Settle<'a>);
+    /// Pause, resume, reset or move a consumer.
+    ConsumerControl(ConsumerControl<'a>);
 }
 
 impl<'a> Frame<'a> {

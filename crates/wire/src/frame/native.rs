@@ -69,7 +69,7 @@ pub enum Start {
 }
 
 impl Start {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
         let kind = reader.one_of("start", |number| (number < 5).then_some(number))?;
         let value = reader.rest().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         if kind < 3 && value != 0 {
@@ -85,7 +85,7 @@ impl Start {
         })
     }
 
-    fn write(self, writer: &mut Writer<'_>) {
+    pub(super) fn write(self, writer: &mut Writer<'_>) {
         let (kind, value) = match self {
             Self::New => (0, 0),
             Self::First => (1, 0),

@@ -318,5 +318,76 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             name: "chicago",
         }),
     ]);
+    all.extend(consumer_frames(stamped));
     all
+}
+
+pub(crate) fn runs() -> &'static [Run] {
+    kept(vec![Run::new(0, 1), Run::new(2, 1), Run::new(9, 300)].into())
+}
+
+fn consumer_frames(block: &'static [u8]) -> Vec<Frame<'static>> {
+    let id = SubscriptionId(0x22);
+    let spec = ConsumerSpec {
+        name: "board",
+        filters: vec!["flights/*/JFK/**", "**"],
+        predicate: "headers[\"ce-type\"] == \"departed\"",
+        start: Start::Sequence(17),
+        mode: ConsumerMode::Keyed,
+        ack_wait_ms: 30_000,
+        max_deliver: 5,
+        backoff_ms: vec![100, 1_000],
+        max_in_flight: 1_000,
+        replay: Replay::Original,
+        dead_letters: true,
+        dead_stream: "graveyard",
+        inactive_ms: 86_400_000,
+    };
+    let report = ConsumerReport {
+        spec: spec.clone(),
+        floor: 17,
+        next: 40,
+        lag: 2_000,
+        in_flight: 23,
+        redelivered: 3,
+        dead: 2,
+        expired: 1,
+        members: vec![MemberReport { name: "chicago", token: 7, in_flight: 23 }],
+        paused_until: 1_357_034_400_000,
+        seat: "new-york",
+    };
+    let ranges: &'static [SettleRange] = kept(vec![SettleRange::new(17, 3), SettleRange::new(5, 1)].into());
+    vec![
+        Frame::ConsumerCreate(ConsumerCreate { request: 13, stream: "flights", spec }),
+        Frame::ConsumerDelete(ConsumerDelete { request: 14, stream: "flights", name: "board" }),
+        Frame::ConsumerInfo(ConsumerInfo { request: 15, stream: "flights", name: "board" }),
+        Frame::ConsumerReports(ConsumerReports { request: 15, reports: vec![report] }),
+        Frame::Consume(Consume {
+            id,
+            stream: "flights",
+            consumer: "board",
+            credit_events: 1000,
+            credit_bytes: u64::MAX,
+        }),
+        Frame::Consuming(Consuming { id, token: 7, redeliver: 2 }),
+        Frame::Handout(Handout { id, first: 500_001, attempt: 2, runs: runs(), block }),
+        Frame::Settle(Settle {
+            id,
+            request: 16,
+            token: 7,
+            verb: Verb::Nack,
+            delay_ms: 250,
+            reason: "the board is off",
+            ranges,
+        }),
+        Frame::ConsumerControl(ConsumerControl {
+            request: 17,
+            stream: "flights",
+            name: "board",
+            action: ConsumerAction::Reset,
+            value: 0,
+            start: Start::First,
+            home: "",
+        }),
+    ]
 }
