@@ -77,7 +77,9 @@ fn round_trip(block: &Block<'_>) {
     assert_eq!(writer.finish(), Ok(block.len()));
     if let Some(stamp) = block.stamp() {
         block::stamp(&mut again, &stamp).expect("the stamp of a valid block");
-        block::set_stream_sequence(&mut again, block.stream_sequence()).expect("the sequence of a valid block");
+        let (home, home_sequence) = block.home().unwrap_or_default();
+        let place = block::StreamPlace { local: block.stream_sequence(), home, home_sequence };
+        block::set_stream_place(&mut again, place).expect("the place of a valid block");
     }
     assert!(again == block.bytes(), "a block has one encoding");
 }

@@ -50,6 +50,15 @@ impl HubId {
     pub fn of_name(name: &str) -> Self {
         Self(xxhash_rust::xxh3::xxh3_64(name.as_bytes()).max(1))
     }
+
+    /// The id folded to 32 bits, where a layout has no room for all of it: by
+    /// it blocks name the home they entered a stream at. Never zero. Two hubs
+    /// may share one, so a stream whose homes do is refused.
+    #[must_use]
+    pub const fn tag(self) -> u32 {
+        let folded = (self.0 >> 32) as u32 ^ self.0 as u32;
+        if folded == 0 { 1 } else { folded }
+    }
 }
 
 /// A priority: 0 is the most urgent, 7 the least.
@@ -111,6 +120,8 @@ mod tests {
         // On disk and on the wire: this number must never change.
         assert_eq!(HubId::of_name("new-york").0, xxhash_rust::xxh3::xxh3_64(b"new-york"));
         assert_eq!(HubId::of_name("").0, 0x2d06_8005_38d3_94c2);
+        assert_eq!(HubId::of_name("").tag(), 0x2d06_8005 ^ 0x38d3_94c2);
+        assert_eq!(HubId(0x7_0000_0007).tag(), 1, "never zero");
     }
 
     #[test]

@@ -14,17 +14,19 @@ use std::{fmt, io};
 use weft_base::sync::Mutex;
 use weft_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use weft_base::{Mono, Now};
-use weft_wire::block::{Block, MIN_BLOCK, peek_len, set_stream_sequence};
+use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
+use weft_wire::block::{Block, MIN_BLOCK, StreamPlace, peek_len, set_stream_place};
 
 use crate::error::{AppendError, OpenError, ReadError, SyncError};
 use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, segment_number};
 use crate::fs::{Fs, Lock};
+use crate::homes::Homes;
 use crate::index::Place;
 use crate::mmap::{HEAD, MapWriter};
 use crate::options::LogOptions;
 use crate::read::LogReader;
 use crate::recover::{Opened, Recovered, Recovery, recover};
-use crate::scan::Found;
+use crate::scan::Content;
 use crate::segment::{Segment, Spare};
 use crate::shared::{Shared, SyncState, locked};
 use crate::sync::Syncer;
@@ -40,6 +42,8 @@ pub struct Appended {
     /// The sequence the next event gets. Once [`Syncer::sync`] answers this or
     /// more, the block is on the disk.
     pub next: u64,
+    /// The sequence of its first event at the home it entered at.
+    pub home_sequence: u64,
 }
 
 /// The segment appended to.
@@ -53,6 +57,10 @@ struct Active {
 pub struct Log {
     shared: Arc<Shared>,
     active: Option<Active>,
+    /// How far it is in each home.
+    homes: Homes,
+    /// Everything below may go.
+    floor: u64,
     /// The disk had no room; it is not asked again before this.
     full_until: Option<Mono>,
     _lock: Box<dyn Lock>,
@@ -75,7 +83,7 @@ impl Log {
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: LogOptions, now: Now) -> Result<(Log, Recovery), OpenError> {
         options.validate()?;
         let Opened { lock, found, recovery } = recover(&*fs, dir, &options)?;
-        let Recovered { table, writer, spares, next } = found;
+        let Recovered { table, writer, spares, next, homes } = found;
         let first = table.live.front().map_or(next, |s| s.base);
         let active = table.live.back().cloned().zip(writer).map(|(segment, writer)| Active { segment, writer });
         // What recovery found, it has synced.
@@ -93,7 +101,7 @@ impl Log {
             poisoned: AtomicBool::new(false),
             why: Mutex::new(String::new()),
         });
-        let mut log = Log { shared, active, full_until: None, _lock: lock };
+        let mut log = Log { shared, active, homes, floor: 0, full_until: None, _lock: lock };
         if log.active.is_none() {
             match log.roll(now) {
                 // Reading works on a full disk; appending will try again.
@@ -107,47 +115,115 @@ impl Log {
         Ok((log, recovery))
     }
 
-    /// Appends a validated and stamped block: copies it as it is, with its
-    /// stream sequence set in the copy. Readers see it at once; it is on the
-    /// disk after the next sync.
+    /// Appends a validated and stamped block that enters the stream here:
+    /// copies it as it is, with its place in the stream set in the copy.
+    /// Readers see it at once; it is on the disk after the next sync.
     ///
     /// # Errors
     /// [`AppendError`]; nothing was appended.
     pub fn append(&mut self, block: &[u8], now: Now) -> Result<Appended, AppendError> {
+        if Block::trusted(block).flags() & BATCH_OPEN != 0 {
+            return Err(AppendError::BadBatch { clause: "more of it follows, and it was given alone" });
+        }
+        let home = self.shared.options.home;
+        self.write(std::iter::once((block, None)), home, now)
+    }
+
+    /// Appends a block that another home took in, or this one in an earlier
+    /// life, under the name it has there. Sequences of that home may be left
+    /// out: what it holds may have gaps too.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was appended.
+    /// [`AlreadyThere`](AppendError::AlreadyThere) when a part of it is here.
+    pub fn append_copy(
+        &mut self,
+        block: &[u8],
+        home: u32,
+        home_sequence: u64,
+        now: Now,
+    ) -> Result<Appended, AppendError> {
+        if Block::trusted(block).flags() & BATCH_OPEN != 0 {
+            return Err(AppendError::BadBatch { clause: "more of it follows, and it was given alone" });
+        }
+        self.write(std::iter::once((block, Some(home_sequence))), home, now)
+    }
+
+    /// Appends an atomic batch that enters here: also after a crash all of it
+    /// is there, or nothing. All but the last block bear the flag
+    /// [`BATCH_OPEN`], the last one [`BATCH_LAST`]. Readers see all of it at
+    /// once; the answer names the place of its first event.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was appended.
+    pub fn append_batch(&mut self, blocks: &[&[u8]], now: Now) -> Result<Appended, AppendError> {
+        check_batch(blocks.iter().copied())?;
+        let home = self.shared.options.home;
+        self.write(blocks.iter().map(|block| (*block, None)), home, now)
+    }
+
+    /// Appends an atomic batch of another home, each block with its first
+    /// sequence there; see [`append_batch`](Self::append_batch) and
+    /// [`append_copy`](Self::append_copy).
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was appended.
+    pub fn append_copied_batch(
+        &mut self,
+        blocks: &[(&[u8], u64)],
+        home: u32,
+        now: Now,
+    ) -> Result<Appended, AppendError> {
+        check_batch(blocks.iter().map(|(block, _)| *block))?;
+        self.write(blocks.iter().map(|(block, sequence)| (*block, Some(*sequence))), home, now)
+    }
+
+    /// Appends blocks of one home as one, each with the home sequence it has,
+    /// or else the next.
+    fn write<'b>(
+        &mut self,
+        blocks: impl Iterator<Item = (&'b [u8], Option<u64>)> + Clone,
+        home: u32,
+        now: Now,
+    ) -> Result<Appended, AppendError> {
         if let Some(why) = self.shared.poison() {
             return Err(AppendError::Poisoned { why });
         }
+        self.homes.check_room(home)?;
         let limit = self.shared.options.max_block;
-        if block.len() > limit {
-            return Err(AppendError::TooLarge { len: block.len(), limit });
+        let (mut total, mut events) = (0_usize, 0_u64);
+        let mut home_next = self.homes.next_of(home);
+        for (block, named) in blocks.clone() {
+            events += u64::from(check_block(block, limit)?);
+            total += block.len();
+            let first = place_at_home(home, named, home_next)?;
+            let end = first.checked_add(Block::trusted(block).event_count().into());
+            home_next = end.ok_or(AppendError::NoHome { home, sequence: first })?;
         }
-        let view = Block::trusted(block);
-        let events = view.event_count();
-        let time = view.stamp().map_or(0, |s| s.ingested.0);
-        let length = peek_len(block).unwrap_or(0) as usize;
-        if length != block.len() || length < MIN_BLOCK || !length.is_multiple_of(8) || events == 0 {
-            let clause = format!("its length says {length}, its count of events {events}");
-            return Err(AppendError::NotABlock { len: block.len(), clause });
+        let holds = self.shared.options.segment.as_usize().saturating_sub(HEAD);
+        if total > holds {
+            return Err(AppendError::BatchTooLarge { len: total, limit: holds });
         }
         loop {
             if let Some(active) = &mut self.active
-                && let Some(spare) = active.writer.spare(length)
+                && let Some(spare) = active.writer.spare(total)
             {
                 let Place { sequence: first, offset } = active.segment.tail();
-                spare.copy_from_slice(block);
-                let next = first.saturating_add(events.into());
-                if let Err(e) = set_stream_sequence(spare, first) {
-                    // Zeros are what recovery takes for the end.
-                    spare.fill(0);
-                    return Err(AppendError::NotABlock { len: length, clause: e.to_string() });
+                let home_sequence = copy_blocks(spare, blocks.clone(), home, first, &self.homes)?;
+                let (mut at, mut home_next) = (0, 0);
+                while let Some(found) = Content::found_in(spare, at, offset) {
+                    at += found.len;
+                    home_next = found.home_next(home).1;
+                    active.segment.note(&found);
                 }
-                active.segment.note(&Found { offset, len: length, first, next, time });
+                let next = first.saturating_add(events);
                 // Refused only when a segment's numbers are used up, which
                 // 32 GiB of the smallest events cannot do.
-                if active.writer.publish(length, events) {
+                if active.writer.publish(total, u32::try_from(events).unwrap_or(u32::MAX)) {
+                    self.homes.note(home, home_next);
                     // Release: whoever sees the sequence sees the block.
                     self.shared.next.store(next, Ordering::Release);
-                    return Ok(Appended { first, next });
+                    return Ok(Appended { first, next, home_sequence });
                 }
             }
             self.roll(now)?;
@@ -175,25 +251,45 @@ impl Log {
         let header = Header { version: FORMAT_VERSION, number, base: self.next(), created: now.wall };
         header.write(file.map());
         let newest = shared.newest().map_or(0, |s| s.newest_so_far.load(Ordering::Relaxed));
-        let segment = Arc::new(Segment::new(number, header.base, file, index, newest));
+        let segment = Arc::new(Segment::new(number, header.base, self.homes.clone(), file, index, newest));
         locked(&shared.table).live.push_back(Arc::clone(&segment));
         self.active = Some(Active { segment, writer });
         Ok(())
     }
 
-    /// Takes out the oldest segments as the options' limits ask, and answers
-    /// how many. Their files go with the syncer's next
+    /// Nobody needs what is below `local` any more: retention by interest and
+    /// of work queues. Whole segments below it go with the next
+    /// [`retain`](Self::retain); reading begins there at once. A lower floor
+    /// than before changes nothing. Not on disk: to be told after each opening.
+    pub fn set_floor(&mut self, local: u64) {
+        self.floor = self.floor.max(local.min(self.next()));
+        let first = self.first().max(self.floor);
+        self.shared.first.store(first, Ordering::Release);
+    }
+
+    /// How far the log is in each home, at [`next`](Self::next): per home, by
+    /// its tag, the home sequence that is next.
+    #[must_use]
+    pub fn position(&self) -> Vec<(u32, u64)> {
+        self.homes.entries().to_vec()
+    }
+
+    /// Takes out the oldest segments as the options' limits and the floor ask,
+    /// and answers how many. Their files go with the syncer's next
     /// [`prepare`](Syncer::prepare); blocks that somebody still reads stay
     /// readable, and their space taken, until they are dropped.
     ///
-    /// By age, the segment in use goes too when all in it is too old.
+    /// By age and floor, the segment in use goes too when all in it may.
     pub fn retain(&mut self, now: Now) -> usize {
         let options = &self.shared.options;
         let bytes = options.retain_bytes.map_or(u64::MAX, |b| b.0);
+        let events = options.retain_events.unwrap_or(u64::MAX);
         let age = options.retain_age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        let floor = self.floor;
         let expired = |s: &Segment| {
             let newest = s.newest.load(Ordering::Relaxed);
-            s.tail().offset > HEAD && age.is_some_and(|age| newest.saturating_add(age) < now.wall.0)
+            let old = age.is_some_and(|age| newest.saturating_add(age) < now.wall.0);
+            s.tail().offset > HEAD && (old || s.tail().sequence <= floor)
         };
         // The segment in use can only go when there is another to write to.
         let only = self.active.as_ref().is_some_and(|a| expired(&a.segment)) && {
@@ -203,12 +299,13 @@ impl Log {
         if only && self.roll(now).is_err() {
             return 0;
         }
+        let next = self.next();
         let mut table = locked(&self.shared.table);
         let mut held: u64 = table.live.iter().map(|s| s.tail().offset as u64).sum();
         let mut count = 0;
-        while table.live.len() > 1 {
-            let Some(oldest) = table.live.front() else { break };
-            if held <= bytes && !expired(oldest) {
+        while let (Some(oldest), Some(second)) = (table.live.front(), table.live.get(1)) {
+            let enough = next.saturating_sub(second.base) >= events;
+            if held <= bytes && !enough && !expired(oldest) && second.base > floor {
                 break;
             }
             held -= oldest.tail().offset as u64;
@@ -217,7 +314,7 @@ impl Log {
             table.removed.push(number);
             count += 1;
         }
-        let first = table.live.front().map_or_else(|| self.next(), |s| s.base);
+        let first = table.live.front().map_or(next, |s| s.base).max(floor);
         self.shared.first.store(first, Ordering::Release);
         count
     }
@@ -311,5 +408,82 @@ impl Drop for Log {
         // Waits for a sync that is under way: the lock must not be given up
         // while this log still writes.
         locked(&self.shared.state).closed = true;
+    }
+}
+
+/// Whether the blocks' flags are those of one atomic batch.
+fn check_batch<'b>(blocks: impl Iterator<Item = &'b [u8]>) -> Result<(), AppendError> {
+    let bad = |clause| Err(AppendError::BadBatch { clause });
+    let mut ended = false;
+    for block in blocks {
+        if ended {
+            return bad("a block follows the last one");
+        }
+        match Block::trusted(block).flags() & (BATCH_OPEN | BATCH_LAST) {
+            BATCH_OPEN => {}
+            BATCH_LAST => ended = true,
+            0 => return bad("a block bears neither flag"),
+            _ => return bad("a block bears both flags"),
+        }
+    }
+    if ended { Ok(()) } else { bad("the last one is missing") }
+}
+
+/// Answers the block's count of events.
+fn check_block(block: &[u8], limit: usize) -> Result<u32, AppendError> {
+    if block.len() > limit {
+        return Err(AppendError::TooLarge { len: block.len(), limit });
+    }
+    let events = Block::trusted(block).event_count();
+    let length = peek_len(block).unwrap_or(0) as usize;
+    if length != block.len() || length < MIN_BLOCK || !length.is_multiple_of(8) || events == 0 {
+        let clause = format!("its length says {length}, its count of events {events}");
+        return Err(AppendError::NotABlock { len: block.len(), clause });
+    }
+    Ok(events)
+}
+
+/// The block's first sequence at its home, where `next` or later is due.
+fn place_at_home(home: u32, named: Option<u64>, next: u64) -> Result<u64, AppendError> {
+    match named {
+        None => Ok(next),
+        Some(sequence) if home == 0 || sequence == 0 => Err(AppendError::NoHome { home, sequence }),
+        Some(sequence) if sequence < next => Err(AppendError::AlreadyThere { home, sequence, next }),
+        Some(sequence) => Ok(sequence),
+    }
+}
+
+/// Copies the blocks into `spare`, which they fill, and sets their places; the
+/// first one's local sequence is `local`. Answers the first one's sequence at
+/// its home. When one is no stamped block, `spare` is zero again.
+fn copy_blocks<'b>(
+    spare: &mut [u8],
+    blocks: impl Iterator<Item = (&'b [u8], Option<u64>)>,
+    home: u32,
+    local: u64,
+    homes: &Homes,
+) -> Result<u64, AppendError> {
+    let (mut rest, mut local, mut next, mut first) = (&mut *spare, local, homes.next_of(home), None);
+    let mut failed = None;
+    for (block, named) in blocks {
+        let Some((part, after)) = rest.split_at_mut_checked(block.len()) else { break };
+        part.copy_from_slice(block);
+        let home_sequence = named.unwrap_or(next);
+        if let Err(e) = set_stream_place(part, StreamPlace { local, home, home_sequence }) {
+            failed = Some(AppendError::NotABlock { len: block.len(), clause: e.to_string() });
+            break;
+        }
+        let events = u64::from(Block::trusted(part).event_count());
+        first = first.or(Some(home_sequence));
+        (local, next) = (local.saturating_add(events), home_sequence.saturating_add(events));
+        rest = after;
+    }
+    match failed {
+        None => Ok(first.unwrap_or(next)),
+        Some(error) => {
+            // Zeros are what recovery takes for the end.
+            spare.fill(0);
+            Err(error)
+        }
     }
 }

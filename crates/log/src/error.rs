@@ -100,6 +100,51 @@ pub enum AppendError {
         /// The largest taken: `LogOptions::max_block`.
         limit: usize,
     },
+    /// A copy from another home of what is there already. Copies of what comes
+    /// later are taken.
+    #[error("sequence {sequence} of home {home:x} is here already, {next} or later is next: go on there")]
+    AlreadyThere {
+        /// The home's tag.
+        home: u32,
+        /// The home sequence of the copy.
+        sequence: u64,
+        /// The one that is next.
+        next: u64,
+    },
+    /// A copy without a home, or from the end of all sequences.
+    #[error("a copy cannot come from home {home:x} with sequence {sequence}: both count from 1")]
+    NoHome {
+        /// The home's tag.
+        home: u32,
+        /// The home sequence of the copy.
+        sequence: u64,
+    },
+    /// The log holds events of too many homes.
+    #[error("the log holds events of {limit} homes, and home {home:x} is one more: copy the stream to a new one")]
+    TooManyHomes {
+        /// The home's tag.
+        home: u32,
+        /// The most homes.
+        limit: usize,
+    },
+    /// The flags of an atomic batch's blocks do not fit together.
+    #[error(
+        "the blocks are no atomic batch ({clause}): all but the last bear the flag BATCH_OPEN, the last BATCH_LAST"
+    )]
+    BadBatch {
+        /// What is wrong.
+        clause: &'static str,
+    },
+    /// An atomic batch that fits in no segment.
+    #[error(
+        "the batch has {len} bytes, and a segment of this log holds {limit}: send smaller batches, or make a stream with larger segments"
+    )]
+    BatchTooLarge {
+        /// All blocks' length.
+        len: usize,
+        /// What a segment holds.
+        limit: usize,
+    },
     /// The bytes are no stamped block of that length.
     #[error("{len} bytes are not a stamped block ({clause}): validate and stamp blocks where they enter")]
     NotABlock {

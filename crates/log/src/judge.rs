@@ -32,6 +32,8 @@ pub(crate) enum Seen {
     Block(Found),
     Damage {
         offset: usize,
+        /// The sequence expected there.
+        from: u64,
         clause: Clause,
         /// Where it goes on, when that is known.
         resume: Option<Place>,
@@ -86,7 +88,7 @@ pub(crate) fn judge(content: Content<'_>, base: u64, known: Known, seen: &mut dy
                     at = skip(at, clause, Place { sequence: mark.next, offset: mark.end }, seen);
                 }
                 (None, true) => {
-                    seen(Seen::Damage { offset: at.offset, clause, resume: None });
+                    seen(Seen::Damage { offset: at.offset, from: at.sequence, clause, resume: None });
                     return ends(at, false, true);
                 }
                 (None, false) => return ends(at, true, false),
@@ -97,7 +99,7 @@ pub(crate) fn judge(content: Content<'_>, base: u64, known: Known, seen: &mut dy
 
 /// Tells of the damage at `from`, and goes on at `to`.
 fn skip(from: Place, clause: Clause, to: Place, seen: &mut dyn FnMut(Seen)) -> Place {
-    seen(Seen::Damage { offset: from.offset, clause, resume: Some(to) });
+    seen(Seen::Damage { offset: from.offset, from: from.sequence, clause, resume: Some(to) });
     to
 }
 

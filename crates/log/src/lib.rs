@@ -31,6 +31,7 @@ mod error;
 pub mod fault;
 pub mod format;
 pub mod fs;
+mod homes;
 mod index;
 mod judge;
 pub mod mmap;
@@ -44,6 +45,7 @@ pub mod sync;
 
 pub use append::{Appended, Log};
 pub use error::{AppendError, OpenError, ReadError, SyncError};
+pub use homes::MAX_HOMES;
 pub use options::LogOptions;
 pub use read::{Blocks, LogBlock, LogReader};
 pub use recover::{Damage, Recovery};

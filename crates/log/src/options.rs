@@ -12,6 +12,10 @@ use crate::mmap::{HEAD, MAX_SEGMENT};
 /// next: segments that are there stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogOptions {
+    /// The hub that keeps this log, by [`HubId::tag`](weft_base::HubId::tag):
+    /// what is appended here enters the stream at this home. 1 for a log that
+    /// has no hub.
+    pub home: u32,
     /// The size of a segment's file, taken from the disk when it is made.
     /// Retention removes whole segments. 64 MiB; at least the header (4 KiB)
     /// and one largest block, at most 32 GiB less 4 KiB. On disk a log takes up to two
@@ -23,6 +27,9 @@ pub struct LogOptions {
     /// Retention removes segments whose newest block was ingested longer ago
     /// than this. Unlimited when absent.
     pub retain_age: Option<Duration>,
+    /// Retention removes the oldest segments while those after them hold at
+    /// least so many events. Unlimited when absent.
+    pub retain_events: Option<u64>,
     /// One entry of the index for so many bytes. Finding a place reads the
     /// headers of at most so many bytes of blocks; each entry takes 24 bytes
     /// of memory. 256 KiB: 6 KiB of memory for each segment of 64 MiB.
@@ -39,9 +46,11 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> Self {
         Self {
+            home: 1,
             segment: ByteCount::mib(64),
             retain_bytes: None,
             retain_age: None,
+            retain_events: None,
             index_every: ByteCount::kib(256),
             max_block: (1 << 20) + (64 << 10),
             ahead: ByteCount::mib(16),
@@ -66,6 +75,9 @@ impl LogOptions {
         }
         if !self.segment.0.is_multiple_of(4096) {
             wrong.push(format!("segment is {}, and must be a multiple of 4 KiB", self.segment));
+        }
+        if self.home == 0 {
+            wrong.push("home is 0, and must be the tag of the hub that keeps the log".to_owned());
         }
         if self.index_every.0 == 0 {
             wrong.push("index_every is 0, and must be at least 1 B".to_owned());

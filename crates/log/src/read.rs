@@ -12,6 +12,7 @@ use weft_wire::block::Block;
 
 use crate::error::ReadError;
 use crate::index::Place;
+use crate::mmap::HEAD;
 use crate::scan::{Clause, Content, Found};
 use crate::segment::Segment;
 use crate::shared::{Shared, locked};
@@ -22,6 +23,7 @@ use crate::shared::{Shared, locked};
 pub struct LogBlock {
     segment: Arc<Segment>,
     found: Found,
+    own: u32,
 }
 
 impl LogBlock {
@@ -35,6 +37,13 @@ impl LogBlock {
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.found.next
+    }
+
+    /// The home at which it entered the stream, by its tag, and the sequence of
+    /// its first event there.
+    #[must_use]
+    pub fn home(&self) -> (u32, u64) {
+        self.found.home(self.own)
     }
 
     /// The block, to be read in place.
@@ -235,6 +244,80 @@ impl LogReader {
         }
     }
 
+    /// How far the log is in each home just before sequence `local`: per home,
+    /// by its tag, the home sequence that is next. Homes of which nothing comes
+    /// before are left out. [`next`](Self::next) for what is later than that.
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] and [`ReadError::Io`].
+    pub fn position_at(&mut self, local: u64) -> Result<Vec<(u32, u64)>, ReadError> {
+        let (first, local) = (self.first(), local.min(self.next()));
+        if local < first {
+            return Err(ReadError::Gone { first });
+        }
+        let own = self.shared.options.home;
+        let Some((segment, _)) = self.shared.segment_of(local) else { return Err(ReadError::Gone { first }) };
+        let mut homes = segment.homes.clone();
+        self.walk_places(&segment, |found| {
+            if found.first >= local {
+                return Some(());
+            }
+            let (home, next) = found.home_next(own);
+            homes.note(home, next.saturating_sub(found.next.saturating_sub(local)));
+            None
+        })?;
+        Ok(homes.entries().to_vec())
+    }
+
+    /// The local sequence of the first event of `home` that is kept here and
+    /// has this home sequence or a later one; `None` while there is none.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`].
+    pub fn find(&mut self, home: u32, home_sequence: u64) -> Result<Option<u64>, ReadError> {
+        let own = self.shared.options.home;
+        let segments: Vec<_> = {
+            let table = locked(&self.shared.table);
+            let after = table.live.partition_point(|s| s.homes.next_of(home) <= home_sequence);
+            table.live.range(after.saturating_sub(1)..).cloned().collect()
+        };
+        for segment in segments {
+            let found = self.walk_places(&segment, |found| {
+                let (of, first) = found.home(own);
+                let (_, next) = found.home_next(own);
+                (of == home && next > home_sequence).then(|| found.first + home_sequence.saturating_sub(first))
+            })?;
+            if let Some(local) = found {
+                return Ok(Some(local.max(self.first())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Calls `f` with each block's header in a segment until it answers.
+    fn walk_places<T>(&self, segment: &Segment, mut f: impl FnMut(Found) -> Option<T>) -> Result<Option<T>, ReadError> {
+        let content = segment.content(segment.tail().offset);
+        self.warm(segment, HEAD, usize::MAX)?;
+        let mut at = segment.start();
+        while at.offset < content.end() {
+            let found = match content.glance(at.offset) {
+                Ok(found) if found.first >= at.sequence => found,
+                _ => match segment.after_damage(content, at) {
+                    Some(resume) => {
+                        at = resume;
+                        continue;
+                    }
+                    None => return Ok(None),
+                },
+            };
+            if let Some(answer) = f(found) {
+                return Ok(Some(answer));
+            }
+            at = Place { sequence: found.next, offset: found.offset + found.len };
+        }
+        Ok(None)
+    }
+
     /// Calls `f` with each block from the one that holds `from` on, up to
     /// `upto`; damaged ones are left out.
     ///
@@ -340,7 +423,7 @@ impl Iterator for Blocks<'_> {
         *place = Place { sequence: found.next, offset: found.offset + found.len };
         self.any = true;
         self.left = self.left.saturating_sub(found.len);
-        Some(LogBlock { segment: Arc::clone(segment), found })
+        Some(LogBlock { segment: Arc::clone(segment), found, own: self.reader.shared.options.home })
     }
 }
 

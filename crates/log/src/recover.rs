@@ -46,6 +46,7 @@ use crate::format::{
     segment_number,
 };
 use crate::fs::{Fs, Lock, SegmentFile};
+use crate::homes::Homes;
 use crate::index::Index;
 use crate::judge::{Judged, Known, Seen, judge};
 use crate::mmap::{HEAD, MapWriter};
@@ -107,6 +108,8 @@ pub(crate) struct Recovered {
     pub(crate) writer: Option<MapWriter>,
     pub(crate) spares: Spares,
     pub(crate) next: u64,
+    /// How far it is in each home.
+    pub(crate) homes: Homes,
 }
 
 /// A segment's file as it was found.
@@ -220,6 +223,10 @@ struct Scan<'a> {
     options: &'a LogOptions,
     recovery: &'a mut Recovery,
     kept: Vec<Kept>,
+    homes: Homes,
+    /// Events that damage took since the last block of this home: so many of
+    /// its sequences may have been given out.
+    lost: u64,
     /// Segments after the cut, the oldest first.
     dropped: Vec<u64>,
     spare: Option<Spare>,
@@ -239,7 +246,17 @@ enum Fate {
 
 impl<'a> Scan<'a> {
     fn new(fs: &'a dyn Fs, dir: &'a Path, options: &'a LogOptions, recovery: &'a mut Recovery) -> Self {
-        Self { fs, dir, options, recovery, kept: Vec::new(), dropped: Vec::new(), spare: None }
+        Self {
+            fs,
+            dir,
+            options,
+            recovery,
+            kept: Vec::new(),
+            homes: Homes::default(),
+            lost: 0,
+            dropped: Vec::new(),
+            spare: None,
+        }
     }
 
     fn damage(&mut self, segment: u64, offset: usize, clause: Clause) {
@@ -314,7 +331,9 @@ impl<'a> Scan<'a> {
             Some(base) if base > expected && synced => {
                 if !before.judged.open_ended {
                     let clause = format!("blocks are missing at its end, sequences {expected} to {base} (exclusive)");
+                    let lost = base - expected;
                     let (number, offset) = (before.segment.number, before.judged.tail.offset);
+                    self.lost += lost;
                     self.damage(number, offset, clause.into());
                 }
                 Fate::Keep(base)
@@ -331,18 +350,30 @@ impl<'a> Scan<'a> {
     /// Takes a segment in; answers whether the log ends in it with a torn tail.
     fn keep(&mut self, loaded: Loaded, base: u64, known: Known) -> bool {
         let Loaded { number, file, writer, mark, .. } = loaded;
+        if self.kept.is_empty() && base > 1 {
+            // What retention removed may all have been this home's.
+            self.homes.note(self.options.home, base);
+        }
         let newest = self.kept.last().map_or(0, |k| k.segment.newest_so_far.load(Relaxed));
         let index = Index::new(file.map().len(), self.options.index_every.as_usize());
-        let mut segment = Segment::new(number, base, file, index, newest);
+        let mut segment = Segment::new(number, base, self.homes.clone(), file, index, newest);
         let content = Content(writer.unpublished());
         let mut damages = Vec::new();
         let judged = judge(content, base, known, &mut |event| match event {
             Seen::Block(found) => {
                 segment.note(&found);
+                let (home, next) = found.home_next(self.options.home);
+                self.homes.note(home, next);
+                if home == self.options.home {
+                    self.lost = 0;
+                }
                 self.recovery.blocks += 1;
                 self.recovery.events += found.next - found.first;
             }
-            Seen::Damage { offset, clause, resume } => damages.push((offset, clause, resume)),
+            Seen::Damage { offset, from, clause, resume } => {
+                self.lost += resume.map_or(0, |resume| resume.sequence.saturating_sub(from));
+                damages.push((offset, clause, resume));
+            }
         });
         for (offset, clause, resume) in damages {
             self.damage(number, offset, clause);
@@ -406,7 +437,12 @@ impl<'a> Scan<'a> {
             next = tail.sequence;
             table.live.push_back(Arc::new(segment));
         }
+        let mut homes = self.homes.with_room();
+        if self.lost > 0 {
+            let own = self.options.home;
+            homes.note(own, homes.next_of(own).saturating_add(self.lost));
+        }
         let spares = Spares { ready: self.spare, next_number };
-        Ok(Recovered { table, writer, spares, next })
+        Ok(Recovered { table, writer, spares, next, homes })
     }
 }

@@ -26,6 +26,24 @@ pub(crate) struct Found {
     pub(crate) next: u64,
     /// When its hub took it in, Unix ns.
     pub(crate) time: u64,
+    /// The home it entered at, 0 in logs from before there were homes.
+    pub(crate) home: u32,
+    /// Its first sequence there.
+    pub(crate) home_sequence: u64,
+}
+
+impl Found {
+    /// The home it entered at, and the first sequence there. Blocks from before
+    /// there were homes entered here, under the sequence they have here.
+    pub(crate) const fn home(&self, own: u32) -> (u32, u64) {
+        if self.home == 0 { (own, self.first) } else { (self.home, self.home_sequence) }
+    }
+
+    /// The home, and the sequence there of what follows.
+    pub(crate) const fn home_next(&self, own: u32) -> (u32, u64) {
+        let (home, first) = self.home(own);
+        (home, first.saturating_add(self.next - self.first))
+    }
 }
 
 /// Why there is no block at an offset.
@@ -62,7 +80,14 @@ impl<'a> Content<'a> {
         let next = first.checked_add(events.into()).filter(|_| first > 0 && events > 0);
         let Some(next) = next else { return Err("the block has no sequence, or no events".into()) };
         let time = block.stamp().map_or(0, |s| s.ingested.0);
-        Ok(Found { offset, len, first, next, time })
+        let (home, home_sequence) = block.home().unwrap_or_default();
+        Ok(Found { offset, len, first, next, time, home, home_sequence })
+    }
+
+    /// The block at `at` of `bytes`, which begin at `offset` of the segment.
+    pub(crate) fn found_in(bytes: &[u8], at: usize, offset: usize) -> Option<Found> {
+        let found = Content(bytes.get(at..)?).glance(HEAD).ok()?;
+        Some(Found { offset: offset + at, ..found })
     }
 
     /// The block at `offset`, all of it checked; it begins with `sequence`.

@@ -6,6 +6,7 @@ use weft_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::format::Mark;
 use crate::fs::SegmentFile;
+use crate::homes::Homes;
 use crate::index::{Index, Place};
 use crate::mmap::{HEAD, Map, MapWriter};
 use crate::scan::{Content, Found};
@@ -25,6 +26,8 @@ pub(crate) struct Segment {
     pub(crate) number: u64,
     /// The sequence of its first block.
     pub(crate) base: u64,
+    /// How far the log was in each home before its first block.
+    pub(crate) homes: Homes,
     file: Box<dyn SegmentFile>,
     map: Arc<Map>,
     pub(crate) index: Index,
@@ -41,10 +44,18 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn new(number: u64, base: u64, file: Box<dyn SegmentFile>, index: Index, newest_so_far: u64) -> Self {
+    pub(crate) fn new(
+        number: u64,
+        base: u64,
+        homes: Homes,
+        file: Box<dyn SegmentFile>,
+        index: Index,
+        newest_so_far: u64,
+    ) -> Self {
         Self {
             number,
             base,
+            homes,
             map: Arc::clone(file.map()),
             file,
             index,

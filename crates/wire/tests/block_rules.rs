@@ -85,7 +85,15 @@ fn the_stamp_keeps_its_rules() {
     assert_eq!(broken(|b| b[88..96].fill(0)), (Clause::Stamp, 88));
     assert_eq!(broken(|b| b[88..96].fill(0xff)), (Clause::Sequence, 88));
     assert_eq!(broken(|b| b[104..112].fill(0xff)), (Clause::Sequence, 104));
-    for at in (76..80).chain(112..124) {
+    for at in 112..124 {
+        assert_eq!(broken(|b| b[at] = 1), (Clause::Home, 112), "byte {at}");
+    }
+    let whole_home = |b: &mut [u8]| {
+        b[112..120].fill(0xff);
+        b[120] = 1;
+    };
+    assert_eq!(broken(whole_home), (Clause::Sequence, 112));
+    for at in 76..80 {
         assert_eq!(broken(|b| b[at] = 1).0, Clause::Reserved, "byte {at}");
     }
 }
@@ -230,7 +238,8 @@ fn a_block_is_paused_and_resumed() {
 #[test]
 fn a_block_is_stamped_once() {
     let mut bytes = full();
-    assert_eq!(block::set_stream_sequence(&mut bytes, 1), Err(StampError::NotStamped));
+    let place = |local| block::StreamPlace { local, home: 5, home_sequence: 7 };
+    assert_eq!(block::set_stream_place(&mut bytes, place(1)), Err(StampError::NotStamped));
     for zero in [Stamp { origin: HubId(0), ..stamp() }, Stamp { block: 0, ..stamp() }, Stamp { sequence: 0, ..stamp() }]
     {
         assert!(matches!(block::stamp(&mut bytes, &zero), Err(StampError::Zero { .. })));
@@ -242,8 +251,13 @@ fn a_block_is_stamped_once() {
     assert_eq!(Block::validate(&bytes).unwrap().stamp(), Some(stamp()));
     let again = block::stamp(&mut bytes, &stamp());
     assert_eq!(again, Err(StampError::AlreadyStamped { origin: stamp().origin }));
-    block::set_stream_sequence(&mut bytes, 12).unwrap();
-    assert_eq!(Block::validate(&bytes).unwrap().stream_sequence(), 12);
+    for half in [block::StreamPlace { home: 0, ..place(12) }, block::StreamPlace { home_sequence: 0, ..place(12) }] {
+        assert!(matches!(block::set_stream_place(&mut bytes, half), Err(StampError::Home { .. })));
+    }
+    assert_eq!(Block::validate(&bytes).unwrap().home(), None);
+    block::set_stream_place(&mut bytes, place(12)).unwrap();
+    let block = Block::validate(&bytes).unwrap();
+    assert_eq!((block.stream_sequence(), block.home()), (12, Some((5, 7))));
     assert_eq!(bytes[..64], full()[..64], "the producer's line is as it was");
     assert_eq!(bytes[128..], full()[128..], "the events are as they were");
     assert_eq!(block::stamp(&mut [0; 127], &stamp()), Err(StampError::TooShort { len: 127 }));

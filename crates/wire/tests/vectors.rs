@@ -94,6 +94,7 @@ fn the_vectors_are_read_as_what_they_say() {
     assert_eq!(block.topic(), common::TOPIC);
     assert_eq!(block.stamp(), Some(common::stamp()));
     assert_eq!(block.stream_sequence(), 500_001);
+    assert_eq!(block.home(), Some((0xa, 400_001)));
     let payloads: Vec<_> = block.events().map(|event| event.payload).collect();
     assert_eq!(payloads, [b"UA 1545 to IAH".as_slice(), b"8 bytes.", &[0xff; 17]]);
 }

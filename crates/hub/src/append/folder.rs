@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use weft_base::{Epoch, Now};
+use weft_base::{Epoch, HubId, Now};
 use weft_log::fs::{Fs, Lock};
-use weft_log::{Log, LogReader};
+use weft_log::{Log, LogOptions, LogReader};
 use weft_topic::Filter;
 
 use super::spec::StreamSpec;
@@ -123,6 +123,8 @@ pub(crate) struct Stream {
 pub(crate) struct Folder {
     fs: Arc<dyn Fs>,
     root: PathBuf,
+    /// This hub, as blocks name it.
+    home: u32,
     _lock: Box<dyn Lock>,
 }
 
@@ -161,7 +163,8 @@ impl Folder {
         fs.write(&path, &bytes).map_err(io(&path))?;
         let streams = root.join("streams");
         fs.create_dir(&streams).map_err(io(&streams))?;
-        Ok((Self { fs, root: root.to_owned(), _lock: lock }, Epoch(epoch)))
+        let home = HubId::of_name(hub).tag();
+        Ok((Self { fs, root: root.to_owned(), home, _lock: lock }, Epoch(epoch)))
     }
 
     /// Opens every stream that lies in the folder.
@@ -216,8 +219,9 @@ impl Folder {
         now: Now,
     ) -> Result<Stream, FolderError> {
         let dir = self.root.join("streams").join(&spec.name);
+        let options = LogOptions { home: self.home, ..spec.log_options(limits) };
         let failed = |source| FolderError::Stream { stream: spec.name.clone(), source };
-        let (log, recovery) = Log::open(self.fs.clone(), &dir, spec.log_options(limits), now).map_err(failed)?;
+        let (log, recovery) = Log::open(self.fs.clone(), &dir, options, now).map_err(failed)?;
         for damage in &recovery.damaged {
             tracing::error!(
                 code = "stream_damaged",

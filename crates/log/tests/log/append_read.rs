@@ -60,14 +60,15 @@ fn a_reader_goes_on_from_any_place_to_any_place() {
 }
 
 #[test]
-fn the_copy_differs_from_the_block_only_in_the_stream_sequence() {
+fn the_copy_differs_from_the_block_only_in_its_place_in_the_stream() {
     let (mut log, _) = open(&FaultFs::new());
     let original = block(1, 3, 50, 9);
     log.append(&block(0, 1, 50, 9), at(0)).unwrap();
     log.append(&original, at(0)).unwrap();
     let stored = log.reader().read(2, u64::MAX, 1).unwrap().next().unwrap();
     let mut expected = original;
-    weft_wire::block::set_stream_sequence(&mut expected, 2).unwrap();
+    let place = weft_wire::block::StreamPlace { local: 2, home: 1, home_sequence: 2 };
+    weft_wire::block::set_stream_place(&mut expected, place).unwrap();
     assert_eq!(*stored, *expected);
     assert!(stored.as_ptr().addr().is_multiple_of(8), "payloads are read in place");
 }

@@ -13,11 +13,21 @@ use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields, Stamp, bloc
 /// A stamped block of `events` events whose first is number `first` of the
 /// test; each payload is that number, over and over, `size` bytes of it.
 pub(crate) fn block(first: u64, events: u64, size: usize, time: u64) -> Vec<u8> {
+    build(first, events, size, time, 0)
+}
+
+/// The same with flags.
+pub(crate) fn flagged(first: u64, events: u64, size: usize, flags: u32) -> Vec<u8> {
+    build(first, events, size, first, flags)
+}
+
+fn build(first: u64, events: u64, size: usize, time: u64, flags: u32) -> Vec<u8> {
     let topic = "test/events";
     let mut bytes = vec![0; block_len(topic.len(), (0..events).map(|_| (0, 0, size)))];
     let mut fields = BlockFields::new(topic);
     fields.producer = ProducerId(7);
     fields.first_sequence = first;
+    fields.flags = flags;
     let mut writer = BlockWriter::new(&mut bytes, &fields).unwrap();
     for number in first..first + events {
         let payload: Vec<u8> = number.to_le_bytes().into_iter().cycle().take(size).collect();
@@ -73,7 +83,7 @@ pub(crate) fn append(log: &mut Log, blocks: u64) {
     for _ in 0..blocks {
         let next = log.next();
         let appended = log.append(&block(next, 1, 100, next), at(1000)).unwrap();
-        assert_eq!((appended.first, appended.next), (next, next + 1));
+        assert_eq!((appended.first, appended.next, appended.home_sequence), (next, next + 1, next));
     }
 }
 

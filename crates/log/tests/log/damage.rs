@@ -150,7 +150,8 @@ fn a_block_inside_a_payload_is_not_taken_for_one_of_the_log() {
     for n in 11..=20 {
         let inner = {
             let mut inner = block(n + 1, 1, 100, 0);
-            weft_wire::block::set_stream_sequence(&mut inner, n + 1).unwrap();
+            let place = weft_wire::block::StreamPlace { local: n + 1, home: 1, home_sequence: n + 1 };
+            weft_wire::block::set_stream_place(&mut inner, place).unwrap();
             inner
         };
         log.append(&with_payload(n, &inner), at(0)).unwrap();

@@ -7,4 +7,5 @@ mod common;
 mod crash;
 mod damage;
 mod faults;
+mod homes;
 mod real;

@@ -47,6 +47,8 @@ pub enum Clause {
     Headers = 17,
     /// A sequence number of an event would exceed 2^64 - 1.
     Sequence = 18,
+    /// One of home and home sequence is zero, the other is not.
+    Home = 19,
 }
 
 impl Clause {
@@ -64,6 +66,7 @@ impl Clause {
             Self::ProducerChecksum => "the producer's part does not match its checksum: it was damaged on its way",
             Self::HubChecksum => "the hub's line does not match its checksum: it was damaged on its way",
             Self::Stamp => "a stamped block names its hub, and counts blocks and sequences from 1",
+            Self::Home => "home and home sequence are both zero, or neither is",
             Self::TopicLength => "a topic has 1 to 1024 bytes and lies within the block",
             Self::TopicUtf8 => "a topic is UTF-8",
             Self::EventCount => "a block has 1 to 65535 events",

@@ -27,6 +27,14 @@ pub const MAX_TOPIC: usize = 1024;
 /// a hub that finds nobody to answer it says so to that address. The upper
 /// eight flags are the format's; the others are between producer and consumer.
 pub const REQUEST: u32 = 1 << 31;
+/// Flag of a block: it is part of an atomic batch, and more of it follows.
+pub const BATCH_OPEN: u32 = 1 << 27;
+/// Flag of a block: it ends an atomic batch.
+pub const BATCH_LAST: u32 = 1 << 26;
+/// Flag of a block: a log that was compacted by key took events out of it. In
+/// their place stand events of which nothing is left: see
+/// [`Event::is_removed`](super::Event::is_removed).
+pub const COMPACTED: u32 = 1 << 25;
 
 /// The first cache line: written by the producer, never changed.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -84,10 +92,12 @@ pub struct HubLine {
     pub ingested: U64,
     /// The stream's sequence of the first event; 0 while in no stream.
     pub stream_sequence: U64,
-    /// Zero.
-    pub reserved_112: U64,
-    /// Zero.
-    pub reserved_120: U32,
+    /// The sequence of the first event at the stream's home it entered at; 0
+    /// while in no stream.
+    pub home_sequence: U64,
+    /// That home, by [`HubId::tag`](weft_base::HubId::tag); 0 while in no
+    /// stream.
+    pub home: U32,
     /// CRC-32C of bytes 64 to 124.
     pub checksum: U32,
 }
@@ -140,6 +150,6 @@ assert_offsets!(ProducerLine: length = 0, magic = 4, version = 6, lane = 7, flag
     first_sequence = 24, deadline = 32, tenant = 40, event_count = 44, topic_len = 48, reserved_50 = 50,
     reserved_52 = 52, reserved_56 = 56, checksum = 60; size 64);
 assert_offsets!(HubLine: origin = 0, epoch = 8, reserved_76 = 12, block = 16, sequence = 24, ingested = 32,
-    stream_sequence = 40, reserved_112 = 48, reserved_120 = 56, checksum = 60; size 64);
+    stream_sequence = 40, home_sequence = 48, home = 56, checksum = 60; size 64);
 assert_offsets!(Header: producer = 0, hub = 64; size HEADER_LEN);
 assert_offsets!(EventHeader: payload_len = 0, key_len = 4, headers_len = 6, time = 8; size EVENT_HEADER_LEN);

@@ -3,7 +3,8 @@
 //! The producer writes the bytes once. The same bytes cross the wire, lie in
 //! the hub's buffers, are appended to a log, cross links and are read in place
 //! by the consumer. The first hub stamps the second cache line, a log fills in
-//! the stream's sequence; nothing else is ever changed.
+//! the place in the stream; nothing else is ever changed, but where a stream is
+//! compacted.
 //!
 //! ```text
 //!        0        4     6  7  8        12       16       24       32       40       48  50 52  56   60
@@ -11,7 +12,7 @@
 //!        │ length │magic│ve│la│ flags  │ schema │producer│ first  │deadline│ tenant,│top│ 0│ 0 │ 0  │ CRC │ producer's line
 //!        │        │"WF" │rs│ne│        │        │        │sequence│        │ count  │len│  │   │    │     │
 //!     64 ├────────┴┬────┴─┬┴──┴─────┬──┴───────┬┴────────┴┬───────┴──┬─────┴────────┴───┴──┴───┼────┼─────┤
-//!        │ origin  │epoch,│ origin  │ origin   │ ingest   │ stream   │ 0                       │ 0  │ CRC │ hub's line
+//!        │ origin  │epoch,│ origin  │ origin   │ ingest   │ stream   │ home sequence           │home│ CRC │ hub's line
 //!        │ hub     │ 0    │ block   │ sequence │ time     │ sequence │                         │    │     │
 //!    128 ├─────────┴──────┴─────────┴──────────┴──────────┴──────────┴─────────────────────────┴────┴─────┤
 //!        │ topic, zeros to a multiple of 8                                                                │
@@ -29,7 +30,8 @@
 //! 3. The producer's checksum is the CRC-32C of bytes 0 to 60 followed by those
 //!    from 128 to the end: all the producer wrote but the checksum itself.
 //! 4. The hub's line is all zero, or its CRC-32C of bytes 64 to 124 is right
-//!    and hub, block and sequence in it are not zero.
+//!    and hub, block and sequence in it are not zero; home and home sequence
+//!    are both zero or neither is.
 //! 5. The topic is UTF-8 of 1 to [`MAX_TOPIC`] bytes (its grammar is a matter of
 //!    the crate `weft-topic`).
 //! 6. There are 1 to [`MAX_EVENTS`] events, each within the block, and they end
@@ -52,7 +54,7 @@ mod writer;
 pub use error::{BlockError, Clause};
 pub use layout::{EVENT_HEADER_LEN, HEADER_LEN, MAGIC, MAX_BLOCK, MAX_EVENTS, MAX_TOPIC, MIN_BLOCK, VERSION};
 pub use reader::{Block, Event, Events};
-pub use stamp::{Stamp, StampError, set_stream_sequence, stamp};
+pub use stamp::{Stamp, StampError, StreamPlace, set_stream_place, stamp};
 pub use validate::{hub_checksum, producer_checksum};
 pub use writer::{BlockFields, BlockWriter, EventFields, Paused, WriteError, block_len, event_len};
 

@@ -126,6 +126,17 @@ impl<'a> Block<'a> {
         self.head.hub.stream_sequence.get()
     }
 
+    /// The home at which it entered the stream, by [`HubId::tag`], and the
+    /// sequence of the first event there; `None` while it is in no stream, and
+    /// for blocks that a Weft before streams had homes wrote to a log.
+    #[must_use]
+    pub const fn home(&self) -> Option<(u32, u64)> {
+        match self.head.hub.home.get() {
+            0 => None,
+            home => Some((home, self.head.hub.home_sequence.get())),
+        }
+    }
+
     /// Its events, in order.
     #[must_use]
     pub fn events(&self) -> Events<'a> {
@@ -159,6 +170,16 @@ pub struct Event<'a> {
     pub headers: Headers<'a>,
     /// What it says.
     pub payload: &'a [u8],
+}
+
+impl Event<'_> {
+    /// In a block with the flag [`COMPACTED`](super::layout::COMPACTED): a log
+    /// took the event out, and this stands in its place so that the others
+    /// keep their sequences. Not to be served.
+    #[must_use]
+    pub const fn is_removed(&self) -> bool {
+        self.time.0 == u64::MAX && self.key.is_empty() && self.headers.is_empty() && self.payload.is_empty()
+    }
 }
 
 /// The events of a block, from [`Block::events`].

@@ -53,6 +53,14 @@ pub enum StampError {
         /// The stamp's sequence.
         sequence: u64,
     },
+    /// Home and home sequence are both set, or neither is.
+    #[error("home {home:x} and home sequence {home_sequence} do not go together: set both, or neither")]
+    Home {
+        /// The home's tag.
+        home: u32,
+        /// The sequence there.
+        home_sequence: u64,
+    },
     /// The sequence of the block's last event would not fit 64 bits.
     #[error("the sequence {first} leaves no numbers for the block's {events} events")]
     Sequence {
@@ -101,18 +109,36 @@ pub fn stamp(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
     seal(bytes)
 }
 
-/// Writes the stream's sequence of the first event (0 for none) into a stamped
-/// block, and the hub's checksum anew.
+/// The place of a block's first event in a stream; all zero for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamPlace {
+    /// Its sequence in the log that it lies in, from 1.
+    pub local: u64,
+    /// The home at which it entered the stream: [`HubId::tag`].
+    pub home: u32,
+    /// Its sequence among the events that entered there, from 1.
+    pub home_sequence: u64,
+}
+
+/// Writes the place in a stream into a stamped block, and the hub's checksum
+/// anew.
 ///
 /// # Errors
 /// [`StampError`]; the block is then as it was.
-pub fn set_stream_sequence(bytes: &mut [u8], first: u64) -> Result<(), StampError> {
+pub fn set_stream_place(bytes: &mut [u8], place: StreamPlace) -> Result<(), StampError> {
+    let StreamPlace { local, home, home_sequence } = place;
     let head = header(bytes)?;
     if head.hub.origin.get() == 0 {
         return Err(StampError::NotStamped);
     }
-    check_sequence(head, first)?;
-    head.hub.stream_sequence = U64::new(first);
+    if (home == 0) != (home_sequence == 0) {
+        return Err(StampError::Home { home, home_sequence });
+    }
+    check_sequence(head, local)?;
+    check_sequence(head, home_sequence)?;
+    head.hub.stream_sequence = U64::new(local);
+    head.hub.home_sequence = U64::new(home_sequence);
+    head.hub.home = U32::new(home);
     seal(bytes)
 }
 

@@ -102,14 +102,11 @@ fn hub_line(head: &Header, bytes: &[u8]) -> Result<(), BlockError> {
     if line.reserved_76.get() != 0 {
         return refuse(Clause::Reserved, 76, line.reserved_76.get().into());
     }
-    if line.reserved_112.get() != 0 {
-        return refuse(Clause::Reserved, 112, line.reserved_112.get());
-    }
-    if line.reserved_120.get() != 0 {
-        return refuse(Clause::Reserved, 120, line.reserved_120.get().into());
+    if (line.home.get() == 0) != (line.home_sequence.get() == 0) {
+        return refuse(Clause::Home, 112, line.home_sequence.get());
     }
     let count = u64::from(head.producer.event_count.get());
-    for (offset, first) in [(88, line.sequence), (104, line.stream_sequence)] {
+    for (offset, first) in [(88, line.sequence), (104, line.stream_sequence), (112, line.home_sequence)] {
         if first.get().checked_add(count).is_none() {
             return refuse(Clause::Sequence, offset, first.get());
         }

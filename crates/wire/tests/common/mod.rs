@@ -60,7 +60,8 @@ pub(crate) fn stamped() -> Vec<u8> {
 
 pub(crate) fn in_stream() -> Vec<u8> {
     let mut bytes = stamped();
-    block::set_stream_sequence(&mut bytes, 500_001).unwrap();
+    let place = block::StreamPlace { local: 500_001, home: HubId(0xa).tag(), home_sequence: 400_001 };
+    block::set_stream_place(&mut bytes, place).unwrap();
     bytes
 }
 

@@ -263,7 +263,8 @@ fn block_in(lane: Lane, deadline: UnixNanos, topic: &str, payloads: &[&str], pro
     let stamp = Stamp { origin: HubId(7), epoch: Epoch(3), block: 1, sequence: produced, ingested: UnixNanos(5) };
     weft_wire::block::stamp(&mut buf, &stamp).expect("a stamp");
     if stream > 0 {
-        weft_wire::block::set_stream_sequence(&mut buf, stream).expect("a sequence");
+        let place = weft_wire::block::StreamPlace { local: stream, home: 7, home_sequence: stream };
+        weft_wire::block::set_stream_place(&mut buf, place).expect("a sequence");
     }
     buf
 }
