@@ -6,3 +6,4 @@
 
 pub mod consumer;
 pub mod predicate;
+pub mod replica;
