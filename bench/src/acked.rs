@@ -49,21 +49,36 @@ pub struct Load {
     pub batch: usize,
     /// The most events that are sent and not yet acknowledged.
     pub window: u64,
-    /// How long to publish.
+    /// How long to publish, where time is what ends it.
     pub time: Duration,
 }
 
 /// What a run gave.
 #[derive(Clone, Copy, Debug)]
 pub struct Acked {
+    /// Events that were acknowledged: all that were sent.
+    pub events: u64,
     /// Events acknowledged a second.
     pub rate: f64,
     /// The server's processor seconds per million events.
     pub server_cpu: f64,
 }
 
-/// Publishes with a window of unacknowledged events.
+/// Publishes with a window of unacknowledged events for the load's time, to a stream that is deleted then.
 pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
+    let start = Instant::now();
+    let acked = publish(peer, key, load, |_| start.elapsed() >= load.time)?;
+    peer.close(key)?;
+    Ok(acked)
+}
+
+/// Publishes at least so many events to a stream, which stays.
+pub fn fill(peer: &dyn Durable, key: &str, load: &Load, events: u64) -> Result<u64> {
+    Ok(publish(peer, key, load, |sent| sent + load.batch as u64 >= events)?.events)
+}
+
+/// Publishes with a window of unacknowledged events until it is enough.
+fn publish(peer: &dyn Durable, key: &str, load: &Load, is_enough: impl Fn(u64) -> bool) -> Result<Acked> {
     let window = load.window.min(peer.window(load.payload, load.batch)?).max(load.batch as u64);
     let (mut sender, mut acks) = peer.open(key, load.payload, load.batch)?;
     let (acked, total) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
@@ -99,7 +114,7 @@ pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
         };
         let mut publish = || -> Result<u64> {
             let mut sent = 0;
-            while start.elapsed() < load.time {
+            while !is_enough(sent) {
                 room(sent)?;
                 sent += sender.send()?;
             }
@@ -118,10 +133,10 @@ pub fn pipelined(peer: &dyn Durable, key: &str, load: &Load) -> Result<Acked> {
         sent.with_context(|| format!("{}'s publisher", peer.name()))?;
         Ok(ended)
     })?;
-    let events = acked.load(Ordering::Acquire) as f64;
+    let events = acked.load(Ordering::Acquire);
     let used = peer.server().cpu_seconds()? - cpu;
-    peer.close(key)?;
-    Ok(Acked { rate: events / (end - start).as_secs_f64(), server_cpu: used * 1e6 / events })
+    let (rate, server_cpu) = (events as f64 / (end - start).as_secs_f64(), used * 1e6 / events as f64);
+    Ok(Acked { events, rate, server_cpu })
 }
 
 /// Publishes one event, waits for its acknowledgement, and so on for `time`: nanoseconds each.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use weft_load::latency::Latencies;
 use weft_load::pace;
 
-use crate::work::Peer;
+use crate::work::{Peer, Publish, Subscribe};
 
 /// p50 / p99 / p99.9 / p99.99 in microseconds.
 #[must_use]
@@ -47,6 +47,16 @@ const CATCH_UP: usize = 256;
 pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<Latencies> {
     let mut subscriber = peer.subscriber(key, pace.payload)?;
     let mut publisher = peer.publisher(key, pace.payload)?;
+    open_loop_of(peer.name(), &mut *publisher, &mut *subscriber, pace)
+}
+
+/// The same with a publisher and a subscriber that are there.
+pub fn open_loop_of(
+    name: &str,
+    publisher: &mut dyn Publish,
+    subscriber: &mut dyn Subscribe,
+    pace: &Pace,
+) -> Result<Latencies> {
     let schedule = pace::Pace::new(pace.rate as f64, 0, 1);
     let total = schedule.due_before((pace.warm_up + pace.time).as_nanos() as u64);
     let first = pace.warm_up.as_nanos() as u64;
@@ -97,8 +107,8 @@ pub fn open_loop<P: Peer + ?Sized>(peer: &P, key: &str, pace: &Pace) -> Result<L
             }
         };
         let received = receiver.join().map_err(|_| anyhow!("the subscriber panicked"))?;
-        sent.with_context(|| format!("{}'s publisher", peer.name()))?;
-        received.with_context(|| format!("{}'s subscriber", peer.name()))
+        sent.with_context(|| format!("{name}'s publisher"))?;
+        received.with_context(|| format!("{name}'s subscriber"))
     })
 }
 

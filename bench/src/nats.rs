@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tempfile::TempDir;
 
-use crate::fixed::Spread;
+use crate::fixed::{Frames, Spread};
 use crate::process::{self, Server};
 use crate::work::{Peer, Publish, Subscribe};
 
@@ -128,7 +129,8 @@ impl Peer for Nats {
     }
 
     fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
-        Ok(Box::new(Publisher::new(self.connect()?, key, payload)))
+        let head = format!("PUB {key} {payload}\r\n").into_bytes();
+        Ok(Box::new(Frames::new(self.connect()?.socket, head, payload, b"\r\n")))
     }
 
     fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
@@ -162,7 +164,15 @@ pub struct Connection {
 /// One thing the server said. Positions are in the connection's buffer.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
-    Message { payload: std::ops::Range<usize> },
+    Message {
+        payload: Range<usize>,
+        line: Range<usize>,
+    },
+    /// Headers and no more: a word of JetStream's about the deliveries, which
+    /// wants an answer where it names a subject for it.
+    Status {
+        line: Range<usize>,
+    },
     Pong,
     Other,
 }
@@ -174,7 +184,9 @@ impl Connection {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut connection = Self { socket, buffer: vec![0; CHUNK], start: 0, end: 0 };
-        connection.write(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"raw\",\"version\":\"0\"}\r\n")?;
+        connection.write(
+            b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"lang\":\"raw\",\"version\":\"0\"}\r\n",
+        )?;
         connection.flush()?;
         Ok(connection)
     }
@@ -201,7 +213,7 @@ impl Connection {
     pub fn message(&mut self) -> Result<&[u8]> {
         loop {
             while let Some(said) = self.next()? {
-                if let Said::Message { payload } = said {
+                if let Said::Message { payload, .. } = said {
                     return Ok(&self.buffer[payload]);
                 }
             }
@@ -211,13 +223,30 @@ impl Connection {
 
     /// Waits for bytes, and hands out the payload of each message in them.
     pub fn messages(&mut self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.deliveries(|_, payload| each(payload))?;
+        Ok(())
+    }
+
+    /// The same with the subject that each message names for its answer; it is
+    /// empty where there is none. What asks for flow control is answered.
+    /// Answers whether there was any other word, such as that a pull has ended.
+    pub fn deliveries(&mut self, mut each: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<bool> {
         self.read()?;
+        let mut other = false;
         while let Some(said) = self.next()? {
-            if let Said::Message { payload } = said {
-                each(&self.buffer[payload])?;
+            match said {
+                Said::Message { payload, line } => each(reply_of(&self.buffer[line]), &self.buffer[payload])?,
+                Said::Status { line } => {
+                    let reply = reply_of(&self.buffer[line]);
+                    other |= reply.is_empty();
+                    if !reply.is_empty() {
+                        self.socket.write_all(&[b"PUB ", reply, b" 0\r\n\r\n"].concat())?;
+                    }
+                }
+                _ => {}
             }
         }
-        Ok(())
+        Ok(other)
     }
 
     /// Another handle of the same socket, for a thread that only writes.
@@ -247,14 +276,16 @@ impl Connection {
         let Some(line_end) = pending.iter().position(|&b| b == b'\n') else { return Ok(None) };
         let line = &pending[..line_end.saturating_sub(1)];
         let after = self.start + line_end + 1;
-        if line.starts_with(b"MSG ") {
+        if line.starts_with(b"MSG ") || line.starts_with(b"HMSG ") {
             let digits = line.iter().rev().take_while(|b| b.is_ascii_digit()).count();
             let size = line[line.len() - digits..].iter().fold(0usize, |n, &d| n * 10 + usize::from(d - b'0'));
             if self.end < after + size + 2 {
                 return Ok(None);
             }
+            let (is_status, line) = (line[0] == b'H', self.start..self.start + line.len());
             self.start = after + size + 2;
-            return Ok(Some(Said::Message { payload: after..after + size }));
+            let payload = after..after + size;
+            return Ok(Some(if is_status { Said::Status { line } } else { Said::Message { payload, line } }));
         }
         let said = match line {
             b"PONG" => Said::Pong,
@@ -269,6 +300,14 @@ impl Connection {
         self.start = after;
         Ok(Some(said))
     }
+}
+
+/// The subject for answers in `MSG subject sid [reply] size` or
+/// `HMSG subject sid [reply] headers size`; empty when there is none.
+fn reply_of(line: &[u8]) -> &[u8] {
+    let words = line.split(|&b| b == b' ');
+    let has_reply = words.clone().count() == 5 + usize::from(line.starts_with(b"H"));
+    if has_reply { words.clone().nth(3).unwrap_or_default() } else { b"" }
 }
 
 impl Subscribe for Connection {
@@ -286,41 +325,5 @@ impl Subscribe for Connection {
             each(crate::work::time_of(payload)?);
             Ok(())
         })
-    }
-}
-
-struct Publisher {
-    connection: Connection,
-    head: Vec<u8>,
-    payload: usize,
-    batch: Vec<u8>,
-    events: u64,
-    stamped: Vec<u8>,
-}
-
-impl Publisher {
-    fn new(connection: Connection, key: &str, payload: usize) -> Self {
-        let head = format!("PUB {key} {payload}\r\n").into_bytes();
-        let event = [&head[..], &vec![b'x'; payload], b"\r\n"].concat();
-        let events = (BATCH / event.len()).max(1);
-        Self { connection, head, payload, batch: event.repeat(events), events: events as u64, stamped: Vec::new() }
-    }
-}
-
-impl Publish for Publisher {
-    fn batch(&mut self) -> Result<u64> {
-        self.connection.write(&self.batch)?;
-        Ok(self.events)
-    }
-
-    fn stamped(&mut self, times: &[u64]) -> Result<()> {
-        self.stamped.clear();
-        for time in times {
-            self.stamped.extend_from_slice(&self.head);
-            self.stamped.extend_from_slice(&time.to_le_bytes());
-            self.stamped.resize(self.stamped.len() + self.payload - 8, b'x');
-            self.stamped.extend_from_slice(b"\r\n");
-        }
-        self.connection.write(&self.stamped)
     }
 }

@@ -55,6 +55,13 @@ impl Server {
         }
     }
 
+    /// Ends it as a crash would (`kill -9`), and waits for its end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// The last lines of the server's output.
     #[must_use]
     pub fn said(&self) -> String {

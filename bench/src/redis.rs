@@ -53,7 +53,7 @@ impl Redis {
 }
 
 /// A command with its arguments, the last one of `payload` bytes and left out.
-fn head(words: &[&str], payload: Option<usize>) -> Vec<u8> {
+pub(crate) fn head(words: &[&str], payload: Option<usize>) -> Vec<u8> {
     let mut text = format!("*{}\r\n", words.len() + usize::from(payload.is_some()));
     for word in words {
         text.push_str(&format!("${}\r\n{word}\r\n", word.len()));

@@ -1,6 +1,6 @@
-//! Durable publishing beside JetStream on the same disk, in one run: Weft with
+//! Durable publishing beside JetStream and Redis on the same disk, in one run: Weft with
 //! every acknowledgement after fdatasync, JetStream with sync always and as it
-//! comes out of the box. `cargo xtask bench durable`
+//! comes out of the box, Redis Streams with appendfsync always. `cargo xtask bench durable`
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use clap::Parser;
 use weft_bench::acked::{Durable, Load, one_by_one, pipelined};
 use weft_bench::latency::percentiles;
 use weft_bench::nats::{self, Nats, Sync};
+use weft_bench::redis_streams::RedisStreams;
 use weft_bench::stats::{Runs, short, with_range};
 use weft_bench::table::Table;
 use weft_bench::weft::Hub;
@@ -63,6 +64,7 @@ fn main() -> Result<()> {
     if !arguments.weft_only {
         peers.push(Box::new(Nats::jetstream(&folder, Sync::Always)?));
         peers.push(Box::new(Nats::jetstream(&folder, Sync::Default)?));
+        peers.push(Box::new(RedisStreams::start(&folder)?));
     }
     println!(
         "NATS server {}; clients: raw, {} events per write built beforehand, at most {} without an acknowledgement \

@@ -30,10 +30,7 @@ impl Durable for Hub {
     }
 
     fn open(&self, key: &str, payload: usize, batch: usize) -> Result<(Box<dyn acked::Send>, Box<dyn Acks>)> {
-        let mut connection = Connection::open(&self.address)?;
-        let spec = StreamSpec { name: key, filters: vec![key], retain_bytes: 0, retain_age_ms: 0, segment_bytes: 0 };
-        connection.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }))?;
-        connection.answer(|frame| matches!(frame, Frame::Done(done) if done.request == 1))?;
+        let connection = self.create(key)?;
         let fields = BlockFields { producer: connection.producer, ..BlockFields::new(key) };
         let block = Prebuilt::new(&fields, payload, batch, AckLevel::Synced, 1)?;
         let socket = connection.socket.try_clone()?;
@@ -48,6 +45,17 @@ impl Durable for Hub {
         let mut connection = Connection::open(&self.address)?;
         connection.send(&Frame::StreamDelete(StreamDelete { request: 1, name: key }))?;
         connection.answer(|frame| matches!(frame, Frame::Done(done) if done.request == 1))
+    }
+}
+
+impl Hub {
+    /// Makes a stream of the topic of its name.
+    pub(super) fn create(&self, key: &str) -> Result<Connection> {
+        let mut connection = Connection::open(&self.address)?;
+        let spec = StreamSpec { name: key, filters: vec![key], retain_bytes: 0, retain_age_ms: 0, segment_bytes: 0 };
+        connection.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }))?;
+        connection.answer(|frame| matches!(frame, Frame::Done(done) if done.request == 1))?;
+        Ok(connection)
     }
 }
 

@@ -8,6 +8,7 @@
 mod connection;
 mod durable;
 mod publish;
+mod streams;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +32,8 @@ pub struct Hub {
     server: Server,
     name: &'static str,
     address: String,
-    _folder: TempDir,
+    /// Of a hub whose files are thrown away.
+    _folder: Option<TempDir>,
 }
 
 impl Hub {
@@ -45,14 +47,39 @@ impl Hub {
         Self::named("Weft, shared memory", disk, |address| address.starts_with("shm:"))
     }
 
+    /// Starts a hub whose configuration, data and log are in `folder`, and stay there.
+    pub fn in_folder(folder: &Path) -> Result<Self> {
+        let config = folder.join("hub.toml");
+        let text = "name = \"bench\"\ndata = \"data\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+        std::fs::write(&config, text)?;
+        let mut command = Command::new(program()?);
+        command.arg("hub").arg("--config").arg(&config);
+        Self::run("Weft", command, folder, None, |_| true)
+    }
+
     fn named(name: &'static str, disk: &Path, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let folder = tempfile::tempdir_in(disk)?;
-        let ready = folder.path().join("ready.json");
         let mut command = Command::new(program()?);
-        command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
+        command.args(["hub", "--dev", "--port", "0"]);
         // A development hub keeps its data in the temporary folder.
         command.env("TMPDIR", folder.path());
-        let mut server = Server::start("weft", &mut command, folder.path())?;
+        let path = folder.path().to_owned();
+        Self::run(name, command, &path, Some(folder), wanted)
+    }
+
+    fn run(
+        name: &'static str,
+        mut command: Command,
+        folder: &Path,
+        thrown_away: Option<TempDir>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let ready = folder.join("ready.json");
+        if ready.exists() {
+            std::fs::remove_file(&ready)?;
+        }
+        command.arg("--ready-file").arg(&ready);
+        let mut server = Server::start("weft", &mut command, folder)?;
         let addresses: Vec<String> = server.wait_ready(|| {
             let text = std::fs::read_to_string(&ready).ok()?;
             let value: serde_json::Value = serde_json::from_str(&text).ok()?;
@@ -61,7 +88,12 @@ impl Hub {
         let address = addresses.into_iter().find(|address| wanted(address));
         let address =
             address.with_context(|| format!("the hub has no address for {name}: is its folder's path too long?"))?;
-        Ok(Self { server, name, address, _folder: folder })
+        Ok(Self { server, name, address, _folder: thrown_away })
+    }
+
+    /// Ends it as a crash would (`kill -9`).
+    pub fn kill(mut self) -> Result<()> {
+        self.server.kill()
     }
 
     /// Where it listens for clients.
