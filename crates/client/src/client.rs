@@ -26,7 +26,7 @@ pub const MAX_CREDIT_EVENTS: u64 = 1 << 24;
 /// The most bytes of credit that a subscription may ask for.
 pub const MAX_CREDIT_BYTES: ByteCount = ByteCount::mib(1024);
 /// The fewest bytes of credit that a subscription may ask for.
-const MIN_CREDIT_BYTES: u64 = 4096;
+pub(crate) const MIN_CREDIT_BYTES: u64 = 4096;
 
 /// Ends the connection when the last handle goes: what was taken is still
 /// sent, in the background, within the options' bound of time.

@@ -79,6 +79,14 @@ impl Delivery {
         }
     }
 
+    /// Leaves the receive buffer, if it is small and so many wait that they
+    /// would keep many buffers.
+    pub(crate) fn make_room(&mut self, waiting: usize) {
+        if waiting >= BEHIND && self.bytes().len() <= SMALL {
+            self.move_out();
+        }
+    }
+
     /// Leaves the receive buffer.
     fn move_out(&mut self) {
         if let Bytes::Received(block) = &self.bytes {
@@ -200,9 +208,7 @@ impl Queue {
     /// A block has come. `stream`: it is one of a stream.
     pub(crate) fn push(&self, mut delivery: Delivery, stream: bool, wake: &mut Vec<Waker>) {
         let mut inner = lock(&self.0);
-        if inner.items.len() >= BEHIND && delivery.bytes().len() <= SMALL {
-            delivery.move_out();
-        }
+        delivery.make_room(inner.items.len());
         let (block, cost) = (delivery.block(), delivery.bytes().len());
         let events = u64::from(block.event_count());
         let waiting = if stream {

@@ -212,3 +212,72 @@ pub enum RequestError {
     #[error("the client is closed")]
     Closed,
 }
+
+/// Why there is no membership in a consumer, or why one ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsumeError {
+    /// The name of the stream or of the consumer is empty or too long.
+    #[error("a {what}'s name of {len} bytes: it must have 1 to {most}", most = weft_wire::frame::MAX_NAME)]
+    Name {
+        /// What it should name.
+        what: &'static str,
+        /// Its bytes.
+        len: usize,
+    },
+    /// The credit asked for is out of bounds.
+    #[error("a credit of {events} events and {bytes} bytes is out of bounds: up to {most_events} events, 4096 to {most_bytes} bytes", most_events = crate::MAX_CREDIT_EVENTS, most_bytes = crate::MAX_CREDIT_BYTES.0)]
+    Credit {
+        /// Events asked for.
+        events: u64,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// More events were to be fetched than may be granted at once.
+    #[error("{events} events cannot be fetched at once: 1 to {most}", most = crate::MAX_FETCH)]
+    Fetch {
+        /// Events asked for.
+        events: u64,
+    },
+    /// The consumer could not be made.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The hub refused or ended it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+/// Why nothing could be said of an event that was handed out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettleError {
+    /// The event was handed out under a membership that has ended: the hub
+    /// hands it out again, to whoever is a member then.
+    #[error(
+        "the event was handed out with token {token} and the member's token is {current}: it is handed out again, undo what cannot be done twice"
+    )]
+    Stale {
+        /// Under which it was handed out.
+        token: u64,
+        /// The member's now; 0 when it has none.
+        current: u64,
+    },
+    /// Too much was said that is not sent yet.
+    #[error("{limit} ranges of events wait to be sent, the limit: wait until the connection takes them")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// The connection was lost before the answer came: whether it counts is not known.
+    #[error("the connection was lost before the answer came: whether it counts is not known, the event may come again")]
+    ConnectionLost,
+    /// The hub refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}

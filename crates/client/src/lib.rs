@@ -12,6 +12,8 @@
 //!   knows it by its producer's sequence and takes it once.
 //! * [`Subscription`] is a `Stream` of [`Delivery`], whose events are read in
 //!   the buffer that they were received into. Credit flows back as it is read.
+//! * [`Consumer`] is a member of a durable consumer of a stream: a `Stream` of
+//!   [`Message`]s, each of which is acknowledged, given back, or given up.
 //! * [`Client::request`] asks whoever answers on a topic, and [`Responder`]
 //!   answers; members of a group share what they subscribe to.
 //! * [`OnDemand`] is a subscription that hands out what was requested and no
@@ -52,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod consumer;
 mod delivery;
 mod demand;
 mod driver;
@@ -69,16 +72,22 @@ mod ticket;
 mod why;
 
 pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
+pub use consumer::{
+    ConsumeOptions, Consumer, ConsumerMode, ConsumerOptions, ConsumerReport, Consumers, MAX_FETCH, MemberReport,
+    Message, Replay,
+};
 pub use delivery::{Delivery, Gap};
 pub use demand::{Demand, OnDemand};
-pub use error::{CallError, ConnectError, PublishError, Refusal, RequestError, SubscribeError};
+pub use error::{
+    CallError, ConnectError, ConsumeError, PublishError, Refusal, RequestError, SettleError, SubscribeError,
+};
 pub use options::{
     AckLevel, ConnectOptions, OnFull, Order, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
 };
 pub use publisher::{Acknowledgement, Published, Publisher};
 pub use report::{HubReport, LinkReport, MeshReport, ProfileReport, StreamReport};
 pub use request::{DEFAULT_DEADLINE, Replies, Reply, Request, RequestBuilder, Responder};
-pub use session::{HubInfo, OPEN_TOPICS, Status};
+pub use session::{HubInfo, Membership, OPEN_TOPICS, Status};
 pub use sink::PublisherSink;
 pub use streams::Streams;
 pub use subscription::Subscription;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weft_base::{ByteCount, Lane, TenantId, UnixNanos};
 use weft_transport::Security;
+use weft_wire::frame::Start;
 
 pub use weft_wire::frame::{AckLevel, OnFull};
 
@@ -181,6 +182,30 @@ pub enum StartAt {
     Sequence(u64),
     /// With the first event that entered its hub at this time or later.
     Time(UnixNanos),
+}
+
+impl StartAt {
+    /// As it is sent.
+    pub(crate) fn on_the_wire(self) -> Start {
+        match self {
+            Self::New => Start::New,
+            Self::First => Start::First,
+            Self::Last => Start::Last,
+            Self::Sequence(sequence) => Start::Sequence(sequence),
+            Self::Time(time) => Start::Time(time),
+        }
+    }
+
+    /// As it was reported.
+    pub(crate) fn of(start: Start) -> Self {
+        match start {
+            Start::New => Self::New,
+            Start::First => Self::First,
+            Start::Last => Self::Last,
+            Start::Sequence(sequence) => Self::Sequence(sequence),
+            Start::Time(time) => Self::Time(time),
+        }
+    }
 }
 
 /// What a subscription gets, and how much of it at a time.

@@ -10,6 +10,7 @@ use weft_wire::frame;
 pub(crate) enum Reply {
     Done,
     Streams(Vec<StreamReport>),
+    Consumers(Vec<crate::consumer::ConsumerReport>),
     Mesh(Box<MeshReport>),
     Why(Box<crate::why::WhyWaiting>),
     Profile(Box<ProfileReport>),

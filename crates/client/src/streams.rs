@@ -3,7 +3,8 @@
 use weft_wire::frame::{self, Frame, StreamSpec};
 
 use crate::client::Client;
-use crate::error::RequestError;
+use crate::consumer::{ConsumeOptions, Consumer, ConsumerOptions, Consumers};
+use crate::error::{ConsumeError, RequestError};
 use crate::options::StreamOptions;
 use crate::report::{Reply, StreamReport};
 
@@ -54,6 +55,24 @@ impl Streams {
         list.pop().ok_or(RequestError::Unexpected { expected: "the report of one stream" })
     }
 
+    /// The durable consumers of a stream.
+    #[must_use]
+    pub fn consumers(&self, stream: impl Into<String>) -> Consumers {
+        Consumers::new(self.client.clone(), stream.into())
+    }
+
+    /// Makes a consumer of a stream, if there is none that is the same, and
+    /// becomes a member of it, with the default credit. Others are made and
+    /// opened with [`consumers`](Self::consumers).
+    ///
+    /// # Errors
+    /// [`ConsumeError`]: among others, there is a consumer of that name that is otherwise.
+    pub async fn consumer(&self, stream: &str, options: &ConsumerOptions) -> Result<Consumer, ConsumeError> {
+        let consumers = self.consumers(stream);
+        consumers.create(options).await?;
+        consumers.open(&options.name, ConsumeOptions::default()).await
+    }
+
     /// Deletes a stream and all that it keeps.
     ///
     /// # Errors
@@ -64,7 +83,7 @@ impl Streams {
     }
 }
 
-fn done(reply: Reply) -> Result<(), RequestError> {
+pub(crate) fn done(reply: Reply) -> Result<(), RequestError> {
     match reply {
         Reply::Done => Ok(()),
         _ => Err(RequestError::Unexpected { expected: "\"done\"" }),

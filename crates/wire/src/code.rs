@@ -128,6 +128,8 @@ codes! {
     BAD_CONSUMER = 53, "bad_consumer", "the consumer's definition is out of its bounds: change what the detail names";
     /// The consumer or its stream was deleted.
     CONSUMER_GONE = 54, "consumer_gone", "the consumer or its stream was deleted: create it again, or stop";
+    /// What was asked for is at another home by now.
+    MOVED = 58, "moved", "it is served by another home since: open it again";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -8,9 +8,12 @@ use weft_base::{Mono, Now, SubscriptionId};
 use weft_topic::Filter;
 use weft_wire::block::EventFields;
 
-use super::{BlockTicket, FIRST_ID, RequestTicket, Session, Spec, State, Status, SubscribeTicket};
+use super::{
+    Backoff, BlockTicket, ConsumeSpec, FIRST_ID, Membership, Opened, RequestTicket, Saying, Session, Spec, State,
+    Status, SubscribeTicket,
+};
 use crate::delivery::Queue;
-use crate::error::{ConnectError, PublishError, RequestError};
+use crate::error::{ConnectError, PublishError, RequestError, SettleError};
 use crate::options::SubscribeOptions;
 use crate::ticket::Ticket;
 use crate::why::WhyWaiting;
@@ -80,6 +83,74 @@ impl Session {
     pub(crate) fn demand(&mut self, id: SubscriptionId, events: u64) {
         let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
         self.subscriptions.demand(id, events, out);
+    }
+
+    /// Becomes a member of a consumer.
+    pub(crate) fn consume(&mut self, spec: ConsumeSpec) -> (SubscriptionId, Opened) {
+        let id = SubscriptionId(self.take_id());
+        let backoff = Backoff::new(self.options.retry_first, self.options.retry_most);
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        let opened = self.consumers.add(id, spec, backoff, out);
+        if self.is_closed() {
+            self.consumers.close(&mut self.wake);
+        }
+        (id, opened)
+    }
+
+    pub(crate) fn leave(&mut self, id: SubscriptionId) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.consumers.remove(id, out);
+    }
+
+    /// The application has taken so many events and bytes that were handed out under this token.
+    pub(crate) fn handout_taken(&mut self, id: SubscriptionId, token: u64, taken: (u64, u64)) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.consumers.give_back(id, token, taken, out);
+    }
+
+    /// The application waits for so many events, beside those that are here.
+    pub(crate) fn want(&mut self, id: SubscriptionId, n: u64) {
+        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        self.consumers.want(id, n, out);
+    }
+
+    /// Something was said of events, for the first time since the last turn.
+    pub(crate) fn has_said(&mut self, id: SubscriptionId) {
+        self.consumers.has_said(id);
+    }
+
+    /// Says something of an event that is answered once it is on disk.
+    pub(crate) fn settle(
+        &mut self,
+        id: SubscriptionId,
+        token: u64,
+        sequence: u64,
+        saying: &Saying,
+    ) -> Result<Arc<RequestTicket>, SettleError> {
+        let current = self.consumers.membership(id).token;
+        if self.is_closed() {
+            return Err(SettleError::Closed);
+        }
+        if !self.is_up() || token == 0 || token != current {
+            return Err(SettleError::Stale { token, current });
+        }
+        let request = self.take_id();
+        let mut bytes = Vec::new();
+        self.consumers.settle_now(id, request, sequence, saying, &mut bytes);
+        Ok(self.requests.add(request, bytes, Some(&mut self.control)))
+    }
+
+    pub(crate) fn membership(&self, id: SubscriptionId) -> Membership {
+        self.consumers.membership(id)
+    }
+
+    /// Wakes a task at this moment; see [`forget_timer`](Self::forget_timer).
+    pub(crate) fn wait_until(&mut self, at: Mono, waker: &Waker) -> (Mono, u64) {
+        self.timers.wait(at, waker)
+    }
+
+    pub(crate) fn forget_timer(&mut self, key: (Mono, u64)) {
+        self.timers.forget(key);
     }
 
     /// Sends a request whose frame `encode` writes, given its number.

@@ -8,6 +8,7 @@ use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame, REPLY_INBOX};
 use weft_wire::reply::ReplyAddress;
 
 use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
+use crate::consumer::ConsumerReport;
 use crate::error::{ConnectError, Refusal};
 use crate::report::{MeshReport, ProfileReport, Reply, StreamReport};
 use crate::why::WhyWaiting;
@@ -87,6 +88,7 @@ impl Session {
         self.calls.connected(ReplyAddress { hub: welcome.hub, session: welcome.session });
         self.publishing.connected(window, max_frame, &mut self.wake);
         self.subscriptions.connected(&mut self.control);
+        self.consumers.connected(&mut self.control);
         self.requests.connected(&mut self.control);
         self.connected.complete(Ok(()), &mut self.wake);
         self.set_status(Status::Connected(hub));
@@ -117,14 +119,30 @@ impl Session {
                 self.calls.answered(ack.request, &Ok(ack_of_block), &mut self.wake);
                 self.publishing.answered(ack.request, Ok(ack_of_block), &mut self.wake);
             }
-            Frame::Gap(gap) => self.subscriptions.gap(gap.id, gap.events, gap.reason),
+            Frame::Handout(handout) => {
+                let block = bytes.slice(bytes.len() - handout.block.len()..bytes.len());
+                let taken = self.consumers.handed(handout, block, &mut self.wake);
+                return taken.map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
+            }
+            Frame::Consuming(consuming) => {
+                self.consumers.consuming(consuming, &mut self.control, &mut self.wake);
+            }
+            Frame::ConsumerReports(reports) => {
+                let list = reports.reports.iter().map(ConsumerReport::of).collect();
+                self.requests.answered(reports.request, Ok(Reply::Consumers(list)), &mut self.wake);
+            }
+            Frame::Gap(gap) => {
+                if !self.consumers.gap(gap.id, gap.events) {
+                    self.subscriptions.gap(gap.id, gap.events, gap.reason);
+                }
+            }
             Frame::Subscribed(s) => self.subscriptions.accepted(s.id, s.start_sequence, &mut self.wake),
             Frame::Unsubscribed(_) | Frame::Pong(_) => {}
             Frame::Ping(ping) => {
                 let pong = frame::Pong { id: ping.id, time: ping.time };
                 frame::encode(&Frame::Pong(pong), &mut self.control);
             }
-            Frame::Error(error) => self.refused(error),
+            Frame::Error(error) => self.refused(error, now),
             Frame::Goodbye(goodbye) => {
                 self.actions.push(Action::Disconnect);
                 let refusal = refusal(goodbye.code, goodbye.detail, 0);
@@ -163,12 +181,18 @@ impl Session {
 
     /// A refusal of a publish, a subscription or a request: whose number it is
     /// says which. One of something that has just ended is no error.
-    fn refused(&mut self, error: &frame::ErrorFrame<'_>) {
+    fn refused(&mut self, error: &frame::ErrorFrame<'_>, now: Mono) {
         let refusal = refusal(error.code, error.detail, error.retry_after_ms);
         let id = error.request;
+        if id == 0 {
+            // Of something that wanted no answer: events that were settled too late, as a rule.
+            tracing::warn!(code = "settle_refused", refusal = %refusal, "what was said of events came too late");
+            return;
+        }
         self.calls.answered(id, &Err(refusal.clone()), &mut self.wake);
         let known = self.publishing.answered(id, Err(refusal.clone()), &mut self.wake)
             || self.subscriptions.refused(SubscriptionId(id), refusal.clone(), &mut self.wake)
+            || self.consumers.refused(SubscriptionId(id), &refusal, now, &mut self.random, &mut self.wake)
             || self.requests.answered(id, Err(refusal.clone()), &mut self.wake);
         if !known {
             tracing::debug!(code = "late_refusal", request = id, refusal = %refusal, "a refusal of something that is over");

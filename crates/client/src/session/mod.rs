@@ -15,6 +15,7 @@
 
 mod backoff;
 mod calls;
+mod consume;
 mod face;
 mod incoming;
 mod publish;
@@ -23,6 +24,7 @@ mod seen;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -34,10 +36,13 @@ use weft_wire::frame::{self, ErrorCode, Frame};
 pub(crate) use self::backoff::Backoff;
 use self::calls::Calls;
 pub(crate) use self::calls::{Arrived, CallQueue, CallSpec};
+pub use self::consume::Membership;
+pub(crate) use self::consume::{ConsumeSpec, Consumers, HandoutQueue, Opened, Saying, Settling, Taken};
 pub use self::publish::OPEN_TOPICS;
 pub(crate) use self::publish::{BlockAck, BlockTicket, Outgoing, Publishing, Sealed, Spec, Window};
 pub(crate) use self::requests::{RequestTicket, Requests};
 pub(crate) use self::subscribe::{SubscribeTicket, Subscriptions};
+use self::timers::Timers;
 use crate::error::{CallError, ConnectError};
 use crate::options::ConnectOptions;
 use crate::ticket::Ticket;
@@ -140,6 +145,8 @@ pub(crate) struct Session {
     gave_up: Option<String>,
     publishing: Publishing,
     subscriptions: Subscriptions,
+    consumers: Consumers,
+    timers: Timers,
     requests: Requests,
     calls: Calls,
     /// What the hub says that publishes wait for.
@@ -183,6 +190,8 @@ impl Session {
             gave_up: None,
             publishing: Publishing::new(random.next_u64().max(8), limit),
             subscriptions: Subscriptions::default(),
+            consumers: Consumers::default(),
+            timers: Timers::default(),
             requests: Requests::default(),
             calls: Calls::default(),
             told: Told::default(),
@@ -223,6 +232,9 @@ impl Session {
         self.asleep_until = None;
         self.all_written = empty;
         self.tick(now);
+        if self.is_up() {
+            self.consumers.flush(&mut self.control);
+        }
         let mut bytes = self.control.len();
         if !self.control.is_empty() && !matches!(self.state, State::Waiting { .. } | State::Dialling) {
             out.push(Write::Control(std::mem::take(&mut self.control)));
@@ -269,6 +281,7 @@ impl Session {
     fn wants_driver(&mut self) -> bool {
         let sendable = self.is_up() && !self.blocked && self.publishing.can_send(self.hurry || self.closing.is_some());
         let control = !self.control.is_empty() && !matches!(self.state, State::Waiting { .. } | State::Dialling);
+        let control = control || (self.is_up() && self.consumers.has_to_say());
         let part = self.closing.is_some() && self.is_up() && self.is_quiet();
         control || sendable || part || !self.actions.is_empty()
     }
@@ -296,6 +309,8 @@ impl Session {
         };
         let own = own.min(self.calls.next_deadline().unwrap_or(far));
         let own = own.min(self.publishing.next_expiry().unwrap_or(far));
+        let own = own.min(self.timers.next_deadline().unwrap_or(far));
+        let own = if self.is_up() { own.min(self.consumers.next_deadline().unwrap_or(far)) } else { own };
         let own = own.min(self.gives_up_at().unwrap_or(far));
         match self.closing {
             Some(deadline) if self.state != State::Ended => own.min(deadline),
@@ -333,6 +348,10 @@ impl Session {
         }
         self.calls.expire(now, &mut self.wake);
         self.publishing.expire(now, &mut self.wake);
+        self.timers.expire(now, &mut self.wake);
+        if self.is_up() {
+            self.consumers.reopen(now, &mut self.control);
+        }
         if let Some(deadline) = self.closing {
             let quiet = self.is_up() && self.is_quiet();
             let over = deadline <= now;
@@ -376,7 +395,8 @@ impl Session {
 
     /// Nothing waits to be sealed, sent, acknowledged or answered.
     fn is_quiet(&self) -> bool {
-        self.publishing.is_idle() && self.requests.is_empty() && self.calls.is_empty() && self.all_written
+        let said = !self.consumers.has_to_say();
+        self.publishing.is_idle() && self.requests.is_empty() && self.calls.is_empty() && said && self.all_written
     }
 
     /// The connection is up: the client says hello.
@@ -420,6 +440,7 @@ impl Session {
                     self.backoff.reset();
                 }
                 self.subscriptions.lost();
+                self.consumers.lost(&mut self.wake);
                 self.requests.lost(&mut self.wake);
                 self.end_calls(&CallError::ConnectionLost);
                 self.told.clear();
@@ -467,6 +488,7 @@ impl Session {
     fn end(&mut self, clean: bool) {
         self.publishing.close(&mut self.wake);
         self.subscriptions.close(&mut self.wake);
+        self.consumers.close(&mut self.wake);
         self.requests.close(&mut self.wake);
         self.end_calls(&CallError::Closed);
         self.connected.complete(Err(ConnectError::Closed), &mut self.wake);

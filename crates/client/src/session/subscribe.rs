@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-use weft_base::{SubscriptionId, UnixNanos};
+use weft_base::SubscriptionId;
 use weft_ring::arena::BlockRef;
 use weft_topic::Filter;
 use weft_wire::frame::{self, Frame, Start};
@@ -19,7 +19,7 @@ use super::seen::Seen;
 use crate::client::MAX_CREDIT_EVENTS;
 use crate::delivery::{Delivery, Gap, Queue, check};
 use crate::error::{Refusal, SubscribeError};
-use crate::options::{StartAt, SubscribeOptions};
+use crate::options::SubscribeOptions;
 use crate::ticket::Ticket;
 
 pub(crate) type SubscribeTicket = Ticket<Result<u64, SubscribeError>>;
@@ -233,14 +233,7 @@ impl Subscriptions {
 impl Entry {
     /// Tells the hub of the subscription.
     fn subscribe(&mut self, id: SubscriptionId, out: &mut Vec<u8>) {
-        let start = match (self.next, self.options.start) {
-            (Some(next), _) => Start::Sequence(next),
-            (None, StartAt::New) => Start::New,
-            (None, StartAt::First) => Start::First,
-            (None, StartAt::Last) => Start::Last,
-            (None, StartAt::Sequence(sequence)) => Start::Sequence(sequence),
-            (None, StartAt::Time(UnixNanos(time))) => Start::Time(UnixNanos(time)),
-        };
+        let start = self.next.map_or(self.options.start.on_the_wire(), Start::Sequence);
         let credit_events = match &mut self.demand {
             Some(demand) => {
                 demand.granted = demand.open.clamp(0, MAX_CREDIT_EVENTS as i64);

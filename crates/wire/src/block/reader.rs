@@ -143,6 +143,13 @@ impl<'a> Block<'a> {
         let start = HEADER_LEN + pad8(usize::from(self.head.producer.topic_len.get()));
         Events { rest: self.bytes.get(start..).unwrap_or_default(), left: self.event_count() }
     }
+
+    /// The event that begins at this byte, which [`Events::offset`] answered
+    /// for the same block; at another byte it is none, or nonsense.
+    #[must_use]
+    pub fn event_at(&self, offset: usize) -> Option<Event<'a>> {
+        Events { rest: self.bytes.get(offset..)?, left: 1 }.next()
+    }
 }
 
 impl fmt::Debug for Block<'_> {
@@ -190,6 +197,12 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
+    /// The byte of `block`, whose events these are, at which the next one begins.
+    #[must_use]
+    pub const fn offset(&self, block: &Block<'a>) -> usize {
+        block.bytes.len().saturating_sub(self.rest.len())
+    }
+
     /// Takes the front part off, with its padding.
     #[inline]
     fn take(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {

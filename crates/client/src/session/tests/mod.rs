@@ -2,6 +2,7 @@
 //! moved by hand.
 
 mod connection;
+mod consuming;
 mod hub;
 mod publishing;
 mod subscribing;
