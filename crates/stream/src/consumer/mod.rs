@@ -33,6 +33,9 @@ mod state;
 pub mod topics;
 mod waiting;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use weft_base::{Mono, Now, UnixNanos};
@@ -135,6 +138,7 @@ impl Consumer {
             consumer.pause((until != UnixNanos(u64::MAX)).then_some(until), now);
         }
         consumer.raise_floor();
+        consumer.forget_past();
         consumer
     }
 

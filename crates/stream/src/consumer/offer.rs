@@ -3,9 +3,9 @@
 use weft_base::{Mono, Now};
 use weft_wire::block::{Block, Event};
 /// Flag of a block whose events may have a time to live.
-const EXPIRES: u32 = 1 << 28;
+pub(super) const EXPIRES: u32 = 1 << 28;
 /// Header of an event: its time to live, u64 milliseconds from ingest.
-const TTL: &str = "weft-ttl";
+pub(super) const TTL: &str = "weft-ttl";
 
 use super::flight::Flight;
 use super::handout::{Handout, MemberId, Offered, Read, SmallRuns};
@@ -367,8 +367,9 @@ impl Consumer {
         self.dirty = true;
         // Both fit: a block has at most 65,535 events.
         let run = ((from - source.offered.first) as u16, events as u16);
-        let parts = out.get_mut(source.begin..).unwrap_or_default();
-        if let Some(part) = parts.iter_mut().rev().find(|part| part.member == member && part.attempt == attempt) {
+        // Only to the last that the member gets: its order is that of its key.
+        let last = out.get_mut(source.begin..).unwrap_or_default().iter_mut().rev().find(|part| part.member == member);
+        if let Some(part) = last.filter(|part| part.attempt == attempt) {
             part.runs.push(run.0, run.1);
             self.members.charge(member, events, 0);
         } else {
@@ -380,6 +381,7 @@ impl Consumer {
     }
 }
 
+/// Whether more events of this attempt cost the member no more bytes.
 fn has_part(parts: &[Handout], member: MemberId, attempt: u32) -> bool {
-    parts.iter().rev().any(|part| part.member == member && part.attempt == attempt)
+    parts.iter().rev().find(|part| part.member == member).is_some_and(|part| part.attempt == attempt)
 }

@@ -43,6 +43,9 @@ mod code;
 mod number;
 mod parse;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::str::FromStr;
 
