@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::handout::MemberId;
 
 /// Sets events without a key, which go by their topic, apart from keys.
-const TOPIC_SEED: u64 = 0x746f_7069_63;
+const TOPIC_SEED: u64 = 0x0074_6f70_6963;
 
 /// What an event is ordered by.
 pub(crate) fn key_of(key: &[u8], topic: &str) -> u64 {
