@@ -88,6 +88,10 @@ counters! {
     replayed = "stream.replayed",
     /// Calls of fdatasync.
     syncs = "stream.syncs",
+    /// Messages of this hub's stages to those of other hubs.
+    peers_sent = "peers.sent",
+    /// Messages of other hubs' stages that were handed to a stage here.
+    peers_received = "peers.received",
     /// Gauge: publishers whose blocks are held back for a subscriber.
     held_publishers = "publish.held",
     /// Publishes refused with an error.

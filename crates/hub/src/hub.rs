@@ -25,6 +25,7 @@ use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
 use crate::outbox::Outbox;
 use crate::profile::{Profiler, Profiling};
+use crate::route::peers::PeerOutlets;
 use crate::route::table::RouteTable;
 use crate::route::{RouteParts, RouteStage};
 
@@ -292,6 +293,7 @@ impl Hub {
             identity: identity.clone(),
             counters: counters.clone(),
             options: options.clone(),
+            peers: PeerOutlets::default(),
             arena: route_arena,
             waker: route_waker.clone(),
             load,

@@ -19,6 +19,7 @@ use weft_log::LogBlock;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
 use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, OnFull};
+use weft_wire::peer::Service;
 
 use crate::append::StreamSpec;
 use crate::gate::Gate;
@@ -113,8 +114,34 @@ pub(crate) enum ToRoute {
     HubUp { hub: HubId, epoch: Epoch, name: String },
     /// A hub cannot be reached any more.
     HubDown { hub: HubId },
+    /// A stage of this hub has something to say to a service of another hub.
+    #[cfg_attr(not(test), allow(dead_code, reason = "the services that send are built on it"))]
+    Peer { to: HubId, service: Service, bytes: Vec<u8> },
     /// A request met so many receivers that are gone.
     Unanswered { request: BlockRef, receivers: u64 },
+}
+
+/// What a stage said to the same service at this hub, in one message.
+#[cfg_attr(not(test), allow(dead_code, reason = "the services that read it are built on it"))]
+#[derive(Clone, Debug)]
+pub(crate) struct PeerMessage {
+    /// The hub that says it.
+    pub(crate) from: HubId,
+    /// In which of its lives.
+    pub(crate) epoch: Epoch,
+    pub(crate) bytes: BlockRef,
+}
+
+/// What a service hears from other hubs, and of them.
+#[cfg_attr(not(test), allow(dead_code, reason = "the services that read it are built on it"))]
+#[derive(Clone, Debug)]
+pub(crate) enum FromPeer {
+    /// A message: some may be missing, those that come are in order.
+    Message(PeerMessage),
+    /// The hub can be reached (again), in this life of it.
+    Up { hub: HubId, epoch: Epoch, name: String },
+    /// The hub cannot be reached any more: what is on its way may be lost.
+    Down { hub: HubId },
 }
 
 /// Inbox of the net stage.

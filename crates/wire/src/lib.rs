@@ -23,6 +23,7 @@ pub mod block;
 mod code;
 pub mod frame;
 pub mod headers;
+pub mod peer;
 pub mod reply;
 
 pub use block::{Block, BlockFields, BlockWriter, Event, EventFields, Stamp};

@@ -13,6 +13,7 @@ mod admit;
 mod flows;
 pub(crate) mod groups;
 mod held;
+pub(crate) mod peers;
 mod replies;
 pub(crate) mod table;
 #[cfg(test)]
@@ -30,18 +31,22 @@ use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
+use weft_wire::peer::PeerAddress;
 
 use self::admit::HeldBack;
 use self::flows::{Flows, Position};
 use self::groups::{HubTurns, MemberTurns};
 use self::held::Held;
+use self::peers::{PeerOutlets, Peers};
 use self::replies::Replies;
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add};
 use crate::inbox::RouteInbox;
 use crate::load::{Conditioner, Load};
-use crate::messages::{Completion, FlowKey, Forward, ForwardHead, Request, SessionId, ToAppend, ToNet, ToRoute};
+use crate::messages::{
+    Completion, FlowKey, Forward, ForwardHead, FromPeer, Request, SessionId, ToAppend, ToNet, ToRoute,
+};
 use crate::net::link::Taken;
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -83,6 +88,7 @@ pub(crate) struct RouteStage {
     member_turns: MemberTurns,
     hub_turns: HubTurns,
     replies: Replies,
+    peers: Peers,
     now: Now,
 }
 
@@ -95,6 +101,8 @@ pub(crate) struct RouteParts {
     pub(crate) identity: Arc<Identity>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) options: Arc<HubOptions>,
+    /// The services that other hubs' messages go to.
+    pub(crate) peers: PeerOutlets,
     /// Where what this stage writes itself lies.
     pub(crate) arena: Arena,
     pub(crate) waker: StageWaker,
@@ -129,6 +137,7 @@ impl RouteStage {
             head: Vec::new(),
             member_turns: MemberTurns::default(),
             hub_turns: HubTurns::default(),
+            peers: Peers::new(parts.peers, parts.arena.clone(), limits.frame.as_usize()),
             replies: Replies::new(parts.arena),
             now: Now::default(),
         }
@@ -163,8 +172,15 @@ impl RouteStage {
                     self.net.push(ToNet::Refused { session, id, code: refused, retry_after_ms: 1_000, detail });
                 }
             }
-            ToRoute::HubUp { hub, epoch, name } => self.flows.hub_up(hub, epoch, name, self.now.mono),
-            ToRoute::HubDown { hub } => self.flows.hub_down(hub, self.now.mono),
+            ToRoute::HubUp { hub, epoch, name } => {
+                self.tell_services(&FromPeer::Up { hub, epoch, name: name.clone() });
+                self.flows.hub_up(hub, epoch, name, self.now.mono);
+            }
+            ToRoute::HubDown { hub } => {
+                self.tell_services(&FromPeer::Down { hub });
+                self.flows.hub_down(hub, self.now.mono);
+            }
+            ToRoute::Peer { to, service, bytes } => self.send_to_peer(to, service, &bytes),
             ToRoute::Unanswered { request, receivers } => self.no_responders(&request, receivers),
         }
     }
@@ -211,7 +227,13 @@ impl RouteStage {
             self.close(link, ErrorCode::BAD_TOPIC, "a forwarded block has a topic that is none".to_owned());
             return None;
         };
-        let route = match self.replies.route(self.identity.id, topic.as_str()) {
+        let peer = PeerAddress::parse(topic.as_str());
+        let reserved = if peer.is_some() {
+            Some(Ok(Arc::default()))
+        } else {
+            self.replies.route(self.identity.id, topic.as_str())
+        };
+        let route = match reserved {
             None => self.cache.route(&self.table, topic),
             Some(Ok(route)) => route,
             Some(Err(detail)) => {
@@ -227,15 +249,18 @@ impl RouteStage {
                 FlowKind::Live => {
                     let (deliver, missed) = self.flows.live_arrived(&stamp, lane, entry, events);
                     add(&self.counters.missed, missed);
-                    if deliver {
+                    if !deliver {
+                        add(&self.counters.mesh_duplicates, 1);
+                    } else if let Some(address) = peer {
+                        add(&self.counters.arrived, 1);
+                        self.peer_arrived(address.service, &block);
+                    } else {
                         add(&self.counters.arrived, events);
                         let copies = self.deliver_locally(&route, &block, events, hops);
                         self.count_if_unwanted(copies, events);
                         if copies == 0 {
                             self.no_responders(&block, 1);
                         }
-                    } else {
-                        add(&self.counters.mesh_duplicates, 1);
                     }
                 }
                 FlowKind::Group => self.group_arrived(&route, &block, (&stamp, lane), entry, events, hops),
@@ -469,6 +494,7 @@ impl Stage for RouteStage {
         work += self.retransmit();
         self.net.notify();
         self.append.notify();
+        self.peers.outlets.notify();
         work
     }
 

@@ -1,5 +1,5 @@
-//! A hub in the middle of a line of three that is chosen to serve a group
-//! when it has no member any more.
+//! Hubs in a line of three: the one in the middle is chosen to serve a group
+//! when it has no member any more; messages between stages cross it.
 
 use std::collections::VecDeque;
 
@@ -15,13 +15,14 @@ use weft_wire::reply::ReplyAddress;
 
 use super::*;
 use weft_ring::mpsc;
+use weft_wire::peer::Service;
 
 const FIRST: HubId = HubId(1);
 const MIDDLE: HubId = HubId(2);
 const LAST: HubId = HubId(3);
 
-/// What the middle hub knows when the last one has a member of `workers`, or not.
-fn routes(has_member: bool) -> Arc<weft_mesh::Routes> {
+/// What the hubs know when the last one has a member of `workers`, or not.
+fn routes_of_all(has_member: bool) -> [Arc<weft_mesh::Routes>; 3] {
     let at = |millis: u64| Now { mono: Mono(millis * 1_000_000), wall: UnixNanos(millis * 1_000_000) };
     let info = |id: HubId| HubInfo { id, name: format!("hub-{id}"), region: String::new(), epoch: Epoch(1) };
     let mut hubs = [FIRST, MIDDLE, LAST].map(|id| Mesh::new(MeshOptions::default(), info(id), id.0));
@@ -55,17 +56,22 @@ fn routes(has_member: bool) -> Arc<weft_mesh::Routes> {
             tell(&mut hubs, hub, Event::Frame { link, frame: &frame }, &mut wire);
         }
     }
-    hubs[1].routes()
+    hubs.each_ref().map(Mesh::routes)
 }
 
 /// The middle hub's stage, and what it sends to the net stage.
 fn stage(has_member: bool) -> (RouteStage, mpsc::Consumer<ToNet>) {
+    let [_, routes, _] = routes_of_all(has_member);
+    stage_of(MIDDLE, routes, PeerOutlets::default())
+}
+
+fn stage_of(id: HubId, routes: Arc<weft_mesh::Routes>, peers: PeerOutlets) -> (RouteStage, mpsc::Consumer<ToNet>) {
     let waker = StageWaker::parking();
     let (_, inbox) = crate::inbox::rings(64);
     let (to_net, net) = mpsc::ring(64);
     let (to_append, _append) = mpsc::ring(64);
-    let identity = crate::Identity { id: MIDDLE, epoch: Epoch(1), name: "hub-2".to_owned(), region: String::new() };
-    let table = RouteTable { version: 1, ..RouteTable::empty(routes(has_member)) };
+    let identity = crate::Identity { id, epoch: Epoch(1), name: format!("hub-{id}"), region: String::new() };
+    let table = RouteTable { version: 1, ..RouteTable::empty(routes) };
     let arena = ArenaOptions { initial: ByteCount::mib(1), ..ArenaOptions::default() };
     let stage = RouteStage::new(RouteParts {
         inbox,
@@ -75,6 +81,7 @@ fn stage(has_member: bool) -> (RouteStage, mpsc::Consumer<ToNet>) {
         identity: Arc::new(identity),
         counters: Arc::default(),
         options: Arc::new(HubOptions::new("hub-2")),
+        peers,
         arena: Arena::new(arena).expect("memory"),
         waker,
         load: Load::new(),
@@ -147,4 +154,96 @@ fn without_any_member_left_the_drop_is_counted_and_the_requester_told() {
     let event = mark.events().next().expect("an event");
     assert_eq!(event.headers.get(names::REPLY), Some(names::REPLY_NO_RESPONDERS));
     assert_eq!((mark.lane(), mark.flags() & REQUEST), (Lane::DEFAULT, 0), "nobody answers a mark");
+}
+
+/// Three stages in a line, and the last one's inbox of replicas with `slots`.
+struct Line {
+    stages: [(RouteStage, mpsc::Consumer<ToNet>); 3],
+    replica: mpsc::Consumer<FromPeer>,
+}
+
+impl Line {
+    fn new(slots: usize) -> Self {
+        let (to_replica, replica) = mpsc::ring(slots);
+        let mut outlets = Some(Outbox::new(&to_replica, &StageWaker::parking()));
+        let mut index = 0;
+        let stages = routes_of_all(false).map(|routes| {
+            index += 1;
+            let replica = if index == 3 { outlets.take() } else { None };
+            stage_of(HubId(index), routes, PeerOutlets { replica, ..PeerOutlets::default() })
+        });
+        Self { stages, replica }
+    }
+
+    /// Carries what the stages forward to where it goes, until nothing is left.
+    fn carry(&mut self) {
+        let mut moved = true;
+        while std::mem::take(&mut moved) {
+            for hub in 0..3 {
+                while let Some(message) = self.stages[hub].1.pop() {
+                    let ToNet::Forward { link, forward } = message else { continue };
+                    let peer = if link.0 as usize == hub { hub - 1 } else { hub + 1 };
+                    let bytes = [forward.head.bytes(), &forward.block].concat();
+                    let mut buffer = stage_buffer(bytes.len());
+                    buffer.extend(&bytes);
+                    self.stages[peer].0.forward(link, buffer.split_to(bytes.len()));
+                    moved = true;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_between_stages_cross_the_mesh_in_order_and_are_told_apart_from_events() {
+    let mut line = Line::new(64);
+    for n in 0..20u8 {
+        let bytes = vec![n; usize::from(n) * 1_000];
+        line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes });
+    }
+    // The service is not there; no hub of this id is; too long.
+    line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Consumers, bytes: vec![1] });
+    line.stages[0].0.on_message(ToRoute::Peer { to: HubId(9), service: Service::Replica, bytes: vec![1] });
+    line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: vec![0; 64 << 20] });
+    line.carry();
+    for n in 0..20u8 {
+        let Some(FromPeer::Message(message)) = line.replica.pop() else { panic!("message {n} is missing") };
+        assert_eq!((message.from, message.epoch), (FIRST, Epoch(1)));
+        assert_eq!(&*message.bytes, vec![n; usize::from(n) * 1_000]);
+    }
+    assert!(line.replica.pop().is_none());
+    let ledger = line.stages[2].0.counters.ledger();
+    assert_eq!((ledger.delivered, ledger.dropped_for(DropReason::NoInterest)), (20, 1));
+    let ledger = line.stages[0].0.counters.ledger();
+    assert_eq!((ledger.dropped_for(DropReason::NoPath), ledger.dropped_for(DropReason::Invalid)), (1, 1));
+    assert_eq!(line.stages[1].0.counters.ledger().received, 21, "the middle hub only passes them on");
+}
+
+#[test]
+fn a_service_that_is_behind_loses_messages_counted_and_hears_of_every_hub() {
+    let mut line = Line::new(4);
+    for n in 0..9u8 {
+        line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: vec![n] });
+    }
+    line.carry();
+    line.stages[2].0.on_message(ToRoute::HubDown { hub: FIRST });
+    assert_eq!(line.stages[2].0.counters.ledger().dropped_for(DropReason::PeerBusy), 5);
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        while let Some(message) = line.replica.pop() {
+            heard.push(matches!(message, FromPeer::Down { hub: FIRST }));
+        }
+        // What had no room follows with the next turn.
+        line.stages[2].0.peers.outlets.replica.as_mut().expect("it has one").has_room(0);
+    }
+    assert_eq!(heard, [false, false, false, false, true]);
+}
+
+#[test]
+fn a_message_to_the_hub_itself_is_handed_over_at_once() {
+    let mut line = Line::new(4);
+    line.stages[2].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: b"own".to_vec() });
+    let Some(FromPeer::Message(message)) = line.replica.pop() else { panic!("nothing came") };
+    assert_eq!((&*message.bytes, message.from), (&b"own"[..], LAST));
+    line.stages[2].0.counters.ledger().balance().expect("it is accounted for");
 }

@@ -1,0 +1,170 @@
+//! Messages between the stages of different hubs: blocks of one event to an
+//! address (`weft_wire::peer`) that no client can publish or subscribe to.
+//!
+//! They go as live flow on one lane. So they may be lost, with a link or where
+//! a queue is full, and come in order as long as they come: who uses them
+//! numbers what must not be missed. A message that its service's inbox has no
+//! room for is dropped and counted; the route stage never waits for a service,
+//! because services send through it.
+
+use weft_base::{HubId, Lane, ProducerId};
+use weft_mesh::ledger::DropReason;
+use weft_ring::arena::{Arena, BlockRef, Buffer};
+use weft_wire::block::{self, Block, BlockFields, BlockWriter, EventFields, Stamp};
+use weft_wire::peer::{PeerAddress, Service};
+
+use super::RouteStage;
+use super::table::{Remote, Route};
+use crate::counters::add;
+use crate::messages::{FromPeer, PeerMessage};
+use crate::outbox::Outbox;
+
+/// The lane of all messages between hubs: before events that name none, behind
+/// what overtakes all else.
+const LANE: Lane = match Lane::new(1) {
+    Some(lane) => lane,
+    None => Lane::URGENT,
+};
+/// Small messages share buffers of this size.
+const SHARED: usize = 64 << 10;
+/// Up to this length a message shares a buffer.
+const SMALL: usize = 8 << 10;
+
+/// The bytes that a message between hubs may have when a frame may have `frame`:
+/// the rest is for the block around it, and the frame around that.
+pub(crate) fn most_bytes(frame: usize) -> usize {
+    frame.saturating_sub(1_024)
+}
+
+/// The inboxes of the services; none of what this hub has no stage for.
+#[derive(Default)]
+pub(crate) struct PeerOutlets {
+    /// Sessions of clients of other hubs.
+    pub(crate) tunnel: Option<Outbox<FromPeer>>,
+    /// Streams with several homes.
+    pub(crate) replica: Option<Outbox<FromPeer>>,
+    /// Consumers of streams with several homes.
+    pub(crate) consumers: Option<Outbox<FromPeer>>,
+}
+
+impl PeerOutlets {
+    fn outlets(&mut self) -> impl Iterator<Item = &mut Outbox<FromPeer>> {
+        self.tunnel.iter_mut().chain(&mut self.replica).chain(&mut self.consumers)
+    }
+
+    pub(super) fn notify(&mut self) {
+        self.outlets().for_each(Outbox::notify);
+    }
+}
+
+/// What messages are written with.
+pub(super) struct Peers {
+    pub(super) outlets: PeerOutlets,
+    arena: Arena,
+    shared: Option<Buffer>,
+    most: usize,
+    written: u64,
+}
+
+impl Peers {
+    /// `frame`: the most bytes of a frame.
+    pub(super) fn new(outlets: PeerOutlets, arena: Arena, frame: usize) -> Self {
+        Self { outlets, arena, shared: None, most: most_bytes(frame), written: 0 }
+    }
+
+    /// The block around a message; none when it is too long or there is no memory.
+    fn block(&mut self, topic: &str, fields: (ProducerId, u64), bytes: &[u8], stamp: &Stamp) -> Option<BlockRef> {
+        if bytes.len() > self.most {
+            return None;
+        }
+        let len = block::block_len(topic.len(), [(0, 0, bytes.len())].into_iter());
+        let mut own = None;
+        let buffer = if len > SMALL {
+            own.insert(self.arena.lend(len)?)
+        } else {
+            if let Some(shared) = &mut self.shared
+                && shared.room() < len
+                && !shared.reclaim()
+            {
+                self.shared = None;
+            }
+            match &mut self.shared {
+                Some(shared) => shared,
+                none => none.insert(self.arena.lend(SHARED)?),
+            }
+        };
+        let (producer, first_sequence) = fields;
+        let fields = BlockFields { lane: LANE, producer, first_sequence, ..BlockFields::new(topic) };
+        let room = buffer.spare_mut().get_mut(..len)?;
+        let mut writer = BlockWriter::new(room, &fields).ok()?;
+        writer.push(&EventFields { payload: bytes, ..EventFields::default() }).ok()?;
+        let written = writer.finish().ok()?;
+        block::stamp(buffer.spare_mut().get_mut(..written)?, stamp).ok()?;
+        buffer.advance(written);
+        self.written += 1;
+        Some(buffer.split_to(written).freeze())
+    }
+}
+
+impl RouteStage {
+    /// A stage of this hub has something to say to one of another hub, or of this one.
+    pub(super) fn send_to_peer(&mut self, to: HubId, service: Service, bytes: &[u8]) {
+        add(&self.counters.published, 1);
+        add(&self.counters.peers_sent, 1);
+        let topic = PeerAddress { hub: to, service }.to_string();
+        let stamp = Stamp {
+            origin: self.identity.id,
+            epoch: self.identity.epoch,
+            block: self.next_block,
+            sequence: self.next_sequence,
+            ingested: self.now.wall,
+        };
+        // Greater in each life of the hub.
+        let first = u64::from(self.identity.epoch.0) << 32 | self.peers.written;
+        let Some(block) = self.peers.block(&topic, (ProducerId(self.identity.id.0), first), bytes, &stamp) else {
+            add(&self.counters.copies, 1);
+            return self.counters.drop_copies(DropReason::Invalid, 1);
+        };
+        self.next_block += 1;
+        self.next_sequence += 1;
+        if to == self.identity.id {
+            return self.peer_arrived(service, &block);
+        }
+        let remote = [Remote { hub: to, stream: false, live: true }].into();
+        let route = Route { remote, ..Route::default() };
+        self.send_remote(&route, &block, 1, None, true);
+    }
+
+    /// A message for a service of this hub: it is handed over, or dropped when
+    /// there is no such service or its inbox is full. Its copy is counted here.
+    pub(super) fn peer_arrived(&mut self, service: Service, block: &BlockRef) {
+        add(&self.counters.copies, 1);
+        let parsed = Block::trusted(block);
+        let (Some(stamp), Some(event)) = (parsed.stamp(), parsed.events().next()) else {
+            return self.counters.drop_copies(DropReason::Invalid, 1);
+        };
+        let at = (event.payload.as_ptr() as usize).wrapping_sub(block.as_ptr() as usize);
+        let bytes = block.slice(at..at + event.payload.len());
+        let message = FromPeer::Message(PeerMessage { from: stamp.origin, epoch: stamp.epoch, bytes });
+        let outlet = match service {
+            Service::Tunnel => &mut self.peers.outlets.tunnel,
+            Service::Replica => &mut self.peers.outlets.replica,
+            Service::Consumers => &mut self.peers.outlets.consumers,
+        };
+        match outlet {
+            Some(outlet) if outlet.has_room(1) => {
+                outlet.push(message);
+                add(&self.counters.peers_received, 1);
+                add(&self.counters.delivered, 1);
+            }
+            Some(_) => self.counters.drop_copies(DropReason::PeerBusy, 1),
+            None => self.counters.drop_copies(DropReason::NoInterest, 1),
+        }
+    }
+
+    /// The services are told that a hub can be reached, or cannot any more. This
+    /// is never lost: there are at most as many as the mesh has hubs.
+    pub(super) fn tell_services(&mut self, message: &FromPeer) {
+        self.peers.outlets.outlets().for_each(|outlet| outlet.push(message.clone()));
+    }
+}
