@@ -10,7 +10,7 @@ use weft_base::{Epoch, HubId, Lane, Mono, Now, UnixNanos};
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::{
     CloseReason, Command, DropReason, Event, GroupKey, HubInfo, INITIAL_TTL, Kind, Ledger, Limits, LinkId, Mesh,
-    MeshOptions, Routes, Split, Timers, split,
+    MeshOptions, Routes, Split, StreamDef, Timers, split,
 };
 use weft_topic::{Filter, InterestSet, Topic};
 use weft_wire::frame::{AckLevel, ErrorCode, FlowAck, FlowEntry, FlowKind};
@@ -221,7 +221,10 @@ impl SimHub {
     pub(crate) fn announce_streams(&mut self, at: Mono, out: &mut Vec<Effect>) {
         let filters: Vec<Filter> = self.streams.iter().map(|(filter, _)| filter.clone()).collect();
         for filter in filters {
-            self.on_event(Event::Interest { add: true, kind: Kind::Stream, filter }, at, out);
+            // One stream for each filter: the same at all hubs that have it.
+            let id = GroupKey::of_name(filter.as_str()).0.max(1);
+            let def = StreamDef { name: filter.as_str().into(), id, role: 0, unreachable: 0, consistency: 0 };
+            self.on_event(Event::Stream { add: true, def: def.into(), filter }, at, out);
         }
     }
 
@@ -229,7 +232,7 @@ impl SimHub {
         let is_change =
             if add { self.subscribers.insert(filter, client) } else { self.subscribers.remove(filter, &client) };
         if is_change {
-            self.on_event(Event::Interest { add, kind: Kind::Live, filter: filter.clone() }, at, out);
+            self.on_event(Event::Interest { add, filter: filter.clone() }, at, out);
         }
     }
 
@@ -406,6 +409,8 @@ impl SimHub {
             match entry.kind {
                 FlowKind::Live => self.take_live(block, &entry, out),
                 FlowKind::Guaranteed => self.take_guaranteed(block, &entry, at, out),
+                // Each stream here has one home.
+                FlowKind::Except => {}
                 FlowKind::Group => {
                     if let Some(passed) = self.take_for_group(block, &entry, out) {
                         self.send_on(block, &[passed], None, ttl.saturating_sub(1), out);

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use weft_base::{Epoch, HubId, Lane, Mono, SubscriptionId};
 use weft_log::LogBlock;
+use weft_mesh::StreamDef;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
 use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, OnFull};
@@ -122,7 +123,7 @@ pub(crate) enum ToRoute {
 }
 
 /// What a stage said to the same service at this hub, in one message.
-#[cfg_attr(not(test), allow(dead_code, reason = "the services that read it are built on it"))]
+#[allow(dead_code, reason = "the services that read it are built on it")]
 #[derive(Clone, Debug)]
 pub(crate) struct PeerMessage {
     /// The hub that says it.
@@ -133,7 +134,7 @@ pub(crate) struct PeerMessage {
 }
 
 /// What a service hears from other hubs, and of them.
-#[cfg_attr(not(test), allow(dead_code, reason = "the services that read it are built on it"))]
+#[allow(dead_code, reason = "the services that read it are built on it")]
 #[derive(Clone, Debug)]
 pub(crate) enum FromPeer {
     /// A message: some may be missing, those that come are in order.
@@ -279,7 +280,7 @@ pub(crate) enum ToConductor {
     /// A session of a client has ended.
     SessionClosed { session: SessionId },
     /// A stream exists now; once it is routed to, `answer` gets `Done`.
-    StreamUp { slot: StreamSlot, filters: Vec<Filter>, answer: Option<(SessionId, u64)> },
+    StreamUp { slot: StreamSlot, def: Arc<StreamDef>, filters: Vec<Filter>, answer: Option<(SessionId, u64)> },
     /// A stream is gone; likewise.
     StreamDown { slot: StreamSlot, answer: Option<(SessionId, u64)> },
     /// How far a flow from another hub is stored here.

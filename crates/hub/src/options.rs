@@ -276,6 +276,9 @@ pub struct Timers {
     pub redial_most: Duration,
     /// How long a stopping hub flushes to its sessions before it closes them.
     pub drain: Duration,
+    /// How long all homes of a stream may be out of reach before publishes for it
+    /// are refused; until then they wait at the publisher's hub.
+    pub home_patience: Duration,
 }
 
 impl Default for Timers {
@@ -285,6 +288,7 @@ impl Default for Timers {
             redial_first: Duration::from_millis(100),
             redial_most: Duration::from_secs(10),
             drain: Duration::from_secs(5),
+            home_patience: Duration::from_secs(10),
         }
     }
 }

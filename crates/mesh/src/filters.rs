@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::Kind;
 use crate::groups::{GroupAt, GroupKey, Share};
-use crate::routes::interest_key;
+use crate::streams::{Directory, StreamAt, StreamDef};
 
 /// What an interest set is made of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,38 +18,48 @@ pub(crate) struct Item {
     pub(crate) filter: Filter,
     /// Of a group: which, and its members' part. Each weight is another item.
     pub(crate) share: Option<Share>,
+    /// Of a stream: which.
+    pub(crate) stream: Option<Arc<StreamDef>>,
 }
 
 impl Item {
-    /// A filter that plain subscribers, or streams, want.
-    pub(crate) fn plain(kind: Kind, filter: Filter) -> Self {
-        Self { kind, filter, share: None }
+    /// A filter that plain subscribers want.
+    pub(crate) fn plain(filter: Filter) -> Self {
+        Self { kind: Kind::Live, filter, share: None, stream: None }
+    }
+
+    /// A filter of a stream.
+    pub(crate) fn of_stream(filter: Filter, def: Arc<StreamDef>) -> Self {
+        Self { kind: Kind::Stream, filter, share: None, stream: Some(def) }
     }
 
     /// A filter that the members of a group want.
     pub(crate) fn of_group(filter: Filter, group: Arc<str>, weight: u32) -> Self {
-        Self { kind: Kind::Group, filter, share: Some(Share { group, weight }) }
+        Self { kind: Kind::Group, filter, share: Some(Share { group, weight }), stream: None }
     }
 
     /// As it came from another hub, whose filter is parsed already.
     pub(crate) fn of_frame(change: &InterestChange<'_>, filter: Filter) -> Self {
         match change.kind {
             Kind::Group => Self::of_group(filter, change.group.into(), change.weight),
-            kind => Self::plain(kind, filter),
+            Kind::Stream => Self::of_stream(filter, Arc::new(StreamDef::of_frame(&change.stream))),
+            Kind::Live => Self::plain(filter),
         }
     }
 
     /// As it is told to another hub.
     pub(crate) fn to_frame(&self, add: bool) -> InterestChange<'_> {
         let (group, weight) = self.share.as_ref().map_or(("", 0), |share| (&*share.group, share.weight));
-        InterestChange { add, kind: self.kind, filter: self.filter.as_str(), group, weight }
+        let stream = self.stream.as_ref().map(|def| def.to_frame()).unwrap_or_default();
+        InterestChange { add, kind: self.kind, filter: self.filter.as_str(), group, weight, stream }
     }
 
     fn hash(&self) -> u64 {
         let hash = xxh3_64_with_seed(self.filter.as_str().as_bytes(), self.kind as u64);
-        match &self.share {
-            Some(share) => xxh3_64_with_seed(share.group.as_bytes(), hash ^ u64::from(share.weight)),
-            None => hash,
+        match (&self.share, &self.stream) {
+            (Some(share), _) => xxh3_64_with_seed(share.group.as_bytes(), hash ^ u64::from(share.weight)),
+            (None, Some(def)) => def.hash(hash),
+            (None, None) => hash,
         }
     }
 }
@@ -57,9 +67,11 @@ impl Item {
 /// Who wants what, of all other hubs, as look-ups need it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wants {
-    /// Plain subscribers and streams, see [`interest_key`].
+    /// Plain subscribers, by their hub's slot.
     pub(crate) plain: InterestSet<u16>,
     pub(crate) groups: InterestSet<GroupAt>,
+    pub(crate) streams: InterestSet<StreamAt>,
+    pub(crate) directory: Directory,
 }
 
 impl Wants {
@@ -68,16 +80,24 @@ impl Wants {
     }
 
     pub(crate) fn insert(&mut self, slot: u16, item: &Item) {
-        match &item.share {
-            Some(share) => self.groups.insert(&item.filter, Self::group_at(slot, share)),
-            None => self.plain.insert(&item.filter, interest_key(slot, item.kind)),
+        match (&item.share, &item.stream) {
+            (Some(share), _) => self.groups.insert(&item.filter, Self::group_at(slot, share)),
+            (None, Some(def)) => {
+                self.directory.insert(slot, def);
+                self.streams.insert(&item.filter, StreamAt::new(slot, def))
+            }
+            (None, None) => self.plain.insert(&item.filter, slot),
         };
     }
 
     pub(crate) fn remove(&mut self, slot: u16, item: &Item) {
-        match &item.share {
-            Some(share) => self.groups.remove(&item.filter, &Self::group_at(slot, share)),
-            None => self.plain.remove(&item.filter, &interest_key(slot, item.kind)),
+        match (&item.share, &item.stream) {
+            (Some(share), _) => self.groups.remove(&item.filter, &Self::group_at(slot, share)),
+            (None, Some(def)) => {
+                self.directory.remove(slot, def);
+                self.streams.remove(&item.filter, &StreamAt::new(slot, def))
+            }
+            (None, None) => self.plain.remove(&item.filter, &slot),
         };
     }
 }
@@ -162,7 +182,7 @@ mod tests {
     use super::*;
 
     fn item(text: &str) -> Item {
-        Item::plain(Kind::Live, Filter::parse(text).expect("a filter"))
+        Item::plain(Filter::parse(text).expect("a filter"))
     }
 
     #[test]
@@ -179,11 +199,15 @@ mod tests {
         assert!(!b.apply(&Change { add: false, item: item("q") }));
         assert_eq!((a.hash(), a.count(Kind::Live)), (b.hash(), 3));
         b.apply(&Change { add: false, item: item("x") });
-        b.insert(Item::plain(Kind::Stream, item("x").filter));
+        let def = |id, role| Arc::new(StreamDef { name: "s".into(), id, role, unreachable: 0, consistency: 0 });
+        b.insert(Item::of_stream(item("x").filter, def(1, 0)));
         assert_ne!(a.hash(), b.hash(), "the kind counts");
         let member = |group: &str, weight| Item::of_group(item("x").filter, group.into(), weight);
-        let hashes = [member("g", 1), member("g", 2), member("h", 1), item("x")].map(|item| item.hash());
-        assert_eq!(hashes.into_iter().collect::<BTreeSet<_>>().len(), 4, "group and weight count");
+        let stream = |id, role| Item::of_stream(item("x").filter, def(id, role));
+        let streams = [stream(1, 0), stream(2, 0), stream(1, 1)];
+        let all = [member("g", 1), member("g", 2), member("h", 1), item("x")].into_iter().chain(streams);
+        let hashes: BTreeSet<u64> = all.map(|item| item.hash()).collect();
+        assert_eq!(hashes.len(), 7, "group and weight count, and what a stream is");
     }
 
     #[test]

@@ -71,7 +71,7 @@ drop_reasons! {
     WaitOverrun = 19, "wait_overrun", "The subscriber makes its publishers wait, and what was already under way did not fit its queue.";
     NoMember = 20, "no_member", "The group's last member at the hub that was to serve it has left, and no other hub has one.";
     CannotArrive = 23, "cannot_arrive", "The deadline is nearer than the way to the destination hub is long.";
-    PeerBusy = 36, "peer_busy", "The stage that a message of another hub is for has too many waiting.";
+    PeerBusy = 24, "peer_busy", "The stage that a message of another hub is for has too many waiting.";
 }
 
 /// The counts of one hub, or of one of its stages. Plain numbers: add freely,

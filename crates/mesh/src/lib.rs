@@ -27,6 +27,7 @@ mod options;
 mod report;
 mod routes;
 mod spf;
+mod streams;
 mod transfer;
 
 pub use close::CloseReason;
@@ -36,6 +37,7 @@ pub use mesh::{Command, Event, Mesh};
 pub use options::{HubInfo, Limits, MAX_HUBS, MeshOptions, Timers};
 pub use report::{Counters, HubReport, LinkReport, Report};
 pub use routes::{INITIAL_TTL, Path, Routes, Split, hops, split};
+pub use streams::{StreamDef, StreamHome, StreamHub};
 pub use weft_wire::frame::InterestKind as Kind;
 
 /// A link of this hub, named by whoever moves its bytes. Never used again for

@@ -10,15 +10,18 @@ use weft_topic::{Aggregate, Filter};
 
 use crate::Kind;
 use crate::filters::{Change, FilterSet, Item};
+use crate::streams::StreamDef;
 
 /// What the hub wants and what it has told the mesh of it.
 pub(crate) struct Local {
     limit: usize,
-    wanted: [Aggregate; 2],
+    wanted: Aggregate,
+    /// Filters of streams here, and how often each is wanted.
+    streams: BTreeMap<(Arc<StreamDef>, Filter), u32>,
     /// The members of groups here: what their weights add up to.
     groups: BTreeMap<(Arc<str>, Filter), u32>,
     /// Told as `**`, because the cover is larger than the limit.
-    collapsed: [bool; 2],
+    collapsed: bool,
     /// Changes of the covers that were not told yet.
     pending: BTreeMap<Item, bool>,
     /// What the mesh was told, at this version.
@@ -31,9 +34,10 @@ impl Local {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit: limit.max(1),
-            wanted: [Aggregate::new(), Aggregate::new()],
+            wanted: Aggregate::new(),
+            streams: BTreeMap::new(),
             groups: BTreeMap::new(),
-            collapsed: [false; 2],
+            collapsed: false,
             pending: BTreeMap::new(),
             told: FilterSet::default(),
             // The empty set is a set: 0 would mean that nothing is known.
@@ -42,13 +46,28 @@ impl Local {
         }
     }
 
-    /// One more, or one less, wants this filter.
-    pub(crate) fn change(&mut self, add: bool, kind: Kind, filter: &Filter) {
-        let Some(wanted) = self.wanted.get_mut(kind as usize) else { return };
-        let change = if add { wanted.insert(filter) } else { wanted.remove(filter) };
+    /// One more, or one less, live subscriber wants this filter.
+    pub(crate) fn change(&mut self, add: bool, filter: &Filter) {
+        let change = if add { self.wanted.insert(filter) } else { self.wanted.remove(filter) };
         let steps = change.removed.into_iter().map(|f| (f, false)).chain(change.added.into_iter().map(|f| (f, true)));
         for (filter, add) in steps {
-            self.note(add, Item::plain(kind, filter));
+            self.note(add, Item::plain(filter));
+        }
+    }
+
+    /// A stream here begins or ceases to want a filter. Streams are told one by
+    /// one: each is somewhere else too, or nowhere else.
+    pub(crate) fn stream(&mut self, add: bool, def: Arc<StreamDef>, filter: Filter) {
+        let key = (def.clone(), filter.clone());
+        let old = self.streams.get(&key).copied().unwrap_or(0);
+        let new = if add { old.saturating_add(1) } else { old.saturating_sub(1) };
+        if new == 0 {
+            self.streams.remove(&key);
+        } else {
+            self.streams.insert(key, new);
+        }
+        if (old == 0) != (new == 0) {
+            self.note(new > 0, Item::of_stream(filter, def));
         }
     }
 
@@ -95,28 +114,21 @@ impl Local {
     pub(crate) fn take_changes(&mut self, now: Mono) -> Vec<Change> {
         let pending = std::mem::take(&mut self.pending);
         let mut changes: Vec<Change> = Vec::new();
-        for kind in [Kind::Live, Kind::Stream] {
-            let (Some(wanted), Some(collapsed)) =
-                (self.wanted.get(kind as usize), self.collapsed.get_mut(kind as usize))
-            else {
-                continue;
-            };
-            let everything = Item::plain(kind, Filter::everything());
-            if !*collapsed && wanted.cover_len() > self.limit {
-                *collapsed = true;
-                changes.extend(self.told.of_kind(kind).map(|item| Change { add: false, item: item.clone() }));
-                changes.push(Change { add: true, item: everything });
-            } else if *collapsed && wanted.cover_len() <= self.limit / 2 {
-                *collapsed = false;
-                changes.push(Change { add: false, item: everything });
-                changes.extend(wanted.cover().map(|f| Change { add: true, item: Item::plain(kind, f.clone()) }));
-            } else if !*collapsed {
-                let of_kind = pending.iter().filter(|(item, _)| item.kind == kind);
-                changes.extend(of_kind.map(|(item, add)| Change { add: *add, item: item.clone() }));
-            }
+        let everything = Item::plain(Filter::everything());
+        if !self.collapsed && self.wanted.cover_len() > self.limit {
+            self.collapsed = true;
+            changes.extend(self.told.of_kind(Kind::Live).map(|item| Change { add: false, item: item.clone() }));
+            changes.push(Change { add: true, item: everything });
+        } else if self.collapsed && self.wanted.cover_len() <= self.limit / 2 {
+            self.collapsed = false;
+            changes.push(Change { add: false, item: everything });
+            changes.extend(self.wanted.cover().map(|f| Change { add: true, item: Item::plain(f.clone()) }));
+        } else if !self.collapsed {
+            let live = pending.iter().filter(|(item, _)| item.kind == Kind::Live);
+            changes.extend(live.map(|(item, add)| Change { add: *add, item: item.clone() }));
         }
-        let groups = pending.into_iter().filter(|(item, _)| item.kind == Kind::Group);
-        changes.extend(groups.map(|(item, add)| Change { add, item }));
+        let others = pending.into_iter().filter(|(item, _)| item.kind != Kind::Live);
+        changes.extend(others.map(|(item, add)| Change { add, item }));
         changes.retain(|change| self.told.apply(change));
         if !changes.is_empty() {
             self.version += 1;
@@ -142,19 +154,19 @@ mod tests {
     #[test]
     fn only_changes_of_the_cover_are_told_and_only_once() {
         let mut local = Local::new(100);
-        local.change(true, Kind::Live, &filter("a/b"));
-        local.change(true, Kind::Live, &filter("a/b"));
-        local.change(true, Kind::Live, &filter("a/*"));
+        local.change(true, &filter("a/b"));
+        local.change(true, &filter("a/b"));
+        local.change(true, &filter("a/*"));
         assert_eq!(told(&mut local), ["+a/*"]);
         assert_eq!(local.version, 2);
-        local.change(false, Kind::Live, &filter("a/*"));
-        local.change(true, Kind::Live, &filter("a/*"));
+        local.change(false, &filter("a/*"));
+        local.change(true, &filter("a/*"));
         assert_eq!(local.due(Duration::ZERO), None, "there and back is nothing");
-        local.change(false, Kind::Live, &filter("a/*"));
+        local.change(false, &filter("a/*"));
         let mut steps = told(&mut local);
         steps.sort();
         assert_eq!(steps, ["+a/b", "-a/*"]);
-        local.change(false, Kind::Live, &filter("a/b"));
+        local.change(false, &filter("a/b"));
         assert_eq!(told(&mut local), [""; 0], "another subscriber wants it still");
     }
 
@@ -174,7 +186,7 @@ mod tests {
         assert_eq!(local.due(Duration::ZERO), None, "there and back is nothing");
         local.member(false, group.clone(), filter("a/b"), 2);
         assert_eq!(told(&mut local), [(true, 3), (false, 5)]);
-        local.change(true, Kind::Live, &filter("**"));
+        local.change(true, &filter("**"));
         assert_eq!(local.take_changes(Mono(1)).len(), 1, "what is wider does not stand for a group");
         local.member(false, group, filter("a/b"), 3);
         assert_eq!(told(&mut local), [(false, 3)]);
@@ -185,15 +197,32 @@ mod tests {
         let mut local = Local::new(4);
         let names = ["a", "b", "c", "d", "e"];
         for name in names {
-            local.change(true, Kind::Live, &filter(name));
+            local.change(true, &filter(name));
         }
         assert_eq!(told(&mut local), ["+**"]);
         for name in ["a", "b"] {
-            local.change(false, Kind::Live, &filter(name));
+            local.change(false, &filter(name));
             assert_eq!(told(&mut local), [""; 0]);
         }
-        local.change(false, Kind::Live, &filter("c"));
+        local.change(false, &filter("c"));
         assert_eq!(told(&mut local), ["-**", "+d", "+e"]);
         assert_eq!(local.told.count(Kind::Live), 2);
+    }
+
+    #[test]
+    fn each_stream_is_told_by_itself_with_what_it_is() {
+        let mut local = Local::new(2);
+        let def =
+            |name: &str, role| Arc::new(StreamDef { name: name.into(), id: 7, role, unreachable: 0, consistency: 0 });
+        local.stream(true, def("a", 0), filter("x/**"));
+        local.stream(true, def("b", 0), filter("x/*"));
+        local.stream(true, def("c", 0), filter("**"));
+        assert_eq!(told(&mut local).len(), 3, "a wider one does not stand for it, and there is no limit here");
+        local.stream(false, def("a", 0), filter("x/**"));
+        local.stream(true, def("a", 0), filter("x/**"));
+        assert_eq!(local.due(Duration::ZERO), None, "there and back is nothing");
+        local.stream(false, def("a", 0), filter("x/**"));
+        local.stream(true, def("a", 1), filter("x/**"));
+        assert_eq!(told(&mut local).len(), 2, "what it is to the stream has changed");
     }
 }

@@ -10,7 +10,7 @@ use weft_wire::frame::FlowEntry;
 use crate::filters::Wants;
 use crate::ledger::DropReason;
 use crate::options::MAX_HUBS;
-use crate::{GroupHub, GroupKey, Kind, LinkId};
+use crate::{GroupHub, GroupKey, Kind, LinkId, StreamHome, StreamHub};
 
 /// Links that a block may cross from its origin: [`split`] at the origin is
 /// given this, and a transit hub what the frame carries.
@@ -46,11 +46,6 @@ pub(crate) struct KnownHub {
     pub(crate) slot: u16,
     /// None when it is out of reach.
     pub(crate) path: Option<Path>,
-}
-
-/// The value of a filter in the interest set: which hub, and who there.
-pub(crate) const fn interest_key(slot: u16, kind: Kind) -> u16 {
-    slot * 2 + kind as u16
 }
 
 /// Who wants what, and how to get there, at one moment. Never changes: the
@@ -90,9 +85,16 @@ impl Routes {
     /// among them for as long as their interest is kept. Allocates nothing.
     pub fn destinations(&self, topic: Topic<'_>, mut f: impl FnMut(HubId, Kind, bool)) {
         let mut wanted = [0u64; MAX_HUBS * 2 / 64];
-        self.interest.plain.for_each_match(topic, |key| {
-            if let Some(word) = wanted.get_mut(usize::from(*key) / 64) {
+        let mut want = |slot: u16, kind: Kind| {
+            let key = usize::from(slot) * 2 + kind as usize;
+            if let Some(word) = wanted.get_mut(key / 64) {
                 *word |= 1 << (key % 64);
+            }
+        };
+        self.interest.plain.for_each_match(topic, |slot| want(*slot, Kind::Live));
+        self.interest.streams.for_each_match(topic, |at| {
+            if at.is_home {
+                want(at.slot, Kind::Stream);
             }
         });
         for (index, mut word) in wanted.into_iter().enumerate() {
@@ -108,12 +110,43 @@ impl Routes {
         }
     }
 
+    /// Calls `f` for each stream of another hub that takes this topic in, with
+    /// one of the hubs that are its homes: once for each of its filters that match.
+    pub fn streams(&self, topic: Topic<'_>, mut f: impl FnMut(StreamHub)) {
+        self.interest.streams.for_each_match(topic, |at| {
+            if at.is_home
+                && let Some(known) = self.at_slot(at.slot)
+            {
+                let cost = known.path.as_ref().map(|path| path.cost);
+                f(StreamHub { id: at.id, hub: known.hub, cost, spools: at.spools, strong: at.strong });
+            }
+        });
+    }
+
+    /// The other hubs that keep a stream of this name, homes and mirrors.
+    pub fn homes_of(&self, name: &str) -> impl Iterator<Item = StreamHome<'_>> {
+        self.interest.directory.of_name(name).filter_map(|(def, slot)| self.home(def, slot))
+    }
+
+    /// All streams of other hubs, by name: once for each hub.
+    pub fn all_streams(&self) -> impl Iterator<Item = StreamHome<'_>> {
+        self.interest.directory.iter().filter_map(|(def, slot)| self.home(def, slot))
+    }
+
+    fn home<'a>(&'a self, def: &'a crate::StreamDef, slot: u16) -> Option<StreamHome<'a>> {
+        let known = self.at_slot(slot)?;
+        Some(StreamHome { hub: known.hub, def, cost: known.path.as_ref().map(|path| path.cost) })
+    }
+
+    fn at_slot(&self, slot: u16) -> Option<&KnownHub> {
+        self.by_slot.get(usize::from(slot)).and_then(|index| self.hubs.get(usize::from(*index)))
+    }
+
     /// Calls `f` for each group that another hub has members of for this topic.
     /// A hub whose members have several matching filters is given once for each.
     pub fn groups(&self, topic: Topic<'_>, mut f: impl FnMut(GroupKey, GroupHub)) {
         self.interest.groups.for_each_match(topic, |at| {
-            let known = self.by_slot.get(usize::from(at.slot)).and_then(|index| self.hubs.get(usize::from(*index)));
-            if let Some(known) = known {
+            if let Some(known) = self.at_slot(at.slot) {
                 let (cost, hops) = known.path.as_ref().map_or((None, 0), |path| (Some(path.cost), path.hops));
                 f(at.group, GroupHub { hub: known.hub, weight: at.weight, cost, hops });
             }
@@ -280,7 +313,10 @@ mod tests {
     use weft_topic::Filter;
     use weft_wire::frame::FlowKind;
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::StreamDef;
     use crate::filters::Item;
 
     fn path(link: u64) -> Option<Path> {
@@ -291,12 +327,20 @@ mod tests {
         KnownHub { hub: HubId(hub), epoch: Epoch(1), slot, path }
     }
 
+    fn def(name: &str, role: u8) -> Arc<StreamDef> {
+        Arc::new(StreamDef { name: name.into(), id: 7, role, unreachable: 1, consistency: 0 })
+    }
+
     /// Hub 1, with links 1 and 2; hub 40 is out of reach.
     fn routes() -> Routes {
         let mut interest = Wants::default();
         let filter = |text| Filter::parse(text).expect("a filter");
-        for (text, slot, kind) in [("a/*", 0, Kind::Live), ("**", 0, Kind::Live), ("a/b", 3, Kind::Stream)] {
-            interest.insert(slot, &Item::plain(kind, filter(text)));
+        for text in ["a/*", "**"] {
+            interest.insert(0, &Item::plain(filter(text)));
+        }
+        for (text, slot, name, role) in [("a/b", 3, "s", 0), ("a/*", 3, "s", 0), ("a/*", 9, "s", 0), ("a/*", 1, "s", 1)]
+        {
+            interest.insert(slot, &Item::of_stream(filter(text), def(name, role)));
         }
         for (text, slot, group, weight) in [("a/*", 1, "g", 2), ("**", 3, "g", 5), ("b", 1, "h", 1)] {
             interest.insert(slot, &Item::of_group(filter(text), group.into(), weight));
@@ -319,7 +363,7 @@ mod tests {
         let mut found = Vec::new();
         let routes = routes();
         routes.destinations(Topic::parse("a/b").expect("a topic"), |hub, kind, near| found.push((hub.0, kind, near)));
-        assert_eq!(found, [(10, Kind::Live, true), (40, Kind::Stream, false)]);
+        assert_eq!(found, [(10, Kind::Live, true), (40, Kind::Stream, false), (30, Kind::Stream, true)]);
         assert_eq!((routes.hops(HubId(20)), routes.hops(HubId(40)), routes.hops(HubId(99))), (2, 0, 0));
         assert!(routes.is_reachable(HubId(1)) && !routes.is_reachable(HubId(40)));
     }
@@ -333,6 +377,29 @@ mod tests {
         found.sort_unstable();
         let g = GroupKey::of_name("g");
         assert_eq!(found, [(g, 20, 2, Some(7)), (g, 40, 5, None)]);
+    }
+
+    #[test]
+    fn streams_are_found_by_topic_and_by_name_with_the_way_to_their_homes() {
+        let routes = routes();
+        let mut found = Vec::new();
+        routes.streams(Topic::parse("a/b").expect("a topic"), |at| found.push((at.id, at.hub.0, at.cost, at.spools)));
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, [(7, 30, Some(7), true), (7, 40, None, true)], "a mirror takes no publishes");
+        let mut homes: Vec<_> = routes.homes_of("s").map(|home| (home.hub.0, home.def.role)).collect();
+        homes.sort_unstable();
+        assert_eq!(homes, [(20, 1), (30, 0), (40, 0)]);
+        assert_eq!(
+            (routes.homes_of("r").count(), routes.homes_of("t").count(), routes.all_streams().count()),
+            (0, 0, 3)
+        );
+        let mut wants = routes.interest.clone();
+        wants.remove(3, &Item::of_stream(Filter::parse("a/b").expect("a filter"), def("s", 0)));
+        assert_eq!(wants.directory.iter().count(), 3, "another filter of it is left");
+        wants.remove(3, &Item::of_stream(Filter::parse("a/*").expect("a filter"), def("s", 0)));
+        assert_eq!(wants.directory.iter().count(), 2);
+        assert_eq!(routes.homes_of("s").count(), 3, "a snapshot never changes");
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Transfer {
         let mut bytes = 0;
         let mut more = false;
         let mut take = |add: bool, item: &Item| {
-            bytes += item.filter.as_str().len() + item.share.as_ref().map_or(0, |share| share.group.len() + 6) + 8;
+            bytes += item.to_frame(add).encoded_len() + 4;
             changes.push((add, item.clone()));
             bytes < CHUNK_BYTES
         };
@@ -96,14 +96,18 @@ mod tests {
     use weft_topic::Filter;
 
     use super::*;
-    use crate::Kind;
+    use crate::StreamDef;
 
     #[test]
     fn a_long_set_goes_in_bounded_frames_and_arrives_whole() {
         let set: BTreeSet<Item> = (0..5000)
             .map(|n| (n, Filter::parse(&format!("level/{n:05}/{}", "x".repeat(40))).expect("a filter")))
-            .map(|(n, filter)| match n % 2 {
-                0 => Item::plain(Kind::Live, filter),
+            .map(|(n, filter)| match n % 3 {
+                0 => Item::plain(filter),
+                1 => Item::of_stream(
+                    filter,
+                    Arc::new(StreamDef { name: "s".into(), id: 7, role: 1, unreachable: 1, consistency: 2 }),
+                ),
                 _ => Item::of_group(filter, "a-group".into(), n),
             })
             .collect();

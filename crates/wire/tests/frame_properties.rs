@@ -245,7 +245,14 @@ fn what_is_too_long_is_cut_or_refused() {
     assert_eq!(refused, Err(EncodeError { field: "name", len: 256, limit: 255 }));
     assert_eq!(out, [1, 2, 3], "nothing is left of a refused frame");
     let filter = "f".repeat(MAX_FILTER);
-    let change = InterestChange { add: true, kind: InterestKind::Live, filter: &filter, group: "", weight: 0 };
+    let change = InterestChange {
+        add: true,
+        kind: InterestKind::Live,
+        filter: &filter,
+        group: "",
+        weight: 0,
+        stream: StreamInterest::default(),
+    };
     let interest = |count| {
         Frame::Interest(Interest {
             hub: HubId(1),
@@ -353,6 +360,10 @@ proptest! {
                     filter,
                     group,
                     weight: *weight,
+                    stream: match kind {
+                        InterestKind::Stream => StreamInterest { name: "s", id: 7, role: 1, unreachable: 1, consistency: 2 },
+                        _ => StreamInterest::default(),
+                    },
                 })
                 .collect(),
             more,

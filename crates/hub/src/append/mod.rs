@@ -116,7 +116,8 @@ impl AppendStage {
         self.names.insert(stream.spec.name.clone(), slot);
         self.commits.fresh(slot, stream.settled);
         self.sync.push(ToSync::Add { slot, syncer: stream.log.syncer(), state: stream.sync.clone() });
-        self.conductor.push(ToConductor::StreamUp { slot, filters: stream.filters.clone(), answer });
+        let (def, filters) = (Arc::new(stream.spec.def()), stream.filters.clone());
+        self.conductor.push(ToConductor::StreamUp { slot, def, filters, answer });
         if let Some(place) = self.streams.get_mut(slot.0 as usize) {
             *place = Some(stream);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_base::ByteCount;
 use weft_log::LogOptions;
+use weft_mesh::{GroupKey, StreamDef};
 use weft_topic::Filter;
 use weft_wire::frame;
 
@@ -67,6 +68,12 @@ impl StreamSpec {
             }
         }
         if wrong.is_empty() { Ok(filters) } else { Err(wrong.join("; ")) }
+    }
+
+    /// As the mesh is told of it.
+    pub(crate) fn def(&self) -> StreamDef {
+        let id = GroupKey::of_name(&self.name).0.max(1);
+        StreamDef { name: self.name.as_str().into(), id, role: 0, unreachable: 0, consistency: 0 }
     }
 
     pub(crate) fn log_options(&self, limits: &Limits) -> LogOptions {

@@ -8,6 +8,7 @@
 mod gates;
 mod neighbours;
 mod report;
+mod streams;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use weft_base::{Epoch, HubId, Mono, Now, Random};
-use weft_mesh::{Command, Event, GroupKey, HubInfo, Kind, LinkId, Mesh, MeshOptions};
+use weft_mesh::{Command, Event, GroupKey, HubInfo, LinkId, Mesh, MeshOptions, StreamDef};
 use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
@@ -54,7 +55,7 @@ pub(crate) struct Conductor {
     subscriptions: BTreeMap<Target, (Filter, Option<Membership>)>,
     /// The groups with members here, and how many.
     groups: BTreeMap<GroupKey, (Arc<str>, usize)>,
-    streams: HashMap<StreamSlot, Vec<Filter>>,
+    streams: HashMap<StreamSlot, (Arc<StreamDef>, Vec<Filter>)>,
     gates: Gates,
     epochs: HashMap<HubId, Epoch>,
     neighbours: Neighbours,
@@ -169,21 +170,12 @@ impl Conductor {
                     self.unsubscribe(target);
                 }
             }
-            ToConductor::StreamUp { slot, filters, answer } => {
-                for filter in &filters {
-                    self.table.streams.insert(filter, slot);
-                    self.apply(Event::Interest { add: true, kind: Kind::Stream, filter: filter.clone() });
-                }
-                self.streams.insert(slot, filters);
-                self.stale = true;
+            ToConductor::StreamUp { slot, def, filters, answer } => {
+                self.stream_up(slot, def, filters);
                 self.answers.extend(answer.map(|(session, id)| Answer::Done(session, id)));
             }
             ToConductor::StreamDown { slot, answer } => {
-                for filter in self.streams.remove(&slot).unwrap_or_default() {
-                    self.table.streams.remove(&filter, &slot);
-                    self.apply(Event::Interest { add: false, kind: Kind::Stream, filter });
-                }
-                self.stale = true;
+                self.stream_down(slot);
                 self.answers.extend(answer.map(|(session, id)| Answer::Done(session, id)));
             }
             ToConductor::FlowStored { key, incarnation, written, synced, refused } => {
@@ -232,7 +224,7 @@ impl Conductor {
                 if let Some(gate) = gate {
                     self.own_gate(target, gate, &filter);
                 }
-                self.apply(Event::Interest { add: true, kind: Kind::Live, filter: filter.clone() });
+                self.apply(Event::Interest { add: true, filter: filter.clone() });
             }
         }
         self.subscriptions.insert(target, (filter, group));
@@ -247,7 +239,7 @@ impl Conductor {
             None => {
                 self.table.local.remove(&filter, &target);
                 self.own_gate_ends(target, &filter);
-                self.apply(Event::Interest { add: false, kind: Kind::Live, filter });
+                self.apply(Event::Interest { add: false, filter });
             }
         }
         self.stale = true;

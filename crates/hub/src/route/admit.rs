@@ -110,6 +110,11 @@ impl RouteStage {
                 self.refuse(session, id, level, ErrorCode::NO_STREAM, detail);
                 return Ok(());
             }
+            if let Some(detail) = self.absent(&route) {
+                let code = ErrorCode::UNREACHABLE;
+                self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
+                return Ok(());
+            }
             if let Some(full) = elsewhere.clone().find(|remote| self.flows.is_full((remote.hub, facts.lane))) {
                 let why = if self.is_reachable(full.hub) { "is behind" } else { "cannot be reached" };
                 let detail = format!("the hub that keeps the stream {why}: publish again in a while");

@@ -2,6 +2,7 @@
 //! again: the deciders of `weft_mesh::flow`, one per hub and lane.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use weft_base::{Epoch, HubId, Lane, Mono};
 use weft_mesh::GroupKey;
@@ -22,6 +23,8 @@ pub(super) struct Held {
     pub(super) block: BlockRef,
     pub(super) events: u64,
     pub(super) request: Option<Request>,
+    /// Streams there that are not to take it.
+    pub(super) except: Arc<[u64]>,
     /// When it was taken into the flow.
     pub(super) since: Mono,
 }
@@ -49,7 +52,9 @@ pub(super) struct Flows {
     into: HashMap<(HubId, Lane), Receiver>,
     seen: Seen,
     /// Blocks to send again, kept between turns so that nothing is allocated.
-    pub(super) again: Vec<(FlowEntry, BlockRef)>,
+    pub(super) again: Vec<(FlowEntry, BlockRef, Arc<[u64]>)>,
+    /// Since when hubs are out of reach.
+    down: HashMap<HubId, Mono>,
 }
 
 impl Flows {
@@ -65,6 +70,7 @@ impl Flows {
             into: HashMap::new(),
             seen: Seen::new(ORIGINS),
             again: Vec::new(),
+            down: HashMap::new(),
         }
     }
 
@@ -164,6 +170,7 @@ impl Flows {
     /// A hub can be reached, in this life of it.
     pub(super) fn hub_up(&mut self, hub: HubId, epoch: Epoch, name: String, now: Mono) {
         self.names.insert(hub, name);
+        self.down.remove(&hub);
         let earlier = self.epochs.insert(hub, epoch);
         for lane in Lane::all() {
             if let Some(sender) = self.live_out.get_mut(&(hub, lane)) {
@@ -180,11 +187,34 @@ impl Flows {
 
     /// A hub cannot be reached: what is guaranteed waits for it.
     pub(super) fn hub_down(&mut self, hub: HubId, now: Mono) {
+        self.down.entry(hub).or_insert(now);
         for lane in Lane::all() {
             if let Some(sender) = self.out.get_mut(&(hub, lane)) {
                 sender.set_reachable(false, now);
             }
         }
+    }
+
+    /// Since when a hub that was within reach is not.
+    pub(super) fn down_since(&self, hub: HubId) -> Option<Mono> {
+        self.down.get(&hub).copied()
+    }
+
+    /// What a hub calls itself, or its id.
+    pub(super) fn name_of(&self, hub: HubId) -> String {
+        self.names.get(&hub).cloned().unwrap_or_else(|| hub.to_string())
+    }
+
+    /// The hubs that something is held for.
+    pub(super) fn holds_for(&self) -> Vec<HubId> {
+        let mut hubs: Vec<HubId> = self.out.iter().filter(|(_, s)| !s.is_empty()).map(|((hub, _), _)| *hub).collect();
+        hubs.dedup();
+        hubs
+    }
+
+    /// Takes all that a flow holds, in order, to send it elsewhere.
+    pub(super) fn take_held(&mut self, to: (HubId, Lane)) -> Vec<Held> {
+        self.out.get_mut(&to).map(Sender::drain).unwrap_or_default()
     }
 
     /// Puts what is to be sent now, again or late, into `again`.
@@ -193,7 +223,7 @@ impl Flows {
             // An entry names the flow's base and incarnation, which sending again does not change.
             let entry = sender.entry(*hub, 0, true);
             for (held, number) in sender.retransmit_due(now) {
-                self.again.push((FlowEntry { sequence: number, ..entry }, held.block.clone()));
+                self.again.push((FlowEntry { sequence: number, ..entry }, held.block.clone(), held.except.clone()));
             }
         }
     }

@@ -13,6 +13,7 @@ mod admit;
 mod flows;
 pub(crate) mod groups;
 mod held;
+mod homes;
 pub(crate) mod peers;
 mod replies;
 pub(crate) mod table;
@@ -20,6 +21,7 @@ pub(crate) mod table;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use weft_base::{HubId, Lane, Mono, Now, UnixNanos};
@@ -89,6 +91,8 @@ pub(crate) struct RouteStage {
     hub_turns: HubTurns,
     replies: Replies,
     peers: Peers,
+    /// How long a home may be out of reach before publishes for it are refused.
+    patience: Duration,
     now: Now,
 }
 
@@ -139,6 +143,7 @@ impl RouteStage {
             hub_turns: HubTurns::default(),
             peers: Peers::new(parts.peers, parts.arena.clone(), limits.frame.as_usize()),
             replies: Replies::new(parts.arena),
+            patience: parts.options.timers.home_patience,
             now: Now::default(),
         }
     }
@@ -263,11 +268,15 @@ impl RouteStage {
                         }
                     }
                 }
+                // Of the guaranteed entry beside it.
+                FlowKind::Except => {}
                 FlowKind::Group => self.group_arrived(&route, &block, (&stamp, lane), entry, events, hops),
                 FlowKind::Guaranteed => {
                     let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane };
                     if self.flows.guaranteed_arrived(key, entry) {
                         add(&self.counters.arrived, events);
+                        let except = here.here().iter().filter(|e| e.kind == FlowKind::Except);
+                        let route = homes::without(&route, except.map(|e| e.base));
                         self.store_arrived(&route, &block, events, hops, key, entry);
                     } else {
                         self.append.push(ToAppend::SayAgain { key, incarnation: entry.incarnation });
@@ -391,9 +400,10 @@ impl RouteStage {
         self.flows.due(self.now.mono);
         let mut again = std::mem::take(&mut self.flows.again);
         let count = again.len();
-        for (entry, block) in again.drain(..) {
+        for (entry, block, except) in again.drain(..) {
             add(&self.counters.retransmitted, 1);
-            split(&self.table.routes, [entry], None, INITIAL_TTL, &mut self.split);
+            let entries = std::iter::once(entry).chain(homes::excepted(entry, &except));
+            split(&self.table.routes, entries, None, INITIAL_TTL, &mut self.split);
             self.send_split(&block, 0);
         }
         self.flows.again = again;
@@ -428,7 +438,8 @@ impl RouteStage {
             let entry = if remote.stream {
                 add(&self.counters.copies, events);
                 copies += events;
-                let held = flows::Held { block: block.clone(), events, request, since: self.now.mono };
+                let except = remote.except.clone();
+                let held = flows::Held { block: block.clone(), events, request, except, since: self.now.mono };
                 match self.flows.send_guaranteed((remote.hub, lane), held, self.now.mono) {
                     Ok(entry) => {
                         add(&self.counters.waiting_flows, events);
@@ -453,6 +464,9 @@ impl RouteStage {
                 None
             };
             self.entries.extend(entry);
+            if let Some(entry) = entry.filter(|entry| entry.kind == FlowKind::Guaranteed) {
+                self.entries.extend(homes::excepted(entry, &remote.except));
+            }
         }
         if !self.entries.is_empty() {
             split(&self.table.routes, self.entries.drain(..), None, INITIAL_TTL, &mut self.split);
@@ -479,6 +493,7 @@ impl Stage for RouteStage {
             // A message may follow from a snapshot that is newer than the one of the last turn.
             if self.table.version != self.snapshot.load().version {
                 self.table = self.snapshot.load_full();
+                self.move_held();
             }
             self.on_message(message);
             work += 1;

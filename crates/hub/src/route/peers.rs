@@ -130,7 +130,7 @@ impl RouteStage {
         if to == self.identity.id {
             return self.peer_arrived(service, &block);
         }
-        let remote = [Remote { hub: to, stream: false, live: true }].into();
+        let remote = [Remote { hub: to, live: true, ..Remote::default() }].into();
         let route = Route { remote, ..Route::default() };
         self.send_remote(&route, &block, 1, None, true);
     }
@@ -151,15 +151,13 @@ impl RouteStage {
             Service::Replica => &mut self.peers.outlets.replica,
             Service::Consumers => &mut self.peers.outlets.consumers,
         };
-        match outlet {
-            Some(outlet) if outlet.has_room(1) => {
-                outlet.push(message);
-                add(&self.counters.peers_received, 1);
-                add(&self.counters.delivered, 1);
-            }
-            Some(_) => self.counters.drop_copies(DropReason::PeerBusy, 1),
-            None => self.counters.drop_copies(DropReason::NoInterest, 1),
+        let Some(outlet) = outlet else { return self.counters.drop_copies(DropReason::NoInterest, 1) };
+        if !outlet.has_room(1) {
+            return self.counters.drop_copies(DropReason::PeerBusy, 1);
         }
+        outlet.push(message);
+        add(&self.counters.peers_received, 1);
+        add(&self.counters.delivered, 1);
     }
 
     /// The services are told that a hub can be reached, or cannot any more. This

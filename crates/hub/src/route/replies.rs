@@ -62,7 +62,7 @@ impl Replies {
         if address.hub == me {
             route.local = [Target { session: SessionId(address.session), subscription: REPLY_INBOX }].into();
         } else {
-            route.remote = [Remote { hub: address.hub, stream: false, live: true }].into();
+            route.remote = [Remote { hub: address.hub, live: true, ..Remote::default() }].into();
         }
         let route = Arc::new(route);
         self.routes.insert(address, route.clone());

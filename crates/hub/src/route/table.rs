@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weft_base::HubId;
-use weft_mesh::{Kind, Routes};
+use weft_mesh::{Kind, Routes, StreamDef};
 use weft_topic::{InterestSet, Topic};
 
 use super::groups::{self, Member, RouteGroup};
+use super::homes::{Absent, Chosen};
 use crate::gate::Gate;
 use crate::messages::{StreamSlot, Target};
 
@@ -24,8 +25,10 @@ pub(crate) struct RouteTable {
     pub(crate) members: InterestSet<Member>,
     /// What says whether they have room.
     pub(crate) member_gates: Arc<BTreeMap<Target, Arc<Gate>>>,
-    /// Streams of this hub.
-    pub(crate) streams: InterestSet<StreamSlot>,
+    /// Streams that this hub is a home of, by what they take in.
+    pub(crate) streams: InterestSet<LocalStream>,
+    /// All streams of this hub, by name, and what it is to them.
+    pub(crate) stream_names: Arc<BTreeMap<Arc<str>, (LocalStream, Arc<StreamDef>)>>,
     /// Other hubs: their interest, and the way to them.
     pub(crate) routes: Arc<Routes>,
     /// Gates of the live subscriptions here that make publishers wait.
@@ -33,6 +36,14 @@ pub(crate) struct RouteTable {
     /// Those of other hubs, by what they subscribe to.
     pub(crate) remote_gates: InterestSet<GateSlot>,
     pub(crate) remote_gate_list: Arc<BTreeMap<GateSlot, Arc<Gate>>>,
+}
+
+/// A stream of this hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct LocalStream {
+    pub(crate) slot: StreamSlot,
+    /// The same at all its homes.
+    pub(crate) id: u64,
 }
 
 /// A gate of another hub: the hub, and the gate's number there.
@@ -44,7 +55,11 @@ pub(crate) struct GateSlot(pub(crate) HubId, pub(crate) u64);
 pub(crate) struct Route {
     pub(crate) local: Arc<[Target]>,
     pub(crate) streams: Arc<[StreamSlot]>,
+    /// Their numbers, in the same order.
+    pub(crate) stream_ids: Box<[u64]>,
     pub(crate) remote: Box<[Remote]>,
+    /// Streams of which no home can be reached.
+    pub(crate) absent: Box<[Absent]>,
     pub(crate) groups: Box<[RouteGroup]>,
     /// What must be open before a publish here is let in.
     pub(crate) gates: Box<[Arc<Gate>]>,
@@ -54,10 +69,13 @@ pub(crate) struct Route {
 
 /// Another hub that wants a topic. One that keeps a stream of it gets it by
 /// the guaranteed flow alone, and serves its live subscribers from that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remote {
     pub(crate) hub: HubId,
+    /// It is the home that stores the block.
     pub(crate) stream: bool,
+    /// Its streams that are not to, because another home of theirs does.
+    pub(crate) except: Arc<[u64]>,
     /// It has live subscribers of its own.
     pub(crate) live: bool,
 }
@@ -91,6 +109,7 @@ impl RouteTable {
             members: InterestSet::new(),
             member_gates: Arc::default(),
             streams: InterestSet::new(),
+            stream_names: Arc::default(),
             routes,
             gates: Arc::default(),
             remote_gates: InterestSet::new(),
@@ -98,24 +117,28 @@ impl RouteTable {
         }
     }
 
-    pub(crate) fn resolve(&self, topic: Topic<'_>) -> Route {
+    pub(crate) fn resolve(&self, topic: Topic<'_>, chosen: &mut Chosen) -> Route {
         let mut local = Vec::new();
         self.local.for_each_match(topic, |target| local.push(*target));
         local.sort_unstable();
         local.dedup();
-        let mut streams = Vec::new();
-        self.streams.for_each_match(topic, |slot| streams.push(*slot));
+        let mut streams: Vec<LocalStream> = Vec::new();
+        self.streams.for_each_match(topic, |stream| streams.push(*stream));
         streams.sort_unstable();
         streams.dedup();
         let mut remote: Vec<Remote> = Vec::new();
+        let stream_ids: Box<[u64]> = streams.iter().map(|stream| stream.id).collect();
+        let homes = chosen.choose(&self.routes, topic, &stream_ids);
+        for (hub, except) in homes.chosen {
+            remote.push(Remote { hub, stream: true, except: except.into(), live: false });
+        }
         self.routes.destinations(topic, |hub, kind, _reachable| {
-            let (stream, live) = (kind == Kind::Stream, kind == Kind::Live);
+            if kind != Kind::Live {
+                return;
+            }
             match remote.iter_mut().find(|r| r.hub == hub) {
-                Some(known) => {
-                    known.stream |= stream;
-                    known.live |= live;
-                }
-                None => remote.push(Remote { hub, stream, live }),
+                Some(known) => known.live = true,
+                None => remote.push(Remote { hub, live: true, ..Remote::default() }),
             }
         });
         remote.sort_unstable_by_key(|r| r.hub);
@@ -136,8 +159,10 @@ impl RouteTable {
         }
         Route {
             local: local.into(),
-            streams: streams.into(),
+            streams: streams.iter().map(|stream| stream.slot).collect(),
+            stream_ids,
             remote: remote.into(),
+            absent: homes.absent.into(),
             groups,
             gates: gates.into(),
             local_gates,
@@ -148,13 +173,14 @@ impl RouteTable {
 /// The routes of the topics seen since the last snapshot, a bounded number.
 pub(crate) struct RouteCache {
     routes: HashMap<Box<str>, Arc<Route>>,
+    chosen: Chosen,
     version: u64,
     limit: usize,
 }
 
 impl RouteCache {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { routes: HashMap::new(), version: 0, limit: limit.max(1) }
+        Self { routes: HashMap::new(), chosen: Chosen::default(), version: 0, limit: limit.max(1) }
     }
 
     /// The route of a topic by this table.
@@ -169,7 +195,7 @@ impl RouteCache {
         if self.routes.len() >= self.limit {
             self.routes.clear();
         }
-        let route = Arc::new(table.resolve(topic));
+        let route = Arc::new(table.resolve(topic, &mut self.chosen));
         self.routes.insert(topic.as_str().into(), route.clone());
         route
     }

@@ -20,8 +20,8 @@ pub(super) struct HubInterest {
     /// 0: nothing is known.
     pub(super) version: u64,
     pub(super) set: FilterSet,
-    /// For each kind, whether the set was beyond the limit. Of subscribers and
-    /// streams it then counts as `**`; of groups what is beyond is left out.
+    /// For each kind, whether the set was beyond the limit. Of subscribers it then
+    /// counts as `**`; of groups and streams what is beyond is left out.
     collapsed: [bool; 3],
 }
 
@@ -48,11 +48,11 @@ impl HubInterest {
     fn apply(&mut self, changes: &[Change], slot: u16, limit: usize, routes: &mut Wants) {
         for change in changes {
             let kind = change.item.kind;
-            let is_beyond = kind == Kind::Group && change.add && self.set.count(kind) >= limit;
+            let is_beyond = kind != Kind::Live && change.add && self.set.count(kind) >= limit;
             if is_beyond && let Some(collapsed) = self.collapsed.get_mut(kind as usize) {
                 *collapsed = true;
             }
-            let is_collapsed = kind != Kind::Group && self.collapsed.get(kind as usize) == Some(&true);
+            let is_collapsed = kind == Kind::Live && self.collapsed.get(kind as usize) == Some(&true);
             if is_beyond || is_collapsed || !self.set.apply(change) {
                 continue;
             }
@@ -61,20 +61,21 @@ impl HubInterest {
             } else {
                 routes.remove(slot, &change.item);
             }
-            if kind != Kind::Group && self.set.count(kind) > limit {
-                self.collapse(kind, slot, routes);
+            if kind == Kind::Live && self.set.count(kind) > limit {
+                self.collapse(slot, routes);
             }
         }
     }
 
     /// Too many filters: from here on the hub wants everything.
-    fn collapse(&mut self, kind: Kind, slot: u16, routes: &mut Wants) {
+    fn collapse(&mut self, slot: u16, routes: &mut Wants) {
+        let kind = Kind::Live;
         let old: Vec<Change> = self.set.of_kind(kind).map(|item| Change { add: false, item: item.clone() }).collect();
         for change in &old {
             self.set.apply(change);
             routes.remove(slot, &change.item);
         }
-        let everything = Item::plain(kind, Filter::everything());
+        let everything = Item::plain(Filter::everything());
         routes.insert(slot, &everything);
         self.set.insert(everything);
         if let Some(collapsed) = self.collapsed.get_mut(kind as usize) {

@@ -43,7 +43,7 @@ use crate::link::Link;
 use crate::local::Local;
 use crate::options::MAX_HUBS;
 use crate::report::Counters;
-use crate::{CloseReason, HubInfo, Kind, LinkId, MeshOptions, Routes};
+use crate::{CloseReason, HubInfo, LinkId, MeshOptions, Routes, StreamDef};
 
 /// What happens to the decider.
 #[derive(Clone, Debug)]
@@ -77,14 +77,23 @@ pub enum Event<'a> {
         /// The frame.
         frame: &'a Frame<'a>,
     },
-    /// A subscriber or stream of this hub begins or ceases to want a filter.
-    /// Counted: two that begin need two that cease.
+    /// A subscriber of this hub begins or ceases to want a filter. Counted: two
+    /// that begin need two that cease.
     Interest {
         /// Whether it begins.
         add: bool,
-        /// Who wants it.
-        kind: Kind,
         /// What.
+        filter: Filter,
+    },
+    /// A stream of this hub begins or ceases to take in what matches a filter.
+    /// Counted likewise. One that takes in nothing is told with
+    /// [`StreamDef::name_only`].
+    Stream {
+        /// Whether it begins.
+        add: bool,
+        /// The stream, and what the hub is to it.
+        def: Arc<StreamDef>,
+        /// What it takes in.
         filter: Filter,
     },
     /// A subscription of this hub that makes its publishers wait is new, has
@@ -258,7 +267,8 @@ impl Mesh {
                 self.own_gate(gate, state, behind_ms, &filter, &subscriber);
                 return self.hand_out(out);
             }
-            Event::Interest { add, kind, filter } => self.local.change(add, kind, &filter),
+            Event::Interest { add, filter } => self.local.change(add, &filter),
+            Event::Stream { add, def, filter } => self.local.stream(add, def, filter),
             Event::Member { add, group, filter, weight } => self.local.member(add, group, filter, weight),
             // The only frequent ones, and nothing but a way is looked up for them.
             Event::FlowAck(ack) => {

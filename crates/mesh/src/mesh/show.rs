@@ -8,7 +8,7 @@ use weft_topic::Filter;
 use super::Mesh;
 use crate::filters::{FilterSet, Item};
 use crate::report::{Counters, HubReport, LinkReport, Report};
-use crate::{Kind, Path};
+use crate::{Kind, Path, StreamDef};
 
 impl Mesh {
     /// What is known of the mesh, in the order of hub ids.
@@ -82,7 +82,7 @@ impl Mesh {
     /// The interest that routes go by of a hub, or that this hub has told of
     /// itself: in the order of kinds and filters.
     pub fn interest_of(&self, hub: HubId) -> impl Iterator<Item = (Kind, &Filter)> {
-        self.items_of(hub).filter(|item| item.share.is_none()).map(|item| (item.kind, &item.filter))
+        self.items_of(hub).filter(|item| item.kind != Kind::Group).map(|item| (item.kind, &item.filter))
     }
 
     /// The groups that have members at a hub, likewise: name, filter, and the
@@ -90,6 +90,11 @@ impl Mesh {
     pub fn groups_of(&self, hub: HubId) -> impl Iterator<Item = (&str, &Filter, u32)> {
         self.items_of(hub)
             .filter_map(|item| item.share.as_ref().map(|share| (&*share.group, &item.filter, share.weight)))
+    }
+
+    /// The streams that a hub keeps, likewise: one for each of their filters.
+    pub fn streams_of(&self, hub: HubId) -> impl Iterator<Item = (&StreamDef, &Filter)> {
+        self.items_of(hub).filter_map(|item| item.stream.as_deref().map(|def| (def, &item.filter)))
     }
 
     fn items_of(&self, hub: HubId) -> impl Iterator<Item = &Item> {

@@ -246,6 +246,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "redial_first" => timers.redial_first,
         "redial_most" => timers.redial_most,
         "drain" => timers.drain,
+        "home_patience" => timers.home_patience,
     );
     section.finish(problems);
 }

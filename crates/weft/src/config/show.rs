@@ -69,9 +69,13 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     }
     let t = &o.timers;
     writeln!(out, "\n[timers]")?;
-    for (key, duration) in
-        [("hello", t.hello), ("redial_first", t.redial_first), ("redial_most", t.redial_most), ("drain", t.drain)]
-    {
+    for (key, duration) in [
+        ("hello", t.hello),
+        ("redial_first", t.redial_first),
+        ("redial_most", t.redial_most),
+        ("drain", t.drain),
+        ("home_patience", t.home_patience),
+    ] {
         writeln!(out, "{key} = \"{}\"", show_duration(duration))?;
     }
     Ok(())

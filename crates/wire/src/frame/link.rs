@@ -83,6 +83,21 @@ wire_enum! {
     }
 }
 
+/// Of the interest of a stream: which stream, and what the hub is to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamInterest<'a> {
+    /// The stream's name.
+    pub name: &'a str,
+    /// Its number: the same at all its homes, not 0.
+    pub id: u64,
+    /// What the hub is to the stream: 0 a home, 1 a mirror.
+    pub role: u8,
+    /// What becomes of publishes while no home can be reached: 0 refused, 1 spooled.
+    pub unreachable: u8,
+    /// What readers are promised: 0 monotonic, 1 strong, 2 eventual.
+    pub consistency: u8,
+}
+
 /// A filter that a hub begins or ceases to want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterestChange<'a> {
@@ -97,6 +112,8 @@ pub struct InterestChange<'a> {
     /// Of a group: what the weights of the hub's members with this filter add
     /// up to, at least 1. 0, and not in the frame, for the others.
     pub weight: u32,
+    /// Of a stream: which. Empty, and not in the frame, for the others.
+    pub stream: StreamInterest<'a>,
 }
 
 impl InterestChange<'_> {
@@ -106,7 +123,8 @@ impl InterestChange<'_> {
     pub const fn encoded_len(&self) -> usize {
         let share = match self.kind {
             InterestKind::Group => 6 + self.group.len(),
-            InterestKind::Live | InterestKind::Stream => 0,
+            InterestKind::Stream => 13 + self.stream.name.len(),
+            InterestKind::Live => 0,
         };
         4 + self.filter.len() + share
     }
@@ -119,6 +137,13 @@ impl InterestChange<'_> {
             w.name("group", self.group);
             w.u32(self.weight);
         }
+        if self.kind == InterestKind::Stream {
+            w.name("stream", self.stream.name);
+            w.u64(self.stream.id);
+            w.u8(self.stream.role);
+            w.u8(self.stream.unreachable);
+            w.u8(self.stream.consistency);
+        }
     }
 }
 
@@ -127,7 +152,7 @@ impl<'a> InterestChange<'a> {
         let add = r.bool("add")?;
         let kind = r.one_of("kind", InterestKind::from_number)?;
         let filter = r.text("filter", MAX_FILTER)?;
-        let (mut group, mut weight) = ("", 0);
+        let (mut group, mut weight, mut stream) = ("", 0, StreamInterest::default());
         if kind == InterestKind::Group {
             group = r.name("group")?;
             if group.is_empty() {
@@ -138,7 +163,22 @@ impl<'a> InterestChange<'a> {
                 return r.refuse(FrameClause::Value, "weight", 0);
             }
         }
-        Ok(Self { add, kind, filter, group, weight })
+        if kind == InterestKind::Stream {
+            stream = StreamInterest {
+                name: r.name("stream")?,
+                id: r.u64("id")?,
+                role: r.u8("role")?,
+                unreachable: r.u8("unreachable")?,
+                consistency: r.u8("consistency")?,
+            };
+            if stream.name.is_empty() {
+                return r.refuse(FrameClause::Value, "stream", 0);
+            }
+            if stream.id == 0 {
+                return r.refuse(FrameClause::Value, "id", 0);
+            }
+        }
+        Ok(Self { add, kind, filter, group, weight, stream })
     }
 }
 

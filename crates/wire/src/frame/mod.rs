@@ -66,7 +66,7 @@ pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, han
 pub use kind::Kind;
 pub use link::{
     Digest, DigestEntry, FlowAck, Interest, InterestChange, InterestKind, LinkState, LinkStateLink, LinkStateRecord,
-    Want, WantEntry,
+    StreamInterest, Want, WantEntry,
 };
 pub use native::{
     Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,

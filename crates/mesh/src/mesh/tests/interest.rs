@@ -1,6 +1,6 @@
 //! Interest: spread, repaired, kept and forgotten.
 
-use weft_wire::frame::{Interest, InterestChange};
+use weft_wire::frame::{Interest, InterestChange, StreamInterest};
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn a_topic_has_each_hub_once_for_each_kind() {
     let mut net = Net::line(2);
     net.want(2, true, "a/*");
     net.want(2, true, "*/b");
-    net.tell(2, Event::Interest { add: true, kind: Kind::Stream, filter: filter("**") });
+    net.tell(2, Event::Stream { add: true, def: def("s", 0), filter: filter("**") });
     net.run();
     net.pass(ms(10));
     let mut found = Vec::new();
@@ -39,7 +39,7 @@ fn changes_that_come_close_together_are_told_in_one() {
     let version = |net: &Net| net.hubs[&2].report().hubs[0].interest_version;
     let before = version(&net);
     for n in 0..100 {
-        net.tell(1, Event::Interest { add: true, kind: Kind::Live, filter: filter(&format!("n/{n}")) });
+        net.tell(1, Event::Interest { add: true, filter: filter(&format!("n/{n}")) });
     }
     net.run();
     net.pass(ms(10));
@@ -69,7 +69,14 @@ fn a_set_that_went_astray_is_repaired_from_its_owners_side() {
     let mut net = Net::line(3);
     net.want(1, true, "a");
     // Somebody tells hub 3 a step that hub 1 never made, and hub 1 then makes another.
-    let step = |filter| InterestChange { add: true, kind: Kind::Live, filter, group: "", weight: 0 };
+    let step = |filter| InterestChange {
+        add: true,
+        kind: Kind::Live,
+        filter,
+        group: "",
+        weight: 0,
+        stream: StreamInterest::default(),
+    };
     let forged = Interest {
         hub: id(1),
         epoch: Epoch(1),
@@ -94,15 +101,15 @@ fn a_long_set_arrives_while_it_goes_on_changing() {
     net.link(1, 1, 2);
     for n in 0..20_000 {
         let filter = filter(&format!("some/what/longer/{n:06}"));
-        net.tell(1, Event::Interest { add: true, kind: Kind::Live, filter });
+        net.tell(1, Event::Interest { add: true, filter });
     }
     net.pass(SECOND);
     assert_eq!(net.known(2, 1).len(), 20_000);
     net.link(2, 2, 3);
     for n in 0..20 {
         net.pass(ms(1));
-        net.tell(1, Event::Interest { add: n % 2 == 0, kind: Kind::Live, filter: filter("in/and/out") });
-        net.tell(1, Event::Interest { add: true, kind: Kind::Live, filter: filter(&format!("added/{n}")) });
+        net.tell(1, Event::Interest { add: n % 2 == 0, filter: filter("in/and/out") });
+        net.tell(1, Event::Interest { add: true, filter: filter(&format!("added/{n}")) });
         net.run();
     }
     assert!(net.known(3, 1).len() < 20_000, "it is under way");
@@ -119,7 +126,7 @@ fn what_is_cut_short_never_counts() {
     (1..=2).for_each(|hub| net.add(hub, 1));
     for n in 0..20_000 {
         let filter = filter(&format!("some/what/longer/{n:06}"));
-        net.tell(1, Event::Interest { add: true, kind: Kind::Live, filter });
+        net.tell(1, Event::Interest { add: true, filter });
     }
     net.pass(ms(10));
     net.link(1, 1, 2);
@@ -209,7 +216,14 @@ fn a_set_beyond_the_limit_counts_as_everything() {
 #[test]
 fn a_filter_that_is_none_costs_the_link() {
     let mut net = Net::line(2);
-    let step = InterestChange { add: true, kind: Kind::Live, filter: "a//b", group: "", weight: 0 };
+    let step = InterestChange {
+        add: true,
+        kind: Kind::Live,
+        filter: "a//b",
+        group: "",
+        weight: 0,
+        stream: StreamInterest::default(),
+    };
     let bad =
         Interest { hub: id(2), epoch: Epoch(1), from_version: 1, to_version: 2, changes: vec![step], more: false };
     net.tell(1, Event::Frame { link: LinkId(1), frame: &Frame::Interest(bad) });
@@ -248,4 +262,33 @@ fn groups_are_known_everywhere_with_their_weight_and_apart_from_other_interest()
     assert_eq!(hubs(&net, "a/b"), [(board, 3, 2, false)], "kept, so that what it misses is counted");
     member(&mut net, false, "a/b", 2);
     assert_eq!(known(&net, 3, 3), []);
+}
+
+#[test]
+fn the_directory_of_streams_is_known_everywhere_and_follows_what_changes() {
+    let mut net = Net::line(3);
+    let tell = |net: &mut Net, hub, add, role, text| {
+        net.tell(hub, Event::Stream { add, def: def("orders", role), filter: filter(text) });
+        net.run();
+        net.pass(ms(10));
+    };
+    tell(&mut net, 3, true, 0, "a/**");
+    tell(&mut net, 2, true, 1, "_stream/7");
+    let homes = |net: &Net| {
+        let routes = net.hubs[&1].routes();
+        let mut homes: Vec<_> =
+            routes.homes_of("orders").map(|home| (home.hub.0, home.def.role, home.cost.is_some())).collect();
+        homes.sort_unstable();
+        homes
+    };
+    assert_eq!(homes(&net), [(2, 1, true), (3, 0, true)]);
+    assert_eq!(net.destinations(1, "a/b"), [(3, true)], "a mirror takes no publishes");
+    net.cut(2);
+    assert_eq!(homes(&net), [(2, 1, true), (3, 0, false)], "who is out of reach is known still");
+    tell(&mut net, 2, false, 1, "_stream/7");
+    tell(&mut net, 2, true, 0, "a/**");
+    assert_eq!(homes(&net), [(2, 0, true), (3, 0, false)], "promoted");
+    assert_eq!(net.hubs[&1].streams_of(id(2)).count(), 1);
+    tell(&mut net, 2, false, 0, "a/**");
+    assert_eq!(homes(&net), [(3, 0, false)]);
 }

@@ -14,6 +14,7 @@ use weft_topic::Topic;
 use weft_wire::frame::{FrameError, Peek, Pressure, peek};
 
 use super::*;
+use crate::Kind;
 use crate::options::{Limits, Timers};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,6 +29,10 @@ fn now(at: Mono) -> Now {
 
 fn id(hub: u64) -> HubId {
     HubId(hub)
+}
+
+fn def(name: &str, role: u8) -> Arc<StreamDef> {
+    Arc::new(StreamDef { name: name.into(), id: 7, role, unreachable: 0, consistency: 0 })
 }
 
 fn filter(text: &str) -> Filter {
@@ -168,7 +173,7 @@ impl Net {
     }
 
     fn want(&mut self, hub: u64, add: bool, text: &str) {
-        self.tell(hub, Event::Interest { add, kind: Kind::Live, filter: filter(text) });
+        self.tell(hub, Event::Interest { add, filter: filter(text) });
         self.run();
         self.pass(ms(10));
     }

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use weft_wire::frame::{
-    Digest, DigestEntry, Interest, InterestChange, LinkState, LinkStateLink, LinkStateRecord, Want, WantEntry,
+    Digest, DigestEntry, Interest, InterestChange, LinkState, LinkStateLink, LinkStateRecord, StreamInterest, Want,
+    WantEntry,
 };
 
 use super::*;
@@ -79,10 +80,14 @@ impl Alone {
         let known: Vec<HubId> = report.hubs.iter().map(|hub| hub.id).collect();
         assert!(self.mesh.routes().hubs().all(|hub| known.contains(&hub)), "no route to the forgotten");
         let others = || known.iter().filter(|hub| **hub != id(1));
-        let filters: usize = others().map(|h| self.mesh.interest_of(*h).count()).sum();
+        let wanted = |kind: Kind| -> usize {
+            others().map(|h| self.mesh.interest_of(*h).filter(|(of, _)| *of == kind).count()).sum()
+        };
+        let (filters, streams) = (wanted(Kind::Live), wanted(Kind::Stream));
         let members: usize = others().map(|h| self.mesh.groups_of(*h).count()).sum();
-        let routed = (self.mesh.interest.plain.len(), self.mesh.interest.groups.len());
-        assert_eq!(routed, (filters, members), "the routes know what the hubs want and nothing else");
+        let routes = &self.mesh.interest;
+        let routed = (routes.plain.len(), routes.groups.len(), routes.streams.len());
+        assert_eq!(routed, (filters, members, streams), "the routes know what the hubs want and nothing else");
         assert!(others().all(|hub| self.mesh.groups_of(*hub).count() <= 4), "within the limit of filters");
     }
 
@@ -104,7 +109,19 @@ impl Alone {
                 let changes = changes.iter().map(|(add, kind, filter)| {
                     let (group, weight) = if *kind == 2 { ("group", 1 + *filter as u32 % 2) } else { ("", 0) };
                     let kind = Kind::from_number(*kind).expect("a kind");
-                    InterestChange { add: *add, kind, filter: FILTERS[*filter], group, weight }
+                    let stream = match kind {
+                        Kind::Stream => {
+                            let name = if filter % 2 == 0 { "s" } else { "t" };
+                            StreamInterest {
+                                name,
+                                id: 1 + *filter as u64 % 3,
+                                role: *filter as u8 % 2,
+                                ..StreamInterest::default()
+                            }
+                        }
+                        Kind::Live | Kind::Group => StreamInterest::default(),
+                    };
+                    InterestChange { add: *add, kind, filter: FILTERS[*filter], group, weight, stream }
                 });
                 self.frame(&Frame::Interest(Interest {
                     hub: id(*hub),
@@ -160,7 +177,7 @@ impl Alone {
             Said::LinkDown(link) => self.event(Event::LinkDown { link: LinkId(*link) }),
             Said::Own(add, number) => {
                 let filter = filter(FILTERS[*number]);
-                self.event(Event::Interest { add: *add, kind: Kind::Live, filter });
+                self.event(Event::Interest { add: *add, filter });
             }
             Said::Pass(ms) => {
                 let until = self.now + Duration::from_millis(*ms);
