@@ -60,7 +60,7 @@ fn check(bytes: &[u8]) {
                     assert!([&head, forward.block].concat() == bytes);
                 }
                 Frame::Publish(publish) => {
-                    assert_eq!(frame::publish_of(bytes), Ok((publish.request, publish.level)));
+                    assert_eq!(frame::publish_of(bytes), Ok((publish.request, publish.level, publish.homes)));
                     let _ = Block::validate(publish.block);
                 }
                 Frame::Deliver(deliver) => {

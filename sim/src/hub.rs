@@ -530,6 +530,7 @@ impl SimHub {
             written: flow.written,
             synced: flow.synced,
             refused: ErrorCode::NONE,
+            places: Vec::new(),
         };
         self.on_event(Event::FlowAck(ack), at, out);
     }

@@ -52,7 +52,7 @@ impl Hub {
     /// Makes a stream of the topic of its name.
     pub(super) fn create(&self, key: &str) -> Result<Connection> {
         let mut connection = Connection::open(&self.address)?;
-        let spec = StreamSpec { name: key, filters: vec![key], retain_bytes: 0, retain_age_ms: 0, segment_bytes: 0 };
+        let spec = StreamSpec { name: key, filters: vec![key], ..StreamSpec::default() };
         connection.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }))?;
         connection.answer(|frame| matches!(frame, Frame::Done(done) if done.request == 1))?;
         Ok(connection)

@@ -55,6 +55,7 @@
 
 mod client;
 mod consumer;
+mod definition;
 mod delivery;
 mod demand;
 mod driver;
@@ -76,14 +77,13 @@ pub use consumer::{
     ConsumeOptions, Consumer, ConsumerMode, ConsumerOptions, ConsumerReport, Consumers, MAX_FETCH, MemberReport,
     Message, Replay,
 };
+pub use definition::{Consistency, LastValues, Retention, StreamOptions, StreamRole, Unreachable};
 pub use delivery::{Delivery, Gap};
 pub use demand::{Demand, OnDemand};
 pub use error::{
     CallError, ConnectError, ConsumeError, PublishError, Refusal, RequestError, SettleError, SubscribeError,
 };
-pub use options::{
-    AckLevel, ConnectOptions, OnFull, Order, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
-};
+pub use options::{AckLevel, ConnectOptions, OnFull, Order, PublisherOptions, StartAt, SubscribeOptions};
 pub use publisher::{Acknowledgement, Published, Publisher};
 pub use report::{HubReport, LinkReport, MeshReport, ProfileReport, StreamReport};
 pub use request::{DEFAULT_DEADLINE, Replies, Reply, Request, RequestBuilder, Responder};

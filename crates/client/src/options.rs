@@ -277,26 +277,3 @@ impl SubscribeOptions {
         Self { stream: Some(name.into()), start, ..Self::default() }
     }
 }
-
-/// What a new stream captures and keeps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamOptions {
-    /// Its name: 1 to 64 of `a-z`, `0-9` and `-`.
-    pub name: String,
-    /// The topic filters that it captures.
-    pub filters: Vec<String>,
-    /// How much it keeps, the oldest goes first; `None`: what the hub's configuration says.
-    pub retain_bytes: Option<ByteCount>,
-    /// How long it keeps an event; `None`: what the hub's configuration says.
-    pub retain_age: Option<Duration>,
-    /// The size of its segment files; `None`: what the hub's configuration says.
-    pub segment: Option<ByteCount>,
-}
-
-impl StreamOptions {
-    /// A stream of this name that captures this filter.
-    #[must_use]
-    pub fn new(name: impl Into<String>, filter: impl Into<String>) -> Self {
-        Self { name: name.into(), filters: vec![filter.into()], retain_bytes: None, retain_age: None, segment: None }
-    }
-}

@@ -30,11 +30,26 @@ pub struct Published {
     pub sequence: u64,
     /// The block was sent again after a reconnection, and the hub had it.
     pub duplicate: bool,
+    /// The home at which it entered its stream; 0 when no stream has taken it
+    /// yet, or several have.
+    pub home: HubId,
+    /// With `home`: the event's sequence there; 0 otherwise.
+    pub home_sequence: u64,
+    /// How many homes have it on disk.
+    pub homes: u8,
 }
 
 /// What is known of an event at level `None`.
-const NOT_ACKNOWLEDGED: Published =
-    Published { level: AckLevel::None, origin: HubId(0), epoch: Epoch(0), sequence: 0, duplicate: false };
+const NOT_ACKNOWLEDGED: Published = Published {
+    level: AckLevel::None,
+    origin: HubId(0),
+    epoch: Epoch(0),
+    sequence: 0,
+    duplicate: false,
+    home: HubId(0),
+    home_sequence: 0,
+    homes: 0,
+};
 
 /// The acknowledgement of an event, to be awaited or not. Dropping it changes
 /// nothing for the event.
@@ -64,6 +79,9 @@ impl Acknowledgement {
             epoch: ack.epoch,
             sequence: ack.sequence.saturating_add(u64::from(self.index)),
             duplicate: ack.duplicate,
+            home: ack.home,
+            home_sequence: if ack.home.0 == 0 { 0 } else { ack.home_sequence.saturating_add(u64::from(self.index)) },
+            homes: ack.homes,
         }
     }
 

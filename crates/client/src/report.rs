@@ -5,6 +5,8 @@ use std::time::Duration;
 use weft_base::{ByteCount, Epoch, HubId};
 use weft_wire::frame;
 
+use crate::definition::{StreamOptions, StreamRole};
+
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
@@ -16,15 +18,15 @@ pub(crate) enum Reply {
     Profile(Box<ProfileReport>),
 }
 
-/// A stream as it is.
+/// A stream as it is at one hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamReport {
-    /// Its name.
-    pub name: String,
-    /// Which topics it captures.
-    pub filters: Vec<String>,
-    /// The name of the hub that keeps it.
+    /// Its definition.
+    pub definition: StreamOptions,
+    /// The name of the hub that reports, which keeps it.
     pub home: String,
+    /// What that hub is to it.
+    pub role: StreamRole,
     /// The sequence of the oldest event it keeps.
     pub first: u64,
     /// The sequence that the next event will get.
@@ -33,28 +35,31 @@ pub struct StreamReport {
     pub synced: u64,
     /// What it keeps.
     pub bytes: ByteCount,
-    /// How much it keeps at most.
-    pub retain_bytes: Option<ByteCount>,
-    /// How long it keeps an event.
-    pub retain_age: Option<Duration>,
-    /// The size of its files.
-    pub segment: ByteCount,
+    /// Of each home, its sequence of the next event from there.
+    pub position: Vec<(HubId, u64)>,
+    /// What it is doing, or what is wrong; empty when nothing is.
+    pub state: String,
 }
 
 impl StreamReport {
     pub(crate) fn of(report: &frame::StreamReport<'_>) -> Self {
         Self {
-            name: report.name.to_owned(),
-            filters: report.filters.iter().map(|filter| (*filter).to_owned()).collect(),
+            definition: StreamOptions::of(&report.spec),
             home: report.home.to_owned(),
+            role: report.role,
             first: report.first,
             next: report.next,
             synced: report.synced,
             bytes: ByteCount(report.bytes),
-            retain_bytes: (report.retain_bytes > 0).then_some(ByteCount(report.retain_bytes)),
-            retain_age: (report.retain_age_ms > 0).then(|| Duration::from_millis(report.retain_age_ms)),
-            segment: ByteCount(report.segment_bytes),
+            position: report.position.clone(),
+            state: report.state.to_owned(),
         }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.definition.name
     }
 
     /// How many events it keeps.

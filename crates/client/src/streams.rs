@@ -1,11 +1,11 @@
 //! Streams: create, list, look at, delete. Reading one is a subscription.
 
-use weft_wire::frame::{self, Frame, StreamSpec};
+use weft_wire::frame::{self, Frame};
 
 use crate::client::Client;
 use crate::consumer::{ConsumeOptions, Consumer, ConsumerOptions, Consumers};
+use crate::definition::StreamOptions;
 use crate::error::{ConsumeError, RequestError};
-use crate::options::StreamOptions;
 use crate::report::{Reply, StreamReport};
 
 /// The streams of the hub that a client is connected to.
@@ -24,14 +24,7 @@ impl Streams {
     /// # Errors
     /// [`RequestError`]: among others, there is one of that name that is otherwise.
     pub async fn create(&self, options: &StreamOptions) -> Result<(), RequestError> {
-        let spec = StreamSpec {
-            name: &options.name,
-            filters: options.filters.iter().map(String::as_str).collect(),
-            retain_bytes: options.retain_bytes.map_or(0, |bytes| bytes.0),
-            retain_age_ms: options.retain_age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-            segment_bytes: options.segment.map_or(0, |bytes| bytes.0),
-        };
-        let build = |request| Frame::StreamCreate(frame::StreamCreate { request, spec });
+        let build = |request| Frame::StreamCreate(frame::StreamCreate { request, spec: options.spec() });
         done(self.client.ask(build).await?)
     }
 
@@ -41,7 +34,7 @@ impl Streams {
     /// [`RequestError`].
     pub async fn list(&self) -> Result<Vec<StreamReport>, RequestError> {
         let mut list = reports(self.client.ask(|request| Frame::StreamList(frame::StreamList { request })).await?)?;
-        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list.sort_by(|a, b| a.name().cmp(b.name()));
         Ok(list)
     }
 

@@ -169,7 +169,7 @@ fn a_stream_is_made_filled_read_listed_and_deleted() {
 
         let report = streams.info("s").await.expect("a report");
         assert_eq!((report.first, report.next, report.synced, report.events()), (1, 5, 5, 4));
-        assert_eq!(report.filters, options.filters);
+        assert_eq!(report.definition.filters, options.filters);
         assert_eq!(streams.list().await.expect("a list"), [report]);
 
         for (start, filter, expected) in [

@@ -19,7 +19,7 @@ use weft_log::LogBlock;
 use weft_mesh::StreamDef;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
-use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, OnFull};
+use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, OnFull};
 use weft_wire::peer::Service;
 
 use crate::append::StreamSpec;
@@ -65,6 +65,18 @@ pub(crate) struct Request {
     pub(crate) duplicate: bool,
     /// To how many live receivers it was sent.
     pub(crate) receivers: u32,
+    /// With level `Homes`: how many must have it; 0 otherwise.
+    pub(crate) homes: u8,
+    /// Where it entered its stream: none before it has, or when it went to several.
+    pub(crate) place: Option<Named>,
+}
+
+/// The name of an event in the mesh: the home at which it entered its stream,
+/// and that home's sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) home: HubId,
+    pub(crate) sequence: u64,
 }
 
 /// The flow of guaranteed blocks that a block came by, and its number there.
@@ -92,6 +104,8 @@ pub(crate) struct Publish {
     /// The request that the answer names.
     pub(crate) id: u64,
     pub(crate) level: AckLevel,
+    /// With level `Homes`: how many.
+    pub(crate) homes: u8,
     pub(crate) block: BlockMut,
     /// Whether an admit stage has checked it.
     pub(crate) checked: bool,
@@ -106,7 +120,7 @@ pub(crate) enum ToRoute {
     /// A whole `Forward` frame from another hub.
     Forward { link: SessionId, frame: BlockMut },
     /// How far another hub has stored what this hub's flow to it carries.
-    FlowAcked { hub: HubId, lane: Lane, incarnation: u32, written: u64, synced: u64, refused: ErrorCode },
+    FlowAcked(FlowSaid),
     /// A link has ended.
     LinkGone { link: SessionId },
     /// A client asks what its publishes wait for.
@@ -143,6 +157,17 @@ pub(crate) enum FromPeer {
     Up { hub: HubId, epoch: Epoch, name: String },
     /// The hub cannot be reached any more: what is on its way may be lost.
     Down { hub: HubId },
+}
+
+/// How far another hub says that it has stored a flow from here.
+pub(crate) struct FlowSaid {
+    pub(crate) hub: HubId,
+    pub(crate) lane: Lane,
+    pub(crate) incarnation: u32,
+    pub(crate) written: u64,
+    pub(crate) synced: u64,
+    pub(crate) refused: ErrorCode,
+    pub(crate) places: Vec<FlowPlace>,
 }
 
 /// Inbox of the net stage.
@@ -284,7 +309,7 @@ pub(crate) enum ToConductor {
     /// A stream is gone; likewise.
     StreamDown { slot: StreamSlot, answer: Option<(SessionId, u64)> },
     /// How far a flow from another hub is stored here.
-    FlowStored { key: FlowKey, incarnation: u32, written: u64, synced: u64, refused: ErrorCode },
+    FlowStored { key: FlowKey, incarnation: u32, written: u64, synced: u64, refused: ErrorCode, places: Vec<FlowPlace> },
     /// A client asks what the mesh looks like.
     MeshShow { session: SessionId, id: u64 },
 }

@@ -204,13 +204,8 @@ fn what_finds_no_room_is_spilled_to_the_stream_and_the_gap_says_so() {
     small.limits.subscriber_events = 4;
     let hub = start(small);
     let mut admin = Raw::connect(&hub, 7);
-    let spec = StreamSpec {
-        name: "late",
-        filters: vec!["never/here"],
-        retain_bytes: 0,
-        retain_age_ms: 0,
-        segment_bytes: 4 << 20,
-    };
+    let spec =
+        StreamSpec { name: "late", filters: vec!["never/here"], segment_bytes: 4 << 20, ..StreamSpec::default() };
     admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
     assert!(matches!(admin.receive().frame(), Frame::Done(_)));
     let mut subscriber = slow(&hub, 1, |s| (s.on_full, s.spill) = (OnFull::Spill, "late"));
@@ -247,7 +242,7 @@ fn a_stream_of_several_lanes_is_read_in_its_own_order() {
     let data = tempfile::tempdir().expect("a folder");
     let hub = start(options("hub", Some(data.path())));
     let mut client = Raw::connect(&hub, 8);
-    let spec = StreamSpec { name: "s", filters: vec!["t"], retain_bytes: 0, retain_age_ms: 0, segment_bytes: 4 << 20 };
+    let spec = StreamSpec { name: "s", filters: vec!["t"], segment_bytes: 4 << 20, ..StreamSpec::default() };
     client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
     assert!(matches!(client.receive().frame(), Frame::Done(_)));
     for n in 0..60u8 {

@@ -53,8 +53,7 @@ fn a_durable_publish_through_the_mesh_survives_the_death_of_the_streams_hub() {
     let addr = link_addr(&middle);
     let east = start(member(&ca, "new-york", "127.0.0.1:0", &[("chicago", addr.clone())]));
     let mut admin = Raw::connect(&middle, 9);
-    let spec =
-        StreamSpec { name: "all", filters: vec!["t/**"], retain_bytes: 0, retain_age_ms: 0, segment_bytes: 4 << 20 };
+    let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
     admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
     assert!(matches!(admin.receive().frame(), Frame::Done(_)));
     let mut publisher = Raw::connect(&east, 2);

@@ -18,7 +18,7 @@ use weft_wire::frame::{
 const SEGMENT: u64 = 4 << 20;
 
 fn spec(name: &'static str, filters: Vec<&'static str>) -> StreamSpec<'static> {
-    StreamSpec { name, filters, retain_bytes: 0, retain_age_ms: 0, segment_bytes: SEGMENT }
+    StreamSpec { name, filters, segment_bytes: SEGMENT, ..StreamSpec::default() }
 }
 
 fn create(client: &mut Raw, request: u64, spec: StreamSpec<'_>) {
@@ -134,7 +134,7 @@ fn streams_are_listed_reported_and_deleted() {
     client.send(&Frame::StreamList(StreamList { request: 6 }));
     match client.receive().frame() {
         Frame::StreamReports(list) => {
-            let names: Vec<&str> = list.reports.iter().map(|r| r.name).collect();
+            let names: Vec<&str> = list.reports.iter().map(|r| r.spec.name).collect();
             assert_eq!(names, ["all", "other"]);
             assert_eq!((list.reports[0].first, list.reports[0].next, list.reports[0].synced), (1, 4, 4));
             assert_eq!(list.reports[0].home, "hub");

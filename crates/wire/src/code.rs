@@ -113,6 +113,22 @@ codes! {
     BAD_CREDIT = 31, "bad_credit", "credit was granted beyond what can be counted, or taken back: a mistake of the sender";
     /// More was sent than the credit allows.
     NO_CREDIT = 32, "no_credit", "more was sent than the credit allows: wait for credit";
+    /// The stream's end, or the last value of the key, is not what the publisher expected.
+    WRONG_LAST = 40, "wrong_last", "the last sequence is not the one expected: look at what the detail names, and decide anew";
+    /// The stream keeps no last values by key, so nothing can be expected of one.
+    NO_LAST_VALUES = 41, "no_last_values", "the stream keeps no such last values: make or alter it to keep them";
+    /// An atomic batch that is incomplete, inconsistent, too large or too late.
+    BAD_BATCH = 42, "bad_batch", "the atomic batch is not whole and sound: publish all of it again, as a new batch";
+    /// A tenant's quota of stored bytes is used up.
+    QUOTA = 43, "quota", "the tenant's quota of stored bytes is used up: delete streams or events, or raise the quota";
+    /// A condition, a delay or a batch header that cannot be what it says.
+    BAD_CONDITION = 44, "bad_condition", "a weft- header of the first event is missing or malformed: see the detail";
+    /// The schedule of delayed events is full, or the delay is too long.
+    BAD_DELAY = 45, "bad_delay", "the event cannot be delayed so: choose a nearer time, or a stream that captures the topic";
+    /// The stream has fewer homes than were asked for.
+    TOO_FEW_HOMES = 46, "too_few_homes", "the stream has fewer homes than that: ask for fewer, or give it more homes";
+    /// Part of a stream's definition that cannot be changed.
+    FIXED = 47, "fixed", "this part of a stream's definition cannot be changed: make another stream";
     /// The stream has no consumer of this name.
     NO_CONSUMER = 48, "no_consumer", "the stream has no such consumer: create it first";
     /// There is already a consumer of this name that is defined otherwise.

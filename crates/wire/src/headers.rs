@@ -32,6 +32,29 @@ pub mod names {
     /// Value of [`REPLY`]: one of the receivers that the request was sent to
     /// had nobody to answer it. Written by hubs.
     pub const REPLY_NO_RESPONDERS: &[u8] = b"no-responders";
+    /// Compare-and-set on the stream: the sequence, counted at its home, of the
+    /// last event in it, a `u64`, little-endian; 0 for an empty stream. In the
+    /// first event of a block with [`CONDITIONAL`](crate::block::layout::CONDITIONAL).
+    pub const EXPECT_LAST: &str = "weft-expect-last";
+    /// Compare-and-set on a topic and key: the sequence, counted at the stream's
+    /// home, of the last event of this event's topic and key, a `u64`,
+    /// little-endian; 0 for none. In the first event of a block with
+    /// [`CONDITIONAL`](crate::block::layout::CONDITIONAL).
+    pub const EXPECT_KEY: &str = "weft-expect-key";
+    /// When the event is to be delivered, Unix time in nanoseconds, a `u64`,
+    /// little-endian. In the first event of a block with
+    /// [`DELAYED`](crate::block::layout::DELAYED).
+    pub const DELIVER_AT: &str = "weft-deliver-at";
+    /// How long the event is of use, in milliseconds from when it entered the
+    /// mesh, a `u64`, little-endian. In blocks with
+    /// [`EXPIRES`](crate::block::layout::EXPIRES).
+    pub const TTL: &str = "weft-ttl";
+    /// The atomic batch that a block is part of: 16 bytes of id, the block's
+    /// index as a `u32`, and the number of blocks as a `u32`, little-endian. In
+    /// the first event of a block with
+    /// [`BATCH_OPEN`](crate::block::layout::BATCH_OPEN) or
+    /// [`BATCH_LAST`](crate::block::layout::BATCH_LAST).
+    pub const BATCH: &str = "weft-batch";
     /// The payload's media type; CloudEvents calls it `datacontenttype`.
     pub const CONTENT_TYPE: &str = "content-type";
     /// CloudEvents: version of its specification, `1.0`.

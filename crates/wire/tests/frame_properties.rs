@@ -96,10 +96,15 @@ fn heads_built_apart_make_the_same_frames() {
     let deliver = [deliver_head(id, block.len(), 9).as_slice(), &block].concat();
     assert_eq!(Frame::decode(&deliver), Ok(Frame::Deliver(Deliver { id, hops: 9, block: &block })));
     let publish = [publish_head(77, AckLevel::Written, block.len()).as_slice(), &block].concat();
-    let expected = Publish { request: 77, level: AckLevel::Written, block: &block };
+    let expected = Publish { request: 77, level: AckLevel::Written, homes: 0, block: &block };
     assert_eq!(Frame::decode(&publish), Ok(Frame::Publish(expected)));
-    assert_eq!(publish_of(&publish[..FRAME_HEADER]), Ok((77, AckLevel::Written)));
+    assert_eq!(publish_of(&publish[..FRAME_HEADER]), Ok((77, AckLevel::Written, 0)));
     assert_eq!(publish_of(&deliver).unwrap_err().clause, FrameClause::Kind);
+    let publish = [publish_homes_head(78, 3, block.len()).as_slice(), &block].concat();
+    let expected = Publish { request: 78, level: AckLevel::Homes, homes: 3, block: &block };
+    assert_eq!(Frame::decode(&publish), Ok(Frame::Publish(expected)));
+    let found = [found_head(79, 2, block.len()).as_slice(), &block].concat();
+    assert_eq!(Frame::decode(&found), Ok(Frame::Found(Found { request: 79, event: 2, block: &block })));
     let bytes = forward(&entries(), 5, &block);
     let Ok(Frame::Forward(decoded)) = Frame::decode(&bytes) else { panic!("a forward") };
     assert_eq!((decoded.ttl, decoded.entry_count(), decoded.block), (5, 3, block.as_slice()));

@@ -115,6 +115,9 @@ impl Session {
                     sequence: ack.sequence,
                     duplicate: ack.duplicate,
                     receivers: ack.receivers,
+                    home: ack.home,
+                    home_sequence: ack.home_sequence,
+                    homes: ack.homes,
                 };
                 self.calls.answered(ack.request, &Ok(ack_of_block), &mut self.wake);
                 self.publishing.answered(ack.request, Ok(ack_of_block), &mut self.wake);

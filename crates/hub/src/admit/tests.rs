@@ -22,6 +22,7 @@ fn publish(arena: &Arena, session: usize, topic: &str, first_sequence: u64) -> P
         session,
         id: 0,
         level: AckLevel::None,
+        homes: 0,
         block: buffer.split_to(len),
         checked: false,
         since: weft_base::Mono(0),

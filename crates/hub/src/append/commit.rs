@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use weft_wire::frame::{AckLevel, ErrorCode};
+use weft_wire::frame::{AckLevel, ErrorCode, FlowPlace, MAX_FLOW_PLACES};
 
-use crate::messages::{Completion, FlowKey, Request, StreamSlot, ToNet};
+use crate::messages::{Completion, FlowKey, Named, Request, StreamSlot, ToNet};
 use crate::outbox::Outbox;
 
 /// Where a block stands: per stream, the sequence that must be synced.
@@ -17,14 +17,19 @@ use crate::outbox::Outbox;
 pub(super) struct Places {
     first: Option<(StreamSlot, u64)>,
     rest: Vec<(StreamSlot, u64)>,
+    /// Its name, while it stands in one stream alone.
+    named: Option<Named>,
 }
 
 impl Places {
-    pub(super) fn push(&mut self, slot: StreamSlot, upto: u64) {
+    /// It stands in this stream too, whose home calls it `named`.
+    pub(super) fn push(&mut self, slot: StreamSlot, upto: u64, named: Option<Named>) {
         if self.first.is_none() {
             self.first = Some((slot, upto));
+            self.named = named;
         } else {
             self.rest.push((slot, upto));
+            self.named = None;
         }
     }
 
@@ -49,6 +54,8 @@ pub(super) struct Position {
 struct Flow {
     position: Option<Position>,
     waiting: VecDeque<(Places, u64)>,
+    /// Where the newest blocks stand, until it is said; the oldest go first.
+    places: VecDeque<FlowPlace>,
     unsaid: bool,
 }
 
@@ -77,6 +84,10 @@ impl Commits {
 
     /// A block is appended: answers who asked for no more, queues the others.
     pub(super) fn written(&mut self, places: Places, completion: Completion, net: &mut Outbox<ToNet>) {
+        let completion = match completion {
+            Completion::Client(request) => Completion::Client(Request { place: places.named, ..request }),
+            other => other,
+        };
         match completion {
             Completion::None => {}
             Completion::Client(request) if request.level < AckLevel::Synced || self.is_synced(&places) => {
@@ -102,6 +113,12 @@ impl Commits {
                 }
                 if let Some(position) = &mut flow.position {
                     position.written = number + 1;
+                }
+                if let Some(named) = places.named {
+                    if flow.places.len() >= MAX_FLOW_PLACES {
+                        flow.places.pop_front();
+                    }
+                    flow.places.push_back(FlowPlace { number, home: named.home.tag(), home_sequence: named.sequence });
                 }
                 flow.waiting.push_back((places, number));
                 self.moved = true;
@@ -211,10 +228,10 @@ impl Commits {
     }
 
     /// The next flow with something to say, and what.
-    pub(super) fn next_flow(&mut self) -> Option<(FlowKey, Position)> {
+    pub(super) fn next_flow(&mut self) -> Option<(FlowKey, Position, Vec<FlowPlace>)> {
         let key = self.unsaid.pop_front()?;
         let flow = self.flows.get_mut(&key)?;
         flow.unsaid = false;
-        Some((key, flow.position?))
+        Some((key, flow.position?, flow.places.drain(..).collect()))
     }
 }

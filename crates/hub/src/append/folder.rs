@@ -107,6 +107,12 @@ fn read_if_there(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, FolderErro
     }
 }
 
+/// The id of a stream that this hub makes at this time: never 0, and another
+/// one for a stream that is made under the same name after this one is deleted.
+fn stream_id(hub: &str, name: &str, made: u64) -> u64 {
+    HubId::of_name(&format!("{hub}/{name}/{made}")).0
+}
+
 /// A stream of this hub.
 pub(crate) struct Stream {
     pub(crate) spec: StreamSpec,
@@ -125,6 +131,8 @@ pub(crate) struct Folder {
     root: PathBuf,
     /// This hub, as blocks name it.
     home: u32,
+    /// The hub's name.
+    hub: String,
     _lock: Box<dyn Lock>,
 }
 
@@ -164,7 +172,7 @@ impl Folder {
         let streams = root.join("streams");
         fs.create_dir(&streams).map_err(io(&streams))?;
         let home = HubId::of_name(hub).tag();
-        Ok((Self { fs, root: root.to_owned(), home, _lock: lock }, Epoch(epoch)))
+        Ok((Self { fs, root: root.to_owned(), home, hub: hub.to_owned(), _lock: lock }, Epoch(epoch)))
     }
 
     /// Opens every stream that lies in the folder.
@@ -184,7 +192,11 @@ impl Folder {
                 continue;
             };
             let damaged = |reason: String| FolderError::Damaged { path: path.clone(), reason };
-            let spec: StreamSpec = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+            let mut spec: StreamSpec = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+            if spec.id == 0 {
+                // Made before streams had ids.
+                spec.id = stream_id(&self.hub, &spec.name, 0);
+            }
             let filters = spec.check(limits).map_err(damaged)?;
             streams.push(self.open_stream(spec, filters, limits, now)?);
         }
@@ -194,12 +206,15 @@ impl Folder {
     /// Makes a stream on disk.
     pub(crate) fn create(
         &self,
-        spec: StreamSpec,
+        mut spec: StreamSpec,
         filters: Vec<Filter>,
         limits: &Limits,
         now: Now,
     ) -> Result<Stream, FolderError> {
         let dir = self.root.join("streams").join(&spec.name);
+        if spec.id == 0 {
+            spec.id = stream_id(&self.hub, &spec.name, now.wall.0);
+        }
         let stream = self.open_stream(spec, filters, limits, now)?;
         let path = dir.join("stream.json");
         let bytes = serde_json::to_vec_pretty(&stream.spec)

@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Mono, Now};
+use weft_base::{HubId, Mono, Now};
 use weft_log::AppendError;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
@@ -35,7 +35,7 @@ pub(crate) use self::folder::{Folder, Stream};
 pub(crate) use self::spec::StreamSpec;
 pub(crate) use self::sync::{SyncStage, ToSync};
 use crate::counters::{Counters, add, sub};
-use crate::messages::{Completion, StreamSlot, Target, ToAppend, ToConductor, ToNet};
+use crate::messages::{Completion, Named, StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::Place;
@@ -59,6 +59,8 @@ pub(crate) struct AppendStage {
     commits: Commits,
     cursors: read::Cursors,
     options: Arc<HubOptions>,
+    /// This hub.
+    home: HubId,
     counters: Arc<Counters>,
     waker: StageWaker,
     next_retention: Mono,
@@ -91,6 +93,7 @@ impl AppendStage {
             names: HashMap::new(),
             commits: Commits::default(),
             cursors: read::Cursors::default(),
+            home: HubId::of_name(&parts.options.name),
             options: parts.options,
             counters: parts.counters,
             waker: parts.waker,
@@ -164,7 +167,7 @@ impl AppendStage {
         if self.commits.is_refused(completion) {
             return self.counters.drop_copies(DropReason::StreamRefused, events * slots.len() as u64);
         }
-        let now = self.now;
+        let (now, home) = (self.now, self.home);
         let counters = self.counters.clone();
         let mut places = Places::default();
         let mut refused: Option<(ErrorCode, String)> = None;
@@ -178,7 +181,7 @@ impl AppendStage {
                     Ok(appended) => {
                         stream.producers.note(producer, lane, first, count);
                         add(&counters.stored, events);
-                        places.push(*slot, appended.next);
+                        places.push(*slot, appended.next, Some(Named { home, sequence: appended.first }));
                     }
                     Err(error) => {
                         counters.drop_copies(DropReason::StreamRefused, events);
@@ -188,7 +191,7 @@ impl AppendStage {
                 Place::Duplicate => {
                     // It may still wait for its sync: all that is there by now covers it.
                     counters.drop_copies(DropReason::Duplicate, events);
-                    places.push(*slot, stream.log.next());
+                    places.push(*slot, stream.log.next(), None);
                 }
                 Place::Overlap => {
                     counters.drop_copies(DropReason::Duplicate, events);
@@ -250,13 +253,14 @@ impl AppendStage {
     fn say_flows(&mut self) -> usize {
         let mut said = 0;
         while self.conductor.has_room(1) {
-            let Some((key, position)) = self.commits.next_flow() else { break };
+            let Some((key, position, flow_places)) = self.commits.next_flow() else { break };
             self.conductor.push(ToConductor::FlowStored {
                 key,
                 incarnation: position.incarnation,
                 written: position.written,
                 synced: position.synced,
                 refused: position.refused,
+                places: flow_places,
             });
             said += 1;
         }

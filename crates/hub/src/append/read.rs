@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use weft_log::ReadError;
 use weft_topic::{Filter, Topic};
-use weft_wire::frame::{self, ErrorCode, Frame, Start};
+use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
 use super::{AppendStage, StreamSpec};
 use crate::messages::{Fetched, SessionId, StreamSlot, Target, ToConductor, ToNet};
@@ -123,7 +123,7 @@ impl AppendStage {
         let limits = self.options.limits.clone();
         let filters = spec.check(&limits).map_err(|detail| (ErrorCode::BAD_NAME, detail))?;
         if let Some(slot) = self.names.get(&spec.name).copied() {
-            let same = self.stream(slot).is_some_and(|stream| stream.spec == spec);
+            let same = self.stream(slot).is_some_and(|stream| stream.spec.is_what(&spec));
             let detail =
                 format!("there is a stream `{}` of another definition: delete it or take another name", spec.name);
             return if same { Ok(None) } else { Err((ErrorCode::STREAM_EXISTS, detail)) };
@@ -178,16 +178,15 @@ impl AppendStage {
         let reports: Vec<frame::StreamReport> = streams
             .into_iter()
             .map(|stream| frame::StreamReport {
-                name: &stream.spec.name,
-                filters: stream.spec.filters.iter().map(String::as_str).collect(),
+                spec: stream.spec.to_frame(),
                 home: &home,
+                role: if stream.spec.mirror_of.is_empty() { StreamRole::Home } else { StreamRole::Mirror },
                 first: stream.log.first(),
                 next: stream.log.next(),
                 synced: stream.log.synced(),
                 bytes: stream.log.bytes(),
-                retain_bytes: stream.spec.retain_bytes,
-                retain_age_ms: stream.spec.retain_age_ms,
-                segment_bytes: stream.spec.segment_bytes,
+                position: vec![(self.home, stream.log.next())],
+                state: "",
             })
             .collect();
         let mut bytes = Vec::new();

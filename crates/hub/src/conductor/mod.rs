@@ -29,7 +29,7 @@ use crate::Identity;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::inbox::RouteOutbox;
-use crate::messages::{Membership, SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
+use crate::messages::{FlowSaid, Membership, SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::route::groups::Member;
@@ -178,7 +178,7 @@ impl Conductor {
                 self.stream_down(slot);
                 self.answers.extend(answer.map(|(session, id)| Answer::Done(session, id)));
             }
-            ToConductor::FlowStored { key, incarnation, written, synced, refused } => {
+            ToConductor::FlowStored { key, incarnation, written, synced, refused, places } => {
                 let ack = frame::FlowAck {
                     to: key.origin,
                     from: self.identity.id,
@@ -188,6 +188,7 @@ impl Conductor {
                     written,
                     synced,
                     refused,
+                    places,
                 };
                 self.apply(Event::FlowAck(ack));
             }
@@ -299,8 +300,9 @@ impl Conductor {
                     tracing::warn!(code = "hub_down", hub = %hub, "a hub cannot be reached");
                     self.route.push(ToRoute::HubDown { hub });
                 }
-                Command::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
-                    self.route.push(ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused });
+                Command::FlowAcked { hub, lane, incarnation, written, synced, refused, places } => {
+                    let said = FlowSaid { hub, lane, incarnation, written, synced, refused, places };
+                    self.route.push(ToRoute::FlowAcked(said));
                 }
                 Command::Gate { hub, gate, state, behind_ms, filter, subscriber, name } => {
                     let slot = GateSlot(hub, gate);

@@ -33,8 +33,15 @@ impl Bench {
 
     fn push(&mut self, lane: Lane, first_sequence: u64) {
         let block = self.block(lane, first_sequence);
-        let publish =
-            Publish { session: SessionId(1), id: 0, level: AckLevel::None, block, checked: true, since: Mono(1) };
+        let publish = Publish {
+            session: SessionId(1),
+            id: 0,
+            level: AckLevel::None,
+            homes: 0,
+            block,
+            checked: true,
+            since: Mono(1),
+        };
         self.out.push(ToRoute::Publish(publish));
     }
 

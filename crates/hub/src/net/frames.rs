@@ -26,8 +26,8 @@ impl NetStage {
             (Role::Client, Some(Kind::Publish)) => {
                 let _head = bytes.split_to(frame::FRAME_HEADER.min(bytes.len()));
                 return match frame::publish_of(&_head) {
-                    Ok((request, level)) if on_reserve => self.no_memory(id, request, level),
-                    Ok((request, level)) => self.on_publish(id, request, level, bytes),
+                    Ok((request, level, _)) if on_reserve => self.no_memory(id, request, level),
+                    Ok((request, level, homes)) => self.on_publish(id, request, (level, homes), bytes),
                     Err(error) => self.violate(id, ErrorCode::BAD_FRAME, &error.to_string()),
                 };
             }
@@ -87,7 +87,9 @@ impl NetStage {
         self.violate(id, ErrorCode::UNEXPECTED, &format!("a frame of kind {kind:?} does not belong here: {rule}"));
     }
 
-    fn on_publish(&mut self, id: SessionId, request: u64, level: frame::AckLevel, block: BlockMut) {
+    /// A publish, to be acknowledged at this level and, with `Homes`, by so many.
+    fn on_publish(&mut self, id: SessionId, request: u64, asked: (frame::AckLevel, u8), block: BlockMut) {
+        let (level, homes) = asked;
         let window = self.options.limits.publish_blocks;
         let lane = Block::trusted(&block).lane();
         match self.load.verdict(lane) {
@@ -105,7 +107,7 @@ impl NetStage {
             }
             connection.unanswered += 1;
         }
-        let publish = Publish { session: id, id: request, level, block, checked: false, since };
+        let publish = Publish { session: id, id: request, level, homes, block, checked: false, since };
         let mut last = connection.last_shard;
         self.load.enter(lane);
         self.out.admit.send(publish, &mut last, &mut self.out.route);

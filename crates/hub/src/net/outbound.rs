@@ -86,7 +86,7 @@ impl NetStage {
             ToNet::Acked(request) => self.on_acked(request),
             ToNet::Expect { session, id, parts } => {
                 if let Some(connection) = self.connection(session) {
-                    connection.parts.insert(id, Parts { open: parts, level: AckLevel::Synced });
+                    connection.parts.insert(id, Parts { open: parts, level: AckLevel::Homes });
                 }
             }
             ToNet::Refused { session, id, code, retry_after_ms, detail } => {
@@ -239,14 +239,15 @@ impl NetStage {
     fn on_acked(&mut self, request: Request) {
         let identity = self.identity.clone();
         let Some(connection) = self.connection(request.session) else { return };
-        let mut level = request.level;
+        let (mut level, mut place) = (request.level, request.place);
         if let Some(parts) = connection.parts.get_mut(&request.id) {
             parts.open -= 1;
             parts.level = parts.level.min(level);
             if parts.open > 0 {
                 return;
             }
-            level = parts.level;
+            // In several places it has no name of its own.
+            (level, place) = (parts.level, None);
             connection.parts.remove(&request.id);
         }
         connection.unanswered = connection.unanswered.saturating_sub(1);
@@ -258,6 +259,13 @@ impl NetStage {
             sequence: request.sequence,
             duplicate: request.duplicate,
             receivers: request.receivers,
+            home: place.map_or(weft_base::HubId(0), |place| place.home),
+            home_sequence: place.map_or(0, |place| place.sequence),
+            homes: match level {
+                AckLevel::Homes => request.homes,
+                AckLevel::Synced => 1,
+                _ => 0,
+            },
         };
         frame::encode(&Frame::Ack(ack), connection.egress.control());
         self.mark_dirty(request.session);

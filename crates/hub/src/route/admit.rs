@@ -52,7 +52,7 @@ impl RouteStage {
 
     /// Lets a checked block in; hands it back, with the gate, when a subscriber makes it wait.
     fn admit(&mut self, publish: Publish) -> Result<(), (Publish, Arc<Gate>)> {
-        let Publish { session, id, level, mut block, checked, since } = publish;
+        let Publish { session, id, level, homes, mut block, checked, since } = publish;
         let parsed = Block::trusted(&block);
         let facts = Facts {
             producer: parsed.producer(),
@@ -76,7 +76,7 @@ impl RouteStage {
             }
         };
         if let Some(gate) = route.closed_gate() {
-            return Err((Publish { session, id, level, block, checked, since }, gate.clone()));
+            return Err((Publish { session, id, level, homes, block, checked, since }, gate.clone()));
         }
         let place = self.producers.place(facts.producer, facts.lane, facts.first, facts.count);
         if place == Place::Overlap {
@@ -103,6 +103,11 @@ impl RouteStage {
         }
         let elsewhere = route.remote.iter().filter(|remote| remote.stream);
         let parts = elsewhere.clone().count() as u32 + u32::from(!route.streams.is_empty());
+        if level == AckLevel::Homes {
+            let detail = format!("no stream of this mesh has {homes} homes: ask for the level `synced`");
+            self.refuse(session, id, level, ErrorCode::TOO_FEW_HOMES, detail);
+            return Ok(());
+        }
         if level >= AckLevel::Written {
             if parts == 0 {
                 let topic = Block::trusted(&block).topic();
@@ -146,7 +151,7 @@ impl RouteStage {
         self.next_sequence += events;
         let block = block.freeze();
         let receivers = if duplicate { 0 } else { route.receivers() };
-        let request = Request { session, id, level, sequence, duplicate, receivers };
+        let request = Request { session, id, level, sequence, duplicate, receivers, homes, place: None };
 
         // Before anything that may be acknowledged: the answers come by other ways.
         if level >= AckLevel::Written && parts > 1 {

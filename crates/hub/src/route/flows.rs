@@ -13,7 +13,7 @@ use weft_wire::block::Stamp;
 use weft_wire::frame::{AckLevel, FlowEntry};
 
 use crate::counters::{Counters, add, sub};
-use crate::messages::{FlowKey, Request, SessionId};
+use crate::messages::{FlowKey, FlowSaid, Named, Request, SessionId};
 
 /// Hubs whose recent blocks are remembered: as many as a mesh may have.
 const ORIGINS: usize = 1_024;
@@ -27,15 +27,6 @@ pub(super) struct Held {
     pub(super) except: Arc<[u64]>,
     /// When it was taken into the flow.
     pub(super) since: Mono,
-}
-
-/// How far another hub says that it has stored a flow from here.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Position {
-    pub(super) from: (HubId, Lane),
-    pub(super) incarnation: u32,
-    pub(super) written: u64,
-    pub(super) synced: u64,
 }
 
 /// All flows of this hub.
@@ -139,9 +130,22 @@ impl Flows {
         }
     }
 
+    /// A hub says where blocks of a flow entered their streams.
+    pub(super) fn placed(&mut self, said: &FlowSaid) {
+        let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) else { return };
+        if sender.incarnation() != said.incarnation {
+            return;
+        }
+        for place in &said.places {
+            if let Some(request) = sender.at_mut(place.number).and_then(|held| held.request.as_mut()) {
+                request.place = Some(Named { home: said.hub, sequence: place.home_sequence });
+            }
+        }
+    }
+
     /// A hub has stored a flow up to here: who waited is told.
-    pub(super) fn acked(&mut self, said: Position, now: Mono, counters: &Counters, tell: impl FnMut(Request)) {
-        if let Some(sender) = self.out.get_mut(&said.from) {
+    pub(super) fn acked(&mut self, said: &FlowSaid, now: Mono, counters: &Counters, tell: impl FnMut(Request)) {
+        if let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) {
             sender.acked(said.incarnation, said.written, said.synced, now, settle(counters, tell));
         }
     }
@@ -150,13 +154,13 @@ impl Flows {
     /// written is given up, and who waited is told.
     pub(super) fn refused(
         &mut self,
-        said: Position,
+        said: &FlowSaid,
         now: Mono,
         counters: &Counters,
         tell: impl FnMut(Request),
         mut give_up: impl FnMut(Request),
     ) {
-        let Some(sender) = self.out.get_mut(&said.from) else { return };
+        let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) else { return };
         let refused = sender.refused(said.incarnation, said.written, said.synced, now, settle(counters, tell));
         for held in refused {
             sub(&counters.waiting_flows, held.events);
@@ -241,7 +245,7 @@ fn settle(counters: &Counters, mut tell: impl FnMut(Request)) -> impl FnMut(&Hel
             sub(&counters.waiting_flows, held.events);
             add(&counters.forwarded, held.events);
         }
-        if let Some(request) = held.request.filter(|request| request.level == level) {
+        if let Some(request) = held.request.filter(|request| request.level.min(AckLevel::Synced) == level) {
             tell(request);
         }
     }

@@ -36,7 +36,7 @@ use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
 use weft_wire::peer::PeerAddress;
 
 use self::admit::HeldBack;
-use self::flows::{Flows, Position};
+use self::flows::Flows;
 use self::groups::{HubTurns, MemberTurns};
 use self::held::Held;
 use self::peers::{PeerOutlets, Peers};
@@ -47,7 +47,7 @@ use crate::counters::{Counters, add};
 use crate::inbox::RouteInbox;
 use crate::load::{Conditioner, Load};
 use crate::messages::{
-    Completion, FlowKey, Forward, ForwardHead, FromPeer, Request, SessionId, ToAppend, ToNet, ToRoute,
+    Completion, FlowKey, FlowSaid, Forward, ForwardHead, FromPeer, Request, SessionId, ToAppend, ToNet, ToRoute,
 };
 use crate::net::link::Taken;
 use crate::options::HubOptions;
@@ -161,22 +161,7 @@ impl RouteStage {
                 }
             }
             ToRoute::LinkGone { link } => self.gone.push(link),
-            ToRoute::FlowAcked { hub, lane, incarnation, written, synced, refused } => {
-                let (said, now) = (Position { from: (hub, lane), incarnation, written, synced }, self.now.mono);
-                let (net, counters) = (&mut self.net, &self.counters);
-                let tell = |request| net.push(ToNet::Acked(request));
-                let mut told = Vec::new();
-                if refused == ErrorCode::NONE {
-                    self.flows.acked(said, now, counters, tell);
-                } else {
-                    self.flows.refused(said, now, counters, tell, |request| told.push(request));
-                }
-                for request in told {
-                    let Request { session, id, .. } = request;
-                    let detail = format!("the hub that keeps the stream could not store it: {}", refused.remedy());
-                    self.net.push(ToNet::Refused { session, id, code: refused, retry_after_ms: 1_000, detail });
-                }
-            }
+            ToRoute::FlowAcked(said) => self.flow_acked(&said),
             ToRoute::HubUp { hub, epoch, name } => {
                 self.tell_services(&FromPeer::Up { hub, epoch, name: name.clone() });
                 self.flows.hub_up(hub, epoch, name, self.now.mono);
@@ -187,6 +172,24 @@ impl RouteStage {
             }
             ToRoute::Peer { to, service, bytes } => self.send_to_peer(to, service, &bytes),
             ToRoute::Unanswered { request, receivers } => self.no_responders(&request, receivers),
+        }
+    }
+
+    /// Another hub has stored more of a flow, or refuses it.
+    fn flow_acked(&mut self, said: &FlowSaid) {
+        let (net, counters, now) = (&mut self.net, &self.counters, self.now.mono);
+        let tell = |request| net.push(ToNet::Acked(request));
+        let mut told = Vec::new();
+        self.flows.placed(said);
+        if said.refused == ErrorCode::NONE {
+            self.flows.acked(said, now, counters, tell);
+        } else {
+            self.flows.refused(said, now, counters, tell, |request| told.push(request));
+        }
+        for Request { session, id, .. } in told {
+            let code = said.refused;
+            let detail = format!("the hub that keeps the stream could not store it: {}", code.remedy());
+            self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
         }
     }
 

@@ -127,6 +127,12 @@ impl<T> Sender<T> {
         }
     }
 
+    /// The block of this number, while the flow holds it.
+    pub fn at_mut(&mut self, number: u64) -> Option<&mut T> {
+        let place = usize::try_from(number.checked_sub(self.base)?).ok()?;
+        self.held.get_mut(place)
+    }
+
     /// The destination has written all before block `written`, and synced all
     /// before block `synced`. Calls `each` with every block that reached a level
     /// it had not reached before; at `Synced` it leaves the flow. Answers

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, Now, Random};
 use weft_topic::Filter;
-use weft_wire::frame::{self, ErrorCode, FlowAck, Frame, GateState, Ping, Pong};
+use weft_wire::frame::{self, ErrorCode, FlowAck, FlowPlace, Frame, GateState, Ping, Pong};
 
 use self::pressure::Gates;
 use self::records::{Hub, OwnRecord};
@@ -164,6 +164,8 @@ pub enum Command {
         synced: u64,
         /// Why the flow is refused from `written` on; [`ErrorCode::NONE`] when it is not.
         refused: ErrorCode,
+        /// Where newly written blocks entered their streams.
+        places: Vec<FlowPlace>,
     },
     /// How a subscription of another hub stands that makes its publishers wait.
     /// `Gone` is said once, also when the hub itself is gone.
@@ -399,12 +401,13 @@ impl Mesh {
                     written: ack.written,
                     synced: ack.synced,
                     refused: ack.refused,
+                    places: ack.places.clone(),
                 });
             }
             return;
         }
         match self.routes.next_hop(ack.to) {
-            Some(link) if came_by != Some(link) => self.send(link, &Frame::FlowAck(*ack)),
+            Some(link) if came_by != Some(link) => self.send(link, &Frame::FlowAck(ack.clone())),
             _ => self.counters.flow_acks_dropped += 1,
         }
     }

@@ -16,7 +16,8 @@ pub(crate) async fn run(command: StreamCommand) -> anyhow::Result<()> {
     match command {
         StreamCommand::Create { name, filters, retain_bytes, retain_age, segment, server } => {
             let client = connect(&server, "weft stream create").await?;
-            let options = StreamOptions { name, filters, retain_bytes, retain_age, segment };
+            let options =
+                StreamOptions { name, filters, retain_bytes, retain_age, segment, ..StreamOptions::default() };
             client.streams().create(&options).await?;
             eprintln!("stream `{}` captures {}", options.name, options.filters.join(", "));
             client.close().await;
@@ -68,17 +69,20 @@ fn print(streams: &[StreamReport], json: bool) -> io::Result<()> {
         "STREAM", "EVENTS", "FIRST", "NEXT", "BYTES", "HOME"
     )?;
     for s in streams {
-        let (name, events, bytes, filters) = (&s.name, s.events(), s.bytes.to_string(), s.filters.join(" "));
+        let (name, events, bytes, filters) =
+            (s.name(), s.events(), s.bytes.to_string(), s.definition.filters.join(" "));
         writeln!(out, "{name:<24} {events:>12} {:>12} {:>12} {bytes:>12} {:<14} {filters}", s.first, s.next, s.home)?;
     }
     out.flush()
 }
 
 fn object(s: &StreamReport) -> Value {
+    let definition = &s.definition;
     json!({
-        "name": s.name, "filters": s.filters, "home": s.home, "events": s.events(),
+        "name": definition.name, "filters": definition.filters, "home": s.home, "events": s.events(),
         "first": s.first, "next": s.next, "synced": s.synced, "bytes": s.bytes.0,
-        "retainBytes": s.retain_bytes.map(|bytes| bytes.0), "retainAge": s.retain_age.map(show_duration),
-        "segmentBytes": s.segment.0,
+        "retainBytes": definition.retain_bytes.map(|bytes| bytes.0),
+        "retainAge": definition.retain_age.map(show_duration),
+        "segmentBytes": definition.segment.map(|bytes| bytes.0),
     })
 }

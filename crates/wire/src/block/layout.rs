@@ -27,9 +27,21 @@ pub const MAX_TOPIC: usize = 1024;
 /// a hub that finds nobody to answer it says so to that address. The upper
 /// eight flags are the format's; the others are between producer and consumer.
 pub const REQUEST: u32 = 1 << 31;
-/// Flag of a block: it is part of an atomic batch, and more of it follows.
+/// Flag of a block: its first event says what the stream's end, or the last
+/// value of its key, must be for the block to be taken in
+/// ([`EXPECT_LAST`](crate::headers::names::EXPECT_LAST),
+/// [`EXPECT_KEY`](crate::headers::names::EXPECT_KEY)).
+pub const CONDITIONAL: u32 = 1 << 30;
+/// Flag of a block: its first event says when it is to be delivered
+/// ([`DELIVER_AT`](crate::headers::names::DELIVER_AT)).
+pub const DELAYED: u32 = 1 << 29;
+/// Flag of a block: events of it may have a time to live
+/// ([`TTL`](crate::headers::names::TTL)).
+pub const EXPIRES: u32 = 1 << 28;
+/// Flag of a block: it is part of an atomic batch, and not its last block
+/// ([`BATCH`](crate::headers::names::BATCH)).
 pub const BATCH_OPEN: u32 = 1 << 27;
-/// Flag of a block: it ends an atomic batch.
+/// Flag of a block: it is the last of an atomic batch.
 pub const BATCH_LAST: u32 = 1 << 26;
 /// Flag of a block: a log that was compacted by key took events out of it. In
 /// their place stand events of which nothing is left: see

@@ -1,109 +1,11 @@
-//! Streams and the mesh, as an operator asks for them. Not on the data path:
-//! lists are collected.
+//! The mesh, as an operator asks for it. Not on the data path: lists are
+//! collected.
 
 use weft_base::{Epoch, HubId};
 
 use super::codec::{Reader, Writer};
 use super::native::numbers;
-use super::{FrameError, MAX_FILTER, MAX_LIST, MAX_STREAM_FILTERS};
-
-/// What a stream keeps, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamSpec<'a> {
-    /// The stream's name, unique in the mesh.
-    pub name: &'a str,
-    /// Which topics it takes; at most [`MAX_STREAM_FILTERS`].
-    pub filters: Vec<&'a str>,
-    /// How many bytes it keeps; 0 for any number.
-    pub retain_bytes: u64,
-    /// How long it keeps events, in milliseconds; 0 for ever.
-    pub retain_age_ms: u64,
-    /// The size of its files; 0 for the hub's default.
-    pub segment_bytes: u64,
-}
-
-fn read_filters<'a>(r: &mut Reader<'a>) -> Result<Vec<&'a str>, FrameError> {
-    r.list("filters", MAX_STREAM_FILTERS, 2, |r| r.text("filter", MAX_FILTER))
-}
-
-fn write_filters(w: &mut Writer<'_>, filters: &[&str]) {
-    w.list("filters", filters, MAX_STREAM_FILTERS, |w, filter| w.text("filter", filter, MAX_FILTER));
-}
-
-/// Makes a stream; answered by [`Done`] or `Error`. Making it again as it is
-/// changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamCreate<'a> {
-    /// Chosen by the client.
-    pub request: u64,
-    /// What to make.
-    pub spec: StreamSpec<'a>,
-}
-
-impl<'a> StreamCreate<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
-        let spec = StreamSpec {
-            name: r.name("name")?,
-            filters: read_filters(r)?,
-            retain_bytes: r.u64("retain_bytes")?,
-            retain_age_ms: r.u64("retain_age_ms")?,
-            segment_bytes: r.u64("segment_bytes")?,
-        };
-        Ok(Self { request: r.id(), spec })
-    }
-
-    pub(super) fn write(&self, w: &mut Writer<'_>) {
-        w.id(self.request);
-        w.name("name", self.spec.name);
-        write_filters(w, &self.spec.filters);
-        w.u64(self.spec.retain_bytes);
-        w.u64(self.spec.retain_age_ms);
-        w.u64(self.spec.segment_bytes);
-    }
-}
-
-/// A frame that names one stream.
-macro_rules! about_stream {
-    ($(#[doc = $doc:literal])+ $name:ident) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name<'a> {
-            /// Chosen by the client.
-            pub request: u64,
-            /// The stream.
-            pub name: &'a str,
-        }
-
-        impl<'a> $name<'a> {
-            pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
-                Ok(Self { request: r.id(), name: r.name("name")? })
-            }
-
-            pub(super) fn write(&self, w: &mut Writer<'_>) {
-                w.id(self.request);
-                w.name("name", self.name);
-            }
-        }
-    };
-}
-
-about_stream! {
-    /// Deletes a stream and what it keeps; answered by [`Done`] or `Error`.
-    StreamDelete
-}
-
-about_stream! {
-    /// Asks for one stream; answered by [`StreamReports`] or `Error`.
-    StreamInfo
-}
-
-numbers! {
-    /// Asks for all streams of the hub; answered by [`StreamReports`].
-    StreamList {
-        /// Chosen by the client.
-        request: u64,
-    }
-}
+use super::{FrameError, MAX_LIST};
 
 numbers! {
     /// The request is done.
@@ -118,76 +20,6 @@ numbers! {
     MeshShow {
         /// Chosen by the client.
         request: u64,
-    }
-}
-
-/// A stream as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamReport<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Which topics it takes.
-    pub filters: Vec<&'a str>,
-    /// The name of the hub that keeps it.
-    pub home: &'a str,
-    /// The sequence of the oldest event it keeps.
-    pub first: u64,
-    /// The sequence that the next event will get.
-    pub next: u64,
-    /// All below this sequence is on disk.
-    pub synced: u64,
-    /// The bytes of what it keeps.
-    pub bytes: u64,
-    /// How many bytes it keeps; 0 for any number.
-    pub retain_bytes: u64,
-    /// How long it keeps events, in milliseconds; 0 for ever.
-    pub retain_age_ms: u64,
-    /// The size of its files, in bytes.
-    pub segment_bytes: u64,
-}
-
-/// Streams as they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamReports<'a> {
-    /// The request.
-    pub request: u64,
-    /// The streams.
-    pub reports: Vec<StreamReport<'a>>,
-}
-
-impl<'a> StreamReports<'a> {
-    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
-        let reports = r.list("reports", MAX_LIST, 64, |r| {
-            Ok(StreamReport {
-                name: r.name("name")?,
-                filters: read_filters(r)?,
-                home: r.name("home")?,
-                first: r.u64("first")?,
-                next: r.u64("next")?,
-                synced: r.u64("synced")?,
-                bytes: r.u64("bytes")?,
-                retain_bytes: r.u64("retain_bytes")?,
-                retain_age_ms: r.u64("retain_age_ms")?,
-                segment_bytes: r.u64("segment_bytes")?,
-            })
-        })?;
-        Ok(Self { request: r.id(), reports })
-    }
-
-    pub(super) fn write(&self, w: &mut Writer<'_>) {
-        w.id(self.request);
-        w.list("reports", &self.reports, MAX_LIST, |w, report| {
-            w.name("name", report.name);
-            write_filters(w, &report.filters);
-            w.name("home", report.home);
-            w.u64(report.first);
-            w.u64(report.next);
-            w.u64(report.synced);
-            w.u64(report.bytes);
-            w.u64(report.retain_bytes);
-            w.u64(report.retain_age_ms);
-            w.u64(report.segment_bytes);
-        });
     }
 }
 

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::codec::{Reader, Writer, wire_enum};
 use super::native::AckLevel;
-use super::peek::RawHead;
+use super::peek::{RawHead, publish_level};
 use super::{FRAME_HEADER, FrameClause, FrameError, Kind, MAX_FLOW_ENTRIES};
 use crate::block::peek_len;
 
@@ -16,8 +16,21 @@ use crate::block::peek_len;
 pub struct Publish<'a> {
     /// Chosen by the client, for the answer.
     pub request: u64,
-    /// When to acknowledge.
+    /// When to acknowledge; not [`AckLevel::Spooled`].
     pub level: AckLevel,
+    /// With [`AckLevel::Homes`]: how many, 2 to [`MAX_ACK_HOMES`]; else 0.
+    pub homes: u8,
+    /// Not validated.
+    pub block: &'a [u8],
+}
+
+/// A last value that [`LastGet`](super::LastGet) asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The request.
+    pub request: u64,
+    /// Which event of the block it is, from 0.
+    pub event: u32,
     /// Not validated.
     pub block: &'a [u8],
 }
@@ -179,6 +192,35 @@ pub fn publish_head(request: u64, level: AckLevel, block_len: usize) -> [u8; FRA
     zerocopy::transmute!(head(Kind::Publish, level as u8, request, FRAME_HEADER.saturating_add(block_len)))
 }
 
+/// The header of a [`Publish`] frame that waits for `homes` homes, 2 to
+/// [`MAX_ACK_HOMES`]; the block's `block_len` bytes follow it.
+#[must_use]
+pub fn publish_homes_head(request: u64, homes: u8, block_len: usize) -> [u8; FRAME_HEADER] {
+    let flags = publish_flags(AckLevel::Homes, homes);
+    zerocopy::transmute!(head(Kind::Publish, flags, request, FRAME_HEADER.saturating_add(block_len)))
+}
+
+/// Level and homes as they stand in the flags.
+const fn publish_flags(level: AckLevel, homes: u8) -> u8 {
+    level as u8 | homes << 4
+}
+
+/// Bytes of a [`Found`] frame before its block.
+pub const FOUND_HEAD: usize = FRAME_HEADER + 8;
+
+/// What stands before the block of a [`Found`] frame; its `block_len` bytes follow.
+#[must_use]
+pub fn found_head(request: u64, event: u32, block_len: usize) -> [u8; FOUND_HEAD] {
+    let head: [u8; FRAME_HEADER] =
+        zerocopy::transmute!(head(Kind::Found, 0, request, FOUND_HEAD.saturating_add(block_len)));
+    let mut bytes = [0; FOUND_HEAD];
+    let (front, rest) = bytes.split_at_mut(FRAME_HEADER);
+    front.copy_from_slice(&head);
+    let (number, _) = rest.split_at_mut(4);
+    number.copy_from_slice(&event.to_le_bytes());
+    bytes
+}
+
 /// Writes header and entries of a [`Forward`] frame to `out`, which is emptied
 /// first; the block's `block_len` bytes follow them.
 ///
@@ -212,15 +254,34 @@ pub(super) fn block<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError>
 
 impl<'a> Publish<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FrameError> {
-        let Some(level) = AckLevel::from_number(reader.flags()) else {
-            return Err(FrameError::new(FrameClause::Flags, "level", 5, reader.flags().into()));
-        };
-        Ok(Self { request: reader.id(), level, block: block(reader)? })
+        let (level, homes) = publish_level(reader.flags())?;
+        Ok(Self { request: reader.id(), level, homes, block: block(reader)? })
     }
 
     pub(super) fn write(&self, writer: &mut Writer<'_>) {
         writer.id(self.request);
-        writer.flags(self.level as u8);
+        writer.flags(publish_flags(self.level, self.homes));
+        writer.raw(self.block);
+    }
+}
+
+impl<'a> Found<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FrameError> {
+        if reader.flags() != 0 {
+            return Err(FrameError::new(FrameClause::Flags, "flags", 5, reader.flags().into()));
+        }
+        let event = reader.u32("event")?;
+        let reserved = reader.u32("reserved")?;
+        if reserved != 0 {
+            return Err(FrameError::new(FrameClause::Reserved, "reserved", FRAME_HEADER + 4, reserved.into()));
+        }
+        Ok(Self { request: reader.id(), event, block: block(reader)? })
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer<'_>) {
+        writer.id(self.request);
+        writer.u32(self.event);
+        writer.u32(0);
         writer.raw(self.block);
     }
 }

@@ -114,6 +114,14 @@ kinds! {
     Settle = 71;
     /// Client to hub; answered by `Done`.
     ConsumerControl = 72;
+    /// Client to hub: last values; answered by `Found`, as many as there are, then `Done`.
+    LastGet = 74;
+    /// Hub to client: a last value.
+    Found = 75;
+    /// Client to hub; answered by `Ack` once the level is reached.
+    AwaitLevel = 76;
+    /// Client to hub; answered by `Done`.
+    StreamAlter = 77;
 }
 
 impl Kind {
@@ -145,6 +153,6 @@ impl Kind {
     /// Whether the frame carries a block.
     #[must_use]
     pub const fn has_block(self) -> bool {
-        matches!(self, Self::Publish | Self::Deliver | Self::Forward | Self::Handout)
+        matches!(self, Self::Publish | Self::Deliver | Self::Forward | Self::Handout | Self::Found)
     }
 }

@@ -3,7 +3,7 @@
 use weft_base::{Epoch, HubId, Lane};
 
 use super::codec::{Reader, Writer, wire_enum};
-use super::{ErrorCode, FrameClause, FrameError, MAX_FILTER, MAX_LIST};
+use super::{ErrorCode, FrameClause, FrameError, MAX_FILTER, MAX_FLOW_PLACES, MAX_LIST};
 
 /// A link as the hub at one end of it sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,9 +308,20 @@ impl Want {
     }
 }
 
+/// Where a block of a guaranteed flow entered its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowPlace {
+    /// The block's number in the flow.
+    pub number: u64,
+    /// The home, as [`HubId::tag`](weft_base::HubId) says it.
+    pub home: u32,
+    /// That home's sequence of the block's first event.
+    pub home_sequence: u64,
+}
+
 /// How far a guaranteed flow has got at its destination `from`; passed on hop
 /// by hop to the flow's origin `to`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowAck {
     /// The flow's origin, which is to get this.
     pub to: HubId,
@@ -328,6 +339,10 @@ pub struct FlowAck {
     pub synced: u64,
     /// Why the flow is refused from `written` on; [`ErrorCode::NONE`] when it is not.
     pub refused: ErrorCode,
+    /// Where blocks that are newly written or synced stand, in order of their
+    /// numbers; those that went to several streams are left out. At most
+    /// [`MAX_FLOW_PLACES`].
+    pub places: Vec<FlowPlace>,
 }
 
 impl FlowAck {
@@ -341,6 +356,9 @@ impl FlowAck {
             written: r.u64("written")?,
             synced: r.u64("synced")?,
             refused: ErrorCode(r.u16("refused")?),
+            places: r.list("places", MAX_FLOW_PLACES, 20, |r| {
+                Ok(FlowPlace { number: r.u64("number")?, home: r.u32("home")?, home_sequence: r.u64("home_sequence")? })
+            })?,
         })
     }
 
@@ -353,5 +371,10 @@ impl FlowAck {
         w.u64(self.written);
         w.u64(self.synced);
         w.u16(self.refused.0);
+        w.list("places", &self.places, MAX_FLOW_PLACES, |w, place| {
+            w.u64(place.number);
+            w.u32(place.home);
+            w.u64(place.home_sequence);
+        });
     }
 }

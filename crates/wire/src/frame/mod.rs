@@ -21,8 +21,9 @@
 //! it is read where it was received and written from where it lies:
 //!
 //! ```text
-//! Publish   id request       flags level      16 block
+//! Publish   id request       flags level, homes << 4   16 block
 //! Deliver   id subscription  flags hops       16 block
+//! Found     id request       flags zero       16 u32 event, u32 zero; block
 //! Forward   id zero          flags ttl        16 u32 entries, u32 zero; 24 entries of 32 bytes; block
 //! Handout   id subscription  flags zero       16 u64 first, u32 attempt, u16 runs, u16 zero; 32 runs of u16 from, u16 count; zeros to 8; block
 //!    entry: 0 u64 hub │ 8 u32 incarnation │ 12 u8 kind │ 13 u8 1 = retransmit │ 14 u16 0 │ 16 u64 sequence │ 24 u64 base
@@ -48,25 +49,24 @@ mod native;
 mod peek;
 mod pressure;
 mod profile;
+mod stream;
 
 pub use crate::code::ErrorCode;
-pub use admin::{
-    CounterReport, Done, HubReport, LinkReport, MeshReport, MeshShow, StreamCreate, StreamDelete, StreamInfo,
-    StreamList, StreamReport, StreamReports, StreamSpec,
-};
+pub use admin::{CounterReport, Done, HubReport, LinkReport, MeshReport, MeshShow};
 pub use consumer::{
     Consume, ConsumerAction, ConsumerControl, ConsumerCreate, ConsumerDelete, ConsumerInfo, ConsumerMode,
     ConsumerReport, ConsumerReports, ConsumerSpec, Consuming, MemberReport, Replay,
 };
 pub use data::{
-    Deliver, FLOW_ENTRY_LEN, FlowEntry, FlowKind, Forward, Publish, TooMany, deliver_head, forward_head, publish_head,
+    Deliver, FLOW_ENTRY_LEN, FOUND_HEAD, FlowEntry, FlowKind, Forward, Found, Publish, TooMany, deliver_head,
+    forward_head, found_head, publish_head, publish_homes_head,
 };
 pub use error::{EncodeError, FrameClause, FrameError};
 pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, handout_head, handout_head_len};
 pub use kind::Kind;
 pub use link::{
-    Digest, DigestEntry, FlowAck, Interest, InterestChange, InterestKind, LinkState, LinkStateLink, LinkStateRecord,
-    StreamInterest, Want, WantEntry,
+    Digest, DigestEntry, FlowAck, FlowPlace, Interest, InterestChange, InterestKind, LinkState, LinkStateLink,
+    LinkStateRecord, StreamInterest, Want, WantEntry,
 };
 pub use native::{
     Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,
@@ -75,6 +75,10 @@ pub use native::{
 pub use peek::{Peek, peek, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};
 pub use profile::{Profile, ProfileReport, ProfileStack};
+pub use stream::{
+    AwaitLevel, Consistency, LastGet, LastValues, Retention, StreamAlter, StreamCreate, StreamDelete, StreamInfo,
+    StreamList, StreamReport, StreamReports, StreamRole, StreamSpec, Unreachable,
+};
 
 use codec::{Reader, Writer};
 use peek::Head;
@@ -117,6 +121,12 @@ pub const MAX_BACKOFF: usize = 32;
 pub const MAX_HANDOUT_RUNS: usize = 1024;
 /// The most ranges in a `Settle`: what is more goes in several.
 pub const MAX_SETTLE_RANGES: usize = 4096;
+/// The most homes of one stream, and hubs in a position.
+pub const MAX_HOMES: usize = 64;
+/// The most places in one `FlowAck`.
+pub const MAX_FLOW_PLACES: usize = 256;
+/// The most homes that an acknowledgement can wait for.
+pub const MAX_ACK_HOMES: u8 = 15;
 /// The most items in any other list.
 pub const MAX_LIST: usize = 65_535;
 
@@ -243,6 +253,14 @@ frames! {
     Settle(Settle<'a>);
     /// Pause, resume, reset or move a consumer.
     ConsumerControl(ConsumerControl<'a>);
+    /// Ask for last values.
+    LastGet(LastGet<'a>);
+    /// A last value.
+    Found(Found<'a>);
+    /// Ask for a higher level for what was published.
+    AwaitLevel(AwaitLevel<'a>);
+    /// Change a stream's definition.
+    StreamAlter(StreamAlter<'a>);
 }
 
 impl<'a> Frame<'a> {

@@ -28,6 +28,11 @@ wire_enum! {
         Written = 2,
         /// Every stream that takes it has it on disk.
         Synced = 3,
+        /// Every stream that takes it has it on disk at as many of its homes as were asked for.
+        Homes = 4,
+        /// Only in answers: it is on disk at the publisher's hub, on its way to
+        /// the stream's home, which cannot be reached.
+        Spooled = 5,
     }
 }
 
@@ -259,6 +264,14 @@ pub struct Ack {
     /// To how many live receivers the hub sent the block: its own
     /// subscriptions, members of groups, and other hubs. 0 for a duplicate.
     pub receivers: u32,
+    /// The home at which the block entered its stream; 0 when no stream has
+    /// taken it yet, or several have.
+    pub home: HubId,
+    /// With `home`: that home's sequence of the block's first event, 0
+    /// otherwise. The name of an event in the mesh is (home, home sequence).
+    pub home_sequence: u64,
+    /// How many homes have it on disk; 0 below [`AckLevel::Synced`].
+    pub homes: u8,
 }
 
 impl Ack {
@@ -271,6 +284,9 @@ impl Ack {
             sequence: r.u64("sequence")?,
             duplicate: r.bool("duplicate")?,
             receivers: r.u32("receivers")?,
+            home: r.hub("home")?,
+            home_sequence: r.u64("home_sequence")?,
+            homes: r.u8("homes")?,
         })
     }
 
@@ -282,6 +298,9 @@ impl Ack {
         w.u64(self.sequence);
         w.bool(self.duplicate);
         w.u32(self.receivers);
+        w.u64(self.home.0);
+        w.u64(self.home_sequence);
+        w.u8(self.homes);
     }
 }
 

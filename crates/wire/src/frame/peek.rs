@@ -116,20 +116,26 @@ pub fn peek_kind(bytes: &[u8]) -> Option<Kind> {
     bytes.get(4).copied().and_then(Kind::from_number)
 }
 
-/// Request and level of a `Publish`, from its header alone: for a reader that
-/// takes the block apart from the frame. The block starts at [`FRAME_HEADER`].
+/// Request, level and homes of a `Publish`, from its header alone: for a reader
+/// that takes the block apart from the frame. The block starts at [`FRAME_HEADER`].
 ///
 /// # Errors
 /// [`FrameError`] when the header is not that of a `Publish`.
-pub fn publish_of(header: &[u8]) -> Result<(u64, AckLevel), FrameError> {
+pub fn publish_of(header: &[u8]) -> Result<(u64, AckLevel, u8), FrameError> {
     let head = Head::parse(header)?;
     if head.kind != Kind::Publish {
         return Err(FrameError::new(FrameClause::Kind, "kind", 4, head.kind as u64));
     }
-    Ok((head.id, publish_level(&head)?))
+    let (level, homes) = publish_level(head.flags)?;
+    Ok((head.id, level, homes))
 }
 
-pub(super) fn publish_level(head: &Head) -> Result<AckLevel, FrameError> {
-    let unknown = FrameError::new(FrameClause::Flags, "level", 5, head.flags.into());
-    AckLevel::from_number(head.flags).ok_or(unknown)
+/// The level that a publish asks for, and of how many homes, from its flags.
+pub(super) fn publish_level(flags: u8) -> Result<(AckLevel, u8), FrameError> {
+    let homes = flags >> 4;
+    match AckLevel::from_number(flags & 0xf) {
+        Some(AckLevel::Homes) if homes >= 2 => Ok((AckLevel::Homes, homes)),
+        Some(level) if level < AckLevel::Homes && homes == 0 => Ok((level, 0)),
+        _ => Err(FrameError::new(FrameClause::Flags, "level", 5, flags.into())),
+    }
 }

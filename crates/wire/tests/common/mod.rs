@@ -140,23 +140,37 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
     let filters = vec!["flights/*/JFK/**", "**"];
     let spec = StreamSpec {
         name: "flights",
-        filters: filters.clone(),
+        id: 0x1718,
+        filters: vec!["flights/*/JFK/**", "**"],
         retain_bytes: 1 << 30,
         retain_age_ms: 86_400_000,
+        retain_events: 1_000_000,
         segment_bytes: 64 << 20,
+        retention: Retention::WorkQueue,
+        compact: true,
+        tombstone_age_ms: 3_600_000,
+        last: LastValues::Key,
+        dedup_window_ms: 7_200_000,
+        consistency: Consistency::Eventual,
+        homes: vec!["new-york", "zürich"],
+        mirror_of: "departures",
+        mirror_prefix: ("departed/", "flights/"),
+        unreachable: Unreachable::Spool,
+        tenant: 7,
+        max_event: 65_536,
     };
     let report = StreamReport {
-        name: "flights",
-        filters,
+        spec: spec.clone(),
         home: "new-york",
+        role: StreamRole::Mirror,
         first: 1,
         next: 2700,
         synced: 2699,
         bytes: 345_678,
-        retain_bytes: 1 << 30,
-        retain_age_ms: 86_400_000,
-        segment_bytes: 64 << 20,
+        position: vec![(hub, 2600), (HubId(2), 101)],
+        state: "copies from zürich",
     };
+    let altered = spec.clone();
     let mut all = vec![
         Frame::Hello(Hello {
             version_min: 1,
@@ -194,7 +208,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             retry_after_ms: 250,
             detail: "the queue is full",
         }),
-        Frame::Publish(Publish { request: 5, level: AckLevel::Synced, block }),
+        Frame::Publish(Publish { request: 5, level: AckLevel::Homes, homes: 3, block }),
         Frame::Ack(Ack {
             request: 5,
             level: AckLevel::Written,
@@ -203,6 +217,9 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             sequence: 41,
             duplicate: true,
             receivers: 3,
+            home: HubId(2),
+            home_sequence: 77,
+            homes: 2,
         }),
         Frame::Subscribe(Subscribe {
             id,
@@ -326,6 +343,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             written: 12,
             synced: 11,
             refused: ErrorCode::DISK_FULL,
+            places: vec![FlowPlace { number: 11, home: 0x0506_0708, home_sequence: 40 }],
         }),
         Frame::LinkCredit(LinkCredit { lane: Lane::BULK, limit: 1 << 22 }),
         Frame::Pressure(Pressure {
@@ -341,6 +359,26 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
         }),
     ]);
     all.extend(consumer_frames(stamped));
+    all.extend([
+        Frame::LastGet(LastGet {
+            request: 13,
+            stream: "flights",
+            filter: "flights/*/JFK",
+            key: b"N14228",
+            has_key: true,
+            most: 10,
+        }),
+        Frame::Found(Found { request: 13, event: 2, block: stamped }),
+        Frame::AwaitLevel(AwaitLevel {
+            request: 14,
+            stream: "flights",
+            home: hub,
+            home_sequence: 77,
+            level: AckLevel::Homes,
+            homes: 2,
+        }),
+        Frame::StreamAlter(StreamAlter { request: 15, spec: altered }),
+    ]);
     all
 }
 

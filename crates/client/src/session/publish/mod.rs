@@ -61,6 +61,12 @@ pub(crate) struct BlockAck {
     pub(crate) duplicate: bool,
     /// To how many live receivers the hub sent it.
     pub(crate) receivers: u32,
+    /// Where it entered its stream; 0 for no stream, or several.
+    pub(crate) home: HubId,
+    /// Of the block's first event, at that home.
+    pub(crate) home_sequence: u64,
+    /// How many homes have it on disk.
+    pub(crate) homes: u8,
 }
 
 pub(crate) type BlockTicket = Ticket<Result<BlockAck, PublishError>>;

@@ -187,6 +187,9 @@ impl Bench {
             sequence,
             duplicate: false,
             receivers: 0,
+            home: HubId(0),
+            home_sequence: 0,
+            homes: 0,
         }));
     }
 

@@ -160,6 +160,7 @@ impl Alone {
                 written: 1,
                 synced: 1,
                 refused: ErrorCode::NONE,
+                places: Vec::new(),
             })),
             Said::LinkUp(link, hub, epoch) => {
                 self.link = *link;
