@@ -216,7 +216,8 @@ fn refusals_name_rule_field_and_place() {
     let mut bytes = encoded(&Frame::Want(Want { entries: vec![] }));
     bytes[16] = 1;
     assert_eq!(clause(&bytes), (FrameClause::ListLength, "entries", 16));
-    let mut bytes = encoded(&Frame::Publish(Publish { request: 1, level: AckLevel::None, block: &common::full() }));
+    let mut bytes =
+        encoded(&Frame::Publish(Publish { request: 1, level: AckLevel::None, homes: 0, block: &common::full() }));
     bytes[5] = 4;
     assert_eq!(clause(&bytes), (FrameClause::Flags, "level", 5));
     bytes[5] = 0;

@@ -181,7 +181,7 @@ impl AppendStage {
                     Ok(appended) => {
                         stream.producers.note(producer, lane, first, count);
                         add(&counters.stored, events);
-                        places.push(*slot, appended.next, Some(Named { home, sequence: appended.first }));
+                        places.push(*slot, appended.next, Some(Named { home, sequence: appended.home_sequence }));
                     }
                     Err(error) => {
                         counters.drop_copies(DropReason::StreamRefused, events);

@@ -137,7 +137,6 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
     let hub = HubId(0x0102_0304_0506_0708);
     let epoch = Epoch(0x0a0b_0c0d);
     let id = SubscriptionId(0x21);
-    let filters = vec!["flights/*/JFK/**", "**"];
     let spec = StreamSpec {
         name: "flights",
         id: 0x1718,
