@@ -13,23 +13,28 @@ use std::{fmt, io};
 
 use weft_base::sync::Mutex;
 use weft_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use weft_base::{Mono, Now};
+use weft_base::{ByteCount, Mono, Now};
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
 use weft_wire::block::{Block, MIN_BLOCK, StreamPlace, peek_len, set_stream_place};
 
+use crate::compact::Pass;
 use crate::error::{AppendError, OpenError, ReadError, SyncError};
-use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, segment_number};
+use crate::format::{
+    FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, format_text, is_left_over, segment_number, side_number,
+    write_before,
+};
 use crate::fs::{Fs, Lock};
 use crate::homes::Homes;
-use crate::index::Place;
+use crate::index::{Index, Place};
 use crate::mmap::{HEAD, MapWriter};
 use crate::options::LogOptions;
 use crate::read::LogReader;
 use crate::recover::{Opened, Recovered, Recovery, recover};
 use crate::scan::Content;
-use crate::segment::{Segment, Spare};
+use crate::segment::{Beginning, Segment, Spare};
 use crate::shared::{Shared, SyncState, locked};
 use crate::sync::Syncer;
+use crate::verify::{Verified, Verifier};
 
 /// How long the disk is left alone after it had no room.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -50,17 +55,23 @@ pub struct Appended {
 struct Active {
     segment: Arc<Segment>,
     writer: MapWriter,
+    index: Arc<Index>,
 }
 
 /// A log, open for appending: one per folder. Dropping it does not sync; see
 /// [`Log::close`].
 pub struct Log {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     active: Option<Active>,
     /// How far it is in each home.
     homes: Homes,
     /// Everything below may go.
     floor: u64,
+    /// The log is of an older version, and this the segment appended to once it
+    /// is of this one.
+    older: Option<Option<Active>>,
+    verifier: Verifier,
+    pub(crate) compacting: Pass,
     /// The disk had no room; it is not asked again before this.
     full_until: Option<Mono>,
     _lock: Box<dyn Lock>,
@@ -74,18 +85,23 @@ impl fmt::Debug for Log {
 }
 
 impl Log {
-    /// Opens the log in `dir`, or makes it. Reads and checks all of it: see
-    /// [`crate::recover`] for what is repaired and what is reported. What it
+    /// Opens the log in `dir`, or makes it. Reads and checks what is not known to
+    /// have been on the disk: see [`crate::recover`] for how little that is, and
+    /// for what is repaired and what is reported. What it
     /// answers is on the disk: `synced` equals `next`.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: LogOptions, now: Now) -> Result<(Log, Recovery), OpenError> {
         options.validate()?;
-        let Opened { lock, found, recovery } = recover(&*fs, dir, &options)?;
-        let Recovered { table, writer, spares, next, homes } = found;
+        let Opened { lock, found, recovery, version } = recover(&*fs, dir, &options)?;
+        let Recovered { table, writer, spares, next, homes, unindexed } = found;
         let first = table.live.front().map_or(next, |s| s.base);
-        let active = table.live.back().cloned().zip(writer).map(|(segment, writer)| Active { segment, writer });
+        let last = table.live.back().cloned().zip(writer);
+        let active = last.and_then(|(segment, writer)| {
+            let index = segment.index()?;
+            Some(Active { segment, writer, index })
+        });
         // What recovery found, it has synced.
         let state = SyncState { from: table.live.back().map_or(0, |s| s.number), ..SyncState::default() };
         let shared = Arc::new(Shared {
@@ -100,9 +116,23 @@ impl Log {
             synced: AtomicU64::new(next),
             poisoned: AtomicBool::new(false),
             why: Mutex::new(String::new()),
+            loaded: Mutex::default(),
+            unindexed: Mutex::new(unindexed),
         });
-        let mut log = Log { shared, active, homes, floor: 0, full_until: None, _lock: lock };
-        if log.active.is_none() {
+        let verifier = Verifier::new(Arc::clone(&shared));
+        let (active, older) = if version < FORMAT_VERSION { (None, Some(active)) } else { (active, None) };
+        let mut log = Log {
+            shared,
+            active,
+            homes,
+            floor: 0,
+            older,
+            verifier,
+            compacting: Pass::default(),
+            full_until: None,
+            _lock: lock,
+        };
+        if log.active.is_none() && !matches!(log.older, Some(Some(_))) {
             match log.roll(now) {
                 // Reading works on a full disk; appending will try again.
                 Ok(()) | Err(AppendError::DiskFull { .. }) => {}
@@ -191,10 +221,10 @@ impl Log {
         }
         self.homes.check_room(home)?;
         let limit = self.shared.options.max_block;
-        let (mut total, mut events) = (0_usize, 0_u64);
+        let (mut total, mut events) = (0_usize, 0_u32);
         let mut home_next = self.homes.next_of(home);
         for (block, named) in blocks.clone() {
-            events += u64::from(check_block(block, limit)?);
+            events = events.saturating_add(check_block(block, limit)?);
             total += block.len();
             let first = place_at_home(home, named, home_next)?;
             let end = first.checked_add(Block::trusted(block).event_count().into());
@@ -206,25 +236,23 @@ impl Log {
         }
         loop {
             if let Some(active) = &mut self.active
+                && active.segment.map().position().events.checked_add(events).is_some()
                 && let Some(spare) = active.writer.spare(total)
             {
                 let Place { sequence: first, offset } = active.segment.tail();
                 let home_sequence = copy_blocks(spare, blocks.clone(), home, first, &self.homes)?;
-                let (mut at, mut home_next) = (0, 0);
+                let mut at = 0;
                 while let Some(found) = Content::found_in(spare, at, offset) {
                     at += found.len;
-                    home_next = found.home_next(home).1;
-                    active.segment.note(&found);
+                    active.segment.note(&active.index, &found, &self.homes);
+                    self.homes.note(home, found.home_next(home).1);
                 }
-                let next = first.saturating_add(events);
-                // Refused only when a segment's numbers are used up, which
-                // 32 GiB of the smallest events cannot do.
-                if active.writer.publish(total, u32::try_from(events).unwrap_or(u32::MAX)) {
-                    self.homes.note(home, home_next);
-                    // Release: whoever sees the sequence sees the block.
-                    self.shared.next.store(next, Ordering::Release);
-                    return Ok(Appended { first, next, home_sequence });
-                }
+                let next = first.saturating_add(events.into());
+                // There is room for bytes and numbers.
+                active.writer.publish(total, events);
+                // Release: whoever sees the sequence sees the block.
+                self.shared.next.store(next, Ordering::Release);
+                return Ok(Appended { first, next, home_sequence });
             }
             self.roll(now)?;
         }
@@ -233,6 +261,17 @@ impl Log {
     /// Goes on in the next segment.
     fn roll(&mut self, now: Now) -> Result<(), AppendError> {
         let shared = &*self.shared;
+        if let Some(active) = self.older.take() {
+            let made = shared.fs.write(&shared.dir.join(FORMAT_FILE), format_text().as_bytes());
+            if let Err(source) = made {
+                self.older = Some(active);
+                return Err(AppendError::Io { dir: shared.dir.clone(), source });
+            }
+            self.active = active;
+            if self.active.is_some() {
+                return Ok(());
+            }
+        }
         let full = || AppendError::DiskFull { dir: shared.dir.clone(), need: shared.options.segment.0 };
         if self.full_until.is_some_and(|until| now.mono < until) {
             return Err(full());
@@ -242,18 +281,27 @@ impl Log {
             Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 self.full_until = Some(now.mono + FULL_PAUSE);
                 // What retention took out may be the space that is missing.
-                self.syncer().remove_files();
+                self.syncer().remove_files(usize::MAX);
                 return Err(full());
             }
             Err(source) => return Err(AppendError::Io { dir: shared.dir.clone(), source }),
         };
         self.full_until = None;
-        let header = Header { version: FORMAT_VERSION, number, base: self.next(), created: now.wall };
+        let header =
+            Header { version: FORMAT_VERSION, number, base: self.next(), created: now.wall, compacted: 0, end: 0 };
+        let sealed = shared.newest();
+        let newest = sealed.as_ref().map_or(0, |s| s.newest_so_far.load(Ordering::Relaxed));
         header.write(file.map());
-        let newest = shared.newest().map_or(0, |s| s.newest_so_far.load(Ordering::Relaxed));
-        let segment = Arc::new(Segment::new(number, header.base, self.homes.clone(), file, index, newest));
+        write_before(file.map(), &self.homes, newest);
+        let homes = self.homes.clone();
+        let beginning = Beginning { number, base: header.base, compacted: None, homes, newest };
+        let index = Arc::new(index);
+        let segment = Arc::new(Segment::new(beginning, file, Some(Arc::clone(&index))));
         locked(&shared.table).live.push_back(Arc::clone(&segment));
-        self.active = Some(Active { segment, writer });
+        if let Some(sealed) = sealed {
+            locked(&shared.unindexed).push(sealed.number);
+        }
+        self.active = Some(Active { segment, writer, index });
         Ok(())
     }
 
@@ -289,7 +337,11 @@ impl Log {
         let expired = |s: &Segment| {
             let newest = s.newest.load(Ordering::Relaxed);
             let old = age.is_some_and(|age| newest.saturating_add(age) < now.wall.0);
-            s.tail().offset > HEAD && (old || s.tail().sequence <= floor)
+            if s.tail().offset == HEAD {
+                // Compaction left nothing in it; or it is the one in use.
+                return s.compacted.is_some();
+            }
+            old || s.tail().sequence <= floor
         };
         // The segment in use can only go when there is another to write to.
         let only = self.active.as_ref().is_some_and(|a| expired(&a.segment)) && {
@@ -317,6 +369,27 @@ impl Log {
         let first = table.live.front().map_or(next, |s| s.base).max(floor);
         self.shared.first.store(first, Ordering::Release);
         count
+    }
+
+    /// Checks some of what was on the disk when it was opened or was synced
+    /// since, and goes on there with the next call; after the last block it
+    /// begins again. For a thread that may wait for the disk there is
+    /// [`verifier`](Self::verifier).
+    pub fn verify_step(&mut self, budget: ByteCount) -> Verified {
+        self.verifier.step(budget)
+    }
+
+    /// A handle that checks, for another thread.
+    #[must_use]
+    pub fn verifier(&self) -> Verifier {
+        Verifier::new(Arc::clone(&self.shared))
+    }
+
+    /// How many segments' indexes are in memory; those of segments that are not
+    /// written to any more are at most 8.
+    #[must_use]
+    pub fn indexes(&self) -> usize {
+        self.shared.indexes()
     }
 
     /// The handle that syncs, for another thread.
@@ -375,8 +448,8 @@ impl Log {
     pub fn close(self) -> Result<(), SyncError> {
         let syncer = self.syncer();
         syncer.commit()?;
-        syncer.settle()?;
-        syncer.remove_files();
+        syncer.finish(&self.homes, self.older.is_none())?;
+        syncer.remove_files(usize::MAX);
         Ok(())
     }
 
@@ -393,6 +466,9 @@ impl Log {
         numbers.sort_unstable();
         for number in numbers {
             fs.remove(&self.shared.path(number))?;
+        }
+        for name in fs.list(dir)?.iter().filter(|name| side_number(name).is_some() || is_left_over(name)) {
+            fs.remove(&dir.join(name))?;
         }
         fs.sync_dir(dir)?;
         fs.remove(&dir.join(FORMAT_FILE))?;

@@ -180,6 +180,16 @@ pub enum SyncError {
     Closed,
 }
 
+/// Why a segment was not compacted. It is as it was.
+#[derive(Debug, thiserror::Error)]
+#[error("segment {segment} could not be compacted: check the disk and its free space; the next pass tries again")]
+pub struct CompactError {
+    /// The segment's number.
+    pub segment: u64,
+    /// What the system said.
+    pub source: io::Error,
+}
+
 /// Why nothing was read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

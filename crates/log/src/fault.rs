@@ -141,6 +141,8 @@ struct State {
     fail_sync: Option<u32>,
     lie: bool,
     slow: Option<(ManualClock, Duration)>,
+    /// From this operation on nothing can be changed.
+    read_only_at: Option<u64>,
 }
 
 impl State {
@@ -150,6 +152,9 @@ impl State {
             return Err(io::Error::other("the power is off"));
         }
         self.operations += 1;
+        if self.read_only_at.is_some_and(|at| self.operations > at) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         Ok(())
     }
 
@@ -293,6 +298,14 @@ impl FaultFs {
         self.state().fail_sync = Some(count);
     }
 
+    /// From the operation of this number on the file system is read-only, as
+    /// after an error of the disk: every change fails, and so do syncs, which
+    /// then bring nothing to the disk. [`FaultFs::after_crash`] and
+    /// [`FaultFs::after_kill`] are writable again.
+    pub fn read_only_at(&self, operation: u64) {
+        self.state().read_only_at = Some(operation);
+    }
+
     /// From now on syncs say that all went well and write nothing: a checker
     /// of durability must notice.
     pub fn lie(&self) {
@@ -419,6 +432,39 @@ impl Fs for FaultFs {
         state.names.insert(path.to_owned(), id);
         drop(state);
         self.sync_dir(path.parent().unwrap_or(Path::new("")))
+    }
+
+    fn write_lossy(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        if state.free() < bytes.len() as u64 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let seen = Content::Bytes(bytes.to_vec());
+        let empty = || vec![0; bytes.len()];
+        state.add(path, FileState { seen, believed: empty(), disk: empty(), has_size: false });
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        let id = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), id);
+        Ok(())
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let mut state = self.state();
+        state.step()?;
+        let file = state.file(path)?;
+        let mut seen = file.seen(0..file.len());
+        seen.truncate(len);
+        file.believed.truncate(len);
+        file.disk.truncate(len);
+        file.seen = Content::Bytes(seen);
+        Ok(())
     }
 
     fn create(&self, path: &Path, len: u64) -> io::Result<Box<dyn SegmentFile>> {

@@ -2,22 +2,32 @@
 //!
 //! # The folder
 //! ```text
-//! FORMAT            the text `weft-log 1`: what this is, and its version
+//! FORMAT            the text `weft-log 2`: what this is, and its version
 //! LOCK              locked (flock) while a hub has the log open; empty
 //! 0000000001.seg    segments, numbered without gaps; the oldest go first
+//! 0000000001.idx    what is known of that segment, see [`crate::side`]; may be missing
 //! 0000000002.seg
+//! 0000000001.tmp    a segment that is being compacted; of no use after a crash
 //! ```
-//! `FORMAT` is durable before the first segment is made.
+//! `FORMAT` is durable before the first segment is made. A log of version 1,
+//! which knows no homes, compaction and side files, is read as it is, and
+//! becomes one of version 2 by the first block appended.
 //!
 //! # A segment
 //! All integers are little-endian.
 //! ```text
 //!      0  header, 64 bytes: magic u64 | version u32 | header length u32 (4096) | number u64
-//!         | base sequence u64 | creation time u64 (Unix ns) | 0 u64 | 0 u64 | 0 u32 | CRC-32C of bytes 0..60, u32
-//!    512  mark A, 32 bytes: synced end u64 | next sequence there u64 | 0 u64 | CRC-32C of the 24 bytes before, u32 | "MARK"
-//!   1024  mark B, the same: the marks are written in turn, so that one of them is whole
-//!   4096  blocks, one after the other, as `weft_wire::block` describes them, each with its stream sequence;
-//!         the first has the base sequence, each other follows the one before without a gap
+//!         | base sequence u64 | creation time u64 (Unix ns) | times compacted u64 | then: sequence after it u64, else 0
+//!         | 0 u32 | CRC-32C of bytes 0..60, u32
+//!    512  mark A, 32 bytes: synced end u64 | next sequence there u64 | 1: closed in good order, 0; and 256 × a count, u64
+//!         | CRC-32C of the 24 bytes before, u32 | "MARK"
+//!   1024  mark B, the same: the marks are written in turn, so that one of them is whole; of two with the same end
+//!         the one with the higher count holds
+//!   2048  where the log was before the first block: number of homes u64 | newest ingest time so far u64
+//!         | per home: tag u64, next home sequence u64 | CRC-32C of all this u64
+//!   4096  blocks, one after the other, as `weft_wire::block` describes them, each with its place in the stream;
+//!         the first has the base sequence, each other follows the one before without a gap. In a compacted
+//!         segment blocks are missing, and those that lost events bear the flag COMPACTED
 //!      …  zeros to the end of the file
 //! ```
 //! The header is written when the segment takes its first block, so a segment
@@ -25,15 +35,16 @@
 //! this offset was on disk when I was written. It is written to memory after
 //! each sync and reaches the disk with a later one, so it may lag, but never
 //! promises too much. It lets recovery tell damage from a tail that was never
-//! synced.
+//! synced. One that says *closed in good order* says more: nothing lies beyond.
 
 use weft_base::UnixNanos;
 use weft_base::checksum::crc32c;
 
+use crate::homes::{Homes, MAX_HOMES};
 use crate::mmap::{HEAD, Map};
 
 /// The version of the format written here, and the newest one read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 pub(crate) const FORMAT_FILE: &str = "FORMAT";
 pub(crate) const LOCK_FILE: &str = "LOCK";
@@ -42,6 +53,9 @@ const MAGIC: u64 = u64::from_le_bytes(*b"WEFTSEG\0");
 const MARK_MAGIC: u32 = u32::from_le_bytes(*b"MARK");
 /// The words at which the marks begin.
 const MARKS: [usize; 2] = [512 / 8, 1024 / 8];
+/// The word at which it stands how far the log was.
+const BEFORE: usize = 2048 / 8;
+const _: () = assert!(BEFORE + 3 + 2 * MAX_HOMES <= HEAD / 8);
 
 /// The text of the file `FORMAT`.
 pub(crate) fn format_text() -> String {
@@ -59,12 +73,37 @@ pub fn segment_name(number: u64) -> String {
     format!("{number:010}.seg")
 }
 
+/// The name of the file beside it, in which stands what is known of it.
+#[must_use]
+pub fn side_name(number: u64) -> String {
+    format!("{number:010}.idx")
+}
+
+/// The name of the file in which it is compacted.
+#[must_use]
+pub fn temporary_name(number: u64) -> String {
+    format!("{number:010}.tmp")
+}
+
 /// The number in the name of a segment's file, if it is one.
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg")?;
-    let number = digits.parse().ok()?;
+    numbered(name, segment_name)
+}
+
+/// The number in the name of a side file, if it is one.
+pub(crate) fn side_number(name: &str) -> Option<u64> {
+    numbered(name, side_name)
+}
+
+/// Whether a file is one that a crash may leave, and of no use then.
+pub(crate) fn is_left_over(name: &str) -> bool {
+    numbered(name, temporary_name).is_some() || name.strip_suffix(".new").is_some_and(|n| n.parse::<u64>().is_ok())
+}
+
+fn numbered(name: &str, written: impl Fn(u64) -> String) -> Option<u64> {
+    let number = name.split_once('.')?.0.parse().ok()?;
     // What would be written differently is somebody else's file.
-    (segment_name(number) == name).then_some(number)
+    (written(number) == name).then_some(number)
 }
 
 /// A segment's header.
@@ -74,6 +113,10 @@ pub(crate) struct Header {
     pub(crate) number: u64,
     pub(crate) base: u64,
     pub(crate) created: UnixNanos,
+    /// How many times it was compacted.
+    pub(crate) compacted: u64,
+    /// The sequence after it, when it was compacted; else 0.
+    pub(crate) end: u64,
 }
 
 fn crc_of_words(words: &[u64], bytes: usize) -> u32 {
@@ -89,6 +132,7 @@ impl Header {
         let head_len = HEAD as u64;
         let mut words =
             [MAGIC, u64::from(self.version) | (head_len << 32), self.number, self.base, self.created.0, 0, 0, 0];
+        (words[5], words[6]) = (self.compacted, self.end);
         words[7] = u64::from(crc_of_words(&words, 60)) << 32;
         for (at, word) in words.into_iter().enumerate() {
             map.head_store(at, word);
@@ -98,11 +142,51 @@ impl Header {
     /// `None` when there is no whole header.
     pub(crate) fn read(map: &Map) -> Option<Self> {
         let words: [u64; 8] = std::array::from_fn(|at| map.head_load(at));
-        let [magic, version, number, base, created, ..] = words;
+        let [magic, version, number, base, created, compacted, end, _] = words;
         let whole = magic == MAGIC && (words[7] >> 32) as u32 == crc_of_words(&words, 60);
         // Sequences count from 1.
-        (whole && base > 0).then_some(Self { version: version as u32, number, base, created: UnixNanos(created) })
+        let sane = base > 0 && (end == 0 || end >= base) && (compacted == 0) == (end == 0);
+        let created = UnixNanos(created);
+        (whole && sane).then_some(Self { version: version as u32, number, base, created, compacted, end })
     }
+
+    /// What tells this segment from every other of its number: the checksum
+    /// of its header.
+    pub(crate) fn seal(map: &Map) -> u32 {
+        (map.head_load(7) >> 32) as u32
+    }
+
+    /// Up to which sequence blocks may be missing in it.
+    pub(crate) fn gaps(&self) -> Option<u64> {
+        (self.compacted > 0).then_some(self.end)
+    }
+}
+
+fn crc_of(words: &[u64]) -> u64 {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    u64::from(crc32c(&bytes))
+}
+
+/// Writes where the log was before the segment's first block.
+pub(crate) fn write_before(map: &Map, homes: &Homes, newest: u64) {
+    let mut words = vec![homes.entries().len() as u64, newest];
+    words.extend(homes.entries().iter().flat_map(|(home, next)| [u64::from(*home), *next]));
+    words.push(crc_of(&words));
+    for (at, word) in words.into_iter().enumerate() {
+        map.head_store(BEFORE + at, word);
+    }
+}
+
+/// Where the log was before the segment's first block: in each home, and the
+/// newest ingest time. `None` when that is not there whole.
+pub(crate) fn read_before(map: &Map) -> Option<(Homes, u64)> {
+    let count = usize::try_from(map.head_load(BEFORE)).ok().filter(|count| *count <= MAX_HOMES)?;
+    let words: Vec<u64> = (0..2 + 2 * count).map(|at| map.head_load(BEFORE + at)).collect();
+    let whole = map.head_load(BEFORE + words.len()) == crc_of(&words);
+    let (newest, entries) = (*words.get(1)?, words.get(2..)?);
+    let homes = Homes::of(entries.as_chunks::<2>().0.iter().map(|[home, next]| (*home as u32, *next)).collect());
+    // The checksum of zeros is not zero, so a blank page is not whole.
+    whole.then_some((homes, newest))
 }
 
 /// What was on disk when it was written.
@@ -112,35 +196,42 @@ pub(crate) struct Mark {
     pub(crate) end: usize,
     /// The sequence of the block that begins there.
     pub(crate) next: u64,
+    /// The log was closed in good order there: nothing lies beyond.
+    pub(crate) clean: bool,
 }
 
 impl Mark {
     /// Writes the mark over the older of the two.
     pub(crate) fn write(&self, map: &Map) {
-        let words = [self.end as u64, self.next, 0];
+        let slots = [0, 1].map(|slot| Self::read_slot(map, slot).map(|(mark, count)| (mark.end, count)));
+        let older = usize::from(slots[0] > slots[1]);
+        let count = slots.into_iter().flatten().map(|slot| slot.1).max().unwrap_or(0).wrapping_add(1);
+        let words = [self.end as u64, self.next, (count << 8) | u64::from(self.clean)];
         let seal = u64::from(crc_of_words(&words, 24)) | (u64::from(MARK_MAGIC) << 32);
-        let older = usize::from(Self::slot(map, 0) > Self::slot(map, 1));
         for (at, word) in words.into_iter().chain([seal]).enumerate() {
             map.head_store(MARKS[older] + at, word);
         }
     }
 
-    fn slot(map: &Map, slot: usize) -> Option<usize> {
-        Self::read_slot(map, slot).map(|mark| mark.end)
-    }
-
-    fn read_slot(map: &Map, slot: usize) -> Option<Self> {
-        let [end, next, zero, seal]: [u64; 4] = std::array::from_fn(|at| map.head_load(MARKS[slot] + at));
-        let whole = seal == u64::from(crc_of_words(&[end, next, zero], 24)) | (u64::from(MARK_MAGIC) << 32);
+    fn read_slot(map: &Map, slot: usize) -> Option<(Self, u64)> {
+        let [end, next, flags, seal]: [u64; 4] = std::array::from_fn(|at| map.head_load(MARKS[slot] + at));
+        let whole = seal == u64::from(crc_of_words(&[end, next, flags], 24)) | (u64::from(MARK_MAGIC) << 32);
         let end = usize::try_from(end).ok()?;
-        (whole && end >= HEAD && end <= map.len() && end.is_multiple_of(8)).then_some(Self { end, next })
+        let fits = end >= HEAD && end <= map.len() && end.is_multiple_of(8);
+        (whole && fits).then_some((Self { end, next, clean: flags & 1 != 0 }, flags >> 8))
     }
 
     /// The newer of the two marks, if one is whole.
     pub(crate) fn read(map: &Map) -> Option<Self> {
         let marks = [0, 1].map(|slot| Self::read_slot(map, slot));
-        marks.into_iter().flatten().max_by_key(|mark| mark.end)
+        marks.into_iter().flatten().max_by_key(|(mark, count)| (mark.end, *count)).map(|(mark, _)| mark)
     }
+}
+
+/// Whether the header proper is all zero: it never reached the disk, whatever
+/// else of its page did.
+pub(crate) fn header_is_blank(map: &Map) -> bool {
+    (0..8).all(|word| map.head_load(word) == 0)
 }
 
 /// Whether the header page is all zero: the segment was never used.

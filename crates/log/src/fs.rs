@@ -58,6 +58,28 @@ pub trait Fs: Send + Sync {
     /// The system's; the file is then as it was.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
+    /// Makes or replaces a small file that may be lost: after a crash it may be
+    /// as it was, as it is to be, neither, or not there.
+    ///
+    /// # Errors
+    /// The system's; the file is then as it was.
+    fn write_lossy(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Gives a file another name, in place of the file that has it. Those who
+    /// have that one open go on with it. Durable after [`Fs::sync_dir`]; until
+    /// then a crash leaves one of the two under the name.
+    ///
+    /// # Errors
+    /// The system's; nothing has changed then.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Cuts a segment's file to `len` bytes, durably. Nobody uses what is
+    /// beyond.
+    ///
+    /// # Errors
+    /// The system's.
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()>;
+
     /// Makes a segment of `len` zeros, whose space is taken at once, and maps
     /// it. The file's size is durable; its name is after [`Fs::sync_dir`].
     ///
@@ -198,6 +220,22 @@ impl Fs for RealFs {
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
         path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
+    }
+
+    fn write_lossy(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temporary = path.with_extension("new");
+        std::fs::write(&temporary, bytes)?;
+        std::fs::rename(&temporary, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(len)?;
+        file.sync_all()
     }
 
     fn create(&self, path: &Path, len: u64) -> io::Result<Box<dyn SegmentFile>> {

@@ -18,6 +18,12 @@ impl Homes {
         Self(entries)
     }
 
+    /// Of entries as they were written down.
+    pub(crate) fn of(mut entries: Vec<(u32, u64)>) -> Self {
+        entries.sort_unstable();
+        Self(entries)
+    }
+
     pub(crate) fn entries(&self) -> &[(u32, u64)] {
         &self.0
     }

@@ -3,7 +3,6 @@
 
 use crate::format::Mark;
 use crate::index::Place;
-use crate::mmap::HEAD;
 use crate::scan::{Clause, Content, Found, has_blank_line};
 
 /// What of a segment is known to have been on disk.
@@ -51,16 +50,34 @@ pub(crate) struct Judged {
     pub(crate) open_ended: bool,
 }
 
-/// Goes through a segment whose first block has the sequence `base`. `seen` is
-/// told of each block and each damage, in order.
-pub(crate) fn judge(content: Content<'_>, base: u64, known: Known, seen: &mut dyn FnMut(Seen)) -> Judged {
-    let mut at = Place { sequence: base, offset: HEAD };
-    let ends = |tail, torn, open_ended| Judged { tail, torn, open_ended };
+/// Goes through a segment from a place on before which it is known.
+///
+/// Blocks of an atomic batch are told of when its last one is there. A batch
+/// without its end that was not on disk is a torn tail.
+pub(crate) fn judge(content: Content<'_>, start: Place, known: Known, seen: &mut dyn FnMut(Seen)) -> Judged {
+    let mut at = start;
+    // Where the batch began whose end was not met.
+    let mut batch: Option<Place> = None;
+    let ends = |tail: Place, torn, open_ended, batch: Option<Place>, seen: &mut dyn FnMut(Seen)| match batch {
+        Some(begun) if !known.covers(begun.offset) => Judged { tail: begun, torn: true, open_ended: false },
+        Some(begun) => {
+            tell(content, begun, tail, seen);
+            Judged { tail, torn, open_ended }
+        }
+        None => Judged { tail, torn, open_ended },
+    };
     loop {
         let clause = match content.check(at.offset, at.sequence) {
             Ok(found) => {
+                let place = at;
                 at = Place { sequence: found.next, offset: found.offset + found.len };
-                seen(Seen::Block(found));
+                if found.open {
+                    batch.get_or_insert(place);
+                } else if let Some(begun) = batch.take() {
+                    tell(content, begun, at, seen);
+                } else {
+                    seen(Seen::Block(found));
+                }
                 continue;
             }
             Err(clause) => clause,
@@ -69,36 +86,63 @@ pub(crate) fn judge(content: Content<'_>, base: u64, known: Known, seen: &mut dy
         if content.is_blank_from(at.offset) {
             if let Some(mark) = mark {
                 let clause = "blocks that were synced are missing".into();
-                at = skip(at, clause, Place { sequence: mark.next, offset: mark.end }, seen);
+                at = skip(content, at, clause, Place { sequence: mark.next, offset: mark.end }, &mut batch, seen);
             }
             // In a segment before the last mark the next one's base tells
             // whether anything is missing.
-            return ends(at, false, false);
+            return ends(at, false, false, batch, seen);
         }
         match content.resync(at.offset, at.sequence) {
             Some(found) => {
                 let between = content.range(at.offset, found.offset);
                 if !known.covers(at.offset) && has_blank_line(between, at.offset) {
-                    return ends(at, true, false);
+                    return ends(at, true, false, batch, seen);
                 }
-                at = skip(at, clause, Place { sequence: found.first, offset: found.offset }, seen);
+                let to = Place { sequence: found.first, offset: found.offset };
+                at = skip(content, at, clause, to, &mut batch, seen);
             }
             None => match (mark, known.all) {
                 (Some(mark), _) => {
-                    at = skip(at, clause, Place { sequence: mark.next, offset: mark.end }, seen);
+                    let to = Place { sequence: mark.next, offset: mark.end };
+                    at = skip(content, at, clause, to, &mut batch, seen);
                 }
                 (None, true) => {
+                    if let Some(begun) = batch.take() {
+                        tell(content, begun, at, seen);
+                    }
                     seen(Seen::Damage { offset: at.offset, from: at.sequence, clause, resume: None });
-                    return ends(at, false, true);
+                    return ends(at, false, true, batch, seen);
                 }
-                (None, false) => return ends(at, true, false),
+                (None, false) => return ends(at, true, false, batch, seen),
             },
         }
     }
 }
 
-/// Tells of the damage at `from`, and goes on at `to`.
-fn skip(from: Place, clause: Clause, to: Place, seen: &mut dyn FnMut(Seen)) -> Place {
+/// Tells of the blocks from one place to another, which are whole.
+fn tell(content: Content<'_>, from: Place, to: Place, seen: &mut dyn FnMut(Seen)) {
+    let mut offset = from.offset;
+    while offset < to.offset
+        && let Ok(found) = content.glance(offset)
+    {
+        offset += found.len;
+        seen(Seen::Block(found));
+    }
+}
+
+/// Tells of the damage at `from`, and goes on at `to`. What came before of an
+/// atomic batch that it is in counts: it was on disk, and so was its end.
+fn skip(
+    content: Content<'_>,
+    from: Place,
+    clause: Clause,
+    to: Place,
+    batch: &mut Option<Place>,
+    seen: &mut dyn FnMut(Seen),
+) -> Place {
+    if let Some(begun) = batch.take() {
+        tell(content, begun, from, seen);
+    }
     seen(Seen::Damage { offset: from.offset, from: from.sequence, clause, resume: Some(to) });
     to
 }

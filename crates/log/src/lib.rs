@@ -18,15 +18,18 @@
 //! Limits, and what happens at each: a block larger than
 //! [`LogOptions::max_block`] is refused; without room on the disk blocks are
 //! refused while reads go on; after a failed sync blocks are refused until the
-//! log is opened again; memory beside the mapping is the index (24 bytes for
-//! each [`LogOptions::index_every`]) and at most [`recover::MAX_DAMAGES`]
-//! reports.
+//! log is opened again. Memory does not grow with what the log holds but with
+//! the number of its segments: about 400 bytes and 16 for each home for each of
+//! them. Beside that and the mapping it is the indexes of nine segments (28
+//! bytes and 16 for each home for each [`LogOptions::index_every`] bytes) and
+//! at most [`recover::MAX_DAMAGES`] reports.
 //!
 //! Nothing here knows topics, producers, sessions, or when to sync and when to
 //! remove: the hub decides.
 #![deny(unsafe_code)]
 
 mod append;
+mod compact;
 mod error;
 pub mod fault;
 pub mod format;
@@ -41,12 +44,16 @@ pub mod recover;
 mod scan;
 mod segment;
 mod shared;
+mod side;
 pub mod sync;
+mod verify;
 
 pub use append::{Appended, Log};
-pub use error::{AppendError, OpenError, ReadError, SyncError};
+pub use compact::Compacted;
+pub use error::{AppendError, CompactError, OpenError, ReadError, SyncError};
 pub use homes::MAX_HOMES;
 pub use options::LogOptions;
 pub use read::{Blocks, LogBlock, LogReader};
 pub use recover::{Damage, Recovery};
 pub use sync::Syncer;
+pub use verify::{Verified, Verifier};

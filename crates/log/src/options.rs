@@ -36,6 +36,12 @@ pub struct LogOptions {
     pub index_every: ByteCount,
     /// The largest block taken, in bytes. 1 MiB + 64 KiB; at most 8 MiB.
     pub max_block: usize,
+    /// Opening reads and checks all of the log instead of its end: for tools,
+    /// and to have all damage reported at once. False.
+    pub check_all: bool,
+    /// Compaction writes a segment anew when at least so many hundredths of its
+    /// bytes are of events that are to go. 10; 0 for any.
+    pub compact_percent: u8,
     /// How far ahead of the writer the syncer makes pages present at most, so
     /// that appending takes no page faults: four times what was appended
     /// between its last two calls, up to this. 16 MiB; zero for none. This much
@@ -53,6 +59,8 @@ impl Default for LogOptions {
             retain_events: None,
             index_every: ByteCount::kib(256),
             max_block: (1 << 20) + (64 << 10),
+            check_all: false,
+            compact_percent: 10,
             ahead: ByteCount::mib(16),
         }
     }

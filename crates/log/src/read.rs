@@ -12,7 +12,6 @@ use weft_wire::block::Block;
 
 use crate::error::ReadError;
 use crate::index::Place;
-use crate::mmap::HEAD;
 use crate::scan::{Clause, Content, Found};
 use crate::segment::Segment;
 use crate::shared::{Shared, locked};
@@ -126,6 +125,8 @@ impl LogReader {
     /// The blocks from the one that holds sequence `from` on (it may begin
     /// before `from`), as long as all their events are below `upto`, and of
     /// `max_bytes` at most, but at least one. None when there is nothing yet.
+    /// Where compaction took blocks out, they begin with the first one after
+    /// `from`, and do not follow each other without gaps.
     ///
     /// The blocks end before damage; reading at the sequence after the last
     /// one then answers [`ReadError::Damaged`].
@@ -138,7 +139,7 @@ impl LogReader {
             return Err(ReadError::Gone { first });
         }
         let upto = upto.min(self.next());
-        let located = if from < upto { Some(self.locate(from, max_bytes)?) } else { None };
+        let located = if from < upto { self.locate(from, max_bytes)? } else { None };
         let (at, checked) = located.map_or((None, None), |(segment, found)| {
             (Some((segment, Place { sequence: found.first, offset: found.offset })), Some(found))
         });
@@ -156,33 +157,57 @@ impl LogReader {
         segment.map().populate_read(offset & !4095..end).map_err(failed)
     }
 
-    /// The block that holds `from`, which is below `next`.
-    fn locate(&self, from: u64, max_bytes: usize) -> Result<(Arc<Segment>, Found), ReadError> {
+    /// The block that holds `from`, which is below `next`, or the first one
+    /// after it where compaction took it out.
+    fn locate(&self, from: u64, max_bytes: usize) -> Result<Option<(Arc<Segment>, Found)>, ReadError> {
+        let mut from = from;
+        loop {
+            let (segment, found) = self.locate_in(from, max_bytes)?;
+            match found {
+                Some(found) => return Ok(Some((segment, found))),
+                // The rest of a compacted segment is gone.
+                None if segment.tail().sequence > from => from = segment.tail().sequence,
+                None => return Ok(None),
+            }
+            if from >= self.next() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The same in one segment, which it answers.
+    fn locate_in(&self, from: u64, max_bytes: usize) -> Result<(Arc<Segment>, Option<Found>), ReadError> {
         let hinted = self.hint.as_ref().filter(|(s, at)| at.sequence <= from && from < s.tail().sequence);
         let hinted = hinted.map(|(segment, at)| (Arc::clone(segment), *at));
         let found = || self.shared.segment_of(from).map(|(segment, _)| (Arc::clone(&segment), segment.start()));
         // There is none when retention was faster.
-        let (segment, start) = hinted.or_else(found).ok_or_else(|| ReadError::Gone { first: self.first() })?;
-        let indexed = segment.index.at_sequence(from).unwrap_or(segment.start());
-        let start = if indexed.sequence > start.sequence { indexed } else { start };
-        let reach = self.shared.options.index_every.as_usize().saturating_add(max_bytes);
-        self.warm(&segment, start.offset, reach)?;
+        let (segment, hint) = hinted.or_else(found).ok_or_else(|| ReadError::Gone { first: self.first() })?;
+        let exact = hint.sequence == from;
+        let index = if exact { None } else { self.shared.index_of(&segment) };
+        let indexed = index.as_ref().and_then(|index| index.at_sequence(from)).unwrap_or(segment.start());
+        let start = if indexed.sequence > hint.sequence { indexed } else { hint };
+        let reach = if exact { 0 } else { self.reach(index.is_some()) };
+        self.warm(&segment, start.offset, reach.saturating_add(max_bytes))?;
         let content = segment.content(segment.tail().offset);
         // Headers lead to the block; only when they do not, everything on the
         // way is checked.
         let mut stop = match walk(content, start, from, Content::glance) {
             Ok(found) => match content.check(found.offset, found.first) {
-                Ok(found) => return Ok((segment, found)),
+                Ok(found) => return Ok((segment, Some(found))),
                 Err(clause) => Stop::Suspect(Place { sequence: found.first, offset: found.offset }, clause),
             },
-            Err(_) => match walk(content, indexed, from, Content::whole) {
-                Ok(found) => return Ok((segment, found)),
-                Err(stop) => stop,
-            },
+            Err(_) => {
+                let indexed = self.shared.index_of(&segment).and_then(|index| index.at_sequence(from));
+                match walk(content, indexed.unwrap_or(segment.start()), from, Content::whole) {
+                    Ok(found) => return Ok((segment, Some(found))),
+                    Err(stop) => stop,
+                }
+            }
         };
         loop {
             let (place, clause) = match stop {
                 Stop::Suspect(place, clause) => (place, clause),
+                Stop::End(_) if segment.compacted.is_some() => return Ok((segment, None)),
                 Stop::End(place) => (place, "blocks are missing at its end".into()),
             };
             let damaged = |resume| ReadError::Damaged {
@@ -202,7 +227,7 @@ impl LogReader {
                 return Err(damaged(start.sequence));
             }
             stop = match walk(content, start, from, Content::whole) {
-                Ok(found) => return Ok((segment, found)),
+                Ok(found) => return Ok((segment, Some(found))),
                 Err(stop) => stop,
             };
         }
@@ -215,13 +240,15 @@ impl LogReader {
     /// need not grow with sequences; all blocks before the answer are older.
     #[must_use]
     pub fn seek_time(&mut self, time: UnixNanos) -> u64 {
-        let segment = {
+        let segment: Option<Arc<Segment>> = {
             let table = locked(&self.shared.table);
             let at = table.live.partition_point(|s| s.newest_so_far.load(Ordering::Relaxed) < time.0);
             table.live.get(at).cloned()
         };
         let Some(segment) = segment else { return self.next() };
-        let mut from = segment.index.at_time(time.0).map_or(segment.base, |place| place.sequence);
+        let index = self.shared.index_of(&segment);
+        let mut from = index.and_then(|index| index.at_time(time.0)).map_or(segment.base, |place| place.sequence);
+        from = from.max(self.first());
         loop {
             let next = self.next();
             match self.read(from, next, usize::MAX) {
@@ -255,18 +282,16 @@ impl LogReader {
         if local < first {
             return Err(ReadError::Gone { first });
         }
-        let own = self.shared.options.home;
         let Some((segment, _)) = self.shared.segment_of(local) else { return Err(ReadError::Gone { first }) };
-        let mut homes = segment.homes.clone();
-        self.walk_places(&segment, |found| {
-            if found.first >= local {
-                return Some(());
-            }
-            let (home, next) = found.home_next(own);
-            homes.note(home, next.saturating_sub(found.next.saturating_sub(local)));
-            None
-        })?;
-        Ok(homes.entries().to_vec())
+        let index = self.shared.index_of(&segment);
+        let start = index.as_ref().and_then(|index| index.at_sequence(local)).unwrap_or(segment.start());
+        self.warm(&segment, start.offset, self.reach(index.is_some()))?;
+        Ok(segment.homes_before(index.as_deref(), local, self.shared.options.home).entries().to_vec())
+    }
+
+    /// How far from where the index led to what is looked for may be.
+    fn reach(&self, indexed: bool) -> usize {
+        if indexed { self.shared.options.index_every.as_usize() + self.shared.options.max_block } else { usize::MAX }
     }
 
     /// The local sequence of the first event of `home` that is kept here and
@@ -282,38 +307,22 @@ impl LogReader {
             table.live.range(after.saturating_sub(1)..).cloned().collect()
         };
         for segment in segments {
-            let found = self.walk_places(&segment, |found| {
+            let index = self.shared.index_of(&segment);
+            let before = |homes: &[(u32, u64)]| {
+                homes.iter().find(|entry| entry.0 == home).map_or(1, |entry| entry.1) <= home_sequence
+            };
+            let indexed = index.as_ref().and_then(|index| index.vector(|_, homes| before(homes)));
+            let start = indexed.map_or(segment.start(), |(place, _)| place);
+            // It may be far on, when this home writes rarely.
+            self.warm(&segment, start.offset, usize::MAX)?;
+            let found = segment.walk(segment.content(segment.tail().offset), start, |found| {
                 let (of, first) = found.home(own);
                 let (_, next) = found.home_next(own);
                 (of == home && next > home_sequence).then(|| found.first + home_sequence.saturating_sub(first))
-            })?;
+            });
             if let Some(local) = found {
                 return Ok(Some(local.max(self.first())));
             }
-        }
-        Ok(None)
-    }
-
-    /// Calls `f` with each block's header in a segment until it answers.
-    fn walk_places<T>(&self, segment: &Segment, mut f: impl FnMut(Found) -> Option<T>) -> Result<Option<T>, ReadError> {
-        let content = segment.content(segment.tail().offset);
-        self.warm(segment, HEAD, usize::MAX)?;
-        let mut at = segment.start();
-        while at.offset < content.end() {
-            let found = match content.glance(at.offset) {
-                Ok(found) if found.first >= at.sequence => found,
-                _ => match segment.after_damage(content, at) {
-                    Some(resume) => {
-                        at = resume;
-                        continue;
-                    }
-                    None => return Ok(None),
-                },
-            };
-            if let Some(answer) = f(found) {
-                return Ok(Some(answer));
-            }
-            at = Place { sequence: found.next, offset: found.offset + found.len };
         }
         Ok(None)
     }
@@ -357,7 +366,7 @@ fn walk<'a>(
     let mut at = start;
     while at.offset < content.end() {
         let found = look(content, at.offset).map_err(|clause| Stop::Suspect(at, clause))?;
-        if found.first != at.sequence {
+        if !content.follows(&found, at.sequence) {
             let clause = format!("the block has sequence {}, {} was next", found.first, at.sequence);
             return Err(Stop::Suspect(at, clause.into()));
         }
@@ -397,6 +406,11 @@ impl Blocks<'_> {
         let tail = segment.tail();
         if place.offset < tail.offset {
             return segment.content(tail.offset).check(place.offset, place.sequence).ok();
+        }
+        // After the last block of a compacted segment.
+        place.sequence = place.sequence.max(tail.sequence);
+        if place.sequence >= self.upto {
+            return None;
         }
         let (next, _) = self.reader.shared.segment_of(place.sequence)?;
         if next.base != place.sequence || next.number == segment.number {

@@ -21,7 +21,22 @@
 //!    be told it is a duplicate, since a later one of his is there.
 //!
 //! Damage is reported, stays as it is, and is never served; the blocks after it
-//! are. The marks lag behind the last sync by what was synced since the system
+//! are. An atomic batch whose last block is not there is a torn tail from its
+//! first block on.
+//!
+//! # What is read
+//! What a mark or a side file ([`crate::side`]) speaks of was on disk, and is
+//! not looked at again: damage to it is found when it is read, or by
+//! [`Verifier`](crate::Verifier). So after [`Log::close`](crate::Log::close),
+//! whose mark says that nothing lies beyond, opening reads the header and the
+//! side file of each segment and no block. After a kill or a crash it reads, beside
+//! those, the segments that have no side file yet, which are the one that was
+//! written to and those before it that were not synced.
+//! [`LogOptions::check_all`] reads everything. Whatever does not fit together
+//! (headers, side files, and the segments' sequences) makes it read and judge
+//! that segment as well; no side file is ever a reason to remove anything.
+//!
+//! The marks lag behind the last sync by what was synced since the system
 //! last wrote the header page (about 30 s; at once at the end of a segment, at
 //! [`Syncer::settle`](crate::Syncer::settle) and [`Log::close`](crate::Log::close)).
 //! Rule 3 is wrong only where damage strikes within that lag, after a crash of
@@ -42,18 +57,19 @@ use weft_base::sync::atomic::Ordering::Relaxed;
 
 use crate::error::OpenError;
 use crate::format::{
-    FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, head_is_blank, parse_format, segment_name,
-    segment_number,
+    FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, head_is_blank, header_is_blank, is_left_over,
+    parse_format, read_before, segment_name, segment_number, side_name, side_number, write_before,
 };
 use crate::fs::{Fs, Lock, SegmentFile};
 use crate::homes::Homes;
-use crate::index::Index;
+use crate::index::{Index, Place};
 use crate::judge::{Judged, Known, Seen, judge};
 use crate::mmap::{HEAD, MapWriter};
 use crate::options::LogOptions;
 use crate::scan::{Clause, Content};
-use crate::segment::{Segment, Spare};
+use crate::segment::{Beginning, Segment, Spare};
 use crate::shared::{Spares, Table};
+use crate::side::{self, Side};
 
 /// How many damages [`Recovery`] lists.
 pub const MAX_DAMAGES: usize = 1024;
@@ -69,6 +85,8 @@ pub struct Recovery {
     pub events: u64,
     /// Whole blocks.
     pub blocks: u64,
+    /// Bytes of blocks that were read and checked.
+    pub checked_bytes: u64,
     /// Bytes of a torn tail that were cut.
     pub cut_bytes: u64,
     /// The damages, in order; the first [`MAX_DAMAGES`] of them.
@@ -99,6 +117,8 @@ pub(crate) struct Opened {
     pub(crate) lock: Box<dyn Lock>,
     pub(crate) found: Recovered,
     pub(crate) recovery: Recovery,
+    /// The version of the format it has.
+    pub(crate) version: u32,
 }
 
 /// The parts of a log.
@@ -110,6 +130,8 @@ pub(crate) struct Recovered {
     pub(crate) next: u64,
     /// How far it is in each home.
     pub(crate) homes: Homes,
+    /// Segments that are complete and need a side file.
+    pub(crate) unindexed: Vec<u64>,
 }
 
 /// A segment's file as it was found.
@@ -118,12 +140,14 @@ struct Loaded {
     file: Box<dyn SegmentFile>,
     writer: MapWriter,
     header: Option<Header>,
+    /// The newer one of its marks and its side file.
     mark: Option<Mark>,
+    side: Option<Side>,
 }
 
 impl Loaded {
     fn content(&self) -> Content<'_> {
-        Content(self.writer.unpublished())
+        Content(self.writer.unpublished(), self.header.and_then(|h| h.gaps()))
     }
 
     fn is_blank(&self) -> bool {
@@ -141,7 +165,8 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, options: &LogOptions) -> Result<O
         _ => OpenError::io("lock", &lock_path)(e),
     })?;
     // Again, since another process may have been making it.
-    let is_new = check_format(fs, dir)?;
+    let version = check_format(fs, dir)?;
+    let is_new = version.is_none();
     let names = fs.list(dir).map_err(OpenError::io("list", dir))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
@@ -152,25 +177,37 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, options: &LogOptions) -> Result<O
         let path = dir.join(FORMAT_FILE);
         fs.write(&path, format_text().as_bytes()).map_err(OpenError::io("write", &path))?;
     }
+    remove_left_over(fs, dir, &names, &numbers)?;
     let mut recovery = Recovery::default();
     let next_number = numbers.last().map_or(1, |last| last + 1);
-    let loaded = load(fs, dir, &numbers)?;
+    let loaded = load(fs, dir, &numbers, options)?;
     let found = Scan::new(fs, dir, options, &mut recovery).run(loaded, next_number)?;
     recovery.first = found.table.live.front().map_or(found.next, |s| s.base);
     recovery.next = found.next;
-    Ok(Opened { lock, found, recovery })
+    Ok(Opened { lock, found, recovery, version: version.unwrap_or(FORMAT_VERSION) })
 }
 
-/// Whether there is no file `FORMAT` yet.
-fn check_format(fs: &dyn Fs, dir: &Path) -> Result<bool, OpenError> {
+/// Removes what a crash may leave and nobody needs: half-written files, and side
+/// files without their segment.
+fn remove_left_over(fs: &dyn Fs, dir: &Path, names: &[String], numbers: &[u64]) -> Result<(), OpenError> {
+    let orphan = |name: &str| side_number(name).is_some_and(|number| numbers.binary_search(&number).is_err());
+    for name in names.iter().filter(|name| is_left_over(name) || orphan(name)) {
+        let path = dir.join(name);
+        fs.remove(&path).map_err(OpenError::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// The log's version; none when there is no file `FORMAT` yet.
+fn check_format(fs: &dyn Fs, dir: &Path) -> Result<Option<u32>, OpenError> {
     let path = dir.join(FORMAT_FILE);
     let text = match fs.read(&path, 64) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read.map_err(OpenError::io("read", &path))?,
     };
     match parse_format(&text) {
         Some(version) if version > FORMAT_VERSION => Err(newer(path, version)),
-        Some(_) => Ok(false),
+        Some(version) => Ok(Some(version)),
         None => Err(OpenError::BadFormat { path }),
     }
 }
@@ -179,7 +216,7 @@ fn newer(path: std::path::PathBuf, found: u32) -> OpenError {
     OpenError::NewerVersion { path, found, supported: FORMAT_VERSION }
 }
 
-fn load(fs: &dyn Fs, dir: &Path, numbers: &[u64]) -> Result<Vec<Loaded>, OpenError> {
+fn load(fs: &dyn Fs, dir: &Path, numbers: &[u64], options: &LogOptions) -> Result<Vec<Loaded>, OpenError> {
     let mut loaded = Vec::with_capacity(numbers.len());
     for number in numbers {
         let path = dir.join(segment_name(*number));
@@ -194,12 +231,25 @@ fn load(fs: &dyn Fs, dir: &Path, numbers: &[u64]) -> Result<Vec<Loaded>, OpenErr
         if let Some(header) = header.filter(|h| h.version > FORMAT_VERSION) {
             return Err(newer(path, header.version));
         }
+        let side = header.and_then(|header| load_side(fs, dir, &*file, header));
         let mark = Mark::read(file.map());
+        let lags = |side: &&Side| mark.is_none_or(|mark| mark.end < side.end.offset);
+        let newer = side.as_ref().filter(lags);
+        let mark = newer.map(|s| Mark { end: s.end.offset, next: s.end.sequence, clean: false }).or(mark);
+        let side = side.filter(|_| !options.check_all);
         let taken = || OpenError::io("map", &path)(std::io::Error::other("somebody else writes to it"));
         let writer = file.map().writer().ok_or_else(taken)?;
-        loaded.push(Loaded { number: *number, file, writer, header, mark });
+        loaded.push(Loaded { number: *number, file, writer, header, mark, side });
     }
     Ok(loaded)
+}
+
+/// What is known of a segment, if that is there and fits it.
+fn load_side(fs: &dyn Fs, dir: &Path, file: &dyn SegmentFile, header: Header) -> Option<Side> {
+    let bytes = fs.read(&dir.join(side_name(header.number)), side::MOST).ok()?;
+    let side = Side::decode(&bytes)?;
+    let same = (side.number, side.base, side.seal) == (header.number, header.base, Header::seal(file.map()));
+    (same && side.end.offset <= file.map().len() && side.end.sequence >= side.base).then_some(side)
 }
 
 /// A sector that cannot be read is an error here; touched further down it would
@@ -215,6 +265,8 @@ struct Kept {
     mark: Option<Mark>,
     /// The bytes to be set to zero: a torn tail.
     cut: Range<usize>,
+    /// Its side file said all of it.
+    complete: bool,
 }
 
 struct Scan<'a> {
@@ -224,6 +276,9 @@ struct Scan<'a> {
     recovery: &'a mut Recovery,
     kept: Vec<Kept>,
     homes: Homes,
+    /// The newest ingest time up to there.
+    newest: u64,
+    unindexed: Vec<u64>,
     /// Events that damage took since the last block of this home: so many of
     /// its sequences may have been given out.
     lost: u64,
@@ -253,6 +308,8 @@ impl<'a> Scan<'a> {
             recovery,
             kept: Vec::new(),
             homes: Homes::default(),
+            newest: 0,
+            unindexed: Vec::new(),
             lost: 0,
             dropped: Vec::new(),
             spare: None,
@@ -269,21 +326,29 @@ impl<'a> Scan<'a> {
     /// Reports a header that is not whole; one that was never on disk is no
     /// damage, and is written anew.
     fn header_damage(&mut self, segment: &Loaded, synced: bool) {
-        if synced || !head_is_blank(segment.file.map()) {
+        if synced || !header_is_blank(segment.file.map()) {
             self.damage(segment.number, 0, "the segment's header is damaged".into());
         }
     }
 
     fn run(mut self, loaded: Vec<Loaded>, next_number: u64) -> Result<Recovered, OpenError> {
         let synced = loaded.iter().rposition(|l| l.mark.is_some());
+        let bases: Vec<Option<u64>> = loaded.iter().map(|l| l.header.map(|h| h.base)).collect();
         let (count, mut at_end) = (loaded.len(), false);
         for (at, segment) in loaded.into_iter().enumerate() {
             let path = self.dir.join(segment_name(segment.number));
-            readable(&*segment.file, &path, 0..segment.file.map().len())?;
-            let known = Known { all: synced.is_some_and(|s| at < s), mark: segment.mark };
+            let compacted = segment.header.is_some_and(|h| h.compacted > 0);
+            let known = Known { all: compacted || synced.is_some_and(|s| at < s), mark: segment.mark };
+            let after = bases.get(at + 1).copied().flatten();
+            let complete = self.is_complete(&segment, known, after);
+            let start = segment.side.as_ref().map_or(HEAD, |side| side.end.offset);
+            let blank = self.ended_clean() && head_is_blank(segment.file.map());
+            if !complete && !blank {
+                readable(&*segment.file, &path, start..segment.file.map().len())?;
+            }
             let fate = if at_end { Fate::Drop } else { self.fate(&segment, known, at + 1 == count) };
             match fate {
-                Fate::Keep(base) => at_end = self.keep(segment, base, known),
+                Fate::Keep(base) => at_end = self.keep(segment, base, known, complete),
                 Fate::Skip => {}
                 Fate::Spare => {
                     let Loaded { number, file, writer, .. } = segment;
@@ -301,11 +366,35 @@ impl<'a> Scan<'a> {
         self.finish(next_number)
     }
 
+    /// Whether its side file says all there is to know of a segment; `after` is
+    /// the base of the next one.
+    fn is_complete(&self, segment: &Loaded, known: Known, after: Option<u64>) -> bool {
+        let Some(side) = &segment.side else { return false };
+        let Place { sequence, offset } = side.end;
+        let clean = segment.mark.is_some_and(|m| m.clean && (m.end, m.next) == (offset, sequence));
+        match segment.header.and_then(|h| h.gaps()) {
+            Some(end) => end == sequence,
+            None if known.all => after == Some(sequence),
+            // The last one, and it is written to: its index is needed.
+            None => clean && side.index(segment.file.map().len(), self.options.index_every.0).is_some(),
+        }
+    }
+
+    /// Whether the log was closed in good order in the segment before: what
+    /// comes after it was not written to.
+    fn ended_clean(&self) -> bool {
+        self.kept.last().is_some_and(|k| k.complete && k.mark.is_some_and(|m| m.clean))
+    }
+
     /// Judges a segment by its header and what came before it.
     fn fate(&mut self, segment: &Loaded, known: Known, last: bool) -> Fate {
         let synced = known.any();
         let number = segment.number;
-        if last && !synced && segment.is_blank() {
+        let blank = |scan: &Self| match scan.ended_clean() {
+            true => head_is_blank(segment.file.map()),
+            false => segment.is_blank(),
+        };
+        if last && !synced && blank(self) {
             let fits = segment.file.map().len() as u64 == self.options.segment.0;
             return if fits { Fate::Spare } else { Fate::Drop };
         }
@@ -348,33 +437,71 @@ impl<'a> Scan<'a> {
     }
 
     /// Takes a segment in; answers whether the log ends in it with a torn tail.
-    fn keep(&mut self, loaded: Loaded, base: u64, known: Known) -> bool {
-        let Loaded { number, file, writer, mark, .. } = loaded;
-        if self.kept.is_empty() && base > 1 {
+    fn keep(&mut self, loaded: Loaded, base: u64, known: Known, complete: bool) -> bool {
+        let Loaded { number, file, writer, mark, header, side } = loaded;
+        match read_before(file.map()).filter(|_| header.is_some_and(|h| h.base == base)) {
+            // It knows what damage before it hides.
+            Some((homes, newest)) => {
+                (self.homes, self.newest, self.lost) = (homes, self.newest.max(newest), 0);
+            }
             // What retention removed may all have been this home's.
-            self.homes.note(self.options.home, base);
+            None if self.kept.is_empty() && base > 1 => self.homes.note(self.options.home, base),
+            None => {}
         }
-        let newest = self.kept.last().map_or(0, |k| k.segment.newest_so_far.load(Relaxed));
-        let index = Index::new(file.map().len(), self.options.index_every.as_usize());
-        let mut segment = Segment::new(number, base, self.homes.clone(), file, index, newest);
-        let content = Content(writer.unpublished());
+        let (len, every) = (file.map().len(), &self.options.index_every);
+        let compacted = header.and_then(|h| h.gaps());
+        let beginning = Beginning { number, base, compacted, homes: self.homes.clone(), newest: self.newest };
+        let begun = side.as_ref().and_then(|side| Some((side, side.index(len, every.0)?)));
+        let mut segment;
         let mut damages = Vec::new();
-        let judged = judge(content, base, known, &mut |event| match event {
-            Seen::Block(found) => {
-                segment.note(&found);
-                let (home, next) = found.home_next(self.options.home);
-                self.homes.note(home, next);
-                if home == self.options.home {
-                    self.lost = 0;
+        let judged = if let (true, Some(side)) = (complete, &side) {
+            let index = begun.filter(|_| !known.all).map(|(_, index)| Arc::new(index));
+            segment = Segment::new(beginning, file, index);
+            segment.adopt(side);
+            self.homes = side.homes.clone();
+            self.recovery.blocks += side.blocks;
+            self.recovery.events += side.events;
+            Judged { tail: side.end, torn: false, open_ended: false }
+        } else {
+            let mut start = Place { sequence: base, offset: HEAD };
+            let mut index = Arc::new(Index::new(len, every.as_usize()));
+            let adopted = begun.map(|(side, begun)| {
+                (start, index, self.homes) = (side.end, Arc::new(begun), side.homes.clone());
+                self.recovery.blocks += side.blocks;
+                self.recovery.events += side.events;
+                side
+            });
+            segment = Segment::new(beginning, file, Some(Arc::clone(&index)));
+            if let Some(side) = adopted {
+                segment.adopt(side);
+            }
+            let content = Content(writer.unpublished(), compacted);
+            let mut judged = judge(content, start, known, &mut |event| match event {
+                Seen::Block(found) => {
+                    segment.note(&index, &found, &self.homes);
+                    let (home, next) = found.home_next(self.options.home);
+                    self.homes.note(home, next);
+                    if home == self.options.home {
+                        self.lost = 0;
+                    }
+                    self.recovery.blocks += 1;
+                    self.recovery.events += found.next - found.first;
+                    self.recovery.checked_bytes += found.len as u64;
                 }
-                self.recovery.blocks += 1;
-                self.recovery.events += found.next - found.first;
+                Seen::Damage { offset, from, clause, resume } => {
+                    self.lost += resume.map_or(0, |resume| resume.sequence.saturating_sub(from));
+                    damages.push((offset, clause, resume));
+                }
+            });
+            if let Some(end) = compacted {
+                // Blocks may be missing up to there.
+                judged.tail.sequence = end;
             }
-            Seen::Damage { offset, from, clause, resume } => {
-                self.lost += resume.map_or(0, |resume| resume.sequence.saturating_sub(from));
-                damages.push((offset, clause, resume));
-            }
-        });
+            self.unindexed.push(number);
+            judged
+        };
+        self.newest = segment.newest_so_far.load(Relaxed);
+        let content = Content(writer.unpublished(), compacted);
         for (offset, clause, resume) in damages {
             self.damage(number, offset, clause);
             segment.add_gap(offset, resume);
@@ -384,7 +511,7 @@ impl<'a> Scan<'a> {
         self.recovery.cut_bytes += cut.len() as u64;
         let torn = judged.torn;
         segment.map().release(0..segment.map().len());
-        self.kept.push(Kept { segment, judged, mark, cut });
+        self.kept.push(Kept { segment, judged, mark, cut, complete });
         torn
     }
 
@@ -407,13 +534,18 @@ impl<'a> Scan<'a> {
             let (tail, from) = (kept.judged.tail, kept.mark.map_or(0, |m| m.end));
             if tail.offset > from && !kept.judged.open_ended {
                 let range = from as u64..tail.offset as u64;
-                if head_is_blank(kept.segment.map()) {
+                if header_is_blank(kept.segment.map()) {
                     let Segment { number, base, .. } = kept.segment;
-                    let header = Header { version: FORMAT_VERSION, number, base, created: UnixNanos(0) };
+                    let created = UnixNanos(0);
+                    let header = Header { version: FORMAT_VERSION, number, base, created, compacted: 0, end: 0 };
                     header.write(kept.segment.map());
+                    write_before(kept.segment.map(), &kept.segment.homes, 0);
                 }
                 self.fs.rewrite(&path, range).map_err(OpenError::io("write anew what was not synced of", &path))?;
-                kept.segment.mark(tail).map_err(OpenError::io("sync", &path))?;
+                kept.segment.mark(tail, false).map_err(OpenError::io("sync", &path))?;
+            } else if kept.mark.is_some_and(|m| m.clean) {
+                // What is appended now lies beyond.
+                kept.segment.mark(tail, false).map_err(OpenError::io("sync", &path))?;
             }
         }
         Ok(())
@@ -442,7 +574,9 @@ impl<'a> Scan<'a> {
             let own = self.options.home;
             homes.note(own, homes.next_of(own).saturating_add(self.lost));
         }
+        let last = table.live.back().map(|s| s.number);
+        let unindexed = self.unindexed.into_iter().filter(|number| Some(*number) != last).collect();
         let spares = Spares { ready: self.spare, next_number };
-        Ok(Recovered { table, writer, spares, next, homes })
+        Ok(Recovered { table, writer, spares, next, homes, unindexed })
     }
 }

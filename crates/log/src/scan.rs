@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use weft_wire::block::{Block, HEADER_LEN, MAGIC, MIN_BLOCK, peek_len};
+use weft_wire::block::layout::BATCH_OPEN;
+use weft_wire::block::{Block, HEADER_LEN, MAGIC, MIN_BLOCK, hub_checksum, peek_len};
 
 use crate::mmap::HEAD;
 
@@ -11,9 +12,10 @@ use crate::mmap::HEAD;
 const EVENT_MIN: u64 = weft_wire::block::EVENT_HEADER_LEN as u64;
 
 /// A segment's blocks, from the end of the header on; offsets count from the
-/// segment's beginning.
+/// segment's beginning. Of a compacted segment also the sequence after it: up
+/// to there blocks may be missing.
 #[derive(Clone, Copy)]
-pub(crate) struct Content<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Content<'a>(pub(crate) &'a [u8], pub(crate) Option<u64>);
 
 /// A block that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(crate) struct Found {
     pub(crate) home: u32,
     /// Its first sequence there.
     pub(crate) home_sequence: u64,
+    /// It is part of an atomic batch of which more follows.
+    pub(crate) open: bool,
 }
 
 impl Found {
@@ -81,22 +85,39 @@ impl<'a> Content<'a> {
         let Some(next) = next else { return Err("the block has no sequence, or no events".into()) };
         let time = block.stamp().map_or(0, |s| s.ingested.0);
         let (home, home_sequence) = block.home().unwrap_or_default();
-        Ok(Found { offset, len, first, next, time, home, home_sequence })
+        let open = block.flags() & BATCH_OPEN != 0;
+        Ok(Found { offset, len, first, next, time, home, home_sequence, open })
     }
 
     /// The block at `at` of `bytes`, which begin at `offset` of the segment.
     pub(crate) fn found_in(bytes: &[u8], at: usize, offset: usize) -> Option<Found> {
-        let found = Content(bytes.get(at..)?).glance(HEAD).ok()?;
+        let found = Content(bytes.get(at..)?, None).glance(HEAD).ok()?;
         Some(Found { offset: offset + at, ..found })
     }
 
     /// The block at `offset`, all of it checked; it begins with `sequence`.
     pub(crate) fn check(self, offset: usize, sequence: u64) -> Result<Found, Clause> {
         let found = self.whole(offset)?;
-        if found.first != sequence {
+        if !self.follows(&found, sequence) {
             return Err(format!("the block has sequence {}, {sequence} was next", found.first).into());
         }
         Ok(found)
+    }
+
+    /// What the header at `offset` says, its hub's line checked.
+    pub(crate) fn named(self, offset: usize) -> Option<Found> {
+        let found = self.glance(offset).ok()?;
+        let head = self.range(offset, offset + HEADER_LEN);
+        let (_, checksum) = head.split_last_chunk::<4>()?;
+        (hub_checksum(head) == u32::from_le_bytes(*checksum)).then_some(found)
+    }
+
+    /// Whether a block may come where `sequence` is next.
+    pub(crate) fn follows(self, found: &Found, sequence: u64) -> bool {
+        match self.1 {
+            None => found.first == sequence,
+            Some(end) => found.first >= sequence && found.next <= end,
+        }
     }
 
     /// The block at `offset`, all of it checked.
@@ -133,6 +154,9 @@ impl<'a> Content<'a> {
     /// at most 64 times the content is checksummed.
     pub(crate) fn resync(self, damaged: usize, expected: u64) -> Option<Found> {
         let plausible = |found: &Found| {
+            if self.1.is_some() {
+                return self.follows(found, expected);
+            }
             let lost = found.first.checked_sub(expected).filter(|lost| *lost > 0);
             lost.is_some_and(|lost| lost <= (found.offset - damaged) as u64 / EVENT_MIN)
         };
@@ -160,7 +184,7 @@ impl<'a> Content<'a> {
     fn followed(self, found: &Found) -> bool {
         let after = found.offset + found.len;
         match self.glance(after) {
-            Ok(next) => next.first == found.next,
+            Ok(next) => self.follows(&next, found.next),
             Err(_) => is_zero(self.range(after, (after + HEADER_LEN).min(self.end()))),
         }
     }

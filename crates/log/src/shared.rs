@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use weft_base::sync::Mutex;
 use weft_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::format::segment_name;
+use crate::format::{segment_name, side_name};
 use crate::fs::Fs;
-use crate::index::Index;
+use crate::index::{Index, Place};
 use crate::options::LogOptions;
 use crate::segment::{Segment, Spare};
+use crate::side::{self, Side};
 
 /// The segments, the oldest first, and those that retention took out but that
 /// are still on disk. The lock is held for a look-up or a change at either
@@ -73,7 +74,15 @@ pub(crate) struct Shared {
     /// A sync failed; `why` says how.
     pub(crate) poisoned: AtomicBool,
     pub(crate) why: Mutex<String>,
+    /// The segments that are not written to any more and whose index is in
+    /// memory, the one longest there first.
+    pub(crate) loaded: Mutex<VecDeque<Weak<Segment>>>,
+    /// The numbers of segments that are complete and have no side file.
+    pub(crate) unindexed: Mutex<Vec<u64>>,
 }
+
+/// How many indexes are in memory, beside the one of the segment in use.
+pub(crate) const INDEXES: usize = 8;
 
 /// The value behind a lock. A thread that panicked holding it left nothing
 /// half done: each holder's last change is one assignment, push or pop.
@@ -84,6 +93,68 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> impl std::ops::DerefMut<Target = T>
 impl Shared {
     pub(crate) fn path(&self, number: u64) -> PathBuf {
         self.dir.join(segment_name(number))
+    }
+
+    pub(crate) fn side_path(&self, number: u64) -> PathBuf {
+        self.dir.join(side_name(number))
+    }
+
+    /// The segment's index: the one in memory, or the one on disk. `None` when
+    /// there is neither; the syncer then makes one.
+    pub(crate) fn index_of(&self, segment: &Arc<Segment>) -> Option<Arc<Index>> {
+        if let Some(index) = segment.index() {
+            return Some(index);
+        }
+        let bytes = self.fs.read(&self.side_path(segment.number), side::MOST).ok();
+        let whole = bytes.and_then(|bytes| Side::decode(&bytes));
+        let side = whole.filter(|side| segment.is_of(side) && side.end == segment.tail());
+        match side.and_then(|side| side.index(segment.map().len(), self.options.index_every.0)) {
+            Some(index) => {
+                let index = Arc::new(index);
+                self.keep_index(segment, &index);
+                Some(index)
+            }
+            None => {
+                let mut unindexed = locked(&self.unindexed);
+                if !unindexed.contains(&segment.number) {
+                    unindexed.push(segment.number);
+                }
+                None
+            }
+        }
+    }
+
+    /// Keeps the index of a segment that is not written to any more in memory
+    /// until so many others were needed.
+    pub(crate) fn keep_index(&self, segment: &Arc<Segment>, index: &Arc<Index>) {
+        segment.set_index(Some(Arc::clone(index)));
+        let mut loaded = locked(&self.loaded);
+        loaded.push_back(Arc::downgrade(segment));
+        while loaded.len() > INDEXES {
+            if let Some(segment) = loaded.pop_front().and_then(|segment| segment.upgrade()) {
+                segment.set_index(None);
+            }
+        }
+    }
+
+    /// How many indexes are in memory.
+    pub(crate) fn indexes(&self) -> usize {
+        locked(&self.table).live.iter().filter(|segment| segment.index().is_some()).count()
+    }
+
+    /// Makes a segment's index from its blocks.
+    pub(crate) fn build_index(&self, segment: &Segment) -> Arc<Index> {
+        let index = Index::new(segment.map().len(), self.options.index_every.as_usize());
+        let (mut homes, mut newest) = (segment.homes.clone(), 0);
+        let content = segment.content(segment.tail().offset);
+        segment.walk(content, segment.start(), |found| {
+            index.note(Place { sequence: found.first, offset: found.offset }, newest, &homes);
+            let (home, next) = found.home_next(self.options.home);
+            homes.note(home, next);
+            newest = newest.max(found.time);
+            None::<()>
+        });
+        Arc::new(index)
     }
 
     /// Why the log is poisoned, if it is.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use weft_base::sync::atomic::Ordering;
 
 use crate::error::SyncError;
+use crate::homes::Homes;
 use crate::segment::Segment;
 use crate::shared::{Pages, Shared, SyncState, locked};
 
@@ -103,6 +104,46 @@ impl Syncer {
         Ok(())
     }
 
+    /// Leaves the log as it is best opened again. `homes` is how far it is in
+    /// each home; with `clean` it says that nothing lies beyond its end.
+    pub(crate) fn finish(&self, homes: &Homes, clean: bool) -> Result<(), SyncError> {
+        let mut state = locked(&self.shared.state);
+        self.check(&state)?;
+        while self.write_side(&state) {}
+        let Some(segment) = self.shared.newest() else { return Ok(()) };
+        if let Some(index) = segment.index() {
+            let side = segment.side(homes.clone(), &index, self.shared.options.index_every.0);
+            // Without it the next opening reads the segment.
+            let _ = self.shared.fs.write_lossy(&self.shared.side_path(segment.number), &side.encode());
+        }
+        state.unmarked = false;
+        segment.mark(segment.tail(), clean).map_err(|source| self.fail(&segment, source))
+    }
+
+    /// Writes the side file of one segment that is complete and on the disk;
+    /// answers whether there was one to write. Best effort: without the file
+    /// the next opening makes it.
+    fn write_side(&self, state: &SyncState) -> bool {
+        let shared = &*self.shared;
+        let number = {
+            let mut unindexed = locked(&shared.unindexed);
+            let Some(at) = unindexed.iter().position(|number| *number < state.from) else { return false };
+            unindexed.swap_remove(at)
+        };
+        let segment = {
+            let table = locked(&shared.table);
+            table.live.binary_search_by_key(&number, |s| s.number).ok().and_then(|at| table.live.get(at)).cloned()
+        };
+        let Some(segment) = segment else { return true };
+        let every = shared.options.index_every.0;
+        let index = segment.index().unwrap_or_else(|| shared.build_index(&segment));
+        let homes = segment.homes_before(Some(&index), u64::MAX, shared.options.home);
+        let side = segment.side(homes, &index, every);
+        let _ = shared.fs.write_lossy(&shared.side_path(number), &side.encode());
+        shared.keep_index(&segment, &index);
+        true
+    }
+
     fn check(&self, state: &SyncState) -> Result<(), SyncError> {
         match self.shared.poison() {
             _ if state.closed => Err(SyncError::Closed),
@@ -125,8 +166,9 @@ impl Syncer {
     }
 
     /// Makes pages present ahead of the writer and releases those far behind
-    /// it, makes the next segment once half of the current one is used, and
-    /// removes the files of segments that retention took out. Best effort: what fails here, the writer or the
+    /// it, makes the next segment once half of the current one is used, writes
+    /// the side file of a segment that is complete, and removes the files of
+    /// segments that retention took out. Best effort: what fails here, the writer or the
     /// next opening does itself.
     pub fn prepare(&self) {
         let shared = &*self.shared;
@@ -134,7 +176,8 @@ impl Syncer {
         if state.closed || shared.poisoned.load(Ordering::Acquire) {
             return;
         }
-        self.remove_files();
+        self.remove_files(REMOVED);
+        self.write_side(&state);
         let Some(segment) = shared.newest() else { return };
         let (end, len) = (segment.tail().offset, segment.map().len());
         self.populate(&mut state, &segment, end);
@@ -174,10 +217,12 @@ impl Syncer {
         state.pages = Pages { number: segment.number, end, present, released };
     }
 
-    /// Removes the files of segments that retention took out.
-    pub(crate) fn remove_files(&self) {
+    /// Removes the files of segments that retention took out, the oldest first,
+    /// up to `most` of them. Each is gone from the disk before the next one
+    /// goes: a crash must leave no hole.
+    pub(crate) fn remove_files(&self, most: usize) {
         let shared = &*self.shared;
-        let (numbers, front) = {
+        let (mut numbers, front) = {
             let mut table = locked(&shared.table);
             (std::mem::take(&mut table.removed), table.live.front().cloned())
         };
@@ -187,13 +232,21 @@ impl Syncer {
         // With all before it gone, the first segment's header alone knows the
         // sequence: it must be on disk before the others go.
         let safe = front.is_some_and(|f| f.synced.load(Ordering::Relaxed) > 0 || f.sync_head().is_ok());
-        let removed = safe && numbers.iter().all(|n| gone(shared.fs.remove(&shared.path(*n))));
-        if !removed || shared.fs.sync_dir(&shared.dir).is_err() {
-            locked(&shared.table).removed.extend(numbers);
-        }
+        let remove = |number: u64| {
+            // The side file first: it is of no use without its segment.
+            gone(shared.fs.remove(&shared.side_path(number)))
+                && gone(shared.fs.remove(&shared.path(number)))
+                && shared.fs.sync_dir(&shared.dir).is_ok()
+        };
+        let removed = numbers.iter().take(most).take_while(|number| safe && remove(**number)).count();
+        numbers.drain(..removed);
+        // Before those that retention took out meanwhile.
+        locked(&shared.table).removed.splice(0..0, numbers);
     }
 }
 
+/// How many files one call of [`Syncer::prepare`] removes at most.
+const REMOVED: usize = 8;
 /// How many times what was appended since the last call is made present.
 const AHEAD: usize = 4;
 /// What is made writable again after a sync: see [`Syncer::populate`].

@@ -15,6 +15,7 @@ use weft_base::{ByteCount, Random};
 use weft_log::fault::FaultFs;
 use weft_log::{Log, LogOptions};
 use weft_wire::block::Block;
+use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
 
 use crate::common::*;
 
@@ -27,6 +28,8 @@ struct Told {
     acknowledged: u64,
     /// All below may have been removed by retention.
     removed: u64,
+    /// Events that do not stay may be gone.
+    compacted: bool,
 }
 
 /// When the scripted hub acknowledges.
@@ -38,6 +41,13 @@ enum Hub {
     Reopening,
     /// After a failed sync it tries again and believes the second answer.
     Stubborn,
+    /// It compacts as it goes.
+    Compacting,
+}
+
+/// What compaction keeps.
+const fn stays(local: u64) -> bool {
+    !local.is_multiple_of(3) && !(local / 32).is_multiple_of(3)
 }
 
 fn options() -> LogOptions {
@@ -55,8 +65,25 @@ fn script(fs: &FaultFs, hub: Hub, told: &mut Told) -> Option<()> {
         for _batch in 0..12 {
             for _block in 0..random.below(12) {
                 let (next, events) = (log.next(), 1 + random.below(3));
-                told.appended = next + events;
-                log.append(&block(next, events, 20 + random.below(400) as usize, next), at(1000)).ok()?;
+                let size = 20 + random.below(400) as usize;
+                match random.below(4) {
+                    0 => {
+                        // An atomic batch of three blocks.
+                        told.appended = next + 3 * events;
+                        let part = |at: u64, flags| flagged(next + at * events, events, size, flags);
+                        let parts = [part(0, BATCH_OPEN), part(1, BATCH_OPEN), part(2, BATCH_LAST)];
+                        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+                        log.append_batch(&parts, at(1000)).ok()?;
+                    }
+                    1 => {
+                        told.appended = next + events;
+                        log.append_copy(&block(next, events, size, next), 9, next, at(1000)).ok()?;
+                    }
+                    _ => {
+                        told.appended = next + events;
+                        log.append(&block(next, events, size, next), at(1000)).ok()?;
+                    }
+                }
                 // The power may fail between any two appends.
                 fs.step().ok()?;
             }
@@ -77,6 +104,9 @@ fn script(fs: &FaultFs, hub: Hub, told: &mut Told) -> Option<()> {
             told.acknowledged = synced;
             log.retain(at(1000));
             told.removed = log.first();
+            if hub == Hub::Compacting {
+                log.compact(&mut |local, _, _| stays(local), ByteCount::kib(40)).ok()?;
+            }
         }
         if random.chance(500) {
             log.close().ok()?;
@@ -92,7 +122,7 @@ fn check(fs: &FaultFs, told: Told) -> Result<(), String> {
     if recovery.damages > 0 {
         return Err(format!("damage reported: {:?}", recovery.damaged));
     }
-    let Told { appended, acknowledged, removed } = told;
+    let Told { appended, acknowledged, removed, .. } = told;
     if log.first() > removed.max(1) {
         return Err(format!("begins at {}, only {removed} was removed", log.first()));
     }
@@ -100,18 +130,31 @@ fn check(fs: &FaultFs, told: Told) -> Result<(), String> {
         return Err(format!("ends at {}, {acknowledged} was acknowledged, {appended} appended", log.next()));
     }
     let mut expected = log.first();
-    let mut wrong = None;
+    let (mut wrong, mut open) = (None, false);
     let each = |block: Block<'_>| {
-        for event in block.events() {
-            if !event.payload.starts_with(&expected.to_le_bytes()) {
-                wrong = Some(expected);
-            }
-            expected += 1;
+        let first = block.stream_sequence();
+        // Only compaction leaves blocks out.
+        if first < expected || (expected..first).any(|gone| !told.compacted || stays(gone)) {
+            wrong = Some(expected);
         }
+        for (sequence, event) in (first..).zip(block.events()) {
+            let removed = block.is_compacted() && event.is_removed();
+            if removed && (stays(sequence) || !told.compacted) {
+                wrong = Some(sequence);
+            }
+            if !removed && !event.payload.starts_with(&sequence.to_le_bytes()) {
+                wrong = Some(sequence);
+            }
+        }
+        expected = first + u64::from(block.event_count());
+        open = block.flags() & BATCH_OPEN != 0;
     };
     log.for_each_block(log.first(), each).map_err(|e| e.to_string())?;
-    if wrong.is_some() || expected != log.next() {
+    if wrong.is_some() || expected > log.next() || (expected..log.next()).any(|gone| !told.compacted || stays(gone)) {
         return Err(format!("wrong at {wrong:?}, or {expected} is not {}", log.next()));
+    }
+    if open {
+        return Err(format!("ends at {expected} with a part of a batch"));
     }
     // It goes on, and what it found counts as synced.
     let next = log.next();
@@ -134,7 +177,7 @@ fn run_until(stop: u64, hub: Hub, prepare: &dyn Fn(&FaultFs)) -> (FaultFs, Told)
     let fs = FaultFs::new();
     prepare(&fs);
     fs.stop_at(stop);
-    let mut told = Told::default();
+    let mut told = Told { compacted: hub == Hub::Compacting, ..Told::default() };
     script(&fs, hub, &mut told);
     (fs, told)
 }
@@ -230,6 +273,40 @@ fn after_failed_syncs_and_a_reopening_everything_acknowledged_is_there() {
         let prepare = move |fs: &FaultFs| fs.fail_sync(failing);
         assert_eq!(first_failure(Hub::Reopening, 1, &prepare), None, "sync {failing} fails");
     }
+}
+
+#[test]
+fn compaction_may_be_cut_short_at_any_operation() {
+    let fs = run_until(u64::MAX, Hub::Compacting, &|_| {}).0;
+    let (mut log, _) = Log::open(Arc::new(fs), &dir(), options(), at(1000)).unwrap();
+    let mut gone = 0;
+    log.for_each_block(1, |block| gone += u64::from(block.is_compacted())).unwrap();
+    assert!(gone > 0, "some were written anew");
+    // There is something to remove in a second pass.
+    assert!(log.compact(&mut |_, _, _| false, ByteCount::mib(1)).unwrap().segments > 0);
+    assert_eq!(first_failure(Hub::Compacting, 2, &|_| {}), None);
+}
+
+#[test]
+fn canary_a_batch_that_is_appended_block_by_block_is_caught() {
+    let caught = (0..200).find(|seed| {
+        let fs = FaultFs::new();
+        let (mut log, _) = Log::open(Arc::new(fs.clone()), &dir(), options(), at(1000)).unwrap();
+        let told = Told { appended: 4, acknowledged: 1, ..Told::default() };
+        for (next, last) in [(1, false), (2, false), (3, true)] {
+            // Without the flag the log cannot know that more belongs to it.
+            let flags = if last { BATCH_LAST } else { 0 };
+            log.append(&flagged(next, 1, 3000, flags), at(1000)).unwrap();
+        }
+        drop(log);
+        let crashed = fs.after_crash(*seed);
+        let (log, _) = Log::open(Arc::new(crashed.clone()), &dir(), options(), at(1000)).unwrap();
+        let part = (2..4).contains(&log.next());
+        drop(log);
+        check(&crashed, told).unwrap();
+        part
+    });
+    assert!(caught.is_some(), "crashes do tear what is not a batch");
 }
 
 #[test]

@@ -6,9 +6,14 @@ use std::ops::Range;
 use proptest::prelude::*;
 use weft_log::fault::FaultFs;
 use weft_log::mmap::HEAD;
-use weft_log::{Damage, Recovery};
+use weft_log::{Damage, Log, LogOptions, Recovery};
 
-use crate::common::*;
+use crate::common::{append, at, block, read_all, segment_path, small, try_open};
+
+/// Opening that looks at everything.
+fn open(fs: &FaultFs) -> (Log, Recovery) {
+    try_open(fs, LogOptions { check_all: true, ..small() }).unwrap()
+}
 
 /// A log with these blocks, closed in good order.
 fn closed_log(blocks: u64) -> FaultFs {

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers too")]
 
 mod append_read;
+mod batches;
 mod common;
+mod compaction;
 mod crash;
 mod damage;
+mod fast_start;
 mod faults;
 mod homes;
 mod real;

@@ -44,6 +44,7 @@
 //! is a multiple of 8, so does every payload, and so FlatBuffers and SBE
 //! payloads are read in place.
 
+mod compact;
 mod error;
 pub mod layout;
 mod reader;
@@ -51,6 +52,7 @@ mod stamp;
 mod validate;
 mod writer;
 
+pub use compact::compact;
 pub use error::{BlockError, Clause};
 pub use layout::{EVENT_HEADER_LEN, HEADER_LEN, MAGIC, MAX_BLOCK, MAX_EVENTS, MAX_TOPIC, MIN_BLOCK, VERSION};
 pub use reader::{Block, Event, Events};

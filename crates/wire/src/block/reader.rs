@@ -137,6 +137,12 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// Whether a log took events out of it: [`Event::is_removed`] tells which.
+    #[must_use]
+    pub const fn is_compacted(&self) -> bool {
+        self.flags() & super::layout::COMPACTED != 0
+    }
+
     /// Its events, in order.
     #[must_use]
     pub fn events(&self) -> Events<'a> {

@@ -1,0 +1,107 @@
+//! Checking what is on the disk, slowly, beside everything else: opening a log
+//! does not read all of it, so damage in old segments is found by those who
+//! read them, or here.
+
+use std::sync::Arc;
+
+use weft_base::ByteCount;
+use weft_base::sync::atomic::Ordering;
+
+use crate::index::Place;
+use crate::mmap::HEAD;
+use crate::recover::Damage;
+use crate::segment::Segment;
+use crate::shared::{Shared, locked};
+
+/// The most damages that one step tells of: it ends there.
+const MOST: usize = 64;
+
+/// What one step found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// How many bytes were looked at.
+    pub bytes: u64,
+    /// What is wrong in them, in order; at most 64.
+    pub damaged: Vec<Damage>,
+    /// The end of the log was reached: the next step begins at its start.
+    pub done: bool,
+}
+
+/// Checks a log from any thread, a step at a time.
+pub struct Verifier {
+    shared: Arc<Shared>,
+    /// The segment's number, and where in it the next step begins.
+    at: Option<(u64, Option<Place>)>,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Verifier({}, {:?})", self.shared.dir.display(), self.at)
+    }
+}
+
+impl Verifier {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, at: None }
+    }
+
+    /// Checks about `budget` bytes, but at least one block.
+    pub fn step(&mut self, budget: ByteCount) -> Verified {
+        let mut found = Verified::default();
+        while found.bytes < budget.0.max(1) && found.damaged.len() < MOST {
+            let Some(segment) = self.segment() else {
+                self.at = None;
+                found.done = true;
+                break;
+            };
+            let start = match self.at {
+                Some((number, Some(place))) if number == segment.number => place,
+                _ => segment.start(),
+            };
+            let left = usize::try_from(budget.0 - found.bytes).unwrap_or(usize::MAX);
+            let next = step(&segment, start, left, &mut found);
+            // The segment after it, whatever its number is.
+            self.at = Some(next.map_or((segment.number + 1, None), |place| (segment.number, Some(place))));
+        }
+        found
+    }
+
+    /// The segment to go on in.
+    fn segment(&self) -> Option<Arc<Segment>> {
+        let number = self.at.map_or(0, |at| at.0);
+        let table = locked(&self.shared.table);
+        table.live.get(table.live.partition_point(|s| s.number < number)).cloned()
+    }
+}
+
+/// Checks from a place on; answers where to go on in this segment.
+fn step(segment: &Segment, start: Place, budget: usize, found: &mut Verified) -> Option<Place> {
+    // What is not synced is not on the disk.
+    let end = segment.synced.load(Ordering::Acquire).max(HEAD);
+    let content = segment.content(end);
+    let report = |offset: usize, clause: String| Damage { segment: segment.number, offset: offset as u64, clause };
+    let until = start.offset.saturating_add(budget).min(end);
+    if let Err(e) = segment.map().populate_read(start.offset & !4095..until) {
+        found.damaged.push(report(start.offset, format!("it cannot be read: {e}")));
+        return None;
+    }
+    let mut at = start;
+    while at.offset < until && found.damaged.len() < MOST {
+        match content.check(at.offset, at.sequence) {
+            Ok(block) => at = Place { sequence: block.next, offset: block.offset + block.len },
+            Err(clause) => {
+                found.damaged.push(report(at.offset, clause.into_owned()));
+                match segment.after_damage(content, at) {
+                    Some(resume) => at = resume,
+                    None => {
+                        found.bytes += (end - start.offset) as u64;
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+    found.bytes += (at.offset - start.offset) as u64;
+    segment.map().release(start.offset..at.offset);
+    (at.offset < end).then_some(at)
+}
