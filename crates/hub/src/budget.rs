@@ -9,6 +9,7 @@ use std::mem::size_of;
 use weft_base::ByteCount;
 
 use crate::append::ToSync;
+use crate::consume::ToConsume;
 use crate::messages::{Publish, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS};
 
@@ -24,6 +25,11 @@ pub const PRODUCER: usize = 96;
 pub const WAITING: usize = 160;
 /// A key that a conflating subscription tells apart.
 pub const KEY: usize = 128;
+/// A consumer: its definition with a usual number of filters, and what it counts.
+pub const CONSUMER: usize = 4 << 10;
+/// An event that a member of a consumer has, or that waits to be handed out
+/// again, where each is a run of its own.
+pub const IN_FLIGHT: usize = 224;
 /// The program, its threads' stacks and what is there once.
 pub const BASE: usize = 24 << 20;
 
@@ -45,7 +51,11 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
     let times = |n: usize, each: usize| ByteCount((n as u64).saturating_mul(each as u64));
     let part = |name, limits, bytes| Part { name, limits, bytes };
     // The route stage has a ring for each lane besides, which together have as many slots.
-    let rings = size_of::<ToNet>() + 2 * size_of::<ToRoute>() + size_of::<ToAppend>() + size_of::<ToConductor>();
+    let rings = size_of::<ToNet>()
+        + 2 * size_of::<ToRoute>()
+        + size_of::<ToAppend>()
+        + size_of::<ToConductor>()
+        + size_of::<ToConsume>();
     let admit = options.admit_threads.map_or(MAX_ADMIT_THREADS, |n| n as usize) * size_of::<Publish>();
     let producers = l.producers.saturating_add(l.streams.saturating_mul(l.stream_producers));
     // One block may wait for each subscription whatever waits for the others.
@@ -64,6 +74,8 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("waiting blocks", "waiting_blocks, subscriptions", times(waiting, WAITING)),
         part("conflated keys", "conflate_keys", times(l.conflate_keys, KEY)),
         part("topics", "topics", times(l.topics, TOPIC)),
+        part("consumers", "consumers", times(l.consumers, CONSUMER)),
+        part("events in flight", "in_flight", times(l.in_flight, IN_FLIGHT)),
         part("producers", "producers, streams, stream_producers", times(producers, PRODUCER)),
     ]
 }

@@ -10,6 +10,7 @@ use std::sync::{MutexGuard, OnceLock, PoisonError};
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::sync::{Arc, Mutex};
 use weft_mesh::ledger::{DropReason, Ledger};
+use weft_stream::consumer::Counts;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
@@ -92,6 +93,50 @@ counters! {
     peers_sent = "peers.sent",
     /// Messages of other hubs' stages that were handed to a stage here.
     peers_received = "peers.received",
+    /// Gauge: consumers of the streams of this hub.
+    consumers = "consumer.consumers",
+    /// Gauge: members of consumers.
+    members = "consumer.members",
+    /// Gauge: events handed out and not settled, waiting to be handed out
+    /// again, or on their way to the dead letters.
+    consumer_under_way = "consumer.under_way",
+    /// Events handed out, each time counted.
+    consumer_handed = "consumer.handed_out",
+    /// Events handed out for the second time or later.
+    consumer_redelivered = "consumer.redelivered",
+    /// Events settled by an acknowledgement.
+    consumer_acked = "consumer.acked",
+    /// Events sent back by their member.
+    consumer_nacked = "consumer.nacked",
+    /// Events given up by their member.
+    consumer_terminated = "consumer.terminated",
+    /// Events not settled within their ack wait.
+    consumer_timed_out = "consumer.timed_out",
+    /// Events that were with a member that left.
+    consumer_left = "consumer.left",
+    /// Events that a consumer's filters or predicate did not want.
+    consumer_filtered = "consumer.filtered",
+    /// Events past their time to live before anybody had them.
+    consumer_expired = "consumer.expired",
+    /// Events damaged, or removed by retention, before anybody had them.
+    consumer_unreadable = "consumer.unreadable",
+    /// Dead letters stored.
+    consumer_dead = "consumer.dead_letters",
+    /// Events given up without a dead letter, because the consumer wants none.
+    consumer_dropped = "consumer.dropped",
+    /// Events that members spoke of and did not have: settled before, with
+    /// others, never handed out, or of no member.
+    consumer_unknown = "consumer.unknown_settled",
+    /// Events that members spoke of with an old token.
+    consumer_fenced = "consumer.fenced",
+    /// Times that nothing new was handed out because of `limits.in_flight`.
+    consumer_held = "consumer.held",
+    /// Dead letters that the stream refused; they are tried again.
+    consumer_dead_refused = "consumer.dead_refused",
+    /// Dead letters whose event could not be read any more.
+    consumer_dead_lost = "consumer.dead_lost",
+    /// Writes of consumers' positions that failed; they are tried again.
+    positions_failed = "consumer.positions_failed",
     /// Gauge: publishers whose blocks are held back for a subscriber.
     held_publishers = "publish.held",
     /// Publishes refused with an error.
@@ -222,6 +267,29 @@ impl Counters {
     #[inline]
     pub(crate) fn drop_copies(&self, reason: DropReason, n: u64) {
         add(&self.dropped[reason as usize], n);
+    }
+
+    /// Adds what a consumer counts and `counted` does not have yet.
+    pub(crate) fn count_consumer(&self, counted: &mut Counts, now: &Counts) {
+        for (counter, now, before) in [
+            (&self.consumer_handed, now.handed_out, counted.handed_out),
+            (&self.consumer_redelivered, now.redelivered, counted.redelivered),
+            (&self.consumer_acked, now.acked, counted.acked),
+            (&self.consumer_nacked, now.nacked, counted.nacked),
+            (&self.consumer_terminated, now.terminated, counted.terminated),
+            (&self.consumer_timed_out, now.timed_out, counted.timed_out),
+            (&self.consumer_left, now.left, counted.left),
+            (&self.consumer_filtered, now.filtered, counted.filtered),
+            (&self.consumer_expired, now.expired, counted.expired),
+            (&self.consumer_unreadable, now.unreadable, counted.unreadable),
+            (&self.consumer_dead, now.dead, counted.dead),
+            (&self.consumer_dropped, now.dropped, counted.dropped),
+        ] {
+            if now != before {
+                add(counter, now.wrapping_sub(before));
+            }
+        }
+        *counted = *now;
     }
 
     /// Copies that wait somewhere in this hub.

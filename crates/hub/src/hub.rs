@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use weft_base::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use weft_base::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use weft_base::{ByteCount, Clock, Epoch, HubId, Mono, Random};
+use weft_keyed::Keyed;
 use weft_log::fs::{Fs, RealFs};
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
@@ -15,8 +16,9 @@ use weft_transport::{Accept, Network};
 
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
-use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage};
+use crate::append::{self, AppendParts, AppendStage, Folder, FolderError, SyncStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
+use crate::consume::{ConsumeParts, ConsumeStage, KeyedSync};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::Counters;
 use crate::inbox::{self, RouteOutbox};
@@ -114,6 +116,8 @@ pub struct Environment {
     pub network: Box<dyn Network>,
     /// The disk.
     pub fs: Arc<dyn Fs>,
+    /// Small state by key. `None`: an LSM tree in the data folder.
+    pub keyed: Option<Arc<dyn Keyed>>,
     /// Who samples this process's threads when an operator asks; without one
     /// such requests are refused.
     pub profiler: Option<Arc<dyn Profiler>>,
@@ -135,7 +139,7 @@ impl Environment {
         };
         let network =
             weft_transport::TcpNetwork::new(tcp, clock.clone()).map_err(|e| StartError::System(e.to_string()))?;
-        Ok(Self { clock, network: Box::new(network), fs: Arc::new(RealFs), profiler: None })
+        Ok(Self { clock, network: Box::new(network), fs: Arc::new(RealFs), keyed: None, profiler: None })
     }
 }
 
@@ -169,17 +173,21 @@ impl Hub {
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }
-        let Environment { clock, mut network, fs, profiler } = environment;
+        let Environment { clock, mut network, fs, keyed, profiler } = environment;
         let options = Arc::new(options);
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
 
         let (folder, epoch) = match &options.data {
             Some(path) => {
-                let (folder, epoch) = Folder::open(fs, &PathBuf::from(path), &options.name, now)?;
+                let (folder, epoch) = Folder::open(fs.clone(), &PathBuf::from(path), &options.name, now)?;
                 (Some(folder), epoch)
             }
             None => (None, Epoch(u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX))),
+        };
+        let keyed = match (keyed, &options.data) {
+            (None, Some(path)) => Some(append::keyed::open(path, epoch)?),
+            (keyed, _) => keyed,
         };
         let streams = match &folder {
             Some(folder) => folder.load(&options.limits, now)?,
@@ -230,6 +238,7 @@ impl Hub {
         let append_waker = StageWaker::parking();
         let conductor_waker = StageWaker::parking();
         let sync_waker = StageWaker::parking();
+        let consume_waker = StageWaker::parking();
 
         let slots = options.limits.ring_slots;
         let (to_net, net_inbox) = mpsc::ring(slots);
@@ -237,6 +246,7 @@ impl Hub {
         let (to_append, append_inbox) = mpsc::ring(slots);
         let (to_conductor, conductor_inbox) = mpsc::ring(slots);
         let (to_sync, sync_inbox) = mpsc::ring(slots);
+        let (to_consume, consume_inbox) = mpsc::ring(slots);
 
         let mesh = mesh_of(&identity, random.next_u64());
         let snapshot = Arc::new(ArcSwap::from_pointee(RouteTable::empty(mesh.routes())));
@@ -263,7 +273,7 @@ impl Hub {
                 load: load.clone(),
             });
         }
-        let route_arena = arena.clone();
+        let (route_arena, consume_arena) = (arena.clone(), arena.clone());
         let net = NetStage::new(NetParts {
             network,
             listeners,
@@ -283,6 +293,7 @@ impl Hub {
                 route: RouteOutbox::new(&to_route, &route_waker),
                 append: Outbox::new(&to_append, &append_waker),
                 conductor: Outbox::new(&to_conductor, &conductor_waker),
+                consume: Outbox::new(&to_consume, &consume_waker),
             },
         });
         let route = RouteStage::new(RouteParts {
@@ -298,10 +309,29 @@ impl Hub {
             waker: route_waker.clone(),
             load,
         });
+        let grown = Arc::new(AtomicBool::new(false));
+        let keyed_sync = keyed.clone().map(|keyed| Arc::new(KeyedSync::new(keyed, consume_waker.clone())));
+        let consume = ConsumeStage::new(ConsumeParts {
+            inbox: consume_inbox,
+            net: Outbox::new(&to_net, &net_waker),
+            append: Outbox::new(&to_append, &append_waker),
+            keyed,
+            sync: keyed_sync.clone(),
+            sync_waker: sync_waker.clone(),
+            fs,
+            arena: consume_arena,
+            identity: identity.clone(),
+            options: options.clone(),
+            counters: counters.clone(),
+            waker: consume_waker.clone(),
+            grown: grown.clone(),
+        });
         let append = AppendStage::new(AppendParts {
             inbox: append_inbox,
             net: Outbox::new(&to_net, &net_waker),
             conductor: Outbox::new(&to_conductor, &conductor_waker),
+            consume: Outbox::new(&to_consume, &consume_waker),
+            grown,
             sync: Outbox::new(&to_sync, &sync_waker),
             folder,
             streams,
@@ -322,7 +352,7 @@ impl Hub {
             random,
             gate_waker: route_waker.clone(),
         });
-        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker);
+        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker, keyed_sync);
 
         let reins = Arc::new(OnceLock::new());
         let control = ControlStage::new(ControlParts {
@@ -340,8 +370,14 @@ impl Hub {
             Threads::Auto | Threads::Shared => Placement::Shared(SHARED),
             Threads::Dedicated => Placement::Own { core: None },
         };
-        let stages: [Box<dyn Stage>; 5] =
-            [Box::new(net), Box::new(route), Box::new(append), Box::new(conductor), Box::new(control)];
+        let stages: [Box<dyn Stage>; 6] = [
+            Box::new(net),
+            Box::new(route),
+            Box::new(append),
+            Box::new(consume),
+            Box::new(conductor),
+            Box::new(control),
+        ];
         let mut runner = Runner::builder(clock);
         for stage in stages {
             runner = runner.stage(stage, placement.clone());

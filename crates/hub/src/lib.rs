@@ -16,6 +16,7 @@ mod admit;
 mod append;
 pub mod budget;
 mod conductor;
+mod consume;
 mod control;
 pub mod counters;
 mod gate;

@@ -5,10 +5,11 @@
 //! its inbox; the others wait for room before they take the next message.
 //!
 //! ```text
-//! net  -> admit, route, append, conductor
+//! net  -> admit, route, append, conductor, consume
 //! admit -> route, net
 //! route -> append, net
-//! append -> net, conductor        (what it owes the conductor is state, not a queue)
+//! append -> net, conductor, consume (what it owes the conductor is state, not a queue)
+//! consume -> net, append
 //! conductor -> net, route
 //! ```
 
@@ -202,11 +203,15 @@ pub(crate) enum ToNet {
     Grown { target: Target },
     /// Keep a link to this neighbour: dial it.
     Dial { neighbour: usize },
+    /// Events of a block for a member of a consumer.
+    Handout { target: Target, head: Head, block: LogBlock },
+    /// A session could not become, or is no more, a member of a consumer.
+    MemberEnded { target: Target, code: ErrorCode, detail: String },
 }
 
 /// A block on its way out over a link.
 pub(crate) struct Forward {
-    pub(crate) head: ForwardHead,
+    pub(crate) head: Head,
     pub(crate) block: BlockRef,
     /// Live copies in it, an event for a destination hub being one: they count
     /// as forwarded when written, as dropped when the link goes first.
@@ -225,13 +230,13 @@ impl Forward {
 /// How many bytes a head holds without memory of its own: three destinations.
 const INLINE: usize = 24 + 3 * FLOW_ENTRY_LEN;
 
-/// The bytes before a forwarded block: frame header and flow entries.
-pub(crate) enum ForwardHead {
+/// The bytes before a block: frame header and flow entries, or runs.
+pub(crate) enum Head {
     Few { len: u8, bytes: [u8; INLINE] },
     Many(Box<[u8]>),
 }
 
-impl ForwardHead {
+impl Head {
     pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut few = [0; INLINE];
         match few.get_mut(..bytes.len()) {
@@ -284,6 +289,22 @@ pub(crate) enum ToAppend {
     Delete { session: SessionId, id: u64, name: String },
     /// Report one stream, or all.
     Report { session: SessionId, id: u64, name: Option<String> },
+    /// Append a block that the hub itself has made.
+    Internal(Internal),
+    /// All below this is settled by the consumers of a stream that keeps no more than they want.
+    Floor { slot: StreamSlot, floor: u64 },
+}
+
+/// A block that the hub itself appends to a stream of its own, whatever the
+/// stream's filters say: a dead letter. It is told `ToConsume::Stored`.
+pub(crate) struct Internal {
+    /// Made when there is none.
+    pub(crate) stream: String,
+    /// The stream that the event was in.
+    pub(crate) source: String,
+    /// Stamped.
+    pub(crate) block: BlockRef,
+    pub(crate) ticket: u64,
 }
 
 /// Inbox of the conductor.

@@ -204,6 +204,12 @@ pub struct Limits {
     pub stream_producers: usize,
     /// Streams; one more is refused.
     pub streams: usize,
+    /// Consumers of the hub's streams; one more is refused.
+    pub consumers: usize,
+    /// Consumers of one stream; one more is refused.
+    pub consumers_per_stream: usize,
+    /// Events of all consumers that are handed out and not settled; beyond it nothing new is handed out. A consumer may ask for as many at most.
+    pub in_flight: usize,
     /// Clients by shared memory; one more is refused.
     pub shm_sessions: usize,
     /// Each of the two rings of a client by shared memory, rounded up to a power of two; a full one makes its writer wait.
@@ -242,6 +248,9 @@ impl Default for Limits {
             producers: 65_536,
             stream_producers: 4_096,
             streams: 256,
+            consumers: 1_024,
+            consumers_per_stream: 256,
+            in_flight: 524_288,
             shm_sessions: 64,
             shm_ring: shm::DEFAULT_RING,
         }
@@ -279,6 +288,8 @@ pub struct Timers {
     /// How long all homes of a stream may be out of reach before publishes for it
     /// are refused; until then they wait at the publisher's hub.
     pub home_patience: Duration,
+    /// How long consumers' positions wait to be written together; what is lost with them is handed out again.
+    pub positions: Duration,
 }
 
 impl Default for Timers {
@@ -289,6 +300,7 @@ impl Default for Timers {
             redial_most: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             home_patience: Duration::from_secs(10),
+            positions: Duration::from_millis(50),
         }
     }
 }
@@ -374,6 +386,7 @@ impl HubOptions {
         at_least("limits.topics", l.topics as u64, 1);
         at_least("limits.producers", l.producers as u64, 2);
         at_least("limits.stream_producers", l.stream_producers as u64, 2);
+        at_least("limits.in_flight", l.in_flight as u64, 1);
         if self.admit_threads.is_some_and(|n| n as usize > MAX_ADMIT_THREADS) {
             found.push(("admit_threads", format!("more than {MAX_ADMIT_THREADS} is not possible")));
         }

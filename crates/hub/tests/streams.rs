@@ -8,6 +8,7 @@ use std::sync::Arc;
 use common::{Raw, options, start, stop};
 use weft_base::{Clock, SystemClock, UnixNanos};
 use weft_hub::{Environment, Hub};
+use weft_keyed::{Keyed, MemoryKeyed};
 use weft_log::fault::FaultFs;
 use weft_log::fs::Fs;
 use weft_transport::{TcpNetwork, TcpOptions};
@@ -194,7 +195,8 @@ fn a_full_disk_refuses_durable_publishes_serves_the_rest_and_recovers() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let network = TcpNetwork::new(TcpOptions::default(), clock.clone()).expect("a network");
     let shared: Arc<dyn Fs> = fs.clone();
-    let environment = Environment { clock, network: Box::new(network), fs: shared, profiler: None };
+    let keyed: Option<Arc<dyn Keyed>> = Some(Arc::new(MemoryKeyed::new()));
+    let environment = Environment { clock, network: Box::new(network), fs: shared, keyed, profiler: None };
     let hub = Hub::start_in(options("hub", Some(Path::new("/data"))), environment).expect("the hub starts");
     let mut client = Raw::connect(&hub, 1);
     create(&mut client, 1, StreamSpec { segment_bytes: 2 << 20, ..spec("all", vec!["t/**"]) });

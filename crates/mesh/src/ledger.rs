@@ -72,6 +72,8 @@ drop_reasons! {
     NoMember = 20, "no_member", "The group's last member at the hub that was to serve it has left, and no other hub has one.";
     CannotArrive = 23, "cannot_arrive", "The deadline is nearer than the way to the destination hub is long.";
     PeerBusy = 24, "peer_busy", "The stage that a message of another hub is for has too many waiting.";
+    Damaged = 29, "damaged", "The event lies damaged in the stream, and its consumer goes on behind it.";
+    Removed = 30, "removed", "The stream's retention removed the event before its consumer had it.";
 }
 
 /// The counts of one hub, or of one of its stages. Plain numbers: add freely,

@@ -55,6 +55,19 @@ pub mod names {
     /// [`BATCH_OPEN`](crate::block::layout::BATCH_OPEN) or
     /// [`BATCH_LAST`](crate::block::layout::BATCH_LAST).
     pub const BATCH: &str = "weft-batch";
+    /// Of a dead letter, a text: why it was given up, `max-deliver` or what the
+    /// member that terminated it said.
+    pub const DEAD_REASON: &str = "weft-dead-reason";
+    /// Of a dead letter, a text: the stream it was in.
+    pub const DEAD_STREAM: &str = "weft-dead-stream";
+    /// Of a dead letter, a text: the consumer that gave it up.
+    pub const DEAD_CONSUMER: &str = "weft-dead-consumer";
+    /// Of a dead letter, a decimal number: how often it was handed out.
+    pub const DEAD_ATTEMPTS: &str = "weft-dead-attempts";
+    /// Of a dead letter, a decimal number: its sequence in that stream.
+    pub const DEAD_SEQUENCE: &str = "weft-dead-sequence";
+    /// Of a dead letter, a text: its topic there.
+    pub const DEAD_TOPIC: &str = "weft-dead-topic";
     /// The payload's media type; CloudEvents calls it `datacontenttype`.
     pub const CONTENT_TYPE: &str = "content-type";
     /// CloudEvents: version of its specification, `1.0`.

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! DATA/weft.json          format version, hub's name, epoch of its last start
+//! DATA/keyed/              what is looked up by key; rebuilt or begun anew when it is lost
 //! DATA/lock               held by the running hub
 //! DATA/streams/NAME/stream.json
+//! DATA/streams/NAME/consumers.json
 //! DATA/streams/NAME/...   the log
 //! ```
 //!
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weft_base::sync::atomic::AtomicBool;
 use weft_base::{Epoch, HubId, Now};
 use weft_log::fs::{Fs, Lock};
 use weft_log::{Log, LogOptions, LogReader};
@@ -88,6 +91,14 @@ pub enum FolderError {
         /// What is wrong.
         source: weft_log::OpenError,
     },
+    /// The keyed state cannot be opened.
+    #[error("the keyed state {path}: {source}")]
+    Keyed {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        source: weft_keyed::KeyedError,
+    },
     /// A stream's log cannot be read.
     #[error("stream `{stream}`: {source}")]
     Unreadable {
@@ -121,6 +132,10 @@ pub(crate) struct Stream {
     pub(crate) reader: LogReader,
     pub(crate) producers: Producers,
     pub(crate) sync: Arc<SyncState>,
+    /// Where its files lie.
+    pub(crate) dir: PathBuf,
+    /// It has consumers, who want to know when more of it is on disk.
+    pub(crate) watched: Arc<AtomicBool>,
     /// The synced position that was last acted upon.
     pub(crate) settled: u64,
 }
@@ -260,6 +275,8 @@ impl Folder {
             reader: log.reader(),
             producers,
             sync: Arc::new(SyncState::default()),
+            dir,
+            watched: Arc::new(AtomicBool::new(false)),
             settled: log.synced(),
             log,
             spec,
@@ -275,6 +292,11 @@ impl Folder {
             move |source| FolderError::Io { path, source }
         };
         self.fs.remove(&path).map_err(gone(&path))?;
+        let consumers = dir.join(crate::consume::FILE);
+        match self.fs.remove(&consumers) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(gone(&consumers)(error)),
+            _ => {}
+        }
         self.fs.sync_dir(&dir).map_err(gone(&dir))?;
         drop(stream.reader);
         stream.log.delete().map_err(gone(&dir))

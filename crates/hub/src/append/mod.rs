@@ -11,6 +11,8 @@
 
 mod commit;
 mod folder;
+mod internal;
+pub(crate) mod keyed;
 mod read;
 mod spec;
 mod sync;
@@ -19,6 +21,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weft_base::sync::atomic::{AtomicBool, Ordering};
 use weft_base::{HubId, Mono, Now};
 use weft_log::AppendError;
 use weft_mesh::ledger::DropReason;
@@ -27,13 +30,15 @@ use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_topic::Filter;
 use weft_wire::block::Block;
-use weft_wire::frame::ErrorCode;
+use weft_wire::frame::{ErrorCode, Retention};
 
 use self::commit::{Commits, Places};
 pub use self::folder::FolderError;
 pub(crate) use self::folder::{Folder, Stream};
+use self::internal::Internals;
 pub(crate) use self::spec::StreamSpec;
 pub(crate) use self::sync::{SyncStage, ToSync};
+use crate::consume::{Floors, StreamUp, ToConsume};
 use crate::counters::{Counters, add, sub};
 use crate::messages::{Completion, Named, StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
@@ -52,12 +57,16 @@ pub(crate) struct AppendStage {
     inbox: mpsc::Consumer<ToAppend>,
     net: Outbox<ToNet>,
     conductor: Outbox<ToConductor>,
+    consume: Outbox<ToConsume>,
+    /// Some stream with consumers has more on disk.
+    grown: Arc<AtomicBool>,
     sync: Outbox<ToSync>,
     folder: Option<Folder>,
     streams: Vec<Option<Stream>>,
     names: HashMap<String, StreamSlot>,
     commits: Commits,
     cursors: read::Cursors,
+    internals: Internals,
     options: Arc<HubOptions>,
     /// This hub.
     home: HubId,
@@ -72,6 +81,8 @@ pub(crate) struct AppendParts {
     pub(crate) inbox: mpsc::Consumer<ToAppend>,
     pub(crate) net: Outbox<ToNet>,
     pub(crate) conductor: Outbox<ToConductor>,
+    pub(crate) consume: Outbox<ToConsume>,
+    pub(crate) grown: Arc<AtomicBool>,
     pub(crate) sync: Outbox<ToSync>,
     pub(crate) folder: Option<Folder>,
     pub(crate) streams: Vec<Stream>,
@@ -87,12 +98,15 @@ impl AppendStage {
             inbox: parts.inbox,
             net: parts.net,
             conductor: parts.conductor,
+            consume: parts.consume,
+            grown: parts.grown,
             sync: parts.sync,
             folder: parts.folder,
             streams: Vec::new(),
             names: HashMap::new(),
             commits: Commits::default(),
             cursors: read::Cursors::default(),
+            internals: Internals::default(),
             home: HubId::of_name(&parts.options.name),
             options: parts.options,
             counters: parts.counters,
@@ -119,6 +133,19 @@ impl AppendStage {
         self.names.insert(stream.spec.name.clone(), slot);
         self.commits.fresh(slot, stream.settled);
         self.sync.push(ToSync::Add { slot, syncer: stream.log.syncer(), state: stream.sync.clone() });
+        self.consume.push(ToConsume::StreamUp(Box::new(StreamUp {
+            slot,
+            name: stream.spec.name.clone(),
+            id: stream.spec.id,
+            dir: stream.dir.clone(),
+            reader: stream.log.reader(),
+            watched: stream.watched.clone(),
+            floors: match stream.spec.retention {
+                Retention::Limits => Floors::None,
+                Retention::Interest => Floors::Interest,
+                Retention::WorkQueue => Floors::WorkQueue,
+            },
+        })));
         let (def, filters) = (Arc::new(stream.spec.def()), stream.filters.clone());
         self.conductor.push(ToConductor::StreamUp { slot, def, filters, answer });
         if let Some(place) = self.streams.get_mut(slot.0 as usize) {
@@ -142,6 +169,12 @@ impl AppendStage {
             ToAppend::Create { session, id, spec } => self.create(session, id, spec),
             ToAppend::Delete { session, id, name } => self.delete(session, id, &name),
             ToAppend::Report { session, id, name } => self.report(session, id, name.as_deref()),
+            ToAppend::Internal(internal) => self.append_internal(internal),
+            ToAppend::Floor { slot, floor } => {
+                if let Some(stream) = self.stream(slot) {
+                    stream.log.set_floor(floor);
+                }
+            }
         }
     }
 
@@ -226,6 +259,7 @@ impl AppendStage {
     /// Answers what has reached the disk since the last turn.
     fn settle(&mut self) -> usize {
         let mut work = 0;
+        let mut watched = false;
         for (index, place) in self.streams.iter_mut().enumerate() {
             let Some(stream) = place else { continue };
             let slot = StreamSlot(index as u32);
@@ -234,6 +268,8 @@ impl AppendStage {
                 stream.settled = synced;
                 self.commits.synced(slot, synced);
                 self.cursors.grown(slot, &mut self.net);
+                self.internals.synced(slot, synced, &mut self.consume);
+                watched |= stream.watched.load(Ordering::Acquire);
                 work += 1;
             }
             if let Some(reason) = stream.sync.take_failure() {
@@ -244,7 +280,13 @@ impl AppendStage {
                     "a stream could not be synced"
                 );
                 self.commits.failed(slot, &reason, &mut self.net);
+                self.internals.failed(slot, &reason, &mut self.consume);
             }
+        }
+        if watched {
+            // Not a message: however often a stream grows, there is one to be told.
+            self.grown.store(true, Ordering::Release);
+            self.consume.wake();
         }
         work + self.commits.settle(&mut self.net) + self.say_flows()
     }
@@ -300,9 +342,14 @@ impl Stage for AppendStage {
         self.now = now;
         let mut work = 0;
         let mut appended = false;
-        while work < BATCH && self.net.has_room(ROOM) && self.conductor.has_room(1) && self.sync.has_room(1) {
+        while work < BATCH
+            && self.net.has_room(ROOM)
+            && self.conductor.has_room(1)
+            && self.consume.has_room(1)
+            && self.sync.has_room(1)
+        {
             let Some(message) = self.inbox.pop() else { break };
-            appended |= matches!(message, ToAppend::Append { .. });
+            appended |= matches!(message, ToAppend::Append { .. } | ToAppend::Internal(_));
             self.on_message(message);
             work += 1;
         }
@@ -313,6 +360,7 @@ impl Stage for AppendStage {
         work += self.settle();
         self.net.notify();
         self.conductor.notify();
+        self.consume.notify();
         self.sync.notify();
         work
     }

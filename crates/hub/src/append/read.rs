@@ -7,6 +7,7 @@ use weft_topic::{Filter, Topic};
 use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
 use super::{AppendStage, StreamSpec};
+use crate::consume::ToConsume;
 use crate::messages::{Fetched, SessionId, StreamSlot, Target, ToConductor, ToNet};
 use crate::outbox::Outbox;
 
@@ -119,7 +120,7 @@ impl AppendStage {
     }
 
     /// The new stream; none when there is one of exactly this definition.
-    fn try_create(&mut self, spec: StreamSpec) -> Result<Option<super::Stream>, (ErrorCode, String)> {
+    pub(super) fn try_create(&mut self, spec: StreamSpec) -> Result<Option<super::Stream>, (ErrorCode, String)> {
         let limits = self.options.limits.clone();
         let filters = spec.check(&limits).map_err(|detail| (ErrorCode::BAD_NAME, detail))?;
         if let Some(slot) = self.names.get(&spec.name).copied() {
@@ -150,6 +151,8 @@ impl AppendStage {
         let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::take) else { return };
         self.sync.push(super::ToSync::Remove { slot });
         self.commits.gone(slot);
+        self.internals.failed(slot, "the stream was deleted", &mut self.consume);
+        self.consume.push(ToConsume::StreamDown { slot });
         for target in self.cursors.gone(slot) {
             let detail = format!("stream `{name}` was deleted");
             self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::NO_STREAM, detail });

@@ -13,6 +13,7 @@ use weft_log::Syncer;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 
+use crate::consume::KeyedSync;
 use crate::counters::{Counters, add};
 use crate::messages::StreamSlot;
 
@@ -62,6 +63,8 @@ pub(crate) struct SyncStage {
     counters: Arc<Counters>,
     waker: StageWaker,
     append_waker: StageWaker,
+    /// Keyed state, synced when somebody asks.
+    keyed: Option<Arc<KeyedSync>>,
 }
 
 impl SyncStage {
@@ -70,8 +73,9 @@ impl SyncStage {
         counters: Arc<Counters>,
         waker: StageWaker,
         append_waker: StageWaker,
+        keyed: Option<Arc<KeyedSync>>,
     ) -> Self {
-        Self { inbox, entries: Vec::new(), counters, waker, append_waker }
+        Self { inbox, entries: Vec::new(), counters, waker, append_waker, keyed }
     }
 }
 
@@ -111,6 +115,14 @@ impl Stage for SyncStage {
                 }
                 Err(_) => {}
             }
+        }
+        match self.keyed.as_ref().map(|keyed| keyed.run()) {
+            Some(Ok(true)) => work += 1,
+            Some(Err(error)) => {
+                add(&self.counters.positions_failed, 1);
+                tracing::error!(code = "sync_failed", error = %error, "keyed state could not be synced");
+            }
+            _ => {}
         }
         work
     }

@@ -14,11 +14,12 @@
 //! Nothing is copied: a frame is a few bytes of head and a reference to the
 //! block where it lies, written together.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use weft_base::{Lane, SubscriptionId, UnixNanos};
+use weft_log::LogBlock;
 use weft_mesh::ledger::DropReason;
 use weft_sched::lanes::{LaneOptions, LaneQueue, Waiting, order_key};
 use weft_transport::{CloseReason, LinkToken, Network, WriteOutcome};
@@ -26,8 +27,9 @@ use weft_wire::block::Block;
 use weft_wire::frame;
 
 use super::subscriber::{Bytes, Outgoing, Subscribers, Turn, Wanted};
+use crate::consume::Outflow;
 use crate::counters::{Counters, LinkCounters, add, sub};
-use crate::messages::Forward;
+use crate::messages::{Forward, Head};
 
 /// How many slices one write carries; a frame takes two, or three with a mark.
 const SLICES: usize = 64;
@@ -41,6 +43,14 @@ enum Frame {
     Control(Vec<u8>),
     Deliver(Deliver),
     Forward(Forward),
+    Handout(Handout),
+}
+
+/// Events of a block on their way to a member of a consumer.
+pub(crate) struct Handout {
+    pub(super) id: SubscriptionId,
+    pub(super) head: Head,
+    pub(super) block: LogBlock,
 }
 
 /// A block on its way to a subscriber.
@@ -76,6 +86,7 @@ impl Frame {
                 [gap.as_ref().map_or(&[], |gap| &gap.marks), head, block.as_slice()]
             }
             Frame::Forward(forward) => [forward.head.bytes(), &forward.block, &[]],
+            Frame::Handout(handout) => [handout.head.bytes(), &handout.block, &[]],
         }
     }
 
@@ -101,6 +112,14 @@ pub(crate) struct Egress {
     spare: Vec<u8>,
     lanes: LaneQueue<Frame>,
     sending: VecDeque<Frame>,
+    /// For members of consumers, in order of arrival: bounded by the outflow.
+    handouts: VecDeque<Frame>,
+    /// Subscriptions that are members of consumers.
+    members: HashSet<SubscriptionId>,
+    /// What is under way to them; none before the first.
+    outflow: Option<Arc<Outflow>>,
+    /// The consume stage waits for room, and there is some.
+    freed: bool,
     /// How much of the first frame in `sending` is written.
     written: usize,
     /// Bytes in `sending`, those written included.
@@ -121,6 +140,10 @@ impl Egress {
             spare: Vec::new(),
             lanes: LaneQueue::new(LaneOptions::default()),
             sending: VecDeque::new(),
+            handouts: VecDeque::new(),
+            members: HashSet::new(),
+            outflow: None,
+            freed: false,
             written: 0,
             sending_bytes: 0,
             subscribers: Subscribers::new(limits),
@@ -146,7 +169,7 @@ impl Egress {
 
     /// Whether all that was queued has been written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lanes.is_empty() && self.control.is_empty() && self.sending.is_empty()
+        self.lanes.is_empty() && self.control.is_empty() && self.sending.is_empty() && self.handouts.is_empty()
     }
 
     /// Queues a block for another hub, or drops it when the link has no room.
@@ -282,7 +305,7 @@ impl Egress {
                     sub(&counters.waiting_links, forward.live_copies);
                     counters.drop_copies(DropReason::Expired, forward.live_copies);
                 }
-                Frame::Control(_) => debug_assert!(false, "a mark has no deadline"),
+                Frame::Control(_) | Frame::Handout(_) => debug_assert!(false, "it has no deadline"),
             }
         }
         self.lanes.len() < before
@@ -297,11 +320,20 @@ impl Egress {
             self.sending_bytes += bytes.len();
             self.sending.insert(place, Frame::Control(bytes));
         }
-        while self.sending_bytes < SENDING
-            && let Some((waiting, frame)) = self.lanes.pop()
-        {
-            self.sending_bytes += waiting.cost;
-            self.sending.push_back(frame);
+        while self.sending_bytes < SENDING {
+            let before = self.sending.len();
+            if let Some((waiting, frame)) = self.lanes.pop() {
+                self.sending_bytes += waiting.cost;
+                self.sending.push_back(frame);
+            }
+            // One of each: neither keeps the other from the socket.
+            if let Some(frame) = self.handouts.pop_front() {
+                self.sending_bytes += frame.len();
+                self.sending.push_back(frame);
+            }
+            if self.sending.len() == before {
+                break;
+            }
         }
     }
 
@@ -325,6 +357,7 @@ impl Egress {
                     add(&counters.delivered, events);
                 }
                 Some(Frame::Deliver(Deliver { events, live: false, .. })) => add(&counters.replayed, events),
+                Some(Frame::Handout(handout)) => self.handout_done(&handout),
                 Some(Frame::Forward(forward)) => {
                     sub(&counters.waiting_links, forward.live_copies);
                     add(&counters.forwarded, forward.live_copies);
@@ -354,9 +387,10 @@ impl Egress {
                     sub(&counters.waiting_links, forward.live_copies);
                     counters.drop_copies(DropReason::LinkLost, forward.live_copies);
                 }
-                Frame::Control(_) | Frame::Deliver(_) => {}
+                Frame::Control(_) | Frame::Deliver(_) | Frame::Handout(_) => {}
             }
         }
+        self.handouts.clear();
         self.sending_bytes = 0;
         self.written = 0;
         self.subscribers.abandon(counters);
@@ -385,6 +419,8 @@ fn push_block(lanes: &mut LaneQueue<Frame>, now: UnixNanos, lane: Lane, deliver:
     lanes.push(Waiting { lane, deadline, order, cost, events }, now, frame);
     cost
 }
+
+mod members;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use weft_wire::frame::{self, ErrorCode};
 
 use super::NetStage;
 use super::connection::Role;
+use crate::consume::ToConsume;
 use crate::counters::{add, sub};
 use crate::messages::{SessionId, ToAppend, ToConductor, ToRoute};
 
@@ -59,6 +60,9 @@ impl NetStage {
                 sub(&self.counters.clients, 1);
                 self.out.conductor.push(ToConductor::SessionClosed { session: id });
                 self.out.append.push(ToAppend::CloseSession { session: id });
+                if connection.egress.has_consumed() {
+                    self.out.consume.push(ToConsume::CloseSession { session: id });
+                }
                 tracing::debug!(code = "client_gone", session = id.0, reason, "a client's session ended");
             }
             Role::Link { neighbour } => {

@@ -2,7 +2,7 @@
 
 use weft_base::Lane;
 use weft_mesh::ledger::DropReason;
-use weft_ring::arena::BlockMut;
+use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
 use weft_wire::block::{Block, MAX_EVENTS};
 use weft_wire::frame::{self, ErrorCode, Frame, Kind, MAX_WEIGHT, OnFull, REPLY_INBOX};
@@ -10,6 +10,7 @@ use weft_wire::reply::{ReplyAddress, is_reserved};
 
 use super::{NetStage, READ_ROOM, Role};
 use crate::append::StreamSpec;
+use crate::consume::ToConsume;
 use crate::counters::add;
 use crate::gate::{Bounds, Gate, Holder};
 use crate::load::Verdict;
@@ -65,7 +66,7 @@ impl NetStage {
                 Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
                 other => self.unexpected(id, other.kind(), "the answer to a hello must be a welcome"),
             },
-            Role::Client => self.on_client_frame(id, decoded),
+            Role::Client => self.on_client_frame(id, decoded, &block),
             Role::Link { .. } => match &decoded {
                 Frame::Goodbye(goodbye) => self.end(id, &format!("the peer said goodbye: {}", goodbye.detail)),
                 Frame::LinkState(_)
@@ -83,7 +84,7 @@ impl NetStage {
         }
     }
 
-    fn unexpected(&mut self, id: SessionId, kind: Kind, rule: &str) {
+    pub(super) fn unexpected(&mut self, id: SessionId, kind: Kind, rule: &str) {
         self.violate(id, ErrorCode::UNEXPECTED, &format!("a frame of kind {kind:?} does not belong here: {rule}"));
     }
 
@@ -149,13 +150,17 @@ impl NetStage {
         }
     }
 
-    fn on_client_frame(&mut self, id: SessionId, decoded: Frame<'_>) {
+    fn on_client_frame(&mut self, id: SessionId, decoded: Frame<'_>, bytes: &BlockRef) {
         match decoded {
             Frame::Subscribe(subscribe) => self.on_subscribe(id, &subscribe),
             Frame::Unsubscribe(unsubscribe) => {
                 let target = Target { session: id, subscription: unsubscribe.id };
                 let counters = self.counters.clone();
                 let Some(connection) = self.connection(id) else { return };
+                if connection.egress.leave(unsubscribe.id) {
+                    self.mark_dirty(id);
+                    return self.out.consume.push(ToConsume::Close { target });
+                }
                 let stream = connection.egress.subscribers.is_stream(unsubscribe.id);
                 if !connection.egress.subscribers.unsubscribe(unsubscribe.id, &counters) {
                     return self.refuse(
@@ -178,9 +183,13 @@ impl NetStage {
             }
             Frame::Credit(credit) => {
                 // Credit for a subscription that has just ended is no error: it crossed the end on its way.
-                if let Some(connection) = self.connection(id) {
-                    connection.egress.subscribers.grant(credit.id, credit.events, credit.bytes);
+                let Some(connection) = self.connection(id) else { return };
+                if connection.egress.is_member(credit.id) {
+                    let target = Target { session: id, subscription: credit.id };
+                    let (events, bytes) = (credit.events, credit.bytes);
+                    return self.out.consume.push(ToConsume::Credit { target, events, bytes });
                 }
+                connection.egress.subscribers.grant(credit.id, credit.events, credit.bytes);
                 self.mark_dirty(id);
             }
             Frame::Ping(ping) => {
@@ -222,7 +231,8 @@ impl NetStage {
             Frame::MeshShow(show) => {
                 self.out.conductor.push(ToConductor::MeshShow { session: id, id: show.request });
             }
-            other => self.unexpected(id, other.kind(), "clients do not send it"),
+            Frame::Settle(_) => self.out.consume.push(ToConsume::Settle { session: id, frame: bytes.clone() }),
+            other => self.on_consumer_frame(id, &other),
         }
     }
 
@@ -251,11 +261,11 @@ impl NetStage {
         let limits = &self.options.limits;
         let bounds = Bounds { events: limits.subscriber_events as u64, bytes: limits.subscriber_bytes.0 };
         let Some(connection) = self.connection(id) else { return };
-        if connection.egress.subscribers.knows(subscribe.id) {
+        if connection.egress.knows(subscribe.id) {
             let detail = "the subscription's number is in use: choose another";
             return self.refuse(id, subscribe.id.0, ErrorCode::IN_USE, detail);
         }
-        if connection.egress.subscribers.subscriptions() >= most {
+        if connection.egress.subscriptions() >= most {
             let detail = format!("the session has {most} subscriptions, its limit (limits.subscriptions_per_session)");
             return self.refuse(id, subscribe.id.0, ErrorCode::LIMIT, &detail);
         }

@@ -14,6 +14,7 @@
 
 mod backlog;
 mod connection;
+mod consumers;
 mod egress;
 mod ending;
 mod frames;
@@ -38,6 +39,7 @@ pub(crate) use self::connection::{Connection, Role};
 use self::egress::{Egress, EgressLimits};
 use crate::Identity;
 use crate::admit::Admission;
+use crate::consume::ToConsume;
 use crate::counters::{Counters, add};
 use crate::hub::Lifecycle;
 use crate::inbox::{RouteOutbox, lane_of_frame};
@@ -62,12 +64,17 @@ pub(crate) struct Outlets {
     pub(crate) route: RouteOutbox,
     pub(crate) append: Outbox<ToAppend>,
     pub(crate) conductor: Outbox<ToConductor>,
+    pub(crate) consume: Outbox<ToConsume>,
 }
 
 impl Outlets {
     /// Whether every ring takes at least this many more.
     fn have_room(&mut self, n: usize) -> bool {
-        self.admit.have_room(n) && self.route.has_room(n) && self.append.has_room(n) && self.conductor.has_room(n)
+        self.admit.have_room(n)
+            && self.route.has_room(n)
+            && self.append.has_room(n)
+            && self.conductor.has_room(n)
+            && self.consume.has_room(n)
     }
 
     /// Wakes the stages that were sent something.
@@ -76,10 +83,15 @@ impl Outlets {
         self.route.notify();
         self.append.notify();
         self.conductor.notify();
+        self.consume.notify();
     }
 
     fn are_empty(&self) -> bool {
-        self.admit.are_empty() && self.route.is_empty() && self.append.is_empty() && self.conductor.is_empty()
+        self.admit.are_empty()
+            && self.route.is_empty()
+            && self.append.is_empty()
+            && self.conductor.is_empty()
+            && self.consume.is_empty()
     }
 }
 
@@ -444,6 +456,9 @@ impl NetStage {
             }
             let (n, all) = connection.egress.flush(network, connection.link, counters)?;
             total += n;
+            if connection.egress.take_freed() {
+                out.consume.push(ToConsume::Room { session });
+            }
             if !all {
                 connection.blocked = true;
                 return Ok(total);

@@ -147,6 +147,8 @@ impl NetStage {
                     self.mark_dirty(target.session);
                 }
             }
+            ToNet::Handout { target, head, block } => self.on_handout(target, head, block),
+            ToNet::MemberEnded { target, code, detail } => self.on_member_ended(target, code, &detail),
             ToNet::Dial { neighbour } => {
                 if !self.lifecycle.is_draining() {
                     self.dial(neighbour);
@@ -212,7 +214,7 @@ impl NetStage {
     /// same: its credit comes by the same way, and others may wait for that.
     fn hold(&mut self, session: SessionId, held: bool) {
         let Some(connection) = self.connection(session) else { return };
-        if connection.held == held || (held && connection.egress.subscribers.subscriptions() > 0) {
+        if connection.held == held || (held && connection.egress.subscriptions() > 0) {
             return;
         }
         connection.held = held;

@@ -47,7 +47,7 @@ use crate::counters::{Counters, add};
 use crate::inbox::RouteInbox;
 use crate::load::{Conditioner, Load};
 use crate::messages::{
-    Completion, FlowKey, FlowSaid, Forward, ForwardHead, FromPeer, Request, SessionId, ToAppend, ToNet, ToRoute,
+    Completion, FlowKey, FlowSaid, Forward, FromPeer, Head, Request, SessionId, ToAppend, ToNet, ToRoute,
 };
 use crate::net::link::Taken;
 use crate::options::HubOptions;
@@ -392,7 +392,7 @@ impl RouteStage {
                 continue;
             }
             let guaranteed = entries.iter().any(|e| e.kind == FlowKind::Guaranteed);
-            let forward = Forward { head: ForwardHead::new(&self.head), block: block.clone(), live_copies, guaranteed };
+            let forward = Forward { head: Head::new(&self.head), block: block.clone(), live_copies, guaranteed };
             self.net.push(ToNet::Forward { link: SessionId(link.0), forward });
         }
         self.no_responders(block, lost);

@@ -2,6 +2,7 @@
 //! socket, so that the hub is tested against bytes and not against our client.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod consumers;
 pub mod mesh;
 
 use std::io::{Read, Write};
@@ -68,6 +69,8 @@ pub struct Raw<S = TcpStream> {
     pub address: ReplyAddress,
     producer: ProducerId,
     next: u64,
+    /// Handouts that came while something else was waited for.
+    pub late: std::collections::VecDeque<Received>,
 }
 
 impl Raw {
@@ -77,7 +80,7 @@ impl Raw {
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         socket.set_nodelay(true).expect("so can this");
         let address = ReplyAddress { hub: HubId(0), session: 0 };
-        Self { socket, address, producer: ProducerId(0), next: 1 }
+        Self { socket, address, producer: ProducerId(0), next: 1, late: std::collections::VecDeque::new() }
     }
 
     /// Connects and says hello, as this producer.
@@ -90,7 +93,8 @@ impl<S: Read + Write> Raw<S> {
     /// Says hello on a stream to the hub, as this producer.
     pub fn over(socket: S, hub: &Hub, producer: u64) -> Self {
         let address = ReplyAddress { hub: HubId(0), session: 0 };
-        let mut raw = Self { socket, address, producer: ProducerId(producer), next: 1 };
+        let mut raw =
+            Self { socket, address, producer: ProducerId(producer), next: 1, late: std::collections::VecDeque::new() };
         raw.hello(1, 1);
         match raw.receive().frame() {
             Frame::Welcome(welcome) => {

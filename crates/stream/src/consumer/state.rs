@@ -3,7 +3,7 @@
 use weft_base::{Mono, Now};
 
 use super::flight::Flight;
-use super::handout::{DeadLetter, DeadReason, MemberId, Report};
+use super::handout::{Counts, DeadLetter, DeadReason, MemberId, Report};
 use super::saved::{Saved, Tried};
 use super::spec::Mode;
 use super::waiting::{Place, Wait};
@@ -206,6 +206,19 @@ impl Consumer {
         while let Some(first) = self.waiting.next_due(now.mono) {
             self.place(first, now.mono);
         }
+    }
+
+    /// Events that are with members, wait to be handed out again, or are given
+    /// up and not stored as dead letters: what takes memory.
+    #[must_use]
+    pub fn under_way(&self) -> u64 {
+        self.unsettled()
+    }
+
+    /// What happened so far in this life.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// What must be kept.

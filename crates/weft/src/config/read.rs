@@ -209,6 +209,9 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "topics" => limits.topics,
         "producers" => limits.producers,
         "streams" => limits.streams,
+        "consumers" => limits.consumers,
+        "consumers_per_stream" => limits.consumers_per_stream,
+        "in_flight" => limits.in_flight,
     );
     section.finish(problems);
 }
@@ -247,6 +250,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "redial_most" => timers.redial_most,
         "drain" => timers.drain,
         "home_patience" => timers.home_patience,
+        "positions" => timers.positions,
     );
     section.finish(problems);
 }

@@ -75,6 +75,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("redial_most", t.redial_most),
         ("drain", t.drain),
         ("home_patience", t.home_patience),
+        ("positions", t.positions),
     ] {
         writeln!(out, "{key} = \"{}\"", show_duration(duration))?;
     }
@@ -127,6 +128,9 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         producers,
         stream_producers,
         streams,
+        consumers,
+        consumers_per_stream,
+        in_flight,
         shm_sessions,
         shm_ring,
     } = &o.limits;
@@ -163,6 +167,9 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("producers", *producers),
         ("stream_producers", *stream_producers),
         ("streams", *streams),
+        ("consumers", *consumers),
+        ("consumers_per_stream", *consumers_per_stream),
+        ("in_flight", *in_flight),
         ("shm_sessions", *shm_sessions),
     ] {
         writeln!(out, "{key} = {number}")?;

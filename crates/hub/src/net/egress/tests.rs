@@ -14,7 +14,7 @@ use weft_wire::frame::{Frame as Wire, OnFull, Peek};
 use super::super::subscriber::Memory;
 use super::*;
 use crate::counters::get;
-use crate::messages::{ForwardHead, SubscribeOptions};
+use crate::messages::{Head, SubscribeOptions};
 
 const MS: u64 = 1_000_000;
 const LINK: LinkToken = LinkToken(1);
@@ -124,7 +124,7 @@ impl Bench {
 
     fn forward(&mut self, block: BlockRef, guaranteed: bool, now_ms: u64) {
         let live_copies = u64::from(!guaranteed);
-        let forward = Forward { head: ForwardHead::new(&[]), block, live_copies, guaranteed };
+        let forward = Forward { head: Head::new(&[]), block, live_copies, guaranteed };
         self.egress.forward(forward, UnixNanos(now_ms * MS), &self.counters);
     }
 

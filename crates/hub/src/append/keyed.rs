@@ -1,0 +1,28 @@
+//! The hub's keyed state in `DATA/keyed`: opened, and begun anew when it is
+//! damaged, because nothing of it is the only copy of anything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use weft_base::Epoch;
+use weft_keyed::{Keyed, KeyedError, LsmKeyed, LsmOptions};
+
+use super::FolderError;
+
+/// Opens the keyed state of the data folder. What cannot be read is set aside
+/// under a name that says so, for whoever wants to look at it.
+pub(crate) fn open(root: &Path, epoch: Epoch) -> Result<Arc<dyn Keyed>, FolderError> {
+    let path = root.join("keyed");
+    let refused = |error: KeyedError| FolderError::Keyed { path: path.clone(), source: error };
+    match LsmKeyed::open(&path, LsmOptions::default()) {
+        Ok(keyed) => Ok(Arc::new(keyed)),
+        Err(error @ (KeyedError::InUse { .. } | KeyedError::Io(_))) => Err(refused(error)),
+        Err(error) => {
+            let aside = root.join(format!("keyed.damaged-{}", epoch.0));
+            tracing::error!(code = "keyed_damaged", error = %error, aside = %aside.display(), "begun anew; set aside");
+            let io = |source| FolderError::Io { path: aside.clone(), source };
+            std::fs::rename(&path, &aside).map_err(io)?;
+            LsmKeyed::open(&path, LsmOptions::default()).map(|keyed| Arc::new(keyed) as _).map_err(refused)
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One consumer at this hub: the decider, its members' sessions, and where it
+//! reads. Nothing here waits or touches a socket.
+
+use std::sync::Arc;
+
+use weft_base::{Mono, Now};
+use weft_log::LogReader;
+use weft_stream::consumer::{Consumer, Counts, MemberId};
+use weft_wire::frame::{self, Frame};
+
+use super::definition::Definition;
+use super::keep::Record;
+use super::outflow::Outflow;
+use crate::messages::{StreamSlot, Target, ToNet};
+use crate::outbox::Outbox;
+
+/// What a member may be handed before its session is looked at again.
+const SLICE: u64 = 128 << 10;
+
+/// A consumer in the stage's table: its place, and its serial number, so that
+/// what is late for one that is gone meets nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) place: u32,
+    pub(super) serial: u32,
+}
+
+/// A member's session.
+pub(super) struct Member {
+    pub(super) id: MemberId,
+    pub(super) target: Target,
+    pub(super) outflow: Arc<Outflow>,
+    /// Bytes that the client granted and the decider was not told of yet.
+    pub(super) bytes: u64,
+    /// Bytes that the decider may still hand out; the last block may take more.
+    granted: i64,
+    /// When it was told last what it says wrongly, without having asked.
+    pub(super) told: Option<Mono>,
+}
+
+impl Member {
+    pub(super) fn new(id: MemberId, target: Target, outflow: Arc<Outflow>, bytes: u64) -> Self {
+        Self { id, target, outflow, bytes, granted: 0, told: None }
+    }
+
+    /// Lets the decider hand out some more where the client and its session
+    /// have room for it.
+    fn top_up(&mut self, consumer: &mut Consumer) {
+        let missing = (SLICE as i64).saturating_sub(self.granted);
+        if missing < SLICE as i64 / 2 || self.bytes == 0 {
+            return;
+        }
+        let more = self.bytes.min(missing.unsigned_abs()).min(self.outflow.room());
+        if more > 0 {
+            if self.bytes != u64::MAX {
+                self.bytes -= more;
+            }
+            self.change(more as i64);
+            consumer.grant(self.id, 0, more);
+        }
+    }
+
+    /// A block was handed out to it.
+    pub(super) fn handed(&mut self, bytes: u64) {
+        self.change(0_i64.saturating_sub_unsigned(bytes));
+        self.outflow.queue(bytes);
+    }
+
+    fn change(&mut self, by: i64) {
+        let before = self.granted.max(0).unsigned_abs();
+        self.granted = self.granted.saturating_add(by);
+        let after = self.granted.max(0).unsigned_abs();
+        if after > before {
+            self.outflow.grant(after - before);
+        } else {
+            self.outflow.take_back(before - after);
+        }
+    }
+
+    /// It is gone: what it might have been handed is others' room.
+    pub(super) fn leave(&mut self) {
+        self.change(i64::MIN / 2);
+    }
+}
+
+/// A consumer at this hub.
+pub(super) struct Entry {
+    pub(super) serial: u32,
+    pub(super) slot: StreamSlot,
+    pub(super) definition: Definition,
+    pub(super) consumer: Consumer,
+    pub(super) members: Vec<Member>,
+    /// Reads what is handed out for the first time.
+    pub(super) reader: LogReader,
+    /// Reads what is handed out again, and dead letters.
+    pub(super) again: LogReader,
+    /// It is on the list of those to be served.
+    pub(super) queued: bool,
+    /// Something happened to it in this turn.
+    pub(super) touched: bool,
+    /// Bytes that it may be served; below zero after a large block.
+    pub(super) deficit: i64,
+    /// When it is to be looked at in any case, as the stage knows it.
+    pub(super) deadline: Option<Mono>,
+    /// After an error of the disk it reads no sooner.
+    pub(super) retry: Option<Mono>,
+    /// Events under way, as they are counted for the hub.
+    pub(super) under_way: u64,
+    /// What was counted for the hub.
+    pub(super) counted: Counts,
+}
+
+impl Entry {
+    pub(super) fn new(
+        serial: u32,
+        slot: StreamSlot,
+        definition: Definition,
+        consumer: Consumer,
+        log: &LogReader,
+    ) -> Self {
+        Self {
+            serial,
+            slot,
+            definition,
+            consumer,
+            members: Vec::new(),
+            reader: log.clone(),
+            again: log.clone(),
+            queued: false,
+            touched: false,
+            deficit: 0,
+            deadline: None,
+            retry: None,
+            under_way: 0,
+            counted: Counts::default(),
+        }
+    }
+
+    /// As it lies in the stream's file.
+    pub(super) fn record(&self) -> Record {
+        let (from, generation) = (self.consumer.floor(), self.consumer.generation());
+        Record { definition: self.definition.clone(), from, generation }
+    }
+
+    pub(super) fn member(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.id == id)
+    }
+
+    /// Lets the decider hand out what members and their sessions have room for.
+    pub(super) fn top_up(&mut self) {
+        for member in &mut self.members {
+            member.top_up(&mut self.consumer);
+        }
+    }
+
+    /// Takes a member out. Who works now in its place is told.
+    pub(super) fn leave(&mut self, id: MemberId, now: Now, net: &mut Outbox<ToNet>) {
+        if let Some(place) = self.members.iter().position(|member| member.id == id) {
+            self.members.swap_remove(place).leave();
+        }
+        if let Some(next) = self.consumer.leave(id, now) {
+            self.tell(next, net);
+        }
+    }
+
+    /// Tells a member that it works, or waits, and with which token.
+    pub(super) fn tell(&mut self, activated: weft_stream::consumer::Activated, net: &mut Outbox<ToNet>) {
+        let Some(member) = self.member(activated.member) else { return };
+        let consuming =
+            frame::Consuming { id: member.target.subscription, token: activated.token, redeliver: activated.redeliver };
+        let mut bytes = Vec::new();
+        frame::encode(&Frame::Consuming(consuming), &mut bytes);
+        net.push(ToNet::Control { session: member.target.session, bytes });
+    }
+}
