@@ -112,7 +112,9 @@ impl<'a> Repair<'a> {
         }
         for Hole { finding, remedy } in &self.holes {
             steps.push(match remedy {
-                Remedy::Fill(blocks) => format!("{finding}: fill it with {} blocks from the other folder", blocks.len()),
+                Remedy::Fill(blocks) => {
+                    format!("{finding}: fill it with {} blocks from the other folder", blocks.len())
+                }
                 Remedy::Header => format!("{finding}: write it anew"),
                 Remedy::Move => format!("{finding}: move the segment into {QUARANTINE}"),
                 Remedy::Note { why } => format!("{finding}: copy it into {QUARANTINE} and leave it, since {why}"),
