@@ -21,7 +21,8 @@
 //!
 //! Limits: [`MAX_FINDINGS`] findings are listed, the others counted; one
 //! repair takes [`MAX_TAKEN`] bytes at most from elsewhere, the next one goes
-//! on; a log has at most [`MAX_HOMES`] homes here.
+//! on; of [`MAX_HOMES`](crate::MAX_HOMES)
+//! homes the sequences are followed.
 
 mod note;
 mod repair;
@@ -43,8 +44,6 @@ use crate::fs::Fs;
 pub const MAX_FINDINGS: usize = 65_536;
 /// How many bytes one repair takes from another folder.
 pub const MAX_TAKEN: usize = 1 << 30;
-/// How many homes' sequences are followed.
-pub const MAX_HOMES: usize = 256;
 /// The folder for what was replaced or given up, inside the log's.
 pub const QUARANTINE: &str = "quarantine";
 

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use weft_base::UnixNanos;
-use weft_wire::block::{Block, set_stream_sequence};
+use weft_wire::block::{Block, StreamPlace, set_stream_place};
 
 use super::{
     BlockAt, Finding, Format, Kind, MAX_TAKEN, OfflineError, Options, QUARANTINE, State, Survey, note, survey,
@@ -207,8 +207,10 @@ impl<'a> Repair<'a> {
             for block in blocks {
                 let start = new.len();
                 new.extend_from_slice(block);
+                let (home, home_sequence) = Block::trusted(block).home().unwrap_or_default();
+                let place = StreamPlace { local: sequence, home, home_sequence };
                 // Refused only where nothing was stamped, and then it was not found.
-                let _ = set_stream_sequence(new.get_mut(start..).unwrap_or_default(), sequence);
+                let _ = set_stream_place(new.get_mut(start..).unwrap_or_default(), place);
                 sequence += u64::from(Block::trusted(block).event_count());
             }
             at = (finding.end as usize).max(at);
@@ -283,7 +285,8 @@ fn wanted(finding: &Finding) -> Result<Vec<Wanted>, String> {
         }
     }
     let known: u64 = between.iter().map(|(_, low, high)| high - low).sum();
-    let rest = missing.checked_sub(known).ok_or("its homes' sequences do not go on after it as they should")?;
+    // More are known when homes' sequences have gaps; then all there are count.
+    let rest = missing.saturating_sub(known);
     match *open {
         _ if rest == 0 => {}
         [(home, Some(low), _)] => between.push((home, low, low.saturating_add(rest))),

@@ -7,11 +7,10 @@ use weft_base::UnixNanos;
 use weft_wire::block::Block;
 
 use super::note::Notes;
-use super::{
-    BlockAt, Finding, Format, Kind, MAX_FINDINGS, MAX_HOMES, OfflineError, Options, SegmentReport, State, Survey,
-};
+use super::{BlockAt, Finding, Format, Kind, MAX_FINDINGS, OfflineError, Options, SegmentReport, State, Survey};
 use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, Mark, parse_format, segment_name, segment_number};
 use crate::fs::Fs;
+use crate::homes::MAX_HOMES;
 use crate::judge::{Known, Seen, judge};
 use crate::mmap::{HEAD, MAX_SEGMENT};
 use crate::scan::{Content, Found, is_zero};
@@ -255,7 +254,7 @@ impl Walk<'_> {
                 let (oldest, newest) = times.unwrap_or((found.time, found.time));
                 times = Some((oldest.min(found.time), newest.max(found.time)));
             }
-            Seen::Damage { offset, clause, resume } => damages.push((offset, clause.into_owned(), resume)),
+            Seen::Damage { offset, clause, resume, .. } => damages.push((offset, clause.into_owned(), resume)),
         });
         for damage in damages {
             self.damage(head, content, damage);
@@ -293,7 +292,7 @@ impl Walk<'_> {
 
     fn block(&mut self, segment: u64, content: Content<'_>, found: Found) {
         let block = Block::trusted(content.range(found.offset, found.offset + found.len));
-        let name = (0, found.first);
+        let name = found.home(0);
         self.survey.blocks += 1;
         self.survey.events += found.next - found.first;
         self.survey.next = found.next;
