@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_client::OnFull;
 
-pub(crate) use self::storage::{LogCommand, RepairArgs};
+pub(crate) use self::storage::{BackupArgs, LogCommand, RepairArgs, RestoreArgs};
 
 /// Weft: an open event mesh.
 ///
@@ -333,6 +333,10 @@ pub(crate) enum StreamCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Copy a stream from a running hub into a folder, up to its present end; called again, go on.
+    Backup(BackupArgs),
+    /// Put a backup into the data folder of a hub that is stopped.
+    Restore(RestoreArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -29,6 +29,7 @@ mod repair;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,7 @@ use weft_wire::block::Block;
 
 pub use repair::{Done, Repair};
 pub use survey::survey;
+pub use write::{WriteError, Writer};
 
 use crate::fs::Fs;
 

@@ -272,3 +272,62 @@ fn a_repair_that_loses_power_at_any_step_can_be_done_again() {
         }
     }
 }
+
+/// All blocks of a log, in order.
+fn blocks_of(fs: &FaultFs, dir: &Path) -> Vec<Vec<u8>> {
+    let mut blocks = Vec::new();
+    survey(fs, dir, Options::default(), &mut |at| blocks.push(at.block.bytes().to_vec())).unwrap();
+    blocks
+}
+
+#[test]
+fn a_copy_keeps_every_block_as_it_is_and_a_hub_goes_on_with_it() {
+    let fs = FaultFs::new();
+    fill(&fs, &here());
+    let fs = closed(&fs);
+    // As after retention: it does not begin at 1.
+    let blocks = blocks_of(&fs, &here())[10..].to_vec();
+    let mut writer = Writer::open(&fs, &there(), 16 << 10).unwrap();
+    assert_eq!(writer.next(), None);
+    for block in &blocks[..40] {
+        writer.push(block).unwrap();
+    }
+    assert!(matches!(writer.push(&blocks[3]), Err(WriteError::OutOfOrder { first: 27, next: 101 })));
+    assert!(matches!(Writer::open(&fs, &there(), 16 << 10), Err(OfflineError::InUse { .. })));
+    writer.finish().unwrap();
+    let mut writer = Writer::open(&fs, &there(), 16 << 10).unwrap();
+    assert_eq!(writer.next(), Some(101), "it goes on where it was");
+    blocks[40..].iter().for_each(|block| writer.push(block).unwrap());
+    writer.finish().unwrap();
+    let fs = closed(&fs);
+    assert!(blocks_of(&fs, &there()) == blocks);
+    let found = survey(&fs, &there(), Options::default(), &mut |_| {}).unwrap();
+    assert!(found.is_sound() && (found.first, found.next) == (21, 201), "{:?}", found.findings);
+    let (mut log, recovery) = Log::open(Arc::new(fs.clone()), &there(), options(), NOW).unwrap();
+    assert_eq!((recovery.damages, recovery.cut_bytes, log.first()), (0, 0, 21));
+    assert_eq!(log.append(&block(201), NOW).unwrap().first, 201);
+}
+
+#[test]
+fn a_copy_that_loses_power_goes_on_from_what_was_synced() {
+    let fs = FaultFs::new();
+    fill(&fs, &here());
+    let fs = closed(&fs);
+    let blocks = blocks_of(&fs, &here());
+    for stop in (0..60).step_by(3) {
+        let cut = fs.after_crash(stop);
+        cut.stop_at(stop);
+        let copy = |fs: &FaultFs| -> Result<(), WriteError> {
+            let mut writer = Writer::open(fs, &there(), 16 << 10)?;
+            let from = writer.next().unwrap_or(1) as usize / 2;
+            blocks[from..].iter().try_for_each(|block| writer.push(block))?;
+            Ok(writer.finish()?)
+        };
+        let _ = copy(&cut);
+        let after = cut.after_crash(stop + 1);
+        copy(&after).unwrap();
+        assert!(blocks_of(&after, &there()) == blocks, "stop {stop}");
+        let found = survey(&after, &there(), Options::default(), &mut |_| {}).unwrap();
+        assert!(found.is_sound(), "stop {stop}: {:?}", found.findings);
+    }
+}

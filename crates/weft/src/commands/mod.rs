@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod hub;

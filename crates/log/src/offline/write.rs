@@ -1,0 +1,184 @@
+//! Writing a log folder of blocks that keep their places: what a backup is.
+//!
+//! Other than [`crate::Log`], the writer gives out no sequences. Blocks come
+//! with theirs and are copied as they are. Where sequences are left out (they
+//! were damaged where the blocks come from) a segment ends, and the next one
+//! begins with the next block's, so that a survey tells of what is missing.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use weft_base::UnixNanos;
+use weft_wire::block::{Block, BlockError};
+
+use super::{Format, OfflineError, Options, State, survey};
+use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name};
+use crate::fs::{Fs, Lock, SegmentFile};
+use crate::mmap::{HEAD, MapWriter};
+
+/// Why a block was not written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// It is no block.
+    #[error(transparent)]
+    NotABlock(#[from] BlockError),
+    /// It is in no stream, or before what is there.
+    #[error("the block begins at sequence {first}, and {next} is next: give blocks in order, each with its sequence")]
+    OutOfOrder {
+        /// The block's.
+        first: u64,
+        /// What was expected, or later.
+        next: u64,
+    },
+    /// It does not fit a segment.
+    #[error("the block has {len} bytes and a segment holds {most}: make segments larger")]
+    TooLarge {
+        /// The block's bytes.
+        len: usize,
+        /// What a segment holds.
+        most: usize,
+    },
+    /// The file system refused.
+    #[error(transparent)]
+    Folder(#[from] OfflineError),
+}
+
+struct Active {
+    path: PathBuf,
+    file: Box<dyn SegmentFile>,
+    writer: MapWriter,
+}
+
+/// Writes blocks into a folder that no hub has open.
+pub struct Writer<'a> {
+    fs: &'a dyn Fs,
+    dir: PathBuf,
+    segment: u64,
+    active: Option<Active>,
+    next_number: u64,
+    next: Option<u64>,
+    _lock: Box<dyn Lock>,
+}
+
+impl std::fmt::Debug for Writer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Writer({}, next {:?})", self.dir.display(), self.next)
+    }
+}
+
+impl<'a> Writer<'a> {
+    /// Opens the folder, or makes it. What an earlier writer wrote and did not
+    /// sync is taken out; [`next`](Self::next) says where to go on. New
+    /// segments have `segment` bytes.
+    ///
+    /// # Errors
+    /// [`OfflineError`]
+    pub fn open(fs: &'a dyn Fs, dir: &Path, segment: u64) -> Result<Self, OfflineError> {
+        fs.create_dir(dir).map_err(OfflineError::io("make the folder", dir))?;
+        let path = dir.join(LOCK_FILE);
+        let lock = fs.lock(&path).map_err(|e| match e.kind() {
+            ErrorKind::WouldBlock => OfflineError::InUse { dir: dir.to_owned() },
+            _ => OfflineError::io("lock", &path)(e),
+        })?;
+        let found = match survey(fs, dir, Options::default(), &mut |_| {}) {
+            Err(OfflineError::NotALog { .. }) => None,
+            surveyed => Some(surveyed?),
+        };
+        if found.as_ref().is_none_or(|f| f.format == Format::Missing && f.segments.is_empty()) {
+            let path = dir.join(FORMAT_FILE);
+            fs.write(&path, format_text().as_bytes()).map_err(OfflineError::io("write", &path))?;
+        }
+        let mut next = None;
+        let mut next_number = 1;
+        for segment in found.iter().flat_map(|f| &f.segments).rev() {
+            next_number = next_number.max(segment.number + 1);
+            let path = dir.join(segment_name(segment.number));
+            match segment.state {
+                State::Torn { bytes } if segment.used_bytes > 0 => {
+                    let cut = segment.used_bytes..segment.used_bytes + bytes;
+                    fs.zero(&path, cut).map_err(OfflineError::io("cut the unsynced end of", &path))?;
+                }
+                // Nothing of it was ever synced.
+                State::Torn { .. } | State::Spare => {
+                    fs.remove(&path).map_err(OfflineError::io("remove", &path))?;
+                }
+                State::Used | State::Unusable => {}
+            }
+            if segment.events > 0 {
+                next = next.or(Some(segment.next));
+            }
+        }
+        fs.sync_dir(dir).map_err(OfflineError::io("sync the folder", dir))?;
+        Ok(Self { fs, dir: dir.to_owned(), segment, active: None, next_number, next, _lock: lock })
+    }
+
+    /// The sequence after the last block's; none while there is no block.
+    #[must_use]
+    pub const fn next(&self) -> Option<u64> {
+        self.next
+    }
+
+    /// Copies a block behind the others. Durable after
+    /// [`finish`](Self::finish), or once its segment is full.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing was written of it.
+    pub fn push(&mut self, block: &[u8]) -> Result<(), WriteError> {
+        let view = Block::validate(block)?;
+        let (first, events) = (view.stream_sequence(), view.event_count());
+        let next = self.next.unwrap_or(first.max(1));
+        if first < next {
+            return Err(WriteError::OutOfOrder { first, next });
+        }
+        let most = (self.segment as usize).saturating_sub(HEAD);
+        if block.len() > most {
+            return Err(WriteError::TooLarge { len: block.len(), most });
+        }
+        let goes_on = first == next && self.active.as_mut().is_some_and(|a| a.writer.spare(block.len()).is_some());
+        if !goes_on {
+            self.seal()?;
+            self.begin(first, view.stamp().map_or(UnixNanos(0), |s| s.ingested))?;
+        }
+        if let Some(active) = &mut self.active
+            && let Some(spare) = active.writer.spare(block.len())
+        {
+            spare.copy_from_slice(block);
+            // Refused only when a segment's numbers are used up, which 32 GiB
+            // of the smallest events cannot do.
+            active.writer.publish(block.len(), events);
+        }
+        self.next = Some(first.saturating_add(events.into()));
+        Ok(())
+    }
+
+    fn begin(&mut self, base: u64, created: UnixNanos) -> Result<(), OfflineError> {
+        let number = self.next_number;
+        let path = self.dir.join(segment_name(number));
+        let file = self.fs.create(&path, self.segment).map_err(OfflineError::io("make", &path))?;
+        self.fs.sync_dir(&self.dir).map_err(OfflineError::io("sync the folder", &self.dir))?;
+        let taken = || OfflineError::io("map", &path)(std::io::Error::other("somebody else writes to it"));
+        let writer = file.map().writer().ok_or_else(taken)?;
+        Header { version: FORMAT_VERSION, number, base, created }.write(file.map());
+        self.next_number += 1;
+        self.active = Some(Active { path, file, writer });
+        Ok(())
+    }
+
+    /// Brings the segment in use to the disk, with a mark that says so.
+    fn seal(&mut self) -> Result<(), OfflineError> {
+        let (Some(Active { path, file, .. }), Some(next)) = (self.active.take(), self.next) else { return Ok(()) };
+        let end = file.map().position().end;
+        file.sync(0..end).map_err(OfflineError::io("sync", &path))?;
+        Mark { end, next }.write(file.map());
+        file.sync(0..HEAD).map_err(OfflineError::io("sync", &path))
+    }
+
+    /// Brings everything to the disk.
+    ///
+    /// # Errors
+    /// [`OfflineError`]; the next writer goes on from what was synced.
+    pub fn finish(mut self) -> Result<(), OfflineError> {
+        self.seal()
+    }
+}
