@@ -268,6 +268,9 @@ pub(crate) fn flipped(size: Size, forge: bool) -> Case {
     if lost == 0 && !forge {
         complaints.push("damaged events were served".to_owned());
     }
+    if lost != damaged.told {
+        complaints.push(format!("{lost} events are not served, and the subscriber was told of {}", damaged.told));
+    }
     let path = stream.to_string_lossy().into_owned();
     let (good, text) = run(&["log", "repair", &path, "--from", &copy.to_string_lossy(), "--apply"]);
     if !good {

@@ -74,6 +74,8 @@ pub(crate) struct Verdict {
     pub(crate) counts: [Count; 3],
     /// Events that nobody published, or that are not as they were published.
     pub(crate) foreign: u64,
+    /// Events of which the hub said that it cannot serve them.
+    pub(crate) told: u64,
 }
 
 impl Load {
@@ -167,6 +169,7 @@ impl Published {
             while next < report.next {
                 let Some(delivery) = events.next().await else { break };
                 let delivery = delivery?;
+                verdict.told += delivery.gap().events;
                 let level = LEVELS.iter().position(|(_, name)| delivery.topic() == format!("t/{name}"));
                 for event in delivery.events() {
                     let number = event.payload.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
