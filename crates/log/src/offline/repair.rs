@@ -22,6 +22,10 @@ use crate::mmap::{HEAD, MAX_SEGMENT};
 /// Of one home, sequences from the first up to, excluding, the second.
 type Wanted = (u32, u64, u64);
 
+/// The home of blocks from before homes had names; of those their local
+/// sequences are wanted.
+const ANY_HOME: u32 = 0;
+
 /// A finding, and what is done about it.
 struct Hole {
     finding: Finding,
@@ -289,6 +293,9 @@ fn wanted(finding: &Finding) -> Result<Vec<Wanted>, String> {
     let rest = missing.saturating_sub(known);
     match *open {
         _ if rest == 0 => {}
+        // Not one block is left that names a home. In a stream of one home,
+        // which alone is taken then, its sequences are the local ones.
+        [] if between.is_empty() => between.push((ANY_HOME, finding.first, finding.first.saturating_add(rest))),
         [(home, Some(low), _)] => between.push((home, low, low.saturating_add(rest))),
         [(home, None, Some(high))] => between.push((home, high.saturating_sub(rest), high)),
         _ => return Err("which homes' events it held cannot be told".to_owned()),
@@ -316,10 +323,12 @@ fn take(fs: &dyn Fs, from: &Path, wanted: &[Result<Vec<Wanted>, String>]) -> Res
     let surveyed = survey(fs, from, Options::default(), &mut |at: &BlockAt<'_>| {
         let (home, first) = at.name;
         let end = first.saturating_add(at.block.event_count().into());
-        let Some(((of, _), (high, hole))) = ranges.range(..=(home, first)).next_back() else { return };
-        if *of != home || end > *high {
-            return;
-        }
+        let of_home = |home: u32| {
+            let ((of, _), (high, hole)) = ranges.range(..=(home, first)).next_back()?;
+            (*of == home && end <= *high).then_some(hole)
+        };
+        let by_local = || of_home(ANY_HOME).filter(|_| at.first == first);
+        let Some(hole) = of_home(home).or_else(by_local) else { return };
         bytes += at.block.len();
         if bytes > MAX_TAKEN {
             taken.full = true;

@@ -326,8 +326,25 @@ fn a_copy_that_loses_power_goes_on_from_what_was_synced() {
         let _ = copy(&cut);
         let after = cut.after_crash(stop + 1);
         copy(&after).unwrap();
-        assert!(blocks_of(&after, &there()) == blocks, "stop {stop}");
+        let copied = blocks_of(&after, &there());
+        assert_eq!((copied.len(), copied == blocks), (100, true), "stop {stop}");
         let found = survey(&after, &there(), Options::default(), &mut |_| {}).unwrap();
         assert!(found.is_sound(), "stop {stop}: {:?}", found.findings);
     }
+}
+
+#[test]
+fn a_log_of_which_no_block_is_left_comes_back_by_its_sequences() {
+    let fs = FaultFs::new();
+    for dir in [here(), there()] {
+        let (mut log, _) = Log::open(Arc::new(fs.clone()), &dir, options(), NOW).unwrap();
+        log.append(&block(1), NOW).unwrap();
+        log.close().unwrap();
+    }
+    let fs = closed(&fs);
+    let whole = fs.get(&path(1)).unwrap();
+    fs.flip(&path(1), HEAD + 150, 3).unwrap();
+    let done = Repair::plan(&fs, &here(), Some(&there())).unwrap().apply(NOW.wall).unwrap();
+    assert_eq!((done.restored, done.lost), (2, 0));
+    assert!(fs.get(&path(1)).unwrap()[HEAD..] == whole[HEAD..]);
 }

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use weft_base::UnixNanos;
 use weft_wire::block::{Block, BlockError};
 
-use super::{Format, OfflineError, Options, State, survey};
+use super::{Format, OfflineError, Options, SegmentReport, State, survey};
 use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name};
 use crate::fs::{Fs, Lock, SegmentFile};
-use crate::mmap::{HEAD, MapWriter};
+use crate::mmap::{HEAD, MAX_SEGMENT, MapWriter};
 
 /// Why a block was not written.
 #[derive(Debug, thiserror::Error)]
@@ -95,15 +95,14 @@ impl<'a> Writer<'a> {
             next_number = next_number.max(segment.number + 1);
             let path = dir.join(segment_name(segment.number));
             match segment.state {
-                State::Torn { bytes } if segment.used_bytes > 0 => {
-                    let cut = segment.used_bytes..segment.used_bytes + bytes;
-                    fs.zero(&path, cut).map_err(OfflineError::io("cut the unsynced end of", &path))?;
-                }
                 // Nothing of it was ever synced.
-                State::Torn { .. } | State::Spare => {
+                State::Torn { .. } | State::Spare if segment.events == 0 => {
                     fs.remove(&path).map_err(OfflineError::io("remove", &path))?;
                 }
-                State::Used | State::Unusable => {}
+                State::Used | State::Torn { .. } if segment.marked_bytes != Some(segment.used_bytes) => {
+                    whole(fs, &path, segment)?;
+                }
+                State::Used | State::Torn { .. } | State::Spare | State::Unusable => {}
             }
             if segment.events > 0 {
                 next = next.or(Some(segment.next));
@@ -181,4 +180,15 @@ impl<'a> Writer<'a> {
     pub fn finish(mut self) -> Result<(), OfflineError> {
         self.seal()
     }
+}
+
+/// Writes a segment anew as far as it is whole: the last writer did not sync it.
+fn whole(fs: &dyn Fs, path: &Path, segment: &SegmentReport) -> Result<(), OfflineError> {
+    let mut bytes = fs.read(path, MAX_SEGMENT).map_err(OfflineError::io("read", path))?;
+    let end = (segment.used_bytes as usize).min(bytes.len());
+    bytes.get_mut(end..).unwrap_or_default().fill(0);
+    let created = segment.created.unwrap_or(UnixNanos(0));
+    Header { version: FORMAT_VERSION, number: segment.number, base: segment.base, created }.write_to(&mut bytes);
+    Mark { end, next: segment.next }.write_to(&mut bytes);
+    fs.write(path, &bytes).map_err(OfflineError::io("write", path))
 }

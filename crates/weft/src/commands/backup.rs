@@ -23,6 +23,8 @@ use crate::connect::connect;
 
 /// The largest description read.
 const DESCRIPTION_MOST: usize = 64 << 10;
+/// Where the hub does not say how large its segments are.
+const SEGMENT: ByteCount = ByteCount::mib(64);
 /// Made first and removed last while a stream is restored.
 const RESTORING: &str = "RESTORING";
 
@@ -30,7 +32,7 @@ pub(super) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     let client = connect(&args.server, "weft stream backup").await?;
     let report = client.streams().info(&args.name).await?;
     check_same(&args.to, &report)?;
-    let mut writer = Writer::open(&RealFs, &args.to, report.segment.0)?;
+    let mut writer = Writer::open(&RealFs, &args.to, report.definition.segment.unwrap_or(SEGMENT).0)?;
     let end = report.synced;
     let from = match writer.next() {
         Some(next) if next > end => bail!(
@@ -56,7 +58,7 @@ pub(super) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     client.close().await;
     // Last: a folder without it is an unfinished backup.
     let path = args.to.join("stream.json");
-    let description = format!("{:#}\n", description(&report));
+    let description = weft_hub::stream_json(&report.definition.spec());
     RealFs.write(&path, description.as_bytes()).with_context(|| format!("could not write {}", path.display()))?;
     let whole = offline::survey(&RealFs, &args.to, Options::default(), &mut |_| {})?;
     let used: u64 = whole.segments.iter().map(|s| s.used_bytes).sum();
@@ -110,24 +112,13 @@ fn check_same(dir: &Path, report: &StreamReport) -> anyhow::Result<()> {
         Err(_) => return Ok(()),
     };
     match found["name"].as_str() {
-        Some(name) if name == report.name => Ok(()),
+        Some(name) if name == report.name() => Ok(()),
         other => bail!(
             "`{}` holds a backup of the stream `{}`: choose another folder",
             dir.display(),
             other.unwrap_or("without a name")
         ),
     }
-}
-
-/// A `stream.json` as the hub writes it.
-fn description(report: &StreamReport) -> Value {
-    json!({
-        "name": report.name,
-        "filters": report.filters,
-        "retain_bytes": report.retain_bytes.map_or(0, |bytes| bytes.0),
-        "retain_age_ms": report.retain_age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-        "segment_bytes": report.segment.0,
-    })
 }
 
 pub(super) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
