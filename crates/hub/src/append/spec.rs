@@ -215,9 +215,9 @@ impl StreamSpec {
 #[must_use]
 pub fn stream_json(spec: &frame::StreamSpec<'_>) -> String {
     // What a report does not bound is not bounded.
-    let unbounded = StreamDefaults { retain_bytes: None, retain_age: None, ..StreamDefaults::default() };
+    let as_reported = StreamDefaults { retain_bytes: None, retain_age: None, ..StreamDefaults::default() };
     // Texts and numbers can always be written.
-    serde_json::to_string_pretty(&StreamSpec::from_frame(spec, &unbounded)).unwrap_or_default() + "\n"
+    serde_json::to_string_pretty(&StreamSpec::from_frame(spec, &as_reported)).unwrap_or_default() + "\n"
 }
 
 /// The words by which choices stand in `stream.json`.

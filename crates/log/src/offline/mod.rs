@@ -38,7 +38,7 @@ use weft_wire::block::Block;
 
 pub use repair::{Done, Repair};
 pub use survey::survey;
-pub use write::{WriteError, Writer};
+pub use write::{WriteError, Writer, WriterOptions};
 
 use crate::fs::Fs;
 
@@ -194,6 +194,8 @@ pub enum Kind {
     Missing,
     /// A whole segment.
     Segment,
+    /// The file beside a segment, which is made anew when it is missing.
+    Side,
 }
 
 /// Something that is not as it was written.
@@ -235,7 +237,7 @@ impl std::fmt::Display for Finding {
         let Self { segment, offset, first, clause, .. } = self;
         write!(f, "{} byte {offset}: {clause}", crate::format::segment_name(*segment))?;
         match (self.kind, self.next) {
-            (Kind::Header, _) => write!(f, "; its events are not affected"),
+            (Kind::Header | Kind::Side, _) => write!(f, "; its events are not affected"),
             (_, Some(next)) => write!(f, "; sequences {first} to {next} (exclusive) are lost"),
             (Kind::Segment, None) => write!(f, "; how many events it held is not known"),
             (_, None) => write!(f, "; sequences from {first} on are lost"),

@@ -15,7 +15,7 @@ use weft_wire::block::{Block, StreamPlace, set_stream_place};
 use super::{
     BlockAt, Finding, Format, Kind, MAX_TAKEN, OfflineError, Options, QUARANTINE, State, Survey, note, survey,
 };
-use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name};
+use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name, side_name};
 use crate::fs::{Fs, Lock};
 use crate::mmap::{HEAD, MAX_SEGMENT};
 
@@ -39,6 +39,8 @@ enum Remedy {
     Header,
     /// The segment is moved into quarantine.
     Move,
+    /// The file beside it is taken away; the next start makes it anew.
+    Side,
     /// It stays as it is, and is noted as known.
     Note { why: String },
 }
@@ -120,6 +122,7 @@ impl<'a> Repair<'a> {
                     format!("{finding}: fill it with {} blocks from the other folder", blocks.len())
                 }
                 Remedy::Header => format!("{finding}: write it anew"),
+                Remedy::Side => format!("{finding}: take it away, the hub's next start makes it anew"),
                 Remedy::Move => format!("{finding}: move the segment into {QUARANTINE}"),
                 Remedy::Note { why } => format!("{finding}: copy it into {QUARANTINE} and leave it, since {why}"),
             });
@@ -155,6 +158,9 @@ impl<'a> Repair<'a> {
         let old = self.fs.read(&path, MAX_SEGMENT).map_err(OfflineError::io("read", &path))?;
         let mut changed = false;
         for Hole { finding, remedy } in holes.iter().copied() {
+            if matches!(remedy, Remedy::Side) {
+                continue;
+            }
             let range = old.get(finding.offset as usize..finding.end as usize).unwrap_or_default();
             let events = finding.events().unwrap_or(0);
             let then = match remedy {
@@ -168,7 +174,7 @@ impl<'a> Repair<'a> {
                     done.lost += events;
                     format!("left as it is, since {why}")
                 }
-                Remedy::Header | Remedy::Move => {
+                Remedy::Header | Remedy::Move | Remedy::Side => {
                     changed = true;
                     "written anew".to_owned()
                 }
@@ -176,12 +182,25 @@ impl<'a> Repair<'a> {
             note::put(self.fs, &self.dir, finding, range, &then, now)?;
             done.quarantined += 1;
         }
+        if changed || holes.iter().any(|hole| matches!(hole.remedy, Remedy::Side)) {
+            // Before the segment changes: it would speak of other blocks.
+            self.forget_side(number)?;
+        }
         if changed {
             let new = self.rebuilt(number, &old, holes);
             self.fs.write(&path, &new).map_err(OfflineError::io("write", &path))?;
             done.rewritten += 1;
         }
         Ok(())
+    }
+
+    /// Takes away the file beside a segment, which is derived from it.
+    fn forget_side(&self, number: u64) -> Result<(), OfflineError> {
+        let path = self.dir.join(side_name(number));
+        match self.fs.remove(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(OfflineError::io("take away", &path)(e)),
+            _ => self.fs.sync_dir(&self.dir).map_err(OfflineError::io("sync the folder", &self.dir)),
+        }
     }
 
     fn move_away(&self, path: &Path, finding: &Finding, now: UnixNanos, done: &mut Done) -> Result<(), OfflineError> {
@@ -227,11 +246,12 @@ impl<'a> Repair<'a> {
         new.resize(used.next_multiple_of(4096).max(old.len()), 0);
         let header = Header::read_from(old).unwrap_or_else(|| {
             let base = report.map_or(1, |r| r.base);
-            Header { version: FORMAT_VERSION, number, base, created: UnixNanos(0) }
+            Header { version: FORMAT_VERSION, number, base, created: UnixNanos(0), compacted: 0, end: 0 }
         });
         header.write_to(&mut new);
         if next > header.base {
-            Mark { end, next }.write_to(&mut new);
+            let clean = Mark::read_from(old, old.len()).is_some_and(|mark| mark.clean);
+            Mark { end, next, clean }.write_to(&mut new);
         }
         new
     }
@@ -246,6 +266,7 @@ impl<'a> Repair<'a> {
 fn remedy(finding: &Finding, wanted: &[Result<Vec<Wanted>, String>], at: usize, taken: Option<&Taken>) -> Remedy {
     match finding.kind {
         Kind::Header => return Remedy::Header,
+        Kind::Side => return Remedy::Side,
         Kind::Segment => return Remedy::Move,
         Kind::Blocks | Kind::Missing => {}
     }

@@ -8,12 +8,13 @@ use weft_wire::block::Block;
 
 use super::note::Notes;
 use super::{BlockAt, Finding, Format, Kind, MAX_FINDINGS, OfflineError, Options, SegmentReport, State, Survey};
-use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, Mark, parse_format, segment_name, segment_number};
+use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, Mark, parse_format, segment_name, segment_number, side_name};
 use crate::fs::Fs;
 use crate::homes::MAX_HOMES;
 use crate::judge::{Known, Seen, judge};
 use crate::mmap::{HEAD, MAX_SEGMENT};
 use crate::scan::{Content, Found, is_zero};
+use crate::side::{self, Side};
 
 /// Reads all of a log and tells `each` of every whole block, in order.
 /// Changes nothing.
@@ -168,7 +169,7 @@ impl Walk<'_> {
         };
         let known = Known { all: place.before_last_mark, mark: head.mark.filter(|m| m.end <= len) };
         let blank_head = bytes.get(..HEAD).is_some_and(is_zero);
-        let content = Content(blocks);
+        let content = Content(blocks, head.header.and_then(|h| h.gaps()));
         if !known.any() && blank_head && content.is_blank_from(HEAD) {
             self.report(head, bytes.len(), State::Spare);
             return Ok(());
@@ -184,6 +185,7 @@ impl Walk<'_> {
             return Ok(());
         };
         self.judge(head, bytes.len(), content, base, known);
+        self.side(&bytes, number);
         // Findings that a repair knows are told by their bytes.
         for finding in self.survey.findings.iter_mut().rev().take_while(|f| f.segment == number) {
             let range = finding.offset as usize..finding.end as usize;
@@ -245,7 +247,8 @@ impl Walk<'_> {
         let mut times: Option<(u64, u64)> = None;
         let mut damages = Vec::new();
         self.survey.next = base;
-        let judged = judge(content, base, known, &mut |seen| match seen {
+        let start = crate::index::Place { sequence: base, offset: HEAD };
+        let judged = judge(content, start, known, &mut |seen| match seen {
             Seen::Block(found) => {
                 for damage in damages.drain(..) {
                     self.damage(head, content, damage);
@@ -260,22 +263,44 @@ impl Walk<'_> {
             self.damage(head, content, damage);
         }
         let tail = judged.tail;
-        self.survey.next = self.survey.next.max(tail.sequence);
+        // Of a compacted segment the last events may be missing.
+        let gaps = content.1.filter(|_| known.any());
+        let next = gaps.map_or(tail.sequence, |end| end.max(tail.sequence));
+        self.survey.next = self.survey.next.max(next);
         let state = if judged.torn { State::Torn { bytes: used(content, tail.offset) } } else { State::Used };
         self.before = Some(Before {
             number: head.number,
             tail: tail.offset as u64,
-            next: tail.sequence,
+            next,
             open_ended: judged.open_ended,
             torn: judged.torn,
         });
         self.report(head, file_len, state);
         if let Some(report) = self.survey.segments.last_mut() {
             report.used_bytes = tail.offset as u64;
-            (report.base, report.next) = (base, tail.sequence);
+            (report.base, report.next) = (base, next);
             report.blocks = self.survey.blocks - blocks;
             report.events = self.survey.events - events;
             report.times = times.map(|(oldest, newest)| (UnixNanos(oldest), UnixNanos(newest)));
+        }
+    }
+
+    /// Whether the file beside the segment says what the segment does. One that
+    /// is of another segment, or not whole, is made anew by the next start.
+    fn side(&mut self, segment: &[u8], number: u64) {
+        let Ok(bytes) = self.fs.read(&self.dir.join(side_name(number)), side::MOST) else { return };
+        let Some(side) = Side::decode(&bytes) else {
+            let clause = "the file beside it, which holds its index, is not whole".to_owned();
+            return self.find(Kind::Side, number, (0, 0), (0, Some(0)), clause);
+        };
+        let Some(report) = self.survey.segments.last() else { return };
+        let (end, tail) = (side.end.offset as u64, report.used_bytes);
+        let of_all = (side.end.sequence, side.events, side.blocks) == (report.next, report.events, report.blocks);
+        let whole = self.survey.findings.iter().all(|f| f.segment != number);
+        let differs = end > tail || (end == tail && whole && !of_all);
+        if side.seal == Header::seal_from(segment) && side.number == number && differs {
+            let clause = "the file beside it, which holds its index, speaks of other blocks".to_owned();
+            self.find(Kind::Side, number, (0, 0), (0, Some(0)), clause);
         }
     }
 

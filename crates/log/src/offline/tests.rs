@@ -273,6 +273,8 @@ fn a_repair_that_loses_power_at_any_step_can_be_done_again() {
     }
 }
 
+const SMALL: WriterOptions = WriterOptions { segment: 16 << 10, compacted: false };
+
 /// All blocks of a log, in order.
 fn blocks_of(fs: &FaultFs, dir: &Path) -> Vec<Vec<u8>> {
     let mut blocks = Vec::new();
@@ -287,15 +289,15 @@ fn a_copy_keeps_every_block_as_it_is_and_a_hub_goes_on_with_it() {
     let fs = closed(&fs);
     // As after retention: it does not begin at 1.
     let blocks = blocks_of(&fs, &here())[10..].to_vec();
-    let mut writer = Writer::open(&fs, &there(), 16 << 10).unwrap();
+    let mut writer = Writer::open(&fs, &there(), SMALL).unwrap();
     assert_eq!(writer.next(), None);
     for block in &blocks[..40] {
         writer.push(block).unwrap();
     }
     assert!(matches!(writer.push(&blocks[3]), Err(WriteError::OutOfOrder { first: 27, next: 101 })));
-    assert!(matches!(Writer::open(&fs, &there(), 16 << 10), Err(OfflineError::InUse { .. })));
+    assert!(matches!(Writer::open(&fs, &there(), SMALL), Err(OfflineError::InUse { .. })));
     writer.finish().unwrap();
-    let mut writer = Writer::open(&fs, &there(), 16 << 10).unwrap();
+    let mut writer = Writer::open(&fs, &there(), SMALL).unwrap();
     assert_eq!(writer.next(), Some(101), "it goes on where it was");
     blocks[40..].iter().for_each(|block| writer.push(block).unwrap());
     writer.finish().unwrap();
@@ -318,7 +320,7 @@ fn a_copy_that_loses_power_goes_on_from_what_was_synced() {
         let cut = fs.after_crash(stop);
         cut.stop_at(stop);
         let copy = |fs: &FaultFs| -> Result<(), WriteError> {
-            let mut writer = Writer::open(fs, &there(), 16 << 10)?;
+            let mut writer = Writer::open(fs, &there(), SMALL)?;
             let from = writer.next().unwrap_or(1) as usize / 2;
             blocks[from..].iter().try_for_each(|block| writer.push(block))?;
             Ok(writer.finish()?)
@@ -347,4 +349,36 @@ fn a_log_of_which_no_block_is_left_comes_back_by_its_sequences() {
     let done = Repair::plan(&fs, &here(), Some(&there())).unwrap().apply(NOW.wall).unwrap();
     assert_eq!((done.restored, done.lost), (2, 0));
     assert!(fs.get(&path(1)).unwrap()[HEAD..] == whole[HEAD..]);
+}
+
+#[test]
+fn a_copy_of_a_compacted_stream_has_its_gaps_and_is_sound() {
+    let fs = FaultFs::new();
+    fill(&fs, &here());
+    let fs = closed(&fs);
+    let mut writer = Writer::open(&fs, &there(), WriterOptions { compacted: true, ..SMALL }).unwrap();
+    let blocks: Vec<_> = blocks_of(&fs, &here()).into_iter().step_by(3).collect();
+    blocks.iter().for_each(|block| writer.push(block).unwrap());
+    writer.finish().unwrap();
+    let fs = closed(&fs);
+    let found = survey(&fs, &there(), Options::default(), &mut |_| {}).unwrap();
+    assert!(found.is_sound(), "{:?}", found.findings);
+    assert!(blocks_of(&fs, &there()) == blocks && found.segments.len() == 2, "{:?}", found.segments);
+    let (log, recovery) = Log::open(Arc::new(fs.clone()), &there(), options(), NOW).unwrap();
+    assert_eq!((recovery.damages, log.next()), (0, 201));
+}
+
+#[test]
+fn a_side_file_that_is_wrong_is_found_taken_away_and_made_anew() {
+    let fs = FaultFs::new();
+    fill(&fs, &here());
+    let fs = closed(&fs);
+    let side = here().join(crate::format::side_name(1));
+    let bytes = fs.get(&side).unwrap();
+    fs.flip(&side, bytes.len() / 2, 1).unwrap();
+    assert_eq!(look(&fs).findings[0].kind, Kind::Side);
+    Repair::plan(&fs, &here(), None).unwrap().apply(NOW.wall).unwrap();
+    assert!(look(&fs).is_sound() && fs.get(&side).is_err());
+    Log::open(Arc::new(fs.clone()), &here(), options(), NOW).unwrap().0.close().unwrap();
+    assert_eq!(fs.get(&side).unwrap(), bytes);
 }

@@ -12,8 +12,10 @@ use weft_base::UnixNanos;
 use weft_wire::block::{Block, BlockError};
 
 use super::{Format, OfflineError, Options, SegmentReport, State, survey};
-use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name};
+use crate::error::AppendError;
+use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name, write_before};
 use crate::fs::{Fs, Lock, SegmentFile};
+use crate::homes::Homes;
 use crate::mmap::{HEAD, MAX_SEGMENT, MapWriter};
 
 /// Why a block was not written.
@@ -39,6 +41,9 @@ pub enum WriteError {
         /// What a segment holds.
         most: usize,
     },
+    /// It is of one home too many.
+    #[error(transparent)]
+    Homes(#[from] AppendError),
     /// The file system refused.
     #[error(transparent)]
     Folder(#[from] OfflineError),
@@ -46,18 +51,31 @@ pub enum WriteError {
 
 struct Active {
     path: PathBuf,
+    header: Header,
     file: Box<dyn SegmentFile>,
     writer: MapWriter,
+}
+
+/// How a folder is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// The size of new segments, in bytes.
+    pub segment: u64,
+    /// The stream is compacted: sequences are left out where events were
+    /// removed, which is no damage.
+    pub compacted: bool,
 }
 
 /// Writes blocks into a folder that no hub has open.
 pub struct Writer<'a> {
     fs: &'a dyn Fs,
     dir: PathBuf,
-    segment: u64,
+    options: WriterOptions,
     active: Option<Active>,
     next_number: u64,
     next: Option<u64>,
+    homes: Homes,
+    newest: u64,
     _lock: Box<dyn Lock>,
 }
 
@@ -69,12 +87,11 @@ impl std::fmt::Debug for Writer<'_> {
 
 impl<'a> Writer<'a> {
     /// Opens the folder, or makes it. What an earlier writer wrote and did not
-    /// sync is taken out; [`next`](Self::next) says where to go on. New
-    /// segments have `segment` bytes.
+    /// sync is taken out; [`next`](Self::next) says where to go on.
     ///
     /// # Errors
     /// [`OfflineError`]
-    pub fn open(fs: &'a dyn Fs, dir: &Path, segment: u64) -> Result<Self, OfflineError> {
+    pub fn open(fs: &'a dyn Fs, dir: &Path, options: WriterOptions) -> Result<Self, OfflineError> {
         fs.create_dir(dir).map_err(OfflineError::io("make the folder", dir))?;
         let path = dir.join(LOCK_FILE);
         let lock = fs.lock(&path).map_err(|e| match e.kind() {
@@ -109,7 +126,9 @@ impl<'a> Writer<'a> {
             }
         }
         fs.sync_dir(dir).map_err(OfflineError::io("sync the folder", dir))?;
-        Ok(Self { fs, dir: dir.to_owned(), segment, active: None, next_number, next, _lock: lock })
+        let homes = Homes::of(found.as_ref().map(|f| f.position.clone()).unwrap_or_default());
+        let newest = found.iter().flat_map(|f| &f.segments).filter_map(|s| s.times).map(|t| t.1.0).max().unwrap_or(0);
+        Ok(Self { fs, dir: dir.to_owned(), options, active: None, next_number, next, homes, newest, _lock: lock })
     }
 
     /// The sequence after the last block's; none while there is no block.
@@ -130,12 +149,18 @@ impl<'a> Writer<'a> {
         if first < next {
             return Err(WriteError::OutOfOrder { first, next });
         }
-        let most = (self.segment as usize).saturating_sub(HEAD);
+        self.homes.check_room(view.home().map_or(0, |home| home.0)).map_err(WriteError::from)?;
+        let most = (self.options.segment as usize).saturating_sub(HEAD);
         if block.len() > most {
             return Err(WriteError::TooLarge { len: block.len(), most });
         }
-        let goes_on = first == next && self.active.as_mut().is_some_and(|a| a.writer.spare(block.len()).is_some());
+        let goes_on = (first == next || self.options.compacted)
+            && self.active.as_mut().is_some_and(|a| a.writer.spare(block.len()).is_some());
         if !goes_on {
+            if self.options.compacted && self.next.is_some() {
+                // The segment ends where the next one begins.
+                self.next = Some(first);
+            }
             self.seal()?;
             self.begin(first, view.stamp().map_or(UnixNanos(0), |s| s.ingested))?;
         }
@@ -147,29 +172,44 @@ impl<'a> Writer<'a> {
             // of the smallest events cannot do.
             active.writer.publish(block.len(), events);
         }
-        self.next = Some(first.saturating_add(events.into()));
+        let after = first.saturating_add(events.into());
+        let (home, sequence) = view.home().unwrap_or((0, first));
+        if home != 0 {
+            self.homes.note(home, sequence.saturating_add(events.into()));
+        }
+        self.newest = self.newest.max(view.stamp().map_or(0, |s| s.ingested.0));
+        self.next = Some(after);
         Ok(())
     }
 
     fn begin(&mut self, base: u64, created: UnixNanos) -> Result<(), OfflineError> {
         let number = self.next_number;
         let path = self.dir.join(segment_name(number));
-        let file = self.fs.create(&path, self.segment).map_err(OfflineError::io("make", &path))?;
+        let file = self.fs.create(&path, self.options.segment).map_err(OfflineError::io("make", &path))?;
         self.fs.sync_dir(&self.dir).map_err(OfflineError::io("sync the folder", &self.dir))?;
         let taken = || OfflineError::io("map", &path)(std::io::Error::other("somebody else writes to it"));
         let writer = file.map().writer().ok_or_else(taken)?;
-        Header { version: FORMAT_VERSION, number, base, created }.write(file.map());
+        // Where a compacted one ends is written when it does.
+        let (compacted, end) = if self.options.compacted { (1, u64::MAX) } else { (0, 0) };
+        let header = Header { version: FORMAT_VERSION, number, base, created, compacted, end };
+        header.write(file.map());
+        write_before(file.map(), &self.homes, self.newest);
         self.next_number += 1;
-        self.active = Some(Active { path, file, writer });
+        self.active = Some(Active { path, header, file, writer });
         Ok(())
     }
 
     /// Brings the segment in use to the disk, with a mark that says so.
     fn seal(&mut self) -> Result<(), OfflineError> {
-        let (Some(Active { path, file, .. }), Some(next)) = (self.active.take(), self.next) else { return Ok(()) };
+        let (Some(Active { path, header, file, .. }), Some(next)) = (self.active.take(), self.next) else {
+            return Ok(());
+        };
         let end = file.map().position().end;
+        if header.compacted > 0 {
+            Header { end: next, ..header }.write(file.map());
+        }
         file.sync(0..end).map_err(OfflineError::io("sync", &path))?;
-        Mark { end, next }.write(file.map());
+        Mark { end, next, clean: false }.write(file.map());
         file.sync(0..HEAD).map_err(OfflineError::io("sync", &path))
     }
 
@@ -187,8 +227,12 @@ fn whole(fs: &dyn Fs, path: &Path, segment: &SegmentReport) -> Result<(), Offlin
     let mut bytes = fs.read(path, MAX_SEGMENT).map_err(OfflineError::io("read", path))?;
     let end = (segment.used_bytes as usize).min(bytes.len());
     bytes.get_mut(end..).unwrap_or_default().fill(0);
+    let (number, base, next) = (segment.number, segment.base, segment.next);
     let created = segment.created.unwrap_or(UnixNanos(0));
-    Header { version: FORMAT_VERSION, number: segment.number, base: segment.base, created }.write_to(&mut bytes);
-    Mark { end, next: segment.next }.write_to(&mut bytes);
+    let blank = Header { version: FORMAT_VERSION, number, base, created, compacted: 0, end: 0 };
+    let header = Header::read_from(&bytes).unwrap_or(blank);
+    let header = if header.compacted > 0 { Header { end: next, ..header } } else { header };
+    header.write_to(&mut bytes);
+    Mark { end, next, clean: false }.write_to(&mut bytes);
     fs.write(path, &bytes).map_err(OfflineError::io("write", path))
 }

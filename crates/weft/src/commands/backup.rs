@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use weft_base::ByteCount;
 use weft_client::{StartAt, StreamReport, SubscribeOptions, Subscription};
 use weft_log::fs::{Fs, RealFs};
-use weft_log::offline::{self, Options, State, Writer};
+use weft_log::offline::{self, Options, State, Writer, WriterOptions};
 
 use crate::Usage;
 use crate::cli::{BackupArgs, RestoreArgs};
@@ -32,7 +32,9 @@ pub(super) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     let client = connect(&args.server, "weft stream backup").await?;
     let report = client.streams().info(&args.name).await?;
     check_same(&args.to, &report)?;
-    let mut writer = Writer::open(&RealFs, &args.to, report.definition.segment.unwrap_or(SEGMENT).0)?;
+    let segment = report.definition.segment.unwrap_or(SEGMENT).0;
+    let options = WriterOptions { segment, compacted: report.definition.compact };
+    let mut writer = Writer::open(&RealFs, &args.to, options)?;
     let end = report.synced;
     let from = match writer.next() {
         Some(next) if next > end => bail!(

@@ -218,6 +218,7 @@ fn finding_object(finding: &Finding) -> Value {
         Kind::Blocks => "blocks",
         Kind::Missing => "missing",
         Kind::Segment => "segment",
+        Kind::Side => "side",
     };
     json!({
         "kind": kind, "segment": finding.segment, "offset": finding.offset, "end": finding.end,

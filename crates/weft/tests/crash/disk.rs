@@ -118,7 +118,9 @@ impl Disk {
                 }
                 Content::File { seen, disk, dirty, sized } => {
                     after_cut(&mut random, seen, disk, dirty, *sized);
-                    (seen.clone_from(disk), dirty.clear(), *sized = true);
+                    seen.clone_from(disk);
+                    dirty.clear();
+                    *sized = true;
                 }
             }
         }
