@@ -69,6 +69,8 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
             times(l.ring_slots.checked_next_power_of_two().unwrap_or(usize::MAX), rings + size_of::<ToSync>() + admit),
         ),
         part("sessions", "sessions", times(l.sessions, SESSION)),
+        // Two ends at most, each with a window in both directions.
+        part("tunnels", "tunnels, tunnel_bytes", times(l.tunnels, l.tunnel_bytes.as_usize().saturating_mul(4))),
         part("shared memory", "shm_sessions, shm_ring", times(l.shm_sessions, l.shm_ring.as_usize().saturating_mul(2))),
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
         part("waiting blocks", "waiting_blocks, subscriptions", times(waiting, WAITING)),

@@ -287,6 +287,7 @@ impl Hub {
             waker: net_waker.clone(),
             profiling: Profiling { profiler, net: to_net.clone(), waker: net_waker.clone() },
             gate_waker: route_waker.clone(),
+            snapshot: snapshot.clone(),
             load: load.clone(),
             out: Outlets {
                 admit: Admission::new(shards, admit_shards.clone()),

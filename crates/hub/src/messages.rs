@@ -18,7 +18,6 @@ use std::sync::Arc;
 use weft_base::{Epoch, HubId, Lane, Mono, SubscriptionId};
 use weft_log::LogBlock;
 use weft_mesh::StreamDef;
-use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
 use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, OnFull};
@@ -132,14 +131,12 @@ pub(crate) enum ToRoute {
     /// A hub cannot be reached any more.
     HubDown { hub: HubId },
     /// A stage of this hub has something to say to a service of another hub.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the services that send are built on it"))]
     Peer { to: HubId, service: Service, bytes: Vec<u8> },
     /// A request met so many receivers that are gone.
     Unanswered { request: BlockRef, receivers: u64 },
 }
 
 /// What a stage said to the same service at this hub, in one message.
-#[allow(dead_code, reason = "the services that read it are built on it")]
 #[derive(Clone, Debug)]
 pub(crate) struct PeerMessage {
     /// The hub that says it.
@@ -150,7 +147,6 @@ pub(crate) struct PeerMessage {
 }
 
 /// What a service hears from other hubs, and of them.
-#[allow(dead_code, reason = "the services that read it are built on it")]
 #[derive(Clone, Debug)]
 pub(crate) enum FromPeer {
     /// A message: some may be missing, those that come are in order.
@@ -174,6 +170,8 @@ pub(crate) struct FlowSaid {
 
 /// Inbox of the net stage.
 pub(crate) enum ToNet {
+    /// For the tunnel.
+    Peer(FromPeer),
     /// A block for live subscriptions.
     Deliver { targets: Arc<[Target]>, block: BlockRef, hops: u8 },
     /// A block for another hub.
@@ -264,8 +262,6 @@ pub(crate) struct Fetched {
     pub(crate) next: u64,
     /// There is no more at present; `Grown` follows when there is.
     pub(crate) end: bool,
-    /// Events before that which cannot be served, and why: the subscriber is told.
-    pub(crate) lost: Option<(u64, DropReason)>,
     /// Why nothing more can be read, for the subscriber.
     pub(crate) failed: Option<(ErrorCode, String)>,
 }

@@ -168,6 +168,11 @@ pub struct Limits {
     pub arena: ByteCount,
     /// Sessions of clients and links together; one more is refused.
     pub sessions: usize,
+    /// Sessions of this hub's clients at streams of other hubs, and of other hubs'
+    /// clients at streams here: this many of each; one more is refused.
+    pub tunnels: usize,
+    /// Bytes under way in each direction of such a session.
+    pub tunnel_bytes: ByteCount,
     /// Subscriptions of one session; one more is refused with an error.
     pub subscriptions_per_session: usize,
     /// Subscriptions of the whole hub; one more is refused with an error.
@@ -230,6 +235,8 @@ impl Default for Limits {
             frame: ByteCount::mib(1),
             arena: ByteCount::mib(256),
             sessions: 4_096,
+            tunnels: 256,
+            tunnel_bytes: ByteCount::kib(128),
             subscriptions_per_session: 10_000,
             subscriptions: 250_000,
             subscriber_events: 65_536,

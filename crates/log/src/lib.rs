@@ -13,8 +13,7 @@
 //!
 //! Where to begin reading: [`format`](mod@format) for the bytes on disk,
 //! [`recover`] for what is promised after a crash and how it is kept,
-//! [`sync`] for durability, [`mmap`] for why sharing the mapping is sound,
-//! [`offline`] for looking at a log that is not open, and repairing it.
+//! [`sync`] for durability, [`mmap`] for why sharing the mapping is sound.
 //!
 //! Limits, and what happens at each: a block larger than
 //! [`LogOptions::max_block`] is refused; without room on the disk blocks are
@@ -39,7 +38,6 @@ mod homes;
 mod index;
 mod judge;
 pub mod mmap;
-pub mod offline;
 mod options;
 mod read;
 pub mod recover;

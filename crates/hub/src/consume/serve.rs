@@ -152,8 +152,7 @@ impl ConsumeStage {
                         break;
                     }
                     outcome = Outcome::Read;
-                    let full = !read.again && self.is_full(entry);
-                    if entry.deficit <= 0 || full || !self.net.has_room(ROOM) {
+                    if entry.deficit <= 0 || !self.net.has_room(ROOM) {
                         outcome = Outcome::Enough;
                         break;
                     }

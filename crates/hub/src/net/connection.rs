@@ -36,6 +36,8 @@ pub(crate) struct Connection {
     pub(crate) name: String,
     /// It is not read: what it published waits for a gate.
     pub(crate) held: bool,
+    /// Its socket is a tunnel: the client is at another hub.
+    pub(crate) tunnelled: bool,
     /// When the handshake must be over.
     pub(crate) deadline: Mono,
     /// Bytes received and not yet taken apart; none while nothing is pending.

@@ -41,6 +41,8 @@ const FRAMES: usize = 256;
 
 enum Frame {
     Control(Vec<u8>),
+    /// Whole frames of another hub for this client, and the tunnel they came by.
+    Relay(u64, Vec<u8>),
     Deliver(Deliver),
     Forward(Forward),
     Handout(Handout),
@@ -81,7 +83,7 @@ impl Gap {
 impl Frame {
     fn parts(&self) -> [&[u8]; 3] {
         match self {
-            Frame::Control(bytes) => [bytes, &[], &[]],
+            Frame::Control(bytes) | Frame::Relay(_, bytes) => [bytes, &[], &[]],
             Frame::Deliver(Deliver { gap, head, block, .. }) => {
                 [gap.as_ref().map_or(&[], |gap| &gap.marks), head, block.as_slice()]
             }
@@ -130,6 +132,8 @@ pub(crate) struct Egress {
     unsent: [u64; Lane::COUNT],
     /// Of a link: what it carried.
     link: Option<Arc<LinkCounters>>,
+    /// What was written of what other hubs sent, by tunnel.
+    relayed: Vec<(u64, usize)>,
 }
 
 impl Egress {
@@ -149,6 +153,7 @@ impl Egress {
             subscribers: Subscribers::new(limits),
             unsent: [0; Lane::COUNT],
             link: None,
+            relayed: Vec::new(),
         }
     }
 
@@ -160,6 +165,19 @@ impl Egress {
     /// The counters of the link, when the peer is a hub.
     pub(crate) fn link(&self) -> Option<&LinkCounters> {
         self.link.as_deref()
+    }
+
+    /// Queues whole frames that came through a tunnel, behind those before them.
+    pub(crate) fn relay(&mut self, tunnel: u64, bytes: Vec<u8>, now: UnixNanos) {
+        let (lane, cost) = (Lane::DEFAULT, bytes.len());
+        // In order whatever else goes: one value for all of them.
+        let waiting = Waiting { lane, deadline: UnixNanos(0), order: 0, cost, events: 0 };
+        self.lanes.push(waiting, now, Frame::Relay(tunnel, bytes));
+    }
+
+    /// What was written of it since the last call.
+    pub(crate) fn take_relayed(&mut self) -> Vec<(u64, usize)> {
+        std::mem::take(&mut self.relayed)
     }
 
     /// The buffer to encode control frames into.
@@ -305,7 +323,7 @@ impl Egress {
                     sub(&counters.waiting_links, forward.live_copies);
                     counters.drop_copies(DropReason::Expired, forward.live_copies);
                 }
-                Frame::Control(_) | Frame::Handout(_) => debug_assert!(false, "it has no deadline"),
+                Frame::Control(_) | Frame::Relay(..) | Frame::Handout(_) => debug_assert!(false, "it has no deadline"),
             }
         }
         self.lanes.len() < before
@@ -352,6 +370,7 @@ impl Egress {
                     bytes.clear();
                     self.spare = bytes;
                 }
+                Some(Frame::Relay(tunnel, bytes)) => self.relayed.push((tunnel, bytes.len())),
                 Some(Frame::Deliver(Deliver { events, live: true, .. })) => {
                     sub(&counters.waiting_subscribers, events);
                     add(&counters.delivered, events);
@@ -387,7 +406,7 @@ impl Egress {
                     sub(&counters.waiting_links, forward.live_copies);
                     counters.drop_copies(DropReason::LinkLost, forward.live_copies);
                 }
-                Frame::Control(_) | Frame::Deliver(_) | Frame::Handout(_) => {}
+                Frame::Control(_) | Frame::Relay(..) | Frame::Deliver(_) | Frame::Handout(_) => {}
             }
         }
         self.handouts.clear();

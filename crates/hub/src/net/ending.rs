@@ -2,7 +2,7 @@
 //! Everybody who knew of the session is told, and what is counted is counted.
 
 use weft_mesh::ledger::DropReason;
-use weft_transport::CloseReason;
+use weft_transport::{CloseReason, Network as _};
 use weft_wire::frame::{self, ErrorCode};
 
 use super::NetStage;
@@ -57,6 +57,7 @@ impl NetStage {
         self.vacant.push(id.slot() as u32);
         match connection.role {
             Role::Client => {
+                self.end_tunnels(id);
                 sub(&self.counters.clients, 1);
                 self.out.conductor.push(ToConductor::SessionClosed { session: id });
                 self.out.append.push(ToAppend::CloseSession { session: id });

@@ -66,6 +66,7 @@ impl NetStage {
                 Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
                 other => self.unexpected(id, other.kind(), "the answer to a hello must be a welcome"),
             },
+            Role::Client if self.tunnel_takes(id, &decoded, &block) => {}
             Role::Client => self.on_client_frame(id, decoded, &block),
             Role::Link { .. } => match &decoded {
                 Frame::Goodbye(goodbye) => self.end(id, &format!("the peer said goodbye: {}", goodbye.detail)),
@@ -307,7 +308,14 @@ impl NetStage {
         self.refuse_for(id, request, code, 0, detail);
     }
 
-    fn refuse_for(&mut self, id: SessionId, request: u64, code: ErrorCode, retry_after_ms: u32, detail: &str) {
+    pub(super) fn refuse_for(
+        &mut self,
+        id: SessionId,
+        request: u64,
+        code: ErrorCode,
+        retry_after_ms: u32,
+        detail: &str,
+    ) {
         if let Some(connection) = self.connection(id) {
             let error = frame::ErrorFrame { request, code, retry_after_ms, detail };
             frame::encode(&Frame::Error(error), connection.egress.control());

@@ -1,7 +1,7 @@
 //! From a connection to a session: `Hello`, `Welcome`, and who may be what.
 
 use weft_base::HubId;
-use weft_transport::{LinkToken, Peer, PeerKind};
+use weft_transport::{LinkToken, Network as _, Peer, PeerKind};
 use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, Welcome};
 
 use super::connection::Credit;

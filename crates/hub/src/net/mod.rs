@@ -23,11 +23,13 @@ pub(crate) mod link;
 mod outbound;
 mod subscriber;
 mod sweep;
+mod tunnel;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use weft_base::{Lane, Mono, Now};
 use weft_ring::arena::Arena;
 use weft_ring::mpsc;
@@ -37,6 +39,7 @@ use weft_wire::frame::{self, ErrorCode, Peek};
 
 pub(crate) use self::connection::{Connection, Role};
 use self::egress::{Egress, EgressLimits};
+use self::tunnel::Sockets;
 use crate::Identity;
 use crate::admit::Admission;
 use crate::consume::ToConsume;
@@ -48,6 +51,7 @@ use crate::messages::{SessionId, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::profile::Profiling;
+use crate::route::table::RouteTable;
 
 /// Reads of one connection in one turn.
 const READS: usize = 4;
@@ -97,7 +101,7 @@ impl Outlets {
 
 /// The stage.
 pub(crate) struct NetStage {
-    network: Box<dyn Network>,
+    network: Sockets,
     arena: Arena,
     reserve: Arena,
     options: Arc<HubOptions>,
@@ -107,6 +111,8 @@ pub(crate) struct NetStage {
     inbox: mpsc::Consumer<ToNet>,
     waker: StageWaker,
     profiling: Profiling,
+    /// Which hubs keep which streams.
+    snapshot: Arc<ArcSwap<RouteTable>>,
     /// Wakes the stage that holds publishes back, when a gate opens.
     gate_waker: StageWaker,
     load: Arc<Load>,
@@ -153,6 +159,7 @@ pub(crate) struct NetParts {
     pub(crate) inbox: mpsc::Consumer<ToNet>,
     pub(crate) waker: StageWaker,
     pub(crate) profiling: Profiling,
+    pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
     /// Wakes the stage that holds publishes back, when a gate opens.
     pub(crate) gate_waker: StageWaker,
     pub(crate) load: Arc<Load>,
@@ -162,7 +169,8 @@ pub(crate) struct NetParts {
 impl NetStage {
     pub(crate) fn new(parts: NetParts) -> Self {
         Self {
-            network: parts.network,
+            network: Sockets::new(parts.network, &parts.identity),
+            snapshot: parts.snapshot,
             arena: parts.arena,
             reserve: parts.reserve,
             options: parts.options,
@@ -220,6 +228,7 @@ impl NetStage {
             role,
             name: String::new(),
             held: false,
+            tunnelled: false,
             credit: None,
             deadline: self.now.mono + self.options.timers.hello,
             received: None,
@@ -368,7 +377,7 @@ impl NetStage {
     fn take_frames(&mut self, id: SessionId) -> Taken {
         let most = self.options.limits.frame.as_usize();
         loop {
-            if !self.out.have_room(4) {
+            if !self.out.have_room(4) || self.network.tunnels.near.is_full(id) {
                 return Taken::NoRoom;
             }
             let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
@@ -415,11 +424,16 @@ impl NetStage {
             if connection.blocked || matches!(connection.role, Role::Dialling { .. }) {
                 continue;
             }
-            let outcome = Self::flush_one(connection, &mut *self.network, &self.counters, &mut self.out, self.now);
+            let outcome = Self::flush_one(connection, &mut self.network, &self.counters, &mut self.out, self.now);
+            let relayed = connection.egress.take_relayed();
+            let is_over = connection.closing && connection.egress.is_empty();
+            if !relayed.is_empty() {
+                self.relayed(&relayed);
+            }
             match outcome {
                 Ok(n) => {
                     work += n.min(1);
-                    if connection.closing && connection.egress.is_empty() {
+                    if is_over {
                         self.end(id, "closed by this hub");
                     }
                 }
@@ -528,6 +542,7 @@ impl Stage for NetStage {
     fn finish(&mut self, now: Now) {
         self.now = now;
         self.write();
+        self.pump_tunnels();
         self.out.notify();
     }
 
@@ -549,7 +564,7 @@ impl Stage for NetStage {
         // released while none has a buffer.
         let sweep = self.sweeping.then_some(self.next_sweep);
         let release = self.keeping.then_some(self.next_release);
-        sweep.into_iter().chain(release).min()
+        sweep.into_iter().chain(release).chain(self.tunnels_deadline()).min()
     }
 
     fn on_stop(&mut self, _now: Now) {
@@ -588,6 +603,7 @@ impl NetStage {
         work += self.write();
         self.sweep();
         self.drain_if_asked();
+        self.pump_tunnels();
         self.out.notify();
         work
     }

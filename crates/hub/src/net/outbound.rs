@@ -3,6 +3,7 @@
 use weft_base::Lane;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
+use weft_transport::Network as _;
 use weft_wire::block::Block;
 use weft_wire::block::layout::REQUEST;
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, LinkCredit};
@@ -30,6 +31,7 @@ impl NetStage {
 
     fn on_message(&mut self, message: ToNet) {
         match message {
+            ToNet::Peer(message) => self.on_peer(message),
             ToNet::Deliver { targets, block, hops } => {
                 for target in targets.iter() {
                     let found = self.connections.get_mut(target.session.slot()).and_then(Option::as_mut);
@@ -131,13 +133,9 @@ impl NetStage {
                 }
             }
             ToNet::Fetched { target, mut fetched } => {
-                let (failed, lost, now) = (fetched.failed.take(), fetched.lost, self.now.mono);
+                let (failed, now) = (fetched.failed.take(), self.now.mono);
                 let counters = self.counters.clone();
                 if let Some(connection) = self.connection(target.session) {
-                    if let Some((events, reason)) = lost {
-                        let gap = frame::Gap { id: target.subscription, events, reason: reason as u8 };
-                        frame::encode(&Frame::Gap(gap), connection.egress.control());
-                    }
                     connection.egress.subscribers.fetched(target.subscription, fetched, now, &counters);
                     self.mark_dirty(target.session);
                 }

@@ -16,7 +16,7 @@ use weft_wire::peer::{PeerAddress, Service};
 use super::RouteStage;
 use super::table::{Remote, Route};
 use crate::counters::add;
-use crate::messages::{FromPeer, PeerMessage};
+use crate::messages::{FromPeer, PeerMessage, ToNet};
 use crate::outbox::Outbox;
 
 /// The lane of all messages between hubs: before events that name none, behind
@@ -36,11 +36,10 @@ pub(crate) fn most_bytes(frame: usize) -> usize {
     frame.saturating_sub(1_024)
 }
 
-/// The inboxes of the services; none of what this hub has no stage for.
+/// The inboxes of the services that have a stage of their own; none of what this
+/// hub has no stage for. What is for the tunnel goes to the net stage.
 #[derive(Default)]
 pub(crate) struct PeerOutlets {
-    /// Sessions of clients of other hubs.
-    pub(crate) tunnel: Option<Outbox<FromPeer>>,
     /// Streams with several homes.
     pub(crate) replica: Option<Outbox<FromPeer>>,
     /// Consumers of streams with several homes.
@@ -49,7 +48,7 @@ pub(crate) struct PeerOutlets {
 
 impl PeerOutlets {
     fn outlets(&mut self) -> impl Iterator<Item = &mut Outbox<FromPeer>> {
-        self.tunnel.iter_mut().chain(&mut self.replica).chain(&mut self.consumers)
+        self.replica.iter_mut().chain(&mut self.consumers)
     }
 
     pub(super) fn notify(&mut self) {
@@ -147,7 +146,11 @@ impl RouteStage {
         let bytes = block.slice(at..at + event.payload.len());
         let message = FromPeer::Message(PeerMessage { from: stamp.origin, epoch: stamp.epoch, bytes });
         let outlet = match service {
-            Service::Tunnel => &mut self.peers.outlets.tunnel,
+            Service::Tunnel => {
+                self.net.push(ToNet::Peer(message));
+                add(&self.counters.peers_received, 1);
+                return add(&self.counters.delivered, 1);
+            }
             Service::Replica => &mut self.peers.outlets.replica,
             Service::Consumers => &mut self.peers.outlets.consumers,
         };
@@ -163,6 +166,7 @@ impl RouteStage {
     /// The services are told that a hub can be reached, or cannot any more. This
     /// is never lost: there are at most as many as the mesh has hubs.
     pub(super) fn tell_services(&mut self, message: &FromPeer) {
+        self.net.push(ToNet::Peer(message.clone()));
         self.peers.outlets.outlets().for_each(|outlet| outlet.push(message.clone()));
     }
 }

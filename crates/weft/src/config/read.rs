@@ -193,9 +193,11 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "publish_bytes" => limits.publish_bytes,
         "memory" => limits.memory,
         "shm_ring" => limits.shm_ring,
+        "tunnel_bytes" => limits.tunnel_bytes,
     );
     set!(section.number, problems,
         "sessions" => limits.sessions,
+        "tunnels" => limits.tunnels,
         "subscriptions_per_session" => limits.subscriptions_per_session,
         "subscriptions" => limits.subscriptions,
         "subscriber_events" => limits.subscriber_events,

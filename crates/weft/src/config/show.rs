@@ -110,6 +110,8 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         frame,
         arena,
         sessions,
+        tunnels,
+        tunnel_bytes,
         subscriptions_per_session,
         subscriptions,
         subscriber_events,
@@ -150,11 +152,13 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("unsent_bytes", unsent_bytes),
         ("publish_bytes", publish_bytes),
         ("shm_ring", shm_ring),
+        ("tunnel_bytes", tunnel_bytes),
     ] {
         writeln!(out, "{key} = \"{bytes}\"")?;
     }
     for (key, number) in [
         ("sessions", *sessions),
+        ("tunnels", *tunnels),
         ("subscriptions_per_session", *subscriptions_per_session),
         ("subscriptions", *subscriptions),
         ("subscriber_events", *subscriber_events),
