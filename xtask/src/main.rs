@@ -1,11 +1,12 @@
 //! The project's own tools, as subcommands of one program: `cargo xtask …`.
 //!
 //! `demo` runs the main job, `test` the whole test suite, `lint` and `tidy`
-//! check the text, `bench` measures, `fuzz` hunts. There are no other scripts
+//! check the text, `bench` measures, `crash-matrix` breaks what it can, `fuzz` hunts. There are no other scripts
 //! but `.ci/run`, which calls these.
 #![forbid(unsafe_code)]
 
 mod bench;
+mod crash;
 mod demo;
 mod fuzz;
 mod lint;
@@ -56,6 +57,16 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Real hubs under kill -9, SIGSTOP, power cuts, full, slow and read-only disks and flipped bits:
+    /// what was acknowledged, recovered and lost, as a table.
+    CrashMatrix {
+        /// A long run on an optimised build.
+        #[arg(long)]
+        full: bool,
+        /// What all chance comes from.
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+    },
     /// Fuzzes one target, or all of them in turn.
     Fuzz {
         /// A file name in fuzz/fuzz_targets, without `.rs`; all but the canary when left out.
@@ -73,6 +84,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Tidy => tidy::run(),
         Task::Bench { name, arguments } => bench::run(&name, &arguments),
+        Task::CrashMatrix { full, seed } => crash::run(full, seed),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), Duration::from_secs(seconds)),
     };
     match result {

@@ -164,11 +164,12 @@ fn one_by_one(folder: &Path, work: &Work, time: Duration) -> Result<weft_load::l
     Ok(times)
 }
 
-/// Seconds of reading all of a log, of walking its events, and of opening it.
-fn read(folder: &Path, work: &Work) -> Result<[f64; 3]> {
+/// Seconds of reading all of a log, of walking its events, of opening it with
+/// everything checked, after a kill, and after a clean stop.
+fn read(folder: &Path, work: &Work) -> Result<[f64; 5]> {
     let mut log = open(folder, LogOptions::default())?;
     append_all(&mut log, work)?;
-    let mut times = [0.0; 3];
+    let mut times = [0.0; 5];
     for (at, walk) in [(0, false), (1, true)] {
         let (mut reader, mut from, mut sum) = (log.reader(), 1, 0);
         let start = Instant::now();
@@ -183,12 +184,20 @@ fn read(folder: &Path, work: &Work) -> Result<[f64; 3]> {
         times[at] = start.elapsed().as_secs_f64();
         ensure!(!walk || sum > 0);
     }
-    log.close()?;
-    let start = Instant::now();
-    let log = open(folder, LogOptions::default())?;
-    times[2] = start.elapsed().as_secs_f64();
-    ensure!(log.next() == work.total_events() + 1);
-    log.delete()?;
+    let syncer = log.syncer();
+    syncer.commit()?;
+    // As the sync stage does from time to time.
+    for _ in 0..work.total_bytes() as u64 / (64 << 20) {
+        syncer.prepare();
+    }
+    drop(log);
+    for (at, check_all) in [(3, false), (4, false), (2, true)] {
+        let start = Instant::now();
+        let log = open(folder, LogOptions { check_all, ..LogOptions::default() })?;
+        times[at] = start.elapsed().as_secs_f64();
+        ensure!(log.next() == work.total_events() + 1);
+        log.close()?;
+    }
     Ok(times)
 }
 
@@ -210,7 +219,7 @@ impl Figures {
     }
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "append 64 KiB blocks, pages present",
     "append 64 KiB blocks, not synced, prepared by the syncer",
     "append 64 KiB blocks, not synced, on its own",
@@ -220,6 +229,7 @@ const NAMES: [&str; 10] = [
     "append blocks of one event, group commit, 1 MiB in flight",
     "read 64 KiB blocks, checked",
     "read 64 KiB blocks, checked, every event looked at",
+    "read 1 KiB blocks, checked",
     "open, everything checked",
 ];
 
@@ -227,11 +237,13 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let total = arguments.mib << 20;
     let (large, small) = (Work::new(64 << 10, total)?, Work::new(256 + EVENT, total / 4)?);
+    let medium = Work::new(1024, total)?;
     ensure!(small.events == 1);
     let target = process::target_folder()?;
     let mut figures: [Figures; NAMES.len()] = std::array::from_fn(|_| Figures::default());
     let (mut syncs, mut single) = ([Runs::new(), Runs::new(), Runs::new()], Vec::new());
     let (mut sequential, mut disk_syncs) = (Runs::new(), Vec::new());
+    let (mut killed, mut closed) = (Runs::new(), Runs::new());
     for _ in 0..arguments.rounds {
         let fresh = || tempfile::tempdir_in(&target);
         figures[0].push(&large, resident(fresh()?.path(), &large)?);
@@ -244,9 +256,12 @@ fn main() -> Result<()> {
             syncs[at - 4].push(count as f64 / seconds);
         }
         let times = read(fresh()?.path(), &large)?;
-        for (at, seconds) in times.into_iter().enumerate() {
-            figures[7 + at].push(&large, seconds);
+        for (at, seconds) in [(7, times[0]), (8, times[1]), (10, times[2])] {
+            figures[at].push(&large, seconds);
         }
+        killed.push(times[3] * 1e3);
+        closed.push(times[4] * 1e3);
+        figures[9].push(&medium, read(fresh()?.path(), &medium)?[0]);
         single.push(one_by_one(fresh()?.path(), &large, Duration::from_secs(1))?);
         sequential.push(disk::sequential(fresh()?.path(), total)?);
         disk_syncs.push(disk::sync_times(fresh()?.path(), large.block.len(), Duration::from_secs(1))?);
@@ -266,6 +281,7 @@ fn main() -> Result<()> {
         figures.row(&mut table, name);
     }
     println!("{table}");
+    println!("open: {:.1} ms after a kill, {:.1} ms after a clean stop", killed.median(), closed.median());
     let [one, eight, few] = syncs.map(|runs| short(runs.median()));
     println!("syncs/s with group commit: {one} at 1 MiB, {eight} at 8 MiB, {few} with blocks of one event");
     Ok(())

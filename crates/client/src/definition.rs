@@ -60,7 +60,9 @@ impl StreamOptions {
     }
 
     /// As it is sent.
-    pub(crate) fn spec(&self) -> frame::StreamSpec<'_> {
+    /// As it goes over the wire.
+    #[must_use]
+    pub fn spec(&self) -> frame::StreamSpec<'_> {
         let millis = |age: Option<Duration>| age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let prefix = self.mirror_prefix.as_ref();
         frame::StreamSpec {

@@ -31,7 +31,7 @@ mod producers;
 pub mod profile;
 mod route;
 
-pub use append::FolderError;
+pub use append::{FolderError, stream_json};
 pub use counters::Counters;
 pub use hub::{Environment, Hub, StartError, StopError};
 pub use options::HubOptions;

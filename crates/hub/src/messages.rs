@@ -18,6 +18,7 @@ use std::sync::Arc;
 use weft_base::{Epoch, HubId, Lane, Mono, SubscriptionId};
 use weft_log::LogBlock;
 use weft_mesh::StreamDef;
+use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
 use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, OnFull};
@@ -262,6 +263,8 @@ pub(crate) struct Fetched {
     pub(crate) next: u64,
     /// There is no more at present; `Grown` follows when there is.
     pub(crate) end: bool,
+    /// Events before that which cannot be served, and why: the subscriber is told.
+    pub(crate) lost: Option<(u64, DropReason)>,
     /// Why nothing more can be read, for the subscriber.
     pub(crate) failed: Option<(ErrorCode, String)>,
 }

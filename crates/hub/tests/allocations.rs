@@ -8,12 +8,17 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::{Raw, options, start, stop};
+use weft_base::SubscriptionId;
 use weft_hub::options::Listen;
 use weft_transport::{Security, ShmStream};
-use weft_wire::frame::{self, AckLevel, FRAME_HEADER};
+use weft_wire::frame::{
+    self, AckLevel, FRAME_HEADER, Frame, Settle, SettleRange, StreamCreate, StreamSpec, Verb, handout_head_len,
+};
 
 struct Counting;
 
@@ -60,9 +65,13 @@ fn exchange<S: Read + Write>(
     }
 }
 
-/// Over TCP and by shared memory, in one test because the counter is one.
+/// The counter is one for the process: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Over TCP and by shared memory.
 #[test]
 fn a_hub_in_steady_state_allocates_nothing() {
+    let _alone = ALONE.lock();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("hub.sock").display().to_string();
     let mut options = options("hub", None);
@@ -91,4 +100,76 @@ fn count<S: Read + Write>(mut publisher: Raw<S>, mut subscriber: Raw<S>) {
     assert!(canary >= 1);
     // Timers (a digest, a sweep) may run meanwhile and are not per event.
     assert!(counted < 50, "{counted} allocations for 5,000 blocks of 3 events");
+}
+
+/// Takes so many blocks from a consumer and settles each by its events, without
+/// allocating here.
+fn take(member: &mut Raw, settle: &mut [u8], next: &mut u64, blocks: u64, scratch: &mut [u8]) {
+    const FIRST: usize = FRAME_HEADER + 8 + 8 + 1 + 8 + 2 + 4;
+    for _ in 0..blocks {
+        let head = &mut scratch[..FRAME_HEADER];
+        member.socket.read_exact(head).expect("a handout");
+        assert_eq!(frame::peek_kind(head), Some(frame::Kind::Handout));
+        let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        member.socket.read_exact(&mut scratch[FRAME_HEADER..len]).expect("the rest of it");
+        for _ in 0..3 {
+            settle[FIRST..FIRST + 8].copy_from_slice(&next.to_le_bytes());
+            member.socket.write_all(settle).expect("the hub reads");
+            *next += 1;
+        }
+    }
+}
+
+#[test]
+fn handing_out_and_settling_in_steady_state_allocates_nothing_per_block() {
+    let _alone = ALONE.lock();
+    let data = tempfile::tempdir().expect("a folder");
+    let mut options = options("hub", Some(data.path()));
+    // Writing positions is per so many milliseconds, not per block.
+    options.timers.positions = Duration::from_secs(3_600);
+    let hub = start(options);
+    let mut maker = Raw::connect(&hub, 0);
+    let stream = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
+    maker.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: stream }));
+    maker.done(1);
+    let payload = [7u8; 128];
+    let block = maker.block("t/a", &[&payload, &payload, &payload]);
+    for part in 0..30 {
+        for request in 0..50 {
+            maker.publish_block(1 + part * 50 + request, AckLevel::Synced, &block);
+        }
+        for _ in 0..50 {
+            assert!(matches!(maker.receive().frame(), Frame::Ack(_)));
+        }
+    }
+    maker.create_consumer(common::consumers::spec("c"));
+    let mut member = Raw::connect(&hub, 1);
+    // No more in flight than a small map holds without another node.
+    let credit = |member: &mut Raw, events| {
+        member.send(&Frame::Credit(frame::Credit { id: SubscriptionId(1), events, bytes: 0 }));
+    };
+    let token = member.consume_some(1, "c", 9).token;
+    let range = [SettleRange::new(1, 1)];
+    let settle =
+        Settle { id: SubscriptionId(1), request: 0, token, verb: Verb::Ack, delay_ms: 0, reason: "", ranges: &range };
+    let mut bytes = Vec::new();
+    frame::encode(&Frame::Settle(settle), &mut bytes);
+    let mut scratch = vec![0u8; handout_head_len(1) + block.len()];
+    let (mut next, mut counted, mut canary) = (1, 0, 0);
+    for round in 0..450 {
+        if round == 150 {
+            COUNTING.store(true, Ordering::SeqCst);
+            drop(std::hint::black_box(Box::new(1u64)));
+            canary = ALLOCATIONS.swap(0, Ordering::SeqCst);
+        }
+        take(&mut member, &mut bytes, &mut next, 3, &mut scratch);
+        COUNTING.store(false, Ordering::SeqCst);
+        credit(&mut member, 9);
+        COUNTING.store(round >= 150, Ordering::SeqCst);
+        counted = ALLOCATIONS.load(Ordering::SeqCst);
+    }
+    COUNTING.store(false, Ordering::SeqCst);
+    assert!(canary >= 1);
+    assert!(counted < 50, "{counted} allocations for 900 blocks of 3 events");
+    stop(hub);
 }

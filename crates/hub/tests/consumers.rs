@@ -4,9 +4,11 @@
 mod common;
 
 use common::consumers::{fill, keyed_block, spec, with_stream};
-use common::{Raw, stop};
+use common::{Raw, options, start, stop};
 use weft_hub::Hub;
-use weft_wire::frame::{AckLevel, ConsumerAction, ConsumerMode, ConsumerSpec, Credit, Frame, Start, Unsubscribe, Verb};
+use weft_wire::frame::{
+    AckLevel, ConsumerAction, ConsumerMode, ConsumerSpec, Credit, ErrorCode, Frame, Start, Unsubscribe, Verb,
+};
 
 fn hub() -> (tempfile::TempDir, Hub) {
     let data = tempfile::tempdir().expect("a folder");
@@ -274,5 +276,70 @@ fn a_report_says_how_far_a_consumer_is_and_who_its_members_are() {
     let Frame::ConsumerReports(reports) = about.frame() else { panic!("{:?}", about.frame()) };
     let names: Vec<_> = reports.reports.iter().map(|report| report.spec.name).collect();
     assert_eq!(names, ["c", "other"]);
+    stop(hub);
+}
+
+#[test]
+fn a_consumer_that_nobody_uses_ends_by_itself_and_is_gone_after_a_restart_too() {
+    let data = tempfile::tempdir().expect("a folder");
+    let hub = with_stream(data.path());
+    let mut client = maker(&hub, ConsumerSpec { inactive_ms: 1_000, ..spec("idle") });
+    client.create_consumer(ConsumerSpec { inactive_ms: 600_000, ..spec("kept") });
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !matches!(client.ask_about("idle").frame(), Frame::Error(error) if error.code == ErrorCode::NO_CONSUMER) {
+        assert!(std::time::Instant::now() < deadline, "it never ended");
+    }
+    stop(hub);
+    let hub = start(options("hub", Some(data.path())));
+    let mut client = Raw::connect(&hub, 3);
+    client.ask_to_consume(1, "idle", 1);
+    assert_eq!(client.refused().1, ErrorCode::NO_CONSUMER);
+    client.consume(1, "kept");
+    stop(hub);
+}
+
+#[test]
+fn what_expired_in_the_stream_is_told_instead_of_handed_out() {
+    let (_data, hub) = hub();
+    let mut headers = Vec::new();
+    weft_wire::HeadersWriter::new(&mut headers).push("weft-ttl", &1_u64.to_le_bytes()).expect("it fits");
+    let mut publisher = Raw::connect(&hub, 0);
+    let block = common::consumers::block_with("t/a", 1 << 28, &headers);
+    publisher.publish_block(1, AckLevel::Synced, &block);
+    assert!(matches!(publisher.receive().frame(), Frame::Ack(_)));
+    let mut client = Raw::connect(&hub, 2);
+    // A round trip to the disk takes longer than its millisecond; if it did
+    // not, the event would be handed out, and that would be right too.
+    client.create_consumer(spec("c"));
+    client.consume(1, "c");
+    let received = client.receive();
+    match received.frame() {
+        Frame::Gap(gap) => {
+            let expired = weft_mesh::ledger::DropReason::Expired as u8;
+            assert_eq!((gap.id.0, gap.events, gap.reason), (1, 1, expired));
+            assert_eq!(hub.counters().consumer_expired.load(std::sync::atomic::Ordering::Relaxed), 1);
+        }
+        _ => assert_eq!(common::consumers::Handed::of(&received).sequences(), [1]),
+    }
+    stop(hub);
+}
+
+#[test]
+fn a_session_that_reads_nothing_holds_up_its_own_window_and_nobody_else() {
+    let (_data, hub) = hub();
+    let mut publisher = Raw::connect(&hub, 9);
+    let payload = vec![7_u8; 100 << 10];
+    for request in 0..40 {
+        publisher.publish_acked(request + 1, AckLevel::Synced, "t/a", &[&payload]);
+    }
+    // Four megabytes: more than the window of one session and its socket.
+    let mut deaf = maker(&hub, spec("c"));
+    deaf.create_consumer(spec("other"));
+    deaf.consume(1, "c");
+    let mut quick = Raw::connect(&hub, 3);
+    let token = quick.consume(1, "other").token;
+    assert_eq!(quick.handed_all(40).len(), 40);
+    quick.ack_synced(1, token, &[(1, 40)]);
+    assert_eq!(deaf.handed_all(40).len(), 40, "and it gets all of it once it reads");
     stop(hub);
 }

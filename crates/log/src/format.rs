@@ -119,6 +119,23 @@ pub(crate) struct Header {
     pub(crate) end: u64,
 }
 
+/// The words of bytes at a segment's beginning; past their end they are 0.
+fn words_of<const N: usize>(bytes: &[u8], from: usize) -> [u64; N] {
+    std::array::from_fn(|at| {
+        let word = bytes.get((from + at) * 8..).and_then(|rest| rest.first_chunk());
+        word.map_or(0, |word| u64::from_le_bytes(*word))
+    })
+}
+
+/// Sets words at a segment's beginning; what lies past the end is left out.
+fn set_words(bytes: &mut [u8], from: usize, words: &[u64]) {
+    for (at, word) in words.iter().enumerate() {
+        if let Some(place) = bytes.get_mut((from + at) * 8..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = word.to_le_bytes();
+        }
+    }
+}
+
 fn crc_of_words(words: &[u64], bytes: usize) -> u32 {
     let mut buffer = [0; 64];
     for (to, word) in buffer.chunks_exact_mut(8).zip(words) {
@@ -128,20 +145,37 @@ fn crc_of_words(words: &[u64], bytes: usize) -> u32 {
 }
 
 impl Header {
-    pub(crate) fn write(&self, map: &Map) {
+    fn words(&self) -> [u64; 8] {
         let head_len = HEAD as u64;
         let mut words =
             [MAGIC, u64::from(self.version) | (head_len << 32), self.number, self.base, self.created.0, 0, 0, 0];
         (words[5], words[6]) = (self.compacted, self.end);
         words[7] = u64::from(crc_of_words(&words, 60)) << 32;
-        for (at, word) in words.into_iter().enumerate() {
+        words
+    }
+
+    pub(crate) fn write(&self, map: &Map) {
+        for (at, word) in self.words().into_iter().enumerate() {
             map.head_store(at, word);
         }
     }
 
+    /// Into a copy of a segment, for the offline tools.
+    pub(crate) fn write_to(&self, bytes: &mut [u8]) {
+        set_words(bytes, 0, &self.words());
+    }
+
+    /// From a copy of a segment, for the offline tools.
+    pub(crate) fn read_from(bytes: &[u8]) -> Option<Self> {
+        Self::of_words(words_of(bytes, 0))
+    }
+
     /// `None` when there is no whole header.
     pub(crate) fn read(map: &Map) -> Option<Self> {
-        let words: [u64; 8] = std::array::from_fn(|at| map.head_load(at));
+        Self::of_words(std::array::from_fn(|at| map.head_load(at)))
+    }
+
+    fn of_words(words: [u64; 8]) -> Option<Self> {
         let [magic, version, number, base, created, compacted, end, _] = words;
         let whole = magic == MAGIC && (words[7] >> 32) as u32 == crc_of_words(&words, 60);
         // Sequences count from 1.
@@ -154,6 +188,12 @@ impl Header {
     /// of its header.
     pub(crate) fn seal(map: &Map) -> u32 {
         (map.head_load(7) >> 32) as u32
+    }
+
+    /// [`seal`](Self::seal) of a copy of a segment, for the offline tools.
+    pub(crate) fn seal_from(bytes: &[u8]) -> u32 {
+        let [word]: [u64; 1] = words_of(bytes, 7);
+        (word >> 32) as u32
     }
 
     /// Up to which sequence blocks may be missing in it.
@@ -206,24 +246,46 @@ impl Mark {
         let slots = [0, 1].map(|slot| Self::read_slot(map, slot).map(|(mark, count)| (mark.end, count)));
         let older = usize::from(slots[0] > slots[1]);
         let count = slots.into_iter().flatten().map(|slot| slot.1).max().unwrap_or(0).wrapping_add(1);
-        let words = [self.end as u64, self.next, (count << 8) | u64::from(self.clean)];
-        let seal = u64::from(crc_of_words(&words, 24)) | (u64::from(MARK_MAGIC) << 32);
-        for (at, word) in words.into_iter().chain([seal]).enumerate() {
+        for (at, word) in self.words(count).into_iter().enumerate() {
             map.head_store(MARKS[older] + at, word);
         }
     }
 
+    fn words(&self, count: u64) -> [u64; 4] {
+        let words = [self.end as u64, self.next, (count << 8) | u64::from(self.clean)];
+        let seal = u64::from(crc_of_words(&words, 24)) | (u64::from(MARK_MAGIC) << 32);
+        [words[0], words[1], words[2], seal]
+    }
+
+    /// Writes both marks of a copy of a segment, for the offline tools.
+    pub(crate) fn write_to(&self, bytes: &mut [u8]) {
+        for slot in MARKS {
+            set_words(bytes, slot, &self.words(0));
+        }
+    }
+
     fn read_slot(map: &Map, slot: usize) -> Option<(Self, u64)> {
-        let [end, next, flags, seal]: [u64; 4] = std::array::from_fn(|at| map.head_load(MARKS[slot] + at));
+        Self::of_words(std::array::from_fn(|at| map.head_load(MARKS[slot] + at)), map.len())
+    }
+
+    fn of_words([end, next, flags, seal]: [u64; 4], len: usize) -> Option<(Self, u64)> {
         let whole = seal == u64::from(crc_of_words(&[end, next, flags], 24)) | (u64::from(MARK_MAGIC) << 32);
         let end = usize::try_from(end).ok()?;
-        let fits = end >= HEAD && end <= map.len() && end.is_multiple_of(8);
+        let fits = end >= HEAD && end <= len && end.is_multiple_of(8);
         (whole && fits).then_some((Self { end, next, clean: flags & 1 != 0 }, flags >> 8))
     }
 
     /// The newer of the two marks, if one is whole.
     pub(crate) fn read(map: &Map) -> Option<Self> {
-        let marks = [0, 1].map(|slot| Self::read_slot(map, slot));
+        Self::newer([0, 1].map(|slot| Self::read_slot(map, slot)))
+    }
+
+    /// From a copy of a segment of `len` bytes, for the offline tools.
+    pub(crate) fn read_from(bytes: &[u8], len: usize) -> Option<Self> {
+        Self::newer(MARKS.map(|slot| Self::of_words(words_of(bytes, slot), len)))
+    }
+
+    fn newer(marks: [Option<(Self, u64)>; 2]) -> Option<Self> {
         marks.into_iter().flatten().max_by_key(|(mark, count)| (mark.end, *count)).map(|(mark, _)| mark)
     }
 }

@@ -13,7 +13,8 @@
 //!
 //! Where to begin reading: [`format`](mod@format) for the bytes on disk,
 //! [`recover`] for what is promised after a crash and how it is kept,
-//! [`sync`] for durability, [`mmap`] for why sharing the mapping is sound.
+//! [`sync`] for durability, [`mmap`] for why sharing the mapping is sound,
+//! [`offline`] for looking at a log that is not open, and repairing it.
 //!
 //! Limits, and what happens at each: a block larger than
 //! [`LogOptions::max_block`] is refused; without room on the disk blocks are
@@ -38,6 +39,7 @@ mod homes;
 mod index;
 mod judge;
 pub mod mmap;
+pub mod offline;
 mod options;
 mod read;
 pub mod recover;

@@ -1,9 +1,13 @@
 //! The command line: what there is to say and what it means.
 
+mod storage;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_client::OnFull;
+
+pub(crate) use self::storage::{BackupArgs, LogCommand, RepairArgs, RestoreArgs};
 
 /// Weft: an open event mesh.
 ///
@@ -35,6 +39,9 @@ pub(crate) enum Command {
     /// Durable streams: create, list, info, delete, replay.
     #[command(subcommand)]
     Stream(StreamCommand),
+    /// Streams as they lie on disk: inspect, verify, repair.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// The mesh as a hub sees it.
     #[command(subcommand)]
     Mesh(MeshCommand),
@@ -326,6 +333,10 @@ pub(crate) enum StreamCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Copy a stream from a running hub into a folder, up to its present end; called again, go on.
+    Backup(BackupArgs),
+    /// Put a backup into the data folder of a hub that is stopped.
+    Restore(RestoreArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `mesh`, `profile`, `ca`, `demo`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `log`, `mesh`, `profile`, `ca`, `demo`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Request(args) => futures_lite::future::block_on(commands::request::run(&args)),
         Command::Reply(args) => futures_lite::future::block_on(commands::reply::run(&args)),
         Command::Stream(command) => futures_lite::future::block_on(commands::stream::run(command)),
+        Command::Log(command) => commands::log::run(command),
         Command::Mesh(command) => futures_lite::future::block_on(commands::mesh::run(command)),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),

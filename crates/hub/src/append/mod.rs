@@ -37,6 +37,7 @@ pub use self::folder::FolderError;
 pub(crate) use self::folder::{Folder, Stream};
 use self::internal::Internals;
 pub(crate) use self::spec::StreamSpec;
+pub use self::spec::stream_json;
 pub(crate) use self::sync::{SyncStage, ToSync};
 use crate::consume::{Floors, StreamUp, ToConsume};
 use crate::counters::{Counters, add, sub};

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use weft_log::ReadError;
+use weft_mesh::ledger::DropReason;
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
@@ -77,7 +78,7 @@ impl AppendStage {
         let Some((_, filter)) = self.cursors.filters.get(&target).cloned() else { return };
         let Some(stream) = self.stream(slot) else { return };
         let upto = stream.log.synced();
-        let mut fetched = Fetched { blocks: Vec::new(), next: from, end: false, failed: None };
+        let mut fetched = Fetched { blocks: Vec::new(), next: from, end: false, lost: None, failed: None };
         match stream.reader.read(from, upto, max_bytes) {
             Ok(blocks) => {
                 for block in blocks {
@@ -89,13 +90,16 @@ impl AppendStage {
             }
             // What is damaged or gone is never served: the subscriber is told, and gets what comes after.
             Err(error) => {
-                fetched.next = match &error {
-                    ReadError::Damaged { resume, .. } => *resume,
-                    ReadError::Gone { first } => *first,
-                    _ => from,
+                let (next, reason) = match &error {
+                    ReadError::Damaged { resume, .. } => (*resume, DropReason::Damaged),
+                    ReadError::Gone { first } => (*first, DropReason::Removed),
+                    _ => (from, DropReason::Damaged),
                 };
-                let code = if fetched.next == from { ErrorCode::STORAGE } else { ErrorCode::DAMAGED };
-                fetched.failed = Some((code, error.to_string()));
+                fetched.next = next;
+                fetched.lost = next.checked_sub(from).filter(|lost| *lost > 0).map(|lost| (lost, reason));
+                if fetched.lost.is_none() {
+                    fetched.failed = Some((ErrorCode::STORAGE, error.to_string()));
+                }
             }
         }
         // A disk that cannot be read is tried again when the stream grows.

@@ -210,6 +210,16 @@ impl StreamSpec {
     }
 }
 
+/// The text of a `stream.json` for a definition that a hub has reported: for
+/// backups, which a hub reads later.
+#[must_use]
+pub fn stream_json(spec: &frame::StreamSpec<'_>) -> String {
+    // What a report does not bound is not bounded.
+    let as_reported = StreamDefaults { retain_bytes: None, retain_age: None, ..StreamDefaults::default() };
+    // Texts and numbers can always be written.
+    serde_json::to_string_pretty(&StreamSpec::from_frame(spec, &as_reported)).unwrap_or_default() + "\n"
+}
+
 /// The words by which choices stand in `stream.json`.
 mod named {
     macro_rules! words {

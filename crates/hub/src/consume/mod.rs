@@ -27,6 +27,7 @@ mod settle;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_base::sync::atomic::{AtomicBool, Ordering};
 use weft_base::{Mono, Now};
@@ -53,6 +54,8 @@ use crate::outbox::Outbox;
 
 /// Messages taken in one turn.
 const BATCH: usize = 512;
+/// The shortest time after which a consumer is looked at again by itself.
+const SOON: Duration = Duration::from_millis(1);
 /// Room that the next stages must have before something is done.
 const ROOM: usize = 64;
 
@@ -329,7 +332,11 @@ impl ConsumeStage {
                 continue;
             }
             entry.touched = false;
+            // A time that has passed already is due in the next turn, not again
+            // and again in this one.
+            let soon = self.now.mono + SOON;
             let deadline = [entry.consumer.next_deadline(), entry.retry].into_iter().flatten().min();
+            let deadline = deadline.map(|deadline| deadline.max(soon));
             if deadline != entry.deadline {
                 if let Some(before) = entry.deadline {
                     self.deadlines.remove(&(before, key));

@@ -152,7 +152,8 @@ impl ConsumeStage {
                         break;
                     }
                     outcome = Outcome::Read;
-                    if entry.deficit <= 0 || !self.net.has_room(ROOM) {
+                    let full = !read.again && self.is_full(entry);
+                    if entry.deficit <= 0 || full || !self.net.has_room(ROOM) {
                         outcome = Outcome::Enough;
                         break;
                     }

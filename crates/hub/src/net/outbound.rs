@@ -133,9 +133,13 @@ impl NetStage {
                 }
             }
             ToNet::Fetched { target, mut fetched } => {
-                let (failed, now) = (fetched.failed.take(), self.now.mono);
+                let (failed, lost, now) = (fetched.failed.take(), fetched.lost, self.now.mono);
                 let counters = self.counters.clone();
                 if let Some(connection) = self.connection(target.session) {
+                    if let Some((events, reason)) = lost {
+                        let gap = frame::Gap { id: target.subscription, events, reason: reason as u8 };
+                        frame::encode(&Frame::Gap(gap), connection.egress.control());
+                    }
                     connection.egress.subscribers.fetched(target.subscription, fetched, now, &counters);
                     self.mark_dirty(target.session);
                 }

@@ -75,6 +75,16 @@ pub fn fill(hub: &Hub, range: std::ops::Range<u8>) {
     }
 }
 
+/// A block of one event with these flags and headers.
+pub fn block_with(topic: &str, flags: u32, headers: &[u8]) -> Vec<u8> {
+    let mut buffer = vec![0u64; 1 << 10];
+    let bytes = zerocopy::IntoBytes::as_mut_bytes(buffer.as_mut_slice());
+    let mut writer = BlockWriter::new(bytes, &BlockFields { flags, ..BlockFields::new(topic) }).expect("it fits");
+    writer.push(&EventFields { headers, payload: &[0], ..EventFields::default() }).expect("room");
+    let len = writer.finish().expect("there is an event");
+    bytes[..len].to_vec()
+}
+
 /// A block of events with these keys, whose payloads are their places.
 pub fn keyed_block(topic: &str, keys: &[&[u8]]) -> Vec<u8> {
     let mut buffer = vec![0u64; (1 << 20) / 8];

@@ -288,6 +288,19 @@ fn compaction_may_be_cut_short_at_any_operation() {
 }
 
 #[test]
+fn a_file_system_that_turns_read_only_at_any_operation_loses_nothing_acknowledged() {
+    let mut refused = 0;
+    for stop in (0..=operations(Hub::Reopening, &|_| {})).step_by(2) {
+        let (fs, told) = run_until(u64::MAX, Hub::Reopening, &move |fs| fs.read_only_at(stop));
+        refused += u64::from(told.acknowledged < 300);
+        for after in [fs.after_kill(), fs.after_crash(stop)] {
+            check(&after, told).unwrap_or_else(|why| panic!("read-only from {stop}: {why} ({told:?})"));
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
+
+#[test]
 fn canary_a_batch_that_is_appended_block_by_block_is_caught() {
     let caught = (0..200).find(|seed| {
         let fs = FaultFs::new();

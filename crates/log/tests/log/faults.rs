@@ -1,11 +1,12 @@
 //! A disk that is full, slow or failing, and folders that are not ours.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{Clock, ManualClock, Mono, Now, UnixNanos};
 use weft_log::fault::FaultFs;
 use weft_log::fs::Fs;
-use weft_log::{AppendError, OpenError, SyncError};
+use weft_log::{AppendError, Log, LogOptions, OpenError, SyncError};
 
 use crate::common::*;
 
@@ -124,6 +125,56 @@ fn a_slow_sync_keeps_nobody_from_appending_and_reading() {
     append(&mut log, 1);
     assert_eq!(read_all(&mut log.reader(), 1).0, [1, 2, 3, 4]);
     assert_eq!(clock.now().mono, Mono(3_000_000_000), "neither waits for the disk");
+}
+
+#[test]
+fn a_disk_that_turns_read_only_in_the_middle_of_a_commit_is_told_and_reads_go_on() {
+    let fs = FaultFs::new();
+    let (mut log, _) = open(&fs);
+    append(&mut log, 60);
+    // Two segments are to be synced: it turns read-only between them.
+    fs.read_only_at(fs.operations() + 1);
+    let error = log.syncer().sync().unwrap_err();
+    let SyncError::Failed { source, .. } = &error else { panic!("{error}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert!(error.to_string().contains("check the disk"), "{error}");
+    assert_eq!(log.synced(), 1, "nothing is told to be on the disk");
+    assert!(matches!(log.append(&block(61, 1, 100, 0), at(0)), Err(AppendError::Poisoned { .. })));
+    assert_eq!(read_all(&mut log.reader(), 1).0.len(), 60);
+    drop(log);
+    assert!(try_open(&fs, small()).is_err(), "a log cannot be opened for writing there");
+    let (log, recovery) = open(&fs.after_kill());
+    assert_eq!((recovery.next, log.synced(), recovery.damages), (61, 61, 0));
+}
+
+#[test]
+fn a_clock_that_is_set_back_a_day_removes_nothing_and_hides_nothing() {
+    const DAY: u64 = 24 * 3600;
+    let fs = FaultFs::new();
+    let options = LogOptions { retain_age: Some(Duration::from_secs(60)), ..small() };
+    let (mut log, _) = Log::open(Arc::new(fs.clone()), &dir(), options.clone(), at(10 * DAY)).unwrap();
+    let nanos = |seconds: u64| seconds * 1_000_000_000;
+    let add = |log: &mut Log, now: u64| {
+        for _ in 0..100 {
+            let next = log.next();
+            log.append(&block(next, 1, 100, nanos(now)), at(now)).unwrap();
+        }
+        log.syncer().sync().unwrap();
+    };
+    add(&mut log, 10 * DAY);
+    add(&mut log, 9 * DAY);
+    assert_eq!(log.retain(at(9 * DAY + 30)), 0, "nothing is a minute old");
+    assert_eq!(log.reader().seek_time(UnixNanos(nanos(9 * DAY))), 1, "all before are older");
+    assert_eq!(log.reader().seek_time(UnixNanos(nanos(10 * DAY) + 1)), 201);
+    log.close().unwrap();
+    let (mut log, recovery) = Log::open(Arc::new(fs.clone()), &dir(), options, at(8 * DAY)).unwrap();
+    assert_eq!((recovery.next, recovery.damages), (201, 0));
+    add(&mut log, 8 * DAY);
+    assert_eq!(log.retain(at(8 * DAY)), 0);
+    assert_eq!(read_all(&mut log.reader(), 1).0.len(), 300);
+    // Put right again, what is too old goes.
+    assert!(log.retain(at(10 * DAY + 61)) > 0);
+    assert_eq!(log.first(), 301);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What each command does.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod hub;
+pub(crate) mod log;
 pub(crate) mod mesh;
 pub(crate) mod profile;
 pub(crate) mod publish;

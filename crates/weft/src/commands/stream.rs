@@ -1,4 +1,5 @@
-//! `weft stream`: create, list, info, delete, replay.
+//! `weft stream`: create, list, info, delete, replay; backup and
+//! restore are in [`super::backup`].
 
 use std::io::{self, Write};
 
@@ -32,6 +33,8 @@ pub(crate) async fn run(command: StreamCommand) -> anyhow::Result<()> {
             print(&[client.streams().info(&name).await?], json)?;
             client.close().await;
         }
+        StreamCommand::Backup(args) => super::backup::backup(&args).await?,
+        StreamCommand::Restore(args) => super::backup::restore(&args)?,
         StreamCommand::Delete { name, server } => {
             let client = connect(&server, "weft stream delete").await?;
             client.streams().delete(&name).await?;

@@ -1,0 +1,224 @@
+//! Streams as they lie on disk: `weft log` and backup and restore, with the
+//! program as people use it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_lite::future::block_on;
+use serde_json::Value;
+use weft_client::{AckLevel, Client, ConnectOptions, PublisherOptions, StartAt, StreamOptions, SubscribeOptions};
+
+/// The longest that anything here may take; only a failure takes so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn weft(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs to the end; answers exit code, stdout and stderr.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = weft(arguments).output().expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A hub over a data folder; killed when the test is over.
+struct Hub {
+    child: Child,
+    address: String,
+}
+
+impl Hub {
+    fn start(folder: &Path, name: &str) -> Self {
+        let config = folder.join(format!("{name}.toml"));
+        let listen = "[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+        fs::write(&config, format!("name = \"{name}\"\ndata = \"{name}\"\n{listen}")).expect("the configuration");
+        let ready = folder.join(format!("{name}.ready"));
+        let _ = fs::remove_file(&ready);
+        let mut command = weft(&["--log", "warn", "hub", "--config"]);
+        command.arg(&config).arg("--ready-file").arg(&ready);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("the program starts");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let said: Option<Value> = fs::read_to_string(&ready).ok().and_then(|t| serde_json::from_str(&t).ok());
+            if let Some(address) = said.as_ref().and_then(|value| value["clients"][0].as_str()) {
+                return Self { address: address.to_owned(), child };
+            }
+            assert!(child.try_wait().expect("a process").is_none() && Instant::now() < end, "the hub does not start");
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
+    fn connect(&self) -> Client {
+        block_on(Client::connect(ConnectOptions::new(self.address.clone()))).expect("the hub answers")
+    }
+
+    /// Publishes so many events to `t/a`, synced.
+    fn publish(&self, from: u64, count: u64) {
+        let client = self.connect();
+        let publisher = client.publisher(PublisherOptions::level(AckLevel::Synced));
+        block_on(async {
+            let mut waiting = Vec::new();
+            for number in from..from + count {
+                let payload = format!("event {number}, of which nothing may be lost");
+                waiting.push(publisher.publish("t/a", payload.as_bytes()).await.expect("it is taken"));
+            }
+            for one in waiting {
+                one.await.expect("it is acknowledged");
+            }
+            client.close().await;
+        });
+    }
+
+    fn create(&self, stream: &str) {
+        let client = self.connect();
+        block_on(async {
+            client.streams().create(&StreamOptions::new(stream, "t/**")).await.expect("a stream");
+            client.close().await;
+        });
+    }
+
+    /// All blocks of a stream, as they come over the wire.
+    fn blocks(&self, stream: &str) -> Vec<Vec<u8>> {
+        let client = self.connect();
+        block_on(async {
+            let end = client.streams().info(stream).await.expect("a report").synced;
+            let replay = SubscribeOptions::stream(stream, StartAt::First);
+            let mut events = client.subscribe("**", replay).await.expect("a subscription");
+            let (mut blocks, mut next) = (Vec::new(), 1);
+            while next < end {
+                let delivery = events.next().await.expect("there is more").expect("it can be read");
+                next = delivery.stream_sequence() + u64::from(delivery.event_count());
+                blocks.push(delivery.block().bytes().to_vec());
+            }
+            client.close().await;
+            blocks
+        })
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Flips a bit in the first block's payload.
+fn damage(stream: &Path) -> PathBuf {
+    let path = stream.join("0000000001.seg");
+    let mut bytes = fs::read(&path).expect("a segment");
+    bytes[4096 + 180] ^= 4;
+    fs::write(&path, bytes).expect("it can be written");
+    path
+}
+
+#[test]
+fn a_stream_is_inspected_verified_and_repaired_where_it_lies() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stream = folder.path().join("one/streams/all");
+    let hub = Hub::start(folder.path(), "one");
+    hub.create("all");
+    hub.publish(0, 50);
+    // In use it can be looked at, and not be repaired.
+    let (code, out, err) = run(&["log", "verify", &text(&folder.path().join("one"))]);
+    assert!(code == 0 && out.contains("all: 50 events") && out.contains("sound"), "{code} {out} {err}");
+    let (code, _, err) = run(&["log", "repair", &text(&stream), "--apply"]);
+    assert!(code == 1 && err.contains("in use"), "{code} {err}");
+    drop(hub);
+    let copy = folder.path().join("copy");
+    fs::create_dir(&copy).expect("a folder");
+    for entry in fs::read_dir(&stream).expect("a folder").flatten() {
+        fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy");
+    }
+    let (code, out, _) = run(&["log", "inspect", &text(&stream), "--json"]);
+    let value: Value = serde_json::from_str(&out).expect("JSON");
+    assert!(code == 0 && value["events"] == 50 && value["sound"] == true && value["inUse"] == false, "{out}");
+    let (_, out, _) = run(&["log", "inspect", &text(&stream), "--blocks"]);
+    assert!(out.contains("t/a") && out.contains("position"), "{out}");
+
+    let segment = damage(&stream);
+    let damaged = fs::read(&segment).expect("a segment");
+    let (code, out, err) = run(&["log", "verify", &text(&stream)]);
+    assert!(code == 1 && out.contains("0000000001.seg byte 4096") && err.contains("not sound"), "{out} {err}");
+    let (code, out, _) = run(&["log", "repair", &text(&stream), "--from", &text(&copy)]);
+    assert!(code == 0 && out.contains("would do") && out.contains("nothing was changed"), "{out}");
+    assert!(fs::read(&segment).expect("a segment") == damaged, "a dry run changes nothing");
+    let (code, out, err) = run(&["log", "repair", &text(&stream), "--from", &text(&copy), "--apply"]);
+    assert!(code == 0 && out.contains("0 given up"), "{out} {err}");
+    let (mended, whole) = (fs::read(&segment).expect("a segment"), fs::read(copy.join("0000000001.seg")).expect("one"));
+    let differs = mended.iter().zip(&whole).skip(4096).position(|(a, b)| a != b);
+    assert_eq!((differs, mended.len()), (None, whole.len()), "{out}");
+    let (code, out, _) = run(&["log", "verify", &text(&stream)]);
+    assert!(code == 0, "{out}");
+    assert_eq!(Hub::start(folder.path(), "one").blocks("all").len() as u64, value["blocks"]);
+}
+
+#[test]
+fn without_its_description_a_stream_is_kept_and_gets_it_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stream = folder.path().join("one/streams/all");
+    let hub = Hub::start(folder.path(), "one");
+    hub.create("all");
+    hub.publish(0, 5);
+    let blocks = hub.blocks("all");
+    drop(hub);
+    fs::remove_file(stream.join("stream.json")).expect("it was there");
+    fs::remove_file(stream.join("FORMAT")).expect("it was there");
+    // The hub leaves it alone.
+    drop(Hub::start(folder.path(), "one"));
+    let (code, out, _) = run(&["log", "verify", &text(&stream)]);
+    assert!(code == 1 && out.contains("stream.json is missing") && out.contains("FORMAT is missing"), "{out}");
+    let (_, out, _) = run(&["log", "repair", &text(&stream), "--apply"]);
+    assert!(out.contains("name it with --filter"), "{out}");
+    let (code, out, err) = run(&["log", "repair", &text(&stream), "--filter", "t/**", "--apply"]);
+    assert!(code == 0, "{out} {err}");
+    assert!(Hub::start(folder.path(), "one").blocks("all") == blocks, "all of it is there again");
+}
+
+#[test]
+fn a_backup_of_a_running_hubs_stream_is_restored_with_every_sequence_and_stamp() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let backup = text(&folder.path().join("backup"));
+    let hub = Hub::start(folder.path(), "one");
+    hub.create("all");
+    hub.publish(0, 300);
+    let to = |hub: &Hub| run(&["stream", "backup", "all", "--to", &backup, "--server", &hub.address]);
+    let (code, out, err) = to(&hub);
+    assert!(code == 0 && out.contains("300 events more"), "{out} {err}");
+    hub.publish(300, 200);
+    let (code, out, err) = to(&hub);
+    assert!(code == 0 && out.contains("200 events more") && out.contains("now 500 events"), "{out} {err}");
+    let (code, out, _) = run(&["log", "verify", &backup]);
+    assert!(code == 0 && out.contains("500 events"), "{out}");
+    hub.create("other");
+    let (code, _, err) = run(&["stream", "backup", "other", "--to", &backup, "--server", &hub.address]);
+    assert!(code == 1 && err.contains("of the stream `all`"), "{err}");
+    let blocks = hub.blocks("all");
+    let restore = |data: &Path, more: &[&str]| {
+        let data = text(data);
+        run(&[&["stream", "restore", &backup, "--data", &data], more].concat())
+    };
+    let (code, _, err) = restore(&folder.path().join("one"), &["--name", "again"]);
+    assert!(code == 1 && err.contains("in use by a hub"), "{err}");
+    drop(hub);
+    let (code, _, err) = restore(&folder.path().join("one"), &[]);
+    assert!(code == 1 && err.contains("is there already"), "{err}");
+    // Into another hub, and under another name into the same.
+    for (hub, name, more) in [("two", "all", &[][..]), ("one", "again", &["--name", "again"])] {
+        let (code, out, err) = restore(&folder.path().join(hub), more);
+        assert!(code == 0 && out.contains("500 events"), "{out} {err}");
+        let hub = Hub::start(folder.path(), hub);
+        assert!(hub.blocks(name) == blocks, "byte for byte, with sequences and stamps");
+        hub.publish(500, 1);
+        assert_eq!(hub.blocks(name).len(), blocks.len() + 1, "and it goes on");
+    }
+}
