@@ -326,6 +326,7 @@ impl Hub {
             counters: counters.clone(),
             waker: consume_waker.clone(),
             grown: grown.clone(),
+            lifecycle: lifecycle.clone(),
         });
         let append = AppendStage::new(AppendParts {
             inbox: append_inbox,

@@ -211,3 +211,30 @@ fn a_damaged_block_is_skipped_and_told() {
     assert_eq!((told, came), (1, vec![1, 3]));
     stop(hub);
 }
+
+#[test]
+fn a_stream_that_was_set_back_takes_its_consumers_back_with_it() {
+    let data = tempfile::tempdir().expect("a folder");
+    let hub = with_stream(data.path());
+    fill(&hub, 0..4);
+    let mut client = Raw::connect(&hub, 2);
+    client.create_consumer(spec("c"));
+    let token = client.consume(1, "c").token;
+    client.handed_all(4);
+    client.ack_synced(1, token, &[(1, 2), (4, 1)]);
+    stop(hub);
+    // As when an older copy of the stream's folder is put in its place.
+    let folder = data.path().join("streams/all");
+    for entry in std::fs::read_dir(&folder).expect("there") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    let hub = start(options("hub", Some(data.path())));
+    fill(&hub, 7..9);
+    let mut client = Raw::connect(&hub, 3);
+    client.consume(1, "c");
+    assert_eq!(client.handed_all(2), [(1, vec![7]), (2, vec![8])]);
+    stop(hub);
+}

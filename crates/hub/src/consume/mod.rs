@@ -48,6 +48,7 @@ pub(crate) use self::outflow::Outflow;
 use self::positions::Positions;
 use crate::Identity;
 use crate::counters::{Counters, add, sub};
+use crate::hub::Lifecycle;
 use crate::messages::{SessionId, StreamSlot, Target, ToAppend, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -97,6 +98,7 @@ pub(crate) struct ConsumeStage {
     waker: StageWaker,
     /// Some watched stream has more on disk.
     grown: Arc<AtomicBool>,
+    lifecycle: Arc<Lifecycle>,
     streams: HashMap<StreamSlot, StreamState>,
     names: HashMap<String, StreamSlot>,
     entries: Vec<Option<Entry>>,
@@ -143,6 +145,7 @@ pub(crate) struct ConsumeParts {
     pub(crate) counters: Arc<Counters>,
     pub(crate) waker: StageWaker,
     pub(crate) grown: Arc<AtomicBool>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
 }
 
 impl ConsumeStage {
@@ -160,6 +163,7 @@ impl ConsumeStage {
             counters: parts.counters,
             waker: parts.waker,
             grown: parts.grown,
+            lifecycle: parts.lifecycle,
             streams: HashMap::new(),
             names: HashMap::new(),
             entries: Vec::new(),
@@ -388,7 +392,8 @@ impl Stage for ConsumeStage {
 
     fn next_deadline(&self) -> Option<Mono> {
         // With somebody to serve, only a full ring can have ended the turn.
-        let serving = (!self.ready.is_empty()).then_some(self.now.mono);
+        let serves = !self.ready.is_empty() && !self.lifecycle.is_draining();
+        let serving = serves.then_some(self.now.mono);
         let tick = self.deadlines.first().map(|(deadline, _)| *deadline);
         [serving, tick, self.positions.next_deadline(), self.dead.next_deadline()].into_iter().flatten().min()
     }

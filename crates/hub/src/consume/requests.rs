@@ -75,6 +75,17 @@ impl ConsumeStage {
             tracing::warn!(code = "position_lost", stream = stream_name, name, from, why, "begins where its file says");
             Saved { generation: record.generation, floor: record.from, ..Saved::default() }
         });
+        let next = stream.reader.next();
+        let saved = within(saved, next).unwrap_or_else(|saved| {
+            tracing::warn!(
+                code = "position_ahead",
+                stream = stream_name,
+                name,
+                next,
+                "the stream was set back: so is it"
+            );
+            saved
+        });
         self.generation = self.generation.max(saved.generation).max(record.generation).saturating_add(1);
         let consumer = Consumer::restore(spec, saved, self.generation, self.now);
         self.install(slot, record.definition, consumer);
@@ -303,6 +314,25 @@ impl ConsumeStage {
 
 fn member_report(member: &weft_stream::consumer::MemberReport) -> frame::MemberReport<'_> {
     frame::MemberReport { name: &member.name, token: member.token, in_flight: member.in_flight }
+}
+
+/// A position of a stream that ends before it, as one restored from an older
+/// copy does, is set back to its end: what comes there now was never seen.
+fn within(saved: Saved, next: u64) -> Result<Saved, Saved> {
+    let ends = saved.done.iter().map(|(_, end)| *end).chain(saved.tried.iter().map(|tried| tried.end));
+    if saved.floor <= next && ends.max().unwrap_or(0) <= next {
+        return Ok(saved);
+    }
+    let Saved { mut done, mut tried, .. } = saved.clone();
+    done.retain_mut(|(first, end)| {
+        *end = (*end).min(next);
+        *first < *end
+    });
+    tried.retain_mut(|tried| {
+        tried.end = tried.end.min(next);
+        tried.first < tried.end
+    });
+    Err(Saved { floor: saved.floor.min(next), done, tried, ..saved })
 }
 
 /// A pause's end in milliseconds; the largest number: when it is resumed.

@@ -50,6 +50,10 @@ impl ConsumeStage {
     /// Serves the consumers that have something, each its share, at most
     /// [`TURN`] bytes. Answers how many blocks were read.
     pub(super) fn serve(&mut self) -> usize {
+        if self.lifecycle.is_draining() {
+            // What is under way is finished; nothing new begins.
+            return 0;
+        }
         let (mut work, mut left) = (0, TURN);
         let mut rounds = self.ready.len() * 2;
         while left > 0 && rounds > 0 && self.net.has_room(ROOM) {

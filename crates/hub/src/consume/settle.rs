@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_stream::consumer::{MemberId, Refusal, SettleError, Settled, Verb};
-use weft_wire::frame::{self, ErrorCode, Frame, Settle};
+use weft_wire::frame::{self, ErrorCode, Frame, Settle, SettleRange};
 
 use super::entry::{Key, Member};
 use super::{ConsumeStage, Open, Seat};
@@ -88,6 +88,10 @@ impl ConsumeStage {
         let target = Target { session, subscription: settle.id };
         let Some(Seat { key, member }) = self.seats.get(&target).copied() else {
             add(&self.counters.consumer_unknown, events(&settle));
+            if settle.request == 0 {
+                // It crossed the member's end on its way, and nobody asked.
+                return;
+            }
             let detail = "this session consumes nothing under this number: consume first";
             return self.refuse_settle(session, &settle, ErrorCode::NO_SUBSCRIPTION, detail);
         };
@@ -100,7 +104,7 @@ impl ConsumeStage {
         };
         let (mut ranges, mut letters) = (std::mem::take(&mut self.ranges), std::mem::take(&mut self.letters));
         ranges.clear();
-        ranges.extend(settle.ranges.iter().map(|range| (range.first(), range.count())));
+        join(settle.ranges, &mut ranges);
         let outcome =
             self.entry(key).map(|entry| entry.consumer.settle(member, settle.token, verb, &ranges, now, &mut letters));
         self.dead.add(key, &mut letters);
@@ -159,7 +163,40 @@ impl ConsumeStage {
     }
 }
 
+/// Ranges that follow each other are one: who settles event by event mostly
+/// settles them in order.
+fn join(ranges: &[SettleRange], out: &mut Vec<(u64, u32)>) {
+    for range in ranges {
+        if let Some((first, count)) = out.last_mut()
+            && first.checked_add((*count).into()) == Some(range.first())
+            && let Some(sum) = count.checked_add(range.count())
+        {
+            *count = sum;
+        } else {
+            out.push((range.first(), range.count()));
+        }
+    }
+}
+
 /// How many events a member speaks of.
 fn events(settle: &Settle<'_>) -> u64 {
     settle.ranges.iter().map(|range| u64::from(range.count())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_follow_each_other_are_one_and_others_stay_as_they_are() {
+        let of = |ranges: &[(u64, u32)]| {
+            let ranges: Vec<_> = ranges.iter().map(|(first, count)| SettleRange::new(*first, *count)).collect();
+            let mut out = Vec::new();
+            join(&ranges, &mut out);
+            out
+        };
+        assert_eq!(of(&[(1, 1), (2, 1), (3, 2), (9, 1)]), [(1, 4), (9, 1)]);
+        assert_eq!(of(&[(3, 1), (2, 1), (2, 1)]), [(3, 1), (2, 1), (2, 1)], "twice is said twice");
+        assert_eq!(of(&[(1, u32::MAX), (1 << 32, 1)]), [(1, u32::MAX), (1 << 32, 1)]);
+    }
 }
