@@ -1,5 +1,6 @@
 //! The command line: what there is to say and what it means.
 
+pub(crate) mod consumer;
 mod storage;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_client::OnFull;
 
+use self::consumer::ConsumerCommand;
 pub(crate) use self::storage::{BackupArgs, LogCommand, RepairArgs, RestoreArgs};
 
 /// Weft: an open event mesh.
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     /// Streams as they lie on disk: inspect, verify, repair.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Durable consumers of streams: create, list, info, pause, reset, next.
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
     /// The mesh as a hub sees it.
     #[command(subcommand)]
     Mesh(MeshCommand),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
-use weft_client::Delivery;
+use weft_client::{Delivery, Message};
 use weft_mesh::ledger::DropReason;
 
 use crate::cli::Format;
@@ -27,12 +27,30 @@ pub(crate) fn print(out: &mut impl Write, format: Format, delivery: &Delivery, m
     Ok(printed)
 }
 
-/// One event as a JSON object. A payload that is UTF-8 is `payload`, another
+/// Prints an event that a consumer was handed out.
+pub(crate) fn print_message(out: &mut impl Write, format: Format, message: &Message) -> io::Result<()> {
+    let event = message.event();
+    match format {
+        Format::Human => writeln!(out, "{}  {}", message.topic(), String::from_utf8_lossy(event.payload)),
+        Format::Json => {
+            let mut object = common(message.topic(), &event);
+            object.insert("lane".to_owned(), message.block().lane().get().into());
+            object.insert("streamSequence".to_owned(), message.sequence().into());
+            object.insert("attempt".to_owned(), message.attempt().into());
+            writeln!(out, "{}", Value::Object(object))
+        }
+        Format::Raw => {
+            out.write_all(event.payload)?;
+            out.write_all(b"\n")
+        }
+    }
+}
+
+/// What an event says by itself. A payload that is UTF-8 is `payload`, another
 /// one `payloadBase64`; a payload that is JSON is a text all the same.
-fn object(delivery: &Delivery, index: u64, event: &weft_wire::Event<'_>) -> Value {
-    let block = delivery.block();
+fn common(topic: &str, event: &weft_wire::Event<'_>) -> Map<String, Value> {
     let mut object = Map::new();
-    object.insert("topic".to_owned(), delivery.topic().into());
+    object.insert("topic".to_owned(), topic.into());
     object.insert("time".to_owned(), rfc3339(event.time).into());
     if !event.key.is_empty() {
         object.insert("key".to_owned(), String::from_utf8_lossy(event.key).into());
@@ -46,6 +64,13 @@ fn object(delivery: &Delivery, index: u64, event: &weft_wire::Event<'_>) -> Valu
         Ok(text) => object.insert("payload".to_owned(), text.into()),
         Err(_) => object.insert("payloadBase64".to_owned(), base64(event.payload).into()),
     };
+    object
+}
+
+/// One event as a JSON object.
+fn object(delivery: &Delivery, index: u64, event: &weft_wire::Event<'_>) -> Value {
+    let block = delivery.block();
+    let mut object = common(delivery.topic(), event);
     object.insert("lane".to_owned(), block.lane().get().into());
     if let Some(stamp) = delivery.stamp() {
         object.insert(

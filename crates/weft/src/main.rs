@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `log`, `mesh`, `profile`, `ca`, `demo`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `profile`, `ca`, `demo`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Reply(args) => futures_lite::future::block_on(commands::reply::run(&args)),
         Command::Stream(command) => futures_lite::future::block_on(commands::stream::run(command)),
         Command::Log(command) => commands::log::run(command),
+        Command::Consumer(command) => futures_lite::future::block_on(commands::consumer::run(command)),
         Command::Mesh(command) => futures_lite::future::block_on(commands::mesh::run(command)),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
