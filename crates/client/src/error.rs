@@ -71,6 +71,34 @@ pub enum PublishError {
         /// The hub's limit.
         most: usize,
     },
+    /// A batch that the window could never hold at once.
+    #[error(
+        "the batch makes {blocks} blocks of {bytes} bytes together and the window has room for {most_blocks} and {most_bytes}: make it smaller, or raise `in_flight_blocks` and `in_flight_bytes` here, and `limits.publish_window` at the hub"
+    )]
+    BatchTooLarge {
+        /// Its blocks.
+        blocks: usize,
+        /// Their bytes.
+        bytes: usize,
+        /// The blocks that the window has room for.
+        most_blocks: usize,
+        /// The bytes that it has room for.
+        most_bytes: usize,
+    },
+    /// A number for an event, of a publisher that has no producer of its own.
+    #[error("the event is numbered and its publisher is not: give the publisher a `producer`")]
+    NoProducer,
+    /// A number that is not above those before it.
+    #[error("the event has the number {sequence} and its producer is at {next} already: number events upwards")]
+    Sequence {
+        /// Its number.
+        sequence: u64,
+        /// The next that is possible.
+        next: u64,
+    },
+    /// Too many producers with ids of their own.
+    #[error("one client has too many producers of its own: make another client")]
+    TooManyProducers,
     /// The window is full: only from `try_publish`, others wait.
     #[error("{blocks} blocks are on their way and not acknowledged, the limit: wait for acknowledgements")]
     Full {

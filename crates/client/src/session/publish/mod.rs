@@ -20,7 +20,9 @@
 //! An event's bytes are written once, into the buffer that is handed to the
 //! network and kept until the acknowledgement.
 
+mod batch;
 mod open;
+mod terms;
 mod window;
 
 use std::collections::BTreeMap;
@@ -32,10 +34,12 @@ use weft_base::{Epoch, HubId, Lane, Mono, Now, ProducerId, TenantId, UnixNanos};
 use weft_sched::lanes::{LaneQueue, Waiting};
 use weft_topic::Topic;
 use weft_wire::block::{BlockFields, BlockWriter, EventFields, HEADER_LEN, Paused, block_len, event_len};
-use weft_wire::frame::{AckLevel, FRAME_HEADER, publish_head};
+use weft_wire::frame::{AckLevel, FRAME_HEADER, publish_head, publish_homes_head};
 
-use self::open::Open;
+pub(crate) use self::batch::Gathered;
+use self::open::{Open, nanos};
 pub(crate) use self::open::Sealed;
+pub use self::terms::Terms;
 pub(crate) use self::window::Window;
 use crate::error::{PublishError, Refusal};
 use crate::options::Order;
@@ -43,6 +47,8 @@ use crate::ticket::Ticket;
 
 /// Topics of one lane whose blocks may fill side by side.
 pub const OPEN_TOPICS: usize = 64;
+/// Producers with ids of their own that one client may have.
+const MOST_PRODUCERS: usize = 1_024;
 /// Numbers of blocks that need not be sent any more which may wait beside the others.
 const FORGOTTEN: usize = 64;
 /// Buffers of blocks that are done, kept for the next ones.
@@ -83,6 +89,19 @@ pub(crate) struct Spec {
     pub(crate) order: Order,
     /// How long after it was taken an event is of use.
     pub(crate) deadline: Option<Duration>,
+    /// With level `Homes`: how many; else 0.
+    pub(crate) homes: u8,
+    /// How long after it entered its hub an event is of use.
+    pub(crate) ttl: Option<Duration>,
+    /// The producer's id, if it is not the client's own.
+    pub(crate) producer: Option<ProducerId>,
+}
+
+/// The batch that a block is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Whole {
+    blocks: usize,
+    bytes: usize,
 }
 
 /// A block that is sealed and not done.
@@ -93,6 +112,8 @@ struct Pending {
     block: Arc<Sealed>,
     ticket: Option<Arc<BlockTicket>>,
     sent: bool,
+    homes: u8,
+    whole: Option<Whole>,
 }
 
 /// A block to be written now.
@@ -107,6 +128,8 @@ pub(crate) struct Outgoing {
 pub(crate) struct Publishing {
     producer: u64,
     next_sequence: [u64; Lane::COUNT],
+    /// Of producers with ids of their own: the number of the next event.
+    durable: BTreeMap<ProducerId, u64>,
     next_request: u64,
     open: Vec<Open>,
     pending: BTreeMap<u64, Pending>,
@@ -126,6 +149,7 @@ impl Publishing {
         Self {
             producer: producer & !0b111,
             next_sequence: [1; Lane::COUNT],
+            durable: BTreeMap::new(),
             next_request: 1,
             open: Vec::new(),
             pending: BTreeMap::new(),
@@ -145,6 +169,98 @@ impl Publishing {
         ProducerId(self.producer | u64::from(lane.get()))
     }
 
+    /// The id under which blocks of this publisher go.
+    fn producer_of(&self, spec: &Spec) -> ProducerId {
+        spec.producer.unwrap_or_else(|| self.producer(spec.lane))
+    }
+
+    /// The number of its next event.
+    fn next_of(&self, spec: &Spec) -> u64 {
+        match spec.producer {
+            Some(producer) => self.durable.get(&producer).copied().unwrap_or(1),
+            None => self.next_sequence[spec.lane.index()],
+        }
+    }
+
+    fn set_next_of(&mut self, spec: &Spec, next: u64) {
+        match spec.producer {
+            Some(producer) => drop(self.durable.insert(producer, next)),
+            None => self.next_sequence[spec.lane.index()] = next,
+        }
+    }
+
+    /// A producer with an id of its own goes on with this number, or with a
+    /// higher one that it has reached here. False when there are too many.
+    pub(crate) fn declare(&mut self, producer: ProducerId, next: u64) -> bool {
+        if self.durable.len() >= MOST_PRODUCERS && !self.durable.contains_key(&producer) {
+            return false;
+        }
+        let known = self.durable.entry(producer).or_insert(1);
+        *known = (*known).max(next);
+        true
+    }
+
+    /// Seals what must be on its way before a block of `topic`, or of several
+    /// topics, that is not filled: so that the order asked for is kept.
+    fn seal_before(&mut self, spec: &Spec, topic: Option<&str>) -> Result<(), PublishError> {
+        let all = spec.order == Order::Publisher;
+        let before = |open: &Open| open.spec.lane == spec.lane && (all || topic.is_none_or(|topic| open.topic == topic));
+        while let Some(i) = self.open.iter().position(before) {
+            self.seal(i)?;
+        }
+        Ok(())
+    }
+
+    /// Puts an event into a block of its own, on these terms; see [`push`](Self::push).
+    pub(crate) fn push_on_terms(
+        &mut self,
+        spec: &Spec,
+        topic: &str,
+        event: &EventFields<'_>,
+        terms: &Terms,
+        now: Now,
+    ) -> Result<Option<Arc<BlockTicket>>, PublishError> {
+        let next = self.next_of(spec);
+        let sequence = terms.sequence.unwrap_or(next);
+        if spec.producer.is_none() && terms.sequence.is_some() {
+            return Err(PublishError::NoProducer);
+        }
+        if sequence < next {
+            return Err(PublishError::Sequence { sequence, next });
+        }
+        self.seal_before(spec, Some(topic))?;
+        if self.is_full() {
+            return Err(PublishError::Full { blocks: self.pending.len() });
+        }
+        let mut headers = Vec::new();
+        let terms = Terms { ttl: terms.ttl.or(spec.ttl), ..*terms };
+        terms.headers(event.headers, &mut headers)?;
+        let fields = BlockFields {
+            lane: spec.lane,
+            schema: spec.schema,
+            tenant: spec.tenant,
+            flags: terms.flags(),
+            producer: self.producer_of(spec),
+            first_sequence: sequence,
+            deadline: UnixNanos(spec.deadline.map_or(0, |after| now.wall.0.saturating_add(nanos(after)).max(1))),
+            ..BlockFields::new(topic)
+        };
+        let block = self.write_alone(&fields, &EventFields { headers: &headers, ..*event })?;
+        self.set_next_of(spec, sequence.saturating_add(1));
+        let ticket = (spec.level != AckLevel::None).then(Ticket::new);
+        let pending = Pending {
+            lane: spec.lane,
+            level: spec.level,
+            homes: spec.homes,
+            block,
+            ticket: ticket.clone(),
+            sent: false,
+            whole: None,
+        };
+        self.enqueue(pending, spec.deadline.map(|after| now.mono + after));
+        Ok(ticket)
+    }
+
     /// Puts an event into a block. Answers the block's ticket, unless nothing
     /// is acknowledged at this level, and the event's place in the block.
     pub(crate) fn push(
@@ -154,6 +270,18 @@ impl Publishing {
         event: &EventFields<'_>,
         now: Now,
     ) -> Result<(Option<Arc<BlockTicket>>, u32), PublishError> {
+        if spec.producer.is_some() {
+            // Blocks must come again as they were, also from another process that cuts them elsewhere.
+            return Ok((self.push_on_terms(spec, topic, event, &Terms::default(), now)?, 0));
+        }
+        let mut headers = Vec::new();
+        let event = match spec.ttl {
+            Some(_) => {
+                Terms { ttl: spec.ttl, ..Terms::default() }.headers(event.headers, &mut headers)?;
+                &EventFields { headers: &headers, ..*event }
+            }
+            None => event,
+        };
         let need = event_len(event.key.len(), event.headers.len(), event.payload.len());
         let limit = spec.block.min(self.most_block);
         let mut place = self.open.iter().position(|open| open.topic == topic && open.spec == *spec);
@@ -211,7 +339,8 @@ impl Publishing {
         };
         self.next_sequence[lane.index()] = first.saturating_add(u64::from(count));
         let block = Arc::new(Sealed { buffer: open.buffer, len });
-        let pending = Pending { lane, level: open.spec.level, block, ticket: open.ticket, sent: false };
+        let (level, homes) = (open.spec.level, open.spec.homes);
+        let pending = Pending { lane, level, homes, block, ticket: open.ticket, sent: false, whole: None };
         self.enqueue(pending, open.expires);
         Ok(())
     }
@@ -235,28 +364,33 @@ impl Publishing {
         event: &EventFields<'_>,
         ticket: Option<Arc<BlockTicket>>,
     ) -> Result<u64, PublishError> {
+        if self.is_full() {
+            return Err(PublishError::Full { blocks: self.pending.len() });
+        }
+        let lane = fields.lane;
+        let first = self.next_sequence[lane.index()];
+        let fields = BlockFields { producer: self.producer(lane), first_sequence: first, ..*fields };
+        let block = self.write_alone(&fields, event)?;
+        self.next_sequence[lane.index()] = first.saturating_add(1);
+        Ok(self.enqueue(Pending { lane, level, homes: 0, block, ticket, sent: false, whole: None }, None))
+    }
+
+    /// Writes a block of one event.
+    fn write_alone(&mut self, fields: &BlockFields<'_>, event: &EventFields<'_>) -> Result<Arc<Sealed>, PublishError> {
         Topic::parse(fields.topic)?;
         let lengths = std::iter::once((event.key.len(), event.headers.len(), event.payload.len()));
         let len = block_len(fields.topic.len(), lengths);
         if len > self.most_block {
             return Err(PublishError::TooLarge { len, most: self.most_block });
         }
-        if self.is_full() {
-            return Err(PublishError::Full { blocks: self.pending.len() });
-        }
-        let lane = fields.lane;
-        let first = self.next_sequence[lane.index()];
         let mut buffer = self.spare.pop().unwrap_or_default();
         if buffer.len() < len {
             buffer.resize(len, 0);
         }
-        let fields = BlockFields { producer: self.producer(lane), first_sequence: first, ..*fields };
-        let mut writer = BlockWriter::new(&mut buffer, &fields)?;
+        let mut writer = BlockWriter::new(&mut buffer, fields)?;
         writer.push(event)?;
         let len = writer.finish()?;
-        self.next_sequence[lane.index()] = first.saturating_add(1);
-        let block = Arc::new(Sealed { buffer, len });
-        Ok(self.enqueue(Pending { lane, level, block, ticket, sent: false }, None))
+        Ok(Arc::new(Sealed { buffer, len }))
     }
 
     /// A block need not be sent any more.
@@ -342,7 +476,11 @@ impl Publishing {
             pending.sent = true;
         }
         self.unsent.pop();
-        let out = Outgoing { head: publish_head(request, level, len), block: pending.block.clone() };
+        let head = match level {
+            AckLevel::Homes => publish_homes_head(request, pending.homes, len),
+            level => publish_head(request, level, len),
+        };
+        let out = Outgoing { head, block: pending.block.clone() };
         if level == AckLevel::None {
             // Nobody will say more of it.
             self.finish(request);
@@ -411,22 +549,27 @@ impl Publishing {
             expires.insert(request, waiting.deadline);
         }
         let most = self.most_block;
+        let (most_blocks, most_bytes) = (self.hub_window.blocks, self.hub_window.bytes);
         let mut too_large = Vec::new();
         for (request, pending) in &mut self.pending {
             pending.sent = false;
-            if pending.block.len > most {
-                too_large.push(*request);
+            let len = pending.block.len;
+            let whole = pending.whole.filter(|whole| whole.blocks > most_blocks || whole.bytes > most_bytes);
+            if let Some(Whole { blocks, bytes }) = whole {
+                too_large.push((*request, PublishError::BatchTooLarge { blocks, bytes, most_blocks, most_bytes }));
+            } else if len > most {
+                too_large.push((*request, PublishError::TooLarge { len, most }));
             } else {
                 let deadline = expires.get(request).copied().unwrap_or_default();
                 let (lane, cost) = (pending.lane, pending.block.len);
                 self.unsent.push(Waiting { lane, deadline, order: 0, cost, events: 0 }, UnixNanos(0), *request);
             }
         }
-        for request in too_large {
+        for (request, error) in too_large {
             if let Some(pending) = self.finish(request)
                 && let Some(ticket) = &pending.ticket
             {
-                ticket.complete(Err(PublishError::TooLarge { len: pending.block.len, most }), wake);
+                ticket.complete(Err(error), wake);
             }
         }
         wake.append(&mut self.waiting);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use weft_base::{Mono, Now, UnixNanos};
 use weft_topic::Topic;
+use weft_wire::block::layout::EXPIRES;
 use weft_wire::block::{BlockFields, BlockWriter, EventFields, MAX_EVENTS, Paused, WriteError, block_len};
 use weft_wire::frame::AckLevel;
 
@@ -77,6 +78,7 @@ impl Publishing {
             lane: spec.lane,
             schema: spec.schema,
             tenant: spec.tenant,
+            flags: if spec.ttl.is_some() { EXPIRES } else { 0 },
             producer: self.producer(spec.lane),
             deadline: UnixNanos(spec.deadline.map_or(0, |after| now.wall.0.saturating_add(nanos(after)).max(1))),
             ..BlockFields::new(topic)
@@ -95,7 +97,7 @@ impl Publishing {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
