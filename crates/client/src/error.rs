@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weft_topic::{FilterError, TopicError};
 use weft_wire::block::WriteError;
-use weft_wire::frame::ErrorCode;
+use weft_wire::frame::{AckLevel, ErrorCode};
 
 /// A hub's refusal, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +73,7 @@ pub enum PublishError {
     },
     /// A batch that the window could never hold at once.
     #[error(
-        "the batch makes {blocks} blocks of {bytes} bytes together and the window has room for {most_blocks} and {most_bytes}: make it smaller, or raise `in_flight_blocks` and `in_flight_bytes` here, and `limits.publish_window` at the hub"
+        "the batch makes {blocks} blocks of {bytes} bytes together and the window has room for {most_blocks} and {most_bytes}: make it smaller, or raise `in_flight_blocks` and `in_flight_bytes` here, and `limits.publish_blocks` and `limits.publish_bytes` at the hub"
     )]
     BatchTooLarge {
         /// Its blocks.
@@ -84,6 +84,20 @@ pub enum PublishError {
         most_blocks: usize,
         /// The bytes that it has room for.
         most_bytes: usize,
+    },
+    /// A level that no publisher can ask for.
+    #[error("the level {level:?} with {homes} homes cannot be asked for: `Homes` takes 2 to {most}, and `Spooled` is only ever an answer", most = weft_wire::frame::MAX_ACK_HOMES)]
+    Level {
+        /// The level.
+        level: AckLevel,
+        /// The homes.
+        homes: u8,
+    },
+    /// A batch at a level that no stream answers.
+    #[error("a batch at level {level:?} has no stream that says whether it took it: publish it at `Written` or higher")]
+    BatchLevel {
+        /// The publisher's level.
+        level: AckLevel,
     },
     /// A number for an event, of a publisher that has no producer of its own.
     #[error("the event is numbered and its publisher is not: give the publisher a `producer`")]

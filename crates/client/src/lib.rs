@@ -53,6 +53,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod batch;
 mod client;
 mod consumer;
 mod definition;
@@ -60,6 +61,7 @@ mod delivery;
 mod demand;
 mod driver;
 mod error;
+mod last;
 mod options;
 mod publisher;
 mod receive;
@@ -72,6 +74,7 @@ mod subscription;
 mod ticket;
 mod why;
 
+pub use batch::Batch;
 pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
 pub use consumer::{
     ConsumeOptions, Consumer, ConsumerMode, ConsumerOptions, ConsumerReport, Consumers, MAX_FETCH, MemberReport,
@@ -83,11 +86,12 @@ pub use demand::{Demand, OnDemand};
 pub use error::{
     CallError, ConnectError, ConsumeError, PublishError, Refusal, RequestError, SettleError, SubscribeError,
 };
-pub use options::{AckLevel, ConnectOptions, OnFull, Order, PublisherOptions, StartAt, SubscribeOptions};
+pub use last::{LastValue, MOST_LAST};
+pub use options::{AckLevel, ConnectOptions, OnFull, Order, Producer, PublisherOptions, StartAt, SubscribeOptions};
 pub use publisher::{Acknowledgement, Published, Publisher};
 pub use report::{HubReport, LinkReport, MeshReport, ProfileReport, StreamReport};
 pub use request::{DEFAULT_DEADLINE, Replies, Reply, Request, RequestBuilder, Responder};
-pub use session::{HubInfo, Membership, OPEN_TOPICS, Status};
+pub use session::{HubInfo, Membership, OPEN_TOPICS, Status, Terms};
 pub use sink::PublisherSink;
 pub use streams::Streams;
 pub use subscription::Subscription;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_base::{ByteCount, Lane, TenantId, UnixNanos};
+use weft_base::{ByteCount, Lane, ProducerId, TenantId, UnixNanos};
 use weft_transport::Security;
 use weft_wire::frame::Start;
 
@@ -129,6 +129,76 @@ pub struct PublisherOptions {
     /// [`PublishError::Expired`](crate::PublishError::Expired). Streams store
     /// what has arrived in time and keep it. `None`: for ever.
     pub deadline: Option<Duration>,
+    /// With [`AckLevel::Homes`]: at how many homes of its stream an event must
+    /// be on disk, 2 to 15; else 0.
+    pub homes: u8,
+    /// How long an event is of use after it has entered its hub: then the
+    /// consumers of streams do not get it any more. `None`: for ever.
+    pub ttl: Option<Duration>,
+    /// Who publishes, over restarts; `None`: the client, which is another one
+    /// each time.
+    pub producer: Option<Producer>,
+}
+
+/// A publisher that is the same one after a restart, also of another process:
+/// streams know it by its id and take each of its numbers once, so that what it
+/// publishes again, because it does not know whether it arrived, has one effect.
+///
+/// It numbers its events, upwards: with the line of a file, the sequence in
+/// another log, whatever is the same the next time. After a restart it goes on
+/// with the first number that it has no acknowledgement for, and publishes the
+/// same events under the same numbers again. Hubs remember a producer for the
+/// stream's `dedup_window`. Two processes must not be the same producer at a
+/// time: what one publishes behind the other's newest number is taken for
+/// known.
+///
+/// It costs a block for each event, since blocks must come again as they were:
+/// without one, many events share a block.
+///
+/// ```no_run
+/// # async fn example(client: &weft_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use weft_client::{AckLevel, Producer, PublisherOptions, Terms};
+///
+/// // As far as this program knows, lines up to 41 were acknowledged.
+/// let producer = Some(Producer::named("import of flights.csv", 42));
+/// let publisher = client.publisher(PublisherOptions { producer, ..PublisherOptions::level(AckLevel::Synced) });
+/// let published = publisher.publish("flights", b"line 42, perhaps for the second time").await?.await?;
+/// println!("it was there before: {}", published.duplicate);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    id: ProducerId,
+    next: u64,
+}
+
+impl Producer {
+    /// The producer of this id, whose next event has this number, at least 1.
+    /// The lowest three bits of the id are the lane's.
+    #[must_use]
+    pub fn new(id: u64, next: u64) -> Self {
+        Self { id: ProducerId((id & !0b111).max(8)), next: next.max(1) }
+    }
+
+    /// The producer of this name; the id is a hash of it (FNV-1a, 64 bits, of
+    /// Fowler, Noll and Vo), the same for ever.
+    #[must_use]
+    pub fn named(name: &str, next: u64) -> Self {
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        Self::new(name.bytes().fold(0xcbf2_9ce4_8422_2325, mix), next)
+    }
+
+    /// The number of its next event.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Its id in blocks of this lane.
+    pub(crate) fn id_in(&self, lane: Lane) -> ProducerId {
+        ProducerId(self.id.0 | u64::from(lane.get()))
+    }
 }
 
 impl Default for PublisherOptions {
@@ -142,11 +212,21 @@ impl Default for PublisherOptions {
             schema: 0,
             tenant: TenantId(0),
             deadline: None,
+            homes: 0,
+            ttl: None,
+            producer: None,
         }
     }
 }
 
 impl PublisherOptions {
+    /// The defaults, acknowledged once events are on disk at so many homes of
+    /// their stream, 2 to 15.
+    #[must_use]
+    pub fn homes(homes: u8) -> Self {
+        Self { homes, ..Self::level(AckLevel::Homes) }
+    }
+
     /// The defaults, with acknowledgements of this level.
     #[must_use]
     pub fn level(level: AckLevel) -> Self {

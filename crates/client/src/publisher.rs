@@ -4,16 +4,18 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use weft_base::{Epoch, HubId};
+use weft_base::{Epoch, HubId, UnixNanos};
 use weft_wire::block::EventFields;
-use weft_wire::frame::{self, AckLevel, Frame};
+use weft_wire::frame::{self, AckLevel, Frame, MAX_ACK_HOMES};
 
+use crate::batch::Batch;
 use crate::client::Handle;
 use crate::error::{PublishError, RequestError};
 use crate::options::PublisherOptions;
 use crate::report::Reply;
-use crate::session::{BlockTicket, Spec};
+use crate::session::{BlockTicket, Gathered, Spec, Terms};
 use crate::sink::PublisherSink;
 use crate::why::WhyWaiting;
 
@@ -100,6 +102,8 @@ impl Acknowledgement {
 pub struct Publisher {
     handle: Arc<Handle>,
     spec: Spec,
+    /// Why it can publish nothing: its options cannot be.
+    refused: Option<PublishError>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -119,8 +123,21 @@ impl Publisher {
             block: options.block.as_usize(),
             order: options.order,
             deadline: options.deadline,
+            homes: if options.level == AckLevel::Homes { options.homes } else { 0 },
+            ttl: options.ttl,
+            producer: options.producer.map(|producer| producer.id_in(options.lane)),
         };
-        Self { handle, spec }
+        let homes = spec.level != AckLevel::Homes || (2..=MAX_ACK_HOMES).contains(&spec.homes);
+        let level = homes && spec.level != AckLevel::Spooled;
+        let known = options.producer.is_none_or(|producer| {
+            handle.0.with(|session| session.declare_producer(producer.id_in(options.lane), producer.next()))
+        });
+        let refused = match (level, known) {
+            (false, _) => Some(PublishError::Level { level: spec.level, homes: options.homes }),
+            (_, false) => Some(PublishError::TooManyProducers),
+            _ => None,
+        };
+        Self { handle, spec, refused }
     }
 
     /// Publishes an event that happens now. Ready once the event is taken,
@@ -154,6 +171,91 @@ impl Publisher {
             taken => Poll::Ready(taken),
         })
         .await
+    }
+
+    /// Publishes an event on these terms: expected to follow another one,
+    /// delivered later, for a time, or under a number of its own.
+    ///
+    /// # Errors
+    /// [`PublishError`]: the event cannot be taken. Whether what it expects is
+    /// so the acknowledgement says.
+    pub async fn publish_on(
+        &self,
+        topic: &str,
+        event: EventFields<'_>,
+        terms: Terms,
+    ) -> Result<Acknowledgement, PublishError> {
+        poll_fn(|cx| match self.take_on(topic, &event, &terms, Some(cx)) {
+            Err(PublishError::Full { .. }) => Poll::Pending,
+            taken => Poll::Ready(taken),
+        })
+        .await
+    }
+
+    /// Publishes an event if the last one of its stream has this sequence,
+    /// counted at its home: compare-and-set. 0: if the stream is empty. The
+    /// acknowledgement is a refusal when it is not so, which names the sequence
+    /// that it is.
+    ///
+    /// # Errors
+    /// As [`publish_on`](Self::publish_on).
+    pub async fn publish_if(&self, topic: &str, payload: &[u8], last: u64) -> Result<Acknowledgement, PublishError> {
+        let terms = Terms { expect_last: Some(last), ..Terms::default() };
+        self.publish_on(topic, self.event(&[], payload), terms).await
+    }
+
+    /// The same for one key of a topic; 0: if there is no event of it.
+    ///
+    /// # Errors
+    /// As [`publish_on`](Self::publish_on).
+    pub async fn publish_if_key(
+        &self,
+        topic: &str,
+        key: &[u8],
+        payload: &[u8],
+        last: u64,
+    ) -> Result<Acknowledgement, PublishError> {
+        let terms = Terms { expect_key: Some(last), ..Terms::default() };
+        self.publish_on(topic, self.event(key, payload), terms).await
+    }
+
+    /// Publishes an event that is delivered at this time.
+    ///
+    /// # Errors
+    /// As [`publish_on`](Self::publish_on).
+    pub async fn publish_at(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        time: UnixNanos,
+    ) -> Result<Acknowledgement, PublishError> {
+        let terms = Terms { deliver_at: Some(time), ..Terms::default() };
+        self.publish_on(topic, self.event(&[], payload), terms).await
+    }
+
+    /// Publishes an event that is delivered so much later.
+    ///
+    /// # Errors
+    /// As [`publish_on`](Self::publish_on).
+    pub async fn publish_after(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        delay: Duration,
+    ) -> Result<Acknowledgement, PublishError> {
+        let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.publish_at(topic, payload, UnixNanos(self.handle.0.now().wall.0.saturating_add(delay))).await
+    }
+
+    /// Begins a batch of events that their stream takes all or none of.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// An event that happens now.
+    fn event<'a>(&self, key: &'a [u8], payload: &'a [u8]) -> EventFields<'a> {
+        EventFields { time: self.handle.0.now().wall, key, payload, ..EventFields::default() }
     }
 
     /// A sink that publishes payloads to this topic.
@@ -224,15 +326,56 @@ impl Publisher {
         event: &EventFields<'_>,
         cx: Option<&mut Context<'_>>,
     ) -> Result<Acknowledgement, PublishError> {
+        self.take_on(topic, event, &Terms::default(), cx)
+    }
+
+    fn take_on(
+        &self,
+        topic: &str,
+        event: &EventFields<'_>,
+        terms: &Terms,
+        cx: Option<&mut Context<'_>>,
+    ) -> Result<Acknowledgement, PublishError> {
+        self.refused.clone().map_or(Ok(()), Err)?;
         let shared = &self.handle.0;
         let now = shared.now();
         let (ticket, index) = shared.with(|session| {
-            let taken = session.publish(&self.spec, topic, event, now);
+            let taken = session.publish_on_terms(&self.spec, topic, event, terms, now);
             if let (Err(PublishError::Full { .. }), Some(cx)) = (&taken, cx) {
                 session.wait_for_room(cx.waker());
             }
             taken
         })?;
         Ok(Acknowledgement { ticket, index })
+    }
+
+    /// Takes a batch, or registers the task that waits for room. Answers an
+    /// acknowledgement for each event.
+    pub(crate) fn take_batch(
+        &self,
+        events: &[Gathered],
+        cx: &mut Context<'_>,
+    ) -> Result<Vec<Acknowledgement>, PublishError> {
+        self.refused.clone().map_or(Ok(()), Err)?;
+        if matches!(self.spec.level, AckLevel::None | AckLevel::Routed) {
+            return Err(PublishError::BatchLevel { level: self.spec.level });
+        }
+        let shared = &self.handle.0;
+        let now = shared.now();
+        let tickets = shared.with(|session| {
+            let taken = session.publish_batch(&self.spec, events, now);
+            if let Err(PublishError::Full { .. }) = &taken {
+                session.wait_for_room(cx.waker());
+            }
+            taken
+        })?;
+        let of_block = |(ticket, events): (Arc<BlockTicket>, u32)| {
+            (0..events).map(move |index| Acknowledgement { ticket: Some(ticket.clone()), index })
+        };
+        Ok(tickets.into_iter().flat_map(of_block).collect())
+    }
+
+    pub(crate) fn now(&self) -> UnixNanos {
+        self.handle.0.now().wall
     }
 }

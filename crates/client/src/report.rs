@@ -5,14 +5,19 @@ use std::time::Duration;
 use weft_base::{ByteCount, Epoch, HubId};
 use weft_wire::frame;
 
+use crate::consumer::ConsumerReport;
 use crate::definition::{StreamOptions, StreamRole};
+use crate::last::LastValue;
+use crate::session::BlockAck;
 
 /// The answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Reply {
     Done,
     Streams(Vec<StreamReport>),
-    Consumers(Vec<crate::consumer::ConsumerReport>),
+    Last(Vec<LastValue>),
+    Ack(BlockAck),
+    Consumers(Vec<ConsumerReport>),
     Mesh(Box<MeshReport>),
     Why(Box<crate::why::WhyWaiting>),
     Profile(Box<ProfileReport>),

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use weft_base::{Mono, Now, SubscriptionId};
+use weft_base::{Mono, Now, ProducerId, SubscriptionId};
 use weft_topic::Filter;
 use weft_wire::block::EventFields;
 
 use super::{
-    Backoff, BlockTicket, ConsumeSpec, FIRST_ID, Membership, Opened, RequestTicket, Saying, Session, Spec, State,
-    Status, SubscribeTicket,
+    Backoff, BlockTicket, ConsumeSpec, FIRST_ID, Gathered, Membership, Opened, RequestTicket, Saying, Session, Spec,
+    State, Status, SubscribeTicket, Terms,
 };
 use crate::delivery::Queue;
 use crate::error::{ConnectError, PublishError, RequestError, SettleError};
@@ -23,18 +23,45 @@ impl Session {
         self.closing.is_some() || self.status == Status::Closed
     }
 
-    /// Takes an event, see [`Publishing::push`].
-    pub(crate) fn publish(
+    /// Takes an event on these terms, see [`Publishing::push_on_terms`]; without any it
+    /// may share a block with others.
+    pub(crate) fn publish_on_terms(
         &mut self,
         spec: &Spec,
         topic: &str,
         event: &EventFields<'_>,
+        terms: &Terms,
         now: Now,
     ) -> Result<(Option<Arc<BlockTicket>>, u32), PublishError> {
         if self.is_closed() {
             return Err(PublishError::Closed);
         }
-        self.publishing.push(spec, topic, event, now)
+        if terms.is_none() {
+            return self.publishing.push(spec, topic, event, now);
+        }
+        Ok((self.publishing.push_on_terms(spec, topic, event, terms, now)?, 0))
+    }
+
+    /// Takes a batch, see [`Publishing::push_batch`].
+    pub(crate) fn publish_batch(
+        &mut self,
+        spec: &Spec,
+        events: &[Gathered],
+        now: Now,
+    ) -> Result<Vec<(Arc<BlockTicket>, u32)>, PublishError> {
+        if self.is_closed() {
+            return Err(PublishError::Closed);
+        }
+        let mut id = [0; 16];
+        for half in id.chunks_mut(8) {
+            half.copy_from_slice(&self.random.next_u64().to_le_bytes());
+        }
+        self.publishing.push_batch(spec, id, events, now)
+    }
+
+    /// A producer with an id of its own goes on from this number.
+    pub(crate) fn declare_producer(&mut self, producer: ProducerId, next: u64) -> bool {
+        self.publishing.declare(producer, next)
     }
 
     /// Registers a task that waits for room in the window.
@@ -151,6 +178,16 @@ impl Session {
 
     pub(crate) fn forget_timer(&mut self, key: (Mono, u64)) {
         self.timers.forget(key);
+    }
+
+    /// Sends a request that is answered with last values, see [`request`](Self::request).
+    pub(crate) fn request_last(
+        &mut self,
+        encode: impl FnOnce(u64, &mut Vec<u8>) -> Result<(), RequestError>,
+    ) -> Result<Arc<RequestTicket>, RequestError> {
+        let ticket = self.request(encode)?;
+        self.requests.gather(self.next_id.wrapping_sub(1));
+        Ok(ticket)
     }
 
     /// Sends a request whose frame `encode` writes, given its number.

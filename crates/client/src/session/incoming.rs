@@ -10,6 +10,7 @@ use weft_wire::reply::ReplyAddress;
 use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
 use crate::consumer::ConsumerReport;
 use crate::error::{ConnectError, Refusal};
+use crate::last::LastValue;
 use crate::report::{MeshReport, ProfileReport, Reply, StreamReport};
 use crate::why::WhyWaiting;
 
@@ -120,7 +121,9 @@ impl Session {
                     homes: ack.homes,
                 };
                 self.calls.answered(ack.request, &Ok(ack_of_block), &mut self.wake);
-                self.publishing.answered(ack.request, Ok(ack_of_block), &mut self.wake);
+                if !self.publishing.answered(ack.request, Ok(ack_of_block), &mut self.wake) {
+                    self.requests.answered(ack.request, Ok(Reply::Ack(ack_of_block)), &mut self.wake);
+                }
             }
             Frame::Handout(handout) => {
                 let block = bytes.slice(bytes.len() - handout.block.len()..bytes.len());
@@ -133,6 +136,12 @@ impl Session {
             Frame::ConsumerReports(reports) => {
                 let list = reports.reports.iter().map(ConsumerReport::of).collect();
                 self.requests.answered(reports.request, Ok(Reply::Consumers(list)), &mut self.wake);
+            }
+            Frame::Found(found) => {
+                let block = bytes.slice(bytes.len() - found.block.len()..bytes.len());
+                let value = LastValue::new(block, found.event);
+                let taken = value.and_then(|value| self.requests.found(found.request, value));
+                return taken.map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
             }
             Frame::Gap(gap) => {
                 if !self.consumers.gap(gap.id, gap.events) {

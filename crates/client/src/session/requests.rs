@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::error::{Refusal, RequestError};
+use crate::last::{LastValue, MOST_LAST};
 use crate::report::Reply;
 use crate::ticket::Ticket;
 
@@ -24,6 +25,8 @@ struct Waiting {
     ticket: Arc<RequestTicket>,
     /// The frame, while it is not sent.
     frame: Option<Vec<u8>>,
+    /// Of one that is answered with last values: those that came.
+    found: Option<Vec<LastValue>>,
 }
 
 impl Requests {
@@ -41,8 +44,28 @@ impl Requests {
             }
             None => Some(frame),
         };
-        self.waiting.insert(id, Waiting { ticket: ticket.clone(), frame });
+        self.waiting.insert(id, Waiting { ticket: ticket.clone(), frame, found: None });
         ticket
+    }
+
+    /// The answer to this request is last values, and then that it is done.
+    pub(crate) fn gather(&mut self, id: u64) {
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            waiting.found = Some(Vec::new());
+        }
+    }
+
+    /// A last value for a request. One that is over is no error.
+    ///
+    /// # Errors
+    /// More than a request may be answered with.
+    pub(crate) fn found(&mut self, id: u64, value: LastValue) -> Result<(), String> {
+        let Some(found) = self.waiting.get_mut(&id).and_then(|waiting| waiting.found.as_mut()) else { return Ok(()) };
+        if found.len() >= MOST_LAST {
+            return Err(format!("more than {MOST_LAST} last values for one request"));
+        }
+        found.push(value);
+        Ok(())
     }
 
     /// A connection is up: sends what waited for one.
@@ -65,6 +88,10 @@ impl Requests {
     /// An answer. False when no request has this number.
     pub(crate) fn answered(&mut self, id: u64, answer: Result<Reply, Refusal>, wake: &mut Vec<Waker>) -> bool {
         let Some(waiting) = self.waiting.remove(&id) else { return false };
+        let answer = match (answer, waiting.found) {
+            (Ok(Reply::Done), Some(found)) => Ok(Reply::Last(found)),
+            (answer, _) => answer,
+        };
         waiting.ticket.complete(answer.map_err(RequestError::Refused), wake);
         true
     }

@@ -103,7 +103,8 @@ impl Publishing {
                 lane: spec.lane,
                 schema: spec.schema,
                 tenant: spec.tenant,
-                flags: if index + 1 == count { BATCH_LAST } else { BATCH_OPEN } | if spec.ttl.is_some() { EXPIRES } else { 0 },
+                flags: if index + 1 == count { BATCH_LAST } else { BATCH_OPEN }
+                    | if spec.ttl.is_some() { EXPIRES } else { 0 },
                 producer: self.producer_of(spec),
                 first_sequence: first,
                 deadline: UnixNanos(spec.deadline.map_or(0, |after| now.wall.0.saturating_add(nanos(after)).max(1))),
@@ -116,7 +117,9 @@ impl Publishing {
                 let mut headers = Vec::new();
                 if place == 0 {
                     let place = [id.as_slice(), &index.to_le_bytes(), &count.to_le_bytes()].concat();
-                    HeadersWriter::new(&mut headers).push(names::BATCH, &place).map_err(weft_wire::block::WriteError::from)?;
+                    HeadersWriter::new(&mut headers)
+                        .push(names::BATCH, &place)
+                        .map_err(weft_wire::block::WriteError::from)?;
                 }
                 let mut own = Vec::new();
                 terms.headers(&event.headers, &mut own)?;

@@ -200,10 +200,10 @@ fn a_request_is_answered_or_told_that_the_connection_went() {
     assert!(matches!(outcome(&second), Some(Err(RequestError::Refused(r))) if r.code == ErrorCode::NO_STREAM));
     let (third, _) = ask(&mut bench);
     bench.lose();
-    assert_eq!(outcome(&third), Some(Err(RequestError::ConnectionLost)));
+    assert!(matches!(outcome(&third), Some(Err(RequestError::ConnectionLost))));
     // Asked while there is no connection: it waits for one.
     let (fourth, id) = ask(&mut bench);
-    assert_eq!(outcome(&fourth), None);
+    assert!(outcome(&fourth).is_none());
     bench.connect(4, 1 << 20);
     bench.hear(&Frame::Done(frame::Done { request: id }));
     assert!(matches!(outcome(&fourth), Some(Ok(_))));

@@ -241,7 +241,7 @@ fn a_double_acknowledgement_is_answered_and_goes_behind_what_was_said_before() {
         settled.iter().map(|s| (s.0 > 0, s.5.clone())).collect::<Vec<_>>(),
         [(false, vec![(10, 1)]), (true, vec![(11, 1)])]
     );
-    assert_eq!(outcome(&ticket), None);
+    assert!(outcome(&ticket).is_none());
     bench.hear(&Frame::Done(frame::Done { request: settled[1].0 }));
     assert!(matches!(outcome(&ticket), Some(Ok(_))));
     bench.lose();

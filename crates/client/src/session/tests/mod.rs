@@ -5,6 +5,7 @@ mod connection;
 mod consuming;
 mod hub;
 mod publishing;
+mod publishing_on_terms;
 mod subscribing;
 
 use std::task::{Context, Poll, Wake};
@@ -80,6 +81,9 @@ fn spec(level: AckLevel) -> Spec {
         block: 4096,
         order: Order::Publisher,
         deadline: None,
+        homes: 0,
+        ttl: None,
+        producer: None,
     }
 }
 
@@ -209,7 +213,7 @@ impl Bench {
     ) -> Result<Option<Arc<BlockTicket>>, PublishError> {
         let event = EventFields { time: UnixNanos(1), payload: payload.as_bytes(), ..EventFields::default() };
         let now = Now { mono: self.now, wall: UnixNanos(self.now.0) };
-        self.session.publish(spec, topic, &event, now).map(|(ticket, _)| ticket)
+        self.session.publish_on_terms(spec, topic, &event, &Terms::default(), now).map(|(ticket, _)| ticket)
     }
 
     /// Subscribes; the hub accepts.

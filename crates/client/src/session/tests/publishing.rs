@@ -203,12 +203,8 @@ fn what_a_hub_never_takes_is_refused_here() {
         ("t", EventFields { key: &[0; 70_000], ..EventFields::default() }),
         ("t", EventFields { headers: &[1, 2, 3], ..EventFields::default() }),
     ] {
-        assert!(
-            bench
-                .session
-                .publish(&spec(AckLevel::Routed), topic, &event, Now { mono: bench.now, wall: UnixNanos(0) })
-                .is_err()
-        );
+        let (spec, now) = (spec(AckLevel::Routed), Now { mono: bench.now, wall: UnixNanos(0) });
+        assert!(bench.session.publish_on_terms(&spec, topic, &event, &Terms::default(), now).is_err());
     }
     bench.publish("t", "fine");
     bench.turn();
