@@ -248,7 +248,6 @@ impl Publisher {
     }
 
     /// Begins a batch of events that their stream takes all or none of.
-    #[must_use]
     pub fn batch(&self) -> Batch {
         Batch::new(self.clone())
     }

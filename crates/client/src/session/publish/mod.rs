@@ -37,8 +37,8 @@ use weft_wire::block::{EventFields, HEADER_LEN, Paused, event_len};
 use weft_wire::frame::{AckLevel, FRAME_HEADER, publish_head, publish_homes_head};
 
 pub(crate) use self::batch::Gathered;
-pub(crate) use self::open::Sealed;
 use self::open::Open;
+pub(crate) use self::open::Sealed;
 pub use self::terms::Terms;
 pub(crate) use self::window::Window;
 use crate::error::{PublishError, Refusal};

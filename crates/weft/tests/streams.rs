@@ -1,0 +1,114 @@
+//! Streams and their consumers on the command line, against a `weft hub` in a
+//! process of its own.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A development hub in a process of its own, killed at the end.
+struct Hub {
+    child: Child,
+    address: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Hub {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ready = folder.path().join("ready.json");
+        let log = fs::File::create(folder.path().join("log")).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
+        let until = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < until {
+            if let Ok(text) = fs::read_to_string(&ready) {
+                let value: Value = serde_json::from_str(&text).expect("JSON");
+                let address = value["clients"][0].as_str().expect("an address").to_owned();
+                return Self { child, address, _folder: folder };
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the hub is not ready");
+    }
+
+    /// Runs the program with these words, the hub's address, and this input;
+    /// its exit code, stdout and stderr.
+    fn fed(&self, words: &str, input: &str) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command.args(words.split_whitespace().map(|word| word.replace('_', " "))).args(["-s", &self.address]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        // A command that reads nothing may be gone already.
+        let _ = child.stdin.take().expect("stdin").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("it ends");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+
+    /// The same, of a command that succeeds: what it prints.
+    fn run(&self, words: &str) -> String {
+        let (code, out, err) = self.fed(words, "");
+        assert_eq!(code, 0, "{words}: {err}");
+        out
+    }
+
+    /// The same, of a command that fails: its exit code, and what it says.
+    fn refused(&self, words: &str) -> (i32, String) {
+        let (code, _, err) = self.fed(words, "");
+        assert_ne!(code, 0, "{words}");
+        (code, err)
+    }
+
+    fn json(&self, words: &str) -> Value {
+        serde_json::from_str(&self.run(words)).expect("one JSON object")
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A hub with a stream `orders` of these events, each of the topic `orders/new`.
+fn with_orders(events: &[&str]) -> Hub {
+    let hub = Hub::start();
+    hub.run("stream create orders orders/**");
+    let (code, _, err) = hub.fed("pub orders/new --lines --level synced", &events.join("\n"));
+    assert_eq!(code, 0, "{err}");
+    hub
+}
+
+#[test]
+fn a_consumer_is_made_shown_steered_and_taken_from_by_hand() {
+    let hub = with_orders(&["a", "b", "c", "d"]);
+    hub.run("consumer create orders billing --ack-wait 60s --max-deliver 3 --mode keyed --backoff 10ms,20ms");
+    assert_eq!(hub.run("consumer next orders billing -n 2"), "orders/new  a\norders/new  b\n");
+    // Given back, it comes again, and says how often it has.
+    assert_eq!(hub.run("consumer next orders billing --nack 0s --format raw"), "c\n");
+    let again: Value = serde_json::from_str(&hub.run("consumer next orders billing --format json")).expect("JSON");
+    assert_eq!((&again["payload"], &again["attempt"], &again["streamSequence"]), (&"c".into(), &2.into(), &3.into()));
+    let info = hub.json("consumer info orders billing --json");
+    assert_eq!((&info["lag"], &info["floor"], &info["redelivered"]), (&1.into(), &4.into(), &1.into()));
+    assert_eq!((&info["mode"], &info["maxDeliver"], &info["ackWait"]), (&"keyed".into(), &3.into(), &"1 min".into()));
+    assert!(hub.run("consumer info orders billing").contains("lag                  1 events"));
+    assert!(hub.run("consumer list orders").contains("billing"));
+    hub.run("consumer pause orders billing");
+    assert_eq!(hub.run("consumer next orders billing --wait 20ms"), "", "it is paused");
+    hub.run("consumer resume orders billing");
+    assert_eq!(hub.run("consumer next orders billing --format raw"), "d\n");
+    hub.run("consumer reset orders billing --from 2");
+    assert_eq!(hub.run("consumer next orders billing -n 3 --format raw"), "b\nc\nd\n");
+    hub.run("consumer delete orders billing");
+    let (code, err) = hub.refused("consumer next orders billing");
+    assert!(code == 1 && err.contains("no_consumer"), "{code} {err}");
+    let (code, err) = hub.refused("consumer create orders broken --where key_==");
+    assert!(code == 1 && err.contains("bad_predicate"), "{code} {err}");
+    let (code, _) = hub.refused("consumer next orders billing --nack 5s --ack");
+    assert_eq!(code, 2);
+}
