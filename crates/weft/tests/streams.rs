@@ -23,12 +23,13 @@ impl Hub {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
         command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
+        let mut hub = Self { child, address: String::new(), _folder: folder };
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             if let Ok(text) = fs::read_to_string(&ready) {
                 let value: Value = serde_json::from_str(&text).expect("JSON");
-                let address = value["clients"][0].as_str().expect("an address").to_owned();
-                return Self { child, address, _folder: folder };
+                value["clients"][0].as_str().expect("an address").clone_into(&mut hub.address);
+                return hub;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
