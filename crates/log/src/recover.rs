@@ -352,6 +352,8 @@ impl<'a> Scan<'a> {
                 Fate::Skip => {}
                 Fate::Spare => {
                     let Loaded { number, file, writer, .. } = segment;
+                    // As in `repair`: a failure of an earlier life is told now.
+                    let _ = file.sync(0..HEAD);
                     let index = Index::new(file.map().len(), self.options.index_every.as_usize());
                     self.spare = Some(Spare { number, file, writer, index });
                 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use weft_base::Random;
 
+use crate::clock::TestClock;
 use crate::hub::{Hub, run};
 use crate::load::{LEVELS, Load, STREAM, Verdict};
 use crate::mount::LazyDisk;
+use crate::reader::{LEVEL, Read, Reader};
 
 /// How large a run is.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +38,15 @@ pub(crate) struct Case {
     pub(crate) rounds: u64,
     promise: Promise,
     pub(crate) verdict: Verdict,
+    /// What a durable consumer got meanwhile, where there was one.
+    read: Option<Read>,
     /// What else is wrong, in words.
     pub(crate) complaints: Vec<String>,
 }
 
 impl Case {
     fn new(fault: &'static str, rounds: u64, promise: Promise, verdict: Verdict) -> Self {
-        Self { fault, rounds, promise, verdict, complaints: Vec::new() }
+        Self { fault, rounds, promise, verdict, read: None, complaints: Vec::new() }
     }
 
     /// What is wrong, if anything.
@@ -67,8 +71,8 @@ impl Case {
 }
 
 /// The table's head.
-pub(crate) const HEAD: &str = "| fault | times | level | published | acknowledged | recovered | lost | may lose | twice |\n\
-                               |---|---:|---|---:|---:|---:|---:|---|---:|";
+pub(crate) const HEAD: &str = "| fault | times | level | published | acknowledged | recovered | lost | may lose | twice | consumed | again |\n\
+                               |---|---:|---|---:|---:|---:|---:|---|---:|---:|---:|";
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,6 +87,10 @@ impl fmt::Display for Case {
                 "{line_end}| {fault} | {rounds} | {level} | {} | {} | {} | {} | {may} | {} |",
                 count.published, count.acknowledged, count.recovered, count.lost, count.repeated
             )?;
+            match self.read.filter(|_| at == LEVEL) {
+                Some(read) => write!(f, " {} | {} |", read.events, read.again)?,
+                None => write!(f, " | |")?,
+            }
         }
         Ok(())
     }
@@ -94,12 +102,32 @@ fn verify(hub: &Hub) -> Option<String> {
     (!good).then(|| format!("`weft log verify` says: {text}"))
 }
 
-/// Ends the load, judges the stream, and has the stopped hub's folder verified.
-fn conclude(mut hub: Hub, load: Load, fault: &'static str, rounds: u64, promise: Promise) -> Case {
-    let published = load.finish();
+/// Publishers and a reader at work on a hub.
+struct Work {
+    load: Load,
+    reader: Option<Reader>,
+}
+
+impl Work {
+    fn start(hub: &Hub) -> Self {
+        Self { load: Load::start(hub), reader: Some(Reader::start(hub)) }
+    }
+
+    /// Without a reader: where what was on disk is lost, its position means nothing.
+    fn unread(hub: &Hub) -> Self {
+        Self { load: Load::start(hub), reader: None }
+    }
+}
+
+/// Ends the load, judges the stream and the reader, and has the stopped hub's
+/// folder verified.
+fn conclude(mut hub: Hub, work: Work, fault: &'static str, rounds: u64, promise: Promise) -> Case {
+    let published = work.load.finish();
     let verdict = published.judge(&hub);
+    let read = work.reader.map(|reader| reader.finish(&verdict.held[LEVEL]));
     hub.stop();
     let mut case = Case::new(fault, rounds, promise, verdict);
+    case.read = read;
     case.complaints.extend(verify(&hub));
     case
 }
@@ -111,27 +139,47 @@ fn folder() -> tempfile::TempDir {
 pub(crate) fn killed(size: Size) -> Case {
     let folder = folder();
     let mut hub = Hub::start(folder.path(), &folder.path().join("data"));
-    let load = Load::start(&hub);
+    let work = Work::start(&hub);
     for _ in 0..size.rounds {
-        load.advance(size.events);
+        work.load.advance(size.events);
         hub.kill();
         hub.again();
     }
-    load.advance(size.events);
-    conclude(hub, load, "kill -9", size.rounds, PROCESS)
+    work.load.advance(size.events);
+    conclude(hub, work, "kill -9", size.rounds, PROCESS)
 }
 
 pub(crate) fn frozen(size: Size) -> Case {
     let folder = folder();
     let hub = Hub::start(folder.path(), &folder.path().join("data"));
-    let load = Load::start(&hub);
+    let work = Work::start(&hub);
     for _ in 0..size.rounds {
-        load.advance(size.events);
+        work.load.advance(size.events);
         // Longer than the client waits for a word.
         hub.freeze(Duration::from_millis(3_500));
     }
-    load.advance(size.events);
-    conclude(hub, load, "SIGSTOP for 3.5 s, SIGCONT", size.rounds, PROCESS)
+    work.load.advance(size.events);
+    conclude(hub, work, "SIGSTOP for 3.5 s, SIGCONT", size.rounds, PROCESS)
+}
+
+/// The clock set back a day while the hub runs, and again at its next start.
+pub(crate) fn clock_set_back(size: Size) -> Result<Case, String> {
+    let day = Duration::from_secs(86_400);
+    let folder = folder();
+    let clock = TestClock::make(folder.path())?;
+    let mut hub = Hub::start_with(folder.path(), &folder.path().join("data"), Some(clock));
+    let work = Work::start(&hub);
+    for _ in 0..size.rounds {
+        work.load.advance(size.events);
+        hub.set_back(day);
+        work.load.advance(size.events);
+        hub.kill();
+        hub.again();
+        work.load.advance(size.events);
+        hub.set_back(Duration::ZERO);
+    }
+    work.load.advance(size.events);
+    Ok(conclude(hub, work, "clock set back a day, kill -9", size.rounds, PROCESS))
 }
 
 /// Power cuts at any operation of the disk; `lie` makes its syncs lie.
@@ -140,9 +188,9 @@ pub(crate) fn powerless(size: Size, lie: bool) -> Case {
     let mut disk = LazyDisk::mount(&folder.path().join("disk")).expect("FUSE");
     let mut random = Random::from_seed(size.seed);
     let mut hub = Hub::start(folder.path(), &disk.path.join("data"));
-    let load = Load::start(&hub);
+    let work = if lie { Work::unread(&hub) } else { Work::start(&hub) };
     for _ in 0..size.rounds {
-        load.advance(size.events);
+        work.load.advance(size.events);
         disk.disk().faults.lie = lie;
         disk.disk().cut_after(random.below(200));
         crate::hub::until("the power is cut", || disk.disk().is_off());
@@ -151,37 +199,37 @@ pub(crate) fn powerless(size: Size, lie: bool) -> Case {
         disk.disk().faults.lie = false;
         hub.again();
     }
-    load.advance(size.events);
-    conclude(hub, load, if lie { "power cut, a disk that lies" } else { "power cut" }, size.rounds, MACHINE)
+    work.load.advance(size.events);
+    conclude(hub, work, if lie { "power cut, a disk that lies" } else { "power cut" }, size.rounds, MACHINE)
 }
 
 pub(crate) fn full(size: Size) -> Case {
     let folder = folder();
     let disk = LazyDisk::mount(&folder.path().join("disk")).expect("FUSE");
     let hub = Hub::start(folder.path(), &disk.path.join("data"));
-    let load = Load::start(&hub);
+    let work = Work::start(&hub);
     let mut refused = 0;
     for _ in 0..size.rounds {
-        load.advance(size.events);
+        work.load.advance(size.events);
         {
             let mut disk = disk.disk();
             disk.faults.capacity = Some(disk.used());
         }
         refused += 1;
-        load.refused(2, refused);
+        work.load.refused(2, refused);
         disk.disk().faults.capacity = None;
     }
-    load.advance(size.events);
-    conclude(hub, load, "disk full", size.rounds, PROCESS)
+    work.load.advance(size.events);
+    conclude(hub, work, "disk full", size.rounds, PROCESS)
 }
 
 pub(crate) fn read_only(size: Size) -> Case {
     let folder = folder();
     let disk = LazyDisk::mount(&folder.path().join("disk")).expect("FUSE");
     let mut hub = Hub::start(folder.path(), &disk.path.join("data"));
-    let load = Load::start(&hub);
+    let work = Work::start(&hub);
     for _ in 0..size.rounds {
-        load.advance(size.events);
+        work.load.advance(size.events);
         let before = disk.disk().operations;
         disk.disk().faults.read_only = true;
         crate::hub::until("something was to be written", || disk.disk().operations > before);
@@ -190,8 +238,8 @@ pub(crate) fn read_only(size: Size) -> Case {
         disk.disk().faults.read_only = false;
         hub.again();
     }
-    load.advance(size.events);
-    conclude(hub, load, "read-only file system, then a restart", size.rounds, MACHINE)
+    work.load.advance(size.events);
+    conclude(hub, work, "read-only file system, then a restart", size.rounds, MACHINE)
 }
 
 pub(crate) fn slow(size: Size) -> Case {
@@ -199,14 +247,14 @@ pub(crate) fn slow(size: Size) -> Case {
     let disk = LazyDisk::mount(&folder.path().join("disk")).expect("FUSE");
     disk.disk().faults.slow = Duration::from_millis(100);
     let mut hub = Hub::start(folder.path(), &disk.path.join("data"));
-    let load = Load::start(&hub);
+    let work = Work::start(&hub);
     for _ in 0..size.rounds {
-        load.advance(size.events / 4);
+        work.load.advance(size.events / 4);
         hub.kill();
         hub.again();
     }
-    load.advance(size.events / 4);
-    conclude(hub, load, "each sync takes 100 ms, kill -9", size.rounds, PROCESS)
+    work.load.advance(size.events / 4);
+    conclude(hub, work, "each sync takes 100 ms, kill -9", size.rounds, PROCESS)
 }
 
 /// Flips bits of a stopped hub's segments, below what was synced. Answers how

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use weft_client::ConnectOptions;
 
+use crate::clock::TestClock;
+
 /// The longest that anything here may take; only a failure takes so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,11 +43,17 @@ pub(crate) struct Hub {
     address: String,
     folder: PathBuf,
     pub(crate) data: PathBuf,
+    clock: Option<TestClock>,
 }
 
 impl Hub {
     /// Starts one. `folder` is for its configuration and log.
     pub(crate) fn start(folder: &Path, data: &Path) -> Self {
+        Self::start_with(folder, data, None)
+    }
+
+    /// Starts one whose clock can be set.
+    pub(crate) fn start_with(folder: &Path, data: &Path, clock: Option<TestClock>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
         let address = format!("127.0.0.1:{port}");
         let text = format!(
@@ -53,7 +61,7 @@ impl Hub {
             data.display()
         );
         fs::write(folder.join("hub.toml"), text).expect("the configuration");
-        let mut hub = Self { child: None, address, folder: folder.to_owned(), data: data.to_owned() };
+        let mut hub = Self { child: None, address, folder: folder.to_owned(), data: data.to_owned(), clock };
         hub.again();
         hub
     }
@@ -73,6 +81,9 @@ impl Hub {
         let (config, ready) = (self.folder.join("hub.toml"), self.ready());
         let mut command = weft(&["--log", "info", "hub", "--config"]);
         command.arg(config).arg("--ready-file").arg(&ready).stdout(Stdio::null()).stderr(log);
+        if let Some(clock) = &self.clock {
+            clock.give(&mut command);
+        }
         let mut child = command.spawn().expect("the program starts");
         until("the hub is ready", || {
             if let Some(status) = child.try_wait().expect("a process") {
@@ -111,6 +122,11 @@ impl Hub {
             std::thread::park_timeout(Duration::from_millis(10));
         }
         self.signal(Signal::CONT);
+    }
+
+    /// Sets its clock back by so much; zero sets it right.
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.clock.as_ref().expect("it was started with a clock").set_back(by);
     }
 
     /// The folder of a stream.

@@ -23,7 +23,7 @@ const WINDOW: usize = 128;
 const PAYLOAD: usize = 128;
 
 /// The whole payload tells level and number, so that none is taken for another.
-fn payload(level: usize, number: u64) -> [u8; PAYLOAD] {
+pub(crate) fn payload(level: usize, number: u64) -> [u8; PAYLOAD] {
     let mut bytes = [0; PAYLOAD];
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ level as u64;
     for chunk in bytes.chunks_exact_mut(8) {
@@ -76,6 +76,8 @@ pub(crate) struct Verdict {
     pub(crate) foreign: u64,
     /// Events of which the hub said that it cannot serve them.
     pub(crate) told: u64,
+    /// Of each level and number, whether the stream holds it.
+    pub(crate) held: [Vec<bool>; 3],
 }
 
 impl Load {
@@ -200,6 +202,7 @@ impl Published {
                 count.lost += u64::from(acknowledged && *seen == 0);
                 count.repeated += u64::from(*seen > 1);
             }
+            verdict.held[level] = seen[level].iter().map(|times| *times > 0).collect();
         }
         verdict
     }

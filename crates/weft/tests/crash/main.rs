@@ -8,10 +8,12 @@
 //! faults that need a disk of our own are left out, and said to be.
 
 mod cases;
+mod clock;
 mod disk;
 mod hub;
 mod load;
 mod mount;
+mod reader;
 
 use cases::{Case, HEAD, Size};
 use mount::LazyDisk;
@@ -42,6 +44,14 @@ fn has_fuse() -> bool {
 #[test]
 fn a_killed_or_frozen_hub_loses_nothing_that_was_written() {
     show(&[cases::killed(size()), cases::frozen(Size { rounds: 1, ..size() })]);
+}
+
+#[test]
+fn a_clock_set_back_a_day_loses_nothing_that_was_written() {
+    match cases::clock_set_back(size()) {
+        Ok(case) => show(&[case]),
+        Err(why) => println!("left out: {why}"),
+    }
 }
 
 #[test]
