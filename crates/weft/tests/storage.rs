@@ -222,3 +222,24 @@ fn a_backup_of_a_running_hubs_stream_is_restored_with_every_sequence_and_stamp()
         assert_eq!(hub.blocks(name).len(), blocks.len() + 1, "and it goes on");
     }
 }
+
+#[test]
+fn a_stream_that_is_lost_comes_back_from_its_backup_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let backup = text(&folder.path().join("backup"));
+    let hub = Hub::start(folder.path(), "one");
+    hub.create("all");
+    hub.publish(0, 10);
+    let (code, _, err) = run(&["stream", "backup", "all", "--to", &backup, "--server", &hub.address]);
+    assert_eq!(code, 0, "{err}");
+    let kept = hub.blocks("all").len();
+    hub.publish(10, 10);
+    drop(hub);
+    fs::remove_dir_all(folder.path().join("one/streams/all")).expect("it was there");
+    let (code, _, err) = run(&["stream", "restore", &backup, "--data", &text(&folder.path().join("one"))]);
+    assert_eq!(code, 0, "{err}");
+    let hub = Hub::start(folder.path(), "one");
+    assert_eq!(hub.blocks("all").len(), kept);
+    hub.publish(20, 1);
+    assert_eq!(hub.blocks("all").len(), kept + 1, "what was kept, and what was published since");
+}

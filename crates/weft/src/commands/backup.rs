@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use weft_base::ByteCount;
 use weft_client::{StartAt, StreamReport, SubscribeOptions, Subscription};
+use weft_keyed::{Batch, Keyed, LsmKeyed, LsmOptions, Space, end_of};
 use weft_log::fs::{Fs, RealFs};
 use weft_log::offline::{self, Options, State, Writer, WriterOptions};
 
@@ -25,6 +26,8 @@ use crate::connect::connect;
 const DESCRIPTION_MOST: usize = 64 << 10;
 /// Where the hub does not say how large its segments are.
 const SEGMENT: ByteCount = ByteCount::mib(64);
+/// Keys deleted in one batch.
+const FORGOTTEN_AT_ONCE: usize = 1_000;
 /// Made first and removed last while a stream is restored.
 const RESTORING: &str = "RESTORING";
 
@@ -123,6 +126,33 @@ fn check_same(dir: &Path, report: &StreamReport) -> anyhow::Result<()> {
     }
 }
 
+/// Forgets what the hub keeps by key of an earlier stream of this id: its
+/// producers' sequences would make duplicates of what the backup has not, and
+/// its consumers' positions may lie behind its end. The hub makes it anew.
+fn forget(data: &Path, id: u64) -> anyhow::Result<()> {
+    let path = data.join("keyed");
+    if id == 0 || !path.is_dir() {
+        return Ok(());
+    }
+    let keyed = LsmKeyed::open(&path, LsmOptions::default()).context("the hub's keyed state")?;
+    let from = id.to_be_bytes();
+    let below = end_of(&from);
+    for space in Space::ALL {
+        loop {
+            let entries = keyed.scan(space, &from, &below, FORGOTTEN_AT_ONCE)?;
+            if entries.is_empty() {
+                break;
+            }
+            let mut batch = Batch::new();
+            for (key, _) in entries {
+                batch.delete(space, key);
+            }
+            keyed.apply(batch)?;
+        }
+    }
+    Ok(keyed.sync()?)
+}
+
 pub(super) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     let whole = offline::survey(&RealFs, &args.dir, Options::default(), &mut |_| {})?;
     if !whole.is_sound() {
@@ -149,6 +179,7 @@ pub(super) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
         }
         _ => anyhow::Error::from(e).context(format!("could not lock {}", lock.display())),
     })?;
+    forget(&args.data, description["id"].as_u64().unwrap_or(0))?;
     let dir = args.data.join("streams").join(&name);
     let marker = dir.join(RESTORING);
     if dir.exists() && !marker.exists() {
@@ -172,4 +203,35 @@ pub(super) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
     RealFs.sync_dir(&dir)?;
     println!("{name}: {events} events, sequences {} to {} (exclusive)", whole.first, whole.next);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_restored_stream_nothing_is_remembered_and_of_others_everything() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keyed");
+        let key = |id: u64, n: u64| [id.to_be_bytes(), n.to_be_bytes()].concat();
+        let keyed = LsmKeyed::open(&path, LsmOptions::default()).expect("it opens");
+        let mut batch = Batch::new();
+        for space in Space::ALL {
+            for n in 0..3 {
+                batch.put(space, key(7, n), *b"old");
+                batch.put(space, key(8, n), *b"other");
+            }
+        }
+        keyed.apply(batch).expect("it is written");
+        keyed.sync().expect("it is synced");
+        drop(keyed);
+        forget(folder.path(), 7).expect("it is forgotten");
+        forget(folder.path(), 0).expect("no id, nothing to forget");
+        let keyed = LsmKeyed::open(&path, LsmOptions::default()).expect("it opens");
+        for space in Space::ALL {
+            let left = keyed.scan(space, &[], &[], 100).expect("it is read");
+            assert_eq!(left.len(), 3, "{space:?}");
+            assert!(left.iter().all(|(key, _)| key.starts_with(&8_u64.to_be_bytes())));
+        }
+    }
 }

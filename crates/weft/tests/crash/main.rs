@@ -24,7 +24,7 @@ const ASKED: &str = "WEFT_CRASH_MATRIX";
 fn size() -> Size {
     let seed = std::env::var("WEFT_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     match std::env::var(ASKED).as_deref() {
-        Ok("full") => Size { rounds: 25, events: 5_000, seed },
+        Ok("full") => Size { rounds: 25, events: 1_000, seed },
         _ => Size { rounds: 3, events: 300, seed },
     }
 }
