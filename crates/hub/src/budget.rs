@@ -10,8 +10,9 @@ use weft_base::ByteCount;
 
 use crate::append::ToSync;
 use crate::consume::ToConsume;
-use crate::messages::{Publish, ToAppend, ToConductor, ToNet, ToRoute};
+use crate::messages::{FromPeer, Publish, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS};
+use crate::replicate::ToReplicate;
 
 /// A session: its connection, its table of subscriptions, and 256 blocks in its lanes.
 pub const SESSION: usize = 48 << 10;
@@ -21,6 +22,8 @@ pub const SUBSCRIPTION: usize = 1_280;
 pub const TOPIC: usize = 640;
 /// A remembered producer.
 pub const PRODUCER: usize = 96;
+/// A producer of a stream with several homes: which of its events are there.
+pub const SEEN: usize = 384;
 /// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.
 pub const WAITING: usize = 160;
 /// A key that a conflating subscription tells apart.
@@ -55,7 +58,9 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         + 2 * size_of::<ToRoute>()
         + size_of::<ToAppend>()
         + size_of::<ToConductor>()
-        + size_of::<ToConsume>();
+        + size_of::<ToConsume>()
+        + size_of::<ToReplicate>()
+        + size_of::<FromPeer>();
     let admit = options.admit_threads.map_or(MAX_ADMIT_THREADS, |n| n as usize) * size_of::<Publish>();
     let producers = l.producers.saturating_add(l.streams.saturating_mul(l.stream_producers));
     // One block may wait for each subscription whatever waits for the others.
@@ -79,6 +84,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("consumers", "consumers", times(l.consumers, CONSUMER)),
         part("events in flight", "in_flight", times(l.in_flight, IN_FLIGHT)),
         part("producers", "producers, streams, stream_producers", times(producers, PRODUCER)),
+        part("copies", "streams, replica_producers", times(l.streams.saturating_mul(l.replica_producers), SEEN)),
     ]
 }
 

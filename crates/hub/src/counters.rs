@@ -137,6 +137,34 @@ counters! {
     consumer_dead_lost = "consumer.dead_lost",
     /// Writes of consumers' positions that failed; they are tried again.
     positions_failed = "consumer.positions_failed",
+    /// Events that entered streams at other homes, handed on to the logs here.
+    replica_copied = "replica.copied",
+    /// Of them, those that were here under another name.
+    replica_duplicates = "replica.duplicates",
+    /// Events that other homes sent although they were here.
+    replica_again = "replica.again",
+    /// Bytes of streams sent to other hubs that keep them.
+    replica_given = "replica.given",
+    /// Sequences of other homes passed over: there under another name, or of no interest to a mirror.
+    replica_left_out = "replica.left_out",
+    /// Events that no home that can be reached has any more.
+    replica_lost = "replica.lost",
+    /// Sources asked anew because they were silent.
+    replica_silences = "replica.silences",
+    /// Sources asked anew because their answer did not join on to what is here.
+    replica_restarts = "replica.restarts",
+    /// Copies that a log here did not take.
+    replica_refused = "replica.refused",
+    /// Messages of other homes that make no sense.
+    replica_nonsense = "replica.nonsense",
+    /// Readings of logs for other homes that failed.
+    replica_unreadable = "replica.unreadable",
+    /// Gauge: events that another home has and this hub has not, by the sources' own ends.
+    replica_behind = "replica.behind",
+    /// Gauge: sources that cannot be reached or do not answer.
+    replica_silent = "replica.silent",
+    /// Gauge: milliseconds since the source silent longest was heard.
+    replica_unheard_ms = "replica.unheard_ms",
     /// Gauge: publishers whose blocks are held back for a subscriber.
     held_publishers = "publish.held",
     /// Publishes refused with an error.
@@ -230,6 +258,12 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 #[inline]
 pub(crate) fn sub(gauge: &AtomicU64, n: u64) {
     gauge.fetch_sub(n, Ordering::Relaxed);
+}
+
+/// Sets a gauge.
+#[inline]
+pub(crate) fn set(gauge: &AtomicU64, n: u64) {
+    gauge.store(n, Ordering::Relaxed);
 }
 
 /// Reads a counter.

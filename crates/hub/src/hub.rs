@@ -27,6 +27,7 @@ use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
 use crate::outbox::Outbox;
 use crate::profile::{Profiler, Profiling};
+use crate::replicate::{ReplicateParts, ReplicateStage};
 use crate::route::peers::PeerOutlets;
 use crate::route::table::RouteTable;
 use crate::route::{RouteParts, RouteStage};
@@ -237,6 +238,7 @@ impl Hub {
         let route_waker = StageWaker::parking();
         let append_waker = StageWaker::parking();
         let conductor_waker = StageWaker::parking();
+        let replicate_waker = StageWaker::parking();
         let sync_waker = StageWaker::parking();
         let consume_waker = StageWaker::parking();
 
@@ -244,6 +246,8 @@ impl Hub {
         let (to_net, net_inbox) = mpsc::ring(slots);
         let (to_route, route_inbox) = inbox::rings(slots);
         let (to_append, append_inbox) = mpsc::ring(slots);
+        let (to_replicate, replicate_inbox) = mpsc::ring(slots);
+        let (to_replica_peers, replica_peers) = mpsc::ring(slots);
         let (to_conductor, conductor_inbox) = mpsc::ring(slots);
         let (to_sync, sync_inbox) = mpsc::ring(slots);
         let (to_consume, consume_inbox) = mpsc::ring(slots);
@@ -305,7 +309,10 @@ impl Hub {
             identity: identity.clone(),
             counters: counters.clone(),
             options: options.clone(),
-            peers: PeerOutlets::default(),
+            peers: PeerOutlets {
+                replica: Some(Outbox::new(&to_replica_peers, &replicate_waker)),
+                ..PeerOutlets::default()
+            },
             arena: route_arena,
             waker: route_waker.clone(),
             load,
@@ -335,11 +342,25 @@ impl Hub {
             consume: Outbox::new(&to_consume, &consume_waker),
             grown,
             sync: Outbox::new(&to_sync, &sync_waker),
+            replicate: Outbox::new(&to_replicate, &replicate_waker),
+            epoch: identity.epoch,
             folder,
             streams,
             options: options.clone(),
             counters: counters.clone(),
             waker: append_waker.clone(),
+        });
+        let replicate = ReplicateStage::new(ReplicateParts {
+            inbox: replicate_inbox,
+            peers: replica_peers,
+            route: RouteOutbox::new(&to_route, &route_waker),
+            append: Outbox::new(&to_append, &append_waker),
+            snapshot: snapshot.clone(),
+            identity: identity.clone(),
+            options: options.clone(),
+            counters: counters.clone(),
+            waker: replicate_waker,
+            random: Random::from_seed(random.next_u64()),
         });
         let conductor = Conductor::new(ConductorParts {
             inbox: conductor_inbox,
@@ -372,12 +393,13 @@ impl Hub {
             Threads::Auto | Threads::Shared => Placement::Shared(SHARED),
             Threads::Dedicated => Placement::Own { core: None },
         };
-        let stages: [Box<dyn Stage>; 6] = [
+        let stages: [Box<dyn Stage>; 7] = [
             Box::new(net),
             Box::new(route),
             Box::new(append),
             Box::new(consume),
             Box::new(conductor),
+            Box::new(replicate),
             Box::new(control),
         ];
         let mut runner = Runner::builder(clock);

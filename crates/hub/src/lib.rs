@@ -29,6 +29,7 @@ pub mod options;
 mod outbox;
 mod producers;
 pub mod profile;
+mod replicate;
 mod route;
 
 pub use append::{FolderError, stream_json};

@@ -8,8 +8,9 @@
 //! net  -> admit, route, append, conductor, consume
 //! admit -> route, net
 //! route -> append, net
-//! append -> net, conductor, consume (what it owes the conductor is state, not a queue)
 //! consume -> net, append
+//! append -> net, consume, replicate, conductor   (what it owes the conductor is state, not a queue)
+//! replicate -> route, append
 //! conductor -> net, route
 //! ```
 
@@ -24,8 +25,9 @@ use weft_topic::Filter;
 use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, OnFull};
 use weft_wire::peer::Service;
 
-use crate::append::StreamSpec;
+use crate::append::{AwaitedLevel, StreamSpec};
 use crate::gate::Gate;
+use crate::replicate::CopyBatch;
 
 /// A session of this hub, with a client or with another hub: the slot in the
 /// net stage's table in the low half, the slot's generation in the high half,
@@ -138,6 +140,7 @@ pub(crate) enum ToRoute {
 }
 
 /// What a stage said to the same service at this hub, in one message.
+
 #[derive(Clone, Debug)]
 pub(crate) struct PeerMessage {
     /// The hub that says it.
@@ -148,6 +151,7 @@ pub(crate) struct PeerMessage {
 }
 
 /// What a service hears from other hubs, and of them.
+
 #[derive(Clone, Debug)]
 pub(crate) enum FromPeer {
     /// A message: some may be missing, those that come are in order.
@@ -289,6 +293,14 @@ pub(crate) enum ToAppend {
     Create { session: SessionId, id: u64, spec: StreamSpec },
     /// Delete a stream and all that it holds.
     Delete { session: SessionId, id: u64, name: String },
+    /// Change a stream's definition.
+    Alter { session: SessionId, id: u64, spec: StreamSpec },
+    /// Answer once what was published before has reached a higher level.
+    AwaitLevel { session: SessionId, asked: Box<AwaitedLevel> },
+    /// Append what entered at other homes, all or from some block on none.
+    AppendCopies { slot: StreamSlot, batch: Box<CopyBatch> },
+    /// Another home has on its disk what entered here, below this home sequence.
+    HomesSynced { slot: StreamSlot, hub: HubId, upto: u64 },
     /// Report one stream, or all.
     Report { session: SessionId, id: u64, name: Option<String> },
     /// Append a block that the hub itself has made.

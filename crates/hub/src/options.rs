@@ -207,6 +207,12 @@ pub struct Limits {
     pub producers: usize,
     /// The same for each stream.
     pub stream_producers: usize,
+    /// Of each stream with several homes and each mirror: producers whose events are known, to tell copies that are here under another name; beyond it the older half is forgotten.
+    pub replica_producers: usize,
+    /// Bytes of streams that other homes may have under way to this hub, together; they wait there.
+    pub replica_bytes: ByteCount,
+    /// Hubs that may copy one stream from here at a time; one more waits.
+    pub replica_readers: usize,
     /// Streams; one more is refused.
     pub streams: usize,
     /// Consumers of the hub's streams; one more is refused.
@@ -254,6 +260,9 @@ impl Default for Limits {
             topics: 65_536,
             producers: 65_536,
             stream_producers: 4_096,
+            replica_producers: 1_024,
+            replica_bytes: ByteCount::mib(32),
+            replica_readers: 64,
             streams: 256,
             consumers: 1_024,
             consumers_per_stream: 256,
@@ -297,6 +306,12 @@ pub struct Timers {
     pub home_patience: Duration,
     /// How long consumers' positions wait to be written together; what is lost with them is handed out again.
     pub positions: Duration,
+    /// How often two hubs that copy a stream say that they are there.
+    pub replica_keep_alive: Duration,
+    /// After such a silence a source is asked anew, and shown as silent.
+    pub replica_timeout: Duration,
+    /// The longest pause between two such tries; each is a random part of a pause that doubles.
+    pub replica_backoff: Duration,
 }
 
 impl Default for Timers {
@@ -308,6 +323,9 @@ impl Default for Timers {
             drain: Duration::from_secs(5),
             home_patience: Duration::from_secs(10),
             positions: Duration::from_millis(50),
+            replica_keep_alive: Duration::from_secs(1),
+            replica_timeout: Duration::from_secs(3),
+            replica_backoff: Duration::from_secs(30),
         }
     }
 }
@@ -394,6 +412,14 @@ impl HubOptions {
         at_least("limits.producers", l.producers as u64, 2);
         at_least("limits.stream_producers", l.stream_producers as u64, 2);
         at_least("limits.in_flight", l.in_flight as u64, 1);
+        at_least("limits.replica_producers", l.replica_producers as u64, 2);
+        at_least("limits.replica_bytes", l.replica_bytes.0, 64 << 10);
+        at_least("limits.replica_readers", l.replica_readers as u64, 1);
+        at_least("timers.replica_keep_alive", self.timers.replica_keep_alive.as_millis() as u64, 10);
+        if self.timers.replica_timeout < self.timers.replica_keep_alive * 2 {
+            let why = "at least twice timers.replica_keep_alive, or a source that is there looks silent";
+            found.push(("timers.replica_timeout", why.to_owned()));
+        }
         if self.admit_threads.is_some_and(|n| n as usize > MAX_ADMIT_THREADS) {
             found.push(("admit_threads", format!("more than {MAX_ADMIT_THREADS} is not possible")));
         }

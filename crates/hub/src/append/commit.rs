@@ -33,6 +33,16 @@ impl Places {
         }
     }
 
+    /// The first stream it stands in, and what must be synced there.
+    pub(super) fn first(&self) -> Option<(StreamSlot, u64)> {
+        self.first
+    }
+
+    /// Its name, while it stands in one stream alone.
+    pub(super) fn named(&self) -> Option<Named> {
+        self.named
+    }
+
     fn iter(&self) -> impl Iterator<Item = (StreamSlot, u64)> + '_ {
         self.first.iter().chain(&self.rest).copied()
     }

@@ -24,6 +24,7 @@ use weft_log::fs::{Fs, Lock};
 use weft_log::{Log, LogOptions, LogReader};
 use weft_topic::Filter;
 
+use super::copies::Copying;
 use super::spec::StreamSpec;
 use super::sync::SyncState;
 use crate::options::Limits;
@@ -138,6 +139,8 @@ pub(crate) struct Stream {
     pub(crate) watched: Arc<AtomicBool>,
     /// The synced position that was last acted upon.
     pub(crate) settled: u64,
+    /// What is copied from and to other homes.
+    pub(crate) copying: Copying,
 }
 
 /// The folder, locked for as long as this lives.
@@ -241,6 +244,14 @@ impl Folder {
         Ok(stream)
     }
 
+    /// Writes a stream's definition in the place of the one it has.
+    pub(crate) fn describe(&self, spec: &StreamSpec) -> Result<(), FolderError> {
+        let path = self.root.join("streams").join(&spec.name).join("stream.json");
+        let bytes = serde_json::to_vec_pretty(spec)
+            .map_err(|e| FolderError::Damaged { path: path.clone(), reason: e.to_string() })?;
+        self.fs.write(&path, &bytes).map_err(|source| FolderError::Io { path, source })
+    }
+
     fn open_stream(
         &self,
         spec: StreamSpec,
@@ -278,6 +289,7 @@ impl Folder {
             dir,
             watched: Arc::new(AtomicBool::new(false)),
             settled: log.synced(),
+            copying: Copying::new(),
             log,
             spec,
         })

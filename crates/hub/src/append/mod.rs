@@ -10,7 +10,9 @@
 //! is still there after a crash.
 
 mod commit;
+mod copies;
 mod folder;
+mod homes;
 mod internal;
 pub(crate) mod keyed;
 mod read;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::sync::atomic::{AtomicBool, Ordering};
-use weft_base::{HubId, Mono, Now};
+use weft_base::{Epoch, HubId, Mono, Now};
 use weft_log::AppendError;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
@@ -35,16 +37,18 @@ use weft_wire::frame::{ErrorCode, Retention};
 use self::commit::{Commits, Places};
 pub use self::folder::FolderError;
 pub(crate) use self::folder::{Folder, Stream};
+pub(crate) use self::homes::AwaitedLevel;
 use self::internal::Internals;
 pub(crate) use self::spec::StreamSpec;
 pub use self::spec::stream_json;
 pub(crate) use self::sync::{SyncStage, ToSync};
 use crate::consume::{Floors, StreamUp, ToConsume};
 use crate::counters::{Counters, add, sub};
-use crate::messages::{Completion, Named, StreamSlot, Target, ToAppend, ToConductor, ToNet};
+use crate::messages::{Completion, Named, Request, StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::Place;
+use crate::replicate::ToReplicate;
 
 /// Messages taken in one turn.
 const BATCH: usize = 256;
@@ -62,6 +66,9 @@ pub(crate) struct AppendStage {
     /// Some stream with consumers has more on disk.
     grown: Arc<AtomicBool>,
     sync: Outbox<ToSync>,
+    replicate: Outbox<ToReplicate>,
+    homes_waiting: homes::HomesWaiting,
+    identity_epoch: Epoch,
     folder: Option<Folder>,
     streams: Vec<Option<Stream>>,
     names: HashMap<String, StreamSlot>,
@@ -85,6 +92,9 @@ pub(crate) struct AppendParts {
     pub(crate) consume: Outbox<ToConsume>,
     pub(crate) grown: Arc<AtomicBool>,
     pub(crate) sync: Outbox<ToSync>,
+    pub(crate) replicate: Outbox<ToReplicate>,
+    /// This life of the hub.
+    pub(crate) epoch: Epoch,
     pub(crate) folder: Option<Folder>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) options: Arc<HubOptions>,
@@ -102,6 +112,9 @@ impl AppendStage {
             consume: parts.consume,
             grown: parts.grown,
             sync: parts.sync,
+            replicate: parts.replicate,
+            homes_waiting: homes::HomesWaiting::default(),
+            identity_epoch: parts.epoch,
             folder: parts.folder,
             streams: Vec::new(),
             names: HashMap::new(),
@@ -147,11 +160,12 @@ impl AppendStage {
                 Retention::WorkQueue => Floors::WorkQueue,
             },
         })));
-        let (def, filters) = (Arc::new(stream.spec.def()), stream.filters.clone());
+        let (def, filters) = (Arc::new(stream.spec.def(&self.options.name)), stream.filters.clone());
         self.conductor.push(ToConductor::StreamUp { slot, def, filters, answer });
         if let Some(place) = self.streams.get_mut(slot.0 as usize) {
             *place = Some(stream);
         }
+        self.tell_replicate(slot);
     }
 
     fn stream(&mut self, slot: StreamSlot) -> Option<&mut Stream> {
@@ -169,6 +183,10 @@ impl AppendStage {
             ToAppend::CloseSession { session } => self.cursors.close_session(session),
             ToAppend::Create { session, id, spec } => self.create(session, id, spec),
             ToAppend::Delete { session, id, name } => self.delete(session, id, &name),
+            ToAppend::Alter { session, id, spec } => self.alter(session, id, spec),
+            ToAppend::AwaitLevel { session, asked } => self.await_level(session, &asked),
+            ToAppend::AppendCopies { slot, batch } => self.append_copies(slot, &batch),
+            ToAppend::HomesSynced { slot, hub, upto } => self.home_has(slot, hub, upto),
             ToAppend::Report { session, id, name } => self.report(session, id, name.as_deref()),
             ToAppend::Internal(internal) => self.append_internal(internal),
             ToAppend::Floor { slot, floor } => {
@@ -201,6 +219,11 @@ impl AppendStage {
         if self.commits.is_refused(completion) {
             return self.counters.drop_copies(DropReason::StreamRefused, events * slots.len() as u64);
         }
+        let homes_request = Self::homes_request(completion);
+        if let Some((code, detail)) = homes_request.and_then(|request| self.too_few_homes(slots, &request)) {
+            self.counters.drop_copies(DropReason::StreamRefused, events * slots.len() as u64);
+            return self.refuse(completion, code, detail);
+        }
         let (now, home) = (self.now, self.home);
         let counters = self.counters.clone();
         let mut places = Places::default();
@@ -210,10 +233,16 @@ impl AppendStage {
                 counters.drop_copies(DropReason::StreamRefused, events);
                 continue;
             };
-            match stream.producers.place(producer, lane, first, count) {
+            let place = match stream.producers.place(producer, lane, first, count) {
+                // Its producer published it at another home before.
+                Place::New if stream.copying.has(&parsed) => Place::Duplicate,
+                place => place,
+            };
+            match place {
                 Place::New => match stream.log.append(block, now) {
                     Ok(appended) => {
                         stream.producers.note(producer, lane, first, count);
+                        stream.copying.note(&parsed);
                         add(&counters.stored, events);
                         places.push(*slot, appended.next, Some(Named { home, sequence: appended.home_sequence }));
                     }
@@ -236,6 +265,8 @@ impl AppendStage {
         }
         if let Some((code, detail)) = refused {
             self.refuse(completion, code, detail);
+        } else if let (Some(request), Some((slot, local))) = (homes_request, places.first()) {
+            self.wait_for_homes(slot, Request { place: places.named(), ..request }, local, events);
         } else {
             self.commits.written(places, completion, &mut self.net);
         }
@@ -268,9 +299,13 @@ impl AppendStage {
             if synced != stream.settled {
                 stream.settled = synced;
                 self.commits.synced(slot, synced);
+                self.homes_waiting.moved();
                 self.cursors.grown(slot, &mut self.net);
                 self.internals.synced(slot, synced, &mut self.consume);
                 watched |= stream.watched.load(Ordering::Acquire);
+                if stream.copying.is_watched() {
+                    self.replicate.push(ToReplicate::Synced { slot });
+                }
                 work += 1;
             }
             if let Some(reason) = stream.sync.take_failure() {
@@ -289,7 +324,7 @@ impl AppendStage {
             self.grown.store(true, Ordering::Release);
             self.consume.wake();
         }
-        work + self.commits.settle(&mut self.net) + self.say_flows()
+        work + self.commits.settle(&mut self.net) + self.settle_homes() + self.say_flows()
     }
 
     /// Tells the conductor how far flows are stored, while it has room.
@@ -348,9 +383,11 @@ impl Stage for AppendStage {
             && self.conductor.has_room(1)
             && self.consume.has_room(1)
             && self.sync.has_room(1)
+            && self.replicate.has_room(1)
         {
             let Some(message) = self.inbox.pop() else { break };
-            appended |= matches!(message, ToAppend::Append { .. } | ToAppend::Internal(_));
+            appended |=
+                matches!(message, ToAppend::Append { .. } | ToAppend::Internal(_) | ToAppend::AppendCopies { .. });
             self.on_message(message);
             work += 1;
         }
@@ -363,6 +400,7 @@ impl Stage for AppendStage {
         self.conductor.notify();
         self.consume.notify();
         self.sync.notify();
+        self.replicate.notify();
         work
     }
 

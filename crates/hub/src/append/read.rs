@@ -1,6 +1,7 @@
 //! Reading streams for subscribers, and the requests about streams.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use weft_log::ReadError;
 use weft_mesh::ledger::DropReason;
@@ -11,6 +12,7 @@ use super::{AppendStage, StreamSpec};
 use crate::consume::ToConsume;
 use crate::messages::{Fetched, SessionId, StreamSlot, Target, ToConductor, ToNet};
 use crate::outbox::Outbox;
+use crate::replicate::Showing;
 
 /// The subscriptions that read streams.
 #[derive(Default)]
@@ -154,6 +156,7 @@ impl AppendStage {
         };
         let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::take) else { return };
         self.sync.push(super::ToSync::Remove { slot });
+        self.replicate.push(super::ToReplicate::StreamDown { slot });
         self.commits.gone(slot);
         self.internals.failed(slot, "the stream was deleted", &mut self.consume);
         self.consume.push(ToConsume::StreamDown { slot });
@@ -182,18 +185,20 @@ impl AppendStage {
         let mut streams: Vec<&super::Stream> =
             self.streams.iter().flatten().filter(|stream| name.is_none_or(|name| stream.spec.name == name)).collect();
         streams.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        let showings: HashMap<u64, Arc<Showing>> =
+            streams.iter().filter_map(|stream| Some((stream.spec.id, stream.copying.shown.load_full()?))).collect();
         let reports: Vec<frame::StreamReport> = streams
             .into_iter()
             .map(|stream| frame::StreamReport {
                 spec: stream.spec.to_frame(),
                 home: &home,
-                role: if stream.spec.mirror_of.is_empty() { StreamRole::Home } else { StreamRole::Mirror },
+                role: if stream.spec.is_home(&home) { StreamRole::Home } else { StreamRole::Mirror },
                 first: stream.log.first(),
                 next: stream.log.next(),
                 synced: stream.log.synced(),
                 bytes: stream.log.bytes(),
-                position: vec![(self.home, stream.log.next())],
-                state: "",
+                position: stream.copying.position_shown(self.home, &stream.log),
+                state: showings.get(&stream.spec.id).map_or("", |showing| &showing.state),
             })
             .collect();
         let mut bytes = Vec::new();
@@ -212,7 +217,7 @@ impl AppendStage {
         self.net.push(ToNet::Control { session, bytes });
     }
 
-    fn refuse_request(&mut self, session: SessionId, id: u64, code: ErrorCode, detail: String) {
+    pub(super) fn refuse_request(&mut self, session: SessionId, id: u64, code: ErrorCode, detail: String) {
         let mut bytes = Vec::new();
         let error = frame::ErrorFrame { request: id, code, retry_after_ms: 0, detail: &detail };
         frame::encode(&Frame::Error(error), &mut bytes);

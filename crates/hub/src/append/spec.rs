@@ -162,14 +162,19 @@ impl StreamSpec {
     }
 
     /// As the mesh is told of it.
-    pub(crate) fn def(&self) -> StreamDef {
+    pub(crate) fn def(&self, hub: &str) -> StreamDef {
         StreamDef {
             name: self.name.as_str().into(),
             id: self.id.max(1),
-            role: if self.mirror_of.is_empty() { StreamRole::Home } else { StreamRole::Mirror } as u8,
+            role: if self.is_home(hub) { StreamRole::Home } else { StreamRole::Mirror } as u8,
             unreachable: self.unreachable as u8,
             consistency: self.consistency as u8,
         }
+    }
+
+    /// Whether the hub of this name takes publishes for it.
+    pub(crate) fn is_home(&self, hub: &str) -> bool {
+        self.mirror_of.is_empty() && (self.homes.is_empty() || self.homes.iter().any(|home| home == hub))
     }
 
     fn check_homes(&self, wrong: &mut Vec<String>) {

@@ -9,7 +9,7 @@ use weft_wire::frame::{self, ErrorCode, Frame, Kind, MAX_WEIGHT, OnFull, REPLY_I
 use weft_wire::reply::{ReplyAddress, is_reserved};
 
 use super::{NetStage, READ_ROOM, Role};
-use crate::append::StreamSpec;
+use crate::append::{AwaitedLevel, StreamSpec};
 use crate::consume::ToConsume;
 use crate::counters::add;
 use crate::gate::{Bounds, Gate, Holder};
@@ -212,6 +212,14 @@ impl NetStage {
             Frame::StreamCreate(create) => {
                 let spec = StreamSpec::from_frame(&create.spec, &self.options.stream_defaults);
                 self.out.append.push(ToAppend::Create { session: id, id: create.request, spec });
+            }
+            Frame::StreamAlter(alter) => {
+                let spec = StreamSpec::from_frame(&alter.spec, &self.options.stream_defaults);
+                self.out.append.push(ToAppend::Alter { session: id, id: alter.request, spec });
+            }
+            Frame::AwaitLevel(asked) => {
+                let asked = Box::new(AwaitedLevel::from_frame(&asked));
+                self.out.append.push(ToAppend::AwaitLevel { session: id, asked });
             }
             Frame::StreamDelete(delete) => {
                 let name = delete.name.to_owned();

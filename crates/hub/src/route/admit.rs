@@ -103,8 +103,8 @@ impl RouteStage {
         }
         let elsewhere = route.remote.iter().filter(|remote| remote.stream);
         let parts = elsewhere.clone().count() as u32 + u32::from(!route.streams.is_empty());
-        if level == AckLevel::Homes {
-            let detail = format!("no stream of this mesh has {homes} homes: ask for the level `synced`");
+        if level == AckLevel::Homes && parts > 0 && route.streams.is_empty() {
+            let detail = "the stream is kept elsewhere: publish at one of its homes, or ask for `synced`".to_owned();
             self.refuse(session, id, level, ErrorCode::TOO_FEW_HOMES, detail);
             return Ok(());
         }

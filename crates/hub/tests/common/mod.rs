@@ -4,6 +4,7 @@
 
 pub mod consumers;
 pub mod mesh;
+pub mod ways;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -176,6 +177,10 @@ impl<S: Read + Write> Raw<S> {
         let fields = BlockFields { producer: self.producer, first_sequence: self.next, ..BlockFields::new(topic) };
         self.next += payloads.len() as u64;
         build(&fields, payloads)
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).expect("the hub reads");
     }
 
     pub fn publish_block(&mut self, request: u64, level: AckLevel, block: &[u8]) {

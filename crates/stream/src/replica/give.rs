@@ -83,6 +83,7 @@ struct Cursor {
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
     hub: HubId,
+    stream: u64,
     session: u64,
     credit: u64,
     sent: u64,
@@ -166,7 +167,7 @@ pub(super) struct Giver {
 
 impl Giver {
     pub(super) fn on_fetch(&mut self, from: HubId, fetch: &Fetch<'_>, settings: &Settings, now: Now) {
-        let known = self.askers.iter_mut().find(|asker| asker.hub == from);
+        let known = self.askers.iter_mut().find(|asker| (asker.hub, asker.stream) == (from, fetch.asker));
         let fresh = match known {
             Some(asker) if asker.session == fetch.session => {
                 asker.credit = asker.credit.max(fetch.credit);
@@ -180,6 +181,7 @@ impl Giver {
                 let Ok(filters) = filters else { return };
                 let asker = Asker {
                     hub: from,
+                    stream: fetch.asker,
                     session: fetch.session,
                     credit: fetch.credit,
                     sent: 0,
@@ -331,7 +333,7 @@ fn serve_one(
     }
     asker.spoken = now.mono;
     let answer = Blocks {
-        stream: settings.stream,
+        stream: asker.stream,
         session: asker.session,
         from,
         through,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! all:     u8 kind │ u8 version │ u16 0 │ u32 0 │ u64 stream │ …
-//! Fetch:   u64 session │ u64 credit │ u8 all │ text name │ u16 n, n × u32 home │ position wanted
+//! Fetch:   u64 asker │ u64 session │ u64 credit │ u8 all │ text name │ u16 n, n × u32 home │ position wanted
 //!          │ position synced │ u16 n, n texts
 //! Blocks:  u64 session │ position from │ position through │ position end
 //!          │ u16 n, n × (u32 home, u64 from, u64 upto) lost │ zeros to 8 │ entries
@@ -52,6 +52,8 @@ pub struct Lost {
 pub struct Fetch<'a> {
     /// The stream, or 0 with a name.
     pub stream: u64,
+    /// The stream that asks, as its hub calls it: a mirror has an id of its own.
+    pub asker: u64,
     /// A new one begins anew from `wanted`; the same one again adds credit.
     pub session: u64,
     /// How many bytes of entries may have been sent in this session, in all.
@@ -73,7 +75,7 @@ pub struct Fetch<'a> {
 /// Answers with a run of blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocks<'a> {
-    /// The stream, as the request named it.
+    /// The stream that asked.
     pub stream: u64,
     /// The request's.
     pub session: u64,
@@ -302,6 +304,7 @@ impl<'a> Message<'a> {
         match self {
             Message::Fetch(fetch) => {
                 let mut out = Writer::new(FETCH, fetch.stream);
+                out.u64(fetch.asker);
                 out.u64(fetch.session);
                 out.u64(fetch.credit);
                 out.0.push(u8::from(fetch.all));
@@ -356,6 +359,7 @@ impl<'a> Message<'a> {
         let stream = reader.u64("stream")?;
         match kind {
             FETCH => {
+                let asker = reader.u64("asker")?;
                 let (session, credit) = (reader.u64("session")?, reader.u64("credit")?);
                 let all = match reader.u8("all")? {
                     0 => false,
@@ -375,7 +379,7 @@ impl<'a> Message<'a> {
                 }
                 let filters = (0..count).map(|_| reader.text("filter")).collect::<Result<_, _>>()?;
                 reader.end()?;
-                Ok(Message::Fetch(Fetch { stream, session, credit, all, homes, name, wanted, synced, filters }))
+                Ok(Message::Fetch(Fetch { stream, asker, session, credit, all, homes, name, wanted, synced, filters }))
             }
             BLOCKS => {
                 let session = reader.u64("session")?;
@@ -436,6 +440,7 @@ mod tests {
         };
         let fetch = Fetch {
             stream: 7,
+            asker: 8,
             session: 3,
             credit: 1 << 20,
             all: false,

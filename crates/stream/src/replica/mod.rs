@@ -241,6 +241,12 @@ impl Replica {
         self.giver.serve(source, &self.settings, end, now, out)
     }
 
+    /// Whether somebody reads here.
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
+        self.giver.readers() > 0
+    }
+
     /// When [`Event::Tick`] and [`Replica::serve`] are due at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {

@@ -499,6 +499,7 @@ impl Puller {
             let all = peer.ask == Ask::All;
             let fetch = Fetch {
                 stream: settings.stream,
+                asker: settings.id,
                 session: peer.session,
                 credit: peer.granted,
                 all,

@@ -12,7 +12,7 @@ use weft_base::{Lane, ProducerId};
 
 /// Ranges kept per producer and lane: more are only there while homes are far
 /// behind each other, or when a producer uses few of its numbers here.
-const RANGES: usize = 32;
+const RANGES: usize = 8;
 
 /// What a copy is to a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,8 @@ pub struct Peer {
 /// Which stream, with whom, and how patient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// The stream here.
+    pub id: u64,
     /// The stream as it is asked for; 0 at a mirror that knows the name only.
     pub stream: u64,
     /// The name of the stream that is asked for.
@@ -53,6 +55,7 @@ impl Settings {
     #[must_use]
     pub fn new(stream: u64, name: &str, home: u32) -> Self {
         Self {
+            id: stream,
             stream,
             name: name.to_owned(),
             home,

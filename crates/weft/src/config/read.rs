@@ -194,6 +194,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "memory" => limits.memory,
         "shm_ring" => limits.shm_ring,
         "tunnel_bytes" => limits.tunnel_bytes,
+        "replica_bytes" => limits.replica_bytes,
     );
     set!(section.number, problems,
         "sessions" => limits.sessions,
@@ -208,6 +209,8 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "ring_slots" => limits.ring_slots,
         "shm_sessions" => limits.shm_sessions,
         "stream_producers" => limits.stream_producers,
+        "replica_producers" => limits.replica_producers,
+        "replica_readers" => limits.replica_readers,
         "topics" => limits.topics,
         "producers" => limits.producers,
         "streams" => limits.streams,
@@ -253,6 +256,9 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "drain" => timers.drain,
         "home_patience" => timers.home_patience,
         "positions" => timers.positions,
+        "replica_keep_alive" => timers.replica_keep_alive,
+        "replica_timeout" => timers.replica_timeout,
+        "replica_backoff" => timers.replica_backoff,
     );
     section.finish(problems);
 }

@@ -76,6 +76,9 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("drain", t.drain),
         ("home_patience", t.home_patience),
         ("positions", t.positions),
+        ("replica_keep_alive", t.replica_keep_alive),
+        ("replica_timeout", t.replica_timeout),
+        ("replica_backoff", t.replica_backoff),
     ] {
         writeln!(out, "{key} = \"{}\"", show_duration(duration))?;
     }
@@ -129,6 +132,9 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         topics,
         producers,
         stream_producers,
+        replica_producers,
+        replica_bytes,
+        replica_readers,
         streams,
         consumers,
         consumers_per_stream,
@@ -153,6 +159,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("publish_bytes", publish_bytes),
         ("shm_ring", shm_ring),
         ("tunnel_bytes", tunnel_bytes),
+        ("replica_bytes", replica_bytes),
     ] {
         writeln!(out, "{key} = \"{bytes}\"")?;
     }
@@ -170,6 +177,8 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("topics", *topics),
         ("producers", *producers),
         ("stream_producers", *stream_producers),
+        ("replica_producers", *replica_producers),
+        ("replica_readers", *replica_readers),
         ("streams", *streams),
         ("consumers", *consumers),
         ("consumers_per_stream", *consumers_per_stream),

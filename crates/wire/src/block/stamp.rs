@@ -1,11 +1,11 @@
 //! The hub's line: written once by the first hub, completed by a log.
 
 use weft_base::{Epoch, HubId, UnixNanos};
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros};
 
-use super::hub_checksum;
 use super::layout::{HEADER_LEN, Header, HubLine};
+use super::{Block, MAX_BLOCK, MAX_TOPIC, WriteError, hub_checksum, pad8, producer_checksum};
 
 /// Where and when a block entered the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,6 +140,40 @@ pub fn set_stream_place(bytes: &mut [u8], place: StreamPlace) -> Result<(), Stam
     head.hub.home_sequence = U64::new(home_sequence);
     head.hub.home = U32::new(home);
     seal(bytes)
+}
+
+/// A validated block under another topic, with the same events, stamp and place
+/// in a stream: for mirrors that rename what they copy. The grammar of the topic
+/// is not checked here.
+///
+/// # Errors
+/// [`WriteError::TopicLength`] when the topic is empty or too long, and
+/// [`WriteError::NoRoom`] when the block would be.
+pub fn with_topic(block: &Block<'_>, topic: &str) -> Result<Vec<u8>, WriteError> {
+    if topic.is_empty() || topic.len() > MAX_TOPIC {
+        return Err(WriteError::TopicLength { len: topic.len() });
+    }
+    let head = block.bytes().get(..HEADER_LEN).unwrap_or_default();
+    let events = block.bytes().get(HEADER_LEN + pad8(block.topic().len())..).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(HEADER_LEN + pad8(topic.len()) + events.len());
+    bytes.extend_from_slice(head);
+    bytes.extend_from_slice(topic.as_bytes());
+    bytes.resize(HEADER_LEN + pad8(topic.len()), 0);
+    bytes.extend_from_slice(events);
+    let len = bytes.len();
+    let too_long = WriteError::NoRoom { need: len, left: MAX_BLOCK };
+    let (Ok(length), Ok(topic_len)) = (u32::try_from(len), u16::try_from(topic.len())) else { return Err(too_long) };
+    if len > MAX_BLOCK {
+        return Err(too_long);
+    }
+    let Ok((head, _)) = Header::mut_from_prefix(&mut bytes) else { return Err(too_long) };
+    head.producer.length = U32::new(length);
+    head.producer.topic_len = U16::new(topic_len);
+    let checksum = producer_checksum(&bytes);
+    if let Ok((head, _)) = Header::mut_from_prefix(&mut bytes) {
+        head.producer.checksum = U32::new(checksum);
+    }
+    Ok(bytes)
 }
 
 fn seal(bytes: &mut [u8]) -> Result<(), StampError> {

@@ -1,0 +1,271 @@
+//! Copies of what entered at other homes: appended under the name they have
+//! there, once, and never what does not join on to what is here.
+//!
+//! An event may be here under another name, because its producer published it
+//! at two homes. So a stream with several homes remembers which events of which
+//! producer it has (`weft_stream::replica::Seen`), of its own and of copies.
+//! A mirror may give copies another topic: they are written anew, with the
+//! same stamp and name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weft_base::sync::atomic::{AtomicBool, Ordering};
+use weft_base::{HubId, Now};
+use weft_log::AppendError;
+use weft_stream::replica::{Copy, Position, Seen, Sight};
+use weft_wire::block::layout::BATCH_OPEN;
+use weft_wire::block::{self, Block};
+
+use super::{AppendStage, Stream};
+use crate::counters::add;
+use crate::messages::StreamSlot;
+use crate::replicate::{CopyBatch, Replicated, Shown, ToReplicate};
+
+/// How many events at the end of a log are looked at, when it is opened, for
+/// what its producers have sent.
+const LOOK_BACK: u64 = 200_000;
+
+/// Of a stream that is copied, or may be.
+pub(crate) struct Copying {
+    /// What is here, or passed over.
+    taken: Position,
+    /// Of a stream with several homes and of mirrors: what is here of each producer.
+    seen: Option<Seen>,
+    /// What other homes have on disk of what entered here: the next sequence.
+    held: BTreeMap<HubId, u64>,
+    pub(super) watched: Arc<AtomicBool>,
+    pub(super) shown: Shown,
+}
+
+impl Copying {
+    pub(super) fn new() -> Self {
+        Self {
+            taken: Position::start(),
+            seen: None,
+            held: BTreeMap::new(),
+            watched: Arc::default(),
+            shown: Shown::default(),
+        }
+    }
+
+    /// Whether the replicate stage wants to know what is on disk.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Acquire)
+    }
+
+    /// Whether an own publish is here under another name.
+    pub(super) fn has(&self, block: &Block<'_>) -> bool {
+        self.seen.as_ref().is_some_and(|seen| sight(seen, block) == Sight::Here)
+    }
+
+    /// An own publish was appended.
+    pub(super) fn note(&mut self, block: &Block<'_>) {
+        if let Some(seen) = &mut self.seen {
+            note(seen, block);
+        }
+    }
+
+    /// Of each home that is known, the next sequence.
+    pub(super) fn position_shown(&self, own: HubId, log: &weft_log::Log) -> Vec<(HubId, u64)> {
+        let entered = log.position().into_iter().find(|(tag, _)| *tag == own.tag()).map(|(_, next)| (own, next));
+        let shown = self.shown.load();
+        let others = shown.iter().flat_map(|shown| &shown.position).filter(|(hub, _)| *hub != own).copied();
+        entered.into_iter().chain(others).collect()
+    }
+
+    /// How many other homes have on disk all that entered here before `next`.
+    pub(super) fn homes_with(&self, next: u64) -> usize {
+        self.held.values().filter(|held| **held >= next).count()
+    }
+}
+
+fn sight(seen: &Seen, block: &Block<'_>) -> Sight {
+    seen.sight(block.producer(), block.lane(), block.first_sequence(), block.event_count())
+}
+
+fn note(seen: &mut Seen, block: &Block<'_>) {
+    seen.note(block.producer(), block.lane(), block.first_sequence(), block.event_count());
+}
+
+/// Why copies were not appended.
+#[derive(Debug, thiserror::Error)]
+enum CopyError {
+    #[error("they do not join on to what is here")]
+    Apart,
+    #[error("one is not what it should be: {0}")]
+    Bad(String),
+    #[error(transparent)]
+    Log(#[from] AppendError),
+}
+
+impl AppendStage {
+    /// What telling copies apart needs, for streams that are copied.
+    pub(super) fn prepare_copying(&mut self, slot: StreamSlot) {
+        let producers = self.options.limits.replica_producers;
+        if let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) {
+            stream.copying.prepare(&stream.spec, &mut stream.log.reader(), producers);
+        }
+    }
+
+    /// Tells the replicate stage of a stream.
+    pub(super) fn tell_replicate(&mut self, slot: StreamSlot) {
+        self.prepare_copying(slot);
+        let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
+        let message = ToReplicate::StreamUp {
+            slot,
+            stream: Box::new(Replicated {
+                spec: stream.spec.clone(),
+                reader: stream.log.reader(),
+                position: stream.log.position().into_iter().collect(),
+                local: stream.log.synced(),
+                watched: stream.copying.watched.clone(),
+                shown: stream.copying.shown.clone(),
+            }),
+        };
+        self.replicate.push(message);
+    }
+
+    /// Appends copies, all or from one on none.
+    pub(super) fn append_copies(&mut self, slot: StreamSlot, batch: &CopyBatch) {
+        let (now, counters, replicate) = (self.now, self.counters.clone(), &mut self.replicate);
+        let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
+        let id = batch.copies.id;
+        match stream.take_copies(batch, now) {
+            Ok((stored, duplicates)) => {
+                add(&counters.copies, stored);
+                add(&counters.stored, stored);
+                add(&counters.replica_duplicates, duplicates);
+                replicate.push(ToReplicate::Placed { slot, id, log_next: stream.log.next() });
+            }
+            Err(error) => {
+                tracing::warn!(code = "copies_refused", stream = stream.spec.name, %error, "copies were not stored");
+                replicate.push(ToReplicate::Refused { slot, id });
+            }
+        }
+    }
+
+    /// Another home has on disk what entered here.
+    pub(super) fn home_has(&mut self, slot: StreamSlot, hub: HubId, upto: u64) {
+        let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
+        let held = stream.copying.held.entry(hub).or_default();
+        *held = (*held).max(upto);
+        self.homes_waiting.moved();
+    }
+}
+
+impl Copying {
+    /// Looks at the end of the log for what its producers sent, where it matters.
+    fn prepare(&mut self, spec: &super::StreamSpec, reader: &mut weft_log::LogReader, producers: usize) {
+        if self.seen.is_some() || (spec.homes.len() < 2 && spec.mirror_of.is_empty()) {
+            return;
+        }
+        let mut seen = Seen::new(producers);
+        let next = reader.next();
+        let from = next.saturating_sub(LOOK_BACK).max(reader.first());
+        if let Err(error) = reader.for_each_block(from, next, |block| note(&mut seen, &block)) {
+            tracing::warn!(code = "look_back", stream = spec.name, %error, "the end of a log could not be read");
+        }
+        self.seen = Some(seen);
+    }
+}
+
+impl Stream {
+    /// The next sequence of what enters here.
+    pub(super) fn entered(&self, own: HubId) -> u64 {
+        self.log.position().into_iter().find(|(tag, _)| *tag == own.tag()).map_or(1, |(_, next)| next)
+    }
+
+    /// Answers the events stored, and those that are here under another name.
+    fn take_copies(&mut self, batch: &CopyBatch, now: Now) -> Result<(u64, u64), CopyError> {
+        let mut here: Position = self.log.position().into_iter().collect();
+        self.copying.taken.merge(&here);
+        if !self.copying.taken.covers(&batch.copies.from) {
+            return Err(CopyError::Apart);
+        }
+        let entries = batch.entries.as_deref().unwrap_or_default();
+        let (mut stored, mut duplicates) = (0, 0);
+        // An atomic batch, until it is whole.
+        let mut open: Vec<(Vec<u8>, u64)> = Vec::new();
+        for copy in &batch.copies.copies {
+            let bytes = entries.get(copy.at..copy.at + copy.len).unwrap_or_default();
+            let block = check(bytes, copy)?;
+            let events = u64::from(copy.span);
+            // Appended before a later one of the same command was refused.
+            if copy.sequence < here.get(copy.home) {
+                continue;
+            }
+            if self.copying.has(&block) && block.flags() & BATCH_OPEN == 0 && open.is_empty() {
+                duplicates += events;
+                continue;
+            }
+            let renamed = self.rename(&block)?;
+            let bytes = renamed.as_deref().unwrap_or(bytes);
+            if block.flags() & BATCH_OPEN != 0 || !open.is_empty() {
+                open.push((bytes.to_vec(), copy.sequence));
+                if block.flags() & BATCH_OPEN == 0 {
+                    let blocks: Vec<(&[u8], u64)> = open.iter().map(|(bytes, at)| (bytes.as_slice(), *at)).collect();
+                    self.log.append_copied_batch(&blocks, copy.home, now)?;
+                    open.clear();
+                }
+            } else {
+                self.log.append_copy(bytes, copy.home, copy.sequence, now)?;
+            }
+            here.raise(copy.home, copy.sequence + events);
+            self.copying.note(&block);
+            stored += events;
+        }
+        if !open.is_empty() {
+            return Err(CopyError::Bad("an atomic batch ends too early".to_owned()));
+        }
+        self.copying.taken.merge(&batch.copies.through);
+        Ok((stored, duplicates))
+    }
+
+    /// The block under the topic that a mirror gives it; none when it keeps its own.
+    fn rename(&self, block: &Block<'_>) -> Result<Option<Vec<u8>>, CopyError> {
+        let (from, to) = &self.spec.mirror_prefix;
+        if self.spec.mirror_of.is_empty() || from == to {
+            return Ok(None);
+        }
+        let Some(topic) = renamed(block.topic(), from, to) else { return Ok(None) };
+        let bytes = block::with_topic(block, &topic).map_err(|error| CopyError::Bad(error.to_string()))?;
+        Ok(Some(bytes))
+    }
+}
+
+/// A topic whose first levels are `from`, with `to` in their place; none for others.
+fn renamed(topic: &str, from: &str, to: &str) -> Option<String> {
+    let rest = topic.strip_prefix(from)?;
+    let rest = if from.is_empty() { rest } else { rest.strip_prefix('/').or(rest.is_empty().then_some(""))? };
+    let topic = match (to.is_empty(), rest.is_empty()) {
+        (true, _) => rest.to_owned(),
+        (_, true) => to.to_owned(),
+        _ => format!("{to}/{rest}"),
+    };
+    weft_topic::Topic::parse(&topic).is_ok().then_some(topic)
+}
+
+/// The block, if it is what its place says.
+fn check<'b>(bytes: &'b [u8], copy: &Copy) -> Result<Block<'b>, CopyError> {
+    let block = Block::validate(bytes).map_err(|error| CopyError::Bad(error.to_string()))?;
+    if block.home() != Some((copy.home, copy.sequence)) || block.event_count() != copy.span {
+        return Err(CopyError::Bad("its name is not that of its place".to_owned()));
+    }
+    Ok(block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_replaces_whole_levels() {
+        assert_eq!(renamed("eu/orders/1", "eu", "mirror/eu").as_deref(), Some("mirror/eu/orders/1"));
+        assert_eq!(renamed("eu/orders/1", "eu/orders", "").as_deref(), Some("1"));
+        assert_eq!(renamed("orders", "", "eu").as_deref(), Some("eu/orders"));
+        assert_eq!(renamed("eu", "eu", "us").as_deref(), Some("us"));
+        assert_eq!(renamed("europe/1", "eu", "us"), None, "another level that begins alike");
+        assert_eq!(renamed("eu", "eu", ""), None, "no topic would be left");
+    }
+}

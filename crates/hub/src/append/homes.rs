@@ -1,0 +1,247 @@
+//! Who waits until several homes have an event on their disks, and changes of
+//! who the homes are.
+//!
+//! What other homes have, they say themselves, as soon as it is on their disks
+//! ([`ToAppend::HomesSynced`](crate::messages::ToAppend)); this home counts once
+//! its own disk has it. Waiting is bounded by [`WAITING`]; beyond it who asks is
+//! refused with a time to try again, and what was published is stored all the
+//! same.
+
+use weft_base::HubId;
+use weft_wire::frame::{self, AckLevel, ErrorCode, Frame};
+
+use super::{AppendStage, StreamSpec};
+use crate::messages::{Completion, Named, Request, SessionId, StreamSlot, ToConductor, ToNet};
+use crate::replicate::ToReplicate;
+
+/// How many may wait for other homes.
+const WAITING: usize = 65_536;
+
+/// What is waited for.
+struct Wait {
+    slot: StreamSlot,
+    /// The first local sequence, and the first of this home, behind the event.
+    local: u64,
+    home: u64,
+    homes: u8,
+    /// A publish, or else a later question about it.
+    request: Result<Request, Asked>,
+}
+
+/// A question about an event that was published before.
+#[derive(Clone, Copy)]
+struct Asked {
+    session: SessionId,
+    id: u64,
+    level: AckLevel,
+    sequence: u64,
+}
+
+/// All who wait.
+#[derive(Default)]
+pub(super) struct HomesWaiting {
+    waits: Vec<Wait>,
+    /// Something may have been reached.
+    moved: bool,
+}
+
+impl HomesWaiting {
+    /// More is on disk, here or elsewhere.
+    pub(super) fn moved(&mut self) {
+        self.moved = true;
+    }
+}
+
+impl AppendStage {
+    /// Why a publish cannot have as many homes as it asks for.
+    pub(super) fn too_few_homes(&self, slots: &[StreamSlot], request: &Request) -> Option<(ErrorCode, String)> {
+        let stream = |slot: &StreamSlot| self.streams.get(slot.0 as usize).and_then(Option::as_ref);
+        let least = slots.iter().filter_map(stream).map(|stream| stream.spec.homes.len().max(1)).min().unwrap_or(0);
+        if slots.len() > 1 {
+            let detail = "the topic goes to several streams: ask for `synced`, or publish to a topic of one".to_owned();
+            return Some((ErrorCode::TOO_FEW_HOMES, detail));
+        }
+        if least < usize::from(request.homes) {
+            let detail = format!("the stream has {least} homes, {} were asked for", request.homes);
+            return Some((ErrorCode::TOO_FEW_HOMES, detail));
+        }
+        if self.homes_waiting.waits.len() >= WAITING {
+            let detail = format!("{WAITING} publishes wait for other homes: try again in a while");
+            return Some((ErrorCode::OVERLOADED, detail));
+        }
+        None
+    }
+
+    /// A publish is in the log; its publisher waits for other homes.
+    pub(super) fn wait_for_homes(&mut self, slot: StreamSlot, request: Request, local: u64, events: u64) {
+        let Some(stream) = self.streams.get(slot.0 as usize).and_then(Option::as_ref) else { return };
+        // Of one that came again no more is known than that it is there.
+        let home = request.place.map_or_else(|| stream.entered(self.home), |place| place.sequence + events);
+        self.homes_waiting.waits.push(Wait { slot, local, home, homes: request.homes, request: Ok(request) });
+        self.homes_waiting.moved = true;
+    }
+
+    /// Somebody asks for a higher level of what was acknowledged before.
+    pub(super) fn await_level(&mut self, session: SessionId, asked: &AwaitedLevel) {
+        let AwaitedLevel { id, ref stream, named, level, homes } = *asked;
+        let Some(slot) = self.names.get(stream).copied() else {
+            let detail = format!("this hub has no stream `{stream}`: `weft stream list` names those it has");
+            return self.refuse_request(session, id, ErrorCode::NO_STREAM, detail);
+        };
+        let Some(found) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
+        let known = named.sequence > 0 && named.sequence < found.entered(self.home);
+        if named.home != self.home || !known {
+            let detail = format!("event {} of home {} did not enter here: ask at its home", named.sequence, named.home);
+            return self.refuse_request(session, id, ErrorCode::UNSUPPORTED, detail);
+        }
+        if level == AckLevel::Homes && found.spec.homes.len().max(1) < usize::from(homes) {
+            let detail = format!("the stream has {} homes, {homes} were asked for", found.spec.homes.len().max(1));
+            return self.refuse_request(session, id, ErrorCode::TOO_FEW_HOMES, detail);
+        }
+        if self.homes_waiting.waits.len() >= WAITING {
+            let detail = format!("{WAITING} publishes wait for other homes: try again in a while");
+            return self.refuse_request(session, id, ErrorCode::OVERLOADED, detail);
+        }
+        let local = match found.reader.find(self.home.tag(), named.sequence) {
+            Ok(local) => local.map_or(0, |local| local + 1),
+            Err(error) => return self.refuse_request(session, id, ErrorCode::STORAGE, error.to_string()),
+        };
+        let request = Err(Asked { session, id, level, sequence: named.sequence });
+        let homes = if level == AckLevel::Homes { homes } else { 1 };
+        self.homes_waiting.waits.push(Wait { slot, local, home: named.sequence + 1, homes, request });
+        self.homes_waiting.moved = true;
+    }
+
+    /// Answers those whose events enough homes have.
+    pub(super) fn settle_homes(&mut self) -> usize {
+        if !std::mem::take(&mut self.homes_waiting.moved) || self.homes_waiting.waits.is_empty() {
+            return 0;
+        }
+        let before = self.homes_waiting.waits.len();
+        let Self { homes_waiting, streams, net, home, identity_epoch, .. } = self;
+        homes_waiting.waits.retain(|wait| {
+            let stream = streams.get(wait.slot.0 as usize).and_then(Option::as_ref);
+            let Some(stream) = stream else {
+                // Deleted: like those who wait for its disk.
+                wait.answer(*home, *identity_epoch, net);
+                return false;
+            };
+            let homes = usize::from(stream.log.synced() >= wait.local) * (1 + stream.copying.homes_with(wait.home));
+            if homes < usize::from(wait.homes) {
+                return true;
+            }
+            wait.answer(*home, *identity_epoch, net);
+            false
+        });
+        before - self.homes_waiting.waits.len()
+    }
+
+    /// A stream's definition is changed: who its homes are, what it captures,
+    /// and what may change without touching what it holds. A mirror that
+    /// mirrors no more is a home.
+    pub(super) fn alter(&mut self, session: SessionId, id: u64, spec: StreamSpec) {
+        match self.try_alter(spec) {
+            Ok(slot) => {
+                let Some(stream) = self.streams.get(slot.0 as usize).and_then(Option::as_ref) else { return };
+                tracing::info!(code = "stream_altered", stream = stream.spec.name, "a stream's definition was changed");
+                let (spec, filters) = (stream.spec.clone(), stream.filters.clone());
+                let def = std::sync::Arc::new(spec.def(&self.options.name));
+                self.prepare_copying(slot);
+                self.replicate.push(ToReplicate::Altered { slot, spec });
+                self.conductor.push(ToConductor::StreamUp { slot, def, filters, answer: Some((session, id)) });
+            }
+            Err((code, detail)) => self.refuse_request(session, id, code, detail),
+        }
+    }
+
+    fn try_alter(&mut self, mut spec: StreamSpec) -> Result<StreamSlot, (ErrorCode, String)> {
+        let filters = spec.check(&self.options.limits).map_err(|detail| (ErrorCode::BAD_NAME, detail))?;
+        let name = spec.name.clone();
+        let no_stream = || (ErrorCode::NO_STREAM, format!("this hub has no stream `{name}`"));
+        let slot = self.names.get(&name).copied().ok_or_else(no_stream)?;
+        let (streams, folder) = (&mut self.streams, &self.folder);
+        let stream = streams.get_mut(slot.0 as usize).and_then(Option::as_mut).ok_or_else(no_stream)?;
+        if spec.id == 0 {
+            spec.id = stream.spec.id;
+        }
+        if !spec.mirror_of.is_empty() && spec.mirror_of != stream.spec.mirror_of {
+            let detail = format!("stream `{name}` cannot become a mirror: make a mirror under another name");
+            return Err((ErrorCode::FIXED, detail));
+        }
+        let old = &stream.spec;
+        let same = StreamSpec {
+            filters: old.filters.clone(),
+            homes: old.homes.clone(),
+            mirror_of: old.mirror_of.clone(),
+            mirror_prefix: old.mirror_prefix.clone(),
+            unreachable: old.unreachable,
+            consistency: old.consistency,
+            max_event: old.max_event,
+            dedup_window_ms: old.dedup_window_ms,
+            tenant: old.tenant,
+            ..spec.clone()
+        };
+        if same != *old {
+            let detail = format!(
+                "of stream `{name}` the filters, homes, consistency, window of duplicates, tenant, largest event and what \
+                 happens while no home can be reached can be changed, and a mirror can become a home; the rest cannot"
+            );
+            return Err((ErrorCode::FIXED, detail));
+        }
+        if let Some(folder) = folder {
+            folder.describe(&spec).map_err(|error| (ErrorCode::STORAGE, error.to_string()))?;
+        }
+        (stream.spec, stream.filters) = (spec, filters);
+        Ok(slot)
+    }
+
+    /// The request of a publish that waits for other homes.
+    pub(super) fn homes_request(completion: Completion) -> Option<Request> {
+        match completion {
+            Completion::Client(request) if request.level == AckLevel::Homes => Some(request),
+            _ => None,
+        }
+    }
+}
+
+/// A level that somebody waits for, see [`frame::AwaitLevel`].
+pub(crate) struct AwaitedLevel {
+    pub(crate) id: u64,
+    pub(crate) stream: String,
+    pub(crate) named: Named,
+    pub(crate) level: AckLevel,
+    pub(crate) homes: u8,
+}
+
+impl AwaitedLevel {
+    pub(crate) fn from_frame(asked: &frame::AwaitLevel<'_>) -> Self {
+        let named = Named { home: asked.home, sequence: asked.home_sequence };
+        let (level, homes) = (asked.level, asked.homes);
+        Self { id: asked.request, stream: asked.stream.to_owned(), named, level, homes }
+    }
+}
+
+impl Wait {
+    fn answer(&self, home: HubId, epoch: weft_base::Epoch, net: &mut crate::outbox::Outbox<ToNet>) {
+        match self.request {
+            Ok(request) => net.push(ToNet::Acked(request)),
+            Err(Asked { session, id, level, sequence }) => {
+                let ack = frame::Ack {
+                    request: id,
+                    level,
+                    origin: home,
+                    epoch,
+                    sequence: 0,
+                    duplicate: false,
+                    receivers: 0,
+                    home,
+                    home_sequence: sequence,
+                    homes: self.homes,
+                };
+                let mut bytes = Vec::new();
+                frame::encode(&Frame::Ack(ack), &mut bytes);
+                net.push(ToNet::Control { session, bytes });
+            }
+        }
+    }
+}

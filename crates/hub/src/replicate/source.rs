@@ -1,0 +1,80 @@
+//! A log as other hubs read it.
+
+use weft_log::{LogReader, ReadError};
+use weft_stream::replica::{Position, Source, Stored, Unreadable};
+use weft_wire::block::layout::BATCH_OPEN;
+
+/// Bytes read from the log at a time.
+const PIECE: usize = 256 << 10;
+
+/// Reads a stream's log.
+pub(super) struct LogSource {
+    reader: LogReader,
+}
+
+impl LogSource {
+    pub(super) const fn new(reader: LogReader) -> Self {
+        Self { reader }
+    }
+
+    /// All below this local sequence are on disk.
+    pub(super) fn synced(&self) -> u64 {
+        self.reader.synced()
+    }
+
+    /// What the log holds before `local`.
+    pub(super) fn position(&mut self, local: u64) -> Result<Position, ReadError> {
+        Ok(self.reader.position_at(local)?.into_iter().collect())
+    }
+}
+
+fn unreadable(error: &ReadError) -> Unreadable {
+    match *error {
+        ReadError::Gone { first } => Unreadable::Gone { first },
+        ReadError::Damaged { resume, .. } => Unreadable::Damaged { resume },
+        _ => Unreadable::Failed,
+    }
+}
+
+impl Source for LogSource {
+    fn first(&self) -> u64 {
+        self.reader.first()
+    }
+
+    fn position_at(&mut self, local: u64) -> Result<Position, Unreadable> {
+        self.position(local).map_err(|error| unreadable(&error))
+    }
+
+    fn read(&mut self, from: u64, upto: u64, each: &mut dyn FnMut(Stored<'_>) -> bool) -> Result<u64, Unreadable> {
+        let mut next = from;
+        while next < upto {
+            let before = next;
+            let blocks = match self.reader.read(next, upto, PIECE) {
+                Ok(blocks) => blocks,
+                // What was read before it counts first.
+                Err(_) if next > from => return Ok(next),
+                Err(error) => return Err(unreadable(&error)),
+            };
+            for stored in blocks {
+                let (block, (home, sequence)) = (stored.block(), stored.home());
+                let given = Stored {
+                    first: stored.first(),
+                    next: stored.next(),
+                    home,
+                    sequence,
+                    span: block.event_count(),
+                    more: block.flags() & BATCH_OPEN != 0,
+                    bytes: block.bytes(),
+                };
+                if !each(given) {
+                    return Ok(next);
+                }
+                next = stored.next();
+            }
+            if next == before {
+                break;
+            }
+        }
+        Ok(next)
+    }
+}

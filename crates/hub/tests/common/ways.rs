@@ -1,0 +1,60 @@
+//! Ways between hubs that can be cut: each carries what comes to its address
+//! on to another one, until it is cut.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub struct Way {
+    pub addr: String,
+    cut: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Way {
+    /// A way to `to`.
+    pub fn to(to: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("it is bound").to_string();
+        let (cut, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let way = Self { addr, cut: cut.clone(), open: open.clone() };
+        std::thread::spawn(move || {
+            while let Ok((near, _)) = listener.accept() {
+                let Ok(far) = TcpStream::connect(&to) else { continue };
+                let pairs = [(near.try_clone(), far.try_clone()), (far.try_clone(), near.try_clone())];
+                let mut open = open.lock().expect("nobody panics with it");
+                open.extend([near, far]);
+                if cut.load(Ordering::SeqCst) {
+                    open.drain(..).for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+                    continue;
+                }
+                for (from, to) in pairs {
+                    if let (Ok(from), Ok(to)) = (from, to) {
+                        std::thread::spawn(move || carry(from, to));
+                    }
+                }
+            }
+        });
+        way
+    }
+
+    /// Cuts the way, also for what is under way; or makes it whole.
+    pub fn cut(&self, cut: bool) {
+        let mut open = self.open.lock().expect("nobody panics with it");
+        self.cut.store(cut, Ordering::SeqCst);
+        if cut {
+            open.drain(..).for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+        }
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream) {
+    let mut bytes = [0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut bytes) {
+        if to.write_all(&bytes[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,354 @@
+//! Streams with several homes and mirrors over real sockets: writers
+//! everywhere, cuts, a dead hub, and what each home has afterwards.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use common::mesh::{self, authority, link_addr, member};
+use common::ways::Way;
+use common::{Raw, payloads, start, stop};
+use weft_base::HubId;
+use weft_hub::{Hub, HubOptions};
+use weft_transport::ca::Authority;
+use weft_wire::block::Block;
+use weft_wire::frame::{
+    self, AckLevel, AwaitLevel, ErrorCode, Frame, Start, StreamAlter, StreamCreate, StreamInfo, StreamReport,
+    StreamRole, StreamSpec,
+};
+
+const NAMES: [&str; 3] = ["chicago", "los-angeles", "new-york"];
+
+fn keeper(ca: &Authority, name: &str, addr: &str, neighbours: &[(&str, String)], data: &Path) -> HubOptions {
+    let mut options = member(ca, name, addr, neighbours);
+    options.data = Some(data.join(name));
+    options.timers.replica_keep_alive = Duration::from_millis(100);
+    options.timers.replica_timeout = Duration::from_millis(400);
+    options.timers.replica_backoff = Duration::from_millis(400);
+    options
+}
+
+fn stream<'a>(name: &'a str, homes: &[&'a str]) -> StreamSpec<'a> {
+    StreamSpec { name, filters: vec!["t/**"], segment_bytes: 4 << 20, homes: homes.to_vec(), ..StreamSpec::default() }
+}
+
+fn create(client: &mut Raw, spec: StreamSpec<'_>) {
+    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
+    let answer = client.receive();
+    assert!(matches!(answer.frame(), Frame::Done(_)), "{:?}", answer.frame());
+}
+
+/// Asks a hub about a stream until its report is so.
+fn until(hub: &Hub, name: &str, what: &str, mut is_so: impl FnMut(&StreamReport<'_>) -> bool) {
+    let mut client = Raw::connect(hub, 900);
+    let mut last = String::new();
+    for _ in 0..4_000 {
+        client.send(&Frame::StreamInfo(StreamInfo { request: 2, name }));
+        let answer = client.receive();
+        if let Frame::StreamReports(reports) = answer.frame() {
+            if reports.reports.first().is_some_and(&mut is_so) {
+                return;
+            }
+            last = format!("{:?}", reports.reports);
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    panic!("{} never came to this: {what}; {last}", hub.identity().name);
+}
+
+type Event = (u32, u64, String, Vec<u8>);
+
+/// All events of a stream: home, home sequence, topic, payload.
+fn events(hub: &Hub, name: &str, count: usize) -> Vec<Event> {
+    let mut reader = Raw::connect(hub, 901);
+    reader.subscribe_with(1, "**", |s| (s.stream, s.start) = (name, Start::First));
+    let answer = reader.receive();
+    assert!(matches!(answer.frame(), Frame::Subscribed(_)), "{:?}", answer.frame());
+    let mut found = Vec::new();
+    while found.len() < count {
+        let received = reader.receive();
+        let Frame::Deliver(deliver) = received.frame() else { panic!("not a delivery: {:?}", received.frame()) };
+        let block = Block::validate(deliver.block).expect("a sound block");
+        let (home, first) = block.home().expect("it is in a stream");
+        for (n, payload) in payloads(deliver.block).into_iter().enumerate() {
+            found.push((home, first + n as u64, block.topic().to_owned(), payload));
+        }
+    }
+    found
+}
+
+/// Three hubs, each linked with each by a way that can be cut.
+struct Triangle {
+    ca: Authority,
+    data: tempfile::TempDir,
+    hubs: Vec<Option<Hub>>,
+    addrs: Vec<String>,
+    /// 0: between hubs 0 and 1, 1: between 0 and 2, 2: between 1 and 2.
+    ways: Vec<Way>,
+}
+
+impl Triangle {
+    fn new() -> Self {
+        let (ca, data) = (authority(), tempfile::tempdir().expect("a folder"));
+        let mut triangle = Self { ca, data, hubs: Vec::new(), addrs: Vec::new(), ways: Vec::new() };
+        for at in 0..3 {
+            let hub = start(triangle.options(at, "127.0.0.1:0"));
+            triangle.addrs.push(link_addr(&hub));
+            triangle.hubs.push(Some(hub));
+            if at < 2 {
+                let ways: Vec<Way> = (at..2).map(|_| Way::to(link_addr(triangle.hub(at)))).collect();
+                triangle.ways.extend(ways);
+            }
+        }
+        for at in 0..3 {
+            mesh::until(&mut Raw::connect(triangle.hub(at), 1), "all are linked", |report| {
+                NAMES.iter().all(|name| report.hubs.iter().any(|hub| hub.name == *name && hub.reachable))
+            });
+        }
+        triangle
+    }
+
+    fn options(&self, at: usize, addr: &str) -> HubOptions {
+        let to: &[(usize, usize)] = [&[][..], &[(0, 0)], &[(0, 1), (1, 2)]][at];
+        let neighbours: Vec<_> = to.iter().map(|(hub, way)| (NAMES[*hub], self.ways[*way].addr.clone())).collect();
+        keeper(&self.ca, NAMES[at], addr, &neighbours, self.data.path())
+    }
+
+    fn hub(&self, at: usize) -> &Hub {
+        self.hubs[at].as_ref().expect("it runs")
+    }
+
+    fn kill(&mut self, at: usize) {
+        drop(self.hubs[at].take());
+    }
+
+    fn restart(&mut self, at: usize) {
+        self.hubs[at] = Some(start(self.options(at, &self.addrs[at])));
+    }
+
+    fn stop(mut self) {
+        self.hubs.drain(..).flatten().for_each(stop);
+    }
+}
+
+/// Publishes some events at a hub, each with its own name as payload.
+fn publish(triangle: &Triangle, at: usize, producer: u64, range: std::ops::Range<u32>, level: AckLevel) {
+    let mut client = Raw::connect(triangle.hub(at), producer);
+    for n in range {
+        let payload = format!("{}-{producer}-{n}", NAMES[at]);
+        client.publish_acked(u64::from(n), level, "t/a", &[payload.as_bytes()]);
+    }
+}
+
+fn has_all(triangle: &Triangle, at: usize, counts: [u64; 3]) {
+    until(triangle.hub(at), "all", &format!("it has {counts:?}"), |report| {
+        NAMES.iter().zip(counts).all(|(name, count)| {
+            let hub = HubId::of_name(name);
+            count == 0 || report.position.iter().any(|(home, next)| *home == hub && *next == count + 1)
+        }) && report.synced == counts.iter().sum::<u64>() + 1
+    });
+}
+
+#[test]
+fn three_homes_with_writers_everywhere_converge_through_two_cuts_and_a_dead_hub() {
+    let mut triangle = Triangle::new();
+    create(&mut Raw::connect(triangle.hub(0), 1), stream("all", &NAMES));
+    // It gets to the other homes by itself.
+    for at in 1..3 {
+        until(triangle.hub(at), "all", "it is a home", |report| report.spec.homes.len() == 3);
+    }
+    (0..3).for_each(|at| publish(&triangle, at, 10 + at as u64, 0..20, AckLevel::Synced));
+    (0..3).for_each(|at| has_all(&triangle, at, [20, 20, 20]));
+    // Cut off: the others go on without it, and it without them.
+    triangle.ways[1].cut(true);
+    triangle.ways[2].cut(true);
+    (0..3).for_each(|at| publish(&triangle, at, 20 + at as u64, 0..20, AckLevel::Synced));
+    (0..2).for_each(|at| has_all(&triangle, at, [40, 40, 20]));
+    has_all(&triangle, 2, [20, 20, 40]);
+    // Whole by one way, and another is cut: what entered at 1 comes by 0.
+    triangle.ways[0].cut(true);
+    triangle.ways[1].cut(false);
+    (0..3).for_each(|at| publish(&triangle, at, 30 + at as u64, 0..5, AckLevel::Synced));
+    triangle.ways[2].cut(false);
+    triangle.ways[0].cut(false);
+    (0..3).for_each(|at| has_all(&triangle, at, [45, 45, 45]));
+    // One dies; what entered there is given by the others, which go on.
+    triangle.kill(1);
+    publish(&triangle, 0, 40, 0..10, AckLevel::Synced);
+    publish(&triangle, 2, 42, 0..10, AckLevel::Synced);
+    (0..3).step_by(2).for_each(|at| has_all(&triangle, at, [55, 45, 55]));
+    triangle.restart(1);
+    publish(&triangle, 1, 41, 0..10, AckLevel::Synced);
+    (0..3).for_each(|at| has_all(&triangle, at, [55, 55, 55]));
+
+    let all: Vec<Vec<Event>> = (0..3).map(|at| events(triangle.hub(at), "all", 165)).collect();
+    let mut by_name: Vec<BTreeMap<(u32, u64), Vec<u8>>> = Vec::new();
+    println!("{:<12} {:>8} {:>8} {:>8} {:>8}", "home", "entered", "copied", "again", "events");
+    for (at, found) in all.iter().enumerate() {
+        let hub = triangle.hub(at);
+        let tag = hub.identity().id.tag();
+        for home in NAMES.map(|name| HubId::of_name(name).tag()) {
+            let order: Vec<u64> = found.iter().filter(|e| e.0 == home).map(|e| e.1).collect();
+            assert_eq!(order, (1..=55).collect::<Vec<_>>(), "each home's events are there once and in order");
+        }
+        by_name.push(found.iter().map(|e| ((e.0, e.1), e.3.clone())).collect());
+        let count = |name: &str| hub.counters().list().into_iter().find(|(n, _)| n == name).map_or(0, |(_, n)| n);
+        let entered = found.iter().filter(|e| e.0 == tag).count();
+        let (copied, again) = (count("replica.copied"), count("replica.again"));
+        println!("{:<12} {entered:>8} {copied:>8} {again:>8} {:>8}", NAMES[at], found.len());
+        assert_eq!(count("replica.lost"), 0);
+    }
+    assert!(by_name.iter().all(|names| *names == by_name[0]), "every event has one name in the mesh");
+    triangle.stop();
+}
+
+/// Three hubs with a stream that all of them keep.
+fn with_stream() -> Triangle {
+    let triangle = Triangle::new();
+    create(&mut Raw::connect(triangle.hub(0), 1), stream("all", &NAMES));
+    for at in 1..3 {
+        until(triangle.hub(at), "all", "it is a home", |report| report.spec.homes.len() == 3);
+    }
+    triangle
+}
+
+/// Publishes one event that so many homes must have.
+fn publish_for(client: &mut Raw, request: u64, homes: u8) {
+    let block = client.block("t/a", &[format!("{request}").as_bytes()]);
+    client.send_bytes(&frame::publish_homes_head(request, homes, block.len()));
+    client.send_bytes(&block);
+}
+
+#[test]
+fn an_acknowledgement_by_two_homes_comes_once_two_have_it_and_not_before() {
+    let triangle = with_stream();
+    let mut client = Raw::connect(triangle.hub(0), 5);
+    publish_for(&mut client, 1, 2);
+    let answer = client.receive();
+    assert!(
+        matches!(answer.frame(), Frame::Ack(a) if a.level == AckLevel::Homes && a.homes == 2),
+        "{:?}",
+        answer.frame()
+    );
+    publish_for(&mut client, 2, 4);
+    let answer = client.receive();
+    assert!(matches!(answer.frame(), Frame::Error(e) if e.code == ErrorCode::TOO_FEW_HOMES), "{:?}", answer.frame());
+    // Alone it has one home; a lower level is reached, and the higher one awaited.
+    triangle.ways[0].cut(true);
+    triangle.ways[1].cut(true);
+    until(triangle.hub(0), "all", "it is alone", |report| report.state.matches("out of reach").count() == 2);
+    client.publish(3, AckLevel::Synced, "t/a", &[b"alone"]);
+    let answer = client.receive();
+    let Frame::Ack(ack) = answer.frame() else { panic!("not an acknowledgement: {:?}", answer.frame()) };
+    let (home, home_sequence) = (ack.home, ack.home_sequence);
+    assert_eq!((home, home_sequence), (triangle.hub(0).identity().id, 2));
+    let level = |request, homes| {
+        let level = AckLevel::Homes;
+        Frame::AwaitLevel(AwaitLevel { request, stream: "all", home, home_sequence, level, homes })
+    };
+    client.send(&level(4, 3));
+    publish_for(&mut client, 5, 2);
+    // Whatever the other homes do not have is not acknowledged.
+    until(triangle.hub(0), "all", "it is on this disk", |report| report.synced == 4);
+    client.send(&Frame::Ping(frame::Ping { id: 7, time: 0 }));
+    assert!(matches!(client.receive().frame(), Frame::Pong(_)), "no acknowledgement came before");
+    triangle.ways[0].cut(false);
+    let mut reached = Vec::new();
+    for _ in 0..2 {
+        let answer = client.receive();
+        let Frame::Ack(ack) = answer.frame() else { panic!("not an acknowledgement: {:?}", answer.frame()) };
+        reached.push((ack.request, ack.level, ack.homes));
+    }
+    reached.sort_by_key(|ack| ack.0);
+    assert_eq!(reached, [(4, AckLevel::Homes, 3), (5, AckLevel::Homes, 2)]);
+    triangle.stop();
+}
+
+#[test]
+fn a_mirror_takes_what_its_filter_matches_under_other_topics_and_takes_no_publishes() {
+    let triangle = with_stream();
+    for (n, topic) in ["t/a/1", "t/b/1", "t/a/2"].into_iter().enumerate() {
+        Raw::connect(triangle.hub(n), 60 + n as u64).publish_acked(1, AckLevel::Synced, topic, &[topic.as_bytes()]);
+    }
+    let mirror = StreamSpec {
+        filters: vec!["t/a/**"],
+        mirror_of: "all",
+        mirror_prefix: ("t", "copy/of"),
+        ..stream("copy", &[])
+    };
+    create(&mut Raw::connect(triangle.hub(1), 1), mirror.clone());
+    until(triangle.hub(1), "copy", "it has two events", |report| report.synced == 3);
+    let mut found = events(triangle.hub(1), "copy", 2);
+    found.sort();
+    let mut expected: Vec<Event> = [(0, "t/a/1"), (2, "t/a/2")]
+        .into_iter()
+        .map(|(at, topic)| {
+            let tag = triangle.hub(at).identity().id.tag();
+            (tag, 1, topic.replace("t/", "copy/of/"), topic.as_bytes().to_vec())
+        })
+        .collect();
+    expected.sort();
+    assert_eq!(found, expected, "home and sequence are those of the source");
+    let mut client = Raw::connect(triangle.hub(1), 70);
+    client.publish(1, AckLevel::Synced, "copy/of/x", &[b"x"]);
+    assert!(matches!(client.receive().frame(), Frame::Error(e) if e.code == ErrorCode::NO_STREAM));
+    // It goes on by another home when its source dies, and becomes a home when it is told to.
+    publish(&triangle, 2, 71, 0..3, AckLevel::Synced);
+    Raw::connect(triangle.hub(2), 72).publish_acked(1, AckLevel::Synced, "t/a/3", &[b"3"]);
+    until(triangle.hub(1), "copy", "it follows", |report| report.synced >= 4);
+    let before = triangle.hub(1).counters().list();
+    let home = StreamSpec { filters: vec!["copy/**"], mirror_of: "", mirror_prefix: ("", ""), ..mirror };
+    client.send(&Frame::StreamAlter(StreamAlter { request: 9, spec: home }));
+    assert!(matches!(client.receive().frame(), Frame::Done(_)), "{before:?}");
+    client.publish_acked(10, AckLevel::Synced, "copy/of/x", &[b"x"]);
+    triangle.stop();
+}
+
+/// Changes a definition, by asking one hub; why it is refused somewhere.
+fn alter(triangle: &Triangle, at: usize, spec: StreamSpec<'_>) -> Option<ErrorCode> {
+    let mut client = Raw::connect(triangle.hub(at), 81);
+    client.send(&Frame::StreamAlter(StreamAlter { request: 1, spec }));
+    match client.receive().frame() {
+        Frame::Done(_) => None,
+        Frame::Error(error) => Some(error.code),
+        other => panic!("neither: {other:?}"),
+    }
+}
+
+#[test]
+fn a_home_that_gives_up_its_role_takes_no_publishes_and_still_gives_what_entered_there() {
+    let mut triangle = with_stream();
+    triangle.ways[1].cut(true);
+    triangle.ways[2].cut(true);
+    until(triangle.hub(2), "all", "it is alone", |report| report.state.matches("out of reach").count() == 2);
+    publish(&triangle, 2, 80, 0..10, AckLevel::Synced);
+    for at in 0..3 {
+        // Who cannot be reached is told later, there.
+        let _ = alter(&triangle, at, stream("all", &NAMES[..2]));
+    }
+    until(triangle.hub(2), "all", "it is no home", |report| report.role == StreamRole::Mirror);
+    triangle.ways[1].cut(false);
+    triangle.ways[2].cut(false);
+    (0..3).for_each(|at| has_all(&triangle, at, [0, 0, 10]));
+    // A publish there goes to a home, and comes back as a copy.
+    Raw::connect(triangle.hub(2), 82).publish_acked(1, AckLevel::Synced, "t/a", &[b"after"]);
+    until(triangle.hub(2), "all", "the copy is there", |report| report.synced == 12);
+    let found = events(triangle.hub(2), "all", 11);
+    assert_ne!(found[10].0, triangle.hub(2).identity().id.tag(), "it entered elsewhere");
+    // Promoted again it goes on where it was, without a copy from the start.
+    assert_eq!(alter(&triangle, 0, stream("all", &NAMES)), None);
+    let other = StreamSpec { segment_bytes: 8 << 20, ..stream("all", &NAMES) };
+    assert_eq!(alter(&triangle, 1, other), Some(ErrorCode::FIXED));
+    triangle.kill(2);
+    triangle.restart(2);
+    publish(&triangle, 2, 84, 0..5, AckLevel::Synced);
+    let third = triangle.hub(2).identity().id;
+    (0..3).for_each(|at| {
+        until(triangle.hub(at), "all", "all is there", |report| {
+            report.synced == 17 && report.position.contains(&(third, 16))
+        });
+    });
+    triangle.stop();
+}
