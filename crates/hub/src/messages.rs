@@ -280,7 +280,14 @@ pub(crate) enum ToAppend {
     /// A block of a flow came again: say again how far the flow is stored.
     SayAgain { key: FlowKey, incarnation: u32 },
     /// Open a subscription to a stream.
-    Open { target: Target, stream: String, start: weft_wire::frame::Start, filter: Filter },
+    Open {
+        target: Target,
+        stream: String,
+        start: weft_wire::frame::Start,
+        /// Where it goes on, per home; empty: at `start`.
+        position: Vec<(u32, u64)>,
+        filter: Filter,
+    },
     /// Read on for a subscription.
     Fetch { target: Target, stream: StreamSlot, from: u64, max_bytes: usize },
     /// Find the stream that a live subscription spills to.

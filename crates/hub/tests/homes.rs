@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::consumers;
 use common::mesh::{authority, link_addr, member, until};
 use common::{Raw, payloads, start, stop};
-use weft_base::SubscriptionId;
+use weft_base::{HubId, SubscriptionId};
 use weft_hub::Hub;
 use weft_transport::ca::Authority;
 use weft_wire::frame::{
@@ -290,5 +290,20 @@ fn a_consumer_is_used_from_any_hub() {
     other.consume(1, "c");
     drop(client);
     assert_eq!(other.handed_all(2), all[3..]);
+    line.stop();
+}
+
+#[test]
+fn a_reader_goes_on_from_a_position_wherever_it_asks() {
+    let line = Line::new();
+    line.create("all", &["new-york"]);
+    consumers::fill(&line.middle, 0..5);
+    let home = HubId::of_name("new-york").tag();
+    for hub in [&line.east, &line.west] {
+        let mut reader = Raw::connect(hub, 3);
+        reader.subscribe_with(1, "**", |s| (s.stream, s.start, s.position) = ("all", Start::First, vec![(home, 4)]));
+        assert!(matches!(reader.receive().frame(), Frame::Subscribed(s) if s.start_sequence == 4));
+        assert_eq!([reader.delivered(), reader.delivered()], [[[3]], [[4]]]);
+    }
     line.stop();
 }

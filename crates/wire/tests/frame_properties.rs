@@ -338,6 +338,7 @@ proptest! {
             group: &group,
             weight,
             spill: "",
+            position: vec![(7, id), (9, 1)],
         });
         let bytes = encoded(&subscribe);
         prop_assert_eq!(Frame::decode(&bytes), Ok(subscribe));

@@ -360,6 +360,7 @@ fn open_inbox(address: ReplyAddress, out: &mut Vec<u8>) {
         group: "",
         weight: 1,
         spill: "",
+        position: Vec::new(),
     };
     frame::encode(&Frame::Subscribe(subscribe), out);
 }

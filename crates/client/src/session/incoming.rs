@@ -203,7 +203,7 @@ impl Session {
         }
         self.calls.answered(id, &Err(refusal.clone()), &mut self.wake);
         let known = self.publishing.answered(id, Err(refusal.clone()), &mut self.wake)
-            || self.subscriptions.refused(SubscriptionId(id), refusal.clone(), &mut self.wake)
+            || self.subscriptions.refused(SubscriptionId(id), refusal.clone(), now, &mut self.random, &mut self.wake)
             || self.consumers.refused(SubscriptionId(id), &refusal, now, &mut self.random, &mut self.wake)
             || self.requests.answered(id, Err(refusal.clone()), &mut self.wake);
         if !known {

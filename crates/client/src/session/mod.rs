@@ -310,7 +310,8 @@ impl Session {
         let own = own.min(self.calls.next_deadline().unwrap_or(far));
         let own = own.min(self.publishing.next_expiry().unwrap_or(far));
         let own = own.min(self.timers.next_deadline().unwrap_or(far));
-        let own = if self.is_up() { own.min(self.consumers.next_deadline().unwrap_or(far)) } else { own };
+        let again = self.consumers.next_deadline().into_iter().chain(self.subscriptions.next_deadline()).min();
+        let own = if self.is_up() { own.min(again.unwrap_or(far)) } else { own };
         let own = own.min(self.gives_up_at().unwrap_or(far));
         match self.closing {
             Some(deadline) if self.state != State::Ended => own.min(deadline),
@@ -351,6 +352,7 @@ impl Session {
         self.timers.expire(now, &mut self.wake);
         if self.is_up() {
             self.consumers.reopen(now, &mut self.control);
+            self.subscriptions.reopen(now, &mut self.control);
         }
         if let Some(deadline) = self.closing {
             let quiet = self.is_up() && self.is_quiet();

@@ -9,11 +9,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
-use weft_base::SubscriptionId;
+use weft_base::{Mono, Random, SubscriptionId};
 use weft_ring::arena::BlockRef;
 use weft_topic::Filter;
-use weft_wire::frame::{self, Frame, Start};
+use weft_wire::frame::{self, ErrorCode, Frame, MAX_HOMES, Start};
 
 use super::seen::Seen;
 use crate::client::MAX_CREDIT_EVENTS;
@@ -21,6 +22,9 @@ use crate::delivery::{Delivery, Gap, Queue, check};
 use crate::error::{Refusal, SubscribeError};
 use crate::options::SubscribeOptions;
 use crate::ticket::Ticket;
+
+/// The shortest pause before a subscription is made again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) type SubscribeTicket = Ticket<Result<u64, SubscribeError>>;
 
@@ -35,6 +39,10 @@ struct Entry {
     accepted: bool,
     /// Of a stream: the sequence that comes next, once it is known.
     next: Option<u64>,
+    /// Of a stream: what was read, per home, so that any home can go on with it.
+    position: BTreeMap<u32, u64>,
+    /// When it is to be made again, because it is served elsewhere now.
+    again: Option<Mono>,
     gap: Gap,
     /// Of a live subscription: blocks that came lately.
     seen: Seen,
@@ -90,6 +98,8 @@ impl Subscriptions {
             ticket: Ticket::new(),
             accepted: false,
             next: None,
+            position: BTreeMap::new(),
+            again: None,
             gap: Gap::default(),
             seen: Seen::default(),
             demand: on_demand.then(Demanded::default),
@@ -139,8 +149,26 @@ impl Subscriptions {
         entry.ticket.complete(Ok(start_sequence), wake);
     }
 
-    /// The hub refuses or ends a subscription. False when there is none of this id.
-    pub(crate) fn refused(&mut self, id: SubscriptionId, refusal: Refusal, wake: &mut Vec<Waker>) -> bool {
+    /// The hub refuses or ends a subscription. One of a stream that is served by
+    /// another hub now, or by none at present, is made again after a while.
+    /// False when there is none of this id.
+    pub(crate) fn refused(
+        &mut self,
+        id: SubscriptionId,
+        refusal: Refusal,
+        now: Mono,
+        random: &mut Random,
+        wake: &mut Vec<Waker>,
+    ) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        let passes = refusal.code == ErrorCode::MOVED || (entry.accepted && refusal.code == ErrorCode::UNREACHABLE);
+        if passes && entry.options.stream.is_some() {
+            let pause = refusal.retry_after.unwrap_or(AGAIN).max(AGAIN);
+            let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+            entry.again = Some(now + Duration::from_nanos(nanos / 2 + random.below(nanos / 2 + 1)));
+            entry.gap.reconnected |= entry.accepted;
+            return true;
+        }
         let Some(entry) = self.entries.remove(&id) else { return false };
         entry.ticket.complete(Err(refusal.clone().into()), wake);
         if entry.accepted {
@@ -148,6 +176,20 @@ impl Subscriptions {
         }
         entry.queue.end(wake);
         true
+    }
+
+    /// When a subscription is to be made again.
+    pub(crate) fn next_deadline(&self) -> Option<Mono> {
+        self.entries.values().filter_map(|entry| entry.again).min()
+    }
+
+    /// Makes those again whose pause is over.
+    pub(crate) fn reopen(&mut self, now: Mono, out: &mut Vec<u8>) {
+        for (id, entry) in &mut self.entries {
+            if entry.again.is_some_and(|at| at <= now) {
+                entry.subscribe(*id, out);
+            }
+        }
     }
 
     /// The hub has dropped events for a subscription.
@@ -173,6 +215,14 @@ impl Subscriptions {
         let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
         let (events, first, producer, produced) = {
             let block = check(&bytes)?;
+            if entry.options.stream.is_some()
+                && let Some((home, sequence)) = block.home()
+                && (entry.position.len() < MAX_HOMES || entry.position.contains_key(&home))
+            {
+                let next = sequence.saturating_add(u64::from(block.event_count()));
+                let known = entry.position.entry(home).or_insert(next);
+                *known = next.max(*known);
+            }
             (block.event_count(), block.stream_sequence(), block.producer(), block.first_sequence())
         };
         let mut skip = 0;
@@ -233,7 +283,12 @@ impl Subscriptions {
 impl Entry {
     /// Tells the hub of the subscription.
     fn subscribe(&mut self, id: SubscriptionId, out: &mut Vec<u8>) {
+        self.again = None;
         let start = self.next.map_or(self.options.start.on_the_wire(), Start::Sequence);
+        if !self.position.is_empty() {
+            // Another home may answer, whose sequences are its own: it says what is missing.
+            self.next = None;
+        }
         let credit_events = match &mut self.demand {
             Some(demand) => {
                 demand.granted = demand.open.clamp(0, MAX_CREDIT_EVENTS as i64);
@@ -252,6 +307,7 @@ impl Entry {
             group: self.options.group.as_deref().unwrap_or(""),
             spill: self.options.spill.as_deref().unwrap_or(""),
             weight: self.options.weight,
+            position: self.position.iter().map(|(home, next)| (*home, *next)).collect(),
         };
         frame::encode(&Frame::Subscribe(subscribe), out);
     }

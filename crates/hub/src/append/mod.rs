@@ -15,6 +15,7 @@ mod folder;
 mod homes;
 mod internal;
 pub(crate) mod keyed;
+mod position;
 mod read;
 mod spec;
 mod sync;
@@ -176,7 +177,9 @@ impl AppendStage {
         match message {
             ToAppend::Append { streams, block, completion } => self.append(&streams, &block, completion),
             ToAppend::SayAgain { key, incarnation } => self.commits.say_again(key, incarnation),
-            ToAppend::Open { target, stream, start, filter } => self.open(target, &stream, start, filter),
+            ToAppend::Open { target, stream, start, position, filter } => {
+                self.open(target, &stream, start, position, filter);
+            }
             ToAppend::Fetch { target, stream, from, max_bytes } => self.fetch(target, stream, from, max_bytes),
             ToAppend::FindSpill { target, stream, filter } => self.find_spill(target, stream, filter),
             ToAppend::CloseSubscription { target } => self.cursors.close(target),

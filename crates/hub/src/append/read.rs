@@ -8,6 +8,7 @@ use weft_mesh::ledger::DropReason;
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
+use super::position::{Found, Seen};
 use super::{AppendStage, StreamSpec};
 use crate::consume::ToConsume;
 use crate::messages::{Fetched, SessionId, StreamSlot, Target, ToConductor, ToNet};
@@ -17,14 +18,14 @@ use crate::replicate::Showing;
 /// The subscriptions that read streams.
 #[derive(Default)]
 pub(super) struct Cursors {
-    filters: HashMap<Target, (StreamSlot, Filter)>,
+    filters: HashMap<Target, (StreamSlot, Filter, Seen)>,
     /// Those that have read all there is, by stream.
     at_end: HashMap<StreamSlot, Vec<Target>>,
 }
 
 impl Cursors {
     pub(super) fn close(&mut self, target: Target) {
-        if let Some((slot, _)) = self.filters.remove(&target)
+        if let Some((slot, ..)) = self.filters.remove(&target)
             && let Some(waiting) = self.at_end.get_mut(&slot)
         {
             waiting.retain(|t| *t != target);
@@ -48,15 +49,15 @@ impl Cursors {
     /// A stream is gone: those who read it.
     fn gone(&mut self, slot: StreamSlot) -> Vec<Target> {
         self.at_end.remove(&slot);
-        let targets = self.filters.iter().filter(|(_, (s, _))| *s == slot).map(|(target, _)| *target).collect();
-        self.filters.retain(|_, (s, _)| *s != slot);
+        let targets = self.filters.iter().filter(|(_, (s, ..))| *s == slot).map(|(target, _)| *target).collect();
+        self.filters.retain(|_, (s, ..)| *s != slot);
         targets
     }
 }
 
 impl AppendStage {
     /// Opens a subscription to a stream.
-    pub(super) fn open(&mut self, target: Target, name: &str, start: Start, filter: Filter) {
+    pub(super) fn open(&mut self, target: Target, name: &str, start: Start, position: Vec<(u32, u64)>, filter: Filter) {
         let Some(slot) = self.names.get(name).copied() else {
             let detail = format!("this hub has no stream `{name}`: `weft stream list` names those it has");
             return self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::NO_STREAM, detail });
@@ -64,20 +65,38 @@ impl AppendStage {
         let Some(stream) = self.stream(slot) else { return };
         let log = &stream.log;
         let (first, end) = (log.first(), log.synced().max(log.first()));
+        let seen = Seen::new(position);
+        let mut missing = 0;
         let from = match start {
+            _ if !seen.is_empty() => match seen.find(&mut stream.reader, first..end) {
+                Ok(Found { from, removed }) => {
+                    missing = removed;
+                    from
+                }
+                Err(error) => {
+                    let (code, detail) = (ErrorCode::STORAGE, error.to_string());
+                    return self.net.push(ToNet::SubscribeRefused { target, code, detail });
+                }
+            },
             Start::New => end,
             Start::First => first,
             Start::Last => end.saturating_sub(1).max(first),
             Start::Sequence(sequence) => sequence.max(first),
             Start::Time(time) => stream.reader.seek_time(time).clamp(first, end.max(first)),
         };
-        self.cursors.filters.insert(target, (slot, filter));
+        self.cursors.filters.insert(target, (slot, filter, seen));
         self.net.push(ToNet::Opened { target, stream: slot, from });
+        if missing > 0 {
+            let gap = frame::Gap { id: target.subscription, events: missing, reason: DropReason::Removed as u8 };
+            let mut bytes = Vec::new();
+            frame::encode(&Frame::Gap(gap), &mut bytes);
+            self.net.push(ToNet::Control { session: target.session, bytes });
+        }
     }
 
     /// Reads on for a subscription, as far as is synced.
     pub(super) fn fetch(&mut self, target: Target, slot: StreamSlot, from: u64, max_bytes: usize) {
-        let Some((_, filter)) = self.cursors.filters.get(&target).cloned() else { return };
+        let Some((_, filter, seen)) = self.cursors.filters.get(&target).cloned() else { return };
         let Some(stream) = self.stream(slot) else { return };
         let upto = stream.log.synced();
         let mut fetched = Fetched { blocks: Vec::new(), next: from, end: false, lost: None, failed: None };
@@ -85,7 +104,9 @@ impl AppendStage {
             Ok(blocks) => {
                 for block in blocks {
                     fetched.next = block.next();
-                    if Topic::parse(block.block().topic()).is_ok_and(|topic| filter.matches(topic)) {
+                    if !seen.has(&block.block())
+                        && Topic::parse(block.block().topic()).is_ok_and(|topic| filter.matches(topic))
+                    {
                         fetched.blocks.push(block);
                     }
                 }

@@ -302,8 +302,8 @@ impl NetStage {
             frame::encode(&Frame::Subscribed(subscribed), connection.egress.control());
             self.mark_dirty(id);
         } else if !live {
-            let stream = subscribe.stream.to_owned();
-            self.out.append.push(ToAppend::Open { target, stream, start: subscribe.start, filter });
+            let (stream, position) = (subscribe.stream.to_owned(), subscribe.position.clone());
+            self.out.append.push(ToAppend::Open { target, stream, start: subscribe.start, position, filter });
         } else if spills {
             self.out.append.push(ToAppend::FindSpill { target, stream: subscribe.spill.to_owned(), filter });
         } else {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use weft_base::{ByteCount, Epoch, Lane, UnixNanos};
 use weft_mesh::flow::LiveSender;
-use weft_mesh::{Command, Event, GroupKey, HubInfo, Mesh, MeshOptions};
+use weft_mesh::{Command, Event, GroupKey, HubInfo, Mesh, MeshOptions, StreamDef};
 use weft_ring::arena::ArenaOptions;
 use weft_topic::Filter;
 use weft_wire::block::layout::REQUEST;
@@ -23,13 +23,21 @@ const LAST: HubId = HubId(3);
 
 /// What the hubs know when the last one has a member of `workers`, or not.
 fn routes_of_all(has_member: bool) -> [Arc<weft_mesh::Routes>; 3] {
+    routes_with(has_member, &[])
+}
+
+/// The same, when hubs (by place) keep streams of these names and numbers, which take all in.
+fn routes_with(has_member: bool, streams: &[(usize, &str, u64)]) -> [Arc<weft_mesh::Routes>; 3] {
     let at = |millis: u64| Now { mono: Mono(millis * 1_000_000), wall: UnixNanos(millis * 1_000_000) };
     let info = |id: HubId| HubInfo { id, name: format!("hub-{id}"), region: String::new(), epoch: Epoch(1) };
     let mut hubs = [FIRST, MIDDLE, LAST].map(|id| Mesh::new(MeshOptions::default(), info(id), id.0));
     let mut wire: VecDeque<(usize, LinkId, Vec<u8>)> = VecDeque::new();
+    let clock = std::cell::Cell::new(0);
     let tell = |hubs: &mut [Mesh; 3], hub: usize, event: Event<'_>, wire: &mut VecDeque<_>| {
         let mut commands = Vec::new();
-        hubs[hub].apply(event, at(1), &mut commands);
+        // What a hub tells comes together, so each change has its own time.
+        clock.set(clock.get() + 10);
+        hubs[hub].apply(event, at(clock.get()), &mut commands);
         for command in commands {
             // Link 1 is between the first two, link 2 between the last two.
             if let Command::Send { link, bytes } = command {
@@ -46,6 +54,11 @@ fn routes_of_all(has_member: bool) -> [Arc<weft_mesh::Routes>; 3] {
     if has_member {
         let filter = Filter::parse("jobs/*").expect("a filter");
         tell(&mut hubs, 2, Event::Member { add: true, group: "workers".into(), filter, weight: 1 }, &mut wire);
+    }
+    for (hub, name, id) in streams {
+        let def = StreamDef { name: (*name).into(), id: *id, role: 0, unreachable: 0, consistency: 0 };
+        let event = Event::Stream { add: true, def: def.into(), filter: Filter::everything() };
+        tell(&mut hubs, *hub, event, &mut wire);
     }
     while let Some((hub, link, bytes)) = wire.pop_front() {
         let mut rest = bytes.as_slice();
@@ -246,4 +259,26 @@ fn a_message_to_the_hub_itself_is_handed_over_at_once() {
     let Some(FromPeer::Message(message)) = line.replica.pop() else { panic!("nothing came") };
     assert_eq!((&*message.bytes, message.from), (&b"own"[..], LAST));
     line.stages[2].0.counters.ledger().balance().expect("it is accounted for");
+}
+
+#[test]
+fn a_hub_that_is_chosen_for_one_stream_is_told_which_others_to_leave_out() {
+    let [first, ..] = routes_with(false, &[(2, "far", 1), (2, "both", 2), (1, "both", 2)]);
+    let mut table = RouteTable { version: 1, ..RouteTable::empty(first) };
+    let topic = Topic::parse("t").expect("a topic");
+    let remotes = |table: &RouteTable| -> Vec<(HubId, bool, Vec<u64>)> {
+        let route = table.resolve(topic, &mut homes::Chosen::default());
+        route.remote.iter().map(|remote| (remote.hub, remote.stream, remote.except.to_vec())).collect()
+    };
+    assert_eq!(remotes(&table), [(MIDDLE, true, vec![]), (LAST, true, vec![2])], "the nearer one takes the other");
+    // This hub is a home of it as well: nobody else takes it.
+    table.streams.insert(&Filter::everything(), table::LocalStream { slot: crate::messages::StreamSlot(0), id: 2 });
+    assert_eq!(remotes(&table), [(LAST, true, vec![2])]);
+    let arrived = Arc::new(table.resolve(topic, &mut homes::Chosen::default()));
+    assert_eq!(arrived.streams.len(), 1);
+    assert!(
+        homes::without(&arrived, [2].into_iter()).streams.is_empty(),
+        "and that is what a hub does that is told so"
+    );
+    assert_eq!(homes::without(&arrived, [9].into_iter()).streams, arrived.streams);
 }

@@ -141,6 +141,7 @@ impl<S: Read + Write> Raw<S> {
             on_full: OnFull::DropOldest,
             group: "",
             spill: "",
+            position: Vec::new(),
             weight: 1,
         };
         change(&mut subscribe);

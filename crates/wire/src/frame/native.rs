@@ -5,7 +5,7 @@ use std::fmt;
 use weft_base::{Epoch, HubId, ProducerId, SubscriptionId, UnixNanos};
 
 use super::codec::{Reader, Writer, wire_enum};
-use super::{ErrorCode, FrameClause, FrameError, MAX_FILTER, MAX_TEXT, MAX_TOKEN};
+use super::{ErrorCode, FrameClause, FrameError, MAX_FILTER, MAX_HOMES, MAX_TEXT, MAX_TOKEN};
 
 wire_enum! {
     /// Who dials.
@@ -337,7 +337,7 @@ impl<'a> ErrorFrame<'a> {
 }
 
 /// A wish for events; answered by [`Subscribed`] or [`ErrorFrame`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe<'a> {
     /// Chosen by the client, unique in its session.
     pub id: SubscriptionId,
@@ -360,6 +360,10 @@ pub struct Subscribe<'a> {
     pub weight: u16,
     /// With [`OnFull::Spill`]: the stream of this hub; empty otherwise.
     pub spill: &'a str,
+    /// Of a stream: how far it was read, per home (its tag, and its sequence
+    /// that is next), which is valid at each of its homes; `start` then says
+    /// nothing. Empty: from `start` on. At most [`MAX_HOMES`].
+    pub position: Vec<(u32, u64)>,
 }
 
 impl<'a> Subscribe<'a> {
@@ -375,6 +379,7 @@ impl<'a> Subscribe<'a> {
             group: r.name("group")?,
             weight: r.u16("weight")?,
             spill: r.name("spill")?,
+            position: r.list("position", MAX_HOMES, 12, |r| Ok((r.u32("home")?, r.u64("sequence")?)))?,
         })
     }
 
@@ -389,6 +394,10 @@ impl<'a> Subscribe<'a> {
         w.name("group", self.group);
         w.u16(self.weight);
         w.name("spill", self.spill);
+        w.list("position", &self.position, MAX_HOMES, |w, (home, sequence)| {
+            w.u32(*home);
+            w.u64(*sequence);
+        });
     }
 }
 

@@ -231,6 +231,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             group: "board",
             weight: 3,
             spill: "overflow",
+            position: vec![(0xa1, 18), (0xb2, 7)],
         }),
         Frame::Subscribed(Subscribed { id, start_sequence: 17, live: true }),
         Frame::Unsubscribe(Unsubscribe { id }),

@@ -342,7 +342,8 @@ impl Consumers {
     ) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         entry.out(wake);
-        if refusal.code == ErrorCode::MOVED {
+        let is_away = entry.accepted && refusal.code == ErrorCode::UNREACHABLE;
+        if refusal.code == ErrorCode::MOVED || is_away {
             let pause = entry.backoff.next(random).max(refusal.retry_after.unwrap_or_default());
             tracing::debug!(code = "consumer_moved", refusal = %refusal, "the consumer is opened again");
             entry.again = Some(now + pause);

@@ -76,9 +76,34 @@ fn what_a_stream_lost_to_retention_meanwhile_is_a_gap() {
     bench.lose();
     bench.connect(4, 1 << 20);
     bench.hear(&Frame::Subscribed(frame::Subscribed { id, start_sequence: 10, live: false }));
+    bench.hear(&Frame::Gap(frame::Gap { id, events: 8, reason: 31 }));
     bench.deliver(id, &block("t", &["10"], 10, 10));
     let got = received(&queue);
-    assert_eq!(got[1].1, Gap { events: 8, reason: 0, reconnected: true });
+    assert_eq!(got[1].1, Gap { events: 8, reason: 31, reconnected: true });
+}
+
+#[test]
+fn a_stream_that_moved_is_opened_again_at_its_position_which_any_home_knows() {
+    let mut bench = Bench::up();
+    let (id, queue) = bench.subscribe("t", SubscribeOptions::stream("s", StartAt::First), 1);
+    bench.deliver(id, &block("t", &["1", "2"], 1, 1));
+    bench.written.clear();
+    for code in [ErrorCode::MOVED, ErrorCode::UNREACHABLE] {
+        bench.refuse(id.0, code);
+        assert!(bench.written.is_empty(), "not at once");
+        bench.pass(Duration::from_millis(60));
+        let written = std::mem::take(&mut bench.written);
+        let Ok(Frame::Subscribe(again)) = Frame::decode(&written[0]) else { panic!("not a subscribe") };
+        assert_eq!((again.id, again.position), (id, vec![(7, 3)]));
+    }
+    // The other home has the same events at other places.
+    bench.hear(&Frame::Subscribed(frame::Subscribed { id, start_sequence: 90, live: false }));
+    bench.deliver(id, &block("t", &["3"], 3, 90));
+    let got = received(&queue);
+    assert_eq!(got[1], (vec!["3".to_owned()], Gap { events: 0, reason: 0, reconnected: true }));
+    bench.refuse(id.0, ErrorCode::NO_STREAM);
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.kinds().is_empty(), "it is gone for good");
 }
 
 #[test]
