@@ -28,7 +28,7 @@ pub(crate) struct RouteTable {
     /// Streams that this hub is a home of, by what they take in.
     pub(crate) streams: InterestSet<LocalStream>,
     /// All streams of this hub, by name, and what it is to them.
-    pub(crate) stream_names: Arc<BTreeMap<Arc<str>, (LocalStream, Arc<StreamDef>)>>,
+    pub(crate) stream_names: Arc<LocalStreams>,
     /// Other hubs: their interest, and the way to them.
     pub(crate) routes: Arc<Routes>,
     /// Gates of the live subscriptions here that make publishers wait.
@@ -45,6 +45,9 @@ pub(crate) struct LocalStream {
     /// The same at all its homes.
     pub(crate) id: u64,
 }
+
+/// The streams of this hub by name.
+pub(crate) type LocalStreams = BTreeMap<Arc<str>, (LocalStream, Arc<StreamDef>)>;
 
 /// A gate of another hub: the hub, and the gate's number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -48,6 +48,7 @@ wire_enum! {
     }
 }
 
+#[allow(clippy::derivable_impls, reason = "the enum is made by a macro")]
 impl Default for LastValues {
     fn default() -> Self {
         Self::Topic
