@@ -129,6 +129,7 @@ impl Hub {
                     on_full,
                     group: "",
                     spill: "",
+                    position: Vec::new(),
                     weight: 1,
                 }))?;
             }

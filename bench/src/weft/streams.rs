@@ -31,6 +31,7 @@ impl Hub {
             on_full: OnFull::Disconnect,
             group: "",
             spill: "",
+            position: Vec::new(),
             weight: 1,
         }))?;
         connection.answer(|frame| matches!(frame, Frame::Subscribed(_)))?;
