@@ -7,6 +7,7 @@
 use std::mem::size_of;
 
 use weft_base::ByteCount;
+use weft_keyed::LsmOptions;
 
 use crate::append::ToSync;
 use crate::consume::ToConsume;
@@ -33,6 +34,8 @@ pub const CONSUMER: usize = 4 << 10;
 /// An event that a member of a consumer has, or that waits to be handed out
 /// again, where each is a run of its own.
 pub const IN_FLIGHT: usize = 224;
+/// Where a last value stands, with a topic and key of up to 64 bytes. Longer ones take as much more.
+pub const LAST_VALUE: usize = 160;
 /// The program, its threads' stacks and what is there once.
 pub const BASE: usize = 24 << 20;
 
@@ -85,6 +88,12 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("events in flight", "in_flight", times(l.in_flight, IN_FLIGHT)),
         part("producers", "producers, streams, stream_producers", times(producers, PRODUCER)),
         part("copies", "streams, replica_producers", times(l.streams.saturating_mul(l.replica_producers), SEEN)),
+        part(
+            "last values",
+            "streams, stream_last_values",
+            times(l.streams.saturating_mul(l.stream_last_values), LAST_VALUE),
+        ),
+        part("keyed state", "", LsmOptions::default().memory()),
     ]
 }
 

@@ -16,7 +16,7 @@ use weft_transport::{Accept, Network};
 
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
-use crate::append::{self, AppendParts, AppendStage, Folder, FolderError, SyncStage};
+use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage, KeyedSync};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
@@ -181,15 +181,13 @@ impl Hub {
 
         let (folder, epoch) = match &options.data {
             Some(path) => {
-                let (folder, epoch) = Folder::open(fs.clone(), &PathBuf::from(path), &options.name, now)?;
+                let (folder, epoch) =
+                    Folder::open(fs.clone(), &PathBuf::from(path), &options.name, keyed.clone(), now)?;
                 (Some(folder), epoch)
             }
             None => (None, Epoch(u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX))),
         };
-        let keyed = match (keyed, &options.data) {
-            (None, Some(path)) => Some(append::keyed::open(path, epoch)?),
-            (keyed, _) => keyed,
-        };
+        let keyed = folder.as_ref().map(Folder::keyed).or(keyed);
         let streams = match &folder {
             Some(folder) => folder.load(&options.limits, now)?,
             None => Vec::new(),

@@ -102,6 +102,16 @@ pub(crate) enum Completion {
     Flow { key: FlowKey, incarnation: u32, number: u64 },
 }
 
+impl Completion {
+    /// The same, of a block that was there before.
+    pub(crate) fn duplicate(self) -> Self {
+        match self {
+            Self::Client(request) => Self::Client(Request { duplicate: true, ..request }),
+            other => other,
+        }
+    }
+}
+
 /// A block from a client of this hub.
 pub(crate) struct Publish {
     pub(crate) session: SessionId,
@@ -135,6 +145,8 @@ pub(crate) enum ToRoute {
     HubDown { hub: HubId },
     /// A stage of this hub has something to say to a service of another hub.
     Peer { to: HubId, service: Service, bytes: Vec<u8> },
+    /// A stream has taken a block of this hub's clients that live subscribers are to have only now.
+    Release { block: BlockRef },
     /// A request met so many receivers that are gone.
     Unanswered { request: BlockRef, receivers: u64 },
 }
@@ -302,6 +314,8 @@ pub(crate) enum ToAppend {
     Delete { session: SessionId, id: u64, name: String },
     /// Change a stream's definition.
     Alter { session: SessionId, id: u64, spec: StreamSpec },
+    /// Find last values.
+    LastGet(LastAsked),
     /// Answer once what was published before has reached a higher level.
     AwaitLevel { session: SessionId, asked: Box<AwaitedLevel> },
     /// Append what entered at other homes, all or from some block on none.
@@ -328,6 +342,17 @@ pub(crate) struct Internal {
     pub(crate) ticket: u64,
 }
 
+/// A request for last values.
+pub(crate) struct LastAsked {
+    pub(crate) session: SessionId,
+    pub(crate) id: u64,
+    pub(crate) stream: String,
+    pub(crate) filter: Filter,
+    pub(crate) key: Option<Vec<u8>>,
+    /// 0: as many as the hub gives.
+    pub(crate) most: u32,
+}
+
 /// Inbox of the conductor.
 pub(crate) enum ToConductor {
     /// A link is up: both sides know each other.
@@ -350,6 +375,8 @@ pub(crate) enum ToConductor {
     StreamUp { slot: StreamSlot, def: Arc<StreamDef>, filters: Vec<Filter>, answer: Option<(SessionId, u64)> },
     /// A stream is gone; likewise.
     StreamDown { slot: StreamSlot, answer: Option<(SessionId, u64)> },
+    /// A stream has taken a block that live subscribers are to have only now.
+    Release { block: BlockRef },
     /// How far a flow from another hub is stored here.
     FlowStored { key: FlowKey, incarnation: u32, written: u64, synced: u64, refused: ErrorCode, places: Vec<FlowPlace> },
     /// A client asks what the mesh looks like.

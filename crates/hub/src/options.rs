@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_base::ByteCount;
+use weft_stream::intake::BatchLimits;
 use weft_transport::{Security, shm};
 
 use crate::budget;
@@ -157,6 +158,9 @@ pub enum LoadPolicy {
     Refuse = 4,
 }
 
+/// How long an atomic batch may take from its first block to its last.
+const BATCH_TIME: Duration = Duration::from_secs(10);
+
 /// The bounds. Each names what happens at the bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -213,6 +217,16 @@ pub struct Limits {
     pub replica_bytes: ByteCount,
     /// Hubs that may copy one stream from here at a time; one more waits.
     pub replica_readers: usize,
+    /// Last values of each stream that are kept in memory; others are read from disk.
+    pub stream_last_values: usize,
+    /// Atomic batches whose blocks are not all there; one more is refused.
+    pub open_batches: usize,
+    /// Blocks of one atomic batch; a longer one is refused.
+    pub batch_blocks: usize,
+    /// Bytes of one atomic batch; a larger one is refused. They lie in the arena.
+    pub batch_bytes: ByteCount,
+    /// Bytes that the streams of one tenant hold on this hub, 0 for any number; beyond it they take nothing more. Looked at once a second.
+    pub tenant_stream_bytes: ByteCount,
     /// Streams; one more is refused.
     pub streams: usize,
     /// Consumers of the hub's streams; one more is refused.
@@ -228,6 +242,16 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The bounds of atomic batches.
+    pub(crate) fn batches(&self) -> BatchLimits {
+        BatchLimits {
+            open: self.open_batches,
+            blocks: self.batch_blocks,
+            bytes: self.batch_bytes.as_usize(),
+            time: BATCH_TIME,
+        }
+    }
+
     /// The window of links, in bytes: a frame must fit also while a half of it is not said again.
     pub(crate) fn window_of_links(&self) -> u64 {
         self.link_window.0.max(self.frame.0.saturating_mul(4))
@@ -263,6 +287,11 @@ impl Default for Limits {
             replica_producers: 1_024,
             replica_bytes: ByteCount::mib(32),
             replica_readers: 64,
+            stream_last_values: 1_024,
+            open_batches: 64,
+            batch_blocks: 1_024,
+            batch_bytes: ByteCount::mib(8),
+            tenant_stream_bytes: ByteCount(0),
             streams: 256,
             consumers: 1_024,
             consumers_per_stream: 256,
@@ -412,6 +441,10 @@ impl HubOptions {
         at_least("limits.producers", l.producers as u64, 2);
         at_least("limits.stream_producers", l.stream_producers as u64, 2);
         at_least("limits.in_flight", l.in_flight as u64, 1);
+        at_least("limits.stream_last_values", l.stream_last_values as u64, 1);
+        at_least("limits.open_batches", l.open_batches as u64, 1);
+        at_least("limits.batch_blocks", l.batch_blocks as u64, 1);
+        at_least("limits.batch_bytes", l.batch_bytes.0, l.frame.0);
         at_least("limits.replica_producers", l.replica_producers as u64, 2);
         at_least("limits.replica_bytes", l.replica_bytes.0, 64 << 10);
         at_least("limits.replica_readers", l.replica_readers as u64, 1);

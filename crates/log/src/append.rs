@@ -67,6 +67,8 @@ pub struct Log {
     homes: Homes,
     /// Everything below may go.
     floor: u64,
+    /// The limits of retention.
+    kept: Kept,
     /// The log is of an older version, and this the segment appended to once it
     /// is of this one.
     older: Option<Option<Active>>,
@@ -75,6 +77,17 @@ pub struct Log {
     /// The disk had no room; it is not asked again before this.
     full_until: Option<Mono>,
     _lock: Box<dyn Lock>,
+}
+
+/// The limits of retention: see the fields of [`LogOptions`] of these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// `retain_bytes`.
+    pub bytes: Option<ByteCount>,
+    /// `retain_age`.
+    pub age: Option<Duration>,
+    /// `retain_events`.
+    pub events: Option<u64>,
 }
 
 impl fmt::Debug for Log {
@@ -104,6 +117,7 @@ impl Log {
         });
         // What recovery found, it has synced.
         let state = SyncState { from: table.live.back().map_or(0, |s| s.number), ..SyncState::default() };
+        let kept = Kept { bytes: options.retain_bytes, age: options.retain_age, events: options.retain_events };
         let shared = Arc::new(Shared {
             fs,
             dir: dir.to_owned(),
@@ -126,6 +140,7 @@ impl Log {
             active,
             homes,
             floor: 0,
+            kept,
             older,
             verifier,
             compacting: Pass::default(),
@@ -315,6 +330,12 @@ impl Log {
         self.shared.first.store(first, Ordering::Release);
     }
 
+    /// Other limits than those it was opened with, from the next
+    /// [`retain`](Self::retain) on.
+    pub fn set_kept(&mut self, kept: Kept) {
+        self.kept = kept;
+    }
+
     /// How far the log is in each home, at [`next`](Self::next): per home, by
     /// its tag, the home sequence that is next.
     #[must_use]
@@ -329,10 +350,10 @@ impl Log {
     ///
     /// By age and floor, the segment in use goes too when all in it may.
     pub fn retain(&mut self, now: Now) -> usize {
-        let options = &self.shared.options;
-        let bytes = options.retain_bytes.map_or(u64::MAX, |b| b.0);
-        let events = options.retain_events.unwrap_or(u64::MAX);
-        let age = options.retain_age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        let kept = self.kept;
+        let bytes = kept.bytes.map_or(u64::MAX, |b| b.0);
+        let events = kept.events.unwrap_or(u64::MAX);
+        let age = kept.age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
         let floor = self.floor;
         let expired = |s: &Segment| {
             let newest = s.newest.load(Ordering::Relaxed);

@@ -50,7 +50,7 @@ mod side;
 pub mod sync;
 mod verify;
 
-pub use append::{Appended, Log};
+pub use append::{Appended, Kept, Log};
 pub use compact::Compacted;
 pub use error::{AppendError, CompactError, OpenError, ReadError, SyncError};
 pub use homes::MAX_HOMES;

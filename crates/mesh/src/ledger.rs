@@ -72,6 +72,9 @@ drop_reasons! {
     NoMember = 20, "no_member", "The group's last member at the hub that was to serve it has left, and no other hub has one.";
     CannotArrive = 23, "cannot_arrive", "The deadline is nearer than the way to the destination hub is long.";
     PeerBusy = 24, "peer_busy", "The stage that a message of another hub is for has too many waiting.";
+    WrongLast = 25, "wrong_last", "The last sequence of the stream, or of the key, is not what the publisher expected.";
+    BadBatch = 26, "bad_batch", "The atomic batch that the event is part of was not whole and sound.";
+    Quota = 27, "quota", "The stream's tenant has stored all that it may.";
     Damaged = 29, "damaged", "The event lies damaged in the stream, and its consumer goes on behind it.";
     Removed = 30, "removed", "The stream's retention removed the event before its consumer had it.";
 }

@@ -1,9 +1,10 @@
 //! Layer 2: the deciders of streams, pure: no disk, clock, thread or socket.
 //!
-//! [`consumer`] decides who gets which event of a stream and until when it is
+//! [`intake`] decides what a stream takes in; [`consumer`] decides who gets which event of a stream and until when it is
 //! done; [`predicate`] which events somebody wants, beside their topics.
 #![forbid(unsafe_code)]
 
 pub mod consumer;
+pub mod intake;
 pub mod predicate;
 pub mod replica;

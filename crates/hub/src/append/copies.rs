@@ -205,11 +205,17 @@ impl Stream {
                 open.push((bytes.to_vec(), copy.sequence));
                 if block.flags() & BATCH_OPEN == 0 {
                     let blocks: Vec<(&[u8], u64)> = open.iter().map(|(bytes, at)| (bytes.as_slice(), *at)).collect();
-                    self.log.append_copied_batch(&blocks, copy.home, now)?;
+                    let mut local = self.log.append_copied_batch(&blocks, copy.home, now)?.first;
+                    for (bytes, _) in &blocks {
+                        let block = Block::trusted(bytes);
+                        self.index.note_copy(block, local, now);
+                        local += u64::from(block.event_count());
+                    }
                     open.clear();
                 }
             } else {
-                self.log.append_copy(bytes, copy.home, copy.sequence, now)?;
+                let appended = self.log.append_copy(bytes, copy.home, copy.sequence, now)?;
+                self.index.note_copy(Block::trusted(bytes), appended.first, now);
             }
             here.raise(copy.home, copy.sequence + events);
             self.copying.note(&block);

@@ -4,6 +4,7 @@
 //! DATA/weft.json          format version, hub's name, epoch of its last start
 //! DATA/keyed/              what is looked up by key; rebuilt or begun anew when it is lost
 //! DATA/lock               held by the running hub
+//! DATA/keyed/...          what is looked up by key; can be made anew from the logs
 //! DATA/streams/NAME/stream.json
 //! DATA/streams/NAME/consumers.json
 //! DATA/streams/NAME/...   the log
@@ -20,15 +21,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use weft_base::sync::atomic::AtomicBool;
 use weft_base::{Epoch, HubId, Now};
+use weft_keyed::Keyed;
 use weft_log::fs::{Fs, Lock};
 use weft_log::{Log, LogOptions, LogReader};
 use weft_topic::Filter;
 
 use super::copies::Copying;
+use super::index::Index;
 use super::spec::StreamSpec;
 use super::sync::SyncState;
 use crate::options::Limits;
-use crate::producers::Producers;
 
 /// The format of the folder that this program writes and reads.
 const VERSION: u32 = 1;
@@ -106,7 +108,7 @@ pub enum FolderError {
         /// The stream.
         stream: String,
         /// What is wrong.
-        source: weft_log::ReadError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -131,7 +133,9 @@ pub(crate) struct Stream {
     pub(crate) filters: Vec<Filter>,
     pub(crate) log: Log,
     pub(crate) reader: LogReader,
-    pub(crate) producers: Producers,
+    pub(super) index: Index,
+    /// Its tenant has stored all that it may.
+    pub(super) over_quota: bool,
     pub(crate) sync: Arc<SyncState>,
     /// Where its files lie.
     pub(crate) dir: PathBuf,
@@ -151,13 +155,21 @@ pub(crate) struct Folder {
     home: u32,
     /// The hub's name.
     hub: String,
+    keyed: Arc<dyn Keyed>,
     _lock: Box<dyn Lock>,
 }
 
 impl Folder {
     /// Takes possession of the folder for the hub of this name, and makes this
     /// life's epoch later than all before.
-    pub(crate) fn open(fs: Arc<dyn Fs>, root: &Path, hub: &str, now: Now) -> Result<(Self, Epoch), FolderError> {
+    /// Keyed state is opened in the folder unless one is given.
+    pub(crate) fn open(
+        fs: Arc<dyn Fs>,
+        root: &Path,
+        hub: &str,
+        keyed: Option<Arc<dyn Keyed>>,
+        now: Now,
+    ) -> Result<(Self, Epoch), FolderError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| FolderError::Io { path, source }
@@ -190,7 +202,16 @@ impl Folder {
         let streams = root.join("streams");
         fs.create_dir(&streams).map_err(io(&streams))?;
         let home = HubId::of_name(hub).tag();
-        Ok((Self { fs, root: root.to_owned(), home, hub: hub.to_owned(), _lock: lock }, Epoch(epoch)))
+        let keyed = match keyed {
+            Some(keyed) => keyed,
+            None => super::keyed::open(root, Epoch(epoch))?,
+        };
+        Ok((Self { fs, root: root.to_owned(), home, hub: hub.to_owned(), keyed, _lock: lock }, Epoch(epoch)))
+    }
+
+    /// The keyed state of the hub.
+    pub(crate) fn keyed(&self) -> Arc<dyn Keyed> {
+        self.keyed.clone()
     }
 
     /// Opens every stream that lies in the folder.
@@ -229,16 +250,12 @@ impl Folder {
         limits: &Limits,
         now: Now,
     ) -> Result<Stream, FolderError> {
-        let dir = self.root.join("streams").join(&spec.name);
         if spec.id == 0 {
             spec.id = stream_id(&self.hub, &spec.name, now.wall.0);
         }
         let stream = self.open_stream(spec, filters, limits, now)?;
-        let path = dir.join("stream.json");
-        let bytes = serde_json::to_vec_pretty(&stream.spec)
-            .map_err(|e| FolderError::Damaged { path: path.clone(), reason: e.to_string() })?;
         // Last: a folder without a description is no stream.
-        self.fs.write(&path, &bytes).map_err(|source| FolderError::Io { path, source })?;
+        self.describe(&stream.spec)?;
         let streams = self.root.join("streams");
         self.fs.sync_dir(&streams).map_err(|source| FolderError::Io { path: streams, source })?;
         Ok(stream)
@@ -276,15 +293,13 @@ impl Folder {
         if recovery.cut_bytes > 0 {
             tracing::info!(code = "stream_cut", stream = spec.name, bytes = recovery.cut_bytes, "a torn end was cut");
         }
-        let mut producers = Producers::new(limits.stream_producers);
-        let noted = log.for_each_block(log.first(), |block| {
-            producers.note(block.producer(), block.lane(), block.first_sequence(), block.event_count());
-        });
-        noted.map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source })?;
+        let index = Index::open(self.keyed.clone(), &spec, limits, self.home, &log)
+            .map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source: Box::new(source) })?;
         Ok(Stream {
             filters,
             reader: log.reader(),
-            producers,
+            index,
+            over_quota: false,
             sync: Arc::new(SyncState::default()),
             dir,
             watched: Arc::new(AtomicBool::new(false)),
@@ -311,6 +326,7 @@ impl Folder {
         }
         self.fs.sync_dir(&dir).map_err(gone(&dir))?;
         drop(stream.reader);
+        stream.index.delete().map_err(|source| FolderError::Keyed { path: dir.clone(), source })?;
         stream.log.delete().map_err(gone(&dir))
     }
 }

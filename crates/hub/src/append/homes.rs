@@ -179,19 +179,30 @@ impl AppendStage {
             max_event: old.max_event,
             dedup_window_ms: old.dedup_window_ms,
             tenant: old.tenant,
+            retain_bytes: old.retain_bytes,
+            retain_age_ms: old.retain_age_ms,
+            retain_events: old.retain_events,
+            last: old.last,
             ..spec.clone()
         };
         if same != *old {
             let detail = format!(
-                "of stream `{name}` the filters, homes, consistency, window of duplicates, tenant, largest event and what \
-                 happens while no home can be reached can be changed, and a mirror can become a home; the rest cannot"
+                "of stream `{name}` the filters, homes, consistency, window of duplicates, tenant, largest event, last \
+                 values, how much it keeps and what happens while no home can be reached can be changed, and a mirror \
+                 can become a home; the rest cannot"
             );
             return Err((ErrorCode::FIXED, detail));
         }
         if let Some(folder) = folder {
             folder.describe(&spec).map_err(|error| (ErrorCode::STORAGE, error.to_string()))?;
         }
+        let other_last = (spec.last != stream.spec.last).then_some(spec.last);
+        stream.log.set_kept(spec.kept());
+        stream.index.redefine(&spec);
         (stream.spec, stream.filters) = (spec, filters);
+        if let Some(mode) = other_last {
+            stream.index.rebuild(mode, &stream.log).map_err(|error| (ErrorCode::STORAGE, error.to_string()))?;
+        }
         Ok(slot)
     }
 

@@ -68,6 +68,7 @@ impl AppendStage {
         let slot = self.names.get(name).copied().ok_or("the stream was not made")?;
         let stream = self.stream(slot).ok_or("the stream is gone")?;
         let appended = stream.log.append(block, now).map_err(|error| format!("stream `{name}`: {error}"))?;
+        stream.index.note(Block::trusted(block), &appended, now);
         let events = u64::from(Block::trusted(block).event_count());
         add(&self.counters.copies, events);
         add(&self.counters.stored, events);

@@ -13,29 +13,29 @@ mod commit;
 mod copies;
 mod folder;
 mod homes;
+mod index;
 mod internal;
-pub(crate) mod keyed;
+mod keyed;
+mod last;
 mod position;
 mod read;
 mod spec;
 mod sync;
+mod take;
+mod tend;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use weft_base::sync::atomic::{AtomicBool, Ordering};
 use weft_base::{Epoch, HubId, Mono, Now};
-use weft_log::AppendError;
-use weft_mesh::ledger::DropReason;
-use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
+use weft_stream::intake::Batches;
 use weft_topic::Filter;
-use weft_wire::block::Block;
 use weft_wire::frame::{ErrorCode, Retention};
 
-use self::commit::{Commits, Places};
+use self::commit::Commits;
 pub use self::folder::FolderError;
 pub(crate) use self::folder::{Folder, Stream};
 pub(crate) use self::homes::AwaitedLevel;
@@ -44,19 +44,16 @@ pub(crate) use self::spec::StreamSpec;
 pub use self::spec::stream_json;
 pub(crate) use self::sync::{SyncStage, ToSync};
 use crate::consume::{Floors, StreamUp, ToConsume};
-use crate::counters::{Counters, add, sub};
-use crate::messages::{Completion, Named, Request, StreamSlot, Target, ToAppend, ToConductor, ToNet};
+use crate::counters::Counters;
+use crate::messages::{StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
-use crate::producers::Place;
 use crate::replicate::ToReplicate;
 
 /// Messages taken in one turn.
 const BATCH: usize = 256;
 /// Room that the next stages must have before a message is taken.
 const ROOM: usize = 32;
-/// How often retention is looked at.
-const RETAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// The stage.
 pub(crate) struct AppendStage {
@@ -76,12 +73,13 @@ pub(crate) struct AppendStage {
     commits: Commits,
     cursors: read::Cursors,
     internals: Internals,
+    batches: Batches<take::Part>,
     options: Arc<HubOptions>,
     /// This hub.
     home: HubId,
     counters: Arc<Counters>,
     waker: StageWaker,
-    next_retention: Mono,
+    next_tending: Mono,
     now: Now,
 }
 
@@ -122,11 +120,12 @@ impl AppendStage {
             commits: Commits::default(),
             cursors: read::Cursors::default(),
             internals: Internals::default(),
+            batches: Batches::new(parts.options.limits.batches()),
             home: HubId::of_name(&parts.options.name),
             options: parts.options,
             counters: parts.counters,
             waker: parts.waker,
-            next_retention: Mono::default(),
+            next_tending: Mono::default(),
             now: Now::default(),
         };
         for stream in parts.streams {
@@ -187,16 +186,17 @@ impl AppendStage {
             ToAppend::Create { session, id, spec } => self.create(session, id, spec),
             ToAppend::Delete { session, id, name } => self.delete(session, id, &name),
             ToAppend::Alter { session, id, spec } => self.alter(session, id, spec),
+            ToAppend::LastGet(asked) => self.last_get(&asked),
             ToAppend::AwaitLevel { session, asked } => self.await_level(session, &asked),
             ToAppend::AppendCopies { slot, batch } => self.append_copies(slot, &batch),
             ToAppend::HomesSynced { slot, hub, upto } => self.home_has(slot, hub, upto),
-            ToAppend::Report { session, id, name } => self.report(session, id, name.as_deref()),
-            ToAppend::Internal(internal) => self.append_internal(internal),
             ToAppend::Floor { slot, floor } => {
                 if let Some(stream) = self.stream(slot) {
                     stream.log.set_floor(floor);
                 }
             }
+            ToAppend::Report { session, id, name } => self.report(session, id, name.as_deref()),
+            ToAppend::Internal(internal) => self.append_internal(internal),
         }
     }
 
@@ -211,86 +211,6 @@ impl AppendStage {
         self.net.push(answer);
     }
 
-    /// Appends a block to its streams; the completion is owed once all have it
-    /// at the level asked, or refused as soon as one has not.
-    fn append(&mut self, slots: &[StreamSlot], block: &BlockRef, completion: Completion) {
-        let parsed = Block::trusted(block);
-        let (producer, lane) = (parsed.producer(), parsed.lane());
-        let (first, count) = (parsed.first_sequence(), parsed.event_count());
-        let events = u64::from(count);
-        sub(&self.counters.waiting_append, events * slots.len() as u64);
-        if self.commits.is_refused(completion) {
-            return self.counters.drop_copies(DropReason::StreamRefused, events * slots.len() as u64);
-        }
-        let homes_request = Self::homes_request(completion);
-        if let Some((code, detail)) = homes_request.and_then(|request| self.too_few_homes(slots, &request)) {
-            self.counters.drop_copies(DropReason::StreamRefused, events * slots.len() as u64);
-            return self.refuse(completion, code, detail);
-        }
-        let (now, home) = (self.now, self.home);
-        let counters = self.counters.clone();
-        let mut places = Places::default();
-        let mut refused: Option<(ErrorCode, String)> = None;
-        for slot in slots {
-            let Some(stream) = self.stream(*slot) else {
-                counters.drop_copies(DropReason::StreamRefused, events);
-                continue;
-            };
-            let place = match stream.producers.place(producer, lane, first, count) {
-                // Its producer published it at another home before.
-                Place::New if stream.copying.has(&parsed) => Place::Duplicate,
-                place => place,
-            };
-            match place {
-                Place::New => match stream.log.append(block, now) {
-                    Ok(appended) => {
-                        stream.producers.note(producer, lane, first, count);
-                        stream.copying.note(&parsed);
-                        add(&counters.stored, events);
-                        places.push(*slot, appended.next, Some(Named { home, sequence: appended.home_sequence }));
-                    }
-                    Err(error) => {
-                        counters.drop_copies(DropReason::StreamRefused, events);
-                        refused = Some((code_of(&error), format!("stream `{}`: {error}", stream.spec.name)));
-                    }
-                },
-                Place::Duplicate => {
-                    // It may still wait for its sync: all that is there by now covers it.
-                    counters.drop_copies(DropReason::Duplicate, events);
-                    places.push(*slot, stream.log.next(), None);
-                }
-                Place::Overlap => {
-                    counters.drop_copies(DropReason::Duplicate, events);
-                    let detail = format!("stream `{}` has a part of the block already", stream.spec.name);
-                    refused = Some((ErrorCode::OVERLAP, detail));
-                }
-            }
-        }
-        if let Some((code, detail)) = refused {
-            self.refuse(completion, code, detail);
-        } else if let (Some(request), Some((slot, local))) = (homes_request, places.first()) {
-            self.wait_for_homes(slot, Request { place: places.named(), ..request }, local, events);
-        } else {
-            self.commits.written(places, completion, &mut self.net);
-        }
-    }
-
-    /// The publish that a completion stands for cannot be stored.
-    fn refuse(&mut self, completion: Completion, code: ErrorCode, detail: String) {
-        tracing::warn!(code = "append_refused", reason = %detail, "a block could not be stored");
-        match completion {
-            Completion::None => {}
-            Completion::Client(request) => self.net.push(ToNet::Refused {
-                session: request.session,
-                id: request.id,
-                code,
-                retry_after_ms: 1_000,
-                detail,
-            }),
-            Completion::Flow { key, incarnation, .. } => self.commits.refuse(key, incarnation, code),
-        }
-    }
-
     /// Answers what has reached the disk since the last turn.
     fn settle(&mut self) -> usize {
         let mut work = 0;
@@ -299,6 +219,7 @@ impl AppendStage {
             let Some(stream) = place else { continue };
             let slot = StreamSlot(index as u32);
             let synced = stream.log.synced();
+            stream.index.checkpoint(stream.log.next(), synced, self.now);
             if synced != stream.settled {
                 stream.settled = synced;
                 self.commits.synced(slot, synced);
@@ -347,29 +268,6 @@ impl AppendStage {
         }
         said
     }
-
-    fn retain(&mut self) {
-        if self.now.mono < self.next_retention {
-            return;
-        }
-        self.next_retention = self.now.mono + RETAIN_EVERY;
-        let now = self.now;
-        for stream in self.streams.iter_mut().flatten() {
-            let removed = stream.log.retain(now);
-            if removed > 0 {
-                tracing::info!(code = "retention", stream = stream.spec.name, removed, "old segments removed");
-            }
-        }
-    }
-}
-
-/// What a client is told when an append fails.
-fn code_of(error: &AppendError) -> ErrorCode {
-    match error {
-        AppendError::DiskFull { .. } => ErrorCode::DISK_FULL,
-        AppendError::TooLarge { .. } => ErrorCode::TOO_LARGE,
-        _ => ErrorCode::STORAGE,
-    }
 }
 
 impl Stage for AppendStage {
@@ -397,7 +295,7 @@ impl Stage for AppendStage {
         if appended {
             self.sync.wake();
         }
-        self.retain();
+        self.tend();
         work += self.settle();
         self.net.notify();
         self.conductor.notify();
@@ -416,13 +314,19 @@ impl Stage for AppendStage {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        Some(self.next_retention)
+        let due = self.streams.iter().flatten().filter_map(|stream| stream.index.deadline());
+        due.chain([self.next_tending]).min()
     }
 
     fn on_stop(&mut self, _now: Now) {
-        for stream in self.streams.drain(..).flatten() {
-            if let Err(error) = stream.log.close() {
-                tracing::error!(code = "sync_failed", stream = stream.spec.name, error = %error, "the last sync failed");
+        for mut stream in self.streams.drain(..).flatten() {
+            let next = stream.log.next();
+            match stream.log.close() {
+                Ok(()) => stream.index.close(next),
+                Err(error) => {
+                    let stream = stream.spec.name;
+                    tracing::error!(code = "sync_failed", stream, error = %error, "the last sync failed");
+                }
             }
         }
     }

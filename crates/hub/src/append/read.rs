@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weft_base::UnixNanos;
 use weft_log::ReadError;
 use weft_mesh::ledger::DropReason;
+use weft_stream::intake::is_expired;
 use weft_topic::{Filter, Topic};
+use weft_wire::block::Block;
+use weft_wire::block::layout::EXPIRES;
 use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
 use super::position::{Found, Seen};
@@ -97,6 +101,7 @@ impl AppendStage {
     /// Reads on for a subscription, as far as is synced.
     pub(super) fn fetch(&mut self, target: Target, slot: StreamSlot, from: u64, max_bytes: usize) {
         let Some((_, filter, seen)) = self.cursors.filters.get(&target).cloned() else { return };
+        let now = self.now.wall;
         let Some(stream) = self.stream(slot) else { return };
         let upto = stream.log.synced();
         let mut fetched = Fetched { blocks: Vec::new(), next: from, end: false, lost: None, failed: None };
@@ -104,9 +109,9 @@ impl AppendStage {
             Ok(blocks) => {
                 for block in blocks {
                     fetched.next = block.next();
-                    if !seen.has(&block.block())
-                        && Topic::parse(block.block().topic()).is_ok_and(|topic| filter.matches(topic))
-                    {
+                    let wanted = !seen.has(&block.block())
+                        && Topic::parse(block.block().topic()).is_ok_and(|topic| filter.matches(topic));
+                    if wanted && !all_expired(block.block(), now) {
                         fetched.blocks.push(block);
                     }
                 }
@@ -181,6 +186,8 @@ impl AppendStage {
         self.commits.gone(slot);
         self.internals.failed(slot, "the stream was deleted", &mut self.consume);
         self.consume.push(ToConsume::StreamDown { slot });
+        let parts = self.batches.gone(slot.0);
+        self.refuse_parts(parts, ErrorCode::NO_STREAM, "the stream was deleted");
         for target in self.cursors.gone(slot) {
             let detail = format!("stream `{name}` was deleted");
             self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::NO_STREAM, detail });
@@ -232,7 +239,7 @@ impl AppendStage {
         }
     }
 
-    fn done(&mut self, session: SessionId, id: u64) {
+    pub(super) fn done(&mut self, session: SessionId, id: u64) {
         let mut bytes = Vec::new();
         frame::encode(&Frame::Done(frame::Done { request: id }), &mut bytes);
         self.net.push(ToNet::Control { session, bytes });
@@ -244,4 +251,9 @@ impl AppendStage {
         frame::encode(&Frame::Error(error), &mut bytes);
         self.net.push(ToNet::Control { session, bytes });
     }
+}
+
+/// Whether no event of a block is of use any more.
+fn all_expired(block: Block<'_>, now: UnixNanos) -> bool {
+    block.flags() & EXPIRES != 0 && block.events().all(|event| is_expired(block, &event, now))
 }

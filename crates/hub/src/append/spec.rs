@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_base::ByteCount;
-use weft_log::LogOptions;
+use weft_log::{Kept, LogOptions};
 use weft_mesh::StreamDef;
 use weft_topic::Filter;
 use weft_wire::frame::{self, Consistency, LastValues, MAX_HOMES, Retention, StreamRole, Unreachable};
@@ -204,11 +204,21 @@ impl StreamSpec {
         }
     }
 
+    /// The limits of its retention.
+    pub(crate) fn kept(&self) -> Kept {
+        Kept {
+            bytes: (self.retain_bytes > 0).then_some(ByteCount(self.retain_bytes)),
+            age: (self.retain_age_ms > 0).then(|| Duration::from_millis(self.retain_age_ms)),
+            events: (self.retain_events > 0).then_some(self.retain_events),
+        }
+    }
+
     pub(crate) fn log_options(&self, limits: &Limits) -> LogOptions {
         LogOptions {
             segment: ByteCount(self.segment_bytes),
             retain_bytes: (self.retain_bytes > 0).then_some(ByteCount(self.retain_bytes)),
             retain_age: (self.retain_age_ms > 0).then(|| Duration::from_millis(self.retain_age_ms)),
+            retain_events: (self.retain_events > 0).then_some(self.retain_events),
             max_block: limits.frame.as_usize(),
             ..LogOptions::default()
         }

@@ -192,6 +192,7 @@ impl Conductor {
                 };
                 self.apply(Event::FlowAck(ack));
             }
+            ToConductor::Release { block } => self.route.push(ToRoute::Release { block }),
             ToConductor::MeshShow { session, id } => {
                 let bytes = self.report(id);
                 self.net.push(ToNet::Control { session, bytes });

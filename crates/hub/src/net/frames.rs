@@ -14,7 +14,9 @@ use crate::consume::ToConsume;
 use crate::counters::add;
 use crate::gate::{Bounds, Gate, Holder};
 use crate::load::Verdict;
-use crate::messages::{Membership, Publish, SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute};
+use crate::messages::{
+    LastAsked, Membership, Publish, SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute,
+};
 
 impl NetStage {
     /// Sends a whole frame of a connection where it belongs.
@@ -216,6 +218,20 @@ impl NetStage {
             Frame::StreamAlter(alter) => {
                 let spec = StreamSpec::from_frame(&alter.spec, &self.options.stream_defaults);
                 self.out.append.push(ToAppend::Alter { session: id, id: alter.request, spec });
+            }
+            Frame::LastGet(asked) => {
+                let filter = match Filter::parse(asked.filter) {
+                    Ok(filter) => filter,
+                    Err(error) => return self.refuse(id, asked.request, ErrorCode::BAD_FILTER, &error.to_string()),
+                };
+                self.out.append.push(ToAppend::LastGet(LastAsked {
+                    session: id,
+                    id: asked.request,
+                    stream: asked.stream.to_owned(),
+                    filter,
+                    key: asked.has_key.then(|| asked.key.to_vec()),
+                    most: asked.most,
+                }));
             }
             Frame::AwaitLevel(asked) => {
                 let asked = Box::new(AwaitedLevel::from_frame(&asked));

@@ -4,13 +4,15 @@
 use weft_base::ProducerId;
 use weft_base::sync::Arc;
 use weft_mesh::ledger::DropReason;
+use weft_ring::arena::BlockRef;
+use weft_stream::intake::SPECIAL;
 use weft_topic::Topic;
 use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{self, Block, Stamp};
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Limit, WhyReport};
 
 use super::held::Taken;
-use super::{ROOM, RouteStage};
+use super::{ROOM, RouteStage, Which};
 use crate::admit;
 use crate::counters::{add, sub};
 use crate::gate::{Gate, Holder};
@@ -103,9 +105,11 @@ impl RouteStage {
         }
         let elsewhere = route.remote.iter().filter(|remote| remote.stream);
         let parts = elsewhere.clone().count() as u32 + u32::from(!route.streams.is_empty());
-        if level == AckLevel::Homes && parts > 0 && route.streams.is_empty() {
-            let detail = "the stream is kept elsewhere: publish at one of its homes, or ask for `synced`".to_owned();
-            self.refuse(session, id, level, ErrorCode::TOO_FEW_HOMES, detail);
+        let is_special = Block::trusted(&block).flags() & SPECIAL != 0;
+        let several = level == AckLevel::Homes && parts > 0;
+        if (is_special || several) && (parts != 1 || route.streams.len() != 1) {
+            let (code, detail) = not_here(Block::trusted(&block).topic(), parts);
+            self.refuse(session, id, level, code, detail);
             return Ok(());
         }
         if level >= AckLevel::Written {
@@ -166,12 +170,14 @@ impl RouteStage {
             add(&self.counters.published, events);
         }
         let mut copies = 0;
-        if !duplicate {
+        // The stream says whether live subscribers get what asks for something.
+        let live = !duplicate && !is_special;
+        if live {
             copies += self.deliver_locally(&route, &block, events, 0);
             copies += self.serve_groups(&route, &block, events);
         }
         copies += self.store_locally(&route, &block, events, awaited.map_or(Completion::None, Completion::Client));
-        copies += self.send_remote(&route, &block, events, awaited, !duplicate);
+        copies += self.send_remote(&route, &block, events, awaited, if live { Which::All } else { Which::Streams });
         if !duplicate {
             self.count_if_unwanted(copies, events);
         }
@@ -179,6 +185,18 @@ impl RouteStage {
             self.net.push(ToNet::Acked(request));
         }
         Ok(())
+    }
+
+    /// A stream of this hub has taken a block that asked for something: now live
+    /// subscribers get it.
+    pub(super) fn release_block(&mut self, block: &BlockRef) {
+        let parsed = Block::trusted(block);
+        let events = u64::from(parsed.event_count());
+        let Ok(topic) = Topic::parse(parsed.topic()) else { return };
+        let route = self.cache.route(&self.table, topic);
+        self.deliver_locally(&route, block, events, 0);
+        self.serve_groups(&route, block, events);
+        self.send_remote(&route, block, events, None, Which::Live);
     }
 
     /// Holds a publish back, behind those of its session that wait already.
@@ -280,6 +298,19 @@ impl RouteStage {
         frame::encode(&Frame::WhyReport(why), &mut bytes);
         self.net.push(ToNet::Control { session, bytes });
     }
+}
+
+/// What is said of a publish that only the home of its stream can take in.
+fn not_here(topic: &str, parts: u32) -> (ErrorCode, String) {
+    if parts == 0 {
+        let detail = format!("no stream captures `{topic}`: make one with `weft stream create`");
+        return (ErrorCode::NO_STREAM, detail);
+    }
+    let detail = format!(
+        "conditions, batches, delays and levels of several homes are for one stream, at a hub that is its home: \
+         `{topic}` goes to another hub, or to several streams; connect to the stream's home"
+    );
+    (ErrorCode::UNSUPPORTED, detail)
 }
 
 /// A publish that is held back, and the gate that did it; none: the one before it.

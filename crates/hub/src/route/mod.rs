@@ -96,6 +96,17 @@ pub(crate) struct RouteStage {
     now: Now,
 }
 
+/// To which other hubs a block goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    /// All that want it.
+    All,
+    /// Those that keep a stream of it.
+    Streams,
+    /// Those that have live subscribers and no stream of it.
+    Live,
+}
+
 /// What the route stage is made of.
 pub(crate) struct RouteParts {
     pub(crate) inbox: RouteInbox,
@@ -171,6 +182,7 @@ impl RouteStage {
                 self.flows.hub_down(hub, self.now.mono);
             }
             ToRoute::Peer { to, service, bytes } => self.send_to_peer(to, service, &bytes),
+            ToRoute::Release { block } => self.release_block(&block),
             ToRoute::Unanswered { request, receivers } => self.no_responders(&request, receivers),
         }
     }
@@ -430,7 +442,7 @@ impl RouteStage {
         block: &BlockRef,
         events: u64,
         request: Option<Request>,
-        live: bool,
+        which: Which,
     ) -> u64 {
         let (lane, deadline) = (Block::trusted(block).lane(), Block::trusted(block).deadline());
         let mut copies = 0;
@@ -439,6 +451,9 @@ impl RouteStage {
         self.entries.append(&mut self.group_entries);
         for remote in &route.remote {
             let entry = if remote.stream {
+                if which == Which::Live {
+                    continue;
+                }
                 add(&self.counters.copies, events);
                 copies += events;
                 let except = remote.except.clone();
@@ -453,7 +468,7 @@ impl RouteStage {
                         None
                     }
                 }
-            } else if live {
+            } else if which != Which::Streams {
                 add(&self.counters.copies, events);
                 copies += events;
                 if !self.table.routes.can_arrive(remote.hub, deadline, self.now.wall) {

@@ -13,8 +13,8 @@ use weft_ring::arena::{Arena, BlockRef, Buffer};
 use weft_wire::block::{self, Block, BlockFields, BlockWriter, EventFields, Stamp};
 use weft_wire::peer::{PeerAddress, Service};
 
-use super::RouteStage;
 use super::table::{Remote, Route};
+use super::{RouteStage, Which};
 use crate::counters::add;
 use crate::messages::{FromPeer, PeerMessage, ToNet};
 use crate::outbox::Outbox;
@@ -131,7 +131,7 @@ impl RouteStage {
         }
         let remote = [Remote { hub: to, live: true, ..Remote::default() }].into();
         let route = Route { remote, ..Route::default() };
-        self.send_remote(&route, &block, 1, None, true);
+        self.send_remote(&route, &block, 1, None, Which::All);
     }
 
     /// A message for a service of this hub: it is handed over, or dropped when

@@ -18,8 +18,8 @@ use weft_wire::frame::REPLY_INBOX;
 use weft_wire::headers::{HeadersWriter, names};
 use weft_wire::reply::{ReplyAddress, is_reserved};
 
-use super::RouteStage;
 use super::table::{Remote, Route};
+use super::{RouteStage, Which};
 use crate::messages::{SessionId, Target};
 
 /// Routes to inboxes that are remembered; at the bound all are forgotten.
@@ -141,7 +141,7 @@ impl RouteStage {
         let split = std::mem::take(&mut self.split);
         let entries = std::mem::take(&mut self.entries);
         let passed = std::mem::take(&mut self.group_entries);
-        self.send_remote(&route, mark, 1, None, true);
+        self.send_remote(&route, mark, 1, None, Which::All);
         self.split = split;
         self.entries = entries;
         self.group_entries = passed;

@@ -195,6 +195,8 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "shm_ring" => limits.shm_ring,
         "tunnel_bytes" => limits.tunnel_bytes,
         "replica_bytes" => limits.replica_bytes,
+        "batch_bytes" => limits.batch_bytes,
+        "tenant_stream_bytes" => limits.tenant_stream_bytes,
     );
     set!(section.number, problems,
         "sessions" => limits.sessions,
@@ -211,6 +213,9 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "stream_producers" => limits.stream_producers,
         "replica_producers" => limits.replica_producers,
         "replica_readers" => limits.replica_readers,
+        "stream_last_values" => limits.stream_last_values,
+        "open_batches" => limits.open_batches,
+        "batch_blocks" => limits.batch_blocks,
         "topics" => limits.topics,
         "producers" => limits.producers,
         "streams" => limits.streams,

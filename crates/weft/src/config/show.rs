@@ -135,6 +135,11 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         replica_producers,
         replica_bytes,
         replica_readers,
+        stream_last_values,
+        open_batches,
+        batch_blocks,
+        batch_bytes,
+        tenant_stream_bytes,
         streams,
         consumers,
         consumers_per_stream,
@@ -160,6 +165,8 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("shm_ring", shm_ring),
         ("tunnel_bytes", tunnel_bytes),
         ("replica_bytes", replica_bytes),
+        ("batch_bytes", batch_bytes),
+        ("tenant_stream_bytes", tenant_stream_bytes),
     ] {
         writeln!(out, "{key} = \"{bytes}\"")?;
     }
@@ -179,6 +186,9 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("stream_producers", *stream_producers),
         ("replica_producers", *replica_producers),
         ("replica_readers", *replica_readers),
+        ("stream_last_values", *stream_last_values),
+        ("open_batches", *open_batches),
+        ("batch_blocks", *batch_blocks),
         ("streams", *streams),
         ("consumers", *consumers),
         ("consumers_per_stream", *consumers_per_stream),
