@@ -261,7 +261,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory: ByteCount::mib(1536),
+            memory: ByteCount::mib(1792),
             frame: ByteCount::mib(1),
             arena: ByteCount::mib(256),
             sessions: 4_096,
