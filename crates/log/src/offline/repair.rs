@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 use weft_base::UnixNanos;
 use weft_wire::block::{Block, StreamPlace, set_stream_place};
 
-use super::{
-    BlockAt, Finding, Format, Kind, MAX_TAKEN, OfflineError, Options, QUARANTINE, State, Survey, note, survey,
-};
+use super::{BlockAt, Finding, Format, Kind, MAX_TAKEN, OfflineError, Options, QUARANTINE, Survey, note, survey};
 use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name, side_name};
 use crate::fs::{Fs, Lock};
 use crate::mmap::{HEAD, MAX_SEGMENT};
@@ -90,7 +88,7 @@ impl<'a> Repair<'a> {
         let survey = survey(fs, dir, Options::default(), &mut |_| {})?;
         let found: Vec<Finding> = survey.findings.clone();
         let wanted: Vec<_> = found.iter().map(wanted).collect();
-        let taken = from.map(|from| take(fs, from, &wanted)).transpose()?;
+        let taken = from.map(|from| take(fs, from, &found, &wanted)).transpose()?;
         let mut holes = Vec::new();
         for (at, finding) in found.into_iter().enumerate() {
             let remedy = remedy(&finding, &wanted, at, taken.as_ref());
@@ -331,32 +329,80 @@ struct Taken {
     full: bool,
 }
 
-fn take(fs: &dyn Fs, from: &Path, wanted: &[Result<Vec<Wanted>, String>]) -> Result<Taken, OfflineError> {
-    // By home and first sequence, so that a block finds its hole at once.
-    let mut ranges: BTreeMap<(u32, u64), (u64, usize)> = BTreeMap::new();
+/// Sequences of one home that are missing, and what was found of them.
+struct Sought {
+    high: u64,
+    /// The holes that may have held them, in their order: where a home's next
+    /// block comes after several holes, each of these may.
+    holes: Vec<usize>,
+    /// Each with its place in the other folder's order.
+    found: Vec<(u64, Vec<u8>)>,
+}
+
+fn take(
+    fs: &dyn Fs,
+    from: &Path,
+    findings: &[Finding],
+    wanted: &[Result<Vec<Wanted>, String>],
+) -> Result<Taken, OfflineError> {
+    // By home and first sequence, so that a block finds its place at once.
+    let mut sought: BTreeMap<(u32, u64), Sought> = BTreeMap::new();
     for (hole, wanted) in wanted.iter().enumerate() {
         for (home, low, high) in wanted.iter().flatten() {
-            ranges.insert((*home, *low), (*high, hole));
+            let new = || Sought { high: *high, holes: Vec::new(), found: Vec::new() };
+            let entry = sought.entry((*home, *low)).or_insert_with(new);
+            entry.high = entry.high.max(*high);
+            entry.holes.push(hole);
         }
     }
-    let mut taken = Taken { by_hole: BTreeMap::new(), full: false };
-    let mut bytes = 0;
-    let surveyed = survey(fs, from, Options::default(), &mut |at: &BlockAt<'_>| {
+    let (mut full, mut bytes, mut order) = (false, 0, 0);
+    survey(fs, from, Options::default(), &mut |at: &BlockAt<'_>| {
         let (home, first) = at.name;
         let end = first.saturating_add(at.block.event_count().into());
-        let of_home = |home: u32| {
-            let ((of, _), (high, hole)) = ranges.range(..=(home, first)).next_back()?;
-            (*of == home && end <= *high).then_some(hole)
+        let key_of = |home: u32| {
+            let ((of, low), sought) = sought.range(..=(home, first)).next_back()?;
+            (*of == home && end <= sought.high).then_some((*of, *low))
         };
-        let by_local = || of_home(ANY_HOME).filter(|_| at.first == first);
-        let Some(hole) = of_home(home).or_else(by_local) else { return };
+        let by_local = || key_of(ANY_HOME).filter(|_| at.first == first);
+        let Some(key) = key_of(home).or_else(by_local) else { return };
         bytes += at.block.len();
-        if bytes > MAX_TAKEN {
-            taken.full = true;
-            return;
+        full |= bytes > MAX_TAKEN;
+        if let Some(sought) = sought.get_mut(&key).filter(|_| !full) {
+            sought.found.push((order, at.block.bytes().to_vec()));
+            order += 1;
         }
-        taken.by_hole.entry(*hole).or_default().push(at.block.bytes().to_vec());
     })?;
-    debug_assert!(surveyed.segments.iter().all(|s| s.state != State::Used || s.next >= s.base));
-    Ok(taken)
+    Ok(Taken { by_hole: assign(findings, sought), full })
+}
+
+/// Gives each hole its blocks: first those that only it can have held, then of
+/// the others so many as it still misses, each home's in their order.
+fn assign(findings: &[Finding], sought: BTreeMap<(u32, u64), Sought>) -> BTreeMap<usize, Vec<Vec<u8>>> {
+    let mut missing: Vec<u64> = findings.iter().map(|f| f.events().unwrap_or(0)).collect();
+    let mut given: BTreeMap<usize, Vec<(u64, Vec<u8>)>> = BTreeMap::new();
+    let (own, shared): (Vec<_>, Vec<_>) = sought.into_values().partition(|s| s.holes.len() == 1);
+    for Sought { holes, found, .. } in own.into_iter().chain(shared) {
+        let mut at = 0;
+        for (order, block) in found {
+            let events = u64::from(Block::trusted(&block).event_count());
+            let has_room = |hole: &usize| missing.get(*hole).is_some_and(|left| *left >= events);
+            at += holes.iter().skip(at).position(has_room).unwrap_or(holes.len());
+            let Some(hole) = holes.get(at) else {
+                // More than it can have held: nobody knows which of them.
+                if let [only] = holes[..] {
+                    given.remove(&only);
+                }
+                break;
+            };
+            if let Some(left) = missing.get_mut(*hole) {
+                *left -= events;
+            }
+            given.entry(*hole).or_default().push((order, block));
+        }
+    }
+    let in_order = |mut blocks: Vec<(u64, Vec<u8>)>| {
+        blocks.sort_by_key(|(order, _)| *order);
+        blocks.into_iter().map(|(_, block)| block).collect()
+    };
+    given.into_iter().map(|(hole, blocks)| (hole, in_order(blocks))).collect()
 }

@@ -382,3 +382,45 @@ fn a_side_file_that_is_wrong_is_found_taken_away_and_made_anew() {
     Log::open(Arc::new(fs.clone()), &here(), options(), NOW).unwrap().0.close().unwrap();
     assert_eq!(fs.get(&side).unwrap(), bytes);
 }
+
+#[test]
+fn another_homes_copy_fills_holes_though_its_order_is_another() {
+    let fs = FaultFs::new();
+    let open =
+        |dir: &Path, home: u32| Log::open(Arc::new(fs.clone()), dir, LogOptions { home, ..options() }, NOW).unwrap().0;
+    let (mut one, mut two) = (open(&here(), 1), open(&there(), 2));
+    // Home 1 takes in odd blocks, home 2 even ones; each copies the other's later.
+    let of = |home: u64, at: u64| block(1 + 2 * (2 * at + home - 1));
+    for at in 0..40 {
+        one.append(&of(1, at), NOW).unwrap();
+        two.append(&of(2, at), NOW).unwrap();
+        if at % 8 == 7 {
+            for late in at - 7..=at {
+                one.append_copy(&of(2, late), 2, 1 + 2 * late, NOW).unwrap();
+                two.append_copy(&of(1, late), 1, 1 + 2 * late, NOW).unwrap();
+            }
+        }
+    }
+    one.close().unwrap();
+    two.close().unwrap();
+    let fs = closed(&fs);
+    let whole = folder(&fs);
+    let size = block(1).len();
+    // One of its own, the last of its own and the first of the other's, and one of the other's.
+    for at in [2, 7, 8, 12] {
+        fs.flip(&path(1), HEAD + at * size + 150, 3).unwrap();
+    }
+    assert_eq!(look(&fs).findings.len(), 3);
+    let done = Repair::plan(&fs, &here(), Some(&there())).unwrap().apply(NOW.wall).unwrap();
+    assert_eq!((done.restored, done.lost), (8, 0));
+    let found = look(&fs);
+    assert!(found.is_sound(), "{:?}", found.findings);
+    assert_eq!(found.position, [(1, 81), (2, 81)]);
+    // All but the hole over both homes, whose order may be the other home's, is as it was.
+    let rest = |fs: &FaultFs| fs.get(&path(1)).unwrap()[HEAD + 9 * size..].to_vec();
+    let before = &whole.iter().find(|(name, _)| *name == segment_name(1)).unwrap().1;
+    assert!(rest(&fs) == before[HEAD + 9 * size..]);
+    assert!(fs.get(&path(1)).unwrap()[HEAD..HEAD + 7 * size] == before[HEAD..HEAD + 7 * size]);
+    let (log, recovery) = Log::open(Arc::new(fs.clone()), &here(), options(), NOW).unwrap();
+    assert_eq!((recovery.damages, log.next(), log.position()), (0, 161, vec![(1, 81), (2, 81)]));
+}

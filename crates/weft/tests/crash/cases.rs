@@ -128,6 +128,10 @@ fn conclude(mut hub: Hub, work: Work, fault: &'static str, rounds: u64, promise:
     hub.stop();
     let mut case = Case::new(fault, rounds, promise, verdict);
     case.read = read;
+    let anew = hub.logged("keyed_damaged");
+    if anew > 0 {
+        println!("{fault}: the hub began its keyed state anew {anew} times");
+    }
     case.complaints.extend(verify(&hub));
     case
 }

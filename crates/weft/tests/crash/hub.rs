@@ -70,6 +70,12 @@ impl Hub {
         self.folder.join("ready.json")
     }
 
+    /// How often its log has an event of this name.
+    pub(crate) fn logged(&self, event: &str) -> usize {
+        let name = format!("\"event\":\"{event}\"");
+        self.log().lines().filter(|line| line.contains(&name)).count()
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
