@@ -80,6 +80,7 @@ impl LsmKeyed {
         };
         let [a, b, c, d, e, f] = Space::ALL.map(open);
         let spaces = [a?, b?, c?, d?, e?, f?];
+        sync_names(path).map_err(KeyedError::Io)?;
         Ok(Self { database, spaces })
     }
 
@@ -94,6 +95,21 @@ impl LsmKeyed {
             Space::Meta => meta,
         }
     }
+}
+
+/// Makes the names of the folder and of those in it durable: fjall syncs its
+/// files, but neither the folder that holds its own nor the one that holds
+/// those of its spaces, and without their names files are gone.
+fn sync_names(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in std::fs::read_dir(path)? {
+        let inner = entry?.path();
+        if inner.is_dir() {
+            std::fs::File::open(inner)?.sync_all()?;
+        }
+    }
+    std::fs::File::open(path)?.sync_all()?;
+    std::fs::File::open(parent)?.sync_all()
 }
 
 impl Keyed for LsmKeyed {

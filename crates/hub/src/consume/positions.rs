@@ -2,8 +2,9 @@
 //!
 //! Dirty consumers are written together, at most every `timers.positions`; one
 //! whose member asked for an answer is written at the end of the turn, and the
-//! answer goes out once that is synced. What fails to be written stays dirty
-//! and is tried again.
+//! answer goes out once that is synced. The others are synced within
+//! [`SYNC_EVERY`]: so much is handed out again after the machine died. What
+//! fails to be written stays dirty and is tried again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use crate::messages::{SessionId, StreamSlot, ToAppend, ToNet};
 /// How often streams that keep only what consumers want are told how far they are.
 const FLOORS_EVERY: Duration = Duration::from_secs(1);
 
+/// How long what was written may be only in the system's memory.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
 /// The stage's side of the keyed state.
 pub(super) struct Positions {
     keyed: Option<Arc<dyn Keyed>>,
@@ -38,6 +42,8 @@ pub(super) struct Positions {
     /// Floors that are told once this sync is done.
     floors: Option<(u64, Vec<(StreamSlot, u64)>)>,
     floors_due: Option<Mono>,
+    /// When what was written is synced, if nobody asks before.
+    sync_due: Option<Mono>,
 }
 
 impl Positions {
@@ -58,6 +64,7 @@ impl Positions {
             syncing: VecDeque::new(),
             floors: None,
             floors_due: None,
+            sync_due: None,
         }
     }
 
@@ -82,7 +89,8 @@ impl Positions {
     }
 
     /// Asks for a sync of what was written: the ticket to wait for.
-    fn want_sync(&self) -> u64 {
+    fn want_sync(&mut self) -> u64 {
+        self.sync_due = None;
         let Some(sync) = &self.sync else { return 0 };
         let ticket = sync.want();
         self.sync_waker.wake();
@@ -94,7 +102,7 @@ impl Positions {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        [self.due, self.floors_due].into_iter().flatten().min()
+        [self.due, self.floors_due, self.sync_due].into_iter().flatten().min()
     }
 }
 
@@ -105,6 +113,10 @@ impl ConsumeStage {
         let due = self.positions.due.is_some_and(|due| due <= self.now.mono);
         if due || !self.positions.owed.is_empty() {
             work += self.write_positions();
+        }
+        if self.positions.sync_due.is_some_and(|due| due <= self.now.mono) {
+            self.positions.want_sync();
+            work += 1;
         }
         work += self.answer();
         work + self.say_floors()
@@ -130,7 +142,9 @@ impl ConsumeStage {
                         entry.consumer.clean();
                     }
                 }
-                if !owed.is_empty() {
+                if owed.is_empty() {
+                    self.positions.sync_due.get_or_insert(self.now.mono + SYNC_EVERY);
+                } else {
                     let ticket = self.positions.want_sync();
                     let waiting = owed.into_iter().map(|(_, session, request)| (ticket, session, request));
                     self.positions.syncing.extend(waiting);

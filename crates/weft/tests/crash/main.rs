@@ -88,3 +88,28 @@ fn canary_damage_that_no_checksum_shows_is_caught() {
     let wrong = case.wrong();
     assert!(wrong.iter().any(|text| text.contains("nobody published so")), "a skipped check would pass: {wrong:?}");
 }
+
+#[test]
+fn keyed_state_that_was_synced_survives_a_power_cut() {
+    use weft_keyed::{Batch, Keyed, LsmKeyed, LsmOptions, Space};
+    if !has_fuse() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut disk = LazyDisk::mount(&folder.path().join("disk")).expect("FUSE");
+    let path = disk.path.join("keyed");
+    for round in 0..8_u64 {
+        let keyed = LsmKeyed::open(&path, LsmOptions::default()).expect("it opens");
+        for before in 0..round {
+            let kept = keyed.get(Space::Positions, &before.to_be_bytes()).expect("it is read");
+            assert!(kept.is_some(), "what was synced in round {before} is gone in round {round}");
+        }
+        let mut batch = Batch::new();
+        batch.put(Space::Positions, round.to_be_bytes(), *b"synced");
+        keyed.apply(batch).expect("it is written");
+        keyed.sync().expect("it is synced");
+        disk.disk().cut_after(0);
+        drop(keyed);
+        disk.restart(round).expect("the disk is mounted again");
+    }
+}
