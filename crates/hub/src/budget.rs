@@ -63,7 +63,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         + size_of::<ToConductor>()
         + size_of::<ToConsume>()
         + size_of::<ToReplicate>()
-        + size_of::<FromPeer>();
+        + 2 * size_of::<FromPeer>();
     let admit = options.admit_threads.map_or(MAX_ADMIT_THREADS, |n| n as usize) * size_of::<Publish>();
     let producers = l.producers.saturating_add(l.streams.saturating_mul(l.stream_producers));
     // One block may wait for each subscription whatever waits for the others.

@@ -135,6 +135,14 @@ counters! {
     consumer_dead_refused = "consumer.dead_refused",
     /// Dead letters whose event could not be read any more.
     consumer_dead_lost = "consumer.dead_lost",
+    /// Gauge: consumers of other homes whose state is kept aside here.
+    consumer_copies = "consumer.copies",
+    /// States of consumers that other homes sent.
+    consumer_copied = "consumer.copied",
+    /// Consumers taken over from other homes.
+    consumer_takeovers = "consumer.takeovers",
+    /// Consumers given to the home that serves them again.
+    consumer_moves = "consumer.moves",
     /// Writes of consumers' positions that failed; they are tried again.
     positions_failed = "consumer.positions_failed",
     /// Events that entered streams at other homes, handed on to the logs here.

@@ -246,6 +246,7 @@ impl Hub {
         let (to_append, append_inbox) = mpsc::ring(slots);
         let (to_replicate, replicate_inbox) = mpsc::ring(slots);
         let (to_replica_peers, replica_peers) = mpsc::ring(slots);
+        let (to_consumer_peers, consumer_peers) = mpsc::ring(slots);
         let (to_conductor, conductor_inbox) = mpsc::ring(slots);
         let (to_sync, sync_inbox) = mpsc::ring(slots);
         let (to_consume, consume_inbox) = mpsc::ring(slots);
@@ -309,7 +310,7 @@ impl Hub {
             options: options.clone(),
             peers: PeerOutlets {
                 replica: Some(Outbox::new(&to_replica_peers, &replicate_waker)),
-                ..PeerOutlets::default()
+                consumers: Some(Outbox::new(&to_consumer_peers, &consume_waker)),
             },
             arena: route_arena,
             waker: route_waker.clone(),
@@ -332,6 +333,9 @@ impl Hub {
             waker: consume_waker.clone(),
             grown: grown.clone(),
             lifecycle: lifecycle.clone(),
+            peers: consumer_peers,
+            route: RouteOutbox::new(&to_route, &route_waker),
+            snapshot: snapshot.clone(),
         });
         let append = AppendStage::new(AppendParts {
             inbox: append_inbox,

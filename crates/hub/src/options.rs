@@ -335,6 +335,8 @@ pub struct Timers {
     pub home_patience: Duration,
     /// How long consumers' positions wait to be written together; what is lost with them is handed out again.
     pub positions: Duration,
+    /// How long what happens to a consumer of a stream with several homes waits until the other homes are told; what is lost with it is handed out again.
+    pub consumer_copies: Duration,
     /// How often two hubs that copy a stream say that they are there.
     pub replica_keep_alive: Duration,
     /// After such a silence a source is asked anew, and shown as silent.
@@ -352,6 +354,7 @@ impl Default for Timers {
             drain: Duration::from_secs(5),
             home_patience: Duration::from_secs(10),
             positions: Duration::from_millis(50),
+            consumer_copies: Duration::from_millis(100),
             replica_keep_alive: Duration::from_secs(1),
             replica_timeout: Duration::from_secs(3),
             replica_backoff: Duration::from_secs(30),

@@ -107,7 +107,7 @@ fn kept(hub: &Hub, name: &str) -> u64 {
     own.map_or(0, |report| report.next - 1)
 }
 
-fn read<'a>(reader: &mut Raw, id: u64, stream: &'a str, start: Start) {
+fn read(reader: &mut Raw, id: u64, stream: &str, start: Start) {
     reader.subscribe_with(id, "**", |s| (s.stream, s.start) = (stream, start));
     let answer = reader.receive();
     assert!(matches!(answer.frame(), Frame::Subscribed(s) if s.id.0 == id), "{:?}", answer.frame());

@@ -3,10 +3,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::consumers::spec as consumer;
 use common::mesh::{self, authority, link_addr, member};
 use common::ways::Way;
 use common::{Raw, payloads, start, stop};
@@ -15,8 +17,8 @@ use weft_hub::{Hub, HubOptions};
 use weft_transport::ca::Authority;
 use weft_wire::block::Block;
 use weft_wire::frame::{
-    self, AckLevel, AwaitLevel, ErrorCode, Frame, Start, StreamAlter, StreamCreate, StreamInfo, StreamReport,
-    StreamRole, StreamSpec,
+    self, AckLevel, AwaitLevel, ConsumerAction, Consuming, ErrorCode, Frame, Start, StreamAlter, StreamCreate,
+    StreamInfo, StreamReport, StreamRole, StreamSpec,
 };
 
 const NAMES: [&str; 3] = ["chicago", "los-angeles", "new-york"];
@@ -24,6 +26,7 @@ const NAMES: [&str; 3] = ["chicago", "los-angeles", "new-york"];
 fn keeper(ca: &Authority, name: &str, addr: &str, neighbours: &[(&str, String)], data: &Path) -> HubOptions {
     let mut options = member(ca, name, addr, neighbours);
     options.data = Some(data.join(name));
+    options.timers.consumer_copies = Duration::from_millis(10);
     options.timers.replica_keep_alive = Duration::from_millis(100);
     options.timers.replica_timeout = Duration::from_millis(400);
     options.timers.replica_backoff = Duration::from_millis(400);
@@ -350,5 +353,88 @@ fn a_home_that_gives_up_its_role_takes_no_publishes_and_still_gives_what_entered
             report.synced == 17 && report.position.contains(&(third, 16))
         });
     });
+    triangle.stop();
+}
+
+/// Becomes a member, however often that is refused: nothing else comes meanwhile.
+fn join(client: &mut Raw, id: u64) -> Consuming {
+    for _ in 0..4_000 {
+        client.ask_to_consume(id, "c", 20);
+        match client.receive().frame() {
+            Frame::Consuming(consuming) => return consuming,
+            Frame::Error(_) => std::thread::park_timeout(Duration::from_millis(5)),
+            other => panic!("neither: {other:?}"),
+        }
+    }
+    panic!("nobody serves the consumer");
+}
+
+/// Waits until a hub has been sent the state that a consumer has now.
+fn copied(client: &mut Raw, hub: &Hub) {
+    let received = || hub.counters().consumer_copied.load(Ordering::Relaxed);
+    for action in [ConsumerAction::Pause, ConsumerAction::Resume] {
+        let before = received();
+        client.control("c", action, 0, Start::New);
+        let later = (0..4_000).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(5));
+            received() > before
+        });
+        assert!(later, "no copy came");
+    }
+}
+
+#[test]
+fn a_consumer_fails_over_and_back_and_comes_again_with_what_was_in_flight_alone() {
+    let mut triangle = with_stream();
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|at| triangle.hub(*at).identity().id);
+    let [seat, second, third] = order;
+    (0..3).for_each(|at| publish(&triangle, at, 10 + at as u64, 0..10, AckLevel::Synced));
+    (0..3).for_each(|at| has_all(&triangle, at, [10, 10, 10]));
+    let mut client = Raw::connect(triangle.hub(third), 50);
+    client.create_consumer(consumer("c"));
+    let joined = join(&mut client, 1);
+    let mut handed = client.handed_all(20);
+    let settled: Vec<(u64, Vec<u8>)> = handed.drain(..12).collect();
+    let ranges: Vec<(u64, u32)> = settled.iter().map(|(sequence, _)| (*sequence, 1)).collect();
+    client.ack_synced(1, joined.token, &ranges);
+    copied(&mut client, triangle.hub(second));
+    copied(&mut client, triangle.hub(second));
+    triangle.kill(seat);
+    let ended = client.receive();
+    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == 1), "{:?}", ended.frame());
+    let joined = join(&mut client, 2);
+    assert!(joined.token > 0);
+    assert_eq!(joined.redeliver, 8, "what was in flight, and it is said so");
+    let (mut again, mut fresh) = (Vec::new(), Vec::new());
+    while again.len() + fresh.len() < 18 {
+        let handed = client.handed();
+        if handed.attempt > 1 { again.extend(handed.events) } else { fresh.extend(handed.events) }
+    }
+    let names = |events: &[(u64, Vec<u8>)]| events.iter().map(|e| e.1.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(names(&again), names(&handed), "what comes again is flagged");
+    let all: BTreeSet<Vec<u8>> = [&settled, &again, &fresh].into_iter().flat_map(|events| names(events)).collect();
+    assert_eq!((all.len(), settled.len() + again.len() + fresh.len()), (30, 30), "all, and none twice");
+    let ranges: Vec<(u64, u32)> = again.iter().chain(&fresh).map(|(sequence, _)| (*sequence, 1)).collect();
+    client.ack_synced(2, joined.token, &ranges);
+    println!("failover: {} again, {} for the first time", again.len(), fresh.len());
+    // The old seat is back: the consumer goes there with all that was settled.
+    triangle.restart(seat);
+    let ended = client.receive();
+    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == 2), "{:?}", ended.frame());
+    let joined = join(&mut client, 3);
+    assert_eq!(joined.redeliver, 0);
+    publish(&triangle, second, 60, 0..3, AckLevel::Synced);
+    let mut last = Vec::new();
+    while last.len() < 3 {
+        let handed = client.handed();
+        assert_eq!(handed.attempt, 1);
+        last.extend(handed.events);
+    }
+    assert!(last.iter().all(|(_, name)| String::from_utf8_lossy(name).contains("-60-")), "{last:?}");
+    client.nothing();
+    println!("failback: 0 again, {} for the first time", last.len());
+    let takeovers = |at: usize| triangle.hub(at).counters().consumer_takeovers.load(Ordering::Relaxed);
+    assert_eq!([takeovers(seat), takeovers(second), takeovers(third)], [1, 1, 0]);
     triangle.stop();
 }

@@ -108,6 +108,10 @@ pub(super) struct Entry {
     pub(super) under_way: u64,
     /// What was counted for the hub.
     pub(super) counted: Counts,
+    /// Its number among those of all homes, at each of which it gets a greater one.
+    pub(super) term: u32,
+    /// Somebody asked for it in this life of the hub: it runs here.
+    pub(super) claimed: bool,
 }
 
 impl Entry {
@@ -118,6 +122,7 @@ impl Entry {
         consumer: Consumer,
         log: &LogReader,
     ) -> Self {
+        let consumer_term = consumer.generation();
         Self {
             serial,
             slot,
@@ -133,6 +138,8 @@ impl Entry {
             retry: None,
             under_way: 0,
             counted: Counts::default(),
+            term: consumer_term,
+            claimed: false,
         }
     }
 

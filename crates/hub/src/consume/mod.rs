@@ -19,8 +19,10 @@ mod entry;
 mod inbox;
 mod keep;
 mod outflow;
+mod portable;
 mod positions;
 mod requests;
+mod seats;
 mod serve;
 mod settle;
 
@@ -29,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use weft_base::sync::atomic::{AtomicBool, Ordering};
 use weft_base::{Mono, Now};
 use weft_keyed::Keyed;
@@ -46,12 +49,15 @@ pub(crate) use self::inbox::{Action, Floors, Open, StreamUp, ToConsume};
 pub(crate) use self::keep::{FILE, KeyedSync};
 pub(crate) use self::outflow::Outflow;
 use self::positions::Positions;
+use self::seats::Seats;
 use crate::Identity;
 use crate::counters::{Counters, add, sub};
 use crate::hub::Lifecycle;
-use crate::messages::{SessionId, StreamSlot, Target, ToAppend, ToNet};
+use crate::inbox::RouteOutbox;
+use crate::messages::{FromPeer, SessionId, StreamSlot, Target, ToAppend, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
+use crate::route::table::RouteTable;
 
 /// Messages taken in one turn.
 const BATCH: usize = 512;
@@ -117,6 +123,7 @@ pub(crate) struct ConsumeStage {
     deadlines: BTreeSet<(Mono, Key)>,
     positions: Positions,
     dead: Dead,
+    seating: Seats,
     /// Events under way of all consumers.
     under_way: u64,
     /// Kept for their memory.
@@ -146,10 +153,16 @@ pub(crate) struct ConsumeParts {
     pub(crate) waker: StageWaker,
     pub(crate) grown: Arc<AtomicBool>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    /// What other hubs say of consumers, and the way to them.
+    pub(crate) peers: mpsc::Consumer<FromPeer>,
+    pub(crate) route: RouteOutbox,
+    pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
 }
 
 impl ConsumeStage {
     pub(crate) fn new(parts: ConsumeParts) -> Self {
+        let copies = parts.options.timers.consumer_copies;
+        let seating = Seats::new(parts.peers, parts.route, parts.snapshot, copies);
         let positions = Positions::new(parts.keyed, parts.sync, parts.sync_waker, parts.options.timers.positions);
         Self {
             inbox: parts.inbox,
@@ -176,6 +189,7 @@ impl ConsumeStage {
             deadlines: BTreeSet::new(),
             positions,
             dead: Dead::default(),
+            seating,
             under_way: 0,
             handouts: Vec::new(),
             letters: Vec::new(),
@@ -187,6 +201,7 @@ impl ConsumeStage {
     }
 
     fn on_message(&mut self, message: ToConsume) {
+        let Some(message) = self.seated(message) else { return };
         match message {
             ToConsume::Settle { session, frame } => self.on_settle(session, &frame),
             ToConsume::Credit { target, events, bytes } => self.on_credit(target, events, bytes),
@@ -215,8 +230,8 @@ impl ConsumeStage {
     }
 
     /// Gives a consumer its place.
-    fn install(&mut self, slot: StreamSlot, definition: Definition, consumer: Consumer) {
-        let Some(stream) = self.streams.get_mut(&slot) else { return };
+    fn install(&mut self, slot: StreamSlot, definition: Definition, consumer: Consumer) -> Option<&mut Entry> {
+        let stream = self.streams.get_mut(&slot)?;
         self.serial = self.serial.wrapping_add(1);
         let entry = Entry::new(self.serial, slot, definition, consumer, &stream.reader);
         let place = match self.entries.iter().position(Option::is_none) {
@@ -233,6 +248,7 @@ impl ConsumeStage {
         self.entries[place] = Some(entry);
         add(&self.counters.consumers, 1);
         self.touch(key);
+        self.entry(key)
     }
 
     /// Takes a consumer out; its members are told why.
@@ -313,7 +329,8 @@ impl ConsumeStage {
                 entry.deadline = None;
                 entry.retry = entry.retry.filter(|retry| *retry > now.mono);
                 entry.consumer.tick(now, &mut letters);
-                abandoned = entry.consumer.is_abandoned(now);
+                // One that runs at another home is abandoned there, or not.
+                abandoned = entry.claimed && entry.consumer.is_abandoned(now);
             }
             self.dead.add(key, &mut letters);
             self.letters = letters;
@@ -354,6 +371,9 @@ impl ConsumeStage {
             self.counters.count_consumer(&mut entry.counted, entry.consumer.counts());
             if entry.consumer.is_dirty() {
                 self.positions.dirty(key, self.now.mono);
+                if entry.claimed {
+                    self.seating.changed(key, self.now.mono);
+                }
             }
         }
         self.touched = touched;
@@ -374,11 +394,13 @@ impl Stage for ConsumeStage {
             self.on_message(message);
             work += 1;
         }
+        work += self.look_at_seats();
         work += self.look_at_streams() + self.tick() + self.serve() + self.bury();
         self.look_after();
         work += self.keep();
         self.net.notify();
         self.append.notify();
+        self.seating.notify();
         work
     }
 
@@ -395,7 +417,10 @@ impl Stage for ConsumeStage {
         let serves = !self.ready.is_empty() && !self.lifecycle.is_draining();
         let serving = serves.then_some(self.now.mono);
         let tick = self.deadlines.first().map(|(deadline, _)| *deadline);
-        [serving, tick, self.positions.next_deadline(), self.dead.next_deadline()].into_iter().flatten().min()
+        [serving, tick, self.positions.next_deadline(), self.dead.next_deadline(), self.seating.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn on_stop(&mut self, _now: Now) {

@@ -86,9 +86,13 @@ impl ConsumeStage {
             );
             saved
         });
-        self.generation = self.generation.max(saved.generation).max(record.generation).saturating_add(1);
+        // Another home may have had it since: it counts as what it was last.
+        let term = saved.generation.max(record.generation);
+        self.generation = self.generation.max(term).saturating_add(1);
         let consumer = Consumer::restore(spec, saved, self.generation, self.now);
-        self.install(slot, record.definition, consumer);
+        if let Some(entry) = self.install(slot, record.definition, consumer) {
+            entry.term = term;
+        }
     }
 
     /// A stream is gone, and what it kept of its consumers with it.
@@ -168,7 +172,12 @@ impl ConsumeStage {
         let from = begin(definition.start, &mut log)?;
         self.generation = self.generation.saturating_add(1);
         let consumer = Consumer::new(spec, from, self.generation, self.now);
-        self.install(slot, definition, consumer);
+        if let Some(entry) = self.install(slot, definition, consumer) {
+            entry.claimed = true;
+        }
+        if let Ok(key) = self.find(stream, &name) {
+            self.seating.changed(key, self.now.mono);
+        }
         let written = self.write_file(slot);
         if written.is_err()
             && let Ok(key) = self.find(stream, &name)
@@ -194,7 +203,9 @@ impl ConsumeStage {
         if let Some(sealed) = self.streams.get(&slot).and_then(|state| state.sealed.clone()) {
             return Err((ErrorCode::STORAGE, sealed));
         }
-        self.uninstall(key, ErrorCode::CONSUMER_GONE, why);
+        if let Some(entry) = self.uninstall(key, ErrorCode::CONSUMER_GONE, why) {
+            self.tell_gone(stream, name, entry.term);
+        }
         let stream_id = self.streams.get(&slot).map_or(0, |state| state.id);
         let mut batch = Batch::default();
         batch.delete(Space::Positions, keep::key(stream_id, name));

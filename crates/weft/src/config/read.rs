@@ -261,6 +261,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "drain" => timers.drain,
         "home_patience" => timers.home_patience,
         "positions" => timers.positions,
+        "consumer_copies" => timers.consumer_copies,
         "replica_keep_alive" => timers.replica_keep_alive,
         "replica_timeout" => timers.replica_timeout,
         "replica_backoff" => timers.replica_backoff,
