@@ -26,6 +26,8 @@ pub(super) struct NearEnd {
 pub(super) enum Sum {
     /// Done when all have done it.
     All,
+    /// Done when none has the stream any more: homes tell each other too.
+    Gone,
     /// What each of them reports.
     Reports,
 }
@@ -148,6 +150,7 @@ impl Near {
             return false;
         }
         match answer {
+            Frame::Error(error) if fan.sum == Sum::Gone && error.code == ErrorCode::NO_STREAM => {}
             Frame::Error(error) => fan.failed.push((error.code, format!("{name}: {}", error.detail))),
             Frame::StreamReports(_) => fan.reports.push(bytes.to_vec()),
             _ => {}
@@ -214,8 +217,8 @@ impl Fan {
                     refusal(request, ErrorCode::LIMIT, 0, &detail, &mut bytes);
                 }
             }
-            (Sum::All, None) => frame::encode(&Frame::Done(frame::Done { request }), &mut bytes),
-            (Sum::All, Some((code, _))) => {
+            (Sum::All | Sum::Gone, None) => frame::encode(&Frame::Done(frame::Done { request }), &mut bytes),
+            (Sum::All | Sum::Gone, Some((code, _))) => {
                 let each: Vec<&str> = self.failed.iter().map(|(_, detail)| detail.as_str()).collect();
                 let detail = format!("not at every home, ask again to complete it: {}", each.join("; "));
                 refusal(request, *code, 1_000, &detail, &mut bytes);

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use weft_base::{HubId, SubscriptionId};
 use weft_mesh::StreamDef;
 use weft_ring::arena::BlockRef;
-use weft_wire::frame::{self, Consistency, ErrorCode, Frame, StreamCreate, StreamSpec};
+use weft_wire::frame::{self, Consistency, ErrorCode, Frame, StreamCreate, StreamSpec, Unreachable};
 
 use super::NetStage;
 use super::near::Sum;
@@ -112,8 +112,12 @@ impl NetStage {
                 return self.of_subscription(id, s.id, (s.request != 0).then_some(s.request), bytes, false);
             }
             Frame::StreamCreate(create) => return self.create_at_homes(id, create, bytes),
-            Frame::StreamDelete(delete) => return self.at_all_homes(id, delete.name, delete.request, bytes),
-            Frame::StreamAlter(alter) => return self.at_all_homes(id, alter.spec.name, alter.request, bytes),
+            Frame::StreamDelete(delete) => {
+                return self.at_all_homes(id, delete.name, delete.request, Sum::Gone, bytes);
+            }
+            Frame::StreamAlter(alter) => {
+                return self.at_all_homes(id, alter.spec.name, alter.request, Sum::All, bytes);
+            }
             Frame::StreamList(list) => return self.list_all(id, list.request, bytes),
             _ => return false,
         };
@@ -195,6 +199,11 @@ impl NetStage {
     fn create_at_homes(&mut self, id: SessionId, create: &StreamCreate<'_>, bytes: &BlockRef) -> bool {
         let (spec, request) = (&create.spec, create.request);
         let me = self.identity.id;
+        if spec.unreachable == Unreachable::Spool {
+            let detail = "publishes that reach no home are not spooled by this version: choose `refuse`";
+            self.refuse(id, request, ErrorCode::UNSUPPORTED, detail);
+            return true;
+        }
         if spec.homes.is_empty() || (spec.homes.len() == 1 && spec.homes.first() == Some(&self.identity.name.as_str()))
         {
             // Of one name there is one stream in the mesh.
@@ -233,7 +242,7 @@ impl NetStage {
     }
 
     /// A frame that changes a stream goes to all who keep it.
-    fn at_all_homes(&mut self, id: SessionId, name: &str, request: u64, bytes: &BlockRef) -> bool {
+    fn at_all_homes(&mut self, id: SessionId, name: &str, request: u64, sum: Sum, bytes: &BlockRef) -> bool {
         let me = self.identity.id;
         let (own, others) = {
             let table = self.snapshot.load();
@@ -248,7 +257,7 @@ impl NetStage {
         if own {
             homes.push((me, self.identity.name.clone()));
         }
-        self.fan_out(id, request, Sum::All, &homes, bytes, me);
+        self.fan_out(id, request, sum, &homes, bytes, me);
         true
     }
 
