@@ -12,8 +12,8 @@ use weft_hub::Hub;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN, CONDITIONAL, DELAYED, EXPIRES};
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
-    Ack, AckLevel, AwaitLevel, ErrorCode, Frame, LastGet, LastValues, Start, StreamAlter, StreamCreate, StreamDelete,
-    StreamInfo, StreamSpec, publish_homes_head,
+    Ack, AckLevel, AwaitLevel, ErrorCode, Frame, LastGet, LastValues, Retention, Start, StreamAlter, StreamCreate,
+    StreamDelete, StreamInfo, StreamSpec, publish_homes_head,
 };
 use weft_wire::headers::{HeadersWriter, names};
 
@@ -382,7 +382,8 @@ fn a_definition_is_altered_where_it_may_be_and_stays_so() {
         StreamSpec { filters: vec!["t/**", "u"], max_event: 10, retain_events: 1_000, ..spec(LastValues::Topic) };
     assert_eq!(alter(altered.clone()), Ok(()));
     assert_eq!(alter(StreamSpec { segment_bytes: 8 << 20, ..altered.clone() }), Err(ErrorCode::FIXED));
-    assert_eq!(alter(StreamSpec { compact: true, ..altered.clone() }), Err(ErrorCode::FIXED));
+    let other = StreamSpec { retention: Retention::Interest, ..altered.clone() };
+    assert_eq!(alter(other), Err(ErrorCode::FIXED));
     assert_eq!(alter(StreamSpec { name: "none", ..altered.clone() }), Err(ErrorCode::NO_STREAM));
     assert_eq!(alter(StreamSpec { filters: vec![], ..altered.clone() }), Err(ErrorCode::BAD_NAME));
     stop(running);
@@ -418,6 +419,49 @@ fn a_tenant_that_has_stored_all_it_may_is_refused_and_the_others_are_not() {
     assert_eq!(refused.0, ErrorCode::QUOTA);
     client.publish_acked(1, AckLevel::Synced, "u/x", &[b"another tenant's"]);
     running.counters().ledger().balance().unwrap();
+    stop(running);
+}
+
+#[test]
+fn a_compacted_stream_keeps_the_newest_of_each_key_and_forgets_the_others() {
+    let data = tempfile::tempdir().unwrap();
+    let compacted = StreamSpec { compact: true, segment_bytes: 2 << 20, ..spec(LastValues::Key) };
+    let running = hub(data.path(), compacted.clone());
+    let mut client = Raw::connect(&running, 42);
+    let payload = |n: u8| [&[n][..], &[7; 50 << 10]].concat();
+    publish(&mut client, 1, &block(42, 1, 0, &[], &[(b"once", &payload(200))])).unwrap();
+    let events = 160;
+    for n in 0..events {
+        publish(&mut client, 1, &block(42, u64::from(n) + 2, 0, &[], &[(&[n % 5], &payload(n))])).unwrap();
+    }
+    let stored = |client: &mut Raw| {
+        client.send(&Frame::StreamInfo(StreamInfo { request: 9_999, name: "all" }));
+        match client.receive().frame() {
+            Frame::StreamReports(list) => list.reports[0].bytes,
+            other => panic!("no report: {other:?}"),
+        }
+    };
+    // What is complete goes but for the newest: the rest is less than two segments.
+    while stored(&mut client) > 4 << 20 {}
+    let image = crashed(data.path());
+    let newest = |client: &mut Raw| -> Vec<u8> {
+        last_values(client, "t/a", None).unwrap().iter().map(|payload| payload[0]).collect()
+    };
+    let expected: Vec<u8> = (events - 5..events).chain([200]).collect();
+    assert_eq!(newest(&mut client), expected);
+    stop(running);
+    let running = hub(image.path(), compacted);
+    let mut client = Raw::connect(&running, 43);
+    assert_eq!(newest(&mut client), expected);
+    client.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all", Start::First));
+    assert!(matches!(client.receive().frame(), Frame::Subscribed(_)));
+    let mut seen: Vec<u8> = Vec::new();
+    while seen.last() != Some(&(events - 1)) {
+        seen.extend(client.delivered().iter().map(|payload| payload[0]));
+    }
+    assert_eq!(seen[0], 200, "the only one of its key");
+    assert!(seen.len() < 90, "{} of {events} are left", seen.len());
+    assert!(seen[1..].is_sorted());
     stop(running);
 }
 

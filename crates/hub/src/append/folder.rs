@@ -30,6 +30,7 @@ use super::copies::Copying;
 use super::index::Index;
 use super::spec::StreamSpec;
 use super::sync::SyncState;
+use super::tend::Compacting;
 use crate::options::Limits;
 
 /// The format of the folder that this program writes and reads.
@@ -134,6 +135,7 @@ pub(crate) struct Stream {
     pub(crate) log: Log,
     pub(crate) reader: LogReader,
     pub(super) index: Index,
+    pub(super) compacting: Compacting,
     /// Its tenant has stored all that it may.
     pub(super) over_quota: bool,
     pub(crate) sync: Arc<SyncState>,
@@ -299,6 +301,7 @@ impl Folder {
             filters,
             reader: log.reader(),
             index,
+            compacting: Compacting::default(),
             over_quota: false,
             sync: Arc::new(SyncState::default()),
             dir,

@@ -183,11 +183,13 @@ impl AppendStage {
             retain_age_ms: old.retain_age_ms,
             retain_events: old.retain_events,
             last: old.last,
+            compact: old.compact,
+            tombstone_age_ms: old.tombstone_age_ms,
             ..spec.clone()
         };
         if same != *old {
             let detail = format!(
-                "of stream `{name}` the filters, homes, consistency, window of duplicates, tenant, largest event, last \
+                "of stream `{name}` the filters, homes, consistency, window of duplicates, tenant, largest event, compaction, last \
                  values, how much it keeps and what happens while no home can be reached can be changed, and a mirror \
                  can become a home; the rest cannot"
             );

@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Mono, Now};
+use weft_base::{Mono, Now, UnixNanos};
 use weft_keyed::{Batch, Keyed, KeyedError, Space, end_of};
 use weft_log::{Appended, Log, ReadError};
 use weft_stream::intake::{Last, LastTable, Noted, Place, Window};
-use weft_wire::block::Block;
+use weft_wire::block::{Block, Event};
 use weft_wire::frame::LastValues;
 
 use super::StreamSpec;
@@ -229,6 +229,26 @@ impl Index {
             }
         };
         Ok(found.map_or(0, |last| last.sequence()))
+    }
+
+    /// Whether a compacted stream keeps an event: the newest of its topic and
+    /// key, and those before it while the newest is not on disk (`synced`). A
+    /// newest one without payload, which deletes its key, is kept while it is
+    /// younger than `tombstones_from`.
+    pub(crate) fn keeps(
+        &mut self,
+        local: u64,
+        block: Block<'_>,
+        event: &Event<'_>,
+        synced: u64,
+        tombstones_from: UnixNanos,
+    ) -> bool {
+        let Ok(newest) = self.last_sequence(block.topic(), event.key) else { return true };
+        if newest > local {
+            return newest >= synced;
+        }
+        let is_young = block.stamp().is_none_or(|stamp| stamp.ingested >= tombstones_from);
+        !event.payload.is_empty() || is_young
     }
 
     /// Where the last events stand whose keys begin with `prefix` and are

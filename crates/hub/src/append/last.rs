@@ -86,7 +86,8 @@ impl Stream {
         let found = self.reader.read(last.block, upto, 1).ok()?.next()?;
         let block = found.block();
         let event = block.events().nth(last.event as usize)?;
-        let there = block.stream_sequence() == last.block && !is_expired(block, &event, now);
+        let is_removed = block.is_compacted() && event.is_removed();
+        let there = block.stream_sequence() == last.block && !is_removed && !is_expired(block, &event, now);
         there.then_some(found)
     }
 }

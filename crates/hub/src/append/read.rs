@@ -8,8 +8,8 @@ use weft_log::ReadError;
 use weft_mesh::ledger::DropReason;
 use weft_stream::intake::is_expired;
 use weft_topic::{Filter, Topic};
-use weft_wire::block::Block;
-use weft_wire::block::layout::EXPIRES;
+use weft_wire::block::layout::{COMPACTED, EXPIRES};
+use weft_wire::block::{Block, Event};
 use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
 use super::position::{Found, Seen};
@@ -253,7 +253,8 @@ impl AppendStage {
     }
 }
 
-/// Whether no event of a block is of use any more.
+/// Whether no event of a block is of use any more, or there.
 fn all_expired(block: Block<'_>, now: UnixNanos) -> bool {
-    block.flags() & EXPIRES != 0 && block.events().all(|event| is_expired(block, &event, now))
+    let is_gone = |event: Event<'_>| (block.is_compacted() && event.is_removed()) || is_expired(block, &event, now);
+    block.flags() & (EXPIRES | COMPACTED) != 0 && block.events().all(is_gone)
 }

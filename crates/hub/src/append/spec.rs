@@ -92,7 +92,8 @@ impl StreamSpec {
             retention: spec.retention,
             compact: spec.compact,
             tombstone_age_ms: spec.tombstone_age_ms,
-            last: spec.last,
+            // Compaction asks which event of a key is the newest.
+            last: if spec.compact { LastValues::Key } else { spec.last },
             dedup_window_ms: spec.dedup_window_ms,
             consistency: spec.consistency,
             homes: spec.homes.iter().map(|home| (*home).to_owned()).collect(),

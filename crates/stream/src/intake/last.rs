@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use weft_wire::block::Block;
+use weft_wire::block::{Block, Event};
 use weft_wire::frame::LastValues;
 
 /// Bytes of a saved entry.
@@ -112,13 +112,14 @@ impl LastTable {
         match self.mode {
             LastValues::Off => {}
             LastValues::Topic => {
-                let event = block.event_count().saturating_sub(1);
-                // Only of the last event is it of interest whether it is empty.
-                let tombstone = block.events().last().is_some_and(|event| event.payload.is_empty());
+                let Some((event, tombstone)) = last_of(block) else { return };
                 self.put(block.topic(), &[], Last { block: first, event, tombstone });
             }
             LastValues::Key => {
                 for (number, event) in (0..).zip(block.events()) {
+                    if block.is_compacted() && event.is_removed() {
+                        continue;
+                    }
                     let tombstone = event.payload.is_empty();
                     self.put(block.topic(), event.key, Last { block: first, event: number, tombstone });
                 }
@@ -181,6 +182,17 @@ impl LastTable {
     pub fn not_saved(&mut self) {
         self.captured = self.saved;
     }
+}
+
+/// The last event that is in a block, and whether it is a tombstone; none when
+/// compaction took out all.
+fn last_of(block: Block<'_>) -> Option<(u32, bool)> {
+    let is_there = |event: &Event<'_>| !(block.is_compacted() && event.is_removed());
+    (0..)
+        .zip(block.events())
+        .filter(|(_, event)| is_there(event))
+        .last()
+        .map(|(at, event)| (at, event.payload.is_empty()))
 }
 
 #[cfg(test)]
