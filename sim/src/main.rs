@@ -1,27 +1,31 @@
 //! `weft-sim`: runs many meshes and says what held.
 //!
 //! ```text
-//! weft-sim [--seeds N] [--first SEED] [--canary NAME | --canary all] [--plan]
+//! weft-sim [--streams] [--seeds N] [--first SEED] [--canary NAME | --canary all] [--plan]
 //! ```
+//! With `--streams` the streams of several hubs, without it the mesh between
+//! them; `--plan` is of the mesh alone.
+//!
 //! Ends with 0 when all held (with a canary: when it was caught), with 1 when a
 //! promise was broken, with 2 when the arguments make no sense.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
-use weft_sim::{Canary, Plan, Tally, run};
+use weft_sim::{Canary, Plan, Tally, run, streams};
 
 struct Arguments {
     seeds: u64,
     first: u64,
-    canaries: Vec<Canary>,
+    canaries: Vec<String>,
     shows_plan: bool,
+    streams: bool,
 }
 
-const USAGE: &str = "usage: weft-sim [--seeds N] [--first SEED] [--canary NAME|all] [--plan]";
+const USAGE: &str = "usage: weft-sim [--streams] [--seeds N] [--first SEED] [--canary NAME|all] [--plan]";
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments { seeds: 100, first: 0, canaries: Vec::new(), shows_plan: false };
+    let mut arguments = Arguments { seeds: 100, first: 0, canaries: Vec::new(), shows_plan: false, streams: false };
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
         let number = |text: String| text.parse().map_err(|_| format!("`{text}` is not a number\n{USAGE}"));
@@ -29,15 +33,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seeds" => arguments.seeds = number(value()?)?,
             "--first" => arguments.first = number(value()?)?,
             "--plan" => arguments.shows_plan = true,
-            "--canary" => match value()?.as_str() {
-                "all" => arguments.canaries.extend(Canary::ALL),
-                name => {
-                    let names: Vec<&str> = Canary::ALL.iter().map(|canary| canary.name()).collect();
-                    let canary = Canary::of_name(name);
-                    let canary = canary.ok_or_else(|| format!("no canary `{name}`: there are {}", names.join(", ")))?;
-                    arguments.canaries.push(canary);
-                }
-            },
+            "--streams" => arguments.streams = true,
+            "--canary" => arguments.canaries.push(value()?),
             _ => return Err(format!("`{word}` is not known\n{USAGE}")),
         }
     }
@@ -56,12 +53,66 @@ fn main() -> ExitCode {
     if arguments.shows_plan {
         seeds.clone().for_each(|seed| print!("{}", Plan::of_seed(seed)));
     }
-    let held = if arguments.canaries.is_empty() {
-        all_hold(seeds)
-    } else {
-        arguments.canaries.iter().all(|canary| is_caught(*canary, seeds.clone()))
+    let held = match (arguments.canaries.as_slice(), arguments.streams) {
+        ([], false) => Ok(all_hold(seeds)),
+        ([], true) => Ok(all_streams_hold(seeds)),
+        (names, false) => named(names, &Canary::ALL, Canary::name)
+            .map(|canaries| canaries.into_iter().all(|canary| is_caught(canary, seeds.clone()))),
+        (names, true) => named(names, &streams::Canary::ALL, streams::Canary::name)
+            .map(|canaries| canaries.into_iter().all(|canary| is_caught_in_streams(canary, seeds.clone()))),
     };
-    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match held {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The canaries of these names; all of them for `all`.
+fn named<C: Copy>(names: &[String], all: &[C], name_of: fn(C) -> &'static str) -> Result<Vec<C>, String> {
+    let mut found = Vec::new();
+    for name in names {
+        let before = found.len();
+        found.extend(all.iter().copied().filter(|canary| name == "all" || name_of(*canary) == name));
+        if found.len() == before {
+            let names: Vec<&str> = all.iter().copied().map(name_of).collect();
+            return Err(format!("no canary `{name}`: there are {}", names.join(", ")));
+        }
+    }
+    Ok(found)
+}
+
+fn all_streams_hold(seeds: std::ops::Range<u64>) -> bool {
+    let (mut tally, mut failed) = (streams::Tally::default(), 0);
+    for seed in seeds.clone() {
+        match streams::run(seed, None) {
+            Ok(more) => tally += more,
+            Err(failure) => {
+                println!("{failure}\nagain with: weft-sim --streams --seeds 1 --first {seed}");
+                failed += 1;
+            }
+        }
+    }
+    println!("{} seeds of streams from {}: {failed} failed", seeds.end - seeds.start, seeds.start);
+    println!("{tally:#?}");
+    failed == 0
+}
+
+fn is_caught_in_streams(canary: streams::Canary, seeds: std::ops::Range<u64>) -> bool {
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        if let Err(failure) = streams::run(seed, Some(canary))
+            && failure.violation.check == canary.caught_by()
+        {
+            println!("{}: caught by {:?}: {failure}", canary.name(), canary.caught_by());
+            return true;
+        }
+    }
+    println!("{}: NOT CAUGHT by {:?} in {count} seeds", canary.name(), canary.caught_by());
+    false
 }
 
 fn all_hold(seeds: std::ops::Range<u64>) -> bool {

@@ -1,11 +1,9 @@
 //! From the stream to the members: what is read next, and who gets it.
 
 use weft_base::{Mono, Now};
+use weft_wire::block::layout::EXPIRES;
 use weft_wire::block::{Block, Event};
-/// Flag of a block whose events may have a time to live.
-pub(super) const EXPIRES: u32 = 1 << 28;
-/// Header of an event: its time to live, u64 milliseconds from ingest.
-pub(super) const TTL: &str = "weft-ttl";
+use weft_wire::headers::names::TTL;
 
 use super::flight::Flight;
 use super::handout::{Handout, MemberId, Offered, Read, SmallRuns};

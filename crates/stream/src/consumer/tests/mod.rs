@@ -8,10 +8,11 @@ mod saved;
 use std::time::Duration;
 
 use weft_base::{HubId, Mono, Now, UnixNanos};
+use weft_wire::block::layout::EXPIRES;
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields, Stamp, stamp};
 use weft_wire::headers::HeadersWriter;
+use weft_wire::headers::names::TTL;
 
-use super::offer::{EXPIRES, TTL};
 use super::{Consumer, Handout, MemberId, Offered};
 
 /// One event of a test.

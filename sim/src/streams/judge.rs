@@ -1,0 +1,334 @@
+//! What was told to whom, and the checks that hold it against the logs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::AddAssign;
+
+use weft_stream::consumer::{Report, Saved};
+use weft_stream::replica::Position;
+
+use super::{Level, Name};
+
+/// What is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// What was acknowledged is there, at its level.
+    Lost,
+    /// What two homes were said to have, two have.
+    Homes,
+    /// No event is in a log twice.
+    Duplicate,
+    /// A home's events keep the order in which they entered there, at every
+    /// home, and a producer's among them.
+    Order,
+    /// Consumers are handed only what is on the disk.
+    Served,
+    /// What was settled, and kept so, is not handed out again.
+    Redelivered,
+    /// What is kept of a consumer, and of a log's position, never goes back.
+    Position,
+    /// Every event reaches every consumer, or is a dead letter.
+    Undelivered,
+    /// A consumer's counts add up.
+    Conservation,
+    /// Of one key, events are handed out for the first time in their order.
+    KeyOrder,
+    /// A read after an acknowledged write sees it, and reads agree on one order.
+    Strong,
+    /// A reader never goes back, whichever home it reads from.
+    Monotonic,
+    /// All homes come to the same.
+    Eventual,
+    /// When all is mended, everything comes to its end.
+    Stuck,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{check:?} at {at_ms} ms: {what}")]
+pub struct Violation {
+    /// Which.
+    pub check: Check,
+    /// When, in virtual time.
+    pub at_ms: u64,
+    /// What was found.
+    pub what: String,
+}
+
+/// What was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Runs.
+    pub runs: u64,
+    /// Homes.
+    pub homes: u64,
+    /// Events that were published.
+    pub published: u64,
+    /// Of these, acknowledged.
+    pub acknowledged: u64,
+    /// Publishes that were sent again.
+    pub repeated: u64,
+    /// Losses of power.
+    pub crashes: u64,
+    /// Kills.
+    pub kills: u64,
+    /// Flipped bits.
+    pub flips: u64,
+    /// Cuts between homes or to clients.
+    pub cuts: u64,
+    /// Times that a disk was full, slow or failed.
+    pub disks: u64,
+    /// Jumps of a clock.
+    pub jumps: u64,
+    /// Events handed to members.
+    pub handed_out: u64,
+    /// Of these, not for the first time.
+    pub redelivered: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Events that were copied to another home.
+    pub copied: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.runs += more.runs;
+        self.homes += more.homes;
+        self.published += more.published;
+        self.acknowledged += more.acknowledged;
+        self.repeated += more.repeated;
+        self.crashes += more.crashes;
+        self.kills += more.kills;
+        self.flips += more.flips;
+        self.cuts += more.cuts;
+        self.disks += more.disks;
+        self.jumps += more.jumps;
+        self.handed_out += more.handed_out;
+        self.redelivered += more.redelivered;
+        self.dead += more.dead;
+        self.reads += more.reads;
+        self.copied += more.copied;
+    }
+}
+
+/// An event as it lies in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lying {
+    pub(crate) name: Name,
+    pub(crate) local: u64,
+    pub(crate) home: u32,
+    pub(crate) home_sequence: u64,
+}
+
+/// What a consumer was given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    /// Members that acked said so.
+    pub(crate) handled: BTreeSet<Name>,
+    /// Stored as dead letters.
+    pub(crate) dead: BTreeSet<Name>,
+    /// What is kept on the disk.
+    durable: Saved,
+    /// Per key the last that was handed out for the first time, in this life.
+    keys: BTreeMap<Vec<u8>, u64>,
+}
+
+/// All that was told.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    pub(crate) now_ms: u64,
+    /// Acknowledged events, and at which home and level.
+    pub(crate) acked: BTreeMap<Name, (usize, Level)>,
+    /// Events in blocks in which a bit was flipped.
+    pub(crate) forgiven: BTreeSet<Name>,
+    /// Acknowledged as written, and not synced since.
+    written: BTreeMap<Name, (usize, u64)>,
+    pub(crate) given: Vec<Given>,
+    positions: Vec<Position>,
+    /// Homes on whose disk a bit was flipped: what cannot be read there does
+    /// not count in what its log says.
+    pub(crate) flipped: BTreeSet<usize>,
+    /// Seen by a reader.
+    seen: BTreeSet<Name>,
+    pub(crate) tally: Tally,
+}
+
+pub(crate) type Verdict = Result<(), Violation>;
+
+impl Judge {
+    pub(crate) fn new(homes: usize, consumers: usize) -> Self {
+        Self { given: vec![Given::default(); consumers], positions: vec![Position::start(); homes], ..Self::default() }
+    }
+
+    pub(crate) fn fail(&self, check: Check, what: impl fmt::Display) -> Violation {
+        Violation { check, at_ms: self.now_ms, what: what.to_string() }
+    }
+
+    /// A producer was told.
+    pub(crate) fn told(&mut self, name: Name, home: usize, level: Level, local: u64, synced: u64) {
+        if self.acked.insert(name, (home, level)).is_none() {
+            self.tally.acknowledged += 1;
+        }
+        if level == Level::Written && local >= synced {
+            self.written.insert(name, (home, local));
+        }
+    }
+
+    /// More of a log is on the disk.
+    pub(crate) fn synced(&mut self, home: usize, synced: u64, position: &Position) -> Verdict {
+        self.written.retain(|_, (at, local)| *at != home || *local >= synced);
+        if let Some(before) = self.positions.get_mut(home) {
+            if !position.covers(before) && !self.flipped.contains(&home) {
+                let what = format!("home {home} was at {before:?} and is at {position:?}");
+                return Err(self.fail(Check::Position, what));
+            }
+            *before = position.clone();
+        }
+        Ok(())
+    }
+
+    /// A home lost its power: what was only written may be gone.
+    pub(crate) fn power_failed(&mut self, home: usize) {
+        for (name, _) in self.written.extract_if(.., |_, (at, _)| *at == home) {
+            self.acked.remove(&name);
+        }
+    }
+
+    /// What is on a home's disk before it is used again can go back by damage.
+    pub(crate) fn forgive_position(&mut self, home: usize, position: &Position) {
+        if let Some(before) = self.positions.get_mut(home) {
+            *before = position.clone();
+        }
+    }
+
+    /// A state of a consumer is on the disk.
+    pub(crate) fn kept(&mut self, consumer: usize, saved: &Saved) -> Verdict {
+        let Some(given) = self.given.get_mut(consumer) else { return Ok(()) };
+        let before = given.durable.floor;
+        if saved.floor < before {
+            let what = format!("consumer {consumer} was kept at {before}, now at {}", saved.floor);
+            return Err(self.fail(Check::Position, what));
+        }
+        given.durable = saved.clone();
+        Ok(())
+    }
+
+    pub(crate) fn new_life(&mut self, consumer: usize) {
+        if let Some(given) = self.given.get_mut(consumer) {
+            given.keys.clear();
+        }
+    }
+
+    /// An event is handed out.
+    pub(crate) fn handed_out(
+        &mut self,
+        consumer: usize,
+        local: u64,
+        synced: u64,
+        attempt: u32,
+        key: Option<&[u8]>,
+    ) -> Verdict {
+        self.tally.handed_out += 1;
+        self.tally.redelivered += u64::from(attempt > 1);
+        if local >= synced {
+            let what = format!("consumer {consumer} was handed {local}, synced is all below {synced}");
+            return Err(self.fail(Check::Served, what));
+        }
+        let Some(given) = self.given.get_mut(consumer) else { return Ok(()) };
+        let done = given.durable.done.partition_point(|(_, end)| *end <= local);
+        let is_done = given.durable.done.get(done).is_some_and(|(first, _)| *first <= local);
+        if local < given.durable.floor || is_done {
+            let what = format!("consumer {consumer} was handed {local} again, which was kept as settled");
+            return Err(self.fail(Check::Redelivered, what));
+        }
+        if let Some(key) = key
+            && attempt == 1
+        {
+            let last = given.keys.insert(key.to_vec(), local).unwrap_or(0);
+            if last > local {
+                let what = format!("consumer {consumer} was handed {local} after {last} of the same key");
+                return Err(self.fail(Check::KeyOrder, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a consumer says of itself.
+    pub(crate) fn counts(&self, consumer: usize, report: &Report) -> Verdict {
+        let c = report.counts;
+        let settled = c.acked + c.filtered + c.expired + c.unreadable + c.dead + c.dropped + c.forgotten;
+        let all = settled + report.in_flight + report.waiting + report.dying;
+        if c.offered == all {
+            return Ok(());
+        }
+        Err(self
+            .fail(Check::Conservation, format!("consumer {consumer} was offered {}, has {all}: {report:?}", c.offered)))
+    }
+
+    /// A reader was answered.
+    pub(crate) fn read(&mut self, names: &[Name]) {
+        self.tally.reads += 1;
+        self.seen.extend(names);
+    }
+
+    /// What must be in a read that begins now: all that was acknowledged as
+    /// synced.
+    pub(crate) fn owed_to_reads(&self) -> BTreeSet<Name> {
+        let synced = self.acked.iter().filter(|(_, (_, level))| *level != Level::Written);
+        synced.map(|(name, _)| *name).filter(|name| !self.forgiven.contains(name)).collect()
+    }
+
+    /// A log in itself.
+    pub(crate) fn log(&self, home: usize, events: &[Lying]) -> Verdict {
+        let (mut names, mut next, mut last) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        for event in events {
+            if !names.insert(event.name) {
+                return Err(self.fail(Check::Duplicate, format!("home {home} has {:?} twice", event.name)));
+            }
+            let wanted = next.insert(event.home, event.home_sequence + 1).unwrap_or(1);
+            if event.home_sequence < wanted {
+                let what = format!("home {home}: {}:{} after {wanted}", event.home, event.home_sequence);
+                return Err(self.fail(Check::Order, what));
+            }
+            let before: Option<u64> = last.insert((event.home, event.name.0), event.name.1);
+            if before.is_some_and(|before| before > event.name.1) {
+                let what = format!("home {home}, entered at {}: {:?} after {before:?}", event.home, event.name);
+                return Err(self.fail(Check::Order, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// All logs in the end, and where the consumers are.
+    pub(crate) fn end(&self, logs: &[Vec<Lying>], seats: &[usize]) -> Verdict {
+        let names = |log: &[Lying]| log.iter().map(|event| event.name).collect::<BTreeSet<Name>>();
+        let all: Vec<BTreeSet<Name>> = logs.iter().map(|log| names(log)).collect();
+        for (name, (home, level)) in self.acked.iter().filter(|(name, _)| !self.forgiven.contains(name)) {
+            if !all.get(*home).is_some_and(|log| log.contains(name)) {
+                let what = format!("{name:?} was acknowledged as {level:?} by home {home} and is not there");
+                return Err(self.fail(Check::Lost, what));
+            }
+        }
+        for pair in all.windows(2) {
+            let [one, other] = pair else { continue };
+            if let Some(name) = one.symmetric_difference(other).find(|name| !self.forgiven.contains(name)) {
+                return Err(self.fail(Check::Eventual, format!("{name:?} is at one home and not at another")));
+            }
+        }
+        if let Some(name) =
+            self.seen.iter().find(|name| !all.iter().any(|log| log.contains(name)) && !self.forgiven.contains(name))
+        {
+            return Err(self.fail(Check::Lost, format!("{name:?} was read and is gone")));
+        }
+        for (consumer, (given, home)) in self.given.iter().zip(seats).enumerate() {
+            let there = all.get(*home).into_iter().flatten();
+            let missing = there.clone().find(|name| !given.handled.contains(name) && !given.dead.contains(name));
+            if let Some(name) = missing.filter(|name| !self.forgiven.contains(name)) {
+                return Err(self.fail(Check::Undelivered, format!("{name:?} never came to consumer {consumer}")));
+            }
+        }
+        Ok(())
+    }
+}
