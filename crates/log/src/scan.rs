@@ -160,9 +160,12 @@ impl<'a> Content<'a> {
             let lost = found.first.checked_sub(expected).filter(|lost| *lost > 0);
             lost.is_some_and(|lost| lost <= (found.offset - damaged) as u64 / EVENT_MIN)
         };
+        // Its length is believed when its events lead to that block too: a wrong
+        // one may lead to the end of a later block.
         if let Ok(claimed) = self.glance(damaged)
             && let Ok(found) = self.whole(damaged + claimed.len)
             && plausible(&found)
+            && (claimed.first, claimed.next) == (expected, found.first)
         {
             return Some(found);
         }

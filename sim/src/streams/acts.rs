@@ -184,12 +184,18 @@ impl World {
         let consumer = self.members.get(number).map_or(0, |member| member.consumer);
         let Some(open) = self.homes.get_mut(home).and_then(|home| home.open.as_mut()) else { return Ok(()) };
         let Some(seat) = open.seats.iter_mut().find(|seat| seat.number == consumer) else { return Ok(()) };
+        let ack_wait = seat.consumer.spec().ack_wait.as_nanos() as u64;
         let verb = match said {
             Said::Ack => Verb::Ack,
             Said::Nack => Verb::Nack { delay },
             Said::Progress => Verb::Progress,
             Said::Term => Verb::Term { reason: "bad" },
         };
+        if said == Said::Progress {
+            self.judge.held_longer(consumer, session, items, self.now + ack_wait);
+        } else {
+            self.judge.let_go(consumer, session, items);
+        }
         let ranges: Vec<(u64, u32)> = items.iter().map(|(local, _)| (*local, 1)).collect();
         let mut dead = Vec::new();
         // A refusal by the token is the member's affair.
@@ -227,6 +233,7 @@ impl World {
         let Some(found) = self.homes.get_mut(home).filter(|home| home.epoch == epoch) else { return Ok(()) };
         let Some(open) = &mut found.open else { return Ok(()) };
         let Some(seat) = open.seats.iter_mut().find(|seat| seat.number == consumer) else { return Ok(()) };
+        self.judge.left(consumer, session);
         if let Some(over) = seat.consumer.leave(session, now) {
             self.down(over.member, |session| Action::Token { session, token: over.token });
         }

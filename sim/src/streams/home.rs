@@ -239,8 +239,18 @@ impl Open {
         let names: Vec<Name> = names(&block).map(|(name, _)| name).collect();
         let known = self.seen.sight(producer, Lane::DEFAULT, first, count) == Sight::Here;
         if known && canary != Some(Canary::NoDeduplication) {
-            // It is somewhere below; when all below is synced it is too.
-            let (next, home_next) = (self.log.next(), self.position().get(tag(home)));
+            // Where it is, here or under the name of another home, which has it
+            // on its disk then. When it cannot be read, all below counts.
+            let (mut next, mut home_next) = (self.log.next(), self.position().get(tag(home)));
+            let _ = self.log.for_each_block(self.log.first(), |block| {
+                let end = block.first_sequence() + u64::from(block.event_count());
+                if block.producer() == producer && (block.first_sequence()..end).contains(&first) {
+                    let (at, sequence) = block.home().unwrap_or_default();
+                    let events = u64::from(block.event_count());
+                    next = block.stream_sequence() + events;
+                    home_next = if at == tag(home) { sequence + events } else { 1 };
+                }
+            });
             return Taken::Pending(Pending { session, names, level, next, home_next });
         }
         self.blocks += 1;

@@ -31,7 +31,8 @@ pub enum Check {
     Undelivered,
     /// A consumer's counts add up.
     Conservation,
-    /// Of one key, events are handed out for the first time in their order.
+    /// Of one key, events are handed out for the first time in their order, and
+    /// never to a member while another has some.
     KeyOrder,
     /// A read after an acknowledged write sees it, and reads agree on one order.
     Strong,
@@ -133,6 +134,17 @@ pub(crate) struct Given {
     durable: Saved,
     /// Per key the last that was handed out for the first time, in this life.
     keys: BTreeMap<Vec<u8>, u64>,
+    /// Of a keyed consumer: who has what, of which key, until when.
+    held: BTreeMap<u64, (u64, Vec<u8>, u64)>,
+}
+
+/// An event of a keyed consumer that is handed out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keyed<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) member: u64,
+    pub(crate) now: u64,
+    pub(crate) ack_wait: u64,
 }
 
 /// All that was told.
@@ -168,9 +180,7 @@ impl Judge {
 
     /// A producer was told.
     pub(crate) fn told(&mut self, name: Name, home: usize, level: Level, local: u64, synced: u64) {
-        if self.acked.insert(name, (home, level)).is_none() {
-            self.tally.acknowledged += 1;
-        }
+        self.acked.insert(name, (home, level));
         if level == Level::Written && local >= synced {
             self.written.insert(name, (home, local));
         }
@@ -218,6 +228,7 @@ impl Judge {
     pub(crate) fn new_life(&mut self, consumer: usize) {
         if let Some(given) = self.given.get_mut(consumer) {
             given.keys.clear();
+            given.held.clear();
         }
     }
 
@@ -228,7 +239,7 @@ impl Judge {
         local: u64,
         synced: u64,
         attempt: u32,
-        key: Option<&[u8]>,
+        keyed: Option<Keyed<'_>>,
     ) -> Verdict {
         self.tally.handed_out += 1;
         self.tally.redelivered += u64::from(attempt > 1);
@@ -243,9 +254,15 @@ impl Judge {
             let what = format!("consumer {consumer} was handed {local} again, which was kept as settled");
             return Err(self.fail(Check::Redelivered, what));
         }
-        if let Some(key) = key
-            && attempt == 1
-        {
+        let Some(Keyed { key, member, now, ack_wait }) = keyed else { return Ok(()) };
+        let others =
+            given.held.iter().filter(|(_, (holder, of, until))| of == key && *holder != member && *until > now);
+        if let Some((other, (holder, ..))) = others.into_iter().next() {
+            let what = format!("consumer {consumer}: {local} went to {member} while {holder} has {other} of its key");
+            return Err(self.fail(Check::KeyOrder, what));
+        }
+        given.held.insert(local, (member, key.to_vec(), now + ack_wait));
+        if attempt == 1 {
             let last = given.keys.insert(key.to_vec(), local).unwrap_or(0);
             if last > local {
                 let what = format!("consumer {consumer} was handed {local} after {last} of the same key");
@@ -253,6 +270,34 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    fn of_member(&mut self, consumer: usize, member: u64, items: &[(u64, Name)], each: impl Fn(&mut Given, u64)) {
+        let Some(given) = self.given.get_mut(consumer) else { return };
+        for (local, _) in items {
+            if given.held.get(local).is_some_and(|(holder, ..)| *holder == member) {
+                each(given, *local);
+            }
+        }
+    }
+
+    /// A member settled these.
+    pub(crate) fn let_go(&mut self, consumer: usize, member: u64, items: &[(u64, Name)]) {
+        self.of_member(consumer, member, items, |given, local| drop(given.held.remove(&local)));
+    }
+
+    /// A member asked for more time.
+    pub(crate) fn held_longer(&mut self, consumer: usize, member: u64, items: &[(u64, Name)], until: u64) {
+        self.of_member(consumer, member, items, |given, local| {
+            given.held.entry(local).and_modify(|(.., end)| *end = until);
+        });
+    }
+
+    /// A member is gone.
+    pub(crate) fn left(&mut self, consumer: usize, member: u64) {
+        if let Some(given) = self.given.get_mut(consumer) {
+            given.held.retain(|_, (holder, ..)| *holder != member);
+        }
     }
 
     /// What a consumer says of itself.

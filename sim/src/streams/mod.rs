@@ -16,6 +16,7 @@
 #![allow(clippy::module_name_repetitions, reason = "a home of a stream is a home of a stream")]
 
 mod acts;
+mod between;
 mod canary;
 mod clients;
 mod faults;

@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use weft_base::{Epoch, Mono, Now, Random, UnixNanos};
-use weft_keyed::{Batch, Keyed, Space};
+use weft_base::{Mono, Now, Random, UnixNanos};
+use weft_keyed::{Batch, Keyed as _, Space};
 use weft_log::ReadError;
 use weft_stream::consumer::{ConsumerSpec, Handout, Mode, Offered};
-use weft_stream::replica::{Command, Copies, Event, Message};
+use weft_stream::replica::{Copies, Event};
 use weft_wire::block::Block;
 
 use super::clients::{Client, Member, Producer, Reader, Session, Sessions};
 use super::faults::{self, Fault};
-use super::home::{Home, LogSource, Taken, hub, names};
-use super::judge::{Check, Judge, Tally, Verdict};
+use super::home::{Home, Taken, names};
+use super::judge::{Check, Judge, Keyed, Tally, Verdict};
 use super::{Canary, Level, Name, Violation};
 
 /// When runs begin, by the clock of the day.
@@ -122,8 +122,8 @@ pub(super) struct World {
     pub(super) healed: bool,
     healed_at: u64,
     /// The last moment of messages between homes, and of copies into a log.
-    between: BTreeMap<(usize, usize), u64>,
-    copying: BTreeMap<usize, u64>,
+    pub(super) between: BTreeMap<(usize, usize), u64>,
+    pub(super) copying: BTreeMap<usize, u64>,
 }
 
 impl World {
@@ -227,7 +227,8 @@ impl World {
                 break;
             }
         }
-        Err(self.judge.fail(Check::Stuck, self.why_stuck()))
+        let check = if self.is_quiet() { Check::Eventual } else { Check::Stuck };
+        Err(self.judge.fail(check, self.why_stuck()))
     }
 
     fn act(&mut self, action: Action) -> Verdict {
@@ -276,106 +277,6 @@ impl World {
             self.judge.forgive_position(home, &open.position());
         }
         self.notice();
-    }
-
-    /// Tells homes which others they can reach now.
-    pub(super) fn notice(&mut self) {
-        let count = self.homes.len();
-        for a in 0..count {
-            for b in (0..count).filter(|b| *b != a) {
-                let runs = |home: usize| self.homes.get(home).is_some_and(|home| home.open.is_some());
-                let (was, is) = (self.up.contains(&(a, b)), runs(a) && runs(b) && self.is_linked(a, b));
-                let epoch = self.homes.get(b).map_or(0, |home| home.epoch);
-                let event = if is && !was {
-                    self.up.insert((a, b));
-                    Event::HubUp { hub: hub(b), epoch: Epoch(epoch) }
-                } else if was && !is {
-                    self.up.remove(&(a, b));
-                    Event::HubDown { hub: hub(b) }
-                } else {
-                    continue;
-                };
-                // Nothing that is checked comes of it.
-                let _ = self.replicate(a, event, &[]);
-            }
-        }
-    }
-
-    /// Tells a home's replica, and does what it says.
-    pub(super) fn replicate(&mut self, home: usize, event: Event<'_>, entries: &[u8]) -> Verdict {
-        let now = self.time(home);
-        let Some(open) = self.homes.get_mut(home).and_then(|home| home.open.as_mut()) else { return Ok(()) };
-        let Some(replica) = &mut open.replica else { return Ok(()) };
-        let mut commands = Vec::new();
-        replica.apply(event, now, &mut commands);
-        for _ in 0..100 {
-            if replica.serve(&mut LogSource(&mut open.reader), now, &mut commands) == 0 {
-                break;
-            }
-        }
-        for command in commands {
-            match command {
-                Command::Send { to, bytes } => self.send(home, to.0 as usize - 1, bytes),
-                Command::HeldBy { hub, upto } => {
-                    if let Some(open) = self.homes.get_mut(home).and_then(|home| home.open.as_mut())
-                        && let Some(held) = open.held.get_mut(hub.0 as usize - 1)
-                    {
-                        *held = upto.max(*held);
-                    }
-                    self.answer_publishers(home)?;
-                }
-                Command::Append(copies) => {
-                    let at = self.soon(0, 20).max(self.copying.get(&home).copied().unwrap_or(0));
-                    self.copying.insert(home, at);
-                    let epoch = self.homes.get(home).map_or(0, |home| home.epoch);
-                    self.post(at, Action::Copy { home, epoch, copies, entries: entries.to_vec() });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, from: usize, to: usize, bytes: Vec<u8>) {
-        if !self.up.contains(&(from, to)) || (!self.healed && self.random.chance(20)) {
-            return;
-        }
-        // In order while a way is up.
-        let at = self.soon(1, 15).max(self.between.get(&(from, to)).copied().unwrap_or(0));
-        self.between.insert((from, to), at);
-        let epoch = |home: usize| self.homes.get(home).map_or(0, |home| home.epoch);
-        let epochs = (epoch(from), epoch(to));
-        self.post(at, Action::Between { from, to, epochs, bytes });
-    }
-
-    fn arrive(&mut self, from: usize, to: usize, epochs: (u32, u32), bytes: &[u8]) -> Verdict {
-        let epoch = |home: usize| self.homes.get(home).map_or(0, |home| home.epoch);
-        if !self.up.contains(&(to, from)) || epochs != (epoch(from), epoch(to)) {
-            return Ok(());
-        }
-        let Ok(message) = Message::decode(bytes) else { return Ok(()) };
-        let entries = match &message {
-            Message::Blocks(blocks) => blocks.entries.to_vec(),
-            _ => Vec::new(),
-        };
-        self.replicate(to, Event::Message { from: hub(from), message: &message }, &entries)
-    }
-
-    fn copy(&mut self, home: usize, epoch: u32, copies: &Copies, entries: &[u8]) -> Verdict {
-        let now = self.time(home);
-        let drops = self.strikes(Canary::DroppedCopies, 100);
-        let canary = self.canary;
-        let Some(found) = self.homes.get_mut(home).filter(|home| home.epoch == epoch) else { return Ok(()) };
-        let Some(open) = &mut found.open else { return Ok(()) };
-        let copied = if drops { Some(0) } else { open.copy(copies, entries, now, canary) };
-        self.judge.tally.copied += copied.unwrap_or(0);
-        let (id, log_next) = (copies.id, open.log.next());
-        if copied.is_none() && found.power_is_off() {
-            return self.crash(home, true);
-        }
-        let event = if copied.is_some() { Event::Placed { id, log_next } } else { Event::Refused { id } };
-        self.replicate(home, event, &[])?;
-        self.want_sync(home);
-        Ok(())
     }
 
     /// Has a home sync after its disk's time, when there is something.
@@ -478,6 +379,7 @@ impl World {
             let mut dead = Vec::new();
             seat.consumer.tick(now, &mut dead);
             buried.push((seat.number, dead));
+            let ack_wait = seat.consumer.spec().ack_wait.as_nanos() as u64;
             while let Some(read) = seat.consumer.next_read(now).filter(|read| read.from < end) {
                 let mut out: Vec<Handout> = Vec::new();
                 match open.reader.read(read.from, end, 1) {
@@ -490,8 +392,9 @@ impl World {
                             let items = items(&block, handout);
                             let keyed = self.specs.get(seat.number).is_some_and(|(_, spec)| spec.mode == Mode::Keyed);
                             for (local, _, key) in &items {
-                                let key = keyed.then_some(*key);
-                                self.judge.handed_out(seat.number, *local, synced, handout.attempt, key)?;
+                                let of = Keyed { key, member: handout.member, now: self.now, ack_wait };
+                                let of = keyed.then_some(of);
+                                self.judge.handed_out(seat.number, *local, synced, handout.attempt, of)?;
                             }
                             let items = items.into_iter().map(|(local, name, _)| (local, name)).collect();
                             sends.push((handout.member, items));
@@ -561,19 +464,23 @@ impl World {
         self.post(at, Action::ClientNotices { session: id });
     }
 
-    fn is_done(&self) -> bool {
+    /// Whether nothing is left to do, but for what homes have of each other.
+    fn is_quiet(&self) -> bool {
         let runs = self.homes.iter().all(|home| {
             home.open.as_ref().is_some_and(|open| {
                 let end = open.log.next();
                 open.log.synced() == end && open.seats.iter().all(|seat| seat.consumer.floor() == end)
             })
         });
+        runs && self.producers.iter().all(Producer::is_done)
+    }
+
+    fn is_done(&self) -> bool {
         // What one home passed over another may have: their logs are compared.
         let differs = |one: &Home, other: &Home| {
             one.on_disk.symmetric_difference(&other.on_disk).any(|name| !self.judge.forgiven.contains(name))
         };
-        runs && self.producers.iter().all(Producer::is_done)
-            && !self.homes.windows(2).any(|pair| matches!(pair, [one, other] if differs(one, other)))
+        self.is_quiet() && !self.homes.windows(2).any(|pair| matches!(pair, [one, other] if differs(one, other)))
     }
 
     fn why_stuck(&self) -> String {
@@ -605,6 +512,7 @@ impl World {
         }
         let seats: Vec<usize> = self.specs.iter().map(|(number, _)| number % self.homes.len()).collect();
         self.judge.end(&logs, &seats)?;
+        self.judge.tally.acknowledged = self.judge.acked.len() as u64;
         self.judge.tally.dead = self.judge.given.iter().map(|given| given.dead.len() as u64).sum();
         Ok(self.judge.tally)
     }

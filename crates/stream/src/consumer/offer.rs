@@ -109,6 +109,8 @@ impl Consumer {
                     at = end;
                 }
             }
+            // What was done above may have become part of the floor.
+            at = at.max(self.floor);
         }
         self.forget_past();
         self.dirty = true;

@@ -257,6 +257,21 @@ impl World {
         self.take_dead(dead)
     }
 
+    /// A part of the stream cannot be read.
+    fn lose(&mut self) {
+        let from = self.floor + self.random.below(self.stream.end - self.floor + 1);
+        let upto = (from + self.random.below(12)).min(self.stream.end);
+        self.consumer.unreadable(from, upto);
+        for (_, event) in self.events.range_mut(from..upto.max(from)) {
+            // What was looked at is with somebody, waits, or is given up.
+            let unseen = event.state.is_none();
+            if unseen || matches!(event.state, Some(State::Waits { .. })) {
+                event.state = Some(State::Settled);
+            }
+        }
+        self.looked = self.consumer.report(self.stream.end).next;
+    }
+
     fn store_dead(&mut self) {
         while let Some(letter) = self.unstored.pop() {
             self.consumer.dead_lettered(letter.first, letter.count);
@@ -336,7 +351,8 @@ impl World {
             58..80 => self.settle()?,
             80..83 => self.old_token()?,
             83..93 => self.pass_time(60)?,
-            93..96 => self.store_dead(),
+            93..95 => self.store_dead(),
+            95 if self.random.chance(500) => self.lose(),
             96 => self.old = Some((self.consumer.saved(), self.events.clone())),
             97 if self.random.chance(300) => self.restart()?,
             98 if self.random.chance(200) => self.reset()?,
