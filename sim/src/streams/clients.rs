@@ -41,7 +41,7 @@ impl Producer {
     /// A new block of so many events at most.
     pub(super) fn write(&mut self, events: u64, level: Level, time: UnixNanos) -> u64 {
         let events = events.min(self.todo);
-        let mut fields = BlockFields::new(if self.id % 2 == 0 { "s/even" } else { "s/odd" });
+        let mut fields = BlockFields::new(if self.id.is_multiple_of(2) { "s/even" } else { "s/odd" });
         fields.producer = ProducerId(self.id);
         fields.first_sequence = self.next;
         let mut bytes = vec![0; 256 + 64 * events as usize];

@@ -40,7 +40,7 @@ impl World {
         for (_, event) in self.events.range_mut(from..next.max(from)).filter(|(_, event)| event.state.is_none()) {
             if !event.wanted || event.expires.is_some_and(|end| end <= wall) {
                 event.state = Some(State::Settled);
-            } else if event.attempts > 0 && spec.max_deliver != 0 && event.attempts >= spec.max_deliver {
+            } else if event.is_given_up(spec) {
                 event.state = Some(if spec.dead_letters { State::Dying } else { State::Settled });
             }
         }
