@@ -25,6 +25,8 @@ pub const TOPIC: usize = 640;
 pub const PRODUCER: usize = 96;
 /// A producer of a stream with several homes: which of its events are there.
 pub const SEEN: usize = 384;
+/// A consumer of another home whose state is kept aside: two lists of 1,024 runs.
+pub const ASIDE: usize = 60 << 10;
 /// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.
 pub const WAITING: usize = 160;
 /// A key that a conflating subscription tells apart.
@@ -85,6 +87,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("conflated keys", "conflate_keys", times(l.conflate_keys, KEY)),
         part("topics", "topics", times(l.topics, TOPIC)),
         part("consumers", "consumers", times(l.consumers, CONSUMER)),
+        part("consumers of other homes", "consumers", times(l.consumers, ASIDE)),
         part("events in flight", "in_flight", times(l.in_flight, IN_FLIGHT)),
         part("producers", "producers, streams, stream_producers", times(producers, PRODUCER)),
         part("copies", "streams, replica_producers", times(l.streams.saturating_mul(l.replica_producers), SEEN)),

@@ -147,7 +147,7 @@ impl AppendStage {
                 let (spec, filters) = (stream.spec.clone(), stream.filters.clone());
                 let def = std::sync::Arc::new(spec.def(&self.options.name));
                 self.prepare_copying(slot);
-                self.replicate.push(ToReplicate::Altered { slot, spec });
+                self.replicate.push(ToReplicate::Altered { slot, spec: Box::new(spec) });
                 self.conductor.push(ToConductor::StreamUp { slot, def, filters, answer: Some((session, id)) });
             }
             Err((code, detail)) => self.refuse_request(session, id, code, detail),

@@ -15,7 +15,7 @@ use super::definition::Definition;
 /// Blocks that are looked at, from the floor on.
 const BLOCKS: usize = 16_384;
 /// Runs in each list.
-const RUNS: usize = 4_096;
+const RUNS: usize = 1_024;
 
 /// A consumer of a stream with several homes, as it is sent to the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,8 +31,6 @@ use crate::inbox::RouteOutbox;
 use crate::messages::{FromPeer, PeerMessage, StreamSlot, ToNet, ToRoute};
 use crate::route::table::RouteTable;
 
-/// Copies that are kept aside.
-const ASIDE: usize = 4_096;
 /// How often homes that were not heard are asked.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Messages taken in one turn.
@@ -217,7 +215,8 @@ impl ConsumeStage {
         };
         match told {
             Told::Ask => {
-                let all: Vec<Key> = self.streams.values().flat_map(|s| s.consumers.values().copied()).collect();
+                let kept = self.streams.values().filter(|s| self.seating.homes(&s.name, s.id).contains(&from));
+                let all: Vec<Key> = kept.flat_map(|s| s.consumers.values().copied()).collect();
                 all.into_iter().for_each(|key| self.send_copy(key, Some(from)));
                 self.seating.send(from, &Told::All);
             }
@@ -250,6 +249,9 @@ impl ConsumeStage {
 
     fn on_copy(&mut self, copy: ConsumerCopy) {
         let at = (copy.stream, copy.definition.name.clone());
+        if !self.streams.values().any(|state| state.id == at.0) {
+            return;
+        }
         if let Some((key, own)) = self.own(at.0, &at.1) {
             if own >= copy.term {
                 // The older one learns of it with the next change, or when it asks.
@@ -261,7 +263,8 @@ impl ConsumeStage {
             }
         }
         let known = self.seating.aside.get(&at).is_none_or(|known| known.term <= copy.term);
-        if known && (self.seating.aside.len() < ASIDE || self.seating.aside.contains_key(&at)) {
+        let has_room = self.seating.aside.len() < self.options.limits.consumers;
+        if known && (has_room || self.seating.aside.contains_key(&at)) {
             self.seating.aside.insert(at, copy);
         }
     }

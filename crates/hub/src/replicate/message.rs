@@ -44,7 +44,7 @@ pub(crate) enum ToReplicate {
     /// It is gone.
     StreamDown { slot: StreamSlot },
     /// Its definition is another now.
-    Altered { slot: StreamSlot, spec: StreamSpec },
+    Altered { slot: StreamSlot, spec: Box<StreamSpec> },
     /// Copies are in the log, which ends here now.
     Placed { slot: StreamSlot, id: u64, log_next: u64 },
     /// Copies were not taken, nor will be those behind.

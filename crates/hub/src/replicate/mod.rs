@@ -127,7 +127,7 @@ impl ReplicateStage {
             }
             ToReplicate::Altered { slot, spec } => {
                 if let Some(entry) = self.streams.get_mut(&slot) {
-                    entry.stream.spec = spec;
+                    entry.stream.spec = *spec;
                 }
                 self.look_at = Mono(0);
             }
