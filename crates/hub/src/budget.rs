@@ -29,6 +29,8 @@ pub const SEEN: usize = 384;
 pub const ASIDE: usize = 60 << 10;
 /// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.
 pub const WAITING: usize = 160;
+/// A block on its way to a member of a consumer: a reference, and the frame's head.
+pub const HANDOUT: usize = 384;
 /// A key that a conflating subscription tells apart.
 pub const KEY: usize = 128;
 /// A consumer: its definition with a usual number of filters, and what it counts.
@@ -84,6 +86,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("shared memory", "shm_sessions, shm_ring", times(l.shm_sessions, l.shm_ring.as_usize().saturating_mul(2))),
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
         part("waiting blocks", "waiting_blocks, subscriptions", times(waiting, WAITING)),
+        part("handouts", "waiting_blocks", times(crate::consume::most_handouts(l) as usize, HANDOUT)),
         part("conflated keys", "conflate_keys", times(l.conflate_keys, KEY)),
         part("topics", "topics", times(l.topics, TOPIC)),
         part("consumers", "consumers", times(l.consumers, CONSUMER)),

@@ -69,6 +69,8 @@ counters! {
     waiting_subscribers = "in_flight.subscribers",
     /// Gauge: blocks waiting for subscribers, one for each that waits.
     backlog_blocks = "waiting.blocks",
+    /// Gauge: blocks on their way to members of consumers.
+    handouts = "waiting.handouts",
     /// Gauge: keys that conflating subscriptions tell apart.
     backlog_keys = "waiting.keys",
     /// Gauge: live copies waiting for links.
@@ -129,7 +131,7 @@ counters! {
     consumer_unknown = "consumer.unknown_settled",
     /// Events that members spoke of with an old token.
     consumer_fenced = "consumer.fenced",
-    /// Times that nothing new was handed out because of `limits.in_flight`.
+    /// Times that nothing was handed out because of `limits.in_flight` or `limits.waiting_blocks`.
     consumer_held = "consumer.held",
     /// Dead letters that the stream refused; they are tried again.
     consumer_dead_refused = "consumer.dead_refused",

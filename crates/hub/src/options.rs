@@ -185,7 +185,7 @@ pub struct Limits {
     pub subscriber_events: usize,
     /// Bytes that wait for one subscriber; beyond it, the subscription's policy decides.
     pub subscriber_bytes: ByteCount,
-    /// Blocks that wait for all subscribers together; beyond it a subscriber's policy decides as if its own bound were reached.
+    /// Blocks that wait for all subscribers together; beyond it a subscriber's policy decides as if its own bound were reached. An eighth as many besides may be on their way to members of consumers, and beyond that they wait in their streams.
     pub waiting_blocks: usize,
     /// Keys that subscriptions with the policy `conflate` tell apart, all together; beyond it the oldest block of one that wants more is dropped.
     pub conflate_keys: usize,
@@ -295,7 +295,7 @@ impl Default for Limits {
             streams: 256,
             consumers: 1_024,
             consumers_per_stream: 256,
-            in_flight: 524_288,
+            in_flight: 262_144,
             shm_sessions: 64,
             shm_ring: shm::DEFAULT_RING,
         }

@@ -28,6 +28,22 @@ fn maker(hub: &Hub, spec: ConsumerSpec<'_>) -> Raw {
 }
 
 #[test]
+fn each_stage_on_a_thread_of_its_own_serves_consumers_as_well() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut own = options("hub", Some(data.path()));
+    own.threads = weft_hub::options::Threads::Dedicated;
+    let hub = common::consumers::with_stream_in(own);
+    let mut client = maker(&hub, spec("c"));
+    let token = client.consume(1, "c").token;
+    for n in 0..20 {
+        fill(&hub, n..n + 1);
+        assert_eq!(client.handed_all(1), numbers(n..n + 1));
+        client.ack_synced(1, token, &[(u64::from(n) + 1, 1)]);
+    }
+    stop(hub);
+}
+
+#[test]
 fn events_are_handed_out_once_in_order_and_settled_for_good() {
     let (_data, hub) = hub();
     fill(&hub, 0..5);
@@ -341,5 +357,22 @@ fn a_session_that_reads_nothing_holds_up_its_own_window_and_nobody_else() {
     assert_eq!(quick.handed_all(40).len(), 40);
     quick.ack_synced(1, token, &[(1, 40)]);
     assert_eq!(deaf.handed_all(40).len(), 40, "and it gets all of it once it reads");
+    deaf.round_trip();
+    assert_eq!(hub.counters().handouts.load(std::sync::atomic::Ordering::Relaxed), 0, "nothing is on its way");
+    stop(hub);
+}
+
+#[test]
+fn many_members_in_one_session_that_have_nothing_to_do_hold_up_none() {
+    let (_data, hub) = hub();
+    let names: Vec<String> = (0..40).map(|n| format!("c{n}")).collect();
+    let mut client = maker(&hub, spec("last"));
+    for (id, name) in names.iter().enumerate() {
+        client.create_consumer(ConsumerSpec { filters: vec!["t/never"], ..spec(name) });
+        client.consume(id as u64 + 10, name);
+    }
+    client.consume(1, "last");
+    fill(&hub, 0..3);
+    assert_eq!(client.handed_all(3), numbers(0..3));
     stop(hub);
 }

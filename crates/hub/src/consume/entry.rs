@@ -15,7 +15,7 @@ use crate::messages::{StreamSlot, Target, ToNet};
 use crate::outbox::Outbox;
 
 /// What a member may be handed before its session is looked at again.
-const SLICE: u64 = 128 << 10;
+const SLICE: i64 = 64 << 10;
 
 /// A consumer in the stage's table: its place, and its serial number, so that
 /// what is late for one that is gone meets nobody.
@@ -46,40 +46,21 @@ impl Member {
     /// Lets the decider hand out some more where the client and its session
     /// have room for it.
     fn top_up(&mut self, consumer: &mut Consumer) {
-        let missing = (SLICE as i64).saturating_sub(self.granted);
-        if missing < SLICE as i64 / 2 || self.bytes == 0 {
+        if self.granted >= SLICE / 2 || self.bytes == 0 || !self.outflow.has_room() {
             return;
         }
-        let more = self.bytes.min(missing.unsigned_abs()).min(self.outflow.room());
-        if more > 0 {
-            if self.bytes != u64::MAX {
-                self.bytes -= more;
-            }
-            self.change(more as i64);
-            consumer.grant(self.id, 0, more);
+        let more = self.bytes.min(SLICE.saturating_sub(self.granted).unsigned_abs());
+        if self.bytes != u64::MAX {
+            self.bytes -= more;
         }
+        self.granted = self.granted.saturating_add_unsigned(more);
+        consumer.grant(self.id, 0, more);
     }
 
     /// A block was handed out to it.
     pub(super) fn handed(&mut self, bytes: u64) {
-        self.change(0_i64.saturating_sub_unsigned(bytes));
+        self.granted = self.granted.saturating_sub_unsigned(bytes);
         self.outflow.queue(bytes);
-    }
-
-    fn change(&mut self, by: i64) {
-        let before = self.granted.max(0).unsigned_abs();
-        self.granted = self.granted.saturating_add(by);
-        let after = self.granted.max(0).unsigned_abs();
-        if after > before {
-            self.outflow.grant(after - before);
-        } else {
-            self.outflow.take_back(before - after);
-        }
-    }
-
-    /// It is gone: what it might have been handed is others' room.
-    pub(super) fn leave(&mut self) {
-        self.change(i64::MIN / 2);
     }
 }
 
@@ -163,7 +144,7 @@ impl Entry {
     /// Takes a member out. Who works now in its place is told.
     pub(super) fn leave(&mut self, id: MemberId, now: Now, net: &mut Outbox<ToNet>) {
         if let Some(place) = self.members.iter().position(|member| member.id == id) {
-            self.members.swap_remove(place).leave();
+            self.members.swap_remove(place);
         }
         if let Some(next) = self.consumer.leave(id, now) {
             self.tell(next, net);

@@ -50,6 +50,7 @@ pub(crate) use self::keep::{FILE, KeyedSync};
 pub(crate) use self::outflow::Outflow;
 use self::positions::Positions;
 use self::seats::Seats;
+pub(crate) use self::serve::most_handouts;
 use crate::Identity;
 use crate::counters::{Counters, add, sub};
 use crate::hub::Lifecycle;
@@ -254,9 +255,8 @@ impl ConsumeStage {
     /// Takes a consumer out; its members are told why.
     fn uninstall(&mut self, key: Key, code: weft_wire::frame::ErrorCode, why: &str) -> Option<Entry> {
         let found = self.entries.get_mut(key.place as usize)?;
-        let mut entry = found.take_if(|entry| entry.serial == key.serial)?;
-        for member in &mut entry.members {
-            member.leave();
+        let entry = found.take_if(|entry| entry.serial == key.serial)?;
+        for member in &entry.members {
             let target = member.target;
             self.seats.remove(&target);
             if let Some(targets) = self.sessions.get_mut(&target.session) {

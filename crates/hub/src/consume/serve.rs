@@ -6,8 +6,9 @@ use weft_wire::frame::{self, Frame, MAX_HANDOUT_RUNS, Run};
 
 use super::entry::{Entry, Key};
 use super::{ConsumeStage, ROOM};
-use crate::counters::add;
+use crate::counters::{add, get};
 use crate::messages::{Head, ToNet};
+use crate::options::Limits;
 use weft_mesh::ledger::DropReason;
 
 /// Bytes of blocks handed out in one turn.
@@ -18,6 +19,14 @@ const QUANTUM: i64 = 128 << 10;
 const BLOCK: i64 = 256;
 /// After an error of the disk a consumer reads no sooner than this.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// When a bound of the hub holds a consumer up, it looks again after this.
+const HELD: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// The most blocks on their way to all members' sockets.
+pub(crate) fn most_handouts(limits: &Limits) -> u64 {
+    (limits.waiting_blocks / 8).max(1) as u64
+}
 
 /// Why serving a consumer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +107,12 @@ impl ConsumeStage {
             if !self.net.has_room(ROOM) {
                 break Served::Full;
             }
+            if get(&self.counters.handouts) >= most_handouts(&self.options.limits) {
+                // Written by the net stage, one by one: looked at again in a while.
+                add(&self.counters.consumer_held, 1);
+                entry.retry = Some(now.mono + HELD);
+                break Served::Idle;
+            }
             let Some(read) = entry.consumer.next_read(now) else { break Served::Idle };
             if !read.again && self.is_full(&mut entry) {
                 break Served::Idle;
@@ -129,7 +144,7 @@ impl ConsumeStage {
         }
         add(&self.counters.consumer_held, 1);
         // Somebody else's settling makes room: looked at again in a while.
-        entry.retry = Some(self.now.mono + std::time::Duration::from_millis(10));
+        entry.retry = Some(self.now.mono + HELD);
         true
     }
 
@@ -195,8 +210,11 @@ impl ConsumeStage {
             entry.deficit -= len as i64;
             let Some(member) = entry.members.iter_mut().find(|member| member.id == handout.member) else { continue };
             member.handed(len as u64);
-            let target = member.target;
-            for runs in handout.runs.as_slice().chunks(MAX_HANDOUT_RUNS) {
+            let (target, outflow) = (member.target, member.outflow.clone());
+            for (part, runs) in handout.runs.as_slice().chunks(MAX_HANDOUT_RUNS).enumerate() {
+                if part > 0 {
+                    outflow.queue(len as u64);
+                }
                 self.runs.clear();
                 self.runs.extend(runs.iter().map(|(from, count)| Run::new(*from, *count)));
                 let (id, attempt) = (target.subscription, handout.attempt);
@@ -205,6 +223,7 @@ impl ConsumeStage {
                 debug_assert!(head.is_ok(), "{head:?}");
                 if head.is_ok() {
                     let head = Head::new(&self.head);
+                    add(&self.counters.handouts, 1);
                     self.net.push(ToNet::Handout { target, head, block: block.clone() });
                 }
             }

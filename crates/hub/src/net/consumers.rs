@@ -4,9 +4,10 @@
 use weft_log::LogBlock;
 use weft_wire::frame::{self, ConsumerAction, ErrorCode, Frame};
 
-use super::NetStage;
 use super::egress::Handout;
+use super::{Connection, NetStage};
 use crate::consume::{Action, Begin, Definition, Open, ToConsume};
+use crate::counters::sub;
 use crate::messages::{Head, SessionId, Target};
 
 impl NetStage {
@@ -74,13 +75,18 @@ impl NetStage {
 
     pub(super) fn on_handout(&mut self, target: Target, head: Head, block: LogBlock) {
         // A session that is gone needs no more of anything: its members left with it.
-        let Some(connection) = self.connection(target.session).filter(|c| !c.closing) else { return };
-        connection.egress.handout(Handout { id: target.subscription, head, block });
+        let counters = self.counters.clone();
+        let Some(connection) = self.connection(target.session).filter(|c| !c.closing) else {
+            return sub(&counters.handouts, 1);
+        };
+        connection.egress.handout(Handout { id: target.subscription, head, block }, &counters);
         self.mark_dirty(target.session);
     }
 
     pub(super) fn on_member_ended(&mut self, target: Target, code: ErrorCode, detail: &str) {
-        if self.connection(target.session).is_some_and(|c| c.egress.end_member(target.subscription)) {
+        let counters = self.counters.clone();
+        let ended = |c: &mut Connection| c.egress.end_member(target.subscription, &counters);
+        if self.connection(target.session).is_some_and(ended) {
             self.refuse(target.session, target.subscription.0, code, detail);
         }
     }

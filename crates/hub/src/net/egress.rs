@@ -376,7 +376,7 @@ impl Egress {
                     add(&counters.delivered, events);
                 }
                 Some(Frame::Deliver(Deliver { events, live: false, .. })) => add(&counters.replayed, events),
-                Some(Frame::Handout(handout)) => self.handout_done(&handout),
+                Some(Frame::Handout(handout)) => self.handout_done(&handout, counters),
                 Some(Frame::Forward(forward)) => {
                     sub(&counters.waiting_links, forward.live_copies);
                     add(&counters.forwarded, forward.live_copies);
@@ -395,7 +395,11 @@ impl Egress {
     /// Counts all that is still queued as dropped: the session is over.
     pub(crate) fn abandon(&mut self, counters: &Counters) {
         let lanes = &mut self.lanes;
-        let queued = self.sending.drain(..).chain(std::iter::from_fn(|| lanes.pop().map(|(_, frame)| frame)));
+        let queued = self
+            .sending
+            .drain(..)
+            .chain(self.handouts.drain(..))
+            .chain(std::iter::from_fn(|| lanes.pop().map(|(_, frame)| frame)));
         for frame in queued {
             match frame {
                 Frame::Deliver(Deliver { events, live: true, .. }) => {
@@ -406,10 +410,10 @@ impl Egress {
                     sub(&counters.waiting_links, forward.live_copies);
                     counters.drop_copies(DropReason::LinkLost, forward.live_copies);
                 }
-                Frame::Control(_) | Frame::Relay(..) | Frame::Deliver(_) | Frame::Handout(_) => {}
+                Frame::Handout(_) => sub(&counters.handouts, 1),
+                Frame::Control(_) | Frame::Relay(..) | Frame::Deliver(_) => {}
             }
         }
-        self.handouts.clear();
         self.sending_bytes = 0;
         self.written = 0;
         self.subscribers.abandon(counters);

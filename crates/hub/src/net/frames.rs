@@ -160,7 +160,7 @@ impl NetStage {
                 let target = Target { session: id, subscription: unsubscribe.id };
                 let counters = self.counters.clone();
                 let Some(connection) = self.connection(id) else { return };
-                if connection.egress.leave(unsubscribe.id) {
+                if connection.egress.leave(unsubscribe.id, &counters) {
                     self.mark_dirty(id);
                     return self.out.consume.push(ToConsume::Close { target });
                 }

@@ -59,7 +59,12 @@ pub fn spec(name: &str) -> ConsumerSpec<'_> {
 
 /// A hub with the stream `all` of `t/**`.
 pub fn with_stream(data: &std::path::Path) -> Hub {
-    let hub = start(options("hub", Some(data)));
+    with_stream_in(options("hub", Some(data)))
+}
+
+/// The same with options of the caller's.
+pub fn with_stream_in(options: weft_hub::HubOptions) -> Hub {
+    let hub = start(options);
     let mut client = Raw::connect(&hub, 1);
     let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
     client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));

@@ -8,6 +8,7 @@ use weft_wire::frame::{self, Unsubscribed};
 
 use super::{Egress, Frame, Handout};
 use crate::consume::Outflow;
+use crate::counters::{Counters, sub};
 
 impl Egress {
     /// Whether the number is a subscription or a member's.
@@ -38,8 +39,8 @@ impl Egress {
 
     /// A member leaves by itself: what it was to be handed is not, and what it
     /// says last is that. False when it is none.
-    pub(crate) fn leave(&mut self, id: SubscriptionId) -> bool {
-        let was = self.end_member(id);
+    pub(crate) fn leave(&mut self, id: SubscriptionId, counters: &Counters) -> bool {
+        let was = self.end_member(id, counters);
         if was {
             let mut bytes = Vec::new();
             frame::encode(&frame::Frame::Unsubscribed(Unsubscribed { id }), &mut bytes);
@@ -50,14 +51,14 @@ impl Egress {
     }
 
     /// A member is none any more.
-    pub(crate) fn end_member(&mut self, id: SubscriptionId) -> bool {
+    pub(crate) fn end_member(&mut self, id: SubscriptionId, counters: &Counters) -> bool {
         if !self.members.remove(&id) {
             return false;
         }
         let handouts = std::mem::take(&mut self.handouts);
         for frame in handouts {
             match frame {
-                Frame::Handout(handout) if handout.id == id => self.handout_done(&handout),
+                Frame::Handout(handout) if handout.id == id => self.handout_done(&handout, counters),
                 other => self.handouts.push_back(other),
             }
         }
@@ -66,16 +67,17 @@ impl Egress {
 
     /// Queues events for a member; for one that has left they are dropped: they
     /// are handed out to another.
-    pub(crate) fn handout(&mut self, handout: Handout) {
+    pub(crate) fn handout(&mut self, handout: Handout, counters: &Counters) {
         if self.is_member(handout.id) {
             self.handouts.push_back(Frame::Handout(handout));
         } else {
-            self.handout_done(&handout);
+            self.handout_done(&handout, counters);
         }
     }
 
     /// Written, or dropped.
-    pub(super) fn handout_done(&mut self, handout: &Handout) {
+    pub(super) fn handout_done(&mut self, handout: &Handout, counters: &Counters) {
+        sub(&counters.handouts, 1);
         if let Some(outflow) = &self.outflow {
             self.freed |= outflow.written(handout.block.len() as u64);
         }
