@@ -2,14 +2,16 @@
 
 pub(crate) mod consumer;
 mod storage;
+pub(crate) mod stream;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use weft_client::OnFull;
+use weft_client::{AckLevel, OnFull};
 
 use self::consumer::ConsumerCommand;
 pub(crate) use self::storage::{BackupArgs, LogCommand, RepairArgs, RestoreArgs};
+use self::stream::StreamCommand;
 
 /// Weft: an open event mesh.
 ///
@@ -38,7 +40,7 @@ pub(crate) enum Command {
     Request(RequestArgs),
     /// Answer requests.
     Reply(ReplyArgs),
-    /// Durable streams: create, list, info, delete, replay.
+    /// Durable streams: create, alter, list, info, get, delete, replay, replay-dead.
     #[command(subcommand)]
     Stream(StreamCommand),
     /// Streams as they lie on disk: inspect, verify, repair.
@@ -137,6 +139,44 @@ pub(crate) enum Level {
     Synced,
 }
 
+/// A level to be reached, with how many homes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) level: AckLevel,
+    pub(crate) homes: u8,
+}
+
+impl std::str::FromStr for Reached {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let level = match text {
+            "none" => AckLevel::None,
+            "routed" => AckLevel::Routed,
+            "written" => AckLevel::Written,
+            "synced" => AckLevel::Synced,
+            _ => {
+                let homes = text.strip_prefix("homes:").and_then(|n| n.parse().ok()).filter(|n| (2..=15).contains(n));
+                let homes = homes.ok_or("write none, routed, written, synced, or homes:N with N from 2 to 15")?;
+                return Ok(Self { level: AckLevel::Homes, homes });
+            }
+        };
+        Ok(Self { level, homes: 0 })
+    }
+}
+
+impl std::fmt::Display for Reached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let level = format!("{:?}", self.level).to_lowercase();
+        if self.homes > 0 { write!(f, "{level}:{}", self.homes) } else { f.write_str(&level) }
+    }
+}
+
+/// Reads a time.
+fn moment(text: &str) -> Result<weft_base::UnixNanos, String> {
+    crate::time::parse_rfc3339(text).ok_or_else(|| "write a time such as 2030-01-01T10:00:00Z".to_owned())
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PubArgs {
     /// The topic, for example `flights/departed/JFK/LAX/B6`.
@@ -156,9 +196,36 @@ pub(crate) struct PubArgs {
     /// A header, `NAME=VALUE`; as many as needed.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) header: Vec<String>,
-    /// What must have happened before it counts as published.
-    #[arg(long, value_enum, default_value = "routed")]
-    pub(crate) level: Level,
+    /// What must have happened before it counts as published: none, routed,
+    /// written, synced, or homes:N (on disk at N homes of its stream).
+    #[arg(long, default_value = "routed")]
+    pub(crate) level: Reached,
+    /// With --stream: wait at the end until all is at this level as well:
+    /// synced or homes:N.
+    #[arg(long, value_name = "LEVEL", requires = "stream")]
+    pub(crate) reach: Option<Reached>,
+    /// The stream that --reach asks.
+    #[arg(long, value_name = "NAME", requires = "reach")]
+    pub(crate) stream: Option<String>,
+    /// Only if the last event of the stream has this sequence; 0: only if it is empty.
+    #[arg(long, value_name = "N", conflicts_with_all = ["lines", "file", "batch"])]
+    pub(crate) expect_last: Option<u64>,
+    /// Only if the last event of this topic and --key has this sequence; 0: only if there is none.
+    #[arg(long, value_name = "N", conflicts_with_all = ["lines", "file", "batch"])]
+    pub(crate) key_expect: Option<u64>,
+    /// How long consumers of streams get it, after it has entered its hub.
+    #[arg(long, value_name = "DURATION", value_parser = crate::time::parse_duration)]
+    pub(crate) ttl: Option<std::time::Duration>,
+    /// Deliver it at this time, such as 2030-01-01T10:00:00Z.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["after", "batch"], value_parser = moment)]
+    pub(crate) at: Option<weft_base::UnixNanos>,
+    /// Deliver it so much later.
+    #[arg(long, value_name = "DURATION", conflicts_with = "batch", value_parser = crate::time::parse_duration)]
+    pub(crate) after: Option<std::time::Duration>,
+    /// All events or none: they are one batch of their stream. With --level
+    /// written or higher.
+    #[arg(long)]
+    pub(crate) batch: bool,
     /// The priority, 0 (most urgent) to 7.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) lane: u8,
@@ -197,6 +264,12 @@ pub(crate) struct SubArgs {
     /// such as 2013-01-01T10:00:00Z.
     #[arg(long, value_name = "PLACE", default_value = "new", requires = "stream")]
     pub(crate) from: String,
+    /// With --stream: only events that this says, on headers, key, topic, length and time.
+    #[arg(long = "where", value_name = "PREDICATE", requires = "stream")]
+    pub(crate) predicate: Option<String>,
+    /// With --stream: how fast what is in it already comes.
+    #[arg(long, value_enum, requires = "stream")]
+    pub(crate) speed: Option<self::consumer::Speed>,
     /// What the hub does when this subscriber is behind and its queue there is
     /// full: wait (publishers wait), drop-oldest, drop-newest, conflate (the
     /// newest of each key stays), spill=STREAM, or disconnect.
@@ -274,74 +347,6 @@ fn on_full(text: &str) -> Result<(OnFull, Option<String>), String> {
         },
     };
     Ok((policy, None))
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum StreamCommand {
-    /// Make a stream that captures what filters match.
-    Create {
-        /// 1 to 64 of `a-z`, `0-9` and `-`.
-        name: String,
-        /// Topic filters.
-        #[arg(required = true)]
-        filters: Vec<String>,
-        /// How much it keeps, for example `10 GiB`; the oldest goes first.
-        #[arg(long, value_name = "BYTES")]
-        retain_bytes: Option<weft_base::ByteCount>,
-        /// How long it keeps an event, for example `30 d`.
-        #[arg(long, value_name = "DURATION", value_parser = crate::time::parse_duration)]
-        retain_age: Option<std::time::Duration>,
-        /// The size of its files, for example `64 MiB`.
-        #[arg(long, value_name = "BYTES")]
-        segment: Option<weft_base::ByteCount>,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// List the hub's streams.
-    List {
-        /// One JSON object a line.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Show one stream.
-    Info {
-        /// Its name.
-        name: String,
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Delete a stream and all that it keeps.
-    Delete {
-        /// Its name.
-        name: String,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Print what a stream holds, up to its present end.
-    Replay {
-        /// Its name.
-        name: String,
-        /// Only these topics.
-        #[arg(long, default_value = "**")]
-        filter: String,
-        /// Where to begin: first, last, a sequence, or a time.
-        #[arg(long, value_name = "PLACE", default_value = "first")]
-        from: String,
-        /// How events are printed.
-        #[arg(long, value_enum, default_value = "human")]
-        format: Format,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Copy a stream from a running hub into a folder, up to its present end; called again, go on.
-    Backup(BackupArgs),
-    /// Put a backup into the data folder of a hub that is stopped.
-    Restore(RestoreArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
-use weft_client::{Delivery, Message};
+use weft_client::{Delivery, LastValue, Message};
 use weft_mesh::ledger::DropReason;
 
 use crate::cli::Format;
@@ -37,6 +37,30 @@ pub(crate) fn print_message(out: &mut impl Write, format: Format, message: &Mess
             object.insert("lane".to_owned(), message.block().lane().get().into());
             object.insert("streamSequence".to_owned(), message.sequence().into());
             object.insert("attempt".to_owned(), message.attempt().into());
+            writeln!(out, "{}", Value::Object(object))
+        }
+        Format::Raw => {
+            out.write_all(event.payload)?;
+            out.write_all(b"\n")
+        }
+    }
+}
+
+/// Prints a last value.
+pub(crate) fn print_last(out: &mut impl Write, format: Format, value: &LastValue) -> io::Result<()> {
+    let event = value.event();
+    match format {
+        Format::Human if event.key.is_empty() => {
+            writeln!(out, "{}  {}", value.topic(), String::from_utf8_lossy(event.payload))
+        }
+        Format::Human => {
+            let (key, payload) = (String::from_utf8_lossy(event.key), String::from_utf8_lossy(event.payload));
+            writeln!(out, "{}  {key}  {payload}", value.topic())
+        }
+        Format::Json => {
+            let mut object = common(value.topic(), &event);
+            object.insert("streamSequence".to_owned(), value.sequence().into());
+            object.insert("homeSequence".to_owned(), value.home_sequence().into());
             writeln!(out, "{}", Value::Object(object))
         }
         Format::Raw => {

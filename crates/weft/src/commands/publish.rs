@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use weft_base::{Clock, Lane, SystemClock};
-use weft_client::{AckLevel, Acknowledgement, EventFields, HeadersWriter, Limit, Publisher, PublisherOptions};
+use weft_base::{Clock, Lane, SystemClock, UnixNanos};
+use weft_client::{
+    AckLevel, Acknowledgement, Batch, EventFields, HeadersWriter, Limit, Published, Publisher, PublisherOptions, Terms,
+};
 
 use crate::Usage;
 use crate::cli::{Level, PubArgs};
@@ -47,16 +49,20 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
     write_headers(&args.header, &mut header_bytes)?;
     let client = connect(&args.server, "weft pub").await?;
     let deadline = args.deadline.map(Duration::from_millis);
-    let options = PublisherOptions { deadline, ..PublisherOptions::level(args.level.into()).lane(lane) };
+    let (level, homes) = (args.level.level, args.level.homes);
+    let options = PublisherOptions { deadline, homes, ttl: args.ttl, ..PublisherOptions::level(level).lane(lane) };
     let publisher = client.publisher(options);
     let stall = Stall::watch(publisher.clone());
     let mut sender = Sender {
-        publisher,
         stall: &stall,
         topic: &args.topic,
         key: args.key.as_bytes(),
         headers: &header_bytes,
         clock: SystemClock::new(),
+        terms: terms(args),
+        batch: args.batch.then(|| publisher.batch()),
+        publisher,
+        last: None,
         waiting: VecDeque::new(),
         published: 0,
         bar: bar(args),
@@ -65,15 +71,35 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
         sender.bar.finish_and_clear();
         return Err(why(&client, error));
     }
-    let published = sender.published;
+    let (published, last) = (sender.published, sender.last);
     sender.bar.finish_and_clear();
+    let mut reached = args.level;
+    if let (Some(level), Some(stream), Some(last)) = (args.reach, &args.stream, last) {
+        // Homes take a publisher's events in order: what holds for the last holds for all.
+        let done = client.streams().reach(stream, &last, level.level, level.homes).await;
+        done.map_err(|error| why(&client, error)).with_context(|| format!("level {level} of stream `{stream}`"))?;
+        reached = level;
+    }
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
     if !client.close().await {
         anyhow::bail!("not everything was sent before the time was up");
     }
-    let level = format!("{:?}", args.level).to_lowercase();
-    eprintln!("published {published} event{}{hub}, level {level}", if published == 1 { "" } else { "s" });
+    let place = last.filter(|last| last.home_sequence > 0 && published == 1);
+    let place = place.map_or_else(String::new, |last| format!(", sequence {}", last.home_sequence));
+    eprintln!("published {published} event{}{hub}, level {reached}{place}", if published == 1 { "" } else { "s" });
     Ok(())
+}
+
+/// What is asked of each event beyond being published.
+fn terms(args: &PubArgs) -> Terms {
+    let now = SystemClock::new().now().wall;
+    let after = args.after.map(|after| now.0.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)));
+    Terms {
+        expect_last: args.expect_last,
+        expect_key: args.key_expect,
+        deliver_at: args.at.or(after.map(UnixNanos)),
+        ..Terms::default()
+    }
 }
 
 /// Publishes all there is, and waits until it is acknowledged.
@@ -88,6 +114,7 @@ async fn publish(args: &PubArgs, sender: &mut Sender<'_>) -> anyhow::Result<()> 
     if args.lines {
         lines(sender).await?;
     }
+    sender.commit().await?;
     sender.settle(0).await
 }
 
@@ -130,6 +157,10 @@ struct Sender<'a> {
     key: &'a [u8],
     headers: &'a [u8],
     clock: SystemClock,
+    terms: Terms,
+    batch: Option<Batch>,
+    /// What the mesh said of the last one.
+    last: Option<Published>,
     waiting: VecDeque<Acknowledgement>,
     published: u64,
     bar: ProgressBar,
@@ -138,10 +169,24 @@ struct Sender<'a> {
 impl Sender<'_> {
     async fn send(&mut self, payload: &[u8]) -> anyhow::Result<()> {
         let event = EventFields { time: self.clock.now().wall, key: self.key, headers: self.headers, payload };
-        let acknowledgement = self.publisher.publish_event(self.topic, event).await?;
+        if let Some(batch) = &mut self.batch {
+            batch.publish_event(self.topic, event);
+            return Ok(());
+        }
+        let acknowledgement = self.publisher.publish_on(self.topic, event, self.terms).await?;
         self.stall.moved();
         self.waiting.push_back(acknowledgement);
         self.settle(OUTSTANDING).await
+    }
+
+    /// Publishes the batch, if it is one.
+    async fn commit(&mut self) -> anyhow::Result<()> {
+        let Some(batch) = self.batch.take() else { return Ok(()) };
+        let published = batch.commit().await.context("nothing of the batch is published")?;
+        self.published += published.len() as u64;
+        self.last = published.last().copied();
+        self.bar.inc(self.published);
+        Ok(())
     }
 
     /// Waits until at most `most` acknowledgements are outstanding, and takes
@@ -152,7 +197,7 @@ impl Sender<'_> {
                 return Ok(());
             }
             let Some(first) = self.waiting.pop_front() else { return Ok(()) };
-            first.await.with_context(|| format!("event {}", self.published + 1))?;
+            self.last = Some(first.await.with_context(|| format!("event {}", self.published + 1))?);
             self.published += 1;
             self.stall.moved();
             self.bar.inc(1);

@@ -1,10 +1,15 @@
 //! `weft sub`: print what comes.
 
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
-use weft_client::{Delivery, SubscribeOptions, Subscription};
+use weft_base::Random;
+use weft_client::{
+    ConsumeOptions, Consumer, ConsumerOptions, Delivery, Replay, SettleError, SubscribeOptions, Subscription,
+};
 use weft_topic::{Filter, Topic};
 
+use crate::cli::consumer::Speed;
 use crate::cli::{Format, SubArgs};
 use crate::connect::{connect_for, start_at};
 use crate::events;
@@ -25,6 +30,9 @@ pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
         Some(stream) => SubscribeOptions::stream(stream, start_at(&args.from)?),
         None => SubscribeOptions::default(),
     };
+    if let (Some(stream), true) = (&args.stream, args.predicate.is_some() || args.speed.is_some()) {
+        return through_consumer(args, stream).await;
+    }
     (options.on_full, options.spill) = args.on_full.clone();
     (options.group, options.weight) = (args.group.clone(), args.weight);
     let client = connect_for(&args.server, "weft sub", None).await?;
@@ -34,6 +42,61 @@ pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
     follow(subscription, args.format, None, args.count.map_or(Upto::Forever, Upto::Count)).await?;
     client.close().await;
     Ok(())
+}
+
+/// How long a consumer that was made for this is kept when this dies.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// Reads a stream through a consumer that is made for it and deleted at the
+/// end: a hub chooses and paces for consumers only.
+async fn through_consumer(args: &SubArgs, stream: &str) -> anyhow::Result<()> {
+    let client = connect_for(&args.server, "weft sub", None).await?;
+    let consumers = client.streams().consumers(stream);
+    let name = format!("sub-{:016x}", Random::from_entropy()?.next_u64());
+    let options = ConsumerOptions {
+        filters: vec![args.filter.clone()],
+        predicate: args.predicate.clone().unwrap_or_default(),
+        start: start_at(&args.from)?,
+        replay: match args.speed {
+            Some(Speed::Original) => Replay::Original,
+            _ => Replay::Full,
+        },
+        dead_letters: false,
+        inactive: Some(FORGOTTEN),
+        ..ConsumerOptions::new(&name)
+    };
+    consumers.create(&options).await?;
+    let mut consumer = consumers.open(&name, ConsumeOptions::default()).await?;
+    eprintln!("subscribed to `{}` of stream `{stream}`", args.filter);
+    let printed = print_messages(args, &mut consumer).await;
+    drop(consumer);
+    consumers.delete(&name).await?;
+    client.close().await;
+    printed
+}
+
+async fn print_messages(args: &SubArgs, consumer: &mut Consumer) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let item = match consumer.try_next() {
+            Some(item) => Some(item),
+            None => {
+                out.flush()?;
+                consumer.next().await
+            }
+        };
+        let Some(message) = item else { anyhow::bail!("the connection is closed") };
+        let message = message?;
+        events::print_message(&mut out, args.format, &message)?;
+        left -= 1;
+        match message.ack() {
+            // It is printed again: said here, because nothing else shows it.
+            Err(SettleError::Stale { .. }) => eprintln!("weft: the connection was lost; some events come twice"),
+            settled => settled?,
+        }
+    }
+    Ok(out.flush()?)
 }
 
 /// Prints deliveries, those of `filter` if there is one, until it is time to

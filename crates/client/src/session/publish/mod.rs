@@ -48,7 +48,7 @@ use crate::ticket::Ticket;
 /// Topics of one lane whose blocks may fill side by side.
 pub const OPEN_TOPICS: usize = 64;
 /// Producers with ids of their own that one client may have.
-const MOST_PRODUCERS: usize = 1_024;
+const MOST_PRODUCERS: usize = 65_536;
 /// Numbers of blocks that need not be sent any more which may wait beside the others.
 const FORGOTTEN: usize = 64;
 /// Buffers of blocks that are done, kept for the next ones.
