@@ -23,13 +23,18 @@ pub(crate) enum StreamCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Change a stream: what is not given stays as it is.
+    /// Change a stream: what is not given stays as it is. Its filters, homes,
+    /// consistency, window of duplicates, largest event and what happens
+    /// without a home can be changed; the rest is refused.
     Alter {
         /// Its name.
         name: String,
         /// Other topic filters.
         #[arg(long, value_name = "FILTER")]
         filter: Vec<String>,
+        /// Make a home of a mirror: it takes publishes from now on.
+        #[arg(long, conflicts_with = "mirror_of")]
+        promote: bool,
         #[command(flatten)]
         definition: Box<Definition>,
         #[command(flatten)]

@@ -29,12 +29,15 @@ pub(crate) async fn run(command: StreamCommand) -> anyhow::Result<()> {
             }
             client.close().await;
         }
-        StreamCommand::Alter { name, filter, definition, server } => {
+        StreamCommand::Alter { name, filter, promote, definition, server } => {
             let client = connect(&server, "weft stream alter").await?;
             let mut options = client.streams().info(&name).await?.definition;
             definition.apply(&mut options);
             if !filter.is_empty() {
                 options.filters = filter;
+            }
+            if promote {
+                (options.mirror_of, options.mirror_prefix) = (None, None);
             }
             client.streams().alter(&options).await?;
             eprintln!("stream `{name}` is changed");
