@@ -165,9 +165,11 @@ impl Client {
         if !(1..=MAX_WEIGHT).contains(&options.weight) {
             return Err(SubscribeError::Weight { weight: options.weight });
         }
+        let position = options.position.clone().unwrap_or_default();
         let (id, queue, ticket) = self.shared().with(|session| session.subscribe(filter, options, on_demand));
         // Made before the answer: dropping it, also by giving up waiting, unsubscribes.
         let mut subscription = Subscription::new(self.handle.clone(), id, queue, events, bytes);
+        subscription.set_position(position);
         subscription.set_start(poll_fn(|cx| ticket.poll(cx)).await?);
         Ok(subscription)
     }

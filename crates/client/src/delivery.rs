@@ -164,6 +164,14 @@ impl Delivery {
         }
     }
 
+    /// The home at which they entered their stream, by its
+    /// [tag](weft_base::HubId::tag), and the sequence there of the first of
+    /// [`events`](Self::events); `None` when they come from no stream.
+    #[must_use]
+    pub fn home(&self) -> Option<(u32, u64)> {
+        self.block().home().map(|(home, first)| (home, first + u64::from(self.skip)))
+    }
+
     /// When the block entered its first hub.
     #[must_use]
     pub fn ingested(&self) -> UnixNanos {

@@ -8,6 +8,8 @@ use weft_wire::frame::Start;
 
 pub use weft_wire::frame::{AckLevel, OnFull};
 
+use crate::position::Position;
+
 /// How to reach a hub, and the client's bounds.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
@@ -295,6 +297,9 @@ pub struct SubscribeOptions {
     pub stream: Option<String>,
     /// Where in the stream to begin; without a stream it has no meaning.
     pub start: StartAt,
+    /// How far it was read before, at any of its homes: this is where to begin
+    /// then, whatever `start` says.
+    pub position: Option<Position>,
     /// Events that may wait here for the application; the hub holds back what
     /// is beyond. 1 to [`MAX_CREDIT_EVENTS`](crate::MAX_CREDIT_EVENTS).
     pub credit_events: u64,
@@ -317,6 +322,7 @@ impl Default for SubscribeOptions {
         Self {
             stream: None,
             start: StartAt::New,
+            position: None,
             credit_events: 65_536,
             credit_bytes: ByteCount::mib(8),
             on_full: OnFull::DropOldest,

@@ -2,15 +2,19 @@
 
 use std::future::poll_fn;
 
+use weft_base::ByteCount;
 use weft_wire::frame::{self, AckLevel, Frame};
 
 use crate::client::Client;
 use crate::consumer::{ConsumeOptions, Consumer, ConsumerOptions, Consumers};
 use crate::definition::StreamOptions;
-use crate::error::{ConsumeError, RequestError};
+use crate::error::{ConsumeError, RequestError, SubscribeError};
 use crate::last::{LastValue, MOST_LAST};
+use crate::options::{StartAt, SubscribeOptions};
+use crate::position::Position;
 use crate::publisher::Published;
 use crate::report::{Reply, StreamReport};
+use crate::subscription::Subscription;
 
 /// The streams of the hub that a client is connected to.
 #[derive(Clone, Debug)]
@@ -50,6 +54,31 @@ impl Streams {
         let build = |request| Frame::StreamInfo(frame::StreamInfo { request, name });
         let mut list = reports(self.client.ask(build).await?)?;
         list.pop().ok_or(RequestError::Unexpected { expected: "the report of one stream" })
+    }
+
+    /// Reads a stream, from somewhere on and then what is added to it. What is
+    /// read never goes back, also when the connection is made again, to
+    /// whichever home.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &weft_client::Client) -> Result<(), weft_client::SubscribeError> {
+    /// use weft_client::StartAt;
+    ///
+    /// let mut flights = client.streams().read("flights").from(StartAt::First).filter("flights/departed/**").open().await?;
+    /// let delivery = flights.next().await.expect("the client is open")?;
+    /// println!("{} events; all of it is read up to {}", delivery.event_count(), flights.position());
+    ///
+    /// // Later, perhaps with a client of another hub.
+    /// let kept = flights.position().clone();
+    /// let flights = client.streams().read("flights").at(kept).open().await?;
+    /// # drop(flights);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn read(&self, stream: &str) -> Read {
+        let options = SubscribeOptions::stream(stream, StartAt::First);
+        Read { client: self.client.clone(), filter: "**".to_owned(), options }
     }
 
     /// Changes a stream to what these options say, all of them: begin with what
@@ -147,6 +176,49 @@ impl Streams {
     pub async fn delete(&self, name: &str) -> Result<(), RequestError> {
         let build = |request| Frame::StreamDelete(frame::StreamDelete { request, name });
         done(self.client.ask(build).await?)
+    }
+}
+
+/// What is to be read of a stream; see [`Streams::read`].
+#[must_use = "nothing is read before `open`"]
+#[derive(Clone, Debug)]
+pub struct Read {
+    client: Client,
+    filter: String,
+    options: SubscribeOptions,
+}
+
+impl Read {
+    /// From here on; without it, from the first event that is kept.
+    pub fn from(mut self, start: StartAt) -> Self {
+        self.options.start = start;
+        self
+    }
+
+    /// From where another reading had come, at whichever home.
+    pub fn at(mut self, position: Position) -> Self {
+        self.options.position = Some(position).filter(|position| !position.is_empty());
+        self
+    }
+
+    /// Only these topics.
+    pub fn filter(mut self, filter: &str) -> Self {
+        filter.clone_into(&mut self.filter);
+        self
+    }
+
+    /// With this credit, in events and bytes.
+    pub fn with_credit(mut self, events: u64, bytes: ByteCount) -> Self {
+        (self.options.credit_events, self.options.credit_bytes) = (events, bytes);
+        self
+    }
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`].
+    pub async fn open(self) -> Result<Subscription, SubscribeError> {
+        self.client.subscribe(&self.filter, self.options).await
     }
 }
 

@@ -11,6 +11,7 @@ use weft_base::SubscriptionId;
 use crate::client::Handle;
 use crate::delivery::{Delivery, Queue};
 use crate::error::SubscribeError;
+use crate::position::Position;
 
 /// What a filter matches, as it arrives. Dropping it unsubscribes.
 ///
@@ -27,6 +28,7 @@ pub struct Subscription {
     used_events: u64,
     used_bytes: u64,
     start: u64,
+    position: Position,
 }
 
 impl std::fmt::Debug for Subscription {
@@ -37,11 +39,34 @@ impl std::fmt::Debug for Subscription {
 
 impl Subscription {
     pub(crate) fn new(handle: Arc<Handle>, id: SubscriptionId, queue: Arc<Queue>, events: u64, bytes: u64) -> Self {
-        Self { handle, id, queue, credit_events: events, credit_bytes: bytes, used_events: 0, used_bytes: 0, start: 0 }
+        Self {
+            handle,
+            id,
+            queue,
+            credit_events: events,
+            credit_bytes: bytes,
+            used_events: 0,
+            used_bytes: 0,
+            start: 0,
+            position: Position::default(),
+        }
     }
 
     pub(crate) fn id(&self) -> SubscriptionId {
         self.id
+    }
+
+    pub(crate) fn set_position(&mut self, position: Position) {
+        self.position = position;
+    }
+
+    /// Of a stream: how far it was read by what was taken from here, in a form
+    /// that every home of it understands. To go on there, also in another
+    /// process: [`Streams::read`](crate::Streams::read) and
+    /// [`at`](crate::Read::at).
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        &self.position
     }
 
     pub(crate) fn set_start(&mut self, start: u64) {
@@ -73,7 +98,11 @@ impl Subscription {
         loop {
             let Poll::Ready(item) = self.queue.poll_take(cx) else { return Poll::Pending };
             let Some(Ok(delivery)) = &item else { return Poll::Ready(item) };
-            self.count(delivery.block().event_count(), delivery.block().len());
+            let events = delivery.block().event_count();
+            if let Some((home, first)) = delivery.block().home() {
+                self.position.note(home, first.saturating_add(u64::from(events)));
+            }
+            self.count(events, delivery.block().len());
             if delivery.event_count() > 0 {
                 return Poll::Ready(item);
             }

@@ -187,3 +187,37 @@ fn a_stream_is_changed_and_says_so() {
         assert!(matches!(streams.alter(&definition).await, Err(RequestError::Refused(_))));
     });
 }
+
+#[test]
+fn a_reader_goes_on_from_a_position_without_a_gap_and_without_repeating() {
+    let mut place = Place::new();
+    let position = block_on(async {
+        let client = place.client().await;
+        let publisher = client.publisher(synced());
+        for topic in ["t/a", "t/b", "t/a"] {
+            publisher.publish(topic, topic.as_bytes()).await.expect("taken").await.expect("stored");
+        }
+        let mut first = client.streams().read("s").filter("t/*").open().await.expect("subscribed");
+        for _ in 0..2 {
+            let delivery = first.next().await.expect("the client is open").expect("a delivery");
+            assert!(delivery.home().is_some());
+        }
+        first.position().clone()
+    });
+    assert!(!position.is_empty());
+    let position = position.to_string().parse().expect("it is read as it is written");
+    place.stop();
+    place.start();
+    block_on(async {
+        let client = place.client().await;
+        let publisher = client.publisher(synced());
+        publisher.publish("t/c", b"t/c").await.expect("taken").await.expect("stored");
+        let mut second = client.streams().read("s").at(position).open().await.expect("subscribed");
+        let mut topics = Vec::new();
+        while topics.len() < 2 {
+            let delivery = second.next().await.expect("the client is open").expect("a delivery");
+            topics.extend(delivery.events().map(|_| delivery.topic().to_owned()));
+        }
+        assert_eq!(topics, ["t/a", "t/c"]);
+    });
+}

@@ -91,6 +91,7 @@ impl Subscriptions {
         on_demand: bool,
         out: Option<&mut Vec<u8>>,
     ) -> (Arc<Queue>, Arc<SubscribeTicket>) {
+        let position = options.position.as_ref().map_or_else(BTreeMap::new, |position| position.homes().clone());
         let mut entry = Entry {
             filter,
             options,
@@ -98,7 +99,7 @@ impl Subscriptions {
             ticket: Ticket::new(),
             accepted: false,
             next: None,
-            position: BTreeMap::new(),
+            position,
             again: None,
             gap: Gap::default(),
             seen: Seen::default(),
