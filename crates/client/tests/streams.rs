@@ -165,7 +165,8 @@ fn a_higher_level_is_awaited_and_what_cannot_be_is_refused() {
         assert_eq!((synced.level, synced.home_sequence), (AckLevel::Synced, written.home_sequence));
         let unknown = client.streams().reach("other", &written, AckLevel::Synced, 0).await;
         assert!(matches!(unknown, Err(RequestError::Refused(refusal)) if refusal.code == ErrorCode::NO_STREAM));
-        let nowhere = publisher.publish("elsewhere", b"x").await.expect("taken").await.expect("routed");
+        let routed = client.publisher(PublisherOptions::default());
+        let nowhere = routed.publish("elsewhere", b"x").await.expect("taken").await.expect("routed");
         let none = client.streams().reach("s", &nowhere, AckLevel::Synced, 0).await;
         assert!(matches!(none, Err(RequestError::Invalid { .. })));
         let spooled = client.publisher(PublisherOptions::level(AckLevel::Spooled)).publish("t/a", b"x").await;
