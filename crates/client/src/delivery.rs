@@ -1,7 +1,6 @@
 //! What a subscription gets: a block of events, read where it was received.
 
 use std::fmt;
-use std::iter::{Skip, Take};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -9,7 +8,7 @@ use weft_base::{Lane, UnixNanos};
 use weft_ring::arena::BlockRef;
 use weft_sched::lanes::{LaneQueue, Waiting, order_key};
 use weft_topic::Topic;
-use weft_wire::block::{Block, Events, Stamp};
+use weft_wire::block::{Block, Event, Stamp};
 use zerocopy::IntoBytes;
 
 use crate::error::SubscribeError;
@@ -109,8 +108,11 @@ impl Delivery {
     }
 
     /// The events, in order.
-    pub fn events(&self) -> Take<Skip<Events<'_>>> {
-        self.block().events().skip(self.skip as usize).take(self.take as usize)
+    pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
+        let block = self.block();
+        // What compaction took out of a stream only keeps the others' places.
+        let is_there = move |event: &Event<'_>| !(block.is_compacted() && event.is_removed());
+        block.events().skip(self.skip as usize).take(self.take as usize).filter(is_there)
     }
 
     /// Keeps the first `n` events; answers the others, if there are any. Copies nothing.

@@ -129,7 +129,11 @@ impl Consumer {
         let topic = block.topic();
         if !self.topics.wants(&self.spec.filters, topic) {
             self.look_at(source, end, Class::Filtered, out);
-        } else if self.spec.predicate.is_some() || self.spec.mode == Mode::Keyed || may_expire(&block) {
+        } else if self.spec.predicate.is_some()
+            || self.spec.mode == Mode::Keyed
+            || may_expire(&block)
+            || block.is_compacted()
+        {
             self.look_at_each(source, out);
         } else {
             while self.next < end {
@@ -170,7 +174,9 @@ impl Consumer {
             }
             let class = if may_expire && is_expired(&event, ingested, source.now) {
                 Class::Expired
-            } else if self.spec.predicate.as_ref().is_some_and(|predicate| !predicate.matches(topic, &event)) {
+            } else if (block.is_compacted() && event.is_removed())
+                || self.spec.predicate.as_ref().is_some_and(|predicate| !predicate.matches(topic, &event))
+            {
                 Class::Filtered
             } else {
                 self.class_by_past(at, if keyed { key_of(event.key, topic) } else { 0 }).0

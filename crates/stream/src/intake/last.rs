@@ -266,6 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn what_compaction_took_out_is_no_last_value() {
+        let whole = block("a", &[(b"k", b"1"), (b"l", b"2"), (b"m", b"3")]);
+        let mut compacted = Vec::new();
+        weft_wire::block::compact(&Block::validate(&whole).unwrap(), |at, _| at == 1, &mut compacted);
+        let compacted = Block::trusted(&compacted);
+        let mut by_key = LastTable::new(LastValues::Key, 10, 1);
+        by_key.note(compacted, 1);
+        assert_eq!(by_key.iter().count(), 1);
+        assert_eq!(by_key.get(&key("a", b"l")).unwrap().event, 1);
+        let mut by_topic = LastTable::new(LastValues::Topic, 10, 1);
+        by_topic.note(compacted, 1);
+        assert_eq!(by_topic.get(&key("a", b"")), Some(Last { block: 1, event: 1, tombstone: false }));
+    }
+
+    #[test]
     fn an_entry_is_read_as_it_was_saved() {
         let last = Last { block: u64::MAX - 1, event: 7, tombstone: true };
         assert_eq!(Last::decode(&last.encode()), Some(last));

@@ -34,6 +34,17 @@ fn deliveries_arrive_with_what_is_missing_before_them() {
 }
 
 #[test]
+fn what_compaction_took_out_of_a_stream_is_no_event() {
+    let mut bench = Bench::up();
+    let (id, queue) = bench.subscribe("t", SubscribeOptions::stream("s", StartAt::First), 1);
+    let whole = block("t", &["a", "b", "c"], 1, 1);
+    let mut compacted = Vec::new();
+    weft_wire::block::compact(&weft_wire::Block::trusted(&whole), |at, _| at != 1, &mut compacted);
+    bench.deliver(id, &compacted);
+    assert_eq!(received(&queue)[0].0, ["a", "c"]);
+}
+
+#[test]
 fn credit_adds_up_also_over_a_reconnection() {
     let mut bench = Bench::up();
     let (id, _queue) = bench.subscribe("t", small(), 0);

@@ -224,6 +224,20 @@ fn filters_predicates_and_times_to_live_settle_in_silence() {
 }
 
 #[test]
+fn what_compaction_took_out_settles_in_silence() {
+    let mut stream = Stream::new();
+    stream.push("a", &[NONE, NONE, NONE], UnixNanos(WALL));
+    let mut compacted = Vec::new();
+    weft_wire::block::compact(&weft_wire::Block::trusted(&stream.blocks[0].1), |at, _| at != 1, &mut compacted);
+    stream.blocks[0].1 = compacted;
+    let mut consumer = consumer(|_| {});
+    let token = join(&mut consumer, 1, 100);
+    assert_eq!(sequences(&stream.pump(&mut consumer, at(0))), [(1, 1, vec![1, 3])]);
+    consumer.settle(1, token, Verb::Ack, &[(1, 1), (3, 1)], at(0), &mut Vec::new()).expect("its own");
+    assert_eq!(consumer.floor(), 4);
+}
+
+#[test]
 fn what_expires_while_it_waits_is_not_handed_out_again() {
     let mut stream = Stream::new();
     stream.push("a", &[NONE, Sample { ttl_ms: Some(10), ..NONE }], UnixNanos(WALL));
