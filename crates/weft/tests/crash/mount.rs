@@ -59,7 +59,11 @@ impl LazyDisk {
     /// the kernel remembers nothing. Nobody has a file of it open.
     pub(crate) fn restart(&mut self, seed: u64) -> std::io::Result<()> {
         if let Some(session) = self.session.take() {
-            session.umount_and_join()?;
+            match session.umount_and_join() {
+                // A server's thread was told of the end while it waited.
+                Err(e) if e.kind() == std::io::ErrorKind::ConnectionAborted => {}
+                ended => ended?,
+            }
         }
         self.disk().restart(seed);
         self.attach()
