@@ -66,6 +66,14 @@ impl LsmKeyed {
     /// # Errors
     /// [`KeyedError`]: in use, damaged, or the disk refused.
     pub fn open(path: &Path, options: LsmOptions) -> Result<Self, KeyedError> {
+        // fjall asserts, where debug assertions are on, that a journal's torn
+        // end is as it should be. A hub that cannot start is worse than state
+        // that is made anew.
+        let opened = std::panic::catch_unwind(|| Self::open_or_panic(path, options));
+        opened.unwrap_or_else(|_| Err(KeyedError::Damaged { reason: "a journal's end cannot be read".to_owned() }))
+    }
+
+    fn open_or_panic(path: &Path, options: LsmOptions) -> Result<Self, KeyedError> {
         let failed = |error| from_fjall(error, path);
         let database = Database::builder(path)
             .cache_size(options.cache.0)

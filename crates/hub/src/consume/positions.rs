@@ -24,7 +24,7 @@ use crate::messages::{SessionId, StreamSlot, ToAppend, ToNet};
 /// How often streams that keep only what consumers want are told how far they are.
 const FLOORS_EVERY: Duration = Duration::from_secs(1);
 
-/// How long what was written may be only in the system's memory.
+/// What was written is synced at once, but not again within this time.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// The stage's side of the keyed state.
@@ -44,6 +44,8 @@ pub(super) struct Positions {
     floors_due: Option<Mono>,
     /// When what was written is synced, if nobody asks before.
     sync_due: Option<Mono>,
+    /// Not before this.
+    sync_again: Mono,
 }
 
 impl Positions {
@@ -65,6 +67,7 @@ impl Positions {
             floors: None,
             floors_due: None,
             sync_due: None,
+            sync_again: Mono(0),
         }
     }
 
@@ -116,6 +119,7 @@ impl ConsumeStage {
         }
         if self.positions.sync_due.is_some_and(|due| due <= self.now.mono) {
             self.positions.want_sync();
+            self.positions.sync_again = self.now.mono + SYNC_EVERY;
             work += 1;
         }
         work += self.answer();
@@ -143,7 +147,7 @@ impl ConsumeStage {
                     }
                 }
                 if owed.is_empty() {
-                    self.positions.sync_due.get_or_insert(self.now.mono + SYNC_EVERY);
+                    self.positions.sync_due.get_or_insert(self.positions.sync_again.max(self.now.mono));
                 } else {
                     let ticket = self.positions.want_sync();
                     let waiting = owed.into_iter().map(|(_, session, request)| (ticket, session, request));
