@@ -272,7 +272,6 @@ impl RouteStage {
                     if !deliver {
                         add(&self.counters.mesh_duplicates, 1);
                     } else if let Some(address) = peer {
-                        add(&self.counters.arrived, 1);
                         self.peer_arrived(address.service, &block);
                     } else {
                         add(&self.counters.arrived, events);
@@ -301,6 +300,8 @@ impl RouteStage {
         }
         self.split = here;
         let deadline = Block::trusted(&block).deadline();
+        // Messages between hubs are no events: the ledger does not know them.
+        let events = if peer.is_some() { 0 } else { events };
         let onwards = self.entries.iter().filter(|e| e.kind.is_best_effort() && e.hub != self.identity.id).count();
         add(&self.counters.transit, events * onwards as u64);
         add(&self.counters.copies, events * onwards as u64);

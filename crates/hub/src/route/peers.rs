@@ -9,12 +9,12 @@
 
 use weft_base::{HubId, Lane, ProducerId};
 use weft_mesh::ledger::DropReason;
+use weft_mesh::{INITIAL_TTL, split};
 use weft_ring::arena::{Arena, BlockRef, Buffer};
 use weft_wire::block::{self, Block, BlockFields, BlockWriter, EventFields, Stamp};
 use weft_wire::peer::{PeerAddress, Service};
 
-use super::table::{Remote, Route};
-use super::{RouteStage, Which};
+use super::RouteStage;
 use crate::counters::add;
 use crate::messages::{FromPeer, PeerMessage, ToNet};
 use crate::outbox::Outbox;
@@ -108,7 +108,6 @@ impl Peers {
 impl RouteStage {
     /// A stage of this hub has something to say to one of another hub, or of this one.
     pub(super) fn send_to_peer(&mut self, to: HubId, service: Service, bytes: &[u8]) {
-        add(&self.counters.published, 1);
         add(&self.counters.peers_sent, 1);
         let topic = PeerAddress { hub: to, service }.to_string();
         let stamp = Stamp {
@@ -121,26 +120,34 @@ impl RouteStage {
         // Greater in each life of the hub.
         let first = u64::from(self.identity.epoch.0) << 32 | self.peers.written;
         let Some(block) = self.peers.block(&topic, (ProducerId(self.identity.id.0), first), bytes, &stamp) else {
-            add(&self.counters.copies, 1);
-            return self.counters.drop_copies(DropReason::Invalid, 1);
+            return self.drop_message(DropReason::Invalid);
         };
         self.next_block += 1;
         self.next_sequence += 1;
         if to == self.identity.id {
             return self.peer_arrived(service, &block);
         }
-        let remote = [Remote { hub: to, live: true, ..Remote::default() }].into();
-        let route = Route { remote, ..Route::default() };
-        self.send_remote(&route, &block, 1, None, Which::All);
+        if !self.is_reachable(to) {
+            return self.drop_message(DropReason::NoPath);
+        }
+        let entry = self.flows.send_live((to, LANE), 1);
+        split(&self.table.routes, [entry], None, INITIAL_TTL, &mut self.split);
+        self.send_split(&block, 0);
+    }
+
+    /// Messages are no events: the ledger knows those alone that are dropped
+    /// here. What is lost on the way is counted as missed where it should come.
+    fn drop_message(&self, reason: DropReason) {
+        add(&self.counters.copies, 1);
+        self.counters.drop_copies(reason, 1);
     }
 
     /// A message for a service of this hub: it is handed over, or dropped when
-    /// there is no such service or its inbox is full. Its copy is counted here.
+    /// there is no such service or its inbox is full.
     pub(super) fn peer_arrived(&mut self, service: Service, block: &BlockRef) {
-        add(&self.counters.copies, 1);
         let parsed = Block::trusted(block);
         let (Some(stamp), Some(event)) = (parsed.stamp(), parsed.events().next()) else {
-            return self.counters.drop_copies(DropReason::Invalid, 1);
+            return self.drop_message(DropReason::Invalid);
         };
         let at = (event.payload.as_ptr() as usize).wrapping_sub(block.as_ptr() as usize);
         let bytes = block.slice(at..at + event.payload.len());
@@ -148,19 +155,17 @@ impl RouteStage {
         let outlet = match service {
             Service::Tunnel => {
                 self.net.push(ToNet::Peer(message));
-                add(&self.counters.peers_received, 1);
-                return add(&self.counters.delivered, 1);
+                return add(&self.counters.peers_received, 1);
             }
             Service::Replica => &mut self.peers.outlets.replica,
             Service::Consumers => &mut self.peers.outlets.consumers,
         };
-        let Some(outlet) = outlet else { return self.counters.drop_copies(DropReason::NoInterest, 1) };
+        let Some(outlet) = outlet else { return self.drop_message(DropReason::NoInterest) };
         if !outlet.has_room(1) {
-            return self.counters.drop_copies(DropReason::PeerBusy, 1);
+            return self.drop_message(DropReason::PeerBusy);
         }
         outlet.push(message);
         add(&self.counters.peers_received, 1);
-        add(&self.counters.delivered, 1);
     }
 
     /// The services are told that a hub can be reached, or cannot any more. This
