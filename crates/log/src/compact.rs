@@ -221,7 +221,7 @@ impl Work {
                     Left::Nothing { dead } => self.dead = (self.dead.0 + found.len as u64, self.dead.1 + dead),
                 },
                 Some(output) => {
-                    told.removed += output.copy(&found, &block, segment.base, shared, keep).map_err(failed)?
+                    output.removed += output.copy(&found, &block, segment.base, shared, keep).map_err(failed)?;
                 }
             }
             self.at = Place { sequence: found.next, offset: found.offset + found.len };

@@ -107,6 +107,8 @@ impl AppendStage {
         let mut fetched = Fetched { blocks: Vec::new(), next: from, end: false, lost: None, failed: None };
         match stream.reader.read(from, upto, max_bytes) {
             Ok(blocks) => {
+                // When nothing comes, compaction took out all there was.
+                fetched.next = upto.max(from);
                 for block in blocks {
                     fetched.next = block.next();
                     let wanted = !seen.has(&block.block())

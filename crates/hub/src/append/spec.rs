@@ -221,6 +221,9 @@ impl StreamSpec {
             retain_age: (self.retain_age_ms > 0).then(|| Duration::from_millis(self.retain_age_ms)),
             retain_events: (self.retain_events > 0).then_some(self.retain_events),
             max_block: limits.frame.as_usize(),
+            // A segment passed over for having little to remove would keep events
+            // whose tombstone goes elsewhere, and they would be back.
+            compact_percent: 0,
             ..LogOptions::default()
         }
     }

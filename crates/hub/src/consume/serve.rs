@@ -163,6 +163,10 @@ impl ConsumeStage {
             Ok(blocks) => {
                 for block in blocks {
                     *work += 1;
+                    if read.again && matches!(outcome, Outcome::End) && block.first() > read.from {
+                        // Compaction took it out since it was handed out.
+                        entry.consumer.unreadable(read.from, block.first());
+                    }
                     let before = entry.deficit;
                     self.offer(entry, &block, read.again);
                     let next = entry.consumer.next_read(now);
