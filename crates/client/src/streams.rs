@@ -75,7 +75,6 @@ impl Streams {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn read(&self, stream: &str) -> Read {
         let options = SubscribeOptions::stream(stream, StartAt::First);
         Read { client: self.client.clone(), filter: "**".to_owned(), options }
