@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_lite::future::block_on;
 use weft_client::{
     AckLevel, Client, ConnectOptions, EventFields, LastValues, Producer, PublishError, PublisherOptions, RequestError,
-    Security, StartAt, StreamOptions, SubscribeOptions, Subscription, Terms,
+    Retention, Security, StartAt, StreamOptions, SubscribeOptions, Subscription, Terms,
 };
 use weft_hub::options::Listen;
 use weft_hub::{Hub, HubOptions};
@@ -184,7 +184,7 @@ fn a_stream_is_changed_and_says_so() {
         definition.filters.push("u/*".to_owned());
         streams.alter(&definition).await.expect("filters can be changed");
         assert_eq!(streams.info("s").await.expect("a report").definition, definition);
-        definition.compact = true;
+        definition.retention = Retention::WorkQueue;
         assert!(matches!(streams.alter(&definition).await, Err(RequestError::Refused(_))));
     });
 }

@@ -23,9 +23,8 @@ pub(crate) enum StreamCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Change a stream: what is not given stays as it is. Its filters, homes,
-    /// consistency, window of duplicates, largest event and what happens
-    /// without a home can be changed; the rest is refused.
+    /// Change a stream: what is not given stays as it is. What cannot be
+    /// changed, its retention and the size of its files, is refused.
     Alter {
         /// Its name.
         name: String,
