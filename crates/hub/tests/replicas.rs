@@ -438,3 +438,23 @@ fn a_consumer_fails_over_and_back_and_comes_again_with_what_was_in_flight_alone(
     assert_eq!([takeovers(seat), takeovers(second), takeovers(third)], [1, 1, 0]);
     triangle.stop();
 }
+
+#[test]
+fn a_home_that_lost_its_disk_gets_its_own_events_back_before_it_takes_new_ones() {
+    let mut triangle = with_stream();
+    (0..3).for_each(|at| publish(&triangle, at, 10 + at as u64, 0..10, AckLevel::Synced));
+    (0..3).for_each(|at| has_all(&triangle, at, [10, 10, 10]));
+    triangle.kill(0);
+    std::fs::remove_dir_all(triangle.data.path().join(NAMES[0]).join("streams/all")).expect("it is there");
+    triangle.restart(0);
+    // The definition comes from the other homes, as do the events, its own too.
+    until(triangle.hub(0), "all", "all is back", |report| report.synced == 31);
+    has_all(&triangle, 0, [10, 10, 10]);
+    publish(&triangle, 0, 20, 0..5, AckLevel::Synced);
+    (0..3).for_each(|at| has_all(&triangle, at, [15, 10, 10]));
+    let names =
+        |at: usize| events(triangle.hub(at), "all", 35).into_iter().map(|e| (e.0, e.1, e.3)).collect::<BTreeSet<_>>();
+    assert_eq!(names(0), names(1), "no name was given twice");
+    assert_eq!(names(0).len(), 35);
+    triangle.stop();
+}

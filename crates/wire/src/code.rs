@@ -146,6 +146,8 @@ codes! {
     CONSUMER_GONE = 54, "consumer_gone", "the consumer or its stream was deleted: create it again, or stop";
     /// What was asked for is at another home by now.
     MOVED = 58, "moved", "it is served by another home since: open it again";
+    /// A home of a stream has lost what entered there, and gets it back from the others.
+    BEHIND_ITSELF = 64, "behind_itself", "this home has lost events that other homes have: publish again once it has them back";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -35,6 +35,7 @@ pub(crate) struct Copying {
     /// What other homes have on disk of what entered here: the next sequence.
     held: BTreeMap<HubId, u64>,
     pub(super) watched: Arc<AtomicBool>,
+    behind_itself: Arc<AtomicBool>,
     pub(super) shown: Shown,
 }
 
@@ -45,6 +46,7 @@ impl Copying {
             seen: None,
             held: BTreeMap::new(),
             watched: Arc::default(),
+            behind_itself: Arc::default(),
             shown: Shown::default(),
         }
     }
@@ -52,6 +54,11 @@ impl Copying {
     /// Whether the replicate stage wants to know what is on disk.
     pub(super) fn is_watched(&self) -> bool {
         self.watched.load(Ordering::Acquire)
+    }
+
+    /// Whether what entered here before is at other homes alone.
+    pub(super) fn is_behind_itself(&self) -> bool {
+        self.seen.is_some() && self.behind_itself.load(Ordering::Acquire)
     }
 
     /// Whether an own publish is here under another name.
@@ -120,6 +127,7 @@ impl AppendStage {
                 position: stream.log.position().into_iter().collect(),
                 local: stream.log.synced(),
                 watched: stream.copying.watched.clone(),
+                behind_itself: stream.copying.behind_itself.clone(),
                 shown: stream.copying.shown.clone(),
             }),
         };

@@ -287,6 +287,11 @@ impl Stream {
 
     /// Whether the stream takes a block of such size now.
     fn admits(&self, block: Block<'_>) -> Result<(), Refusal> {
+        if self.copying.is_behind_itself() {
+            // A new event would get the name of one that the others have.
+            let detail = format!("stream `{}` gets back from its other homes what entered here before", self.spec.name);
+            return Err(Refusal { code: ErrorCode::BEHIND_ITSELF, reason: DropReason::StreamRefused, detail });
+        }
         if self.over_quota {
             let detail = format!(
                 "tenant {} has stored all it may (limits.tenant_stream_bytes): stream `{}` takes nothing more",

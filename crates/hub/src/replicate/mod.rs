@@ -239,6 +239,7 @@ impl ReplicateStage {
         let Some(entry) = self.streams.get_mut(&slot) else { return };
         let mut commands = std::mem::take(&mut self.commands);
         entry.replica.apply(event, self.now, &mut commands);
+        entry.stream.behind_itself.store(entry.replica.lost_here() > 0, Ordering::Release);
         self.perform(slot, &mut commands, entries);
         self.commands = commands;
     }

@@ -260,6 +260,14 @@ impl Replica {
         self.puller.applied()
     }
 
+    /// Events that entered here, that others have, and that are not here any
+    /// more: until they are back, nothing new may enter, or two events would
+    /// have one name.
+    #[must_use]
+    pub fn lost_here(&self) -> u64 {
+        self.puller.lost_here(&self.settings)
+    }
+
     /// How it is.
     #[must_use]
     pub fn report(&self, now: Now) -> Report {
