@@ -225,7 +225,7 @@ fn mistakes_have_exit_codes_and_say_what_to_do() {
         (vec!["pub", "t", "-s", s], 2, "nothing to publish"),
         (vec!["pub", "t", "x", "--lane", "9", "-s", s], 2, "lane 9 is none"),
         (vec!["pub", "t", "x", "--header", "h", "-s", s], 2, "write NAME=VALUE"),
-        (vec!["pub", "t", "x", "--level", "best", "-s", s], 2, "[possible values: none, routed, written, synced]"),
+        (vec!["pub", "t", "x", "--level", "best", "-s", s], 2, "none, routed, written, synced, or homes:N"),
         (vec!["pub", "t", "x", "--tls-cert", "c", "-s", s], 2, "--tls-key"),
         (vec!["pub", "t/*", "x", "-s", s], 1, "wildcard"),
         (vec!["pub", "t", "x", "--level", "synced", "-s", s], 1, "weft stream create"),
