@@ -58,11 +58,11 @@ impl Streams for Nats {
         );
         ask(&mut self.connect()?, &format!("CONSUMER.DURABLE.CREATE.{key}.group"), &body)?;
         (0..members)
-            .map(|_| {
+            .map(|number| {
                 let mut connection = self.connect()?;
-                connection.write(b"SUB _P 3\r\n")?;
+                connection.write(format!("SUB _P{number} 3\r\n").as_bytes())?;
                 let body = format!("{{\"batch\":{PULL},\"expires\":100000000}}");
-                let pull = format!("PUB $JS.API.CONSUMER.MSG.NEXT.{key}.group _P {}\r\n{body}\r\n", body.len());
+                let pull = format!("PUB $JS.API.CONSUMER.MSG.NEXT.{key}.group _P{number} {}\r\n{body}\r\n", body.len());
                 Ok(Box::new(Member { connection, pull, left: 0, acks: Vec::new() }) as Box<dyn Work>)
             })
             .collect()
