@@ -80,8 +80,11 @@ fn a_file_of_consumers_that_is_damaged_is_left_alone_and_said() {
     assert_eq!(std::fs::read(&file).expect("there"), b"{ not json");
 }
 
-/// Reads the dead letters: payload, and each header's value by name.
-fn letters(hub: &Hub, count: usize) -> Vec<(Vec<u8>, Vec<(String, String)>)> {
+/// A dead letter: its payload, and each header's name and value.
+type Letter = (Vec<u8>, Vec<(String, String)>);
+
+/// Reads the dead letters.
+fn letters(hub: &Hub, count: usize) -> Vec<Letter> {
     let mut reader = Raw::connect(hub, 50);
     let mut letters = Vec::new();
     reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all-dead", Start::First));
@@ -101,7 +104,7 @@ fn letters(hub: &Hub, count: usize) -> Vec<(Vec<u8>, Vec<(String, String)>)> {
     letters
 }
 
-fn header<'a>(letter: &'a (Vec<u8>, Vec<(String, String)>), name: &str) -> &'a str {
+fn header<'a>(letter: &'a Letter, name: &str) -> &'a str {
     letter.1.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
 }
 
