@@ -208,6 +208,10 @@ pub(crate) struct Queue(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     items: LaneQueue<Delivery>,
+    /// Of a stream: all before this sequence has come, or is told to be missing.
+    reached: u64,
+    /// What is told to be missing behind the last that came.
+    behind: Gap,
     /// Why nothing more comes; told once all that waits is taken.
     failed: Option<SubscribeError>,
     ended: bool,
@@ -233,6 +237,20 @@ impl Queue {
         wake.extend(inner.waker.take());
     }
 
+    /// Of a stream: all before `next` has come or is told to be missing, of
+    /// that `behind` since the last that came.
+    pub(crate) fn reach(&self, next: u64, behind: Gap, wake: &mut Vec<Waker>) {
+        let mut inner = lock(&self.0);
+        inner.reached = inner.reached.max(next);
+        inner.behind = behind;
+        wake.extend(inner.waker.take());
+    }
+
+    /// What is told to be missing behind the last that came.
+    pub(crate) fn behind(&self) -> Gap {
+        lock(&self.0).behind
+    }
+
     /// Nothing more will come, for this reason.
     pub(crate) fn fail(&self, error: SubscribeError, wake: &mut Vec<Waker>) {
         lock(&self.0).failed.get_or_insert(error);
@@ -248,6 +266,11 @@ impl Queue {
 
     /// Takes what goes first; `Ready(None)` when nothing will come any more.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, SubscribeError>>> {
+        self.poll_below(cx, u64::MAX)
+    }
+
+    /// The same, and `Ready(None)` too when of a stream nothing before `end` will come any more.
+    pub(crate) fn poll_below(&self, cx: &mut Context<'_>, end: u64) -> Poll<Option<Result<Delivery, SubscribeError>>> {
         let mut inner = lock(&self.0);
         if let Some((_, delivery)) = inner.items.pop() {
             return Poll::Ready(Some(Ok(delivery)));
@@ -255,7 +278,7 @@ impl Queue {
         if let Some(error) = inner.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        if inner.ended {
+        if inner.ended || inner.reached >= end {
             return Poll::Ready(None);
         }
         match &mut inner.waker {

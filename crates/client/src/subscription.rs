@@ -9,7 +9,7 @@ use futures_core::Stream;
 use weft_base::SubscriptionId;
 
 use crate::client::Handle;
-use crate::delivery::{Delivery, Queue};
+use crate::delivery::{Delivery, Gap, Queue};
 use crate::error::SubscribeError;
 use crate::position::Position;
 
@@ -82,21 +82,36 @@ impl Subscription {
     /// The next delivery; `None` when the client is closed or the hub ended
     /// the subscription (then its last item was the error).
     pub async fn next(&mut self) -> Option<Result<Delivery, SubscribeError>> {
-        poll_fn(|cx| self.poll_delivery(cx)).await
+        poll_fn(|cx| self.poll_delivery(cx, u64::MAX)).await
+    }
+
+    /// Of a stream: the next delivery, or `None` also when all events before
+    /// the sequence `end` have come or are told to be missing: what is damaged
+    /// at a stream's end is followed by no delivery that could tell. A delivery
+    /// may hold events from `end` on, or begin there.
+    pub async fn next_below(&mut self, end: u64) -> Option<Result<Delivery, SubscribeError>> {
+        poll_fn(|cx| self.poll_delivery(cx, end)).await
+    }
+
+    /// Of a stream: what is told to be missing behind the last delivery that
+    /// has come; the next delivery's [`gap`](Delivery::gap) tells it too.
+    #[must_use]
+    pub fn gap_behind(&self) -> Gap {
+        self.queue.behind()
     }
 
     /// The next delivery, if one has arrived.
     pub fn try_next(&mut self) -> Option<Result<Delivery, SubscribeError>> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        match self.poll_delivery(&mut cx) {
+        match self.poll_delivery(&mut cx, u64::MAX) {
             Poll::Ready(item) => item,
             Poll::Pending => None,
         }
     }
 
-    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, SubscribeError>>> {
+    fn poll_delivery(&mut self, cx: &mut Context<'_>, end: u64) -> Poll<Option<Result<Delivery, SubscribeError>>> {
         loop {
-            let Poll::Ready(item) = self.queue.poll_take(cx) else { return Poll::Pending };
+            let Poll::Ready(item) = self.queue.poll_below(cx, end) else { return Poll::Pending };
             let Some(Ok(delivery)) = &item else { return Poll::Ready(item) };
             let events = delivery.block().event_count();
             if let Some((home, first)) = delivery.block().home() {
@@ -124,7 +139,7 @@ impl Stream for Subscription {
     type Item = Result<Delivery, SubscribeError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_delivery(cx)
+        self.poll_delivery(cx, u64::MAX)
     }
 }
 

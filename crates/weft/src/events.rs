@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
-use weft_client::{Delivery, LastValue, Message};
+use weft_client::{Delivery, Gap, LastValue, Message};
 use weft_mesh::ledger::DropReason;
 
 use crate::cli::Format;
@@ -140,6 +140,14 @@ pub(crate) fn report_gap(delivery: &Delivery) {
     }
     if gap.reconnected {
         eprintln!("weft: the connection was lost before this one; what was published meanwhile is missing");
+    }
+}
+
+/// Says what is missing at the end of a stream.
+pub(crate) fn report_missing(gap: Gap) {
+    if gap.events > 0 {
+        let reason = DropReason::from_code(gap.reason).map_or("reason unknown", DropReason::sentence);
+        eprintln!("weft: {} events are missing at the end ({reason})", gap.events);
     }
 }
 

@@ -145,7 +145,7 @@ impl Session {
             }
             Frame::Gap(gap) => {
                 if !self.consumers.gap(gap.id, gap.events) {
-                    self.subscriptions.gap(gap.id, gap.events, gap.reason);
+                    self.subscriptions.gap(gap.id, gap.events, gap.reason, &mut self.wake);
                 }
             }
             Frame::Subscribed(s) => self.subscriptions.accepted(s.id, s.start_sequence, &mut self.wake),

@@ -194,10 +194,14 @@ impl Subscriptions {
     }
 
     /// The hub has dropped events for a subscription.
-    pub(crate) fn gap(&mut self, id: SubscriptionId, events: u64, reason: u8) {
+    pub(crate) fn gap(&mut self, id: SubscriptionId, events: u64, reason: u8, wake: &mut Vec<Waker>) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.gap.events = entry.gap.events.saturating_add(events);
             entry.gap.reason = reason;
+            if let Some(next) = entry.next {
+                // Told since the last delivery, whose end `next` is.
+                entry.queue.reach(next.saturating_add(entry.gap.events), entry.gap, wake);
+            }
         }
     }
 
@@ -248,6 +252,9 @@ impl Subscriptions {
             demand.granted = demand.granted.saturating_sub(i64::from(events));
         }
         entry.queue.push(Delivery::new(bytes, hops, gap, skip), entry.options.stream.is_some(), wake);
+        if let Some(next) = entry.next {
+            entry.queue.reach(next, entry.gap, wake);
+        }
         Ok(())
     }
 

@@ -25,6 +25,16 @@ pub(crate) enum Upto {
     Sequence(u64),
 }
 
+impl Upto {
+    /// The sequence at which to stop; beyond all where there is none.
+    const fn sequence(self) -> u64 {
+        match self {
+            Self::Sequence(end) => end,
+            Self::Forever | Self::Count(_) => u64::MAX,
+        }
+    }
+}
+
 pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
     let mut options = match &args.stream {
         Some(stream) => SubscribeOptions::stream(stream, start_at(&args.from)?),
@@ -118,8 +128,13 @@ pub(crate) async fn follow(
             Some(item) => item,
             None => {
                 out.flush()?;
-                match subscription.next().await {
+                match subscription.next_below(upto.sequence()).await {
                     Some(item) => item,
+                    // What is missing at the end is told by nothing that follows.
+                    None if upto.sequence() < u64::MAX => {
+                        events::report_missing(subscription.gap_behind());
+                        break;
+                    }
                     None => anyhow::bail!("the connection is closed"),
                 }
             }
@@ -147,8 +162,5 @@ fn wanted(delivery: &Delivery, filter: Option<&Filter>) -> bool {
 
 /// How many of a delivery's events lie before the end.
 fn before_end(delivery: &Delivery, upto: Upto) -> u64 {
-    match upto {
-        Upto::Sequence(end) => end.saturating_sub(delivery.stream_sequence()),
-        _ => u64::MAX,
-    }
+    upto.sequence().saturating_sub(delivery.stream_sequence())
 }

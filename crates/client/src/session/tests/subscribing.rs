@@ -94,6 +94,23 @@ fn what_a_stream_lost_to_retention_meanwhile_is_a_gap() {
 }
 
 #[test]
+fn what_is_missing_at_a_streams_end_ends_a_read_up_to_there() {
+    let mut bench = Bench::up();
+    let (id, queue) = bench.subscribe("t", SubscribeOptions::stream("s", StartAt::First), 1);
+    bench.deliver(id, &block("t", &["1", "2"], 1, 1));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(matches!(queue.poll_below(&mut cx, 6), Poll::Ready(Some(Ok(_)))));
+    assert!(queue.poll_below(&mut cx, 6).is_pending());
+    bench.hear(&Frame::Gap(frame::Gap { id, events: 3, reason: 29 }));
+    assert!(matches!(queue.poll_below(&mut cx, 6), Poll::Ready(None)));
+    assert!(queue.poll_below(&mut cx, 7).is_pending(), "one more may come");
+    assert_eq!(queue.behind().events, 3);
+    bench.deliver(id, &block("t", &["6"], 6, 6));
+    assert!(queue.behind().is_none());
+    assert_eq!(received(&queue)[0].1.events, 3, "a delivery tells it as ever");
+}
+
+#[test]
 fn a_stream_that_moved_is_opened_again_at_its_position_which_any_home_knows() {
     let mut bench = Bench::up();
     let (id, queue) = bench.subscribe("t", SubscribeOptions::stream("s", StartAt::First), 1);
