@@ -264,12 +264,8 @@ impl Queue {
         wake.extend(inner.waker.take());
     }
 
-    /// Takes what goes first; `Ready(None)` when nothing will come any more.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery, SubscribeError>>> {
-        self.poll_below(cx, u64::MAX)
-    }
-
-    /// The same, and `Ready(None)` too when of a stream nothing before `end` will come any more.
+    /// Takes what goes first; `Ready(None)` when nothing will come any more, or
+    /// of a stream nothing before `end`.
     pub(crate) fn poll_below(&self, cx: &mut Context<'_>, end: u64) -> Poll<Option<Result<Delivery, SubscribeError>>> {
         let mut inner = lock(&self.0);
         if let Some((_, delivery)) = inner.items.pop() {

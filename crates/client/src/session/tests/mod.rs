@@ -284,7 +284,7 @@ fn received(queue: &Queue) -> Vec<(Vec<String>, crate::delivery::Gap)> {
     };
     let mut cx = Context::from_waker(Waker::noop());
     let mut got = Vec::new();
-    while let Poll::Ready(Some(Ok(delivery))) = queue.poll_take(&mut cx) {
+    while let Poll::Ready(Some(Ok(delivery))) = queue.poll_below(&mut cx, u64::MAX) {
         got.push((payloads(&delivery), delivery.gap()));
     }
     got

@@ -160,8 +160,8 @@ fn a_refused_subscription_says_why_and_one_that_ends_later_as_well() {
     let (id, queue) = bench.subscribe("t", SubscribeOptions::stream("s", StartAt::New), 1);
     bench.refuse(id.0, ErrorCode::NO_STREAM);
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(matches!(queue.poll_take(&mut cx), Poll::Ready(Some(Err(SubscribeError::Refused(_))))));
-    assert!(matches!(queue.poll_take(&mut cx), Poll::Ready(None)));
+    assert!(matches!(queue.poll_below(&mut cx, u64::MAX), Poll::Ready(Some(Err(SubscribeError::Refused(_))))));
+    assert!(matches!(queue.poll_below(&mut cx, u64::MAX), Poll::Ready(None)));
 }
 
 #[test]
