@@ -89,6 +89,10 @@ counters! {
     retransmitted = "flow.retransmitted_blocks",
     /// Events read from streams for subscribers.
     replayed = "stream.replayed",
+    /// Bytes of streams that were read to see whether they are damaged.
+    log_verified_bytes = "log.verified_bytes",
+    /// Damaged places found in streams by opening or verifying them, each once.
+    log_damaged = "log.damaged",
     /// Calls of fdatasync.
     syncs = "stream.syncs",
     /// Messages of this hub's stages to those of other hubs.

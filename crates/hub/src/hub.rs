@@ -16,7 +16,7 @@ use weft_transport::{Accept, Network};
 
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
-use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage};
+use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage, ToVerify, VerifyStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage, KeyedSync};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
@@ -337,6 +337,7 @@ impl Hub {
             route: RouteOutbox::new(&to_route, &route_waker),
             snapshot: snapshot.clone(),
         });
+        let verify = (folder.is_some() && options.storage.verify.0 > 0).then(|| Arc::new(ToVerify::default()));
         let append = AppendStage::new(AppendParts {
             inbox: append_inbox,
             net: Outbox::new(&to_net, &net_waker),
@@ -344,6 +345,7 @@ impl Hub {
             consume: Outbox::new(&to_consume, &consume_waker),
             grown,
             sync: Outbox::new(&to_sync, &sync_waker),
+            verify: verify.clone(),
             replicate: Outbox::new(&to_replicate, &replicate_waker),
             epoch: identity.epoch,
             folder,
@@ -407,6 +409,10 @@ impl Hub {
         let mut runner = Runner::builder(clock);
         for stage in stages {
             runner = runner.stage(stage, placement.clone());
+        }
+        if let Some(verify) = verify {
+            let verify = VerifyStage::new(verify, &options.storage, counters.clone());
+            runner = runner.stage(Box::new(verify), Placement::Own { core: None });
         }
         for admit in admits {
             runner = runner.stage(Box::new(admit), Placement::Own { core: None });

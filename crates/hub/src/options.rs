@@ -39,6 +39,8 @@ pub struct HubOptions {
     pub limits: Limits,
     /// What a stream gets where its creator names nothing.
     pub stream_defaults: StreamDefaults,
+    /// How what lies on the disk is looked after.
+    pub storage: Storage,
     /// What happens to publishes that wait too long inside the hub, per lane.
     pub load: [LoadPolicy; weft_base::Lane::COUNT],
     /// What the mesh's timers run on.
@@ -319,6 +321,23 @@ impl Default for StreamDefaults {
     }
 }
 
+/// How what lies on the disk is looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Bytes a second, at most, that are read of the streams to find damage; 0
+    /// for none. One block more is read at a time, where that is larger.
+    pub verify: ByteCount,
+    /// Each stream is read once in this time, at most; all of them once begin
+    /// when the hub has started.
+    pub verify_every: Duration,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { verify: ByteCount::mib(4), verify_every: Duration::from_secs(7 * 24 * 60 * 60) }
+    }
+}
+
 /// The timers of links and sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timers {
@@ -386,6 +405,7 @@ impl HubOptions {
             stages: StageBounds::default(),
             limits: Limits::default(),
             stream_defaults: StreamDefaults::default(),
+            storage: Storage::default(),
             load: DEFAULT_LOAD,
             timers: Timers::default(),
         }
@@ -468,6 +488,13 @@ impl HubOptions {
         let reckoned = budget::total(self);
         if reckoned > l.memory {
             found.push(("limits.memory", budget::too_much(self, reckoned)));
+        }
+        if (1..4_096).contains(&self.storage.verify.0) {
+            let why = format!("{} a second is too little: at least 4 KiB, or 0 for none", self.storage.verify);
+            found.push(("storage.verify", why));
+        }
+        if self.storage.verify_every < Duration::from_secs(1) {
+            found.push(("storage.verify_every", format!("{:?} is too short: at least 1 s", self.storage.verify_every)));
         }
         if self.stream_defaults.segment.0 < l.frame.0.saturating_mul(2) {
             found.push(("streams.segment", "a segment must hold at least two frames of limits.frame".to_owned()));

@@ -235,3 +235,57 @@ fn a_full_disk_refuses_durable_publishes_serves_the_rest_and_recovers() {
     hub.counters().ledger().balance().expect("every copy is accounted for");
     stop(hub);
 }
+
+fn state(client: &mut Raw) -> String {
+    client.send(&Frame::StreamInfo(StreamInfo { request: 70, name: "all" }));
+    match client.receive().frame() {
+        Frame::StreamReports(reports) => reports.reports[0].state.to_owned(),
+        other => panic!("no report: {other:?}"),
+    }
+}
+
+fn counter(hub: &Hub, name: &str) -> u64 {
+    hub.counters().list().into_iter().find(|(known, _)| known == name).expect("a counter of this name").1
+}
+
+#[test]
+fn damage_in_an_old_segment_is_found_without_anybody_reading_it() {
+    let data = tempfile::tempdir().expect("a folder");
+    let hub = start(options("hub", Some(data.path())));
+    let mut client = Raw::connect(&hub, 1);
+    create(&mut client, 1, StreamSpec { segment_bytes: 2 << 20, ..spec("all", vec!["t/**"]) });
+    let big = vec![7u8; 500 << 10];
+    for request in 10..20 {
+        client.publish_acked(request, AckLevel::Synced, "t/a", &[&big]);
+    }
+    assert_eq!((state(&mut client), counter(&hub, "log.damaged")), (String::new(), 0));
+    drop(client);
+    stop(hub);
+    let old = data.path().join("streams/all/0000000001.seg");
+    let mut bytes = std::fs::read(&old).expect("the first segment");
+    bytes[700 << 10] ^= 1;
+    std::fs::write(&old, bytes).expect("it can be written");
+
+    // A start does not read it.
+    let mut without = options("hub", Some(data.path()));
+    without.storage.verify = weft_base::ByteCount(0);
+    let hub = start(without);
+    assert_eq!((state(&mut Raw::connect(&hub, 2)), counter(&hub, "log.damaged")), (String::new(), 0));
+    stop(hub);
+
+    let mut often = options("hub", Some(data.path()));
+    often.storage.verify = weft_base::ByteCount::mib(1024);
+    often.storage.verify_every = std::time::Duration::from_secs(1);
+    let hub = start(often);
+    let mut client = Raw::connect(&hub, 3);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // Two passes: each damage is told and counted once.
+    while counter(&hub, "log.verified_bytes") < 8 << 20 {
+        assert!(std::time::Instant::now() < deadline, "nobody verifies: {:?}", hub.counters().list());
+        std::thread::yield_now();
+    }
+    let told = state(&mut client);
+    assert!(told.contains("0000000001.seg is damaged at byte ") && !told.contains("more"), "{told}");
+    assert_eq!(counter(&hub, "log.damaged"), 1);
+    stop(hub);
+}

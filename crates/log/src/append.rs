@@ -400,6 +400,12 @@ impl Log {
         self.verifier.step(budget)
     }
 
+    /// The number of the oldest segment that is there.
+    #[must_use]
+    pub fn oldest_segment(&self) -> u64 {
+        locked(&self.shared.table).live.front().map_or(0, |segment| segment.number)
+    }
+
     /// A handle that checks, for another thread.
     #[must_use]
     pub fn verifier(&self) -> Verifier {

@@ -23,7 +23,8 @@ pub struct Verified {
     pub bytes: u64,
     /// What is wrong in them, in order; at most 64.
     pub damaged: Vec<Damage>,
-    /// The end of the log was reached: the next step begins at its start.
+    /// The last segment that there was when the first step began is checked:
+    /// the next step begins at the log's start.
     pub done: bool,
 }
 
@@ -32,6 +33,9 @@ pub struct Verifier {
     shared: Arc<Shared>,
     /// The segment's number, and where in it the next step begins.
     at: Option<(u64, Option<Place>)>,
+    /// The segment after which it is done: a log that grows faster than it is
+    /// checked comes to an end too.
+    until: u64,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -42,12 +46,15 @@ impl std::fmt::Debug for Verifier {
 
 impl Verifier {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, at: None }
+        Self { shared, at: None, until: 0 }
     }
 
     /// Checks about `budget` bytes, but at least one block.
     pub fn step(&mut self, budget: ByteCount) -> Verified {
         let mut found = Verified::default();
+        if self.at.is_none() {
+            self.until = locked(&self.shared.table).live.back().map_or(0, |segment| segment.number);
+        }
         while found.bytes < budget.0.max(1) && found.damaged.len() < MOST {
             let Some(segment) = self.segment() else {
                 self.at = None;
@@ -70,7 +77,8 @@ impl Verifier {
     fn segment(&self) -> Option<Arc<Segment>> {
         let number = self.at.map_or(0, |at| at.0);
         let table = locked(&self.shared.table);
-        table.live.get(table.live.partition_point(|s| s.number < number)).cloned()
+        let segment = table.live.get(table.live.partition_point(|s| s.number < number))?;
+        (segment.number <= self.until).then(|| Arc::clone(segment))
     }
 }
 

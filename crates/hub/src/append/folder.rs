@@ -31,6 +31,7 @@ use super::index::Index;
 use super::spec::StreamSpec;
 use super::sync::SyncState;
 use super::tend::Compacting;
+use super::verify::{self, Health};
 use crate::options::Limits;
 
 /// The format of the folder that this program writes and reads.
@@ -139,6 +140,8 @@ pub(crate) struct Stream {
     /// Its tenant has stored all that it may.
     pub(super) over_quota: bool,
     pub(crate) sync: Arc<SyncState>,
+    /// What is damaged of it.
+    pub(crate) health: Arc<Health>,
     /// Where its files lie.
     pub(crate) dir: PathBuf,
     /// It has consumers, who want to know when more of it is on disk.
@@ -283,14 +286,7 @@ impl Folder {
         let failed = |source| FolderError::Stream { stream: spec.name.clone(), source };
         let (log, recovery) = Log::open(self.fs.clone(), &dir, options, now).map_err(failed)?;
         for damage in &recovery.damaged {
-            tracing::error!(
-                code = "stream_damaged",
-                stream = spec.name,
-                segment = damage.segment,
-                offset = damage.offset,
-                clause = damage.clause,
-                "a stream is damaged; the rest is served"
-            );
+            verify::tell(&spec.name, damage);
         }
         if recovery.cut_bytes > 0 {
             tracing::info!(code = "stream_cut", stream = spec.name, bytes = recovery.cut_bytes, "a torn end was cut");
@@ -304,6 +300,7 @@ impl Folder {
             compacting: Compacting::default(),
             over_quota: false,
             sync: Arc::new(SyncState::default()),
+            health: Arc::new(Health::new(&recovery.damaged)),
             dir,
             watched: Arc::new(AtomicBool::new(false)),
             settled: log.synced(),

@@ -23,6 +23,7 @@ mod spec;
 mod sync;
 mod take;
 mod tend;
+mod verify;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,8 +44,9 @@ use self::internal::Internals;
 pub(crate) use self::spec::StreamSpec;
 pub use self::spec::stream_json;
 pub(crate) use self::sync::{SyncStage, ToSync};
+pub(crate) use self::verify::{ToVerify, VerifyStage};
 use crate::consume::{Floors, StreamUp, ToConsume};
-use crate::counters::Counters;
+use crate::counters::{Counters, add};
 use crate::messages::{StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -64,6 +66,8 @@ pub(crate) struct AppendStage {
     /// Some stream with consumers has more on disk.
     grown: Arc<AtomicBool>,
     sync: Outbox<ToSync>,
+    /// None: nothing is verified but what is read.
+    verify: Option<Arc<ToVerify>>,
     replicate: Outbox<ToReplicate>,
     homes_waiting: homes::HomesWaiting,
     identity_epoch: Epoch,
@@ -91,6 +95,7 @@ pub(crate) struct AppendParts {
     pub(crate) consume: Outbox<ToConsume>,
     pub(crate) grown: Arc<AtomicBool>,
     pub(crate) sync: Outbox<ToSync>,
+    pub(crate) verify: Option<Arc<ToVerify>>,
     pub(crate) replicate: Outbox<ToReplicate>,
     /// This life of the hub.
     pub(crate) epoch: Epoch,
@@ -111,6 +116,7 @@ impl AppendStage {
             consume: parts.consume,
             grown: parts.grown,
             sync: parts.sync,
+            verify: parts.verify,
             replicate: parts.replicate,
             homes_waiting: homes::HomesWaiting::default(),
             identity_epoch: parts.epoch,
@@ -147,6 +153,10 @@ impl AppendStage {
         self.names.insert(stream.spec.name.clone(), slot);
         self.commits.fresh(slot, stream.settled);
         self.sync.push(ToSync::Add { slot, syncer: stream.log.syncer(), state: stream.sync.clone() });
+        add(&self.counters.log_damaged, stream.health.places());
+        if let Some(verify) = &self.verify {
+            verify.add(&stream.spec.name, stream.log.verifier(), &stream.health);
+        }
         self.consume.push(ToConsume::StreamUp(Box::new(StreamUp {
             slot,
             name: stream.spec.name.clone(),

@@ -217,9 +217,19 @@ impl AppendStage {
         streams.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
         let showings: HashMap<u64, Arc<Showing>> =
             streams.iter().filter_map(|stream| Some((stream.spec.id, stream.copying.shown.load_full()?))).collect();
+        let states: Vec<String> = streams
+            .iter()
+            .map(|stream| {
+                let copying = showings.get(&stream.spec.id).map_or("", |showing| &showing.state);
+                let damaged = stream.health.shown(stream.log.oldest_segment());
+                let both = if copying.is_empty() || damaged.is_empty() { "" } else { "; " };
+                format!("{copying}{both}{damaged}")
+            })
+            .collect();
         let reports: Vec<frame::StreamReport> = streams
-            .into_iter()
-            .map(|stream| frame::StreamReport {
+            .iter()
+            .zip(&states)
+            .map(|(stream, state)| frame::StreamReport {
                 spec: stream.spec.to_frame(),
                 home: &home,
                 role: if stream.spec.is_home(&home) { StreamRole::Home } else { StreamRole::Mirror },
@@ -228,7 +238,7 @@ impl AppendStage {
                 synced: stream.log.synced(),
                 bytes: stream.log.bytes(),
                 position: stream.copying.position_shown(self.home, &stream.log),
-                state: showings.get(&stream.spec.id).map_or("", |showing| &showing.state),
+                state,
             })
             .collect();
         let mut bytes = Vec::new();

@@ -133,6 +133,20 @@ fn damage_that_opening_did_not_look_for_is_found_by_reading_and_by_verifying() {
 }
 
 #[test]
+fn a_pass_ends_though_the_log_grows_faster_than_it_is_checked() {
+    let (_fs, mut log) = filled(300);
+    let mut steps = 0;
+    // A block of it at a time, while ten more come.
+    while !log.verify_step(ByteCount(1)).done {
+        append(&mut log, 10);
+        log.syncer().sync().unwrap();
+        steps += 1;
+        assert!(steps < 1_000, "it does not end");
+    }
+    assert!(steps >= 300, "what was there is checked: {steps}");
+}
+
+#[test]
 fn memory_does_not_grow_with_the_log() {
     let (fs, log) = filled(3000);
     let mut reader = log.reader();

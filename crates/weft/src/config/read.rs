@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weft_base::Lane;
 use weft_hub::HubOptions;
-use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StageBounds, StreamDefaults, Threads, Timers};
+use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StageBounds, Storage, StreamDefaults, Threads, Timers};
 use weft_transport::{Security, TlsIdentity, shm};
 
 use super::reader::{Problems, Section};
@@ -59,6 +59,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if let Some(section) = top.section("streams", problems) {
         streams(section, &mut options.stream_defaults, problems);
+    }
+    if let Some(section) = top.section("storage", problems) {
+        storage(section, &mut options.storage, problems);
     }
     if let Some(section) = top.section("load", problems) {
         load(section, &mut options.load, problems);
@@ -250,6 +253,12 @@ fn streams(mut section: Section<'_, '_>, streams: &mut StreamDefaults, problems:
     set!(section.bytes, problems, "segment" => streams.segment);
     streams.retain_bytes = section.bytes("retain_bytes", problems).or(streams.retain_bytes);
     streams.retain_age = section.duration("retain_age", problems).or(streams.retain_age);
+    section.finish(problems);
+}
+
+fn storage(mut section: Section<'_, '_>, storage: &mut Storage, problems: &mut Problems) {
+    set!(section.rate, problems, "verify" => storage.verify);
+    set!(section.duration, problems, "verify_every" => storage.verify_every);
     section.finish(problems);
 }
 

@@ -130,6 +130,14 @@ impl<'a, 'i> Section<'a, 'i> {
         })
     }
 
+    /// Bytes a second: `"8 MiB/s"`, or a whole number.
+    pub(crate) fn rate(&mut self, key: &'static str, problems: &mut Problems) -> Option<ByteCount> {
+        self.of_kind(key, "a number of bytes a second such as `\"8 MiB/s\"`", problems, |value| {
+            let text = value.as_str().or_else(|| value.as_integer().map(|integer| integer.as_str()))?;
+            Some(ByteCount::from_str(text.strip_suffix("/s").unwrap_or(text).trim_end()).map_err(|e| e.to_string()))
+        })
+    }
+
     pub(crate) fn duration(&mut self, key: &'static str, problems: &mut Problems) -> Option<Duration> {
         self.of_kind(key, "a duration such as `\"5 s\"`", problems, |value| value.as_str().map(parse_duration))
     }

@@ -62,6 +62,8 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         Some(age) => writeln!(out, "retain_age = \"{}\"", show_duration(age))?,
         None => writeln!(out, "# retain_age: for ever")?,
     }
+    let d = &o.storage;
+    writeln!(out, "\n[storage]\nverify = \"{}/s\"\nverify_every = \"{}\"", d.verify, show_duration(d.verify_every))?;
     writeln!(out, "\n[load]")?;
     for (lane, policy) in LANES.into_iter().zip(o.load) {
         let name = LOAD_POLICIES.iter().find(|(_, known)| *known == policy).map_or("", |(name, _)| *name);
