@@ -22,7 +22,7 @@ use weft_mesh::StreamDef;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
-use weft_wire::frame::{AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, OnFull};
+use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, OnFull};
 use weft_wire::peer::Service;
 
 use crate::append::{AwaitedLevel, StreamSpec};
@@ -125,6 +125,36 @@ pub(crate) struct Publish {
     pub(crate) checked: bool,
     /// When it came from the socket.
     pub(crate) since: Mono,
+    /// It comes from another hub's client, by a tunnel, because this hub is a home of its stream.
+    pub(crate) far: bool,
+}
+
+/// A publish for the home of its stream, to go through the session's tunnel.
+pub(crate) struct FarPublish {
+    pub(crate) session: SessionId,
+    pub(crate) home: HubId,
+    /// How often this tunnel was lost, as far as the route stage has heard: what
+    /// it sent before it heard of the last time is lost too.
+    pub(crate) round: u32,
+    /// Names it in the tunnel.
+    pub(crate) number: u64,
+    pub(crate) level: AckLevel,
+    pub(crate) homes: u8,
+    /// Not stamped: the home does that.
+    pub(crate) block: BlockRef,
+}
+
+/// What a home answers to a publish: an acknowledgement, or why not and when to try again.
+pub(crate) type FarAnswer = Result<Ack, (ErrorCode, u32, String)>;
+
+/// What becomes of publishes that went through tunnels.
+pub(crate) enum FarSaid {
+    /// The home has answered one.
+    Answered { session: SessionId, number: u64, answer: Box<FarAnswer> },
+    /// The tunnel is lost, with all that was sent in rounds before this one.
+    Lost { session: SessionId, home: HubId, round: u32 },
+    /// The session has ended.
+    Gone { session: SessionId },
 }
 
 /// Inbox of the route stage.
@@ -149,6 +179,8 @@ pub(crate) enum ToRoute {
     Release { block: BlockRef },
     /// A request met so many receivers that are gone.
     Unanswered { request: BlockRef, receivers: u64 },
+    /// Of publishes that went to their home through a tunnel.
+    Far(FarSaid),
 }
 
 /// What a stage said to the same service at this hub, in one message.
@@ -195,6 +227,10 @@ pub(crate) enum ToNet {
     Forward { link: SessionId, forward: Forward },
     /// A publish has reached what it asked for (one of its destinations has).
     Acked(Request),
+    /// A publish for the home of its stream.
+    Far(Box<FarPublish>),
+    /// The home has acknowledged it.
+    FarAcked { session: SessionId, ack: Box<Ack> },
     /// A publish goes to `parts` destinations, each of which will be acknowledged apart.
     Expect { session: SessionId, id: u64, parts: u32 },
     /// A publish, or another request, is refused.

@@ -26,6 +26,7 @@ fn publish(arena: &Arena, session: usize, topic: &str, first_sequence: u64) -> P
         block: buffer.split_to(len),
         checked: false,
         since: weft_base::Mono(0),
+        far: false,
     }
 }
 

@@ -41,6 +41,7 @@ impl Bench {
             block,
             checked: true,
             since: Mono(1),
+            far: false,
         };
         self.out.push(ToRoute::Publish(publish));
     }

@@ -105,13 +105,19 @@ impl NetStage {
         let since = self.now.mono;
         let Some(connection) = self.connection(id) else { return };
         if level != frame::AckLevel::None {
+            if connection.unanswered >= window && connection.tunnelled {
+                // The client keeps to its own hub's window, which may be wider.
+                let detail = format!("more than {window} blocks wait at the stream's home: publish again in a while");
+                return self.refuse_for(id, request, ErrorCode::OVERLOADED, 1_000, &detail);
+            }
             if connection.unanswered >= window {
                 let detail = format!("more than {window} blocks are unacknowledged: wait for acknowledgements");
                 return self.violate(id, ErrorCode::WINDOW, &detail);
             }
             connection.unanswered += 1;
         }
-        let publish = Publish { session: id, id: request, level, homes, block, checked: false, since };
+        let far = connection.tunnelled;
+        let publish = Publish { session: id, id: request, level, homes, block, checked: false, since, far };
         let mut last = connection.last_shard;
         self.load.enter(lane);
         self.out.admit.send(publish, &mut last, &mut self.out.route);

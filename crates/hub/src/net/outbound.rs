@@ -86,6 +86,14 @@ impl NetStage {
                 }
             }
             ToNet::Acked(request) => self.on_acked(request),
+            ToNet::Far(far) => self.on_far(&far),
+            ToNet::FarAcked { session, ack } => {
+                if let Some(connection) = self.connection(session) {
+                    connection.unanswered = connection.unanswered.saturating_sub(1);
+                    frame::encode(&Frame::Ack(*ack), connection.egress.control());
+                    self.mark_dirty(session);
+                }
+            }
             ToNet::Expect { session, id, parts } => {
                 if let Some(connection) = self.connection(session) {
                     connection.parts.insert(id, Parts { open: parts, level: AckLevel::Homes });

@@ -1,5 +1,5 @@
 //! Admission: what a client publishes is checked, stamped and sent on its way,
-//! or held back while a subscriber makes it wait.
+//! or held back while a subscriber, or what it must not overtake, makes it wait.
 
 use weft_base::ProducerId;
 use weft_base::sync::Arc;
@@ -47,14 +47,14 @@ impl RouteStage {
         if self.held.count(publish.session) > 0 {
             return self.hold(publish, None);
         }
-        if let Err((publish, gate)) = self.admit(publish) {
-            self.hold(publish, Some(gate));
+        if let Err((publish, wait)) = self.admit(publish) {
+            self.hold(publish, Some(wait));
         }
     }
 
-    /// Lets a checked block in; hands it back, with the gate, when a subscriber makes it wait.
-    fn admit(&mut self, publish: Publish) -> Result<(), (Publish, Arc<Gate>)> {
-        let Publish { session, id, level, homes, mut block, checked, since } = publish;
+    /// Lets a checked block in; hands it back, with the reason, when it has to wait.
+    fn admit(&mut self, publish: Publish) -> Result<(), (Publish, Wait)> {
+        let Publish { session, id, level, homes, mut block, checked, since, far } = publish;
         let parsed = Block::trusted(&block);
         let facts = Facts {
             producer: parsed.producer(),
@@ -78,10 +78,21 @@ impl RouteStage {
             }
         };
         if let Some(gate) = route.closed_gate() {
-            return Err((Publish { session, id, level, homes, block, checked, since }, gate.clone()));
+            let gate = gate.clone();
+            return Err((Publish { session, id, level, homes, block, checked, since, far }, Wait::Gate(gate)));
+        }
+        let elsewhere = route.remote.iter().filter(|remote| remote.stream);
+        let parts = elsewhere.clone().count() as u32 + u32::from(!route.streams.is_empty());
+        let is_special = Block::trusted(&block).flags() & SPECIAL != 0;
+        let several = level == AckLevel::Homes && parts > 0;
+        // Only the home of its one stream can take it, which is another hub.
+        let home = elsewhere.clone().next().filter(|_| (is_special || several) && !far && parts == 1);
+        if home.is_none() && !self.away.may_follow(session, facts.producer, facts.lane, None) && !far {
+            let wait = self.wait_for_answers();
+            return Err((Publish { session, id, level, homes, block, checked, since, far }, wait));
         }
         let place = self.producers.place(facts.producer, facts.lane, facts.first, facts.count);
-        if place == Place::Overlap {
+        if place == Place::Overlap && home.is_none() {
             let detail =
                 "some events of the block were published before, in another block: send blocks again as they were";
             self.refuse(session, id, level, ErrorCode::OVERLAP, detail.to_owned());
@@ -103,11 +114,19 @@ impl RouteStage {
             self.refuse(session, id, level, ErrorCode::NO_RESPONDERS, detail);
             return Ok(());
         }
-        let elsewhere = route.remote.iter().filter(|remote| remote.stream);
-        let parts = elsewhere.clone().count() as u32 + u32::from(!route.streams.is_empty());
-        let is_special = Block::trusted(&block).flags() & SPECIAL != 0;
-        let several = level == AckLevel::Homes && parts > 0;
-        if (is_special || several) && (parts != 1 || route.streams.len() != 1) {
+        if let Some(home) = home {
+            if let Some(detail) = self.absent(&route) {
+                self.refuse(session, id, level, ErrorCode::UNREACHABLE, detail);
+                return Ok(());
+            }
+            return self.send_away(Publish { session, id, level, homes, block, checked, since, far }, home.hub);
+        }
+        if (is_special || several || far) && (parts != 1 || route.streams.len() != 1) {
+            if far && self.now.mono.since(since) < self.patience {
+                // A home that was just started has its streams in a moment.
+                let wait = self.wait_for_answers();
+                return Err((Publish { session, id, level, homes, block, checked, since, far }, wait));
+            }
             let (code, detail) = not_here(Block::trusted(&block).topic(), parts);
             self.refuse(session, id, level, code, detail);
             return Ok(());
@@ -200,9 +219,9 @@ impl RouteStage {
     }
 
     /// Holds a publish back, behind those of its session that wait already.
-    fn hold(&mut self, publish: Publish, gate: Option<Arc<Gate>>) {
+    fn hold(&mut self, publish: Publish, wait: Option<Wait>) {
         let (session, bytes) = (publish.session, publish.block.len());
-        match self.held.push(session, bytes, HeldBack { publish, gate }) {
+        match self.held.push(session, bytes, HeldBack { publish, wait }) {
             Taken::First => {
                 add(&self.counters.held_publishers, 1);
                 self.tell_why(session, 0, 0);
@@ -248,12 +267,12 @@ impl RouteStage {
             && !self.held.is_empty()
             && self.net.has_room(ROOM)
             && self.append.has_room(ROOM)
-            && let Some(session) = self.held.next(HeldBack::may_go)
+            && let Some(session) = self.held.next(|held| held.may_go(self.away.progress))
             && let Some((HeldBack { publish, .. }, freed)) = self.held.pop(session)
         {
             let bytes = publish.block.len();
-            if let Err((publish, gate)) = self.admit(publish) {
-                self.held.put_back(session, bytes, HeldBack { publish, gate: Some(gate) });
+            if let Err((publish, wait)) = self.admit(publish) {
+                self.held.put_back(session, bytes, HeldBack { publish, wait: Some(wait) });
                 if freed.read_on {
                     self.net.push(ToNet::Hold { session, held: false });
                 }
@@ -278,8 +297,12 @@ impl RouteStage {
         let identity = self.identity.clone();
         let nothing =
             WhyReport { request, limit: Limit::None, name: "", hub: &identity.name, filter: "", behind_ms: 0, blocks };
-        let gate = self.held.first(session).and_then(|first| first.gate.as_ref());
-        let waits = self.flows.awaited(session);
+        let gate = self.held.first(session).and_then(|first| match &first.wait {
+            Some(Wait::Gate(gate)) => Some(gate),
+            Some(Wait::Answers(_)) | None => None,
+        });
+        let away = self.away.awaited(session).map(|(home, since)| (self.flows.name_of(home), since));
+        let waits = self.flows.awaited(session).or(away.as_ref().map(|(name, since)| (name.as_str(), *since)));
         let why = match (gate, waits) {
             (Some(gate), _) => {
                 let Holder { subscriber, hub, filter } = gate.holder();
@@ -307,20 +330,33 @@ fn not_here(topic: &str, parts: u32) -> (ErrorCode, String) {
         return (ErrorCode::NO_STREAM, detail);
     }
     let detail = format!(
-        "conditions, batches, delays and levels of several homes are for one stream, at a hub that is its home: \
-         `{topic}` goes to another hub, or to several streams; connect to the stream's home"
+        "conditions, batches, delays and levels of several homes are for one stream: `{topic}` goes to several, or \
+         this hub was taken for a home of its stream and is none"
     );
     (ErrorCode::UNSUPPORTED, detail)
 }
 
-/// A publish that is held back, and the gate that did it; none: the one before it.
+/// What a publish waits for.
+pub(crate) enum Wait {
+    /// A subscriber that is behind.
+    Gate(Arc<Gate>),
+    /// Others that it must not overtake, or the stream that it is for; it was in
+    /// vain when so much had happened.
+    Answers(u64),
+}
+
+/// A publish that is held back, and what it waits for; none: the one before it.
 pub(crate) struct HeldBack {
-    publish: Publish,
-    gate: Option<Arc<Gate>>,
+    pub(super) publish: Publish,
+    wait: Option<Wait>,
 }
 
 impl HeldBack {
-    fn may_go(&self) -> bool {
-        self.gate.as_ref().is_none_or(|gate| !gate.is_closed())
+    fn may_go(&self, progress: u64) -> bool {
+        match &self.wait {
+            Some(Wait::Gate(gate)) => !gate.is_closed(),
+            Some(Wait::Answers(seen)) => *seen != progress,
+            None => true,
+        }
     }
 }

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use weft_base::{Epoch, HubId, Lane, Mono};
+use weft_base::{Epoch, HubId, Lane, Mono, ProducerId};
 use weft_mesh::GroupKey;
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
-use weft_wire::block::Stamp;
+use weft_wire::block::{Block, Stamp};
 use weft_wire::frame::{AckLevel, FlowEntry};
 
 use crate::counters::{Counters, add, sub};
@@ -100,6 +100,12 @@ impl Flows {
     /// Whether a flow can hold no more.
     pub(super) fn is_full(&self, to: (HubId, Lane)) -> bool {
         self.out.get(&to).is_some_and(Sender::is_full)
+    }
+
+    /// Whether a flow holds a block of this producer and lane.
+    pub(super) fn holds(&self, producer: ProducerId, lane: Lane) -> bool {
+        let flows = self.out.iter().filter(|((_, of), _)| *of == lane);
+        flows.flat_map(|(_, sender)| sender.held()).any(|held| Block::trusted(&held.block).producer() == producer)
     }
 
     /// Of what a session awaits from other hubs, the oldest: the hub that has to

@@ -10,6 +10,7 @@
 //! bytes, one message per stage that takes it.
 
 mod admit;
+mod away;
 mod flows;
 pub(crate) mod groups;
 mod held;
@@ -36,6 +37,7 @@ use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
 use weft_wire::peer::PeerAddress;
 
 use self::admit::HeldBack;
+use self::away::Away;
 use self::flows::Flows;
 use self::groups::{HubTurns, MemberTurns};
 use self::held::Held;
@@ -70,6 +72,8 @@ pub(crate) struct RouteStage {
     flows: Flows,
     /// Publishes that wait for subscribers.
     held: Held<HeldBack>,
+    /// Publishes that homes have to answer.
+    away: Away,
     conditioner: Conditioner,
     /// Of links, what the net stage is not told of yet.
     taken: Taken<SessionId>,
@@ -139,6 +143,7 @@ impl RouteStage {
             taken: Taken::new(limits.window_of_links()),
             conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
             held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),
+            away: Away::new(limits.flow_blocks),
             flows: Flows::new(limits.flow_blocks, parts.identity.epoch),
             identity: parts.identity,
             counters: parts.counters,
@@ -184,6 +189,7 @@ impl RouteStage {
             ToRoute::Peer { to, service, bytes } => self.send_to_peer(to, service, &bytes),
             ToRoute::Release { block } => self.release_block(&block),
             ToRoute::Unanswered { request, receivers } => self.no_responders(&request, receivers),
+            ToRoute::Far(said) => self.far_said(said),
         }
     }
 
@@ -192,6 +198,7 @@ impl RouteStage {
         let (net, counters, now) = (&mut self.net, &self.counters, self.now.mono);
         let tell = |request| net.push(ToNet::Acked(request));
         let mut told = Vec::new();
+        self.away.progress += 1;
         self.flows.placed(said);
         if said.refused == ErrorCode::NONE {
             self.flows.acked(said, now, counters, tell);
@@ -512,6 +519,7 @@ impl Stage for RouteStage {
             // A message may follow from a snapshot that is newer than the one of the last turn.
             if self.table.version != self.snapshot.load().version {
                 self.table = self.snapshot.load_full();
+                self.away.progress += 1;
                 self.move_held();
             }
             self.on_message(message);
@@ -520,6 +528,7 @@ impl Stage for RouteStage {
         if self.inbox.has_no_blocks() {
             self.gone.drain(..).for_each(|link| self.taken.forget(&link));
         }
+        work += self.retry_away();
         work += self.release(self.batch);
         // What waits at the net stage looks again, as there is room or another allowance.
         if self.conditioner.turn(self.now.mono) || self.conditioner.is_active() {
@@ -541,7 +550,7 @@ impl Stage for RouteStage {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        self.flows.next_deadline()
+        self.flows.next_deadline().into_iter().chain(self.away.next_deadline()).min()
     }
 
     fn waker(&self) -> Option<StageWaker> {

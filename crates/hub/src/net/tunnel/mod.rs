@@ -10,9 +10,11 @@
 //! frames pass as they are. Credit is the client's, end to end; beneath it each
 //! tunnel has a window of bytes in each direction. A lost message, a lost home
 //! or a home that stops ends the tunnel: the client is told `MOVED` for each
-//! subscription and request, and asks again. Nothing is sent again by itself,
-//! and what a consumer had in flight there is redelivered.
+//! subscription and request, and asks again, and what a consumer had in flight
+//! there is redelivered. Publishes that only the home can take in ([`far`]) are
+//! all that is sent again by itself: the route stage keeps them.
 
+mod far;
 mod message;
 mod near;
 mod pipe;
@@ -33,7 +35,7 @@ pub(super) use self::sockets::Sockets;
 use self::sockets::far_word;
 use super::{NetStage, Role};
 use crate::counters::add;
-use crate::messages::{FromPeer, PeerMessage, SessionId, ToRoute};
+use crate::messages::{FarSaid, FromPeer, PeerMessage, SessionId, ToRoute};
 
 /// How often ends look after each other.
 const TICK: Duration = Duration::from_secs(1);
@@ -214,6 +216,10 @@ impl NetStage {
                 _ => match Frame::decode(one) {
                     Ok(Frame::Goodbye(goodbye)) => over = Some(goodbye.detail.to_owned()),
                     Ok(answer) => {
+                        if let Some(said) = near.publish_answered(tunnel, &answer) {
+                            self.out.route.push(ToRoute::Far(said));
+                            continue;
+                        }
                         if near.answered(session, tunnel, &answer, one) {
                             continue;
                         }
@@ -269,6 +275,11 @@ impl NetStage {
         let Some((end, asked)) = near.forget(tunnel) else { return };
         let name = near.name_of(end.home);
         near.unanswered(tunnel, &name);
+        if !end.publishes.is_empty() {
+            let (session, home) = (end.session, end.home);
+            let round = near.next_round(session, home);
+            self.out.route.push(ToRoute::Far(FarSaid::Lost { session, home, round }));
+        }
         let what = What::Close { code: ErrorCode::MOVED, detail: why };
         self.network.tunnels.say(end.home, &Said { by_home: false, tunnel, what });
         let mut bytes = Vec::new();
@@ -285,6 +296,9 @@ impl NetStage {
         near.forget_fans(session);
         for tunnel in near.of_session(session) {
             self.end_near(tunnel, "the client's session has ended");
+        }
+        if self.network.tunnels.near.forget_rounds(session) {
+            self.out.route.push(ToRoute::Far(FarSaid::Gone { session }));
         }
     }
 
@@ -352,6 +366,22 @@ impl NetStage {
     /// there is none. Answers the tunnel; none, and the client is refused, when
     /// there are too many.
     fn send_home(&mut self, session: SessionId, home: HubId, request: u64, bytes: &[u8]) -> Option<u64> {
+        let tunnel = match self.tunnel_to(session, home)? {
+            Ok(tunnel) => tunnel,
+            Err(detail) => {
+                self.refuse(session, request, ErrorCode::LIMIT, &detail);
+                return None;
+            }
+        };
+        let near = &mut self.network.tunnels.near;
+        near.ends.get_mut(&tunnel)?.pipe.write(bytes);
+        near.dirty.push(tunnel);
+        Some(tunnel)
+    }
+
+    /// The tunnel of a session to a home, made when there is none; why not, when
+    /// there are too many; none when the session is gone.
+    fn tunnel_to(&mut self, session: SessionId, home: HubId) -> Option<Result<u64, String>> {
         let now = self.now.mono;
         let limits = &self.options.limits;
         let (most, window) = (limits.tunnels, limits.tunnel_bytes.as_usize());
@@ -360,17 +390,13 @@ impl NetStage {
         let is_new = !near.by_session.contains_key(&(session, home));
         if is_new && near.ends.len() >= most {
             let detail = format!("this hub's clients have {most} sessions at other hubs, the limit (limits.tunnels)");
-            self.refuse(session, request, ErrorCode::LIMIT, &detail);
-            return None;
+            return Some(Err(detail));
         }
         let (tunnel, fresh) = near.tunnel(session, home, window, now);
         if fresh {
             let what = What::Open { name: &name };
             self.network.tunnels.out.push((home, Said { by_home: false, tunnel, what }.encode()));
         }
-        let near = &mut self.network.tunnels.near;
-        near.ends.get_mut(&tunnel)?.pipe.write(bytes);
-        near.dirty.push(tunnel);
-        Some(tunnel)
+        Some(Ok(tunnel))
     }
 }

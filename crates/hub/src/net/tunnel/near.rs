@@ -19,6 +19,8 @@ pub(super) struct NearEnd {
     pub(super) partial: Vec<u8>,
     /// Requests of the client that are not answered.
     pub(super) requests: BTreeSet<u64>,
+    /// Numbers of publishes that are not answered.
+    pub(super) publishes: BTreeSet<u64>,
 }
 
 /// What a request to several homes comes to.
@@ -50,6 +52,8 @@ pub(in crate::net) struct Near {
     /// What hubs call themselves.
     pub(super) names: BTreeMap<HubId, String>,
     pub(super) dirty: Vec<u64>,
+    /// How often the tunnel of a session to a home was lost with publishes in it.
+    rounds: BTreeMap<(SessionId, HubId), u32>,
     last: u64,
 }
 
@@ -81,8 +85,9 @@ impl Near {
             return (*tunnel, false);
         }
         self.last += 1;
-        let (partial, requests) = (Vec::new(), BTreeSet::new());
-        self.ends.insert(self.last, NearEnd { session, home, pipe: Pipe::new(window, now), partial, requests });
+        let (partial, requests, publishes) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let end = NearEnd { session, home, pipe: Pipe::new(window, now), partial, requests, publishes };
+        self.ends.insert(self.last, end);
         self.by_session.insert((session, home), self.last);
         (self.last, true)
     }
@@ -114,6 +119,25 @@ impl Near {
         }
         let asked = end.requests.iter().copied().chain(gone).collect();
         Some((end, asked))
+    }
+
+    /// How often the tunnel of a session to a home was lost with publishes in it.
+    pub(super) fn round(&self, session: SessionId, home: HubId) -> u32 {
+        self.rounds.get(&(session, home)).copied().unwrap_or_default()
+    }
+
+    /// It was lost once more. Answers how often by now.
+    pub(super) fn next_round(&mut self, session: SessionId, home: HubId) -> u32 {
+        let round = self.rounds.entry((session, home)).or_default();
+        *round = round.wrapping_add(1);
+        *round
+    }
+
+    /// The session is over. Answers whether it ever lost publishes.
+    pub(super) fn forget_rounds(&mut self, session: SessionId) -> bool {
+        let before = self.rounds.len();
+        self.rounds.retain(|(of, _), _| *of != session);
+        self.rounds.len() < before
     }
 
     /// The session is over.
