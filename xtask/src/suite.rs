@@ -28,6 +28,16 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
             sim(full),
         ),
         Step::command("simulator: each planted fault must be caught", 10, simulator(&["--canary", "all"])),
+        Step::command(
+            "simulator: streams of several hubs under every fault",
+            if full { 30 } else { 10 },
+            streams(full),
+        ),
+        Step::command(
+            "simulator: each planted fault of streams must be caught",
+            10,
+            simulator(&["--streams", "--canary", "all"]),
+        ),
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 20 }))?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
@@ -102,6 +112,10 @@ fn race_canary() -> Step {
 
 fn sim(full: bool) -> Run {
     simulator(&["--seeds", if full { "1000" } else { "100" }])
+}
+
+fn streams(full: bool) -> Run {
+    simulator(&["--streams", "--seeds", if full { "10000" } else { "500" }])
 }
 
 fn simulator(arguments: &[&str]) -> Run {
