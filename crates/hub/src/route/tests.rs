@@ -286,3 +286,58 @@ fn a_hub_that_is_chosen_for_one_stream_is_told_which_others_to_leave_out() {
     );
     assert_eq!(homes::without(&arrived, [9].into_iter()).streams, arrived.streams);
 }
+
+/// A block of a client, that asks for something or does not.
+fn publish(stage: &mut RouteStage, first_sequence: u64, flags: u32) {
+    let producer = weft_base::ProducerId(5);
+    let fields = BlockFields { flags, producer, first_sequence, ..BlockFields::new("t") };
+    let mut buffer = stage_buffer(1024);
+    let mut writer = BlockWriter::new(buffer.spare_mut(), &fields).expect("it fits");
+    writer.push(&EventFields { payload: b"x", ..EventFields::default() }).expect("it fits");
+    let len = writer.finish().expect("an event");
+    buffer.advance(len);
+    let (session, level, block) = (SessionId(1), AckLevel::Synced, buffer.split_to(len));
+    let since = Mono(0);
+    let publish = crate::messages::Publish { session, id: 1, level, homes: 0, block, checked: true, since, far: false };
+    stage.publish(publish);
+}
+
+#[test]
+fn blocks_of_a_producer_go_by_the_flow_or_to_the_home_and_never_by_both_at_once() {
+    use crate::messages::FarSaid;
+    let [first, ..] = routes_with(false, &[(2, "far", 1)]);
+    let (mut stage, mut net) = stage_of(FIRST, first, PeerOutlets::default());
+    // What leaves: f by the flow, h for the home.
+    let mut left = |stage: &mut RouteStage| -> String {
+        stage.release(8);
+        let name = |message| match message {
+            ToNet::Forward { .. } => "f",
+            ToNet::Far(_) => "h",
+            _ => "",
+        };
+        std::iter::from_fn(|| net.pop()).map(name).collect()
+    };
+    let conditional = weft_wire::block::layout::CONDITIONAL;
+    publish(&mut stage, 1, 0);
+    publish(&mut stage, 2, conditional);
+    publish(&mut stage, 3, conditional);
+    publish(&mut stage, 4, 0);
+    assert_eq!(left(&mut stage), "f");
+    for (synced, leaves) in [(0, ""), (1, "hh")] {
+        let (hub, lane, refused) = (LAST, Lane::DEFAULT, ErrorCode::NONE);
+        stage.flow_acked(&FlowSaid { hub, lane, incarnation: 0, written: 1, synced, refused, places: vec![] });
+        assert_eq!(left(&mut stage), leaves, "{synced} on disk");
+    }
+    // The tunnel is lost: both go again, and nothing before them.
+    let session = SessionId(1);
+    stage.far_said(FarSaid::Lost { session, home: LAST, round: 1 });
+    assert_eq!(left(&mut stage), "");
+    stage.now.mono = Mono(1_000_000_000);
+    stage.retry_away();
+    assert_eq!(left(&mut stage), "hh");
+    for (number, leaves) in [(1, ""), (2, "f")] {
+        let answer = Box::new(Err((ErrorCode::WRONG_LAST, 0, String::new())));
+        stage.far_said(FarSaid::Answered { session, number: (1 << 63) + number, answer });
+        assert_eq!(left(&mut stage), leaves, "{number} answered");
+    }
+}
