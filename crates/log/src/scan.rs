@@ -148,7 +148,10 @@ impl<'a> Content<'a> {
     /// Where the damaged block's length can be believed, the block after it is
     /// taken. Else every multiple of 8 is looked at; since an event's payload
     /// may be a block itself, what is found there must be followed by a block
-    /// with the right sequence, or by nothing.
+    /// with the right sequence, or by nothing. What comes after it may be
+    /// damaged too: so one that the damaged block still leads to, by its length
+    /// or by its events, is taken when it fits before the next one that is
+    /// followed so.
     ///
     /// The work is bounded: of the bytes that look like a block and are none,
     /// at most 64 times the content is checksummed.
@@ -160,28 +163,47 @@ impl<'a> Content<'a> {
             let lost = found.first.checked_sub(expected).filter(|lost| *lost > 0);
             lost.is_some_and(|lost| lost <= (found.offset - damaged) as u64 / EVENT_MIN)
         };
-        // Its length is believed when its events lead to that block too: a wrong
-        // one may lead to the end of a later block.
-        if let Ok(claimed) = self.glance(damaged)
-            && let Ok(found) = self.whole(damaged + claimed.len)
+        let says = Block::trusted(self.range(damaged, damaged + HEADER_LEN));
+        let claimed = damaged + peek_len(says.bytes()).unwrap_or(0) as usize;
+        let leads = |found: &Found| found.offset == claimed;
+        let counts = |found: &Found| {
+            says.stream_sequence() == expected && expected.checked_add(says.event_count().into()) == Some(found.first)
+        };
+        // Its length is believed at once when its events lead to that block too:
+        // a wrong one may lead to the end of a later block.
+        if claimed > damaged
+            && let Ok(found) = self.whole(claimed)
             && plausible(&found)
-            && (claimed.first, claimed.next) == (expected, found.first)
+            && counts(&found)
         {
             return Some(found);
         }
         let mut budget = self.0.len().saturating_mul(64);
         let last = self.end().checked_sub(HEADER_LEN)?;
+        let mut led: Option<Found> = None;
         for offset in (damaged + 8..=last).step_by(8) {
-            let Ok(seen) = self.glance(offset) else { continue };
-            if !plausible(&seen) || !self.followed(&seen) {
+            if led.is_some_and(|led| offset < led.offset + led.len) {
                 continue;
             }
-            budget = budget.checked_sub(seen.len)?;
-            if self.whole(offset).is_ok() {
-                return Some(seen);
+            let Ok(seen) = self.glance(offset) else { continue };
+            if !plausible(&seen) {
+                continue;
             }
+            let followed = self.followed(&seen);
+            if !followed && (led.is_some() || !(leads(&seen) || counts(&seen))) {
+                continue;
+            }
+            let Some(left) = budget.checked_sub(seen.len) else { break };
+            budget = left;
+            if self.whole(offset).is_err() {
+                continue;
+            }
+            if followed {
+                return Some(led.filter(|led| led.next <= seen.first).unwrap_or(seen));
+            }
+            led = Some(seen);
         }
-        None
+        led
     }
 
     fn followed(self, found: &Found) -> bool {

@@ -88,6 +88,26 @@ fn a_flipped_length_that_leads_to_a_later_block_costs_no_more_than_its_own() {
     assert_eq!((served, damages), (without(5..6, 20), vec![(5, 6)]));
 }
 
+/// What follows the whole block does not vouch for it then: what the damaged
+/// one before it still says must do.
+#[test]
+fn two_damaged_blocks_do_not_cost_the_one_between() {
+    let fs = closed_log(20);
+    let len = block_len();
+    // Length, magic, count, stream sequence, and a payload.
+    let places = [0, 1, 4, 5, 44, 104, 105, 170];
+    for (one, other) in places.into_iter().flat_map(|one| places.map(|other| (one, other))) {
+        for bit in 0..8 {
+            let broken = fs.after_kill();
+            broken.flip(&segment_path(1), HEAD + 4 * len + one, bit).unwrap();
+            broken.flip(&segment_path(1), HEAD + 6 * len + other, 7 - bit).unwrap();
+            let (_, served, damages) = reopen(&broken);
+            let whole: Vec<u64> = (1..=20).filter(|n| ![5, 7].contains(n)).collect();
+            assert_eq!((served, damages), (whole, vec![(5, 6), (7, 8)]), "{one}, {other}, bit {bit}");
+        }
+    }
+}
+
 #[test]
 fn a_flipped_bit_in_the_header_page_costs_nothing() {
     let fs = closed_log(3 * blocks_per_segment());
