@@ -40,6 +40,8 @@ pub const CONSUMER: usize = 4 << 10;
 pub const IN_FLIGHT: usize = 224;
 /// Where a last value stands, with a topic and key of up to 64 bytes. Longer ones take as much more.
 pub const LAST_VALUE: usize = 160;
+/// A delayed block: when and where, in two trees.
+pub const SCHEDULED: usize = 64;
 /// The program, its threads' stacks and what is there once.
 pub const BASE: usize = 24 << 20;
 
@@ -99,6 +101,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
             "streams, stream_last_values",
             times(l.streams.saturating_mul(l.stream_last_values), LAST_VALUE),
         ),
+        part("delayed events", "scheduled", times(l.scheduled, SCHEDULED)),
         part("keyed state", "", LsmOptions::default().memory()),
     ]
 }

@@ -276,7 +276,7 @@ impl Hub {
                 load: load.clone(),
             });
         }
-        let (route_arena, consume_arena) = (arena.clone(), arena.clone());
+        let (route_arena, consume_arena, append_arena) = (arena.clone(), arena.clone(), arena.clone());
         let net = NetStage::new(NetParts {
             network,
             listeners,
@@ -349,6 +349,8 @@ impl Hub {
             replicate: Outbox::new(&to_replicate, &replicate_waker),
             epoch: identity.epoch,
             folder,
+            arena: append_arena,
+            keyed_sync: keyed_sync.clone(),
             streams,
             options: options.clone(),
             counters: counters.clone(),

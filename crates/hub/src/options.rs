@@ -227,6 +227,10 @@ pub struct Limits {
     pub batch_blocks: usize,
     /// Bytes of one atomic batch; a larger one is refused. They lie in the arena.
     pub batch_bytes: ByteCount,
+    /// Delayed events that wait at this hub; one more is refused.
+    pub scheduled: usize,
+    /// How far ahead an event may be delayed; one that is further is refused.
+    pub schedule_ahead: Duration,
     /// Bytes that the streams of one tenant hold on this hub, 0 for any number; beyond it they take nothing more. Looked at once a second.
     pub tenant_stream_bytes: ByteCount,
     /// Streams; one more is refused.
@@ -293,6 +297,8 @@ impl Default for Limits {
             open_batches: 64,
             batch_blocks: 1_024,
             batch_bytes: ByteCount::mib(8),
+            scheduled: 1_000_000,
+            schedule_ahead: Duration::from_secs(365 * 24 * 60 * 60),
             tenant_stream_bytes: ByteCount(0),
             streams: 256,
             consumers: 1_024,

@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{Raw, options, start, stop};
 use weft_base::{HubId, ProducerId};
 use weft_hub::Hub;
-use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN, CONDITIONAL, DELAYED, EXPIRES};
+use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN, CONDITIONAL, EXPIRES};
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
     Ack, AckLevel, AwaitLevel, ErrorCode, Frame, LastGet, LastValues, Retention, Start, StreamAlter, StreamCreate,
@@ -462,16 +462,5 @@ fn a_compacted_stream_keeps_the_newest_of_each_key_and_forgets_the_others() {
     assert_eq!(seen[0], 200, "the only one of its key");
     assert!(seen.len() < 90, "{} of {events} are left", seen.len());
     assert!(seen[1..].is_sorted());
-    stop(running);
-}
-
-#[test]
-fn what_is_not_done_here_is_refused_clearly() {
-    let data = tempfile::tempdir().unwrap();
-    let running = hub(data.path(), spec(LastValues::Topic));
-    let mut client = Raw::connect(&running, 42);
-    let at = 1_u64.to_le_bytes();
-    let delayed = block(42, 1, DELAYED, &[(names::DELIVER_AT, &at)], &[(b"", b"later")]);
-    assert_eq!(publish(&mut client, 1, &delayed).unwrap_err().0, ErrorCode::UNSUPPORTED);
     stop(running);
 }

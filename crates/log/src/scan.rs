@@ -83,7 +83,7 @@ impl<'a> Content<'a> {
         let (first, events) = (block.stream_sequence(), block.event_count());
         let next = first.checked_add(events.into()).filter(|_| first > 0 && events > 0);
         let Some(next) = next else { return Err("the block has no sequence, or no events".into()) };
-        let time = block.stamp().map_or(0, |s| s.ingested.0);
+        let time = block.counts_from().0;
         let (home, home_sequence) = block.home().unwrap_or_default();
         let open = block.flags() & BATCH_OPEN != 0;
         Ok(Found { offset, len, first, next, time, home, home_sequence, open })

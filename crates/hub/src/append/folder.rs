@@ -8,6 +8,7 @@
 //! DATA/streams/NAME/stream.json
 //! DATA/streams/NAME/consumers.json
 //! DATA/streams/NAME/...   the log
+//! DATA/streams/NAME/schedule/...   the log of what it is to have later
 //! ```
 //!
 //! A folder of a newer version, of another hub, or in use is refused and left
@@ -28,6 +29,7 @@ use weft_topic::Filter;
 
 use super::copies::Copying;
 use super::index::Index;
+use super::schedule::{self, Schedule};
 use super::spec::StreamSpec;
 use super::sync::SyncState;
 use super::tend::Compacting;
@@ -136,6 +138,8 @@ pub(crate) struct Stream {
     pub(crate) log: Log,
     pub(crate) reader: LogReader,
     pub(super) index: Index,
+    /// What it is to have later; none before there was anything.
+    pub(super) schedule: Option<Box<Schedule>>,
     pub(super) compacting: Compacting,
     /// Its tenant has stored all that it may.
     pub(super) over_quota: bool,
@@ -258,6 +262,7 @@ impl Folder {
         if spec.id == 0 {
             spec.id = stream_id(&self.hub, &spec.name, now.wall.0);
         }
+        self.drop_schedule(&spec.name, limits, now)?;
         let stream = self.open_stream(spec, filters, limits, now)?;
         // Last: a folder without a description is no stream.
         self.describe(&stream.spec)?;
@@ -293,10 +298,15 @@ impl Folder {
         }
         let index = Index::open(self.keyed.clone(), &spec, limits, self.home, &log)
             .map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source: Box::new(source) })?;
+        let schedule = match self.has_schedule(&dir)? {
+            true => Some(Box::new(self.open_schedule(&spec, &log, limits, now)?)),
+            false => None,
+        };
         Ok(Stream {
             filters,
             reader: log.reader(),
             index,
+            schedule,
             compacting: Compacting::default(),
             over_quota: false,
             sync: Arc::new(SyncState::default()),
@@ -308,6 +318,55 @@ impl Folder {
             log,
             spec,
         })
+    }
+
+    fn has_schedule(&self, dir: &Path) -> Result<bool, FolderError> {
+        let dir = dir.join(schedule::FOLDER);
+        match self.fs.list(&dir) {
+            Ok(names) => Ok(!names.is_empty()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(FolderError::Io { path: dir, source }),
+        }
+    }
+
+    fn schedule_log(&self, name: &str, limits: &Limits, now: Now) -> Result<Log, FolderError> {
+        let dir = self.root.join("streams").join(name).join(schedule::FOLDER);
+        let (log, recovery) = Log::open(self.fs.clone(), &dir, schedule::log_options(limits, self.home), now)
+            .map_err(|source| FolderError::Stream { stream: format!("{name}/{}", schedule::FOLDER), source })?;
+        for damage in &recovery.damaged {
+            tracing::error!(
+                code = "schedule_damaged",
+                stream = name,
+                segment = damage.segment,
+                offset = damage.offset,
+                clause = damage.clause,
+                "a schedule is damaged; the rest is delivered"
+            );
+        }
+        Ok(log)
+    }
+
+    /// Opens a stream's schedule, or makes it; the stream's log is `log`.
+    pub(super) fn open_schedule(
+        &self,
+        spec: &StreamSpec,
+        log: &Log,
+        limits: &Limits,
+        now: Now,
+    ) -> Result<Schedule, FolderError> {
+        let own = self.schedule_log(&spec.name, limits, now)?;
+        Schedule::open(self.keyed.clone(), spec, limits, self.home, (own, log))
+            .map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source: Box::new(source) })
+    }
+
+    /// Deletes what a stream of this name, deleted half-way, was to have later.
+    fn drop_schedule(&self, name: &str, limits: &Limits, now: Now) -> Result<(), FolderError> {
+        let dir = self.root.join("streams").join(name);
+        if !self.has_schedule(&dir)? {
+            return Ok(());
+        }
+        let log = self.schedule_log(name, limits, now)?;
+        log.delete().map_err(|source| FolderError::Io { path: dir, source })
     }
 
     /// Deletes a stream: its description first, so that a crash half-way leaves no stream.
@@ -326,6 +385,10 @@ impl Folder {
         }
         self.fs.sync_dir(&dir).map_err(gone(&dir))?;
         drop(stream.reader);
+        if let Some(schedule) = stream.schedule {
+            let gone_by = schedule.delete().map_err(|source| FolderError::Keyed { path: dir.clone(), source })?;
+            gone_by.map_err(gone(&dir))?;
+        }
         stream.index.delete().map_err(|source| FolderError::Keyed { path: dir.clone(), source })?;
         stream.log.delete().map_err(gone(&dir))
     }

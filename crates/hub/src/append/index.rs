@@ -16,6 +16,7 @@ use weft_base::{Mono, Now, UnixNanos};
 use weft_keyed::{Batch, Keyed, KeyedError, Space, end_of};
 use weft_log::{Appended, Log, ReadError};
 use weft_stream::intake::{Last, LastTable, Noted, Place, Window};
+use weft_wire::block::layout::DELAYED;
 use weft_wire::block::{Block, Event};
 use weft_wire::frame::LastValues;
 
@@ -54,6 +55,8 @@ pub(crate) struct Index {
     window_ms: u64,
     last: LastTable,
     limits: (usize, usize),
+    /// It is that of a schedule.
+    of_schedule: bool,
     /// To be written once the log is on disk up to there.
     pending: Option<(Batch, u64)>,
     /// Blocks since the last batch.
@@ -83,6 +86,27 @@ impl Index {
         home: u32,
         log: &Log,
     ) -> Result<Self, IndexError> {
+        Self::of((keyed, false), spec, limits, home, log)
+    }
+
+    /// The index of a stream's schedule.
+    pub(crate) fn of_schedule(
+        keyed: Arc<dyn Keyed>,
+        spec: &StreamSpec,
+        limits: &Limits,
+        home: u32,
+        log: &Log,
+    ) -> Result<Self, IndexError> {
+        Self::of((keyed, true), spec, limits, home, log)
+    }
+
+    fn of(
+        (keyed, of_schedule): (Arc<dyn Keyed>, bool),
+        spec: &StreamSpec,
+        limits: &Limits,
+        home: u32,
+        log: &Log,
+    ) -> Result<Self, IndexError> {
         let id = spec.id.to_be_bytes();
         let limits = (limits.stream_producers, limits.stream_last_values);
         let mut index = Self {
@@ -93,6 +117,7 @@ impl Index {
             window_ms: 0,
             last: LastTable::new(spec.last, limits.1, 0),
             limits,
+            of_schedule,
             pending: None,
             noted: 0,
             due: Mono(0),
@@ -212,6 +237,11 @@ impl Index {
     fn take(&mut self, block: Block<'_>, local: u64, next: u64, named: Option<u64>) {
         self.last.note(block, local);
         let Some(named) = named else { return };
+        // A delayed block comes behind what was published after it: of those the
+        // schedule knows which it has taken.
+        if block.flags() & DELAYED != 0 && !self.of_schedule {
+            return;
+        }
         let at_ms = block.stamp().map_or(0, |stamp| stamp.ingested.0 / 1_000_000);
         let (producer, lane) = (block.producer(), block.lane());
         let (first, count) = (block.first_sequence(), block.event_count());
@@ -247,7 +277,7 @@ impl Index {
         if newest > local {
             return newest >= synced;
         }
-        let is_young = block.stamp().is_none_or(|stamp| stamp.ingested >= tombstones_from);
+        let is_young = block.stamp().is_none() || block.counts_from() >= tombstones_from;
         !event.payload.is_empty() || is_young
     }
 

@@ -11,6 +11,7 @@
 
 mod commit;
 mod copies;
+mod delay;
 mod folder;
 mod homes;
 mod index;
@@ -19,6 +20,7 @@ mod keyed;
 mod last;
 mod position;
 mod read;
+mod schedule;
 mod spec;
 mod sync;
 mod take;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 
 use weft_base::sync::atomic::{AtomicBool, Ordering};
 use weft_base::{Epoch, HubId, Mono, Now};
+use weft_ring::arena::Arena;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_stream::intake::Batches;
@@ -45,7 +48,7 @@ pub(crate) use self::spec::StreamSpec;
 pub use self::spec::stream_json;
 pub(crate) use self::sync::{SyncStage, ToSync};
 pub(crate) use self::verify::{ToVerify, VerifyStage};
-use crate::consume::{Floors, StreamUp, ToConsume};
+use crate::consume::{Floors, KeyedSync, StreamUp, ToConsume};
 use crate::counters::{Counters, add};
 use crate::messages::{StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
@@ -72,6 +75,9 @@ pub(crate) struct AppendStage {
     homes_waiting: homes::HomesWaiting,
     identity_epoch: Epoch,
     folder: Option<Folder>,
+    /// Where delayed blocks are given to live subscribers from.
+    arena: Arena,
+    keyed_sync: Option<Arc<KeyedSync>>,
     streams: Vec<Option<Stream>>,
     names: HashMap<String, StreamSlot>,
     commits: Commits,
@@ -100,6 +106,9 @@ pub(crate) struct AppendParts {
     /// This life of the hub.
     pub(crate) epoch: Epoch,
     pub(crate) folder: Option<Folder>,
+    pub(crate) arena: Arena,
+    /// Syncs keyed state.
+    pub(crate) keyed_sync: Option<Arc<KeyedSync>>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) options: Arc<HubOptions>,
     pub(crate) counters: Arc<Counters>,
@@ -121,6 +130,8 @@ impl AppendStage {
             homes_waiting: homes::HomesWaiting::default(),
             identity_epoch: parts.epoch,
             folder: parts.folder,
+            arena: parts.arena,
+            keyed_sync: parts.keyed_sync,
             streams: Vec::new(),
             names: HashMap::new(),
             commits: Commits::default(),
@@ -175,6 +186,7 @@ impl AppendStage {
         if let Some(place) = self.streams.get_mut(slot.0 as usize) {
             *place = Some(stream);
         }
+        self.tell_schedule(slot);
         self.tell_replicate(slot);
     }
 
@@ -253,6 +265,7 @@ impl AppendStage {
                 self.internals.failed(slot, &reason, &mut self.consume);
             }
         }
+        work += self.settle_schedules();
         if watched {
             // Not a message: however often a stream grows, there is one to be told.
             self.grown.store(true, Ordering::Release);
@@ -325,14 +338,22 @@ impl Stage for AppendStage {
 
     fn next_deadline(&self) -> Option<Mono> {
         let due = self.streams.iter().flatten().filter_map(|stream| stream.index.deadline());
-        due.chain([self.next_tending]).min()
+        let schedules = self.streams.iter().flatten().filter_map(|stream| stream.schedule.as_ref());
+        let schedules = schedules.flat_map(|schedule| [schedule.deadline(self.now), schedule.index.deadline()]);
+        due.chain(schedules.flatten()).chain([self.next_tending]).min()
     }
 
     fn on_stop(&mut self, _now: Now) {
         for mut stream in self.streams.drain(..).flatten() {
             let next = stream.log.next();
             match stream.log.close() {
-                Ok(()) => stream.index.close(next),
+                Ok(()) => {
+                    stream.index.close(next);
+                    if let Some(Err(error)) = stream.schedule.map(|schedule| schedule.close(next)) {
+                        let stream = stream.spec.name;
+                        tracing::error!(code = "sync_failed", stream, error = %error, "a schedule's last sync failed");
+                    }
+                }
                 Err(error) => {
                     let stream = stream.spec.name;
                     tracing::error!(code = "sync_failed", stream, error = %error, "the last sync failed");

@@ -12,6 +12,7 @@ use weft_wire::block::layout::{COMPACTED, EXPIRES};
 use weft_wire::block::{Block, Event};
 use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
+use super::delay::schedule_of;
 use super::position::{Found, Seen};
 use super::{AppendStage, StreamSpec};
 use crate::consume::ToConsume;
@@ -184,6 +185,8 @@ impl AppendStage {
         };
         let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::take) else { return };
         self.sync.push(super::ToSync::Remove { slot });
+        self.sync.push(super::ToSync::Remove { slot: schedule_of(slot) });
+        self.commits.gone(schedule_of(slot));
         self.replicate.push(super::ToReplicate::StreamDown { slot });
         self.commits.gone(slot);
         self.internals.failed(slot, "the stream was deleted", &mut self.consume);
@@ -222,8 +225,9 @@ impl AppendStage {
             .map(|stream| {
                 let copying = showings.get(&stream.spec.id).map_or("", |showing| &showing.state);
                 let damaged = stream.health.shown(stream.log.oldest_segment());
-                let both = if copying.is_empty() || damaged.is_empty() { "" } else { "; " };
-                format!("{copying}{both}{damaged}")
+                let parts = [copying.to_owned(), damaged.to_string(), stream.scheduled(self.now.wall)];
+                let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                parts.join("; ")
             })
             .collect();
         let reports: Vec<frame::StreamReport> = streams

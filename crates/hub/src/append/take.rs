@@ -21,14 +21,14 @@ use crate::messages::{Completion, Named, Request, StreamSlot, ToConductor, ToNet
 /// Why a stream does not take a block.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    code: ErrorCode,
-    reason: DropReason,
-    detail: String,
+    pub(super) code: ErrorCode,
+    pub(super) reason: DropReason,
+    pub(super) detail: String,
 }
 
 impl Refusal {
-    fn of(stream: &Stream, error: &AppendError) -> Self {
-        let detail = format!("stream `{}`: {error}", stream.spec.name);
+    pub(super) fn of(stream: &str, error: &AppendError) -> Self {
+        let detail = format!("stream `{stream}`: {error}");
         Self { code: code_of(error), reason: DropReason::StreamRefused, detail }
     }
 }
@@ -40,11 +40,11 @@ pub(super) struct Part {
 }
 
 /// Where a block stands in a stream.
-struct Stands {
+pub(super) struct Stands {
     /// The local sequence after it.
-    upto: u64,
-    named: Option<Named>,
-    duplicate: bool,
+    pub(super) upto: u64,
+    pub(super) named: Option<Named>,
+    pub(super) duplicate: bool,
 }
 
 impl AppendStage {
@@ -109,7 +109,7 @@ impl AppendStage {
         let stands = match stream.place(parsed) {
             Place::New => {
                 stream.admits(parsed)?;
-                let appended = stream.log.append(block, now).map_err(|error| Refusal::of(stream, &error))?;
+                let appended = stream.log.append(block, now).map_err(|error| Refusal::of(&stream.spec.name, &error))?;
                 stream.index.note(parsed, &appended, now);
                 stream.copying.note(&parsed);
                 add(&self.counters.stored, events);
@@ -148,9 +148,7 @@ impl AppendStage {
         };
         let Refusal { code, reason, detail } = match Asked::of(parsed) {
             Err(error) => refused(ErrorCode::BAD_CONDITION, &error.to_string()),
-            Ok(Asked { deliver_at: Some(_), .. }) => {
-                refused(ErrorCode::UNSUPPORTED, "this hub does not deliver events later than they come")
-            }
+            Ok(asked) if asked.deliver_at.is_some() => return self.put_off(slot, block, &asked, completion),
             Ok(asked) => match stream.place(parsed) {
                 Place::Overlap => stream.overlap(),
                 Place::Duplicate { named } => {
@@ -228,7 +226,7 @@ impl AppendStage {
                 [alone] => stream.log.append(alone, now),
                 together => stream.log.append_batch(together, now),
             };
-            appended.map_err(|error| Refusal::of(stream, &error))
+            appended.map_err(|error| Refusal::of(&stream.spec.name, &error))
         });
         let appended = match appended {
             Ok(appended) => appended,
@@ -262,7 +260,7 @@ impl AppendStage {
     }
 
     /// The publish that a completion stands for cannot be stored.
-    fn refuse(&mut self, completion: Completion, code: ErrorCode, detail: String) {
+    pub(super) fn refuse(&mut self, completion: Completion, code: ErrorCode, detail: String) {
         tracing::warn!(code = "append_refused", reason = %detail, "a block could not be stored");
         let retry_after_ms = if matches!(code, ErrorCode::DISK_FULL | ErrorCode::STORAGE) { 1_000 } else { 0 };
         match completion {
@@ -286,7 +284,7 @@ impl Stream {
     }
 
     /// Whether the stream takes a block of such size now.
-    fn admits(&self, block: Block<'_>) -> Result<(), Refusal> {
+    pub(super) fn admits(&self, block: Block<'_>) -> Result<(), Refusal> {
         if self.copying.is_behind_itself() {
             // A new event would get the name of one that the others have.
             let detail = format!("stream `{}` gets back from its other homes what entered here before", self.spec.name);
@@ -354,7 +352,7 @@ impl Stream {
         Stands { upto: self.log.next(), named, duplicate: true }
     }
 
-    fn overlap(&self) -> Refusal {
+    pub(super) fn overlap(&self) -> Refusal {
         let detail = format!("stream `{}` has a part of the block already", self.spec.name);
         Refusal { code: ErrorCode::OVERLAP, reason: DropReason::Duplicate, detail }
     }

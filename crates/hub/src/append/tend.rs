@@ -76,6 +76,10 @@ impl AppendStage {
                 tracing::info!(code = "retention", stream = stream.spec.name, removed, "old segments removed");
             }
             stream.index.sweep(now);
+            if let Some(schedule) = &mut stream.schedule {
+                schedule.stand(stream.log.synced());
+                schedule.tend(now);
+            }
             stream.compact(now, budget);
         }
         self.measure_tenants();
@@ -88,7 +92,8 @@ impl AppendStage {
         let mut stored: BTreeMap<u32, u64> = BTreeMap::new();
         if quota > 0 {
             for stream in self.streams.iter().flatten() {
-                *stored.entry(stream.spec.tenant).or_default() += stream.log.bytes();
+                let delayed = stream.schedule.as_ref().map_or(0, |schedule| schedule.log.bytes());
+                *stored.entry(stream.spec.tenant).or_default() += stream.log.bytes() + delayed;
             }
         }
         for stream in self.streams.iter_mut().flatten() {

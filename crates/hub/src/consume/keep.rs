@@ -115,7 +115,7 @@ impl KeyedSync {
 
     /// What was applied before is wanted on the disk: the ticket to wait for.
     /// The sync stage is to be woken.
-    pub(super) fn want(&self) -> u64 {
+    pub(crate) fn want(&self) -> u64 {
         self.wanted.fetch_add(1, Ordering::AcqRel) + 1
     }
 

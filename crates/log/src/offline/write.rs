@@ -177,7 +177,7 @@ impl<'a> Writer<'a> {
         if home != 0 {
             self.homes.note(home, sequence.saturating_add(events.into()));
         }
-        self.newest = self.newest.max(view.stamp().map_or(0, |s| s.ingested.0));
+        self.newest = self.newest.max(view.counts_from().0);
         self.next = Some(after);
         Ok(())
     }

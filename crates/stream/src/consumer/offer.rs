@@ -32,13 +32,9 @@ struct Source<'a> {
 }
 
 /// Whether an event is past its time to live.
-fn is_expired(event: &Event<'_>, ingested: u64, now: Now) -> bool {
+fn is_expired(event: &Event<'_>, from: u64, now: Now) -> bool {
     let ttl = event.headers.get(TTL).and_then(|value| value.try_into().ok()).map(u64::from_le_bytes);
-    ttl.is_some_and(|ms| ingested.saturating_add(ms.saturating_mul(1_000_000)) <= now.wall.0)
-}
-
-fn ingested(block: &Block<'_>) -> u64 {
-    block.stamp().map_or(0, |stamp| stamp.ingested.0)
+    ttl.is_some_and(|ms| from.saturating_add(ms.saturating_mul(1_000_000)) <= now.wall.0)
 }
 
 fn may_expire(block: &Block<'_>) -> bool {
@@ -123,7 +119,7 @@ impl Consumer {
             self.unreadable(self.next, first);
         }
         let released = || self.spec.replay == Replay::Full;
-        if end <= self.next || !(released() || self.pace.releases(weft_base::UnixNanos(ingested(&block)), source.now)) {
+        if end <= self.next || !(released() || self.pace.releases(block.counts_from(), source.now)) {
             return;
         }
         let topic = block.topic();
@@ -162,7 +158,7 @@ impl Consumer {
     /// Events that are alike are taken as one run.
     fn look_at_each(&mut self, source: &Source<'_>, out: &mut Vec<Handout>) {
         let Offered { first, block, .. } = source.offered;
-        let (topic, may_expire, ingested) = (block.topic(), may_expire(&block), ingested(&block));
+        let (topic, may_expire, from) = (block.topic(), may_expire(&block), block.counts_from().0);
         let keyed = self.spec.mode == Mode::Keyed;
         let mut run: Option<Class> = None;
         let mut sequence = first;
@@ -172,7 +168,7 @@ impl Consumer {
             if at < self.next {
                 continue;
             }
-            let class = if may_expire && is_expired(&event, ingested, source.now) {
+            let class = if may_expire && is_expired(&event, from, source.now) {
                 Class::Expired
             } else if (block.is_compacted() && event.is_removed())
                 || self.spec.predicate.as_ref().is_some_and(|predicate| !predicate.matches(topic, &event))
@@ -338,9 +334,9 @@ impl Consumer {
     /// Settles what waits of a block and is past its time to live.
     fn expire_waiting(&mut self, source: &Source<'_>) {
         let Offered { first, block, .. } = source.offered;
-        let ingested = ingested(&block);
+        let from = block.counts_from().0;
         for (sequence, event) in (first..).zip(block.events()) {
-            if is_expired(&event, ingested, source.now) {
+            if is_expired(&event, from, source.now) {
                 let mut expired = false;
                 self.cut_waiting(sequence, sequence + 1, source.now.mono, |_| true, |_, _| expired = true);
                 if expired {

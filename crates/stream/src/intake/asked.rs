@@ -100,8 +100,8 @@ pub fn is_expired(block: Block<'_>, event: &Event<'_>, now: UnixNanos) -> bool {
         return false;
     }
     let ttl = event.headers.get(names::TTL).and_then(|value| Some(u64::from_le_bytes(value.try_into().ok()?)));
-    let entered = block.stamp().map(|stamp| stamp.ingested.0);
-    let end = entered.zip(ttl).map(|(entered, ttl)| entered.saturating_add(ttl.saturating_mul(1_000_000)));
+    let from = block.stamp().map(|_| block.counts_from().0);
+    let end = from.zip(ttl).map(|(from, ttl)| from.saturating_add(ttl.saturating_mul(1_000_000)));
     end.is_some_and(|end| end <= now.0)
 }
 
@@ -169,6 +169,28 @@ mod tests {
         assert!(is_expired(block, &first, UnixNanos(15_000_000)));
         assert!(!is_expired(block, &first, UnixNanos(0)), "the clock was set back");
         assert!(!is_expired(block, &second, UnixNanos(u64::MAX)), "it says nothing");
+    }
+
+    #[test]
+    fn a_delayed_event_lives_from_when_it_was_due() {
+        use weft_base::{Epoch, HubId};
+        use weft_wire::block::{Stamp, stamp};
+        let mut kept = Vec::new();
+        let mut headers = HeadersWriter::new(&mut kept);
+        headers.push(names::TTL, &10_u64.to_le_bytes()).unwrap();
+        headers.push(names::DELIVER_AT, &7_000_000_u64.to_le_bytes()).unwrap();
+        for (flags, end) in [(EXPIRES | DELAYED, 17_000_000), (EXPIRES, 15_000_000)] {
+            let mut bytes = vec![0; 1024];
+            let mut writer = BlockWriter::new(&mut bytes, &BlockFields { flags, ..BlockFields::new("t") }).unwrap();
+            writer.push(&EventFields { headers: &kept, ..EventFields::default() }).unwrap();
+            let len = writer.finish().unwrap();
+            let (origin, epoch, ingested) = (HubId(1), Epoch(1), UnixNanos(5_000_000));
+            stamp(&mut bytes[..len], &Stamp { origin, epoch, block: 1, sequence: 1, ingested }).unwrap();
+            let block = Block::validate(&bytes[..len]).unwrap();
+            let event = block.events().next().unwrap();
+            assert!(!is_expired(block, &event, UnixNanos(end - 1)));
+            assert!(is_expired(block, &event, UnixNanos(end)));
+        }
     }
 
     #[test]

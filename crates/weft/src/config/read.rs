@@ -201,6 +201,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "batch_bytes" => limits.batch_bytes,
         "tenant_stream_bytes" => limits.tenant_stream_bytes,
     );
+    set!(section.duration, problems, "schedule_ahead" => limits.schedule_ahead);
     set!(section.number, problems,
         "sessions" => limits.sessions,
         "tunnels" => limits.tunnels,
@@ -219,6 +220,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "stream_last_values" => limits.stream_last_values,
         "open_batches" => limits.open_batches,
         "batch_blocks" => limits.batch_blocks,
+        "scheduled" => limits.scheduled,
         "topics" => limits.topics,
         "producers" => limits.producers,
         "streams" => limits.streams,

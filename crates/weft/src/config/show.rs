@@ -142,6 +142,8 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         open_batches,
         batch_blocks,
         batch_bytes,
+        scheduled,
+        schedule_ahead,
         tenant_stream_bytes,
         streams,
         consumers,
@@ -173,6 +175,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     ] {
         writeln!(out, "{key} = \"{bytes}\"")?;
     }
+    writeln!(out, "schedule_ahead = \"{}\"", show_duration(*schedule_ahead))?;
     for (key, number) in [
         ("sessions", *sessions),
         ("tunnels", *tunnels),
@@ -192,6 +195,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("stream_last_values", *stream_last_values),
         ("open_batches", *open_batches),
         ("batch_blocks", *batch_blocks),
+        ("scheduled", *scheduled),
         ("streams", *streams),
         ("consumers", *consumers),
         ("consumers_per_stream", *consumers_per_stream),

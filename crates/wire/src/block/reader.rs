@@ -5,9 +5,9 @@ use std::fmt;
 use weft_base::{Epoch, HubId, Lane, ProducerId, TenantId, UnixNanos};
 use zerocopy::FromBytes;
 
-use super::layout::{EventHeader, HEADER_LEN, Header};
+use super::layout::{DELAYED, EventHeader, HEADER_LEN, Header};
 use super::{BlockError, Stamp, pad8, validate};
-use crate::headers::Headers;
+use crate::headers::{Headers, names};
 
 /// What is read where bytes are too few to hold a header.
 static NOTHING: Header = zerocopy::transmute!([0_u8; HEADER_LEN]);
@@ -118,6 +118,19 @@ impl<'a> Block<'a> {
             sequence: line.sequence.get(),
             ingested: UnixNanos(line.ingested.get()),
         })
+    }
+
+    /// When it counts as having come, for times to live and for retention: when
+    /// it entered its first hub or, delayed, when it was due, if that is later.
+    /// Zero before it was stamped.
+    #[must_use]
+    pub fn counts_from(&self) -> UnixNanos {
+        let Some(stamp) = self.stamp() else { return UnixNanos(0) };
+        if self.flags() & DELAYED == 0 {
+            return stamp.ingested;
+        }
+        let due = self.events().next().and_then(|event| event.headers.get(names::DELIVER_AT)?.try_into().ok());
+        stamp.ingested.max(UnixNanos(due.map_or(0, u64::from_le_bytes)))
     }
 
     /// The stream's sequence of the first event; 0 while it is in no stream.
