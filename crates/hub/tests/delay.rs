@@ -38,7 +38,7 @@ impl Shifted {
     }
 
     /// So many nanoseconds from now, unshifted.
-    fn from_now(&self, by: i64) -> u64 {
+    fn in_time(&self, by: i64) -> u64 {
         self.system.now().wall.0.saturating_add_signed(by)
     }
 }
@@ -175,7 +175,7 @@ fn a_delayed_event_is_seen_by_nobody_before_it_is_due_and_then_by_all_once() {
     member.create_consumer(consumer("c"));
     member.consume(1, "c");
     let mut client = Raw::connect(&running, 42);
-    let later = delayed(1, clock.from_now(HOUR), b"later");
+    let later = delayed(1, clock.in_time(HOUR), b"later");
     let ack = publish(&mut client, 1, &later).unwrap();
     assert_eq!((ack.home_sequence, ack.duplicate), (0, false), "it has no place yet");
     assert!(publish(&mut client, 2, &later).unwrap().duplicate);
@@ -209,7 +209,7 @@ fn the_earliest_comes_first_and_of_one_time_what_came_first() {
     let mut live = Raw::connect(&running, 3);
     live.subscribe(1, "t/**");
     let mut client = Raw::connect(&running, 42);
-    let due = clock.from_now(HOUR);
+    let due = clock.in_time(HOUR);
     let order = [30, 10, 20, 10, 20, 10, 0_u8];
     for (n, minutes) in (1..).zip(order) {
         let at = due + u64::from(minutes) * 60_000_000_000;
@@ -230,7 +230,7 @@ fn kills_at_any_time_leave_each_event_once_in_the_stream() {
     let mut client = Raw::connect(&running, 42);
     // The first is due last: what is done after it is known one by one.
     for n in 0..200_u8 {
-        let due = clock.from_now(if n == 0 { 9 * HOUR } else { HOUR + i64::from(n % 3) });
+        let due = clock.in_time(if n == 0 { 9 * HOUR } else { HOUR + i64::from(n % 3) });
         publish(&mut client, 1, &delayed(u64::from(n) + 1, due, &[n])).unwrap();
     }
     let mut images = vec![crashed(data.path())];
@@ -258,7 +258,7 @@ fn kills_at_any_time_leave_each_event_once_in_the_stream() {
             all.sort_unstable();
             let from = if round < 2 { 1 } else { 0 };
             assert_eq!(all, (from..200).collect::<Vec<u8>>(), "round {round}");
-            assert!(publish(&mut client, 1, &delayed(7, clock.from_now(0), &[6])).unwrap().duplicate);
+            assert!(publish(&mut client, 1, &delayed(7, clock.in_time(0), &[6])).unwrap().duplicate);
             let again = crashed(image.path());
             stop(running);
             // Killed right after, it is so too.
@@ -274,9 +274,9 @@ fn a_clock_that_is_set_back_a_day_delays_and_loses_nothing() {
     let (data, clock) = (tempfile::tempdir().unwrap(), Shifted::new());
     let running = hub(data.path(), &clock);
     let mut client = Raw::connect(&running, 42);
-    publish(&mut client, 1, &delayed(1, clock.from_now(HOUR), b"x")).unwrap();
+    publish(&mut client, 1, &delayed(1, clock.in_time(HOUR), b"x")).unwrap();
     clock.shift(-24 * HOUR);
-    publish(&mut client, 2, &delayed(2, clock.from_now(2 * HOUR), b"y")).unwrap();
+    publish(&mut client, 2, &delayed(2, clock.in_time(2 * HOUR), b"y")).unwrap();
     clock.shift(-22 * HOUR);
     assert_eq!(next(&mut client), 1);
     stop(running);
@@ -302,9 +302,9 @@ fn what_cannot_be_delayed_is_refused_and_says_why() {
     few.limits.schedule_ahead = std::time::Duration::from_secs(24 * 3_600);
     let running = start(few, &clock);
     let mut client = Raw::connect(&running, 42);
-    let soon = clock.from_now(HOUR);
+    let soon = clock.in_time(HOUR);
     let mut refused = |block: &[u8]| publish(&mut client, 1, block).unwrap_err();
-    let (code, detail) = refused(&delayed(1, clock.from_now(25 * HOUR), b"far"));
+    let (code, detail) = refused(&delayed(1, clock.in_time(25 * HOUR), b"far"));
     assert_eq!(code, ErrorCode::BAD_DELAY);
     assert!(detail.contains("limits.schedule_ahead"), "{detail}");
     let headers: [(&str, &[u8]); 2] = [(names::DELIVER_AT, &soon.to_le_bytes()), (names::EXPECT_LAST, &[0; 8])];
@@ -318,7 +318,7 @@ fn what_cannot_be_delayed_is_refused_and_says_why() {
     assert!(publish(&mut client, 5, &delayed(5, soon, b"2")).unwrap().duplicate, "what came again takes no room");
     clock.shift(2 * HOUR);
     reach(&mut client, 3);
-    publish(&mut client, 7, &delayed(6, clock.from_now(4 * HOUR), b"3")).unwrap();
+    publish(&mut client, 7, &delayed(6, clock.in_time(4 * HOUR), b"3")).unwrap();
     client.send(&Frame::StreamDelete(StreamDelete { request: 8, name: "all" }));
     assert!(matches!(client.receive().frame(), Frame::Done(_)));
     assert!(!data.path().join("streams/all").exists(), "its schedule goes with it");
@@ -340,7 +340,7 @@ fn the_space_of_what_is_done_comes_back() {
     let mut client = Raw::connect(&running, 42);
     let large = vec![7; 200 << 10];
     for n in 1..=100 {
-        publish(&mut client, n, &delayed(n, clock.from_now(HOUR), &large)).unwrap();
+        publish(&mut client, n, &delayed(n, clock.in_time(HOUR), &large)).unwrap();
     }
     let segments = || {
         let files = std::fs::read_dir(data.path().join("streams/all/schedule")).unwrap();
