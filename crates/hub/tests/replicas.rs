@@ -458,3 +458,45 @@ fn a_home_that_lost_its_disk_gets_its_own_events_back_before_it_takes_new_ones()
     assert_eq!(names(0).len(), 35);
     triangle.stop();
 }
+
+/// After damage a home goes on behind all numbers that may have been given
+/// out, so that none is given twice. Who publishes again, and not the newest,
+/// must not wait until others have events of such numbers.
+#[test]
+fn a_publish_that_comes_again_after_damage_does_not_wait_for_numbers_that_were_never_given() {
+    let mut triangle = with_stream();
+    let mut client = Raw::connect(triangle.hub(0), 5);
+    let blocks: Vec<Vec<u8>> = (0..2).map(|n| client.block("t/a", &[&[n]])).collect();
+    for (request, block) in (1..).zip(&blocks) {
+        client.publish_block(request, AckLevel::Synced, block);
+        assert!(matches!(client.receive().frame(), Frame::Ack(_)));
+    }
+    (0..3).for_each(|at| has_all(&triangle, at, [2, 0, 0]));
+    publish(&triangle, 1, 10, 0..3, AckLevel::Synced);
+    (0..3).for_each(|at| has_all(&triangle, at, [2, 3, 0]));
+    // Killed, with a bit of the second copy flipped.
+    let log = triangle.data.path().join(NAMES[0]).join("streams/all");
+    let segment = std::fs::read_dir(&log).expect("it is there").filter_map(|entry| Some(entry.ok()?.path()));
+    let segment = segment.filter(|path| path.extension().is_some_and(|e| e == "seg")).min().expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("it can be read");
+    triangle.kill(0);
+    let mut at = 4096;
+    for _ in 0..3 {
+        at += weft_wire::block::peek_len(&bytes[at..]).expect("a block") as usize;
+    }
+    bytes[at + 130] ^= 1;
+    std::fs::write(&segment, bytes).expect("it can be written");
+    let _ = std::fs::remove_file(segment.with_extension("idx"));
+    triangle.restart(0);
+    let own = triangle.hub(0).identity().id;
+    until(triangle.hub(0), "all", "it goes on behind what was lost", |report| {
+        report.position.contains(&(own, 4)) && !report.state.contains("out of reach")
+    });
+    let mut client = Raw::connect(triangle.hub(0), 5);
+    client.send_bytes(&frame::publish_homes_head(9, 2, blocks[0].len()));
+    client.send_bytes(&blocks[0]);
+    let answer = client.receive();
+    let Frame::Ack(ack) = answer.frame() else { panic!("not an acknowledgement: {:?}", answer.frame()) };
+    assert_eq!((ack.request, ack.level, ack.duplicate), (9, AckLevel::Homes, true));
+    triangle.stop();
+}

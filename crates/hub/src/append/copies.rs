@@ -184,6 +184,13 @@ impl Stream {
         self.log.position().into_iter().find(|(tag, _)| *tag == own.tag()).map_or(1, |(_, next)| next)
     }
 
+    /// The sequence after the last event that entered here and lies here. After
+    /// damage the next one gets a later sequence, which others do not have before.
+    pub(super) fn lies_up_to(&mut self, own: HubId) -> u64 {
+        let position = self.reader.position_at(self.log.next()).unwrap_or_default();
+        position.into_iter().find(|(tag, _)| *tag == own.tag()).map_or_else(|| self.entered(own), |(_, next)| next)
+    }
+
     /// Answers the events stored, and those that are here under another name.
     fn take_copies(&mut self, batch: &CopyBatch, now: Now) -> Result<(u64, u64), CopyError> {
         let mut here: Position = self.log.position().into_iter().collect();

@@ -74,9 +74,9 @@ impl AppendStage {
 
     /// A publish is in the log; its publisher waits for other homes.
     pub(super) fn wait_for_homes(&mut self, slot: StreamSlot, request: Request, local: u64, events: u64) {
-        let Some(stream) = self.streams.get(slot.0 as usize).and_then(Option::as_ref) else { return };
+        let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
         // Of one that came again no more is known than that it is there.
-        let home = request.place.map_or_else(|| stream.entered(self.home), |place| place.sequence + events);
+        let home = request.place.map_or_else(|| stream.lies_up_to(self.home), |place| place.sequence + events);
         self.homes_waiting.waits.push(Wait { slot, local, home, homes: request.homes, request: Ok(request) });
         self.homes_waiting.moved = true;
     }
