@@ -20,6 +20,8 @@ const SEGMENTS: u64 = 3;
 
 fn options() -> LogOptions {
     LogOptions {
+        // What opening reports is held against all that is served.
+        check_all: true,
         segment: ByteCount(SEGMENT as u64),
         index_every: ByteCount(512),
         max_block: 2048,
