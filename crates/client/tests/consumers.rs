@@ -1,64 +1,23 @@
 //! Durable consumers against a real hub in this process, over TCP.
 
+mod common;
+
 use std::time::Duration;
 
+use common::Place;
 use futures_lite::future::block_on;
 use weft_client::{
-    AckLevel, Client, ConnectOptions, ConsumeError, ConsumeOptions, Consumer, ConsumerMode, ConsumerOptions, Message,
-    PublisherOptions, RequestError, Security, SettleError, StreamOptions,
+    AckLevel, Client, ConsumeError, ConsumeOptions, Consumer, ConsumerMode, ConsumerOptions, Message, PublisherOptions,
+    RequestError, SettleError, StreamOptions,
 };
-use weft_hub::options::Listen;
-use weft_hub::{Hub, HubOptions};
 use weft_wire::ErrorCode;
 
 /// Longer than anything here takes; only a failure waits for it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A hub with a data folder and a stream `orders`, which can be stopped and
-/// started at its address.
-struct Place {
-    hub: Option<Hub>,
-    address: String,
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut place = Self { hub: None, address: "127.0.0.1:0".to_owned(), folder };
-        place.start();
-        block_on(async {
-            let client = place.client().await;
-            client.streams().create(&StreamOptions::new("orders", "orders/**")).await.expect("a stream");
-        });
-        place
-    }
-
-    fn start(&mut self) {
-        let mut options = HubOptions::new("test");
-        options.clients = vec![Listen { addr: self.address.clone(), security: Security::Plain }];
-        options.data = Some(self.folder.path().join("data"));
-        let hub = Hub::start(options).expect("a hub");
-        self.address = hub.client_addresses()[0].clone();
-        self.hub = Some(hub);
-    }
-
-    fn stop(&mut self) {
-        if let Some(hub) = self.hub.take() {
-            hub.stop().expect("a clean end");
-        }
-    }
-
-    async fn client(&self) -> Client {
-        let options = ConnectOptions { retry_most: Duration::from_millis(50), ..ConnectOptions::new(&self.address) };
-        Client::connect(options).await.expect("a connection")
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// A hub with a stream `orders`.
+fn place() -> Place {
+    Place::with(&StreamOptions::new("orders", "orders/**"))
 }
 
 async fn publish(client: &Client, payloads: &[&str]) {
@@ -82,7 +41,7 @@ async fn next(consumer: &mut Consumer) -> Message {
 
 #[test]
 fn what_is_acknowledged_is_not_handed_out_again_and_what_is_given_back_is() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let client = place.client().await;
         publish(&client, &["a", "b", "c"]).await;
@@ -109,7 +68,7 @@ fn what_is_acknowledged_is_not_handed_out_again_and_what_is_given_back_is() {
 
 #[test]
 fn a_fetch_takes_what_there_is_and_waits_for_the_rest_as_long_as_it_may() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let client = place.client().await;
         publish(&client, &["a", "b", "c", "d", "e"]).await;
@@ -129,7 +88,7 @@ fn a_fetch_takes_what_there_is_and_waits_for_the_rest_as_long_as_it_may() {
 
 #[test]
 fn a_restart_of_the_hub_hands_out_again_what_was_not_settled_and_refuses_the_old() {
-    let mut place = Place::new();
+    let mut place = place();
     let client = block_on(place.client());
     let (mut consumer, held) = block_on(async {
         publish(&client, &["a", "b", "c"]).await;
@@ -158,7 +117,7 @@ fn a_restart_of_the_hub_hands_out_again_what_was_not_settled_and_refuses_the_old
 
 #[test]
 fn of_an_exclusive_consumer_one_member_is_active_and_the_next_takes_over() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let client = place.client().await;
         publish(&client, &["a", "b"]).await;
@@ -179,7 +138,7 @@ fn of_an_exclusive_consumer_one_member_is_active_and_the_next_takes_over() {
 
 #[test]
 fn operators_pause_resume_reset_list_and_delete() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let client = place.client().await;
         publish(&client, &["a", "b"]).await;
@@ -222,7 +181,7 @@ fn operators_pause_resume_reset_list_and_delete() {
 
 #[test]
 fn credit_comes_back_as_messages_are_taken() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let client = place.client().await;
         let payloads: Vec<String> = (0..200).map(|i| i.to_string()).collect();

@@ -1,61 +1,17 @@
 //! The client against a real hub in this process, over TCP.
 
+mod common;
+
 use std::time::Duration;
 
+use common::Place;
 use futures_lite::StreamExt;
 use futures_lite::future::block_on;
 use weft_base::{ByteCount, UnixNanos};
 use weft_client::{
     AckLevel, Client, ConnectError, ConnectOptions, EventFields, HeadersWriter, Order, PublishError, PublisherOptions,
-    RequestError, Security, StartAt, Status, StreamOptions, SubscribeError, SubscribeOptions, Subscription,
+    RequestError, StartAt, Status, StreamOptions, SubscribeError, SubscribeOptions, Subscription,
 };
-use weft_hub::options::Listen;
-use weft_hub::{Hub, HubOptions};
-
-/// A hub with a data folder, which can be stopped and started at its address.
-struct Place {
-    hub: Option<Hub>,
-    address: String,
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut place = Self { hub: None, address: "127.0.0.1:0".to_owned(), folder };
-        place.start();
-        place
-    }
-
-    fn start(&mut self) {
-        let mut options = HubOptions::new("test");
-        options.clients = vec![Listen { addr: self.address.clone(), security: Security::Plain }];
-        options.data = Some(self.folder.path().join("data"));
-        let hub = Hub::start(options).expect("a hub");
-        self.address = hub.client_addresses()[0].clone();
-        self.hub = Some(hub);
-    }
-
-    fn stop(&mut self) {
-        if let Some(hub) = self.hub.take() {
-            hub.stop().expect("a clean end");
-        }
-    }
-
-    fn options(&self) -> ConnectOptions {
-        ConnectOptions { retry_most: Duration::from_millis(50), ..ConnectOptions::new(&self.address) }
-    }
-
-    async fn client(&self) -> Client {
-        Client::connect(self.options()).await.expect("a connection")
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
 
 /// The payloads of the next `n` events.
 async fn take(subscription: &mut Subscription, n: usize) -> Vec<String> {

@@ -1,61 +1,18 @@
 //! Publishing to streams, and asking them, against a real hub in this process.
 
-use std::time::Duration;
+mod common;
 
+use common::Place;
 use futures_lite::future::block_on;
 use weft_client::{
-    AckLevel, Client, ConnectOptions, EventFields, LastValues, Producer, PublishError, PublisherOptions, RequestError,
-    Retention, Security, StartAt, StreamOptions, SubscribeOptions, Subscription, Terms,
+    AckLevel, Client, EventFields, LastValues, Producer, PublishError, PublisherOptions, RequestError, Retention,
+    StartAt, StreamOptions, SubscribeOptions, Subscription, Terms,
 };
-use weft_hub::options::Listen;
-use weft_hub::{Hub, HubOptions};
 use weft_wire::ErrorCode;
 
-/// A hub with a data folder and a stream `s` of `t/**`, which can be stopped
-/// and started at its address.
-struct Place {
-    hub: Option<Hub>,
-    address: String,
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut place = Self { hub: None, address: "127.0.0.1:0".to_owned(), folder };
-        place.start();
-        block_on(async {
-            let options = StreamOptions { last: LastValues::Key, ..StreamOptions::new("s", "t/**") };
-            place.client().await.streams().create(&options).await.expect("a stream");
-        });
-        place
-    }
-
-    fn start(&mut self) {
-        let mut options = HubOptions::new("test");
-        options.clients = vec![Listen { addr: self.address.clone(), security: Security::Plain }];
-        options.data = Some(self.folder.path().join("data"));
-        let hub = Hub::start(options).expect("a hub");
-        self.address = hub.client_addresses()[0].clone();
-        self.hub = Some(hub);
-    }
-
-    fn stop(&mut self) {
-        if let Some(hub) = self.hub.take() {
-            hub.stop().expect("a clean end");
-        }
-    }
-
-    async fn client(&self) -> Client {
-        let options = ConnectOptions { retry_most: Duration::from_millis(50), ..ConnectOptions::new(&self.address) };
-        Client::connect(options).await.expect("a connection")
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.stop();
-    }
+/// A hub with a stream `s` of `t/**`.
+fn place() -> Place {
+    Place::with(&StreamOptions { last: LastValues::Key, ..StreamOptions::new("s", "t/**") })
 }
 
 fn synced() -> PublisherOptions {
@@ -79,7 +36,7 @@ async fn all(client: &Client) -> Vec<String> {
 
 #[test]
 fn what_is_expected_must_be_so_or_nothing_is_taken() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let client = place.client().await;
         let publisher = client.publisher(synced());
@@ -100,7 +57,7 @@ fn what_is_expected_must_be_so_or_nothing_is_taken() {
 
 #[test]
 fn a_batch_is_in_the_stream_whole_and_in_order() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let client = place.client().await;
         let publisher = client.publisher(synced());
@@ -126,7 +83,7 @@ fn a_batch_is_in_the_stream_whole_and_in_order() {
 
 #[test]
 fn a_restarted_publisher_goes_on_where_it_is_not_sure_over_a_restart_of_the_hub() {
-    let mut place = Place::new();
+    let mut place = place();
     let import = |next| PublisherOptions { producer: Some(Producer::named("import", next)), ..synced() };
     block_on(async {
         let client = place.client().await;
@@ -156,7 +113,7 @@ fn a_restarted_publisher_goes_on_where_it_is_not_sure_over_a_restart_of_the_hub(
 
 #[test]
 fn a_higher_level_is_awaited_and_what_cannot_be_is_refused() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let client = place.client().await;
         let publisher = client.publisher(PublisherOptions::level(AckLevel::Written));
@@ -177,7 +134,7 @@ fn a_higher_level_is_awaited_and_what_cannot_be_is_refused() {
 
 #[test]
 fn a_stream_is_changed_and_says_so() {
-    let place = Place::new();
+    let place = place();
     block_on(async {
         let streams = place.client().await.streams();
         let mut definition = streams.info("s").await.expect("a report").definition;
@@ -191,7 +148,7 @@ fn a_stream_is_changed_and_says_so() {
 
 #[test]
 fn a_reader_goes_on_from_a_position_without_a_gap_and_without_repeating() {
-    let mut place = Place::new();
+    let mut place = place();
     let position = block_on(async {
         let client = place.client().await;
         let publisher = client.publisher(synced());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::consumers::spec as consumer;
-use common::{Raw, options, stop};
+use common::{Raw, crashed, options, stop};
 use weft_base::{Clock, Now, ProducerId, SystemClock, UnixNanos};
 use weft_hub::{Environment, Hub, HubOptions};
 use weft_wire::block::layout::{CONDITIONAL, DELAYED};
@@ -65,25 +65,6 @@ fn create(client: &mut Raw) {
     let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
     client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
     assert!(matches!(client.receive().frame(), Frame::Done(_)));
-}
-
-/// The files as they are now, as a hub that is killed leaves them.
-fn crashed(data: &Path) -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                std::fs::copy(entry.path(), to).unwrap();
-            }
-        }
-    }
-    let image = tempfile::tempdir().unwrap();
-    copy(data, image.path());
-    image
 }
 
 /// A block of one event that is due then.

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Raw, options, start, stop};
+use common::{Raw, crashed, options, start, stop};
 use weft_base::{HubId, ProducerId};
 use weft_hub::Hub;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN, CONDITIONAL, EXPIRES};
@@ -32,25 +32,6 @@ fn hub(data: &Path, spec: StreamSpec<'_>) -> Hub {
     admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
     assert!(matches!(admin.receive().frame(), Frame::Done(_)));
     hub
-}
-
-/// The files as they are now, as a hub that is killed leaves them.
-fn crashed(data: &Path) -> tempfile::TempDir {
-    fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                std::fs::copy(entry.path(), to).unwrap();
-            }
-        }
-    }
-    let image = tempfile::tempdir().unwrap();
-    copy(data, image.path());
-    image
 }
 
 /// A block of events (key, payload) with headers on the first.

@@ -1,32 +1,16 @@
 //! `weft bench` against a real hub: it delivers what it publishes, tells lanes
 //! apart, finds a breaking point, and refuses what cannot be.
 
+mod common;
+
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::Hub;
 use serde_json::Value;
 
-/// A development hub in a process of its own, killed at the end.
-struct Hub {
-    child: Child,
-    address: String,
-    folder: tempfile::TempDir,
-}
-
 impl Hub {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let ready = folder.path().join("ready.json");
-        let log = fs::File::create(folder.path().join("log")).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-        command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
-        let address = address(&ready);
-        Self { child, address, folder }
-    }
-
     /// Runs `weft bench` with these arguments; its exit code, stdout and stderr.
     fn bench(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
@@ -50,26 +34,6 @@ impl Hub {
         let (code, out, err) = self.bench(&[arguments, &["--json"]].concat());
         assert_eq!(code, 0, "{err}");
         serde_json::from_str(&out).expect("JSON")
-    }
-}
-
-/// Waits for the file that a hub writes when it is ready.
-fn address(ready: &Path) -> String {
-    let until = Instant::now() + Duration::from_secs(30);
-    while Instant::now() < until {
-        if let Ok(text) = fs::read_to_string(ready) {
-            let value: Value = serde_json::from_str(&text).expect("JSON");
-            return value["clients"][0].as_str().expect("an address").to_owned();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("the hub is not ready");
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

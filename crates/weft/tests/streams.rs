@@ -1,41 +1,16 @@
 //! Streams and their consumers on the command line, against a `weft hub` in a
 //! process of its own.
 
-use std::fs;
+mod common;
+
 use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::Hub;
 use serde_json::Value;
 
-/// A development hub in a process of its own, killed at the end.
-struct Hub {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
 impl Hub {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let ready = folder.path().join("ready.json");
-        let log = fs::File::create(folder.path().join("log")).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-        command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
-        let mut hub = Self { child, address: String::new(), _folder: folder };
-        let until = Instant::now() + Duration::from_secs(30);
-        while Instant::now() < until {
-            if let Ok(text) = fs::read_to_string(&ready) {
-                let value: Value = serde_json::from_str(&text).expect("JSON");
-                value["clients"][0].as_str().expect("an address").clone_into(&mut hub.address);
-                return hub;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        panic!("the hub is not ready");
-    }
-
     /// Runs the program with these words, the hub's address, and this input;
     /// its exit code, stdout and stderr.
     fn fed(&self, words: &str, input: &str) -> (i32, String, String) {
@@ -66,13 +41,6 @@ impl Hub {
 
     fn json(&self, words: &str) -> Value {
         serde_json::from_str(&self.run(words)).expect("one JSON object")
-    }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -21,6 +21,25 @@ use weft_wire::reply::ReplyAddress;
 /// A test that waits this long has failed: nothing here is slow by itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The files as they are now, as a hub that is killed leaves them.
+pub fn crashed(data: &std::path::Path) -> tempfile::TempDir {
+    fn copy(from: &std::path::Path, to: &std::path::Path) {
+        std::fs::create_dir_all(to).expect("a folder that can be copied");
+        for entry in std::fs::read_dir(from).expect("a folder that can be copied") {
+            let entry = entry.expect("a folder that can be copied");
+            let to = to.join(entry.file_name());
+            if entry.file_type().expect("a folder that can be copied").is_dir() {
+                copy(&entry.path(), &to);
+            } else {
+                std::fs::copy(entry.path(), to).expect("a folder that can be copied");
+            }
+        }
+    }
+    let image = tempfile::tempdir().expect("a folder that can be copied");
+    copy(data, image.path());
+    image
+}
+
 /// A hub for clients on loopback, keeping streams in `data` if given.
 pub fn options(name: &str, data: Option<&std::path::Path>) -> HubOptions {
     let mut options = HubOptions::new(name);

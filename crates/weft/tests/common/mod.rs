@@ -1,0 +1,44 @@
+//! A development hub in a process of its own, for the tests of the program.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Killed at the end.
+pub struct Hub {
+    pub child: Child,
+    pub address: String,
+    pub folder: tempfile::TempDir,
+}
+
+impl Hub {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ready = folder.path().join("ready.json");
+        let log = fs::File::create(folder.path().join("log")).expect("a log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
+        let mut hub = Self { child, address: String::new(), folder };
+        let until = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < until {
+            if let Ok(text) = fs::read_to_string(&ready) {
+                let value: Value = serde_json::from_str(&text).expect("JSON");
+                value["clients"][0].as_str().expect("an address").clone_into(&mut hub.address);
+                return hub;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the hub is not ready");
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
