@@ -261,8 +261,14 @@ impl AppendStage {
 
     /// The publish that a completion stands for cannot be stored.
     pub(super) fn refuse(&mut self, completion: Completion, code: ErrorCode, detail: String) {
-        tracing::warn!(code = "append_refused", reason = %detail, "a block could not be stored");
-        let retry_after_ms = if matches!(code, ErrorCode::DISK_FULL | ErrorCode::STORAGE) { 1_000 } else { 0 };
+        let retry_after_ms = if matches!(code, ErrorCode::DISK_FULL | ErrorCode::STORAGE) {
+            tracing::warn!(code = "append_refused", reason = %detail, "a block could not be stored");
+            1_000
+        } else {
+            // What its publisher can change is told to the publisher.
+            tracing::debug!(code = "append_refused", reason = %detail, "a block was not taken");
+            0
+        };
         match completion {
             Completion::None => {}
             Completion::Client(request) => {
