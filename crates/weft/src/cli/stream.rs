@@ -15,7 +15,7 @@ pub(crate) enum StreamCommand {
     Create {
         /// 1 to 64 of `a-z`, `0-9` and `-`.
         name: String,
-        /// Topic filters.
+        /// Topic filters; of a mirror all topics when there is none.
         #[arg(required_unless_present = "mirror_of")]
         filters: Vec<String>,
         #[command(flatten)]

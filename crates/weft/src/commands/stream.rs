@@ -21,6 +21,9 @@ pub(crate) async fn run(command: StreamCommand) -> anyhow::Result<()> {
         StreamCommand::Create { name, filters, definition, server } => {
             let mut options = StreamOptions { name, filters, ..StreamOptions::default() };
             definition.apply(&mut options);
+            if options.filters.is_empty() {
+                options.filters.push("**".to_owned());
+            }
             let client = connect(&server, "weft stream create").await?;
             client.streams().create(&options).await?;
             match &options.mirror_of {
