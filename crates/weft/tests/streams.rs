@@ -48,8 +48,10 @@ impl Hub {
 fn with_orders(events: &[&str]) -> Hub {
     let hub = Hub::start();
     hub.run("stream create orders orders/**");
-    let (code, _, err) = hub.fed("pub orders/new --lines --level synced", &events.join("\n"));
-    assert_eq!(code, 0, "{err}");
+    if !events.is_empty() {
+        let (code, _, err) = hub.fed("pub orders/new --lines --level synced", &events.join("\n"));
+        assert_eq!(code, 0, "{err}");
+    }
     hub
 }
 
@@ -80,6 +82,27 @@ fn a_consumer_is_made_shown_steered_and_taken_from_by_hand() {
     assert!(code == 1 && err.contains("bad_predicate"), "{code} {err}");
     let (code, _) = hub.refused("consumer next orders billing --nack 5s --ack");
     assert_eq!(code, 2);
+}
+
+#[test]
+fn a_hub_that_is_gone_while_events_are_waited_for_is_an_error() {
+    let mut hub = with_orders(&[]);
+    hub.run("consumer create orders billing");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    command.args(["consumer", "next", "orders", "billing", "--wait", "3s", "-s", &hub.address]);
+    let waiting = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    while hub.json("consumer info orders billing --json")["members"].as_array().is_none_or(Vec::is_empty) {}
+    hub.child.kill().expect("it is there");
+    let output = waiting.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1), "{said}");
+}
+
+#[test]
+fn a_mirror_takes_everything_where_nothing_else_is_said() {
+    let hub = with_orders(&["a"]);
+    hub.run("stream create copy --mirror-of orders");
+    assert_eq!(hub.json("stream info copy --json")["filters"], serde_json::json!(["**"]));
 }
 
 #[test]
