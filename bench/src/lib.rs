@@ -16,6 +16,7 @@ pub mod debian;
 pub mod disk;
 pub mod fixed;
 pub mod jetstream;
+pub mod kafka;
 pub mod latency;
 pub mod library;
 pub mod machine;

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// How long a server may take to say that it serves.
-const START: Duration = Duration::from_secs(20);
+/// How long a server may take to say that it serves; a Java program takes longest.
+const START: Duration = Duration::from_secs(60);
 /// How long it may take to end after SIGTERM, before SIGKILL.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -55,11 +55,10 @@ impl Server {
         }
     }
 
-    /// Ends it as a crash would (`kill -9`), and waits for its end.
-    pub fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+    /// Strikes it as a crash would (`kill -9`), whoever is talking to it.
+    pub fn kill(&self) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("not a process id")?;
+        Ok(kill_process(pid, Signal::KILL)?)
     }
 
     /// The last lines of the server's output.
@@ -83,12 +82,20 @@ impl Server {
 
     /// Resident memory now and at its peak, in bytes.
     pub fn memory(&self) -> io::Result<(u64, u64)> {
+        Ok((self.status("VmRSS:")?, self.status("VmHWM:")?))
+    }
+
+    /// A size of `/proc/PID/status`, in bytes.
+    fn status(&self, name: &str) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let kib = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(name));
-            line.and_then(|l| l.split_whitespace().nth(1)).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
-        };
-        Ok((kib("VmRSS:") << 10, kib("VmHWM:") << 10))
+        let line = text.lines().find(|line| line.starts_with(name));
+        let kib = line.and_then(|l| l.split_whitespace().nth(1)).and_then(|n| n.parse::<u64>().ok());
+        Ok(kib.unwrap_or(0) << 10)
+    }
+
+    /// The part of resident memory that is its own, not pages of files, in bytes.
+    pub fn private_memory(&self) -> io::Result<u64> {
+        self.status("RssAnon:")
     }
 
     /// Starts the peak of resident memory anew from what is resident now.

@@ -29,8 +29,7 @@ impl Redis {
     /// Starts a server, installed if it is not there.
     pub fn start() -> Result<Self> {
         let program = debian::program("redis-server", "usr/bin/redis-server")?;
-        let version = program.said(&["--version"]).unwrap_or_default();
-        let version = version.split_whitespace().find_map(|w| w.strip_prefix("v=")).unwrap_or("?").to_owned();
+        let version = version(&program);
         let folder = tempfile::tempdir()?;
         let port = process::free_port()?;
         let mut command: Command = program.command();
@@ -39,7 +38,7 @@ impl Redis {
         let mut server = Server::start("redis-server", &mut command, folder.path())?;
         let address = format!("127.0.0.1:{port}");
         server.wait_ready(|| TcpStream::connect(&address).ok())?;
-        Ok(Self { server, address, version: format!("redis-server {version}"), _folder: folder })
+        Ok(Self { server, address, version, _folder: folder })
     }
 }
 
@@ -50,6 +49,12 @@ impl Redis {
         socket.write_all(&head(&["CLIENT", "REPLY", "OFF"], None))?;
         Ok(socket)
     }
+}
+
+/// What the program says of its version: `redis-server 7.0.15`.
+pub(crate) fn version(program: &debian::Program) -> String {
+    let said = program.said(&["--version"]).unwrap_or_default();
+    format!("redis-server {}", said.split_whitespace().find_map(|w| w.strip_prefix("v=")).unwrap_or("?"))
 }
 
 /// A command with its arguments, the last one of `payload` bytes and left out.

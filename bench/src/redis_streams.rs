@@ -4,26 +4,38 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::acked::{self, Acks, Durable};
 use crate::debian;
-use crate::fixed::connect;
+use crate::fixed::{PATIENCE, connect};
 use crate::nats::CHUNK;
 use crate::process::{self, Server};
-use crate::redis::head;
+use crate::redis::{self, head};
 use crate::streams::{Streams, Work};
 use crate::work::{Publish, Subscribe};
 
 /// Events asked for at once.
 const COUNT: &str = "10000";
 
-/// A running server that appends every command to its file, and syncs it
-/// before it answers (`appendfsync always`).
+/// When the file of commands is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before each answer.
+    Always,
+    /// Every second, as it comes out of the box once it keeps such a file.
+    EverySecond,
+}
+
+/// A running server that appends every command to its file.
 #[derive(Debug)]
 pub struct RedisStreams {
+    fsync: Fsync,
+    version: String,
     server: Server,
     address: String,
     _folder: TempDir,
@@ -31,17 +43,25 @@ pub struct RedisStreams {
 
 impl RedisStreams {
     /// Starts a server, installed if it is not there, with its files under `disk`.
-    pub fn start(disk: &Path) -> Result<Self> {
+    pub fn start(disk: &Path, fsync: Fsync) -> Result<Self> {
         let program = debian::program("redis-server", "usr/bin/redis-server")?;
+        let version = redis::version(&program);
         let folder = tempfile::tempdir_in(disk)?;
         let port = process::free_port()?;
         let mut command = program.command();
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "yes"]);
-        command.args(["--appendfsync", "always", "--auto-aof-rewrite-percentage", "0", "--dir"]).arg(folder.path());
+        let when = if fsync == Fsync::Always { "always" } else { "everysec" };
+        command.args(["--appendfsync", when, "--auto-aof-rewrite-percentage", "0", "--dir"]).arg(folder.path());
         let mut server = Server::start("redis-server", &mut command, folder.path())?;
         let address = format!("127.0.0.1:{port}");
         server.wait_ready(|| TcpStream::connect(&address).ok())?;
-        Ok(Self { server, address, _folder: folder })
+        Ok(Self { fsync, version, server, address, _folder: folder })
+    }
+
+    /// The server and its version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     fn ask(&self, words: &[&str]) -> Result<()> {
@@ -53,7 +73,10 @@ impl RedisStreams {
 
 impl Durable for RedisStreams {
     fn name(&self) -> &str {
-        "Redis Streams, appendfsync always"
+        match self.fsync {
+            Fsync::Always => "Redis Streams, appendfsync always",
+            Fsync::EverySecond => "Redis Streams, appendfsync everysec",
+        }
     }
 
     fn server(&self) -> &Server {
@@ -71,8 +94,24 @@ impl Durable for RedisStreams {
         Ok((Box::new(sender), Box::new(Answers::new(socket))))
     }
 
+    /// The file of commands is written anew as well: it would keep growing
+    /// with what is long deleted.
     fn close(&self, key: &str) -> Result<()> {
-        self.ask(&["DEL", key])
+        self.ask(&["DEL", key])?;
+        self.ask(&["BGREWRITEAOF"])?;
+        let mut answers = Answers::new(connect(&self.address)?);
+        let end = Instant::now() + PATIENCE;
+        let mut is_done = false;
+        while !is_done {
+            ensure!(Instant::now() < end, "Redis does not finish its new file of commands");
+            thread::sleep(Duration::from_millis(10));
+            answers.socket.write_all(&head(&["INFO", "persistence"], None))?;
+            answers.answer(|text| {
+                let says = |line: &str| String::from_utf8_lossy(text).lines().any(|said| said == line);
+                is_done = says("aof_rewrite_in_progress:0") && says("aof_rewrite_scheduled:0");
+            })?;
+        }
+        Ok(())
     }
 }
 

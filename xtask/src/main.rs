@@ -49,7 +49,7 @@ enum Task {
     Lint,
     /// Checks what no compiler checks: layers, unsafe, banned calls, documents, sizes.
     Tidy,
-    /// Builds and runs a benchmark: decode, topic, ring, log, hub, durable, idle, peers, machine or all.
+    /// Builds and runs a benchmark: decode, topic, ring, log, hub, streams, start, idle, peers, machine or all.
     Bench {
         /// Which one.
         name: String,

@@ -91,11 +91,6 @@ impl Hub {
         Ok(Self { server, name, address, _folder: thrown_away })
     }
 
-    /// Ends it as a crash would (`kill -9`).
-    pub fn kill(mut self) -> Result<()> {
-        self.server.kill()
-    }
-
     /// Where it listens for clients.
     #[must_use]
     pub fn address(&self) -> &str {

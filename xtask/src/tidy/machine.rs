@@ -22,12 +22,14 @@ const FOLDERS: [&str; 6] = [
 ];
 
 /// Hosts that documents and manifests may name.
-const HOSTS: [&str; 15] = [
+const HOSTS: [&str; 17] = [
     "github.com",
     "doc.rust-lang.org",
     "docs.rs",
     "crates.io",
     "www.apache.org",
+    "kafka.apache.org",
+    "maven.apache.org",
     "docs.nats.io",
     "docs.oasis-open.org",
     "www.rfc-editor.org",
