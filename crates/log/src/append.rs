@@ -14,9 +14,10 @@ use std::{fmt, io};
 use weft_base::sync::Mutex;
 use weft_base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use weft_base::{ByteCount, Mono, Now};
-use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
-use weft_wire::block::{Block, MIN_BLOCK, StreamPlace, peek_len, set_stream_place};
+use weft_wire::block::Block;
+use weft_wire::block::layout::BATCH_OPEN;
 
+use crate::active::{Active, check_batch, check_block, place_at_home, placed};
 use crate::compact::Pass;
 use crate::error::{AppendError, OpenError, ReadError, SyncError};
 use crate::format::{
@@ -25,12 +26,10 @@ use crate::format::{
 };
 use crate::fs::{Fs, Lock};
 use crate::homes::Homes;
-use crate::index::{Index, Place};
-use crate::mmap::{HEAD, MapWriter};
+use crate::mmap::HEAD;
 use crate::options::LogOptions;
 use crate::read::LogReader;
 use crate::recover::{Opened, Recovered, Recovery, recover};
-use crate::scan::Content;
 use crate::segment::{Beginning, Segment, Spare};
 use crate::shared::{Shared, SyncState, locked};
 use crate::sync::Syncer;
@@ -49,13 +48,6 @@ pub struct Appended {
     pub next: u64,
     /// The sequence of its first event at the home it entered at.
     pub home_sequence: u64,
-}
-
-/// The segment appended to.
-struct Active {
-    segment: Arc<Segment>,
-    writer: MapWriter,
-    index: Arc<Index>,
 }
 
 /// A log, open for appending: one per folder. Dropping it does not sync; see
@@ -252,16 +244,15 @@ impl Log {
         loop {
             if let Some(active) = &mut self.active
                 && active.segment.map().position().events.checked_add(events).is_some()
-                && let Some(spare) = active.writer.spare(total)
+                && total <= active.writer.left()
             {
-                let Place { sequence: first, offset } = active.segment.tail();
-                let home_sequence = copy_blocks(spare, blocks.clone(), home, first, &self.homes)?;
-                let mut at = 0;
-                while let Some(found) = Content::found_in(spare, at, offset) {
-                    at += found.len;
-                    active.segment.note(&active.index, &found, &self.homes);
-                    self.homes.note(home, found.home_next(home).1);
+                let first = active.segment.tail().sequence;
+                let places = placed(blocks.clone(), home, first, self.homes.next_of(home));
+                let home_sequence = places.clone().next().map_or(0, |(_, place)| place.home_sequence);
+                if let Err(e) = active.write(places.clone()) {
+                    return Err(e.at(&self.shared, active.segment.number, total));
                 }
+                active.note(places, &mut self.homes);
                 let next = first.saturating_add(events.into());
                 // There is room for bytes and numbers.
                 active.writer.publish(total, events);
@@ -511,82 +502,5 @@ impl Drop for Log {
         // Waits for a sync that is under way: the lock must not be given up
         // while this log still writes.
         locked(&self.shared.state).closed = true;
-    }
-}
-
-/// Whether the blocks' flags are those of one atomic batch.
-fn check_batch<'b>(blocks: impl Iterator<Item = &'b [u8]>) -> Result<(), AppendError> {
-    let bad = |clause| Err(AppendError::BadBatch { clause });
-    let mut ended = false;
-    for block in blocks {
-        if ended {
-            return bad("a block follows the last one");
-        }
-        match Block::trusted(block).flags() & (BATCH_OPEN | BATCH_LAST) {
-            BATCH_OPEN => {}
-            BATCH_LAST => ended = true,
-            0 => return bad("a block bears neither flag"),
-            _ => return bad("a block bears both flags"),
-        }
-    }
-    if ended { Ok(()) } else { bad("the last one is missing") }
-}
-
-/// Answers the block's count of events.
-fn check_block(block: &[u8], limit: usize) -> Result<u32, AppendError> {
-    if block.len() > limit {
-        return Err(AppendError::TooLarge { len: block.len(), limit });
-    }
-    let events = Block::trusted(block).event_count();
-    let length = peek_len(block).unwrap_or(0) as usize;
-    if length != block.len() || length < MIN_BLOCK || !length.is_multiple_of(8) || events == 0 {
-        let clause = format!("its length says {length}, its count of events {events}");
-        return Err(AppendError::NotABlock { len: block.len(), clause });
-    }
-    Ok(events)
-}
-
-/// The block's first sequence at its home, where `next` or later is due.
-fn place_at_home(home: u32, named: Option<u64>, next: u64) -> Result<u64, AppendError> {
-    match named {
-        None => Ok(next),
-        Some(sequence) if home == 0 || sequence == 0 => Err(AppendError::NoHome { home, sequence }),
-        Some(sequence) if sequence < next => Err(AppendError::AlreadyThere { home, sequence, next }),
-        Some(sequence) => Ok(sequence),
-    }
-}
-
-/// Copies the blocks into `spare`, which they fill, and sets their places; the
-/// first one's local sequence is `local`. Answers the first one's sequence at
-/// its home. When one is no stamped block, `spare` is zero again.
-fn copy_blocks<'b>(
-    spare: &mut [u8],
-    blocks: impl Iterator<Item = (&'b [u8], Option<u64>)>,
-    home: u32,
-    local: u64,
-    homes: &Homes,
-) -> Result<u64, AppendError> {
-    let (mut rest, mut local, mut next, mut first) = (&mut *spare, local, homes.next_of(home), None);
-    let mut failed = None;
-    for (block, named) in blocks {
-        let Some((part, after)) = rest.split_at_mut_checked(block.len()) else { break };
-        part.copy_from_slice(block);
-        let home_sequence = named.unwrap_or(next);
-        if let Err(e) = set_stream_place(part, StreamPlace { local, home, home_sequence }) {
-            failed = Some(AppendError::NotABlock { len: block.len(), clause: e.to_string() });
-            break;
-        }
-        let events = u64::from(Block::trusted(part).event_count());
-        first = first.or(Some(home_sequence));
-        (local, next) = (local.saturating_add(events), home_sequence.saturating_add(events));
-        rest = after;
-    }
-    match failed {
-        None => Ok(first.unwrap_or(next)),
-        Some(error) => {
-            // Zeros are what recovery takes for the end.
-            spare.fill(0);
-            Err(error)
-        }
     }
 }

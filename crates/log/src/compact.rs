@@ -15,7 +15,7 @@
 //! copies the stream knows where the batch ends. A segment with damage stays as
 //! it is, for repair.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use weft_base::sync::atomic::Ordering;
@@ -307,7 +307,7 @@ impl Output {
         let position = self.writer.map().position();
         let place = Place { sequence: found.first, offset: position.end };
         self.index.note(place, self.newest_so_far, &self.homes);
-        self.writer.spare(bytes.len()).ok_or_else(full)?.copy_from_slice(bytes);
+        self.file.write(&mut self.writer, 0, &mut [IoSlice::new(bytes)])?;
         let sequences = found.next - base - u64::from(position.events);
         let published = self.writer.publish(bytes.len(), u32::try_from(sequences).map_err(io::Error::other)?);
         if !published {

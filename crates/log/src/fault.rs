@@ -17,7 +17,7 @@
 //! one with a given number: a test goes through all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::DerefMut;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use weft_base::sync::Mutex;
 use weft_base::{ManualClock, Random};
 
 use crate::fs::{Fs, Lock, SegmentFile};
-use crate::mmap::{HEAD, Map};
+use crate::mmap::{HEAD, Map, MapWriter};
 use crate::shared::locked;
 
 /// What the system writes at once.
@@ -139,6 +139,8 @@ struct State {
     stop_at: Option<u64>,
     /// Syncs until one fails.
     fail_sync: Option<u32>,
+    /// Bytes cannot be written into segments.
+    fail_writes: bool,
     lie: bool,
     slow: Option<(ManualClock, Duration)>,
     /// From this operation on nothing can be changed.
@@ -156,6 +158,18 @@ impl State {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         Ok(())
+    }
+
+    /// Whether bytes may be written into a segment: fails as [`State::step`]
+    /// does, and counts nothing.
+    fn writable(&self) -> io::Result<()> {
+        if self.stop_at.is_some_and(|stop| self.operations >= stop) {
+            return Err(io::Error::other("the power is off"));
+        }
+        if self.read_only_at.is_some_and(|at| self.operations > at) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if self.fail_writes { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
     fn file(&mut self, path: &Path) -> io::Result<&mut FileState> {
@@ -278,8 +292,9 @@ impl FaultFs {
         self.state().stop_at = Some(operation);
     }
 
-    /// An operation of the test itself, for example between two appends, which
-    /// write to memory and so are none that the file system sees.
+    /// An operation of the test itself, for example between two appends, whose
+    /// writes into a segment do not count: the machine sees them when they are
+    /// synced, or when it pleases.
     ///
     /// # Errors
     /// The power is off.
@@ -296,6 +311,12 @@ impl FaultFs {
     /// to write is lost although the system believes otherwise.
     pub fn fail_sync(&self, count: u32) {
         self.state().fail_sync = Some(count);
+    }
+
+    /// From now on, or no more, half of what is to be written into a segment is
+    /// written, and then there is EIO.
+    pub fn fail_writes(&self, fail: bool) {
+        self.state().fail_writes = fail;
     }
 
     /// From the operation of this number on the file system is read-only, as
@@ -359,6 +380,18 @@ struct FaultSegment {
 impl SegmentFile for FaultSegment {
     fn map(&self) -> &Arc<Map> {
         &self.map
+    }
+
+    fn write(&self, writer: &mut MapWriter, skip: usize, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let writable = self.fs.state().writable();
+        let at = writer.room(skip, parts).ok_or(io::ErrorKind::InvalidInput)?;
+        let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let written = if writable.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        let end = at - writer.map().position().end + written;
+        if let (Some(spare), Some(bytes)) = (writer.spare(end), bytes.get(..written)) {
+            spare.get_mut(skip..).unwrap_or_default().copy_from_slice(bytes);
+        }
+        writable
     }
 
     fn sync(&self, range: Range<usize>) -> io::Result<()> {

@@ -29,6 +29,7 @@
 //! remove: the hub decides.
 #![deny(unsafe_code)]
 
+mod active;
 mod append;
 mod compact;
 mod error;

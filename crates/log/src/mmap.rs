@@ -1,5 +1,6 @@
 //! A segment's bytes in memory, written by one thread while others read: the
-//! only unsafe code of this crate.
+//! only unsafe code of this crate. What lies in a file is written by system
+//! calls ([`SegmentFile::write`](crate::fs::SegmentFile::write)) and read here.
 //!
 //! # Why this is sound
 //! The mapping is split by one number, the published position. It only grows.
@@ -17,8 +18,9 @@
 //!   atomic words ([`Map::head_load`], [`Map::head_store`]), so header and
 //!   marks may be written by any thread at any time.
 //!
-//! A file can also change behind the mapping's back. Within the process only
-//! recovery writes to a segment by other means, before it is shared. Other
+//! A file can also change behind the mapping's back. Within the process it is
+//! written by whoever has the [`MapWriter`], beyond the published position, and
+//! by recovery before it is shared. Other
 //! processes are kept out by the folder's lock; one that ignores it and
 //! truncates a segment kills the hub with SIGBUS, as does a sector that cannot
 //! be read. To turn the latter into an error, [`Map::populate_read`] is called
@@ -26,7 +28,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 // Not from `weft_base::sync`: loom has no atomics that lie in foreign memory.
@@ -181,16 +183,6 @@ impl Map {
         self.clamp(&range).map_or(Ok(()), |(start, len)| self.raw.flush_range(start, len))
     }
 
-    /// Makes the range's pages present and writable, so that writing to them
-    /// takes no page fault. Best effort.
-    pub fn populate_write(&self, range: Range<usize>) {
-        if let Some((start, len)) = self.clamp(&range) {
-            // A kernel before 5.14 does not know it: pages are then made
-            // present when they are touched.
-            let _ = self.raw.advise_range(Advice::PopulateWrite, start, len);
-        }
-    }
-
     /// Takes the range's pages out of the process's memory; they stay in the
     /// system's, and come back when they are touched. Best effort.
     pub(crate) fn release(&self, range: Range<usize>) {
@@ -237,7 +229,22 @@ impl MapWriter {
         unsafe { std::slice::from_raw_parts(self.map.raw.as_ptr().add(start), self.map.len - start) }
     }
 
-    /// The next `len` unpublished bytes; `None` when there are fewer.
+    /// How many bytes are not published.
+    #[must_use]
+    #[inline]
+    pub fn left(&self) -> usize {
+        self.map.len - self.map.position().end
+    }
+
+    /// Where `parts` begin that are written `skip` bytes behind the published
+    /// position; `None` when they do not fit.
+    pub(crate) fn room(&self, skip: usize, parts: &[IoSlice<'_>]) -> Option<usize> {
+        let len = parts.iter().try_fold(skip, |len, part| len.checked_add(part.len()))?;
+        (len <= self.left()).then(|| self.map.position().end + skip)
+    }
+
+    /// The next `len` unpublished bytes, of a mapping without a file; `None`
+    /// when there are fewer.
     #[must_use]
     #[inline]
     pub fn spare(&mut self, len: usize) -> Option<&mut [u8]> {

@@ -42,11 +42,6 @@ pub struct LogOptions {
     /// Compaction writes a segment anew when at least so many hundredths of its
     /// bytes are of events that are to go. 10; 0 for any.
     pub compact_percent: u8,
-    /// How far ahead of the writer the syncer makes pages present at most, so
-    /// that appending takes no page faults: four times what was appended
-    /// between its last two calls, up to this. 16 MiB; zero for none. This much
-    /// more memory is dirty at any time.
-    pub ahead: ByteCount,
 }
 
 impl Default for LogOptions {
@@ -61,7 +56,6 @@ impl Default for LogOptions {
             max_block: (1 << 20) + (64 << 10),
             check_all: false,
             compact_percent: 10,
-            ahead: ByteCount::mib(16),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use weft_wire::block::layout::BATCH_OPEN;
-use weft_wire::block::{Block, HEADER_LEN, MAGIC, MIN_BLOCK, hub_checksum, peek_len};
+use weft_wire::block::{Block, HEADER_LEN, MAGIC, MIN_BLOCK, StreamPlace, hub_checksum, peek_len};
 
 use crate::mmap::HEAD;
 
@@ -37,6 +37,14 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// A block that is put at `offset`, under `place`.
+    pub(crate) fn of(block: Block<'_>, offset: usize, place: StreamPlace) -> Self {
+        let StreamPlace { local: first, home, home_sequence } = place;
+        let next = first.saturating_add(block.event_count().into());
+        let (len, open) = (block.bytes().len(), block.flags() & BATCH_OPEN != 0);
+        Self { offset, len, first, next, time: block.counts_from().0, home, home_sequence, open }
+    }
+
     /// The home it entered at, and the first sequence there. Blocks from before
     /// there were homes entered here, under the sequence they have here.
     pub(crate) const fn home(&self, own: u32) -> (u32, u64) {
@@ -87,12 +95,6 @@ impl<'a> Content<'a> {
         let (home, home_sequence) = block.home().unwrap_or_default();
         let open = block.flags() & BATCH_OPEN != 0;
         Ok(Found { offset, len, first, next, time, home, home_sequence, open })
-    }
-
-    /// The block at `at` of `bytes`, which begin at `offset` of the segment.
-    pub(crate) fn found_in(bytes: &[u8], at: usize, offset: usize) -> Option<Found> {
-        let found = Content(bytes.get(at..)?, None).glance(HEAD).ok()?;
-        Some(Found { offset: offset + at, ..found })
     }
 
     /// The block at `offset`, all of it checked; it begins with `sequence`.

@@ -1,5 +1,6 @@
 //! One segment in memory, shared by the writer, the syncer and the readers.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use weft_base::sync::Mutex;
@@ -195,6 +196,12 @@ impl Segment {
     /// What is published, up to `end`, which [`Segment::tail`] gave.
     pub(crate) fn content(&self, end: usize) -> Content<'_> {
         Content(self.map.read(HEAD..end).unwrap_or_default(), self.compacted)
+    }
+
+    /// Writes what `writer`, who writes this segment, publishes next; see
+    /// [`SegmentFile::write`].
+    pub(crate) fn write(&self, writer: &mut MapWriter, skip: usize, parts: &mut [IoSlice<'_>]) -> std::io::Result<()> {
+        self.file.write(writer, skip, parts)
     }
 
     /// Takes note of a block that is about to be published. Only the writer

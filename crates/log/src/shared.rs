@@ -39,22 +39,10 @@ pub(crate) struct SyncState {
     /// A mark that is in memory and not known to be on disk.
     pub(crate) unmarked: bool,
     pub(crate) closed: bool,
-    pub(crate) pages: Pages,
+    /// Of which segment, by its number, the pages below which offset were let go.
+    pub(crate) released: (u64, usize),
     /// Making a segment failed, and none was made since.
     pub(crate) no_room: bool,
-}
-
-/// Which pages of the segment in use are in the process's memory.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Pages {
-    /// The segment's number.
-    pub(crate) number: u64,
-    /// Where the writer was.
-    pub(crate) end: usize,
-    /// Up to this offset they were made present.
-    pub(crate) present: usize,
-    /// Below this one they were released.
-    pub(crate) released: usize,
 }
 
 pub(crate) struct Shared {
@@ -162,6 +150,16 @@ impl Shared {
         self.poisoned.load(Ordering::Acquire).then(|| locked(&self.why).clone())
     }
 
+    /// Notes that nothing can be believed any more of what this segment is to
+    /// have on the disk.
+    pub(crate) fn fail(&self, number: u64, source: &io::Error) -> String {
+        let why = format!("segment {number}: {source}");
+        why.clone_into(&mut locked(&self.why));
+        // Release: whoever sees it sees why.
+        self.poisoned.store(true, Ordering::Release);
+        why
+    }
+
     /// Makes a segment, durably.
     fn make(&self, number: u64) -> io::Result<Spare> {
         let len = self.options.segment.0;
@@ -191,7 +189,6 @@ impl Shared {
         let mut spares = locked(&self.spares);
         if spares.ready.is_none() {
             let spare = self.make(spares.next_number)?;
-            spare.writer.map().populate_write(0..self.options.ahead.as_usize().min(spare.writer.map().len()));
             spares.next_number += 1;
             spares.ready = Some(spare);
         }

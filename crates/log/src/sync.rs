@@ -2,8 +2,8 @@
 //!
 //! Many appends share one sync (group commit): each call brings all to the
 //! disk that was appended before it began. The thread that calls it also makes
-//! pages and segments ready ahead of the writer, and removes the files of
-//! segments that retention took out, so that appending does neither.
+//! segments ready ahead of the writer, and removes the files of segments that
+//! retention took out, so that appending does neither.
 //!
 //! # After a failed sync
 //! The system may have dropped the pages it could not write and take them for
@@ -22,7 +22,7 @@ use weft_base::sync::atomic::Ordering;
 use crate::error::SyncError;
 use crate::homes::Homes;
 use crate::segment::Segment;
-use crate::shared::{Pages, Shared, SyncState, locked};
+use crate::shared::{Shared, SyncState, locked};
 
 /// Syncs a log from another thread than the one that appends. Clones share the
 /// log; their calls wait for each other.
@@ -159,14 +159,11 @@ impl Syncer {
     }
 
     fn fail(&self, segment: &Segment, source: std::io::Error) -> SyncError {
-        *locked(&self.shared.why) = format!("segment {}: {source}", segment.number);
-        // Release: whoever sees it sees why.
-        self.shared.poisoned.store(true, Ordering::Release);
+        self.shared.fail(segment.number, &source);
         SyncError::Failed { segment: segment.number, source }
     }
 
-    /// Makes pages present ahead of the writer and releases those far behind
-    /// it, makes the next segment once half of the current one is used, writes
+    /// Releases pages far behind the writer, makes the next segment once half of the current one is used, writes
     /// the side file of a segment that is complete, and removes the files of
     /// segments that retention took out. Best effort: what fails here, the writer or the
     /// next opening does itself.
@@ -180,7 +177,7 @@ impl Syncer {
         self.write_side(&state);
         let Some(segment) = shared.newest() else { return };
         let (end, len) = (segment.tail().offset, segment.map().len());
-        self.populate(&mut state, &segment, end);
+        release(&mut state, &segment, end);
         if end < len / 2 {
             // The writer got a segment since, or has no need of one.
             state.no_room = false;
@@ -189,32 +186,6 @@ impl Syncer {
             // does try again, got its segment.
             state.no_room = shared.make_spare().is_err();
         }
-    }
-
-    fn populate(&self, state: &mut SyncState, segment: &Segment, end: usize) {
-        let map = segment.map();
-        let Pages { number, end: before, mut present, mut released } = state.pages;
-        let went_on = if number == segment.number { end.saturating_sub(before) } else { end };
-        if number != segment.number {
-            (present, released) = (end, 0);
-        }
-        let most = self.shared.options.ahead.as_usize();
-        if most > 0 {
-            // Each page made present is written to the disk sooner or later,
-            // so a stream on which little happens gets few.
-            let until = end.saturating_add((AHEAD * went_on).clamp(TAIL, most.max(TAIL))).min(map.len());
-            // A sync protects the page the writer is at, and those the kernel
-            // handles together with it, against writing: undo that.
-            map.populate_write(end..end.saturating_add(TAIL).min(present));
-            map.populate_write(present.max(end)..until);
-            present = present.max(until);
-        }
-        let behind = end.saturating_sub(KEEP);
-        if behind >= released + KEEP / 2 {
-            map.release(released..behind);
-            released = behind;
-        }
-        state.pages = Pages { number: segment.number, end, present, released };
     }
 
     /// Removes the files of segments that retention took out, the oldest first,
@@ -247,13 +218,19 @@ impl Syncer {
 
 /// How many files one call of [`Syncer::prepare`] removes at most.
 const REMOVED: usize = 8;
-/// How many times what was appended since the last call is made present.
-const AHEAD: usize = 4;
-/// What is made writable again after a sync: see [`Syncer::populate`].
-const TAIL: usize = 64 << 10;
 /// What stays present behind the writer, for those who read what was just
 /// appended.
 const KEEP: usize = 8 << 20;
+
+/// Lets go of what readers brought in far behind the writer, which is at `end`.
+fn release(state: &mut SyncState, segment: &Segment, end: usize) {
+    let before = if state.released.0 == segment.number { state.released.1 } else { 0 };
+    let behind = end.saturating_sub(KEEP);
+    if behind >= before + KEEP / 2 {
+        segment.map().release(before..behind);
+        state.released = (segment.number, behind);
+    }
+}
 
 /// Whether a file that was to be removed is not there any more.
 fn gone(result: std::io::Result<()>) -> bool {

@@ -17,7 +17,6 @@ fn options() -> LogOptions {
         segment: ByteCount::kib(16),
         index_every: ByteCount::kib(1),
         max_block: 8 << 10,
-        ahead: ByteCount(0),
         ..LogOptions::default()
     }
 }

@@ -5,7 +5,7 @@
 //! were damaged where the blocks come from) a segment ends, and the next one
 //! begins with the next block's, so that a survey tells of what is missing.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 
 use weft_base::UnixNanos;
@@ -155,7 +155,7 @@ impl<'a> Writer<'a> {
             return Err(WriteError::TooLarge { len: block.len(), most });
         }
         let goes_on = (first == next || self.options.compacted)
-            && self.active.as_mut().is_some_and(|a| a.writer.spare(block.len()).is_some());
+            && self.active.as_ref().is_some_and(|a| block.len() <= a.writer.left());
         if !goes_on {
             if self.options.compacted && self.next.is_some() {
                 // The segment ends where the next one begins.
@@ -164,10 +164,9 @@ impl<'a> Writer<'a> {
             self.seal()?;
             self.begin(first, view.stamp().map_or(UnixNanos(0), |s| s.ingested))?;
         }
-        if let Some(active) = &mut self.active
-            && let Some(spare) = active.writer.spare(block.len())
-        {
-            spare.copy_from_slice(block);
+        if let Some(active) = &mut self.active {
+            let parts = &mut [IoSlice::new(block)];
+            active.file.write(&mut active.writer, 0, parts).map_err(OfflineError::io("write", &active.path))?;
             // Refused only when a segment's numbers are used up, which 32 GiB
             // of the smallest events cannot do.
             active.writer.publish(block.len(), events);

@@ -52,7 +52,6 @@ pub(crate) fn small() -> LogOptions {
         segment: ByteCount::kib(16),
         index_every: ByteCount::kib(1),
         max_block: 8 << 10,
-        ahead: ByteCount(0),
         ..LogOptions::default()
     }
 }

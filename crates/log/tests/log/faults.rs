@@ -275,3 +275,24 @@ fn a_file_too_short_for_a_segment_was_never_one() {
         assert_eq!(read_all(&mut log.reader(), 1).0.len(), 220);
     }
 }
+
+#[test]
+fn what_cannot_be_written_is_refused_and_leaves_what_was_there() {
+    let fs = FaultFs::new();
+    let (mut log, _) = open(&fs);
+    append(&mut log, 5);
+    fs.fail_writes(true);
+    let refused = log.append(&block(6, 1, 100, 6), at(0)).unwrap_err();
+    assert!(matches!(refused, AppendError::Poisoned { .. }), "{refused}");
+    fs.fail_writes(false);
+    // Nobody knows what else the disk did with it.
+    assert!(log.append(&block(6, 1, 100, 6), at(0)).is_err() && log.syncer().sync().is_err());
+    assert_eq!(read_all(&mut log.reader(), 1).0, [1, 2, 3, 4, 5]);
+    drop(log);
+    let after = fs.after_kill();
+    let (mut log, _) = open(&after);
+    assert_eq!(log.append(&block(6, 1, 100, 6), at(0)).unwrap().first, 6, "half a block lies there");
+    drop(log);
+    let (log, recovery) = open(&after.after_kill());
+    assert_eq!((read_all(&mut log.reader(), 1).0, recovery.damages), (vec![1, 2, 3, 4, 5, 6], 0));
+}

@@ -28,7 +28,7 @@ fn what_is_appended_is_there_after_opening_again() {
     let temporary = temporary();
     let dir = temporary.path().join("deep/down/stream");
     for round in 0..3 {
-        let (mut log, recovery) = open_real(&dir, LogOptions { ahead: ByteCount::kib(8), ..small() });
+        let (mut log, recovery) = open_real(&dir, small());
         assert_eq!((recovery.blocks, recovery.damages, recovery.cut_bytes), (200 * round, 0, 0));
         let syncer = log.syncer();
         for _ in 0..10 {
@@ -156,7 +156,7 @@ fn a_full_disk_refuses_appends_and_recovers() {
 #[test]
 fn readers_and_syncer_keep_up_with_the_writer() {
     let temporary = temporary();
-    let options = LogOptions { retain_bytes: Some(ByteCount::kib(256)), ahead: ByteCount::kib(8), ..small() };
+    let options = LogOptions { retain_bytes: Some(ByteCount::kib(256)), ..small() };
     let (mut log, _) = open_real(temporary.path(), options);
     let total = 4000;
     let done = AtomicBool::new(false);
