@@ -25,7 +25,6 @@ fn options() -> LogOptions {
         segment: ByteCount(SEGMENT as u64),
         index_every: ByteCount(512),
         max_block: 2048,
-        ahead: ByteCount(0),
         ..LogOptions::default()
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use weft_base::{ByteCount, Clock, Epoch, HubId, Now, ProducerId, SystemClock};
+use weft_base::{Clock, Epoch, HubId, Now, ProducerId, SystemClock};
 use weft_bench::stats::{Runs, short, with_range};
 use weft_bench::table::Table;
 use weft_bench::{disk, machine, process};
@@ -86,25 +86,10 @@ fn append_all(log: &mut Log, work: &Work) -> Result<()> {
     Ok(())
 }
 
-/// Seconds of appending into one segment whose pages are all there.
-fn resident(folder: &Path, work: &Work) -> Result<f64> {
-    let size = ByteCount((work.total_bytes() as u64 * 4 / 3 + (2 << 20)).next_multiple_of(4096));
-    let mut log = open(folder, LogOptions { segment: size, ahead: size, ..LogOptions::default() })?;
-    // How much was appended tells how much more is made present: four times.
-    for _ in 0..work.blocks / 3 {
-        log.append(&work.block, Now::default())?;
-    }
-    log.syncer().prepare();
-    let start = Instant::now();
-    append_all(&mut log, work)?;
-    Ok(start.elapsed().as_secs_f64())
-}
-
 /// Seconds of appending while nothing is synced; with a second thread that
-/// makes pages and segments ready, or without.
+/// makes segments ready, or without.
 fn unsynced(folder: &Path, work: &Work, prepared: bool) -> Result<f64> {
-    let ahead = ByteCount::mib(if prepared { 64 } else { 0 });
-    let mut log = open(folder, LogOptions { ahead, ..LogOptions::default() })?;
+    let mut log = open(folder, LogOptions::default())?;
     let (syncer, done) = (log.syncer(), AtomicBool::new(!prepared));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -219,8 +204,7 @@ impl Figures {
     }
 }
 
-const NAMES: [&str; 11] = [
-    "append 64 KiB blocks, pages present",
+const NAMES: [&str; 10] = [
     "append 64 KiB blocks, not synced, prepared by the syncer",
     "append 64 KiB blocks, not synced, on its own",
     "append blocks of one event, not synced, prepared by the syncer",
@@ -246,22 +230,21 @@ fn main() -> Result<()> {
     let (mut killed, mut closed) = (Runs::new(), Runs::new());
     for _ in 0..arguments.rounds {
         let fresh = || tempfile::tempdir_in(&target);
-        figures[0].push(&large, resident(fresh()?.path(), &large)?);
-        figures[1].push(&large, unsynced(fresh()?.path(), &large, true)?);
-        figures[2].push(&large, unsynced(fresh()?.path(), &large, false)?);
-        figures[3].push(&small, unsynced(fresh()?.path(), &small, true)?);
-        for (at, work, window) in [(4, &large, 1 << 20), (5, &large, 8 << 20), (6, &small, 1 << 20)] {
+        figures[0].push(&large, unsynced(fresh()?.path(), &large, true)?);
+        figures[1].push(&large, unsynced(fresh()?.path(), &large, false)?);
+        figures[2].push(&small, unsynced(fresh()?.path(), &small, true)?);
+        for (at, work, window) in [(3, &large, 1 << 20), (4, &large, 8 << 20), (5, &small, 1 << 20)] {
             let (seconds, count) = committed(fresh()?.path(), work, window)?;
             figures[at].push(work, seconds);
-            syncs[at - 4].push(count as f64 / seconds);
+            syncs[at - 3].push(count as f64 / seconds);
         }
         let times = read(fresh()?.path(), &large)?;
-        for (at, seconds) in [(7, times[0]), (8, times[1]), (10, times[2])] {
+        for (at, seconds) in [(6, times[0]), (7, times[1]), (9, times[2])] {
             figures[at].push(&large, seconds);
         }
         killed.push(times[3] * 1e3);
         closed.push(times[4] * 1e3);
-        figures[9].push(&medium, read(fresh()?.path(), &medium)?[0]);
+        figures[8].push(&medium, read(fresh()?.path(), &medium)?[0]);
         single.push(one_by_one(fresh()?.path(), &large, Duration::from_secs(1))?);
         sequential.push(disk::sequential(fresh()?.path(), total)?);
         disk_syncs.push(disk::sync_times(fresh()?.path(), large.block.len(), Duration::from_secs(1))?);

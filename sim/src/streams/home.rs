@@ -38,7 +38,6 @@ fn options(home: usize) -> LogOptions {
         segment: ByteCount::kib(16),
         index_every: ByteCount::kib(1),
         max_block: 4 << 10,
-        ahead: ByteCount(0),
         ..LogOptions::default()
     }
 }
