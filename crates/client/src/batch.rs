@@ -1,12 +1,13 @@
 //! Atomic batches, gathered here and published together.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::task::Poll;
 
 use weft_wire::block::EventFields;
 
 use crate::error::PublishError;
-use crate::publisher::{Published, Publisher};
+use crate::publisher::{Acknowledgement, Published, Publisher};
 use crate::session::Gathered;
 
 /// Events that one stream takes all together or not at all, in this order, with
@@ -85,10 +86,21 @@ impl Batch {
             taken => Poll::Ready(taken),
         })
         .await?;
-        let mut published = Vec::with_capacity(acknowledgements.len());
-        for acknowledgement in acknowledgements {
-            published.push(acknowledgement.await?);
-        }
-        Ok(published)
+        let mut waiting: Vec<(Acknowledgement, Option<Published>)> =
+            acknowledgements.into_iter().map(|acknowledgement| (acknowledgement, None)).collect();
+        // All at once: the first refusal decides, while the hub may keep the
+        // blocks before it for as long as a batch may take to be whole.
+        poll_fn(|cx| {
+            for (acknowledgement, published) in waiting.iter_mut().filter(|(_, published)| published.is_none()) {
+                match Pin::new(acknowledgement).poll(cx) {
+                    Poll::Ready(outcome) => *published = Some(outcome?),
+                    Poll::Pending => {}
+                }
+            }
+            let whole = waiting.iter().all(|(_, published)| published.is_some());
+            if whole { Poll::Ready(Ok::<_, PublishError>(())) } else { Poll::Pending }
+        })
+        .await?;
+        Ok(waiting.into_iter().filter_map(|(_, published)| published).collect())
     }
 }
