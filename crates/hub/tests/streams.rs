@@ -216,6 +216,7 @@ fn a_full_disk_refuses_durable_publishes_serves_the_rest_and_recovers() {
         assert!(acked < 20, "the disk never filled");
     };
     assert_eq!(refusal.0, ErrorCode::DISK_FULL, "{}", refusal.1);
+    assert!(state(&mut client).contains("no room"), "its state says so");
     // Live traffic went on, the refused one too: it was routed.
     for _ in 0..=acked {
         assert_eq!(live.delivered(), std::slice::from_ref(&big));
@@ -231,7 +232,7 @@ fn a_full_disk_refuses_durable_publishes_serves_the_rest_and_recovers() {
         tries += 1;
         assert!(tries < 100_000, "it never recovered");
     }
-    client.round_trip();
+    assert_eq!(state(&mut client), "");
     hub.counters().ledger().balance().expect("every copy is accounted for");
     stop(hub);
 }

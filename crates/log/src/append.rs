@@ -311,6 +311,14 @@ impl Log {
         Ok(())
     }
 
+    /// Why nothing can be appended at present, as far as is known; none when
+    /// the last attempt went well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let full = || self.full_until.map(|_| "the disk has no room for another segment".to_owned());
+        self.shared.poison().map(|why| format!("takes no more, {why}")).or_else(full)
+    }
+
     /// Nobody needs what is below `local` any more: retention by interest and
     /// of work queues. Whole segments below it go with the next
     /// [`retain`](Self::retain); reading begins there at once. A lower floor

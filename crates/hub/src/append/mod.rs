@@ -90,6 +90,9 @@ pub(crate) struct AppendStage {
     counters: Arc<Counters>,
     waker: StageWaker,
     next_tending: Mono,
+    /// When a block that could not be stored is told again, and how many were not told since.
+    next_refusal_told: Mono,
+    refusals_untold: u64,
     now: Now,
 }
 
@@ -143,6 +146,8 @@ impl AppendStage {
             counters: parts.counters,
             waker: parts.waker,
             next_tending: Mono::default(),
+            next_refusal_told: Mono::default(),
+            refusals_untold: 0,
             now: Now::default(),
         };
         for stream in parts.streams {

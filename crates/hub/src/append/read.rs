@@ -225,7 +225,8 @@ impl AppendStage {
             .map(|stream| {
                 let copying = showings.get(&stream.spec.id).map_or("", |showing| &showing.state);
                 let damaged = stream.health.shown(stream.log.oldest_segment());
-                let parts = [copying.to_owned(), damaged.to_string(), stream.scheduled(self.now.wall)];
+                let trouble = stream.log.trouble().unwrap_or_default();
+                let parts = [trouble, copying.to_owned(), damaged.to_string(), stream.scheduled(self.now.wall)];
                 let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
                 parts.join("; ")
             })

@@ -5,6 +5,8 @@
 //! handed back to the route stage for live subscribers once the stream has them:
 //! what a condition refuses is seen by nobody.
 
+use std::time::Duration;
+
 use weft_log::AppendError;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
@@ -259,10 +261,21 @@ impl AppendStage {
         }
     }
 
+    /// At most once a second: publishers go on trying on a full disk.
+    fn tell_refused(&mut self, reason: &str) {
+        if self.now.mono < self.next_refusal_told {
+            self.refusals_untold += 1;
+            return;
+        }
+        self.next_refusal_told = self.now.mono + Duration::from_secs(1);
+        let others = std::mem::take(&mut self.refusals_untold);
+        tracing::warn!(code = "append_refused", reason, others_before = others, "a block could not be stored");
+    }
+
     /// The publish that a completion stands for cannot be stored.
     pub(super) fn refuse(&mut self, completion: Completion, code: ErrorCode, detail: String) {
         let retry_after_ms = if matches!(code, ErrorCode::DISK_FULL | ErrorCode::STORAGE) {
-            tracing::warn!(code = "append_refused", reason = %detail, "a block could not be stored");
+            self.tell_refused(&detail);
             1_000
         } else {
             // What its publisher can change is told to the publisher.
