@@ -99,6 +99,19 @@ fn a_hub_that_is_gone_while_events_are_waited_for_is_an_error() {
 }
 
 #[test]
+fn what_has_come_is_printed_and_settled_while_more_is_waited_for() {
+    let hub = with_orders(&["a", "b"]);
+    hub.run("consumer create orders billing");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    command.args(["consumer", "next", "orders", "billing", "--count", "9", "--wait", "60s", "-s", &hub.address]);
+    let mut waiting = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+    // With the last of those that are there it is confirmed that they are settled.
+    while hub.json("consumer info orders billing --json")["floor"] != 3 {}
+    waiting.kill().expect("it waits for more");
+    waiting.wait().expect("it ends");
+}
+
+#[test]
 fn a_mirror_takes_everything_where_nothing_else_is_said() {
     let hub = with_orders(&["a"]);
     hub.run("stream create copy --mirror-of orders");

@@ -18,6 +18,8 @@ use crate::time::{rfc3339, show_duration};
 
 /// The most events taken before they are settled.
 const AT_A_TIME: u64 = 1024;
+/// How long events that have come may wait for more.
+const SLICE: Duration = Duration::from_millis(100);
 
 pub(crate) async fn run(command: ConsumerCommand) -> anyhow::Result<()> {
     match command {
@@ -122,10 +124,14 @@ async fn next(args: &NextArgs) -> anyhow::Result<()> {
     let until = clock.now().mono + args.wait;
     let (mut left, mut stale) = (args.count, 0_u64);
     while left > 0 {
+        // In slices, so that what has come is printed and settled while its ack wait runs.
         let wait = until.since(clock.now().mono);
-        let got = member.fetch(left.min(AT_A_TIME).min(MAX_FETCH), wait).await?;
+        let got = member.fetch(left.min(AT_A_TIME).min(MAX_FETCH), wait.min(SLICE)).await?;
         if got.is_empty() {
-            break;
+            if wait <= SLICE {
+                break;
+            }
+            continue;
         }
         left -= got.len() as u64;
         for message in &got {
