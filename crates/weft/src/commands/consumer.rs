@@ -150,8 +150,9 @@ async fn next(args: &NextArgs) -> anyhow::Result<()> {
     let is_lost = left > 0 && client.hub().is_none();
     let taken = args.count - left;
     eprintln!("took {taken} event{}", if taken == 1 { "" } else { "s" });
-    client.close().await;
+    // Closing would wait for the hub.
     anyhow::ensure!(!is_lost, "the hub cannot be reached any more: there may be others");
+    client.close().await;
     anyhow::ensure!(stale == 0, "{stale} of them come again: the connection was lost before they were settled");
     Ok(())
 }
