@@ -54,7 +54,11 @@ impl fmt::Display for WhyWaiting {
             Limit::Subscriber => {
                 write!(f, "limited by subscriber `{name}` (of `{filter}`) at hub `{hub}`, {ms} ms behind")
             }
-            Limit::Stream => write!(f, "{blocks} blocks are not stored yet at hub `{hub}`, the oldest for {ms} ms"),
+            Limit::Stream => {
+                write!(f, "{blocks} blocks are not stored yet at hub `{hub}`, or at as many homes as were asked for")?;
+                // Of its own stream the hub does not say.
+                if ms > 0 { write!(f, ", the oldest for {ms} ms") } else { Ok(()) }
+            }
             Limit::Memory => write!(f, "the memory for blocks of hub `{hub}` is in use"),
             Limit::Load => write!(f, "hub `{hub}` has more to do than it can"),
         }
