@@ -151,6 +151,10 @@ counters! {
     consumer_moves = "consumer.moves",
     /// Writes of consumers' positions that failed; they are tried again.
     positions_failed = "consumer.positions_failed",
+    /// Syncs of keyed state.
+    keyed_syncs = "keyed.syncs",
+    /// Of them, those that failed.
+    keyed_failed = "keyed.failed",
     /// Events that entered streams at other homes, handed on to the logs here.
     replica_copied = "replica.copied",
     /// Of them, those that were here under another name.

@@ -18,10 +18,11 @@ use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
 use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage, ToVerify, VerifyStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
-use crate::consume::{ConsumeParts, ConsumeStage, KeyedSync};
+use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::Counters;
 use crate::inbox::{self, RouteOutbox};
+use crate::keyed::KeyedStage;
 use crate::load::Load;
 use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
@@ -179,15 +180,15 @@ impl Hub {
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
 
+        let append_waker = StageWaker::parking();
         let (folder, epoch) = match &options.data {
             Some(path) => {
-                let (folder, epoch) =
-                    Folder::open(fs.clone(), &PathBuf::from(path), &options.name, keyed.clone(), now)?;
+                let keyed = (keyed, append_waker.clone());
+                let (folder, epoch) = Folder::open(fs.clone(), &PathBuf::from(path), &options.name, keyed, now)?;
                 (Some(folder), epoch)
             }
             None => (None, Epoch(u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX))),
         };
-        let keyed = folder.as_ref().map(Folder::keyed).or(keyed);
         let streams = match &folder {
             Some(folder) => folder.load(&options.limits, now)?,
             None => Vec::new(),
@@ -234,7 +235,6 @@ impl Hub {
             StageWaker::new(move || waker.wake())
         };
         let route_waker = StageWaker::parking();
-        let append_waker = StageWaker::parking();
         let conductor_waker = StageWaker::parking();
         let replicate_waker = StageWaker::parking();
         let sync_waker = StageWaker::parking();
@@ -317,14 +317,14 @@ impl Hub {
             load,
         });
         let grown = Arc::new(AtomicBool::new(false));
-        let keyed_sync = keyed.clone().map(|keyed| Arc::new(KeyedSync::new(keyed, consume_waker.clone())));
+        let keyed = folder.as_ref().map(|folder| folder.keyed().of(consume_waker.clone()));
+        let keyed_stage =
+            keyed.as_ref().map(|keyed| KeyedStage::new(keyed, options.timers.keyed_syncs, counters.clone()));
         let consume = ConsumeStage::new(ConsumeParts {
             inbox: consume_inbox,
             net: Outbox::new(&to_net, &net_waker),
             append: Outbox::new(&to_append, &append_waker),
             keyed,
-            sync: keyed_sync.clone(),
-            sync_waker: sync_waker.clone(),
             fs,
             arena: consume_arena,
             identity: identity.clone(),
@@ -350,7 +350,6 @@ impl Hub {
             epoch: identity.epoch,
             folder,
             arena: append_arena,
-            keyed_sync: keyed_sync.clone(),
             streams,
             options: options.clone(),
             counters: counters.clone(),
@@ -381,7 +380,7 @@ impl Hub {
             random,
             gate_waker: route_waker.clone(),
         });
-        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker, keyed_sync);
+        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker);
 
         let reins = Arc::new(OnceLock::new());
         let control = ControlStage::new(ControlParts {
@@ -415,6 +414,9 @@ impl Hub {
         if let Some(verify) = verify {
             let verify = VerifyStage::new(verify, &options.storage, counters.clone());
             runner = runner.stage(Box::new(verify), Placement::Own { core: None });
+        }
+        if let Some(keyed) = keyed_stage {
+            runner = runner.stage(Box::new(keyed), Placement::Own { core: None });
         }
         for admit in admits {
             runner = runner.stage(Box::new(admit), Placement::Own { core: None });

@@ -22,6 +22,7 @@ pub mod counters;
 mod gate;
 mod hub;
 mod inbox;
+mod keyed;
 mod load;
 mod messages;
 mod net;

@@ -360,6 +360,8 @@ pub struct Timers {
     pub home_patience: Duration,
     /// How long consumers' positions wait to be written together; what is lost with them is handed out again.
     pub positions: Duration,
+    /// Keyed state that nobody waits for, such as those positions, is synced at most so often, and at the latest so long after it was written.
+    pub keyed_syncs: Duration,
     /// How long what happens to a consumer of a stream with several homes waits until the other homes are told; what is lost with it is handed out again.
     pub consumer_copies: Duration,
     /// How often two hubs that copy a stream say that they are there.
@@ -379,6 +381,7 @@ impl Default for Timers {
             drain: Duration::from_secs(5),
             home_patience: Duration::from_secs(10),
             positions: Duration::from_millis(50),
+            keyed_syncs: Duration::from_secs(1),
             consumer_copies: Duration::from_millis(100),
             replica_keep_alive: Duration::from_secs(1),
             replica_timeout: Duration::from_secs(3),
@@ -478,6 +481,10 @@ impl HubOptions {
         at_least("limits.replica_bytes", l.replica_bytes.0, 64 << 10);
         at_least("limits.replica_readers", l.replica_readers as u64, 1);
         at_least("timers.replica_keep_alive", self.timers.replica_keep_alive.as_millis() as u64, 10);
+        let t = &self.timers;
+        if t.keyed_syncs < Duration::from_millis(10) {
+            found.push(("timers.keyed_syncs", format!("{:?} is too short: at least 10 ms", t.keyed_syncs)));
+        }
         if self.timers.replica_timeout < self.timers.replica_keep_alive * 2 {
             let why = "at least twice timers.replica_keep_alive, or a source that is there looks silent";
             found.push(("timers.replica_timeout", why.to_owned()));

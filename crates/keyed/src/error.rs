@@ -27,6 +27,9 @@ pub enum KeyedError {
     /// A write failed earlier, so that nothing more is taken until it is opened again.
     #[error("the keyed state takes nothing more since a write failed: restart the hub once the disk works")]
     Stopped,
+    /// It was applied, and the sync that was to make it durable failed.
+    #[error("what was applied could not be synced to the disk: do it again, and see that the disk has space and works")]
+    NotSynced,
     /// A key or a value beyond the bounds.
     #[error("a key of {key} bytes with a value of {value}: a key has 1 to {MAX_KEY}, a value at most {MAX_VALUE}")]
     TooLarge {

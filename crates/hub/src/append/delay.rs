@@ -136,7 +136,7 @@ impl AppendStage {
 
     /// Lets go what is due, and settles what has reached the disks.
     pub(super) fn settle_schedules(&mut self) -> usize {
-        let (mut work, mut appended, mut marked) = (0, false, false);
+        let (mut work, mut appended) = (0, false);
         let now = self.now;
         for (index, place) in self.streams.iter_mut().enumerate() {
             let Some(stream) = place else { continue };
@@ -161,7 +161,7 @@ impl AppendStage {
                 self.conductor.push(ToConductor::Release { block });
                 work += 1;
             }
-            marked |= schedule.settle(stream_synced);
+            schedule.settle(stream_synced);
             for _ in 0..TURN {
                 if !stream.let_go(now, &self.arena, &self.counters) {
                     break;
@@ -169,11 +169,7 @@ impl AppendStage {
                 (appended, work) = (true, work + 1);
             }
         }
-        if marked && let Some(keyed) = &self.keyed_sync {
-            // At most so often as the sync stage comes round.
-            keyed.want();
-        }
-        if appended || marked {
+        if appended {
             self.sync.wake();
         }
         work

@@ -25,6 +25,7 @@ use weft_base::{Epoch, HubId, Now};
 use weft_keyed::Keyed;
 use weft_log::fs::{Fs, Lock};
 use weft_log::{Log, LogOptions, LogReader};
+use weft_ring::stage::StageWaker;
 use weft_topic::Filter;
 
 use super::copies::Copying;
@@ -34,6 +35,7 @@ use super::spec::StreamSpec;
 use super::sync::SyncState;
 use super::tend::Compacting;
 use super::verify::{self, Health};
+use crate::keyed::KeyedWriter;
 use crate::options::Limits;
 
 /// The format of the folder that this program writes and reads.
@@ -164,19 +166,20 @@ pub(crate) struct Folder {
     home: u32,
     /// The hub's name.
     hub: String,
-    keyed: Arc<dyn Keyed>,
+    keyed: KeyedWriter,
     _lock: Box<dyn Lock>,
 }
 
 impl Folder {
     /// Takes possession of the folder for the hub of this name, and makes this
     /// life's epoch later than all before.
-    /// Keyed state is opened in the folder unless one is given.
+    /// Keyed state is opened in the folder unless one is given; when something
+    /// is written to it, `waker` is called.
     pub(crate) fn open(
         fs: Arc<dyn Fs>,
         root: &Path,
         hub: &str,
-        keyed: Option<Arc<dyn Keyed>>,
+        (keyed, waker): (Option<Arc<dyn Keyed>>, StageWaker),
         now: Now,
     ) -> Result<(Self, Epoch), FolderError> {
         let io = |path: &Path| {
@@ -215,12 +218,13 @@ impl Folder {
             Some(keyed) => keyed,
             None => super::keyed::open(root, Epoch(epoch))?,
         };
+        let keyed = KeyedWriter::new(keyed, waker);
         Ok((Self { fs, root: root.to_owned(), home, hub: hub.to_owned(), keyed, _lock: lock }, Epoch(epoch)))
     }
 
     /// The keyed state of the hub.
-    pub(crate) fn keyed(&self) -> Arc<dyn Keyed> {
-        self.keyed.clone()
+    pub(crate) fn keyed(&self) -> &KeyedWriter {
+        &self.keyed
     }
 
     /// Opens every stream that lies in the folder.

@@ -3,17 +3,16 @@
 //!
 //! Kept in bounded memory and, in batches, in keyed state, together with the
 //! local sequence that the batch stands for: the log must be on disk up to there
-//! before the batch is written, so that keyed state never says more than the
-//! log. At the start only the log from there on is read. Where keyed state says
+//! before the batch is handed to the keyed stage, so that keyed state never says
+//! more than the log. At the start only the log from there on is read. Where keyed state says
 //! more than the log has, because the log was put back, or stands for another
 //! kind of last values, it is made anew from all of the log: the log is right.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{Mono, Now, UnixNanos};
-use weft_keyed::{Batch, Keyed, KeyedError, Space, end_of};
+use weft_keyed::{Batch, KeyedError, Space, end_of};
 use weft_log::{Appended, Log, ReadError};
 use weft_stream::intake::{Last, LastTable, Noted, Place, Window};
 use weft_wire::block::layout::DELAYED;
@@ -21,6 +20,7 @@ use weft_wire::block::{Block, Event};
 use weft_wire::frame::LastValues;
 
 use super::StreamSpec;
+use crate::keyed::{KeyedWriter, Until, Written};
 use crate::options::Limits;
 
 /// Blocks after which a batch is written.
@@ -45,7 +45,7 @@ pub(crate) enum IndexError {
 
 /// The index of one stream.
 pub(crate) struct Index {
-    keyed: Arc<dyn Keyed>,
+    keyed: KeyedWriter,
     /// The stream's id, as keys begin.
     id: [u8; 8],
     /// This hub, as blocks name it: what was copied from another home is none
@@ -59,6 +59,8 @@ pub(crate) struct Index {
     of_schedule: bool,
     /// To be written once the log is on disk up to there.
     pending: Option<(Batch, u64)>,
+    /// Handed to the keyed stage, and up to where that stands.
+    writing: Option<(Written, u64)>,
     /// Blocks since the last batch.
     noted: u64,
     due: Mono,
@@ -80,7 +82,7 @@ fn stands(upto: u64, last: LastValues) -> Vec<u8> {
 impl Index {
     /// The index of a stream whose log is open.
     pub(crate) fn open(
-        keyed: Arc<dyn Keyed>,
+        keyed: KeyedWriter,
         spec: &StreamSpec,
         limits: &Limits,
         home: u32,
@@ -91,7 +93,7 @@ impl Index {
 
     /// The index of a stream's schedule.
     pub(crate) fn of_schedule(
-        keyed: Arc<dyn Keyed>,
+        keyed: KeyedWriter,
         spec: &StreamSpec,
         limits: &Limits,
         home: u32,
@@ -101,7 +103,7 @@ impl Index {
     }
 
     fn of(
-        (keyed, of_schedule): (Arc<dyn Keyed>, bool),
+        (keyed, of_schedule): (KeyedWriter, bool),
         spec: &StreamSpec,
         limits: &Limits,
         home: u32,
@@ -119,6 +121,7 @@ impl Index {
             limits,
             of_schedule,
             pending: None,
+            writing: None,
             noted: 0,
             due: Mono(0),
             sweep_from: Vec::new(),
@@ -126,7 +129,7 @@ impl Index {
             key: Vec::new(),
         };
         index.redefine(spec);
-        let saved = index.keyed.get(Space::Meta, &index.in_space(STANDS))?;
+        let saved = index.keyed.reads().get(Space::Meta, &index.in_space(STANDS))?;
         let known = saved.as_deref().and_then(|value| {
             let (upto, mode) = value.split_first_chunk::<8>()?;
             Some((u64::from_le_bytes(*upto), *mode.first()?))
@@ -151,6 +154,7 @@ impl Index {
 
     /// Makes everything anew from the log, with these last values.
     pub(crate) fn rebuild(&mut self, mode: LastValues, log: &Log) -> Result<(), IndexError> {
+        (self.pending, self.writing) = (None, None);
         self.forget(&[Space::Producers, Space::Last])?;
         self.last = LastTable::new(mode, self.limits.1, 0);
         self.read_on(0, log)
@@ -159,14 +163,15 @@ impl Index {
     /// Deletes what is saved in these spaces, in slices.
     fn forget(&self, spaces: &[Space]) -> Result<(), KeyedError> {
         let end = end_of(&self.id);
+        self.keyed.catch_up();
         for space in spaces {
             loop {
-                let found = self.keyed.scan(*space, &self.id, &end, SLICE)?;
+                let found = self.keyed.reads().scan(*space, &self.id, &end, SLICE)?;
                 let mut batch = Batch::new();
                 for (key, _) in &found {
                     batch.delete(*space, key.as_slice());
                 }
-                self.keyed.apply(batch)?;
+                self.keyed.write_now(batch)?;
                 if found.len() < SLICE {
                     break;
                 }
@@ -205,7 +210,7 @@ impl Index {
         let (producer, lane) = (block.producer(), block.lane());
         if !self.window.knows(producer, lane) {
             let key = self.in_space(&Window::key(producer, lane));
-            match self.keyed.get(Space::Producers, &key) {
+            match self.keyed.reads().get(Space::Producers, &key) {
                 Ok(Some(saved)) => self.window.recall(producer, lane, &saved),
                 Ok(None) => {}
                 Err(error) => self.failed(&error),
@@ -255,7 +260,7 @@ impl Index {
             Some(last) => Some(last),
             None => {
                 let key = self.in_space(&self.key);
-                self.keyed.get(Space::Last, &key)?.as_deref().and_then(Last::decode)
+                self.keyed.reads().get(Space::Last, &key)?.as_deref().and_then(Last::decode)
             }
         };
         Ok(found.map_or(0, |last| last.sequence()))
@@ -295,7 +300,7 @@ impl Index {
         let (mut from, end) = (self.in_space(prefix), end_of(&self.in_space(prefix)));
         let (mut looked, mut taken) = (0, 0);
         while looked < SEARCH && taken < most {
-            let entries = self.keyed.scan(Space::Last, &from, &end, SLICE)?;
+            let entries = self.keyed.reads().scan(Space::Last, &from, &end, SLICE)?;
             looked += entries.len();
             for (key, value) in &entries {
                 let short = key.get(self.id.len()..).unwrap_or_default();
@@ -320,22 +325,32 @@ impl Index {
 
     /// When [`Self::checkpoint`] has something to do by itself.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        (self.noted > 0).then_some(self.due)
+        // While a batch is under way, its end, or that of a sync, wakes the stage.
+        (self.noted > 0 && self.pending.is_none() && self.writing.is_none()).then_some(self.due)
     }
 
     /// Writes what is due: `next` is the log's next sequence, and all before
     /// `synced` is on disk.
     pub(crate) fn checkpoint(&mut self, next: u64, synced: u64, now: Now) {
-        let full = self.noted >= BLOCKS || self.last.is_full() || self.window.is_full();
-        if self.pending.is_none() && self.noted > 0 && (full || now.mono >= self.due) {
-            self.capture(next);
+        if self.writing.is_some() {
+            if self.last.is_overfull() {
+                // Keyed state is slower than the log: the log waits.
+                self.keyed.catch_up();
+            }
+            self.written();
         }
-        if self.pending.as_ref().is_some_and(|(_, upto)| *upto <= synced) {
-            self.write();
+        let full = self.noted >= BLOCKS || self.last.is_full() || self.window.is_full();
+        let under_way = self.pending.is_some() || self.writing.is_some();
+        if !under_way && self.noted > 0 && (full || now.mono >= self.due) {
+            let batch = self.capture(next);
+            self.pending = Some((batch, next));
+        }
+        if let Some((batch, upto)) = self.pending.take_if(|(_, upto)| *upto <= synced) {
+            self.writing = Some((self.keyed.write(batch, Until::Applied), upto));
         }
     }
 
-    fn capture(&mut self, next: u64) {
+    fn capture(&mut self, next: u64) -> Batch {
         let mut batch = Batch::new();
         let id = self.id;
         self.window.capture(next, |saved| {
@@ -343,13 +358,16 @@ impl Index {
         });
         self.last.capture(next, |key, last| batch.put(Space::Last, [&id[..], key].concat(), last.encode()));
         batch.put(Space::Meta, self.in_space(STANDS), stands(next, self.last.mode()));
-        self.pending = Some((batch, next));
         self.noted = 0;
+        batch
     }
 
-    fn write(&mut self) {
-        let Some((batch, upto)) = self.pending.take() else { return };
-        match self.keyed.apply(batch) {
+    /// Looks whether what was handed over is written.
+    fn written(&mut self) {
+        let Some((written, upto)) = &self.writing else { return };
+        let (Some(outcome), upto) = (written.outcome(), *upto) else { return };
+        self.writing = None;
+        match outcome {
             Ok(()) => {
                 self.failing = false;
                 self.window.saved(upto);
@@ -373,18 +391,24 @@ impl Index {
 
     /// Writes all there is: the log is on disk up to its end, `next`.
     pub(crate) fn close(&mut self, next: u64) {
-        self.pending = None;
+        (self.pending, self.writing) = (None, None);
         self.window.not_saved();
         self.last.not_saved();
-        self.capture(next);
-        self.write();
+        let batch = self.capture(next);
+        if let Err(error) = self.keyed.write_now(batch) {
+            self.failed(&error);
+        }
     }
 
     /// Deletes a few producers that were silent for longer than the window.
     pub(crate) fn sweep(&mut self, now: Now) {
+        if self.writing.is_some() {
+            // What is being written may be newer than what would be found.
+            return;
+        }
         let end = end_of(&self.id);
         let from = if self.sweep_from.is_empty() { self.id.to_vec() } else { std::mem::take(&mut self.sweep_from) };
-        let Ok(entries) = self.keyed.scan(Space::Producers, &from, &end, SLICE) else { return };
+        let Ok(entries) = self.keyed.reads().scan(Space::Producers, &from, &end, SLICE) else { return };
         let mut batch = Batch::new();
         let now_ms = now.wall.0 / 1_000_000;
         for (key, value) in &entries {
@@ -396,10 +420,9 @@ impl Index {
             self.sweep_from.clone_from(key);
             self.sweep_from.push(0);
         }
-        if !batch.is_empty()
-            && let Err(error) = self.keyed.apply(batch)
-        {
-            self.failed(&error);
+        if !batch.is_empty() {
+            // Done or not: the next sweeps see.
+            self.keyed.write(batch, Until::Applied);
         }
     }
 }

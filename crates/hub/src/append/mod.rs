@@ -48,7 +48,7 @@ pub(crate) use self::spec::StreamSpec;
 pub use self::spec::stream_json;
 pub(crate) use self::sync::{SyncStage, ToSync};
 pub(crate) use self::verify::{ToVerify, VerifyStage};
-use crate::consume::{Floors, KeyedSync, StreamUp, ToConsume};
+use crate::consume::{Floors, StreamUp, ToConsume};
 use crate::counters::{Counters, add};
 use crate::messages::{StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
@@ -77,7 +77,6 @@ pub(crate) struct AppendStage {
     folder: Option<Folder>,
     /// Where delayed blocks are given to live subscribers from.
     arena: Arena,
-    keyed_sync: Option<Arc<KeyedSync>>,
     streams: Vec<Option<Stream>>,
     names: HashMap<String, StreamSlot>,
     commits: Commits,
@@ -110,8 +109,6 @@ pub(crate) struct AppendParts {
     pub(crate) epoch: Epoch,
     pub(crate) folder: Option<Folder>,
     pub(crate) arena: Arena,
-    /// Syncs keyed state.
-    pub(crate) keyed_sync: Option<Arc<KeyedSync>>,
     pub(crate) streams: Vec<Stream>,
     pub(crate) options: Arc<HubOptions>,
     pub(crate) counters: Arc<Counters>,
@@ -134,7 +131,6 @@ impl AppendStage {
             identity_epoch: parts.epoch,
             folder: parts.folder,
             arena: parts.arena,
-            keyed_sync: parts.keyed_sync,
             streams: Vec::new(),
             names: HashMap::new(),
             commits: Commits::default(),

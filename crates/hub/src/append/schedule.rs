@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{ByteCount, Epoch, HubId, Mono, Now, UnixNanos};
-use weft_keyed::{Batch, Keyed, KeyedError, Space, end_of};
+use weft_keyed::{Batch, KeyedError, Space, end_of};
 use weft_log::{Log, LogBlock, LogOptions, LogReader, ReadError};
 use weft_ring::arena::BlockRef;
 use weft_stream::intake::Asked;
@@ -32,6 +32,7 @@ use weft_wire::frame::LastValues;
 use super::StreamSpec;
 use super::index::{Index, IndexError};
 use super::sync::SyncState;
+use crate::keyed::{KeyedWriter, Until, Written};
 use crate::options::Limits;
 
 /// Its folder, beside the stream's segments.
@@ -53,13 +54,25 @@ struct Moved {
     live: Option<BlockRef>,
 }
 
+/// What keyed state is being told.
+struct Marking {
+    written: Option<Written>,
+    /// What was done, and is marked by it.
+    done: Vec<u64>,
+    /// How keyed state then stands.
+    floor: u64,
+    /// None: there is more to take out before it can say so.
+    stands: Option<u64>,
+    marks: usize,
+}
+
 /// The schedule of one stream.
 pub(crate) struct Schedule {
     pub(super) log: Log,
     reader: LogReader,
     /// Which delayed blocks of each producer were taken.
     pub(super) index: Index,
-    keyed: Arc<dyn Keyed>,
+    keyed: KeyedWriter,
     /// The stream's id, as keys begin.
     id: [u8; 8],
     pub(super) sync: Arc<SyncState>,
@@ -73,9 +86,13 @@ pub(crate) struct Schedule {
     moved_bytes: usize,
     /// On the stream's disk, and not yet said so in keyed state.
     unmarked: Vec<u64>,
+    /// What keyed state is being told.
+    marking: Option<Marking>,
     /// As keyed state has it: all before is done, and how many after it are.
     floor: u64,
     marks: usize,
+    /// There are marks to take out.
+    marks_left: bool,
     /// As keyed state has it: what the stream has before is marked.
     stands: u64,
     /// Events that are not in the stream.
@@ -105,7 +122,7 @@ pub(super) fn log_options(limits: &Limits, home: u32) -> LogOptions {
 impl Schedule {
     /// The schedule whose log is open, of the stream with this log.
     pub(super) fn open(
-        keyed: Arc<dyn Keyed>,
+        keyed: KeyedWriter,
         spec: &StreamSpec,
         limits: &Limits,
         home: u32,
@@ -129,8 +146,10 @@ impl Schedule {
             moved: VecDeque::new(),
             moved_bytes: 0,
             unmarked: Vec::new(),
+            marking: None,
             floor: 0,
             marks: 0,
+            marks_left: false,
             stands: 0,
             events: 0,
             paused: None,
@@ -144,8 +163,8 @@ impl Schedule {
     /// Finds what is still to come.
     fn recover(&mut self, stream: &Log) -> Result<(), IndexError> {
         let number = |value: Option<Vec<u8>>| value.and_then(|v| Some(u64::from_le_bytes(v.try_into().ok()?)));
-        self.floor = number(self.keyed.get(Space::Schedule, &self.key(b'f', None))?).unwrap_or(0);
-        self.stands = number(self.keyed.get(Space::Schedule, &self.key(b's', None))?).unwrap_or(0);
+        self.floor = number(self.keyed.reads().get(Space::Schedule, &self.key(b'f', None))?).unwrap_or(0);
+        self.stands = number(self.keyed.reads().get(Space::Schedule, &self.key(b's', None))?).unwrap_or(0);
         if self.floor > self.log.next() || self.stands > stream.next() {
             // A log was put back: it is right.
             self.forget()?;
@@ -177,7 +196,9 @@ impl Schedule {
             *events += u64::from(block.event_count());
         })?;
         // What recovery found in the stream is on its disk.
-        self.mark(stream.next());
+        if let Err(error) = self.mark_all(stream.next()) {
+            self.mark_failed(&error);
+        }
         Ok(())
     }
 
@@ -195,7 +216,7 @@ impl Schedule {
         let (mut from, end) = (self.key(b'd', Some(from)), end_of(&self.key(b'd', None)));
         let mut marked = HashSet::new();
         loop {
-            let found = self.keyed.scan(Space::Schedule, &from, &end, SLICE)?;
+            let found = self.keyed.reads().scan(Space::Schedule, &from, &end, SLICE)?;
             marked.extend(found.iter().filter_map(|(key, _)| key.last_chunk::<8>().map(|at| u64::from_be_bytes(*at))));
             match found.last() {
                 Some((key, _)) if found.len() == SLICE => {
@@ -209,12 +230,13 @@ impl Schedule {
 
     /// Deletes all that keyed state knows of it.
     fn forget(&self) -> Result<(), KeyedError> {
+        self.keyed.catch_up();
         let end = end_of(&self.id);
         loop {
-            let found = self.keyed.scan(Space::Schedule, &self.id, &end, SLICE)?;
+            let found = self.keyed.reads().scan(Space::Schedule, &self.id, &end, SLICE)?;
             let mut batch = Batch::new();
             found.iter().for_each(|(key, _)| batch.delete(Space::Schedule, key.as_slice()));
-            self.keyed.apply(batch)?;
+            self.keyed.write_now(batch)?;
             if found.len() < SLICE {
                 return Ok(());
             }
@@ -311,69 +333,107 @@ impl Schedule {
         None
     }
 
-    /// Writes what is done, if anything is: the stream is on disk up to `synced`.
-    /// Answers whether keyed state is to be synced.
-    pub(super) fn settle(&mut self, synced: u64) -> bool {
-        if self.unmarked.is_empty() {
-            return false;
+    /// Says what is done, if anything is: the stream is on disk up to `synced`.
+    pub(super) fn settle(&mut self, synced: u64) {
+        self.marked_so_far();
+        if self.marking.is_none() && (!self.unmarked.is_empty() || self.marks_left) {
+            self.mark(synced);
         }
-        self.mark(synced);
-        true
     }
 
-    /// Writes that all is marked which the stream has before its synced end, so
+    /// Says that all is marked which the stream has before its synced end, so
     /// that not all of it is read at the start.
     pub(super) fn stand(&mut self, synced: u64) {
-        if self.log.first() < self.log.next() && self.stands != synced && self.moved.is_empty() {
+        let behind = self.log.first() < self.log.next() && self.stands != synced && self.moved.is_empty();
+        if behind && self.marking.is_none() {
             self.mark(synced);
         }
     }
 
     fn mark(&mut self, synced: u64) {
-        let target = self.open.first().copied().unwrap_or(self.log.next()).max(self.floor);
-        let stands = self.moved.front().map_or(synced, |moved| moved.local);
-        match self.write_marks(target, stands) {
-            Ok(()) => {
-                self.unmarked.clear();
-                (self.stands, self.failing) = (stands, false);
+        match self.marks(synced) {
+            Ok((batch, mut marking)) => {
+                marking.written = Some(self.keyed.write(batch, Until::SyncedSoon));
+                self.marking = Some(marking);
             }
-            // Nothing is lost: the stream is read from where keyed state stands.
-            Err(error) if !std::mem::replace(&mut self.failing, true) => {
-                tracing::error!(code = "keyed_failed", error = %error, "keyed state of a schedule");
-            }
-            Err(_) => {}
+            Err(error) => self.mark_failed(&error),
         }
     }
 
-    /// All before `target` is done. In batches, each of which is true by itself.
-    fn write_marks(&mut self, target: u64, stands: u64) -> Result<(), KeyedError> {
-        let mut batch = Batch::new();
-        let mut added = 0;
-        for at in self.unmarked.iter().filter(|at| **at >= target) {
-            batch.put(Space::Schedule, self.key(b'd', Some(*at)), Vec::new());
-            added += 1;
-        }
-        loop {
-            let old = if self.marks == 0 {
-                Vec::new()
-            } else {
-                let (from, below) = (self.key(b'd', Some(0)), self.key(b'd', Some(target)));
-                self.keyed.scan(Space::Schedule, &from, &below, SLICE)?
-            };
-            old.iter().for_each(|(key, _)| batch.delete(Space::Schedule, key.as_slice()));
-            let last = old.last().and_then(|(key, _)| key.last_chunk::<8>()).map(|at| u64::from_be_bytes(*at));
-            let more = old.len() == SLICE;
-            let floor = if more { last.map_or(target, |at| at + 1) } else { target };
-            batch.put(Space::Schedule, self.key(b'f', None), floor.to_le_bytes());
-            if !more {
-                batch.put(Space::Schedule, self.key(b's', None), stands.to_le_bytes());
+    /// Looks whether keyed state was told.
+    fn marked_so_far(&mut self) {
+        let Some(outcome) = self.marking.as_ref().and_then(|m| m.written.as_ref()).and_then(Written::outcome) else {
+            return;
+        };
+        let Some(marking) = self.marking.take() else { return };
+        match outcome {
+            Ok(()) => self.has_marked(marking),
+            Err(error) => {
+                self.unmarked.extend(marking.done);
+                self.mark_failed(&error);
             }
-            self.keyed.apply(std::mem::take(&mut batch))?;
-            self.floor = floor;
-            self.marks = (self.marks + std::mem::take(&mut added)).saturating_sub(old.len());
-            if !more {
+        }
+    }
+
+    /// Says all of it on this thread.
+    fn mark_all(&mut self, synced: u64) -> Result<(), KeyedError> {
+        if let Some(marking) = self.marking.take() {
+            self.unmarked.extend(marking.done);
+        }
+        self.keyed.catch_up();
+        loop {
+            let (batch, marking) = self.marks(synced)?;
+            if let Err(error) = self.keyed.write_now(batch) {
+                self.unmarked.extend(marking.done);
+                return Err(error);
+            }
+            self.has_marked(marking);
+            if !self.marks_left {
                 return Ok(());
             }
+        }
+    }
+
+    /// The next batch: what is done, and what is no longer worth saying. Each is
+    /// true by itself.
+    fn marks(&mut self, synced: u64) -> Result<(Batch, Marking), KeyedError> {
+        let target = self.open.first().copied().unwrap_or(self.log.next()).max(self.floor);
+        let stands = self.moved.front().map_or(synced, |moved| moved.local);
+        let old = if self.marks == 0 {
+            Vec::new()
+        } else {
+            let (from, below) = (self.key(b'd', Some(0)), self.key(b'd', Some(target)));
+            self.keyed.reads().scan(Space::Schedule, &from, &below, SLICE)?
+        };
+        let mut batch = Batch::new();
+        let done = std::mem::take(&mut self.unmarked);
+        let added = done.iter().filter(|at| **at >= target);
+        let added = added.map(|at| batch.put(Space::Schedule, self.key(b'd', Some(*at)), Vec::new())).count();
+        old.iter().for_each(|(key, _)| batch.delete(Space::Schedule, key.as_slice()));
+        let left = old.len() == SLICE;
+        let last = old.last().and_then(|(key, _)| key.last_chunk::<8>()).map(|at| u64::from_be_bytes(*at));
+        let floor = if left { last.map_or(target, |at| at + 1) } else { target };
+        batch.put(Space::Schedule, self.key(b'f', None), floor.to_le_bytes());
+        if !left {
+            batch.put(Space::Schedule, self.key(b's', None), stands.to_le_bytes());
+        }
+        let marks = (self.marks + added).saturating_sub(old.len());
+        let stands = (!left).then_some(stands);
+        Ok((batch, Marking { written: None, done, floor, stands, marks }))
+    }
+
+    fn has_marked(&mut self, marking: Marking) {
+        (self.floor, self.marks, self.failing) = (marking.floor, marking.marks, false);
+        self.marks_left = marking.stands.is_none();
+        if let Some(stands) = marking.stands {
+            self.stands = stands;
+        }
+    }
+
+    /// Nothing is lost: the stream is read from where keyed state stands.
+    fn mark_failed(&mut self, error: &KeyedError) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(code = "keyed_failed", error = %error, "keyed state of a schedule");
         }
     }
 
@@ -392,7 +452,9 @@ impl Schedule {
     /// Closes it; the stream is on disk up to there.
     pub(super) fn close(mut self, synced: u64) -> Result<(), weft_log::SyncError> {
         while self.next_live(synced).is_some() {}
-        self.mark(synced);
+        if let Err(error) = self.mark_all(synced) {
+            self.mark_failed(&error);
+        }
         let next = self.log.next();
         self.log.close()?;
         self.index.close(next);

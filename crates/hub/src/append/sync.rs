@@ -1,6 +1,7 @@
 //! The sync stage: makes what was appended durable.
 //!
-//! Always on a thread of its own, because `fdatasync` blocks. It goes around
+//! Always on a thread of its own, because `fdatasync` blocks, and for logs alone:
+//! keyed state is synced by a stage of its own. It goes around
 //! the streams that have something new and syncs each; whatever is appended
 //! meanwhile is the next round's. The append stage sees the new positions in
 //! the logs themselves and is woken.
@@ -13,7 +14,6 @@ use weft_log::Syncer;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 
-use crate::consume::KeyedSync;
 use crate::counters::{Counters, add};
 use crate::messages::StreamSlot;
 
@@ -63,8 +63,6 @@ pub(crate) struct SyncStage {
     counters: Arc<Counters>,
     waker: StageWaker,
     append_waker: StageWaker,
-    /// Keyed state, synced when somebody asks.
-    keyed: Option<Arc<KeyedSync>>,
 }
 
 impl SyncStage {
@@ -73,9 +71,8 @@ impl SyncStage {
         counters: Arc<Counters>,
         waker: StageWaker,
         append_waker: StageWaker,
-        keyed: Option<Arc<KeyedSync>>,
     ) -> Self {
-        Self { inbox, entries: Vec::new(), counters, waker, append_waker, keyed }
+        Self { inbox, entries: Vec::new(), counters, waker, append_waker }
     }
 }
 
@@ -115,14 +112,6 @@ impl Stage for SyncStage {
                 }
                 Err(_) => {}
             }
-        }
-        match self.keyed.as_ref().map(|keyed| keyed.run()) {
-            Some(Ok(true)) => work += 1,
-            Some(Err(error)) => {
-                add(&self.counters.positions_failed, 1);
-                tracing::error!(code = "sync_failed", error = %error, "keyed state could not be synced");
-            }
-            _ => {}
         }
         work
     }

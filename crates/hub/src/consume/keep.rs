@@ -15,10 +15,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use weft_base::sync::atomic::{AtomicU64, Ordering};
-use weft_keyed::{Keyed, KeyedError};
 use weft_log::fs::Fs;
-use weft_ring::stage::StageWaker;
 
 use super::definition::Definition;
 
@@ -94,57 +91,6 @@ pub(super) fn key(stream: u64, name: &str) -> Vec<u8> {
     [&stream.to_be_bytes(), name.as_bytes()].concat()
 }
 
-/// Asks for the keyed state to be synced, and is told: tickets in order, so
-/// that one sync answers for all that asked before it. The sync stage does it,
-/// because it blocks.
-pub(crate) struct KeyedSync {
-    keyed: std::sync::Arc<dyn Keyed>,
-    wanted: AtomicU64,
-    done: AtomicU64,
-    /// The newest ticket whose sync failed.
-    failed: AtomicU64,
-    /// Wakes who asked.
-    waker: StageWaker,
-}
-
-impl KeyedSync {
-    pub(crate) fn new(keyed: std::sync::Arc<dyn Keyed>, waker: StageWaker) -> Self {
-        let zero = || AtomicU64::new(0);
-        Self { keyed, wanted: zero(), done: zero(), failed: zero(), waker }
-    }
-
-    /// What was applied before is wanted on the disk: the ticket to wait for.
-    /// The sync stage is to be woken.
-    pub(crate) fn want(&self) -> u64 {
-        self.wanted.fetch_add(1, Ordering::AcqRel) + 1
-    }
-
-    /// All tickets up to this one are answered.
-    pub(super) fn done(&self) -> u64 {
-        self.done.load(Ordering::Acquire)
-    }
-
-    /// All tickets up to this one may be lost.
-    pub(super) fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Acquire)
-    }
-
-    /// On the sync stage: does what is wanted. Answers whether there was anything.
-    pub(crate) fn run(&self) -> Result<bool, KeyedError> {
-        let wanted = self.wanted.load(Ordering::Acquire);
-        if wanted == self.done.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let outcome = self.keyed.sync();
-        if outcome.is_err() {
-            self.failed.store(wanted, Ordering::Release);
-        }
-        self.done.store(wanted, Ordering::Release);
-        self.waker.wake();
-        outcome.map(|()| true)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,19 +130,5 @@ mod tests {
             assert!(error.contains("restore it"), "{error}");
             assert_eq!(std::fs::read(&path).expect("left"), bad);
         }
-    }
-
-    #[test]
-    fn one_sync_answers_for_all_that_asked_before_it_and_a_failed_one_says_so() {
-        let keyed = std::sync::Arc::new(weft_keyed::MemoryKeyed::new());
-        let sync = KeyedSync::new(keyed.clone(), StageWaker::parking());
-        assert!(!sync.run().expect("nothing"));
-        let (first, second) = (sync.want(), sync.want());
-        assert!(sync.run().expect("synced"));
-        assert!(first < second && sync.done() == second && sync.failed() == 0);
-        let third = sync.want();
-        keyed.fail_next(1);
-        assert!(sync.run().is_err());
-        assert_eq!((sync.done(), sync.failed()), (third, third));
     }
 }

@@ -34,7 +34,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use weft_base::sync::atomic::{AtomicBool, Ordering};
 use weft_base::{Mono, Now};
-use weft_keyed::Keyed;
 use weft_log::LogReader;
 use weft_log::fs::Fs;
 use weft_ring::arena::Arena;
@@ -46,7 +45,7 @@ use self::dead::Dead;
 pub(crate) use self::definition::{Begin, Definition};
 use self::entry::{Entry, Key};
 pub(crate) use self::inbox::{Action, Floors, Open, StreamUp, ToConsume};
-pub(crate) use self::keep::{FILE, KeyedSync};
+pub(crate) use self::keep::FILE;
 pub(crate) use self::outflow::Outflow;
 use self::positions::Positions;
 use self::seats::Seats;
@@ -55,6 +54,7 @@ use crate::Identity;
 use crate::counters::{Counters, add, sub};
 use crate::hub::Lifecycle;
 use crate::inbox::RouteOutbox;
+use crate::keyed::KeyedWriter;
 use crate::messages::{FromPeer, SessionId, StreamSlot, Target, ToAppend, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -142,10 +142,7 @@ pub(crate) struct ConsumeParts {
     pub(crate) net: Outbox<ToNet>,
     pub(crate) append: Outbox<ToAppend>,
     /// None without a data folder: then there are no streams.
-    pub(crate) keyed: Option<Arc<dyn Keyed>>,
-    pub(crate) sync: Option<Arc<KeyedSync>>,
-    /// Wakes the sync stage.
-    pub(crate) sync_waker: StageWaker,
+    pub(crate) keyed: Option<KeyedWriter>,
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) arena: Arena,
     pub(crate) identity: Arc<Identity>,
@@ -164,7 +161,7 @@ impl ConsumeStage {
     pub(crate) fn new(parts: ConsumeParts) -> Self {
         let copies = parts.options.timers.consumer_copies;
         let seating = Seats::new(parts.peers, parts.route, parts.snapshot, copies);
-        let positions = Positions::new(parts.keyed, parts.sync, parts.sync_waker, parts.options.timers.positions);
+        let positions = Positions::new(parts.keyed, parts.options.timers.positions);
         Self {
             inbox: parts.inbox,
             net: parts.net,

@@ -3,75 +3,56 @@
 //! Dirty consumers are written together, at most every `timers.positions`; one
 //! whose member asked for an answer is written at the end of the turn, and the
 //! answer goes out once that is synced. The others are synced within
-//! [`SYNC_EVERY`]: so much is handed out again after the machine died. What
-//! fails to be written stays dirty and is tried again.
+//! `timers.keyed_syncs`: so much is handed out again after the machine died. What
+//! fails to be written stays dirty and is tried again. One batch is under way at
+//! a time: what is settled meanwhile goes together into the next.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weft_base::Mono;
-use weft_keyed::{Batch, Keyed, Space};
-use weft_ring::stage::StageWaker;
+use weft_keyed::{Batch, KeyedError, Space};
 use weft_wire::frame::{self, ErrorCode, Frame};
 
 use super::entry::Key;
-use super::keep::{self, KeyedSync};
+use super::keep;
 use super::{ConsumeStage, Floors};
 use crate::counters::add;
+use crate::keyed::{KeyedWriter, Until, Written};
 use crate::messages::{SessionId, StreamSlot, ToAppend, ToNet};
 
 /// How often streams that keep only what consumers want are told how far they are.
 const FLOORS_EVERY: Duration = Duration::from_secs(1);
 
-/// What was written is synced at once, but not again within this time.
-const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// What is being written.
+struct Writing {
+    written: Written,
+    keys: BTreeSet<Key>,
+    /// Members that wait for an answer.
+    owed: Vec<(SessionId, u64)>,
+    /// What streams are told once it is on disk.
+    floors: Vec<(StreamSlot, u64)>,
+}
 
 /// The stage's side of the keyed state.
 pub(super) struct Positions {
-    keyed: Option<Arc<dyn Keyed>>,
-    sync: Option<Arc<KeyedSync>>,
-    sync_waker: StageWaker,
+    keyed: Option<KeyedWriter>,
     every: Duration,
     dirty: BTreeSet<Key>,
     due: Option<Mono>,
     /// Members that wait for an answer, and are written at the end of this turn.
-    owed: Vec<(Key, SessionId, u64)>,
-    /// Those whose answer waits for this sync.
-    syncing: VecDeque<(u64, SessionId, u64)>,
-    /// Floors that are told once this sync is done.
-    floors: Option<(u64, Vec<(StreamSlot, u64)>)>,
+    owed: Vec<(SessionId, u64)>,
+    writing: Option<Writing>,
     floors_due: Option<Mono>,
-    /// When what was written is synced, if nobody asks before.
-    sync_due: Option<Mono>,
-    /// Not before this.
-    sync_again: Mono,
 }
 
 impl Positions {
-    pub(super) fn new(
-        keyed: Option<Arc<dyn Keyed>>,
-        sync: Option<Arc<KeyedSync>>,
-        sync_waker: StageWaker,
-        every: Duration,
-    ) -> Self {
-        Self {
-            keyed,
-            sync,
-            sync_waker,
-            every,
-            dirty: BTreeSet::new(),
-            due: None,
-            owed: Vec::new(),
-            syncing: VecDeque::new(),
-            floors: None,
-            floors_due: None,
-            sync_due: None,
-            sync_again: Mono(0),
-        }
+    pub(super) fn new(keyed: Option<KeyedWriter>, every: Duration) -> Self {
+        let (dirty, owed) = (BTreeSet::new(), Vec::new());
+        Self { keyed, every, dirty, due: None, owed, writing: None, floors_due: None }
     }
 
-    pub(super) fn keyed(&self) -> Option<&Arc<dyn Keyed>> {
+    pub(super) fn keyed(&self) -> Option<&KeyedWriter> {
         self.keyed.as_ref()
     }
 
@@ -87,124 +68,104 @@ impl Positions {
     }
 
     /// A member waits until what it said is on disk.
-    pub(super) fn owe(&mut self, key: Key, session: SessionId, request: u64) {
-        self.owed.push((key, session, request));
-    }
-
-    /// Asks for a sync of what was written: the ticket to wait for.
-    fn want_sync(&mut self) -> u64 {
-        self.sync_due = None;
-        let Some(sync) = &self.sync else { return 0 };
-        let ticket = sync.want();
-        self.sync_waker.wake();
-        ticket
-    }
-
-    fn synced(&self) -> (u64, u64) {
-        self.sync.as_ref().map_or((u64::MAX, 0), |sync| (sync.done(), sync.failed()))
+    pub(super) fn owe(&mut self, session: SessionId, request: u64) {
+        self.owed.push((session, request));
     }
 
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        [self.due, self.floors_due, self.sync_due].into_iter().flatten().min()
+        // While a batch is under way its end wakes this stage.
+        if self.writing.is_some() {
+            return None;
+        }
+        [self.due, self.floors_due].into_iter().flatten().min()
     }
 }
 
 impl ConsumeStage {
-    /// Writes what is due, and answers what is synced.
+    /// Writes what is due, and answers for what is written.
     pub(super) fn keep(&mut self) -> usize {
-        let mut work = 0;
-        let due = self.positions.due.is_some_and(|due| due <= self.now.mono);
-        if due || !self.positions.owed.is_empty() {
-            work += self.write_positions();
+        let work = self.written();
+        let positions = &self.positions;
+        if positions.writing.is_some() {
+            return work;
         }
-        if self.positions.sync_due.is_some_and(|due| due <= self.now.mono) {
-            self.positions.want_sync();
-            self.positions.sync_again = self.now.mono + SYNC_EVERY;
-            work += 1;
+        let is_due = |due: Option<Mono>| due.is_some_and(|due| due <= self.now.mono);
+        let (due, floors_due) = (is_due(positions.due), is_due(positions.floors_due));
+        let floors = if floors_due { self.floors() } else { Vec::new() };
+        if due || !self.positions.owed.is_empty() || !floors.is_empty() {
+            return work + self.write_positions(floors);
         }
-        work += self.answer();
-        work + self.say_floors()
+        work
     }
 
-    /// Writes all that is dirty.
-    fn write_positions(&mut self) -> usize {
+    /// All that is dirty, which counts as clean from now on.
+    fn batch(&mut self) -> (Batch, BTreeSet<Key>) {
         self.positions.due = None;
         let keys = std::mem::take(&mut self.positions.dirty);
-        let owed = std::mem::take(&mut self.positions.owed);
         let mut batch = Batch::default();
         for key in &keys {
             let Some(entry) = self.entries.get_mut(key.place as usize).and_then(Option::as_mut) else { continue };
             let Some(stream) = self.streams.get(&entry.slot).filter(|_| entry.serial == key.serial) else { continue };
             let name = keep::key(stream.id, &entry.definition.name);
             batch.put(Space::Positions, name, entry.consumer.saved().encode());
+            entry.consumer.clean();
         }
-        let Some(keyed) = self.positions.keyed.clone() else { return 0 };
-        match keyed.apply(batch) {
-            Ok(()) => {
-                for key in &keys {
-                    if let Some(entry) = self.entry(*key) {
-                        entry.consumer.clean();
-                    }
-                }
-                if owed.is_empty() {
-                    self.positions.sync_due.get_or_insert(self.positions.sync_again.max(self.now.mono));
-                } else {
-                    let ticket = self.positions.want_sync();
-                    let waiting = owed.into_iter().map(|(_, session, request)| (ticket, session, request));
-                    self.positions.syncing.extend(waiting);
-                }
-            }
-            Err(error) => {
-                add(&self.counters.positions_failed, 1);
-                tracing::error!(code = "positions_failed", error = %error, "what consumers settled could not be written");
-                for (_, session, request) in owed {
-                    self.refuse(session, request, ErrorCode::STORAGE, &error.to_string());
-                }
-                let later = self.now.mono + Duration::from_secs(1).max(self.positions.every);
-                self.positions.dirty.extend(keys.iter().copied());
-                self.positions.due = Some(later);
-            }
-        }
-        keys.len()
+        (batch, keys)
     }
 
-    /// Answers those whose sync is done.
-    fn answer(&mut self) -> usize {
-        let (done, failed) = self.positions.synced();
-        let mut work = 0;
-        while let Some((ticket, session, request)) = self.positions.syncing.pop_front_if(|(ticket, ..)| *ticket <= done)
-        {
-            work += 1;
-            if ticket <= failed {
-                let detail = "what was settled could not be synced to the disk: settle it again";
-                self.refuse(session, request, ErrorCode::STORAGE, detail);
-                continue;
-            }
+    /// Hands over all that is dirty, to be on disk for those who wait and for
+    /// these floors, which stand on it.
+    fn write_positions(&mut self, floors: Vec<(StreamSlot, u64)>) -> usize {
+        let Some(keyed) = self.positions.keyed.clone() else { return 0 };
+        let (batch, keys) = self.batch();
+        let owed = std::mem::take(&mut self.positions.owed);
+        let until = if owed.is_empty() && floors.is_empty() { Until::SyncedSoon } else { Until::Synced };
+        let written = keyed.write(batch, until);
+        self.positions.writing = Some(Writing { written, keys, owed, floors });
+        1
+    }
+
+    /// Looks whether what was handed over is done.
+    fn written(&mut self) -> usize {
+        let Some(outcome) = self.positions.writing.as_ref().and_then(|writing| writing.written.outcome()) else {
+            return 0;
+        };
+        let Some(Writing { keys, owed, floors, .. }) = self.positions.writing.take() else { return 0 };
+        if let Err(error) = outcome {
+            self.not_written(keys, owed, &error);
+            return 1;
+        }
+        for (session, request) in owed {
             let mut bytes = Vec::new();
             frame::encode(&Frame::Done(frame::Done { request }), &mut bytes);
             self.net.push(ToNet::Control { session, bytes });
         }
-        work
+        for (slot, floor) in floors {
+            let Some(stream) = self.streams.get_mut(&slot) else { continue };
+            stream.floor = floor;
+            self.append.push(ToAppend::Floor { slot, floor });
+        }
+        1
     }
 
-    /// Tells the append stage how far consumers of streams are that keep
-    /// nothing else: only what a crash will not take back.
-    fn say_floors(&mut self) -> usize {
-        let (done, failed) = self.positions.synced();
-        let mut work = 0;
-        if let Some((_, floors)) = self.positions.floors.take_if(|(ticket, _)| *ticket <= done && *ticket > failed) {
-            for (slot, floor) in floors {
-                self.append.push(ToAppend::Floor { slot, floor });
-                work += 1;
-            }
+    fn not_written(&mut self, keys: BTreeSet<Key>, owed: Vec<(SessionId, u64)>, error: &KeyedError) {
+        add(&self.counters.positions_failed, 1);
+        tracing::error!(code = "positions_failed", error = %error, "what consumers settled could not be written");
+        for (session, request) in owed {
+            self.refuse(session, request, ErrorCode::STORAGE, &error.to_string());
         }
-        self.positions.floors.take_if(|(ticket, _)| *ticket <= failed);
-        if self.positions.floors.is_some() || self.positions.floors_due.is_none_or(|due| due > self.now.mono) {
-            return work;
-        }
+        let later = self.now.mono + Duration::from_secs(1).max(self.positions.every);
+        self.positions.dirty.extend(keys);
+        self.positions.due = Some(later);
+        self.positions.floors_due.get_or_insert(later);
+    }
+
+    /// How far consumers of streams are that keep nothing else: told to the append
+    /// stage once a crash will not take it back.
+    fn floors(&mut self) -> Vec<(StreamSlot, u64)> {
         self.positions.floors_due = None;
         let mut floors = Vec::new();
-        for (slot, stream) in self.streams.iter_mut().filter(|(_, stream)| stream.floors != Floors::None) {
+        for (slot, stream) in self.streams.iter().filter(|(_, stream)| stream.floors != Floors::None) {
             let floor = |key: &Key| {
                 let entry = self.entries.get(key.place as usize).and_then(Option::as_ref);
                 entry.map_or(0, |entry| entry.consumer.floor())
@@ -212,27 +173,24 @@ impl ConsumeStage {
             let none = if stream.floors == Floors::Interest { stream.reader.synced() } else { 0 };
             let floor = stream.consumers.values().map(floor).min().unwrap_or(none);
             if floor > stream.floor {
-                stream.floor = floor;
                 floors.push((*slot, floor));
             }
         }
-        if floors.is_empty() {
-            return work;
-        }
         floors.sort_unstable();
-        // What the floors stand on is written first.
-        work += self.write_positions();
-        self.positions.floors = Some((self.positions.want_sync(), floors));
-        work
+        floors
     }
 
     /// The hub ends in good order: all is written, in the files too, so that
     /// they know how far consumers were if the keyed state is ever lost.
     pub(super) fn keep_all(&mut self) {
         self.look_after();
-        self.write_positions();
+        if let Some(Writing { keys, .. }) = self.positions.writing.take() {
+            // Written with the rest, in case that fails.
+            self.positions.dirty.extend(keys);
+        }
+        let (batch, _) = self.batch();
         if let Some(keyed) = self.positions.keyed()
-            && let Err(error) = keyed.sync()
+            && let Err(error) = keyed.write_now(batch).and_then(|()| keyed.sync_now())
         {
             tracing::error!(code = "positions_failed", error = %error, "what consumers settled could not be synced");
         }

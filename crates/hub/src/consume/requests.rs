@@ -64,7 +64,8 @@ impl ConsumeStage {
                 return tracing::error!(code = "consumer_refused", stream = stream_name, name, why, "left alone");
             }
         };
-        let kept = self.positions.keyed().map(|keyed| keyed.get(Space::Positions, &keep::key(stream_id, &name)));
+        let kept =
+            self.positions.keyed().map(|keyed| keyed.reads().get(Space::Positions, &keep::key(stream_id, &name)));
         let saved = match kept {
             Some(Ok(Some(bytes))) => Saved::decode(&bytes).map_err(|error| error.to_string()),
             Some(Ok(None)) | None => Err("there is none".to_owned()),
@@ -115,7 +116,7 @@ impl ConsumeStage {
 
     fn apply(&mut self, batch: Batch) {
         if let Some(keyed) = self.positions.keyed()
-            && let Err(error) = keyed.apply(batch)
+            && let Err(error) = keyed.write_now(batch)
         {
             add(&self.counters.positions_failed, 1);
             tracing::error!(code = "positions_failed", error = %error, "positions of consumers could not be written");

@@ -118,7 +118,7 @@ impl ConsumeStage {
                 self.tell_wrong(key, member, session, &settle, &settled);
             }
             Some(Ok(_)) if settle.request == 0 => {}
-            Some(Ok(_)) => self.positions.owe(key, session, settle.request),
+            Some(Ok(_)) => self.positions.owe(session, settle.request),
             Some(Err(error)) => {
                 let code = match error {
                     SettleError::Fenced { .. } | SettleError::NoMember { .. } => ErrorCode::FENCED,

@@ -161,6 +161,12 @@ impl LastTable {
         self.dirty >= self.limit.div_ceil(2)
     }
 
+    /// Whether so much is not saved that it may not become more.
+    #[must_use]
+    pub fn is_overfull(&self) -> bool {
+        self.dirty >= self.limit.saturating_mul(2)
+    }
+
     /// All that was noted since the last call, to be saved once the log is on
     /// disk up to `upto`, the local sequence that is next.
     pub fn capture(&mut self, upto: u64, mut save: impl FnMut(&[u8], Last)) {

@@ -78,6 +78,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("drain", t.drain),
         ("home_patience", t.home_patience),
         ("positions", t.positions),
+        ("keyed_syncs", t.keyed_syncs),
         ("consumer_copies", t.consumer_copies),
         ("replica_keep_alive", t.replica_keep_alive),
         ("replica_timeout", t.replica_timeout),
