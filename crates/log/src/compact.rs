@@ -34,6 +34,10 @@ use crate::scan::Found;
 use crate::segment::{Beginning, Segment};
 use crate::shared::{Shared, locked};
 
+/// What asking about one event counts for in the budget of [`Log::compact`], in
+/// bytes: who is asked may have to look on the disk.
+pub const ASKED: u64 = 512;
+
 /// What one call of [`Log::compact`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compacted {
@@ -118,7 +122,8 @@ impl Log {
     /// Takes out the events that `keep` refuses, which is asked with the local
     /// sequence of each event, its block, and the event's place in that. Only
     /// segments that are complete and on the disk are compacted. A call looks at
-    /// about `budget` bytes, goes on where the last one stopped, and asks again
+    /// about `budget` bytes, where an event that is asked about counts for at
+    /// least [`ASKED`], goes on where the last one stopped, and asks again
     /// about a segment that is then written: what `keep` refused once it should
     /// go on refusing.
     ///
@@ -146,7 +151,8 @@ impl Log {
 impl Pass {
     fn run(&mut self, log: &Log, keep: &mut Keep<'_>, budget: u64, told: &mut Compacted) -> Result<(), CompactError> {
         let shared = &*log.shared;
-        while told.bytes < budget {
+        let mut left = budget;
+        while left > 0 {
             let Some(work) = &mut self.work else {
                 let Some(segment) = next_segment(shared, self.done) else {
                     (self.done, told.done) = (0, true);
@@ -158,7 +164,7 @@ impl Pass {
             };
             // Retention took it out meanwhile.
             let gone = !is_live(shared, &work.segment);
-            if gone || !work.step(shared, keep, budget, told)? {
+            if gone || !work.step(shared, keep, &mut left, told)? {
                 let number = work.segment.number;
                 if gone && work.output.is_some() {
                     let _ = shared.fs.remove(&shared.dir.join(temporary_name(number)));
@@ -192,19 +198,19 @@ impl Work {
         &mut self,
         shared: &Shared,
         keep: &mut Keep<'_>,
-        budget: u64,
+        budget: &mut u64,
         told: &mut Compacted,
     ) -> Result<bool, CompactError> {
         let segment = Arc::clone(&self.segment);
         let end = segment.tail().offset;
         let content = segment.content(end);
         let begun = self.at.offset;
-        let left = usize::try_from(budget - told.bytes).unwrap_or(usize::MAX);
+        let left = usize::try_from(*budget).unwrap_or(usize::MAX);
         let until = begun.saturating_add(left).min(end);
         let failed = |source| CompactError { segment: segment.number, source };
         segment.map().populate_read(begun & !4095..until).map_err(failed)?;
         let written = self.output.as_ref().map(|output| output.writer.map().position().end);
-        while self.at.offset < until {
+        while self.at.offset < until && *budget > 0 {
             let Ok(found) = content.check(self.at.offset, self.at.sequence) else {
                 told.damaged += 1;
                 if self.output.take().is_some() {
@@ -225,6 +231,8 @@ impl Work {
                 }
             }
             self.at = Place { sequence: found.next, offset: found.offset + found.len };
+            let asked = u64::from(block.event_count()).saturating_mul(ASKED);
+            *budget = budget.saturating_sub(asked.max(found.len as u64));
         }
         told.bytes += (self.at.offset - begun) as u64;
         segment.map().release(begun..self.at.offset);

@@ -52,7 +52,7 @@ pub mod sync;
 mod verify;
 
 pub use append::{Appended, Kept, Log};
-pub use compact::Compacted;
+pub use compact::{ASKED, Compacted};
 pub use error::{AppendError, CompactError, OpenError, ReadError, SyncError};
 pub use homes::MAX_HOMES;
 pub use options::LogOptions;

@@ -88,7 +88,7 @@ pub(crate) struct AppendStage {
     home: HubId,
     counters: Arc<Counters>,
     waker: StageWaker,
-    next_tending: Mono,
+    tending: tend::Tending,
     /// When a block that could not be stored is told again, and how many were not told since.
     next_refusal_told: Mono,
     refusals_untold: u64,
@@ -141,7 +141,7 @@ impl AppendStage {
             options: parts.options,
             counters: parts.counters,
             waker: parts.waker,
-            next_tending: Mono::default(),
+            tending: tend::Tending::default(),
             next_refusal_told: Mono::default(),
             refusals_untold: 0,
             now: Now::default(),
@@ -319,7 +319,7 @@ impl Stage for AppendStage {
         if appended {
             self.sync.wake();
         }
-        self.tend();
+        work += self.tend(work > 0);
         work += self.settle();
         self.net.notify();
         self.conductor.notify();
@@ -341,7 +341,7 @@ impl Stage for AppendStage {
         let due = self.streams.iter().flatten().filter_map(|stream| stream.index.deadline());
         let schedules = self.streams.iter().flatten().filter_map(|stream| stream.schedule.as_ref());
         let schedules = schedules.flat_map(|schedule| [schedule.deadline(self.now), schedule.index.deadline()]);
-        due.chain(schedules.flatten()).chain([self.next_tending]).min()
+        due.chain(schedules.flatten()).chain([self.tending.deadline()]).min()
     }
 
     fn on_stop(&mut self, _now: Now) {

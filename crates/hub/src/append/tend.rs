@@ -12,14 +12,38 @@ use super::{AppendStage, Stream};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(1);
-/// Bytes of a log that are looked at to compact it, each time: while there is
-/// nothing else to do, and while there is.
-const COMPACT: (ByteCount, ByteCount) = (ByteCount::mib(16), ByteCount::mib(1));
+/// Bytes of a log that are looked at to compact it in one turn, an event counted
+/// as [`weft_log::ASKED`] at least: publishers wait so long, and for a sync of as
+/// much.
+const SLICE: ByteCount = ByteCount::kib(256);
+/// The time between two such turns: while there is nothing else to do, and while
+/// there is.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// How long a log that is compacted to its end is left alone, unless it grows
 /// by a segment before.
 const REST: Duration = Duration::from_secs(30);
 /// How long a tombstone is kept where the stream does not say: a day.
 const TOMBSTONE_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Where looking after the streams stands: one of them in a turn, so that
+/// publishers do not wait for all.
+#[derive(Debug, Default)]
+pub(super) struct Tending {
+    /// When the next round begins.
+    next: Mono,
+    /// Which stream's turn it is in the round that is under way.
+    at: Option<usize>,
+    /// When compaction goes on, if there is perhaps something to do.
+    compact: Option<Mono>,
+    /// With which stream.
+    compact_at: usize,
+}
+
+impl Tending {
+    pub(super) fn deadline(&self) -> Mono {
+        self.compact.unwrap_or(self.next).min(self.next)
+    }
+}
 
 /// How far the compaction of a stream is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,15 +53,15 @@ pub(super) struct Compacting {
 }
 
 impl Stream {
-    /// Takes out what newer events of the same key have replaced, a little at a time.
-    fn compact(&mut self, now: Now, budget: ByteCount) {
-        if !self.spec.compact || self.index.mode() != LastValues::Key {
-            return;
-        }
+    /// Whether there is perhaps something to compact.
+    fn is_to_compact(&self, now: Now) -> bool {
         let grown = |bytes: u64| self.log.bytes() >= bytes.saturating_add(self.spec.segment_bytes);
-        if self.compacting.rests.is_some_and(|(bytes, until)| now.mono < until && !grown(bytes)) {
-            return;
-        }
+        let rests = self.compacting.rests.is_some_and(|(bytes, until)| now.mono < until && !grown(bytes));
+        self.spec.compact && self.index.mode() == LastValues::Key && !rests
+    }
+
+    /// Takes out what newer events of the same key have replaced, a little at a time.
+    fn compact(&mut self, now: Now) {
         let age_ms = if self.spec.tombstone_age_ms == 0 { TOMBSTONE_MS } else { self.spec.tombstone_age_ms };
         let tombstones_from = UnixNanos(now.wall.0.saturating_sub(age_ms.saturating_mul(1_000_000)));
         let synced = self.log.synced();
@@ -45,7 +69,7 @@ impl Stream {
         let mut keep = |local: u64, block: Block<'_>, at: usize| {
             block.events().nth(at).is_none_or(|event| index.keeps(local, block, &event, synced, tombstones_from))
         };
-        match log.compact(&mut keep, budget) {
+        match log.compact(&mut keep, SLICE) {
             Ok(told) => {
                 if told.removed > 0 {
                     let (removed, freed) = (told.removed, told.freed);
@@ -62,28 +86,56 @@ impl Stream {
 }
 
 impl AppendStage {
-    /// Looks after all streams, when it is time.
-    pub(super) fn tend(&mut self) {
-        if self.now.mono < self.next_tending {
-            return;
-        }
-        self.next_tending = self.now.mono + EVERY;
+    /// Looks after one stream, when it is time; answers whether it did. `busy`:
+    /// this turn had other work.
+    pub(super) fn tend(&mut self, busy: bool) -> usize {
         let now = self.now;
-        let budget = if self.inbox.is_empty() { COMPACT.0 } else { COMPACT.1 };
-        for stream in self.streams.iter_mut().flatten() {
-            let removed = stream.log.retain(now);
-            if removed > 0 {
-                tracing::info!(code = "retention", stream = stream.spec.name, removed, "old segments removed");
-            }
-            stream.index.sweep(now);
-            if let Some(schedule) = &mut stream.schedule {
-                schedule.stand(stream.log.synced());
-                schedule.tend(now);
-            }
-            stream.compact(now, budget);
+        let begins = self.tending.at.is_none() && now.mono >= self.tending.next;
+        if begins {
+            self.tending.next = now.mono + EVERY;
+            self.tending.at = Some(0);
         }
-        self.measure_tenants();
-        self.expire_batches();
+        let Some(at) = self.tending.at else { return self.compact(busy) };
+        let place = self.streams.iter().enumerate().skip(at).find(|(_, place)| place.is_some()).map(|(at, _)| at);
+        self.tending.at = place.map(|at| at + 1);
+        let Some(stream) = place.and_then(|at| self.streams.get_mut(at)).and_then(Option::as_mut) else {
+            self.measure_tenants();
+            self.expire_batches();
+            return 0;
+        };
+        let removed = stream.log.retain(now);
+        if removed > 0 {
+            tracing::info!(code = "retention", stream = stream.spec.name, removed, "old segments removed");
+        }
+        stream.index.sweep(now);
+        if let Some(schedule) = &mut stream.schedule {
+            schedule.stand(stream.log.synced());
+            schedule.tend(now);
+        }
+        if stream.is_to_compact(now) {
+            self.tending.compact.get_or_insert(now.mono);
+        }
+        1
+    }
+
+    /// Compacts a slice of one stream, when it is time.
+    fn compact(&mut self, busy: bool) -> usize {
+        let now = self.now;
+        if self.tending.compact.is_none_or(|due| now.mono < due) {
+            return 0;
+        }
+        let (len, from) = (self.streams.len(), self.tending.compact_at);
+        let waits =
+            |at: &usize| self.streams.get(*at).and_then(Option::as_ref).is_some_and(|stream| stream.is_to_compact(now));
+        let next = (0..len).map(|n| (from + n) % len).find(waits);
+        let Some(stream) = next.and_then(|at| self.streams.get_mut(at)).and_then(Option::as_mut) else {
+            self.tending.compact = None;
+            return 0;
+        };
+        stream.compact(now);
+        self.tending.compact_at = next.map_or(0, |at| at + 1);
+        self.tending.compact = Some(now.mono + if busy { PAUSE.1 } else { PAUSE.0 });
+        1
     }
 
     /// Adds up what each tenant has stored.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use weft_base::ByteCount;
 use weft_log::fault::FaultFs;
 use weft_log::mmap::HEAD;
-use weft_log::{Log, LogOptions};
+use weft_log::{ASKED, Log, LogOptions};
 use weft_wire::block::Block;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
 
@@ -53,6 +53,23 @@ fn compact(log: &mut Log, keep: impl Fn(u64) -> bool, budget: u64) -> (u64, u64,
             return sum;
         }
     }
+}
+
+#[test]
+fn a_call_asks_about_no_more_events_than_its_budget_allows() {
+    let (_, mut log) = filled(200, 30);
+    let (mut asked, mut most, mut done) = (0, 0, false);
+    while !done {
+        let before = asked;
+        let mut keep = |_: u64, _: Block<'_>, _: usize| {
+            asked += 1;
+            true
+        };
+        done = log.compact(&mut keep, ByteCount(100 * ASKED)).unwrap().done;
+        most = most.max(asked - before);
+    }
+    // A block is asked about as a whole.
+    assert!((100..=129).contains(&most) && asked > 3_000, "{most} of {asked}");
 }
 
 #[test]
