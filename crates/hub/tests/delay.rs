@@ -15,6 +15,7 @@ use weft_wire::block::layout::{CONDITIONAL, DELAYED};
 use weft_wire::block::{BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
     Ack, AckLevel, ErrorCode, Frame, LastGet, Start, StreamCreate, StreamDelete, StreamInfo, StreamSpec,
+    publish_homes_head,
 };
 use weft_wire::headers::{HeadersWriter, names};
 
@@ -315,6 +316,28 @@ fn what_cannot_be_delayed_is_refused_and_says_why() {
 }
 
 #[test]
+fn several_homes_are_not_promised_for_what_waits_at_one() {
+    let (data, clock) = (tempfile::tempdir().unwrap(), Shifted::new());
+    let running = hub(data.path(), &clock);
+    let mut client = Raw::connect(&running, 42);
+    client.send(&Frame::StreamDelete(StreamDelete { request: 1, name: "all" }));
+    assert!(matches!(client.receive().frame(), Frame::Done(_)));
+    let homes = vec!["hub", "far"];
+    let spec =
+        StreamSpec { name: "two", filters: vec!["t/**"], homes, segment_bytes: 4 << 20, ..StreamSpec::default() };
+    client.send(&Frame::StreamCreate(StreamCreate { request: 2, spec }));
+    // It is made here, though not at the other home, which is not there.
+    assert!(matches!(client.receive().frame(), Frame::Error(_)));
+    let block = delayed(1, clock.in_time(HOUR), b"later");
+    let head = publish_homes_head(3, 2, block.len());
+    std::io::Write::write_all(&mut client.socket, &[head.as_slice(), &block].concat()).unwrap();
+    let (code, detail) = answer(&mut client, 3).unwrap_err();
+    assert!(code == ErrorCode::BAD_DELAY && detail.contains("waits at one home"), "{code:?} {detail}");
+    publish(&mut client, 4, &block).unwrap();
+    stop(running);
+}
+
+#[test]
 fn the_space_of_what_is_done_comes_back() {
     let (data, clock) = (tempfile::tempdir().unwrap(), Shifted::new());
     let running = hub(data.path(), &clock);
@@ -339,5 +362,34 @@ fn the_space_of_what_is_done_comes_back() {
     stop(running);
     let running = hub(data.path(), &clock);
     reach(&mut Raw::connect(&running, 43), 101);
+    stop(running);
+}
+
+#[test]
+fn damage_in_what_waits_is_found_before_it_is_due() {
+    let (data, clock) = (tempfile::tempdir().unwrap(), Shifted::new());
+    let running = hub(data.path(), &clock);
+    let mut client = Raw::connect(&running, 42);
+    for n in 1..=3 {
+        publish(&mut client, n, &delayed(n, clock.in_time(HOUR), &[7; 100 << 10])).unwrap();
+    }
+    stop(running);
+    let segment = data.path().join("streams/all/schedule/0000000001.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[150 << 10] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let mut often = options("hub", Some(data.path()));
+    often.storage.verify = weft_base::ByteCount::mib(1024);
+    let running = start(often, &clock);
+    let mut client = Raw::connect(&running, 43);
+    let mut told = String::new();
+    while !told.contains("of what is delayed 0000000001.seg is damaged") {
+        told = report(&mut client).2;
+    }
+    assert!(told.starts_with("2 delayed"), "{told}");
+    // The others come, and once.
+    clock.shift(2 * HOUR);
+    reach(&mut client, 3);
+    assert_eq!(read(&running, 2).len(), 2);
     stop(running);
 }

@@ -11,6 +11,7 @@ use weft_wire::block::Block;
 use weft_wire::frame::ErrorCode;
 
 use super::commit::Places;
+use super::schedule::name_of;
 use super::take::{Refusal, Stands};
 use super::{AppendStage, Stream, ToSync};
 use crate::counters::{Counters, add};
@@ -37,6 +38,10 @@ impl AppendStage {
         let stream = self.streams.get(slot.0 as usize).and_then(Option::as_ref);
         let Some(schedule) = stream.and_then(|stream| stream.schedule.as_ref()) else { return };
         self.commits.fresh(schedule_of(slot), schedule.settled);
+        add(&self.counters.log_damaged, schedule.health.places());
+        if let (Some(verify), Some(stream)) = (&self.verify, stream) {
+            verify.add(&name_of(&stream.spec.name), schedule.log.verifier(), &schedule.health);
+        }
         let (syncer, state) = (schedule.log.syncer(), schedule.sync.clone());
         self.sync.push(ToSync::Add { slot: schedule_of(slot), syncer, state });
     }
@@ -229,10 +234,12 @@ impl Stream {
 
     /// What is scheduled, for who looks; empty where nothing is.
     pub(super) fn scheduled(&self, now: weft_base::UnixNanos) -> String {
-        let Some((schedule, due)) = self.schedule.as_ref().and_then(|s| Some((s, s.next_due()?))) else {
-            return String::new();
-        };
+        let Some(schedule) = &self.schedule else { return String::new() };
+        let damaged = schedule.health.shown(schedule.log.oldest_segment());
+        let damaged = if damaged.is_empty() { damaged } else { format!("of what is delayed {damaged}") };
+        let Some(due) = schedule.next_due() else { return damaged };
         let seconds = due.0.saturating_sub(now.0).div_ceil(1_000_000_000);
-        format!("{} delayed, the next due in {seconds} s", schedule.events())
+        let waits = format!("{} delayed, the next due in {seconds} s", schedule.events());
+        if damaged.is_empty() { waits } else { format!("{waits}; {damaged}") }
     }
 }

@@ -24,7 +24,7 @@ use weft_base::sync::atomic::AtomicBool;
 use weft_base::{Epoch, HubId, Now};
 use weft_keyed::Keyed;
 use weft_log::fs::{Fs, Lock};
-use weft_log::{Log, LogOptions, LogReader};
+use weft_log::{Log, LogOptions, LogReader, Recovery};
 use weft_ring::stage::StageWaker;
 use weft_topic::Filter;
 
@@ -333,21 +333,14 @@ impl Folder {
         }
     }
 
-    fn schedule_log(&self, name: &str, limits: &Limits, now: Now) -> Result<Log, FolderError> {
+    fn schedule_log(&self, name: &str, limits: &Limits, now: Now) -> Result<(Log, Recovery), FolderError> {
         let dir = self.root.join("streams").join(name).join(schedule::FOLDER);
         let (log, recovery) = Log::open(self.fs.clone(), &dir, schedule::log_options(limits, self.home), now)
-            .map_err(|source| FolderError::Stream { stream: format!("{name}/{}", schedule::FOLDER), source })?;
+            .map_err(|source| FolderError::Stream { stream: schedule::name_of(name), source })?;
         for damage in &recovery.damaged {
-            tracing::error!(
-                code = "schedule_damaged",
-                stream = name,
-                segment = damage.segment,
-                offset = damage.offset,
-                clause = damage.clause,
-                "a schedule is damaged; the rest is delivered"
-            );
+            verify::tell(&schedule::name_of(name), damage);
         }
-        Ok(log)
+        Ok((log, recovery))
     }
 
     /// Opens a stream's schedule, or makes it; the stream's log is `log`.
@@ -358,9 +351,11 @@ impl Folder {
         limits: &Limits,
         now: Now,
     ) -> Result<Schedule, FolderError> {
-        let own = self.schedule_log(&spec.name, limits, now)?;
-        Schedule::open(self.keyed.clone(), spec, limits, self.home, (own, log))
-            .map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source: Box::new(source) })
+        let (own, recovery) = self.schedule_log(&spec.name, limits, now)?;
+        let mut schedule = Schedule::open(self.keyed.clone(), spec, limits, self.home, (own, log))
+            .map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source: Box::new(source) })?;
+        schedule.health = Arc::new(Health::new(&recovery.damaged));
+        Ok(schedule)
     }
 
     /// Deletes what a stream of this name, deleted half-way, was to have later.
@@ -369,7 +364,7 @@ impl Folder {
         if !self.has_schedule(&dir)? {
             return Ok(());
         }
-        let log = self.schedule_log(name, limits, now)?;
+        let (log, _) = self.schedule_log(name, limits, now)?;
         log.delete().map_err(|source| FolderError::Io { path: dir, source })
     }
 

@@ -32,11 +32,17 @@ use weft_wire::frame::LastValues;
 use super::StreamSpec;
 use super::index::{Index, IndexError};
 use super::sync::SyncState;
+use super::verify::Health;
 use crate::keyed::{KeyedWriter, Until, Written};
 use crate::options::Limits;
 
 /// Its folder, beside the stream's segments.
 pub(super) const FOLDER: &str = "schedule";
+/// What a stream's schedule is called, in logs and by tools.
+pub(super) fn name_of(stream: &str) -> String {
+    format!("{stream}/{FOLDER}")
+}
+
 /// The size of its segments: space comes back soon.
 const SEGMENT: ByteCount = ByteCount::mib(16);
 /// Blocks, and bytes, that wait for the stream's disk before the next are due.
@@ -76,6 +82,8 @@ pub(crate) struct Schedule {
     /// The stream's id, as keys begin.
     id: [u8; 8],
     pub(super) sync: Arc<SyncState>,
+    /// What is damaged of its log.
+    pub(super) health: Arc<Health>,
     /// The synced position that was last acted upon.
     pub(super) settled: u64,
     /// When, and where in the log, of all that is not in the stream.
@@ -140,6 +148,7 @@ impl Schedule {
             keyed,
             id: spec.id.to_be_bytes(),
             sync: Arc::new(SyncState::default()),
+            health: Arc::default(),
             settled: log.synced(),
             due: BTreeSet::new(),
             open: BTreeSet::new(),
