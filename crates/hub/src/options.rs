@@ -160,9 +160,6 @@ pub enum LoadPolicy {
     Refuse = 4,
 }
 
-/// How long an atomic batch may take from its first block to its last.
-const BATCH_TIME: Duration = Duration::from_secs(10);
-
 /// The bounds. Each names what happens at the bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -248,14 +245,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The bounds of atomic batches.
-    pub(crate) fn batches(&self) -> BatchLimits {
-        BatchLimits {
-            open: self.open_batches,
-            blocks: self.batch_blocks,
-            bytes: self.batch_bytes.as_usize(),
-            time: BATCH_TIME,
-        }
+    /// The bounds of atomic batches, which may take so long.
+    pub(crate) fn batches(&self, time: Duration) -> BatchLimits {
+        BatchLimits { open: self.open_batches, blocks: self.batch_blocks, bytes: self.batch_bytes.as_usize(), time }
     }
 
     /// The window of links, in bytes: a frame must fit also while a half of it is not said again.
@@ -362,6 +354,8 @@ pub struct Timers {
     pub positions: Duration,
     /// Keyed state that nobody waits for, such as those positions, is synced at most so often, and at the latest so long after it was written.
     pub keyed_syncs: Duration,
+    /// How long an atomic batch may take from its first block to its last; one that takes longer is refused.
+    pub batch: Duration,
     /// How long what happens to a consumer of a stream with several homes waits until the other homes are told; what is lost with it is handed out again.
     pub consumer_copies: Duration,
     /// How often two hubs that copy a stream say that they are there.
@@ -382,6 +376,7 @@ impl Default for Timers {
             home_patience: Duration::from_secs(10),
             positions: Duration::from_millis(50),
             keyed_syncs: Duration::from_secs(1),
+            batch: Duration::from_secs(10),
             consumer_copies: Duration::from_millis(100),
             replica_keep_alive: Duration::from_secs(1),
             replica_timeout: Duration::from_secs(3),
@@ -482,8 +477,10 @@ impl HubOptions {
         at_least("limits.replica_readers", l.replica_readers as u64, 1);
         at_least("timers.replica_keep_alive", self.timers.replica_keep_alive.as_millis() as u64, 10);
         let t = &self.timers;
-        if t.keyed_syncs < Duration::from_millis(10) {
-            found.push(("timers.keyed_syncs", format!("{:?} is too short: at least 10 ms", t.keyed_syncs)));
+        for (field, value, least) in [("timers.batch", t.batch, 100), ("timers.keyed_syncs", t.keyed_syncs, 10)] {
+            if value < Duration::from_millis(least) {
+                found.push((field, format!("{value:?} is too short: at least {least} ms")));
+            }
         }
         if self.timers.replica_timeout < self.timers.replica_keep_alive * 2 {
             let why = "at least twice timers.replica_keep_alive, or a source that is there looks silent";

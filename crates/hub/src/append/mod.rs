@@ -136,7 +136,7 @@ impl AppendStage {
             commits: Commits::default(),
             cursors: read::Cursors::default(),
             internals: Internals::default(),
-            batches: Batches::new(parts.options.limits.batches()),
+            batches: Batches::new(parts.options.limits.batches(parts.options.timers.batch)),
             home: HubId::of_name(&parts.options.name),
             options: parts.options,
             counters: parts.counters,

@@ -273,6 +273,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "home_patience" => timers.home_patience,
         "positions" => timers.positions,
         "keyed_syncs" => timers.keyed_syncs,
+        "batch" => timers.batch,
         "consumer_copies" => timers.consumer_copies,
         "replica_keep_alive" => timers.replica_keep_alive,
         "replica_timeout" => timers.replica_timeout,

@@ -79,6 +79,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("home_patience", t.home_patience),
         ("positions", t.positions),
         ("keyed_syncs", t.keyed_syncs),
+        ("batch", t.batch),
         ("consumer_copies", t.consumer_copies),
         ("replica_keep_alive", t.replica_keep_alive),
         ("replica_timeout", t.replica_timeout),
