@@ -347,6 +347,22 @@ fn a_higher_level_is_awaited_and_one_that_cannot_be_is_refused() {
 }
 
 #[test]
+fn what_is_for_one_stream_and_goes_to_two_is_refused_with_their_names() {
+    let data = tempfile::tempdir().unwrap();
+    let running = hub(data.path(), spec(LastValues::Off));
+    let mut client = Raw::connect(&running, 42);
+    let other = StreamSpec { name: "other", filters: vec!["*/a"], ..spec(LastValues::Off) };
+    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: other }));
+    assert!(matches!(client.receive().frame(), Frame::Done(_)));
+    let expects = block(42, 1, CONDITIONAL, &[(names::EXPECT_LAST, &[0; 8])], &[(b"", b"if")]);
+    let (code, detail) = publish(&mut client, 2, &expects).unwrap_err();
+    assert_eq!(code, ErrorCode::UNSUPPORTED);
+    assert!(detail.contains("goes to 2 (`all` here, `other` here)") && detail.contains("alter"), "{detail}");
+    publish(&mut client, 3, &one(42, 2, b"to both")).unwrap();
+    stop(running);
+}
+
+#[test]
 fn a_definition_is_altered_where_it_may_be_and_stays_so() {
     let data = tempfile::tempdir().unwrap();
     let running = hub(data.path(), spec(LastValues::Topic));
@@ -355,18 +371,20 @@ fn a_definition_is_altered_where_it_may_be_and_stays_so() {
         client.send(&Frame::StreamAlter(StreamAlter { request: 5, spec }));
         match client.receive().frame() {
             Frame::Done(_) => Ok(()),
-            Frame::Error(error) => Err(error.code),
+            Frame::Error(error) => Err((error.code, error.detail.to_owned())),
             other => panic!("no answer: {other:?}"),
         }
     };
     let altered =
         StreamSpec { filters: vec!["t/**", "u"], max_event: 10, retain_events: 1_000, ..spec(LastValues::Topic) };
     assert_eq!(alter(altered.clone()), Ok(()));
-    assert_eq!(alter(StreamSpec { segment_bytes: 8 << 20, ..altered.clone() }), Err(ErrorCode::FIXED));
+    let mut refused = |spec| alter(spec).unwrap_err();
+    assert_eq!(refused(StreamSpec { segment_bytes: 8 << 20, ..altered.clone() }).0, ErrorCode::FIXED);
     let other = StreamSpec { retention: Retention::Interest, ..altered.clone() };
-    assert_eq!(alter(other), Err(ErrorCode::FIXED));
-    assert_eq!(alter(StreamSpec { name: "none", ..altered.clone() }), Err(ErrorCode::NO_STREAM));
-    assert_eq!(alter(StreamSpec { filters: vec![], ..altered.clone() }), Err(ErrorCode::BAD_NAME));
+    let (code, detail) = refused(other);
+    assert!(code == ErrorCode::FIXED && detail.contains("`limits`") && detail.contains("`interest`"), "{detail}");
+    assert_eq!(refused(StreamSpec { name: "none", ..altered.clone() }).0, ErrorCode::NO_STREAM);
+    assert_eq!(refused(StreamSpec { filters: vec![], ..altered.clone() }).0, ErrorCode::BAD_NAME);
     stop(running);
     let running = hub(data.path(), altered);
     let mut client = Raw::connect(&running, 42);

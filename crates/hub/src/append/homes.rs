@@ -8,7 +8,7 @@
 //! same.
 
 use weft_base::HubId;
-use weft_wire::frame::{self, AckLevel, ErrorCode, Frame};
+use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Retention};
 
 use super::{AppendStage, StreamSpec};
 use crate::messages::{Completion, Named, Request, SessionId, StreamSlot, ToConductor, ToNet};
@@ -49,6 +49,15 @@ impl HomesWaiting {
     /// More is on disk, here or elsewhere.
     pub(super) fn moved(&mut self) {
         self.moved = true;
+    }
+}
+
+/// A kind of retention as operators write it.
+fn retention_name(kind: Retention) -> &'static str {
+    match kind {
+        Retention::Limits => "limits",
+        Retention::Interest => "interest",
+        Retention::WorkQueue => "work-queue",
     }
 }
 
@@ -187,6 +196,14 @@ impl AppendStage {
             tombstone_age_ms: old.tombstone_age_ms,
             ..spec.clone()
         };
+        if spec.retention != old.retention {
+            let (is, asked) = (retention_name(old.retention), retention_name(spec.retention));
+            let detail = format!(
+                "stream `{name}` was made with retention `{is}` and cannot be altered to `{asked}`: what consumers \
+                 settled may be gone, or there for ever; make a stream of another name"
+            );
+            return Err((ErrorCode::FIXED, detail));
+        }
         if same != *old {
             let detail = format!(
                 "of stream `{name}` the filters, homes, consistency, window of duplicates, tenant, largest event, compaction, last \

@@ -1,6 +1,8 @@
 //! Admission: what a client publishes is checked, stamped and sent on its way,
 //! or held back while a subscriber, or what it must not overtake, makes it wait.
 
+use std::collections::BTreeMap;
+
 use weft_base::ProducerId;
 use weft_base::sync::Arc;
 use weft_mesh::ledger::DropReason;
@@ -12,6 +14,7 @@ use weft_wire::block::{self, Block, Stamp};
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Limit, WhyReport};
 
 use super::held::Taken;
+use super::table::Route;
 use super::{ROOM, RouteStage, Which};
 use crate::admit;
 use crate::counters::{add, sub};
@@ -127,7 +130,7 @@ impl RouteStage {
                 let wait = self.wait_for_answers();
                 return Err((Publish { session, id, level, homes, block, checked, since, far }, wait));
             }
-            let (code, detail) = not_here(Block::trusted(&block).topic(), parts);
+            let (code, detail) = self.not_here(Block::trusted(&block).topic(), &route, parts);
             self.refuse(session, id, level, code, detail);
             return Ok(());
         }
@@ -321,20 +324,55 @@ impl RouteStage {
         frame::encode(&Frame::WhyReport(why), &mut bytes);
         self.net.push(ToNet::Control { session, bytes });
     }
+
+    /// What is said of a publish that only the home of its one stream can take in.
+    fn not_here(&self, topic: &str, route: &Route, parts: u32) -> (ErrorCode, String) {
+        if parts == 0 {
+            let detail = format!("no stream captures `{topic}`: make one with `weft stream create`");
+            return (ErrorCode::NO_STREAM, detail);
+        }
+        let mut streams = self.streams_of(topic, route);
+        let several = streams.len();
+        if several < 2 {
+            let names = streams.concat();
+            let detail =
+                format!("this hub was taken for a home of the stream {names} and is none: publish again in a while");
+            return (ErrorCode::UNSUPPORTED, detail);
+        }
+        streams.truncate(NAMED);
+        let (names, more) = (streams.join(", "), if several > NAMED { ", …" } else { "" });
+        let detail = format!(
+            "conditions, batches, delays and levels of several homes are for one stream, and `{topic}` goes to \
+             {several} ({names}{more}): publish to a topic that one stream alone captures, or change the filters of \
+             the others with `weft stream alter`"
+        );
+        (ErrorCode::UNSUPPORTED, detail)
+    }
+
+    /// The streams that a topic goes to, by name, with the homes of those that are
+    /// not here.
+    fn streams_of(&self, topic: &str, route: &Route) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for (name, (stream, _)) in &*self.table.stream_names {
+            if route.streams.contains(&stream.slot) {
+                names.push(format!("`{name}` here"));
+            }
+        }
+        let Ok(topic) = Topic::parse(topic) else { return names };
+        let mut ids = Vec::new();
+        self.table.routes.streams(topic, |at| ids.push(at.id));
+        let mut homes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let elsewhere = self.table.routes.all_streams().filter(|home| ids.contains(&home.def.id));
+        for home in elsewhere.filter(|home| !route.stream_ids.contains(&home.def.id)) {
+            homes.entry(&home.def.name).or_default().push(self.flows.name_of(home.hub));
+        }
+        names.extend(homes.into_iter().map(|(name, hubs)| format!("`{name}` at {}", hubs.join(" and "))));
+        names
+    }
 }
 
-/// What is said of a publish that only the home of its stream can take in.
-fn not_here(topic: &str, parts: u32) -> (ErrorCode, String) {
-    if parts == 0 {
-        let detail = format!("no stream captures `{topic}`: make one with `weft stream create`");
-        return (ErrorCode::NO_STREAM, detail);
-    }
-    let detail = format!(
-        "conditions, batches, delays and levels of several homes are for one stream: `{topic}` goes to several, or \
-         this hub was taken for a home of its stream and is none"
-    );
-    (ErrorCode::UNSUPPORTED, detail)
-}
+/// So many streams are named in a refusal.
+const NAMED: usize = 8;
 
 /// What a publish waits for.
 pub(crate) enum Wait {
