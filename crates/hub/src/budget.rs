@@ -27,6 +27,9 @@ pub const PRODUCER: usize = 96;
 pub const SEEN: usize = 384;
 /// A consumer of another home whose state is kept aside: two lists of 1,024 runs.
 pub const ASIDE: usize = 60 << 10;
+/// Where a consumer is to run, as other hubs say and as it is routed by, and the
+/// name of one that was deleted.
+pub const PREFERENCE: usize = 1 << 10;
 /// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.
 pub const WAITING: usize = 160;
 /// A block on its way to a member of a consumer: a reference, and the frame's head.
@@ -93,6 +96,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("topics", "topics", times(l.topics, TOPIC)),
         part("consumers", "consumers", times(l.consumers, CONSUMER)),
         part("consumers of other homes", "consumers", times(l.consumers, ASIDE)),
+        part("homes of consumers", "consumers", times(l.consumers, PREFERENCE)),
         part("events in flight", "in_flight", times(l.in_flight, IN_FLIGHT)),
         part("producers", "producers, streams, stream_producers", times(producers, PRODUCER)),
         part("copies", "streams, replica_producers", times(l.streams.saturating_mul(l.replica_producers), SEEN)),

@@ -259,6 +259,8 @@ pub(crate) enum ToNet {
     Handout { target: Target, head: Head, block: LogBlock },
     /// A session could not become, or is no more, a member of a consumer.
     MemberEnded { target: Target, code: ErrorCode, detail: String },
+    /// At which homes consumers are to run, all that are known to prefer one.
+    Preferences(Arc<std::collections::BTreeMap<weft_stream::seat::Id, weft_stream::seat::Preference>>),
 }
 
 /// A block on its way out over a link.

@@ -439,6 +439,82 @@ fn a_consumer_fails_over_and_back_and_comes_again_with_what_was_in_flight_alone(
     triangle.stop();
 }
 
+/// Asks to move the consumer; why that is refused.
+fn ask_to_move(client: &mut Raw, home: &str) -> Option<ErrorCode> {
+    let (stream, name, action) = ("all", "c", ConsumerAction::Move);
+    let control = frame::ConsumerControl { request: 8, stream, name, action, value: 0, start: Start::New, home };
+    client.send(&Frame::ConsumerControl(control));
+    match client.receive().frame() {
+        Frame::Done(done) if done.request == 8 => None,
+        Frame::Error(error) if error.request == 8 => Some(error.code),
+        other => panic!("neither: {other:?}"),
+    }
+}
+
+/// The member is told that it is none any more; it becomes one again.
+fn follow(client: &mut Raw, id: u64) -> Consuming {
+    let ended = client.receive();
+    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == id), "{:?}", ended.frame());
+    join(client, id + 1)
+}
+
+/// Which home the hub of this session says to serve the consumer.
+fn seat_of(client: &mut Raw, name: &str) -> String {
+    let answer = client.ask_about(name);
+    let Frame::ConsumerReports(reports) = answer.frame() else { panic!("no reports: {:?}", answer.frame()) };
+    assert_eq!(reports.reports.len(), 1);
+    reports.reports[0].seat.to_owned()
+}
+
+#[test]
+fn a_consumer_moves_by_request_with_all_that_was_settled_and_returns_to_the_home_it_prefers() {
+    let mut triangle = with_stream();
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|at| triangle.hub(*at).identity().id);
+    let [seat, second, third] = order;
+    publish(&triangle, second, 10, 0..30, AckLevel::Synced);
+    (0..3).for_each(|at| until(triangle.hub(at), "all", "all are there", |report| report.synced == 31));
+    let (mut client, mut operator) = (Raw::connect(triangle.hub(second), 50), Raw::connect(triangle.hub(seat), 51));
+    client.create_consumer(consumer("c"));
+    let joined = join(&mut client, 1);
+    let mut handed = client.handed_all(20);
+    let settled: Vec<(u64, Vec<u8>)> = handed.drain(..12).collect();
+    let ranges: Vec<(u64, u32)> = settled.iter().map(|(sequence, _)| (*sequence, 1)).collect();
+    client.ack_synced(1, joined.token, &ranges);
+    assert_eq!(ask_to_move(&mut operator, "nowhere"), Some(ErrorCode::NOT_A_HOME));
+    assert_eq!(ask_to_move(&mut operator, NAMES[third]), None);
+    // What was in flight comes again there, flagged, and nothing that was settled.
+    let joined = follow(&mut client, 1);
+    assert_eq!(joined.redeliver, 8);
+    let (mut again, mut fresh) = (BTreeSet::new(), BTreeSet::new());
+    while again.len() + fresh.len() < 18 {
+        let handed = client.handed();
+        let to = if handed.attempt > 1 { &mut again } else { &mut fresh };
+        to.extend(handed.events);
+    }
+    assert_eq!(again.iter().map(|e| e.1.clone()).collect::<BTreeSet<_>>(), handed.into_iter().map(|e| e.1).collect());
+    let ranges: Vec<(u64, u32)> = again.iter().chain(&fresh).map(|(sequence, _)| (*sequence, 1)).collect();
+    client.ack_synced(2, joined.token, &ranges);
+    assert_eq!([seat_of(&mut operator, "c"), seat_of(&mut operator, "")], [NAMES[third]; 2], "listed at every home");
+    (0..2).for_each(|_| copied(&mut client, triangle.hub(seat)));
+    // Away, it fails over as always; back, it has its consumer again, without a request.
+    triangle.kill(third);
+    assert_eq!(follow(&mut client, 2).redeliver, 0);
+    assert_eq!(seat_of(&mut client, "c"), NAMES[seat]);
+    assert_eq!(ask_to_move(&mut operator, NAMES[third]), Some(ErrorCode::UNREACHABLE));
+    triangle.restart(third);
+    assert_eq!(follow(&mut client, 3).redeliver, 0);
+    assert_eq!(seat_of(&mut client, "c"), NAMES[third]);
+    publish(&triangle, second, 60, 0..3, AckLevel::Synced);
+    let last = client.handed_all(3);
+    assert!(last.iter().all(|(_, name)| String::from_utf8_lossy(name).contains("-60-")), "{last:?}");
+    // Without a preference it runs where the rule says.
+    assert_eq!(ask_to_move(&mut operator, ""), None);
+    assert_eq!(follow(&mut client, 4).redeliver, 3);
+    assert_eq!(seat_of(&mut operator, "c"), NAMES[seat]);
+    triangle.stop();
+}
+
 #[test]
 fn a_home_that_lost_its_disk_gets_its_own_events_back_before_it_takes_new_ones() {
     let mut triangle = with_stream();

@@ -75,6 +75,11 @@ fn a_consumer_is_made_shown_steered_and_taken_from_by_hand() {
     assert_eq!(hub.run("consumer next orders billing --format raw"), "d\n");
     hub.run("consumer reset orders billing --from 2");
     assert_eq!(hub.run("consumer next orders billing -n 3 --format raw"), "b\nc\nd\n");
+    let (code, err) = hub.refused("consumer move orders billing --to new-york");
+    assert!(code == 1 && err.contains("not_a_home") && err.contains("one home"), "{code} {err}");
+    hub.run("consumer move orders billing --anywhere");
+    let (code, _) = hub.refused("consumer move orders billing");
+    assert_eq!(code, 2, "where to must be said");
     hub.run("consumer delete orders billing");
     let (code, err) = hub.refused("consumer next orders billing");
     assert!(code == 1 && err.contains("no_consumer"), "{code} {err}");

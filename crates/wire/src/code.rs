@@ -144,6 +144,8 @@ codes! {
     BAD_CONSUMER = 53, "bad_consumer", "the consumer's definition is out of its bounds: change what the detail names";
     /// The consumer or its stream was deleted.
     CONSUMER_GONE = 54, "consumer_gone", "the consumer or its stream was deleted: create it again, or stop";
+    /// A consumer was to be moved to a hub that is no home of its stream.
+    NOT_A_HOME = 55, "not_a_home", "the hub is no home of the stream: name one that is, or make it one";
     /// What was asked for is at another home by now.
     MOVED = 58, "moved", "it is served by another home since: open it again";
     /// A home of a stream has lost what entered there, and gets it back from the others.

@@ -104,10 +104,13 @@ impl Consumers {
         self.control(name, ConsumerAction::Reset, 0, start.on_the_wire(), "").await
     }
 
-    /// Has it served by this home of the stream. Its members open it there by themselves.
+    /// Has it served by this home of the stream whenever that can be reached, by
+    /// any when the name is empty. Ready when it is there, with all that was
+    /// settled; its members open it there by themselves.
     ///
     /// # Errors
-    /// As [`pause`](Self::pause); and the hub of that name is no home of the stream.
+    /// As [`pause`](Self::pause); and the hub of that name is no home of the
+    /// stream, or cannot be reached, or did not take it: then it stays.
     pub async fn move_to(&self, name: &str, home: &str) -> Result<(), RequestError> {
         self.control(name, ConsumerAction::Move, 0, Start::New, home).await
     }

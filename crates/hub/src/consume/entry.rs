@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weft_base::{Mono, Now};
 use weft_log::LogReader;
 use weft_stream::consumer::{Consumer, Counts, MemberId};
+use weft_stream::seat::Preference;
 use weft_wire::frame::{self, Frame};
 
 use super::definition::Definition;
@@ -89,10 +90,12 @@ pub(super) struct Entry {
     pub(super) under_way: u64,
     /// What was counted for the hub.
     pub(super) counted: Counts,
-    /// Its number among those of all homes, at each of which it gets a greater one.
-    pub(super) term: u32,
     /// Somebody asked for it in this life of the hub: it runs here.
     pub(super) claimed: bool,
+    /// It is handed over to another home: nothing is handed out.
+    pub(super) leaving: bool,
+    /// Where it is to run.
+    pub(super) preference: Preference,
 }
 
 impl Entry {
@@ -103,7 +106,6 @@ impl Entry {
         consumer: Consumer,
         log: &LogReader,
     ) -> Self {
-        let consumer_term = consumer.generation();
         Self {
             serial,
             slot,
@@ -119,15 +121,17 @@ impl Entry {
             retry: None,
             under_way: 0,
             counted: Counts::default(),
-            term: consumer_term,
             claimed: false,
+            leaving: false,
+            preference: Preference::default(),
         }
     }
 
     /// As it lies in the stream's file.
     pub(super) fn record(&self) -> Record {
         let (from, generation) = (self.consumer.floor(), self.consumer.generation());
-        Record { definition: self.definition.clone(), from, generation }
+        let (definition, preference) = (self.definition.clone(), self.preference.clone());
+        Record { definition, from, generation, preference }
     }
 
     pub(super) fn member(&mut self, id: MemberId) -> Option<&mut Member> {

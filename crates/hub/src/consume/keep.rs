@@ -3,6 +3,8 @@
 //! ```text
 //! DATA/streams/NAME/consumers.json   what there is: definitions, and where each began
 //! keyed state, Space::Positions      what is settled: stream id (u64, big-endian) and name -> Saved
+//!                                    with a zero byte before the name: the copy of a consumer that
+//!                                    runs at another home of the stream, as that sent it
 //! ```
 //!
 //! The file is small and written as a whole when a consumer is made, deleted or
@@ -16,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use weft_log::fs::Fs;
+use weft_stream::seat::Preference;
 
 use super::definition::Definition;
 
@@ -42,6 +45,13 @@ pub(super) struct Record {
     pub(super) from: u64,
     /// The last generation of its tokens that is known.
     pub(super) generation: u32,
+    /// At which home it is to run.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(super) preference: Preference,
+}
+
+fn is_none(preference: &Preference) -> bool {
+    preference.number == 0
 }
 
 /// Why the file is not written or read.
@@ -86,6 +96,12 @@ pub(super) fn write(fs: &dyn Fs, dir: &Path, consumers: Vec<Record>) -> Result<(
     fs.write(&path, &bytes).map_err(|source| KeepError::Io { path, source })
 }
 
+/// The key of the copy of a consumer that runs at another home; no consumer's
+/// name begins with a zero byte.
+pub(super) fn aside_key(stream: u64, name: &str) -> Vec<u8> {
+    [&stream.to_be_bytes(), &[0][..], name.as_bytes()].concat()
+}
+
 /// The key of a consumer's position.
 pub(super) fn key(stream: u64, name: &str) -> Vec<u8> {
     [&stream.to_be_bytes(), name.as_bytes()].concat()
@@ -114,7 +130,13 @@ mod tests {
             dead_stream: "",
             inactive_ms: 0,
         };
-        Record { definition: Definition::from_frame(&spec, "s", &Limits::default()), from: 17, generation: 3 }
+        let preference = Preference { number: 2, home: "new-york".to_owned() };
+        Record {
+            definition: Definition::from_frame(&spec, "s", &Limits::default()),
+            from: 17,
+            generation: 3,
+            preference,
+        }
     }
 
     #[test]

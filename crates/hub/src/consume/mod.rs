@@ -19,7 +19,6 @@ mod entry;
 mod inbox;
 mod keep;
 mod outflow;
-mod portable;
 mod positions;
 mod requests;
 mod seats;
@@ -48,7 +47,7 @@ pub(crate) use self::inbox::{Action, Floors, Open, StreamUp, ToConsume};
 pub(crate) use self::keep::FILE;
 pub(crate) use self::outflow::Outflow;
 use self::positions::Positions;
-use self::seats::Seats;
+use self::seats::Seating;
 pub(crate) use self::serve::most_handouts;
 use crate::Identity;
 use crate::counters::{Counters, add, sub};
@@ -124,7 +123,7 @@ pub(crate) struct ConsumeStage {
     deadlines: BTreeSet<(Mono, Key)>,
     positions: Positions,
     dead: Dead,
-    seating: Seats,
+    seating: Seating,
     /// Events under way of all consumers.
     under_way: u64,
     /// Kept for their memory.
@@ -159,8 +158,8 @@ pub(crate) struct ConsumeParts {
 
 impl ConsumeStage {
     pub(crate) fn new(parts: ConsumeParts) -> Self {
-        let copies = parts.options.timers.consumer_copies;
-        let seating = Seats::new(parts.peers, parts.route, parts.snapshot, copies);
+        let (copies, aside) = (parts.options.timers.consumer_copies, parts.options.limits.consumers);
+        let seating = Seating::new(&parts.identity, aside, parts.peers, parts.route, parts.snapshot, copies);
         let positions = Positions::new(parts.keyed, parts.options.timers.positions);
         Self {
             inbox: parts.inbox,
@@ -249,11 +248,16 @@ impl ConsumeStage {
         self.entry(key)
     }
 
-    /// Takes a consumer out; its members are told why.
-    fn uninstall(&mut self, key: Key, code: weft_wire::frame::ErrorCode, why: &str) -> Option<Entry> {
-        let found = self.entries.get_mut(key.place as usize)?;
-        let entry = found.take_if(|entry| entry.serial == key.serial)?;
-        for member in &entry.members {
+    /// A consumer's members are told that they are members no more, and why;
+    /// what they had waits to be handed out again.
+    fn end_members(&mut self, key: Key, code: weft_wire::frame::ErrorCode, why: &str) {
+        let now = self.now;
+        let Some(entry) = self.entry(key) else { return };
+        let members = std::mem::take(&mut entry.members);
+        for member in &members {
+            entry.consumer.leave(member.id, now);
+        }
+        for member in &members {
             let target = member.target;
             self.seats.remove(&target);
             if let Some(targets) = self.sessions.get_mut(&target.session) {
@@ -261,7 +265,15 @@ impl ConsumeStage {
             }
             self.net.push(ToNet::MemberEnded { target, code, detail: why.to_owned() });
         }
-        sub(&self.counters.members, entry.members.len() as u64);
+        sub(&self.counters.members, members.len() as u64);
+        self.touch(key);
+    }
+
+    /// Takes a consumer out; its members are told why.
+    fn uninstall(&mut self, key: Key, code: weft_wire::frame::ErrorCode, why: &str) -> Option<Entry> {
+        self.end_members(key, code, why);
+        let found = self.entries.get_mut(key.place as usize)?;
+        let entry = found.take_if(|entry| entry.serial == key.serial)?;
         sub(&self.counters.consumers, 1);
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, key));

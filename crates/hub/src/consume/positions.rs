@@ -7,7 +7,7 @@
 //! fails to be written stays dirty and is tried again. One batch is under way at
 //! a time: what is settled meanwhile goes together into the next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_base::Mono;
@@ -39,6 +39,8 @@ pub(super) struct Positions {
     keyed: Option<KeyedWriter>,
     every: Duration,
     dirty: BTreeSet<Key>,
+    /// Copies of consumers of other homes, by their keys; none to be deleted.
+    asides: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     due: Option<Mono>,
     /// Members that wait for an answer, and are written at the end of this turn.
     owed: Vec<(SessionId, u64)>,
@@ -48,8 +50,8 @@ pub(super) struct Positions {
 
 impl Positions {
     pub(super) fn new(keyed: Option<KeyedWriter>, every: Duration) -> Self {
-        let (dirty, owed) = (BTreeSet::new(), Vec::new());
-        Self { keyed, every, dirty, due: None, owed, writing: None, floors_due: None }
+        let (dirty, asides, owed) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        Self { keyed, every, dirty, asides, due: None, owed, writing: None, floors_due: None }
     }
 
     pub(super) fn keyed(&self) -> Option<&KeyedWriter> {
@@ -59,6 +61,14 @@ impl Positions {
     /// A consumer has something to keep.
     pub(super) fn dirty(&mut self, key: Key, now: Mono) {
         self.dirty.insert(key);
+        self.due.get_or_insert(now + self.every);
+        self.floors_due.get_or_insert(now + FLOORS_EVERY);
+    }
+
+    /// The copy of a consumer of another home is to be kept under this key, or
+    /// none any more. One that could not be written comes again when it changes.
+    pub(super) fn aside(&mut self, key: Vec<u8>, copy: Option<Vec<u8>>, now: Mono) {
+        self.asides.insert(key, copy);
         self.due.get_or_insert(now + self.every);
         self.floors_due.get_or_insert(now + FLOORS_EVERY);
     }
@@ -109,6 +119,12 @@ impl ConsumeStage {
             let name = keep::key(stream.id, &entry.definition.name);
             batch.put(Space::Positions, name, entry.consumer.saved().encode());
             entry.consumer.clean();
+        }
+        for (key, copy) in std::mem::take(&mut self.positions.asides) {
+            match copy {
+                Some(bytes) => batch.put(Space::Positions, key, bytes),
+                None => batch.delete(Space::Positions, key),
+            }
         }
         (batch, keys)
     }
@@ -165,15 +181,23 @@ impl ConsumeStage {
     fn floors(&mut self) -> Vec<(StreamSlot, u64)> {
         self.positions.floors_due = None;
         let mut floors = Vec::new();
-        for (slot, stream) in self.streams.iter().filter(|(_, stream)| stream.floors != Floors::None) {
+        let slots = self.streams.iter().filter(|(_, stream)| stream.floors != Floors::None);
+        for slot in slots.map(|(slot, _)| *slot).collect::<Vec<_>>() {
+            // Consumers that run at other homes need their events here too, once they come here.
+            let Some(elsewhere) = self.floor_elsewhere(slot) else {
+                self.positions.floors_due = Some(self.now.mono + FLOORS_EVERY);
+                continue;
+            };
+            let Some(stream) = self.streams.get(&slot) else { continue };
             let floor = |key: &Key| {
                 let entry = self.entries.get(key.place as usize).and_then(Option::as_ref);
                 entry.map_or(0, |entry| entry.consumer.floor())
             };
             let none = if stream.floors == Floors::Interest { stream.reader.synced() } else { 0 };
-            let floor = stream.consumers.values().map(floor).min().unwrap_or(none);
+            let here = stream.consumers.values().map(floor);
+            let floor = here.chain(elsewhere).min().unwrap_or(none);
             if floor > stream.floor {
-                floors.push((*slot, floor));
+                floors.push((slot, floor));
             }
         }
         floors.sort_unstable();

@@ -49,6 +49,7 @@ impl ConsumeStage {
         for record in records {
             self.bring_back(slot, record);
         }
+        self.bring_asides(id);
     }
 
     /// A consumer that was there in the hub's last life.
@@ -71,13 +72,13 @@ impl ConsumeStage {
             Some(Ok(None)) | None => Err("there is none".to_owned()),
             Some(Err(error)) => Err(error.to_string()),
         };
-        let saved = saved.unwrap_or_else(|why| {
+        if let Err(why) = &saved {
             let from = record.from;
             tracing::warn!(code = "position_lost", stream = stream_name, name, from, why, "begins where its file says");
-            Saved { generation: record.generation, floor: record.from, ..Saved::default() }
-        });
+        }
+        let saved = Saved::since(saved.ok(), record.generation, record.from);
         let next = stream.reader.next();
-        let saved = within(saved, next).unwrap_or_else(|saved| {
+        let saved = saved.within(next).unwrap_or_else(|saved| {
             tracing::warn!(
                 code = "position_ahead",
                 stream = stream_name,
@@ -88,11 +89,14 @@ impl ConsumeStage {
             saved
         });
         // Another home may have had it since: it counts as what it was last.
-        let term = saved.generation.max(record.generation);
+        let term = saved.generation;
         self.generation = self.generation.max(term).saturating_add(1);
         let consumer = Consumer::restore(spec, saved, self.generation, self.now);
         if let Some(entry) = self.install(slot, record.definition, consumer) {
-            entry.term = term;
+            entry.preference.clone_from(&record.preference);
+        }
+        if let Some(seats) = self.seating.seats() {
+            seats.brought_back((stream_id, name), term, record.preference);
         }
     }
 
@@ -108,6 +112,7 @@ impl ConsumeStage {
             batch.delete(Space::Positions, keep::key(id, &consumer));
         }
         self.apply(batch);
+        self.decide(|seats, _, stage| seats.stream_gone(id, stage));
         self.streams.remove(&slot);
         if self.names.get(&name) == Some(&slot) {
             self.names.remove(&name);
@@ -135,6 +140,15 @@ impl ConsumeStage {
             return Ok(());
         }
         keep::write(&*self.fs, &stream.dir, records).map_err(|error| (ErrorCode::STORAGE, error.to_string()))
+    }
+
+    /// Writes the stream's file; when that fails it is said and tried again
+    /// with the next change.
+    pub(super) fn note(&self, slot: StreamSlot) {
+        if let Err((_, why)) = self.write_file(slot) {
+            let stream = self.streams.get(&slot).map_or("", |state| state.name.as_str());
+            tracing::error!(code = "consumers_failed", stream, why, "the consumers of a stream could not be written");
+        }
     }
 
     pub(super) fn on_create(&mut self, session: SessionId, id: u64, stream: &str, definition: Definition) {
@@ -171,19 +185,22 @@ impl ConsumeStage {
             }
         }
         let from = begin(definition.start, &mut log)?;
-        self.generation = self.generation.saturating_add(1);
+        let id = (self.streams.get(&slot).map_or(0, |state| state.id), name.clone());
+        let gone = self.seating.seats().map_or(0, |seats| seats.gone(&id));
+        self.generation = self.generation.max(gone).saturating_add(1);
         let consumer = Consumer::new(spec, from, self.generation, self.now);
+        let generation = consumer.generation();
         if let Some(entry) = self.install(slot, definition, consumer) {
             entry.claimed = true;
         }
-        if let Ok(key) = self.find(stream, &name) {
-            self.seating.changed(key, self.now.mono);
-        }
         let written = self.write_file(slot);
-        if written.is_err()
-            && let Ok(key) = self.find(stream, &name)
-        {
-            self.uninstall(key, ErrorCode::STORAGE, "its definition could not be written");
+        if let Ok(key) = self.find(stream, &name) {
+            if written.is_err() {
+                self.uninstall(key, ErrorCode::STORAGE, "its definition could not be written");
+            } else {
+                self.seating.changed(key, self.now.mono);
+                self.decide(|seats, _, _| seats.created(id, generation));
+            }
         }
         if written.is_ok() {
             tracing::info!(code = "consumer_created", stream, consumer = name, from, "a consumer was made");
@@ -204,10 +221,9 @@ impl ConsumeStage {
         if let Some(sealed) = self.streams.get(&slot).and_then(|state| state.sealed.clone()) {
             return Err((ErrorCode::STORAGE, sealed));
         }
-        if let Some(entry) = self.uninstall(key, ErrorCode::CONSUMER_GONE, why) {
-            self.tell_gone(stream, name, entry.term);
-        }
+        self.uninstall(key, ErrorCode::CONSUMER_GONE, why);
         let stream_id = self.streams.get(&slot).map_or(0, |state| state.id);
+        self.decide(|seats, _, stage| seats.deleted(&(stream_id, name.to_owned()), stage));
         let mut batch = Batch::default();
         batch.delete(Space::Positions, keep::key(stream_id, name));
         self.apply(batch);
@@ -238,9 +254,13 @@ impl ConsumeStage {
             Err((code, detail)) => return self.refuse(session, id, code, &detail),
         };
         let synced = self.names.get(stream).and_then(|slot| self.streams.get(slot)).map_or(0, |s| s.reader.synced());
+        // Those that run at other homes, as they said last.
+        let elsewhere = if name.is_empty() { self.elsewhere(stream, synced) } else { Vec::new() };
         let found = keys.iter().filter_map(|key| self.entries.get(key.place as usize).and_then(Option::as_ref));
-        let reports: Vec<_> = found.map(|entry| (&entry.definition, entry.consumer.report(synced))).collect();
-        let frames = reports.iter().map(|(definition, report)| {
+        let own = self.identity.name.as_str();
+        let mut reports: Vec<_> = found.map(|entry| (&entry.definition, entry.consumer.report(synced), own)).collect();
+        reports.extend(elsewhere.iter().map(|(definition, report, seat)| (definition, report.clone(), seat.as_str())));
+        let frames = reports.iter().map(|(definition, report, seat)| {
             let member = |m| member_report(m);
             frame::ConsumerReport {
                 spec: definition.to_frame(),
@@ -253,7 +273,7 @@ impl ConsumeStage {
                 expired: report.counts.expired,
                 members: report.members.iter().map(member).collect(),
                 paused_until: report.paused_until.map_or(0, millis),
-                seat: &self.identity.name,
+                seat,
             }
         });
         let mut bytes = Vec::new();
@@ -268,6 +288,9 @@ impl ConsumeStage {
     }
 
     pub(super) fn on_control(&mut self, session: SessionId, id: u64, stream: &str, name: &str, action: Action) {
+        if let Action::Move(home) = &action {
+            return self.on_move(session, id, stream, name, home);
+        }
         match self.control(stream, name, action) {
             Ok(()) => self.done(session, id),
             Err((code, detail)) => self.refuse(session, id, code, &detail),
@@ -276,7 +299,7 @@ impl ConsumeStage {
 
     fn control(&mut self, stream: &str, name: &str, action: Action) -> Result<(), Refused> {
         let key = self.find(stream, name)?;
-        let (now, own) = (self.now, self.identity.name.clone());
+        let now = self.now;
         let Some(entry) = self.entry(key) else { return Ok(()) };
         match action {
             Action::Pause(until) => {
@@ -288,6 +311,10 @@ impl ConsumeStage {
                 let from = begin(start, &mut entry.again.clone())?;
                 let slot = entry.slot;
                 let activated = entry.consumer.reset(from);
+                let generation = entry.consumer.generation();
+                if let Some(id) = self.id_of(key) {
+                    self.decide(|seats, _, _| seats.renewed(&id, generation));
+                }
                 self.dead.forget(key);
                 let Some(entry) = self.entries.get_mut(key.place as usize).and_then(Option::as_mut) else {
                     return Ok(());
@@ -299,18 +326,14 @@ impl ConsumeStage {
                 self.touch(key);
                 return self.write_file(slot);
             }
-            Action::Move(home) if home == own => {}
-            Action::Move(home) => {
-                let detail =
-                    format!("the consumer runs at `{own}` and cannot be moved to `{home}`: no such home of the stream");
-                return Err((ErrorCode::UNSUPPORTED, detail));
-            }
+            // Answered when it is there.
+            Action::Move(_) => {}
         }
         self.touch(key);
         Ok(())
     }
 
-    fn done(&mut self, session: SessionId, id: u64) {
+    pub(super) fn done(&mut self, session: SessionId, id: u64) {
         let mut bytes = Vec::new();
         frame::encode(&Frame::Done(frame::Done { request: id }), &mut bytes);
         self.net.push(ToNet::Control { session, bytes });
@@ -326,25 +349,6 @@ impl ConsumeStage {
 
 fn member_report(member: &weft_stream::consumer::MemberReport) -> frame::MemberReport<'_> {
     frame::MemberReport { name: &member.name, token: member.token, in_flight: member.in_flight }
-}
-
-/// A position of a stream that ends before it, as one restored from an older
-/// copy does, is set back to its end: what comes there now was never seen.
-fn within(saved: Saved, next: u64) -> Result<Saved, Saved> {
-    let ends = saved.done.iter().map(|(_, end)| *end).chain(saved.tried.iter().map(|tried| tried.end));
-    if saved.floor <= next && ends.max().unwrap_or(0) <= next {
-        return Ok(saved);
-    }
-    let Saved { mut done, mut tried, .. } = saved.clone();
-    done.retain_mut(|(first, end)| {
-        *end = (*end).min(next);
-        *first < *end
-    });
-    tried.retain_mut(|tried| {
-        tried.end = tried.end.min(next);
-        tried.first < tried.end
-    });
-    Err(Saved { floor: saved.floor.min(next), done, tried, ..saved })
 }
 
 /// A pause's end in milliseconds; the largest number: when it is resumed.

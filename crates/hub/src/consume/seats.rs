@@ -1,107 +1,110 @@
-//! Consumers between the homes of a stream. A consumer runs at one home, its
-//! seat: of those that can be reached the one with the least id, as every hub
-//! picks it alike. The seat sends what changed to the others, at most every
-//! `timers.consumer_copies`; they keep it aside.
+//! Consumers between the homes of a stream: what `weft_stream::seat` decides is
+//! done here. Messages to other homes, copies out of and into the logs, what of
+//! it lies on disk, and who waits for a move.
 //!
-//! Whoever is asked for a consumer that it has aside, or whose copy is newer
-//! than its own, takes it over: with a greater term, so that the old seat, when
-//! it hears of it, lets go, and with greater tokens, so that what its members
-//! still say is fenced off. A home does not hand out before it has heard from
-//! the other homes within reach; a seat that is not the right one any more
-//! sends its last copy and lets go by itself. So a move costs what was in
-//! flight, and a death also what happened since the last copy.
+//! The other hubs, homes or not, are told which consumers have a preferred home,
+//! so that they route to it; the net stage is handed what they say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use weft_base::{HubId, Mono};
+use weft_keyed::{Space, end_of};
 use weft_ring::mpsc;
-use weft_stream::consumer::Consumer;
+use weft_stream::consumer::{Consumer, Report};
+use weft_stream::seat::{Copy, Host, Id, MoveError, Preference, Seats, Settings, State, Told, Waits, merged};
 use weft_wire::frame::ErrorCode;
 use weft_wire::peer::Service;
 
+use super::definition::{Definition, Refused};
 use super::entry::Key;
-use super::portable::ConsumerCopy;
+use super::keep;
 use super::{ConsumeStage, ToConsume};
 use crate::counters::{add, set};
 use crate::inbox::RouteOutbox;
-use crate::messages::{FromPeer, PeerMessage, StreamSlot, ToNet, ToRoute};
+use crate::messages::{FromPeer, PeerMessage, SessionId, StreamSlot, ToNet, ToRoute};
+use crate::replicate::LogSource;
 use crate::route::table::RouteTable;
 
-/// How often homes that were not heard are asked.
-const ASK_EVERY: Duration = Duration::from_millis(200);
+/// How often what another home has not answered is said again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How long a hand-over may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages taken in one turn.
 const BATCH: usize = 64;
 const ROOM: usize = 64;
 
-/// What homes tell each other of consumers.
-#[derive(Serialize, Deserialize)]
-enum Told {
-    /// A consumer's state at its seat.
-    Copy(Box<ConsumerCopy>),
-    /// It was deleted, up to this term.
-    Gone { stream: u64, name: String, term: u32 },
-    /// Say all you have.
-    Ask,
-    /// That was all.
-    All,
-}
-
-/// What is known of consumers at other homes.
-pub(super) struct Seats {
+/// The way to other hubs' consume stages.
+pub(super) struct Seating {
     peers: mpsc::Consumer<FromPeer>,
     route: RouteOutbox,
     snapshot: Arc<ArcSwap<RouteTable>>,
+    /// As it was looked at last.
+    seen: Option<Arc<RouteTable>>,
+    /// The other homes of each stream then.
+    homes: BTreeMap<u64, Vec<HubId>>,
     every: Duration,
-    /// Hubs that can be reached, and of them those that have said all.
     up: BTreeSet<HubId>,
-    heard: BTreeSet<HubId>,
-    aside: BTreeMap<(u64, String), ConsumerCopy>,
+    /// Consumers that run here and have changed.
     dirty: BTreeSet<Key>,
     due: Option<Mono>,
-    ask_at: Mono,
+    /// Who waits for a consumer to be moved.
+    moves: BTreeMap<Id, (SessionId, u64)>,
+    /// Taken out while it decides.
+    seats: Option<Box<Seats<Definition>>>,
 }
 
-impl Seats {
+impl Seating {
     pub(super) fn new(
+        identity: &crate::Identity,
+        aside: usize,
         peers: mpsc::Consumer<FromPeer>,
         route: RouteOutbox,
         snapshot: Arc<ArcSwap<RouteTable>>,
         every: Duration,
     ) -> Self {
+        let (me, name, epoch) = (identity.id, identity.name.clone(), identity.epoch.0);
+        let seats = Seats::new(Settings { me, name, epoch, aside, again: AGAIN, patience: PATIENCE });
         Self {
             peers,
             route,
             snapshot,
+            seen: None,
+            homes: BTreeMap::new(),
             every,
             up: BTreeSet::new(),
-            heard: BTreeSet::new(),
-            aside: BTreeMap::new(),
             dirty: BTreeSet::new(),
             due: None,
-            ask_at: Mono(0),
+            moves: BTreeMap::new(),
+            seats: Some(Box::new(seats)),
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Mono> {
-        let ask = self.up.iter().any(|hub| !self.heard.contains(hub)).then_some(self.ask_at);
-        [self.due, ask].into_iter().flatten().min()
+        let seats = self.seats.as_ref().and_then(|seats| seats.next_deadline());
+        [self.due, seats].into_iter().flatten().min()
     }
 
     pub(super) fn notify(&mut self) {
         self.route.notify();
     }
 
-    /// The other homes of a stream that can be reached.
-    fn homes(&self, stream: &str, id: u64) -> Vec<HubId> {
+    /// The other homes of a stream that the directory has.
+    fn all_homes(&self, stream: &str, id: u64) -> Vec<HubId> {
         let table = self.snapshot.load();
         let homes = table.routes.homes_of(stream).filter(|home| home.def.id == id && home.def.is_home());
-        let mut homes: Vec<HubId> = homes.map(|home| home.hub).filter(|hub| self.up.contains(hub)).collect();
+        let mut homes: Vec<HubId> = homes.map(|home| home.hub).collect();
         homes.sort_unstable();
         homes.dedup();
+        homes
+    }
+
+    /// Those of them that can be reached.
+    fn homes(&self, stream: &str, id: u64) -> Vec<HubId> {
+        let mut homes = self.all_homes(stream, id);
+        homes.retain(|hub| self.up.contains(hub));
         homes
     }
 
@@ -113,14 +116,24 @@ impl Seats {
         }
     }
 
-    fn send(&mut self, to: HubId, told: &Told) {
-        if let Ok(bytes) = serde_json::to_vec(told) {
-            self.route.push(ToRoute::Peer { to, service: Service::Consumers, bytes });
-        }
+    pub(super) fn seats(&mut self) -> Option<&mut Seats<Definition>> {
+        self.seats.as_deref_mut()
     }
 }
 
 impl ConsumeStage {
+    /// Has the decider do something; it calls back what is to be done.
+    pub(super) fn decide<R: Default>(&mut self, act: impl FnOnce(&mut Seats<Definition>, Mono, &mut Self) -> R) -> R {
+        let now = self.now.mono;
+        let Some(mut seats) = self.seating.seats.take() else {
+            debug_assert!(false, "what the decider calls back does not call it");
+            return R::default();
+        };
+        let done = act(&mut seats, now, self);
+        self.seating.seats = Some(seats);
+        done
+    }
+
     /// What other homes say, and what they are to be told.
     pub(super) fn look_at_seats(&mut self) -> usize {
         let mut work = 0;
@@ -130,30 +143,65 @@ impl ConsumeStage {
             match message {
                 FromPeer::Up { hub, .. } => {
                     self.seating.up.insert(hub);
-                    self.seating.heard.remove(&hub);
-                    self.seating.ask_at = self.now.mono;
+                    self.decide(|seats, now, _| seats.up(hub, now));
                 }
                 FromPeer::Down { hub } => {
                     self.seating.up.remove(&hub);
-                    self.seating.heard.remove(&hub);
+                    self.decide(|seats, _, stage| seats.down(hub, stage));
                 }
                 FromPeer::Message(message) => self.on_told(&message),
             }
         }
-        if self.seating.ask_at <= self.now.mono && self.seating.route.has_room(ROOM) {
-            let unheard: Vec<HubId> = self.seating.up.difference(&self.seating.heard).copied().collect();
-            unheard.into_iter().for_each(|hub| self.seating.send(hub, &Told::Ask));
-            self.seating.ask_at = self.now.mono + ASK_EVERY;
+        self.look_at_homes();
+        let due = self.seating.seats().and_then(|seats| seats.next_deadline());
+        if due.is_some_and(|due| due <= self.now.mono) && self.seating.route.has_room(ROOM) {
+            self.decide(|seats, now, stage| seats.tick(now, stage));
         }
         if self.seating.due.is_some_and(|due| due <= self.now.mono) && self.seating.route.has_room(ROOM) {
             self.seating.due = None;
             for key in std::mem::take(&mut self.seating.dirty) {
                 work += 1;
-                self.send_copy(key, None);
+                if let Some(id) = self.id_of(key) {
+                    self.decide(|seats, _, stage| seats.copy_out(&id, stage));
+                }
             }
         }
-        set(&self.counters.consumer_copies, self.seating.aside.len() as u64);
+        if let Some(preferences) = self.seating.seats().and_then(Seats::take_preferences) {
+            self.net.push(ToNet::Preferences(Arc::new(preferences)));
+        }
+        let aside = self.seating.seats().map_or(0, |seats| seats.aside());
+        set(&self.counters.consumer_copies, aside as u64);
         work
+    }
+
+    /// Which hubs are homes of which streams may have changed.
+    fn look_at_homes(&mut self) {
+        let table = self.seating.snapshot.load();
+        if self.seating.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &table)) {
+            return;
+        }
+        self.seating.seen = Some(Arc::clone(&table));
+        let streams = self.streams.values().map(|stream| (stream.id, self.seating.all_homes(&stream.name, stream.id)));
+        let homes: BTreeMap<u64, Vec<HubId>> = streams.filter(|(_, homes)| !homes.is_empty()).collect();
+        let before = std::mem::replace(&mut self.seating.homes, homes);
+        let mut new = BTreeSet::new();
+        for (id, homes) in &self.seating.homes {
+            new.extend(homes.iter().filter(|hub| !before.get(id).is_some_and(|before| before.contains(hub))).copied());
+        }
+        for hub in new {
+            self.decide(|seats, now, _| seats.homes_changed(hub, now));
+        }
+    }
+
+    fn on_told(&mut self, message: &PeerMessage) {
+        let Ok(told) = serde_json::from_slice(&message.bytes) else {
+            return add(&self.counters.replica_nonsense, 1);
+        };
+        if matches!(told, Told::Copy { .. } | Told::Give(_)) {
+            add(&self.counters.consumer_copied, 1);
+        }
+        let from = message.from;
+        self.decide(|seats, now, stage| seats.told(from, told, now, stage));
     }
 
     /// A message about a consumer, once that runs here; none when it cannot yet.
@@ -175,189 +223,275 @@ impl ConsumeStage {
             ToConsume::Create { session, id, .. }
             | ToConsume::Delete { session, id, .. }
             | ToConsume::Control { session, id, .. }
-            | ToConsume::Report { session, id, .. } => self.refuse(session, id, ErrorCode::UNREACHABLE, &why),
+            | ToConsume::Report { session, id, .. } => {
+                let why = format!("{why}: ask again in a moment");
+                self.refuse(session, id, ErrorCode::UNREACHABLE, &why);
+            }
             _ => {}
         }
         None
     }
 
-    fn copy_of(&mut self, key: Key) -> Option<ConsumerCopy> {
-        let entry = self.entries.get_mut(key.place as usize).and_then(Option::as_mut)?;
-        let stream = self.streams.get(&entry.slot).filter(|_| entry.serial == key.serial)?;
+    /// Before a consumer is asked for: it is taken over when another home had
+    /// it last. Answers why it cannot be served yet.
+    fn take_over(&mut self, stream: &str, name: &str) -> Option<String> {
+        let slot = *self.names.get(stream)?;
+        let id = (self.streams.get(&slot)?.id, name.to_owned());
+        let asked = self.decide(|seats, now, stage| Some(seats.asked(&id, now, stage)));
+        let why: Waits = asked?.err()?;
+        Some(why.to_string())
+    }
+
+    fn slot_of(&self, stream: u64) -> Option<StreamSlot> {
+        self.streams.iter().find(|(_, state)| state.id == stream).map(|(slot, _)| *slot)
+    }
+
+    fn key_of(&self, id: &Id) -> Option<Key> {
+        let state = self.streams.values().find(|state| state.id == id.0)?;
+        state.consumers.get(&id.1).copied()
+    }
+
+    /// The name of a consumer in the mesh.
+    pub(super) fn id_of(&self, key: Key) -> Option<Id> {
+        let entry = self.entries.get(key.place as usize)?.as_ref().filter(|entry| entry.serial == key.serial)?;
+        let stream = self.streams.get(&entry.slot)?;
+        Some((stream.id, entry.definition.name.clone()))
+    }
+
+    /// Copies of consumers of other homes, as they were kept in the hub's last life.
+    pub(super) fn bring_asides(&mut self, stream: u64) {
+        let Some(keyed) = self.positions.keyed() else { return };
+        let prefix = keep::aside_key(stream, "");
+        let found = keyed.reads().scan(Space::Positions, &prefix, &end_of(&prefix), self.options.limits.consumers);
+        for (_, bytes) in found.unwrap_or_default() {
+            // What cannot be read is sent again by the other homes.
+            if let Ok(copy) = serde_json::from_slice::<Copy<Definition>>(&bytes)
+                && copy.stream == stream
+                && let Some(seats) = self.seating.seats()
+            {
+                seats.brought_aside(copy);
+            }
+        }
+    }
+
+    /// An operator moves a consumer; answered when it is there.
+    pub(super) fn on_move(&mut self, session: SessionId, request: u64, stream: &str, name: &str, home: &str) {
+        let found = self.find(stream, name).and_then(|key| self.may_move(key, home));
+        let id = match found {
+            Ok(id) => id,
+            Err((code, detail)) => return self.refuse(session, request, code, &detail),
+        };
+        if self.seating.moves.contains_key(&id) {
+            let detail = MoveError::Moving.to_string();
+            return self.refuse(session, request, ErrorCode::IN_USE, &detail);
+        }
+        self.seating.moves.insert(id.clone(), (session, request));
+        let begun = self.decide(|seats, now, stage| Some(seats.move_to(&id, home, now, stage)));
+        if let Some(Err(error)) = begun {
+            self.moved(&id, Err(error));
+        }
+    }
+
+    fn may_move(&self, key: Key, home: &str) -> Result<Id, Refused> {
+        let id = self.id_of(key).ok_or((ErrorCode::NO_CONSUMER, String::new()))?;
+        let (me, hub) = (self.identity.id, HubId::of_name(home));
+        let stream = self.streams.values().find(|state| state.id == id.0).map_or("", |state| state.name.as_str());
+        let others = self.seating.all_homes(stream, id.0);
+        if others.is_empty() && !home.is_empty() && hub != me {
+            let detail = format!(
+                "stream `{stream}` has one home, where all its consumers run: give it `{home}` as another with `weft \
+                 stream alter`"
+            );
+            return Err((ErrorCode::NOT_A_HOME, detail));
+        }
+        if !home.is_empty() && hub != me && !others.contains(&hub) {
+            let detail =
+                format!("`{home}` is no home of stream `{stream}`: `weft stream info {stream}` names those that are");
+            return Err((ErrorCode::NOT_A_HOME, detail));
+        }
+        Ok(id)
+    }
+
+    /// Consumers of a stream that run at other homes: what they are, how they
+    /// stood when that was said last, and where.
+    pub(super) fn elsewhere(&mut self, stream: &str, synced: u64) -> Vec<(Definition, Report, String)> {
+        let Some(state) = self.names.get(stream).and_then(|slot| self.streams.get(slot)) else { return Vec::new() };
+        let (id, reader, now) = (state.id, state.reader.clone(), self.now);
+        let limits = self.options.limits.clone();
+        let Some(seats) = self.seating.seats() else { return Vec::new() };
+        let report = |copy: &Copy<Definition>| {
+            let spec = copy.definition.check(stream, &limits).ok()?;
+            let saved = copy.state.here(copy.version.generation, &mut LogSource::new(reader.clone()), reader.next());
+            let consumer = Consumer::restore(spec, saved.ok()?, copy.version.generation, now);
+            Some((copy.definition.clone(), consumer.report(synced), copy.seat.clone()))
+        };
+        seats.elsewhere(id).filter_map(report).collect()
+    }
+
+    /// The least floor of what is known of a stream's consumers elsewhere, in
+    /// the sequences here; none when not all of them are known.
+    pub(super) fn floor_elsewhere(&mut self, slot: StreamSlot) -> Option<Option<u64>> {
+        let stream = self.streams.get(&slot)?;
+        let (id, name, reader) = (stream.id, stream.name.clone(), stream.reader.clone());
+        if self.seating.all_homes(&name, id).iter().any(|hub| !self.seating.up.contains(hub)) {
+            return None;
+        }
+        self.decide(|seats, _, stage| {
+            if !seats.has_heard_all(id, stage) {
+                return None;
+            }
+            let mut least = None;
+            for copy in seats.elsewhere(id) {
+                let floor = copy.state.floor_here(&mut LogSource::new(reader.clone()), reader.next()).ok()?;
+                least = Some(least.map_or(floor, |least: u64| least.min(floor)));
+            }
+            Some(least)
+        })
+    }
+}
+
+impl Host for ConsumeStage {
+    type Definition = Definition;
+
+    fn keeps(&self, stream: u64) -> bool {
+        self.slot_of(stream).is_some()
+    }
+
+    fn homes(&self, stream: u64) -> Vec<HubId> {
+        let state = self.streams.values().find(|state| state.id == stream);
+        state.map(|state| self.seating.homes(&state.name, stream)).unwrap_or_default()
+    }
+
+    fn state(&mut self, id: &Id) -> Option<(Definition, State)> {
+        let key = self.key_of(id)?;
+        let entry = self.entry(key)?;
         let saved = entry.consumer.saved();
-        match ConsumerCopy::of(stream.id, &entry.definition, entry.term, &saved, &mut entry.again) {
-            Ok(copy) => Some(copy),
+        let (definition, log) = (entry.definition.clone(), entry.again.clone());
+        let end = log.next();
+        match State::of(&saved, &mut LogSource::new(log), end) {
+            Ok(state) => Some((definition, state)),
             Err(error) => {
-                let (stream, consumer) = (stream.name.as_str(), entry.definition.name.as_str());
-                tracing::warn!(code = "consumer_copy", stream, consumer, %error, "a consumer could not be copied");
+                let consumer = id.1.as_str();
+                tracing::warn!(code = "consumer_copy", consumer, ?error, "a consumer could not be copied");
                 None
             }
         }
     }
 
-    /// Sends a consumer's state to one home, or to all within reach.
-    fn send_copy(&mut self, key: Key, to: Option<HubId>) {
-        let Some(entry) = self.entries.get(key.place as usize).and_then(Option::as_ref) else { return };
-        let Some(stream) = self.streams.get(&entry.slot).filter(|_| entry.serial == key.serial) else { return };
-        let homes = to.map_or_else(|| self.seating.homes(&stream.name, stream.id), |hub| vec![hub]);
-        if homes.is_empty() {
-            return;
-        }
-        let Some(copy) = self.copy_of(key) else { return };
-        let told = Told::Copy(Box::new(copy));
-        homes.into_iter().for_each(|hub| self.seating.send(hub, &told));
-    }
-
-    fn on_told(&mut self, message: &PeerMessage) {
-        let from = message.from;
-        let Ok(told) = serde_json::from_slice(&message.bytes) else {
-            return add(&self.counters.replica_nonsense, 1);
-        };
-        match told {
-            Told::Ask => {
-                let kept = self.streams.values().filter(|s| self.seating.homes(&s.name, s.id).contains(&from));
-                let all: Vec<Key> = kept.flat_map(|s| s.consumers.values().copied()).collect();
-                all.into_iter().for_each(|key| self.send_copy(key, Some(from)));
-                self.seating.send(from, &Told::All);
-            }
-            Told::All => {
-                self.seating.heard.insert(from);
-                self.give_way();
-            }
-            Told::Gone { stream, name, term } => {
-                self.seating.aside.retain(|(of, n), copy| *of != stream || *n != name || copy.term > term);
-                if let Some((key, own)) = self.own(stream, &name)
-                    && own <= term
-                {
-                    self.uninstall(key, ErrorCode::CONSUMER_GONE, "the consumer was deleted at another home");
-                }
-            }
-            Told::Copy(copy) => {
-                add(&self.counters.consumer_copied, 1);
-                self.on_copy(*copy);
-            }
-        }
-    }
-
-    /// A consumer that is here, and its term.
-    fn own(&self, stream: u64, name: &str) -> Option<(Key, u32)> {
-        let state = self.streams.values().find(|state| state.id == stream)?;
-        let key = state.consumers.get(name).copied()?;
-        let entry = self.entries.get(key.place as usize).and_then(Option::as_ref)?;
-        Some((key, entry.term))
-    }
-
-    fn on_copy(&mut self, copy: ConsumerCopy) {
-        let at = (copy.stream, copy.definition.name.clone());
-        if !self.streams.values().any(|state| state.id == at.0) {
-            return;
-        }
-        if let Some((key, own)) = self.own(at.0, &at.1) {
-            if own >= copy.term {
-                // The older one learns of it with the next change, or when it asks.
-                return;
-            }
-            let members = self.entry(key).is_some_and(|entry| !entry.members.is_empty());
-            if members {
-                self.let_go(key, "it was taken over by another home");
-            }
-        }
-        let known = self.seating.aside.get(&at).is_none_or(|known| known.term <= copy.term);
-        let has_room = self.seating.aside.len() < self.options.limits.consumers;
-        if known && (has_room || self.seating.aside.contains_key(&at)) {
-            self.seating.aside.insert(at, copy);
-        }
-    }
-
-    /// A consumer runs elsewhere now: its members join there, by themselves.
-    fn let_go(&mut self, key: Key, why: &str) {
-        let Some(copy) = self.copy_of(key) else { return };
-        self.uninstall(key, ErrorCode::MOVED, why);
-        self.seating.aside.insert((copy.stream, copy.definition.name.clone()), copy);
-    }
-
-    /// Consumers whose seat is not here any more go there, with their last state.
-    fn give_way(&mut self) {
-        let me = self.identity.id;
-        let streams: Vec<StreamSlot> = self.streams.keys().copied().collect();
-        for slot in streams {
-            let Some(stream) = self.streams.get(&slot) else { continue };
-            let first = self.seating.homes(&stream.name, stream.id).first().copied();
-            let Some(first) = first.filter(|hub| *hub < me && self.seating.heard.contains(hub)) else { continue };
-            for key in stream.consumers.values().copied().collect::<Vec<_>>() {
-                if self.entry(key).is_some_and(|entry| entry.claimed) {
-                    self.send_copy(key, Some(first));
-                    self.let_go(key, "another home of the stream serves it again");
-                    add(&self.counters.consumer_moves, 1);
-                }
-            }
-        }
-    }
-
-    /// Before a consumer is asked for: it is taken over when another home had
-    /// it last. Answers why it cannot be served yet.
-    pub(super) fn take_over(&mut self, stream: &str, name: &str) -> Option<String> {
-        let slot = *self.names.get(stream)?;
+    fn install(&mut self, copy: &Copy<Definition>, merges: bool, preference: &Preference) -> Option<u32> {
+        let slot = self.slot_of(copy.stream)?;
         let state = self.streams.get(&slot)?;
-        let homes = self.seating.homes(stream, state.id);
-        if let Some(hub) = homes.iter().find(|hub| !self.seating.heard.contains(hub)) {
-            return Some(format!("home {hub} of the stream has not said yet how far the consumer is"));
-        }
-        let at = (state.id, name.to_owned());
-        let own = self.own(at.0, name);
-        let newer = self.seating.aside.get(&at).is_some_and(|copy| own.is_none_or(|(_, term)| term < copy.term));
-        if newer && let Some(copy) = self.seating.aside.remove(&at) {
-            self.install_copy(slot, own.map(|(key, _)| key), copy);
-        }
-        let (key, _) = self.own(at.0, name)?;
-        if let Some(entry) = self.entry(key)
-            && !entry.claimed
-        {
-            entry.claimed = true;
-            entry.term = entry.consumer.generation();
-            self.seating.changed(key, self.now.mono);
-        }
-        None
-    }
-
-    fn install_copy(&mut self, slot: StreamSlot, old: Option<Key>, copy: ConsumerCopy) {
-        let Some(state) = self.streams.get(&slot) else { return };
-        let (stream, mut log) = (state.name.clone(), state.reader.clone());
-        self.generation = self.generation.max(copy.term).saturating_add(1);
+        let (stream, log) = (state.name.clone(), state.reader.clone());
+        let old = state.consumers.get(&copy.name).copied();
+        self.generation = self.generation.max(copy.version.generation).saturating_add(1);
         let spec = copy.definition.check(&stream, &self.options.limits);
-        let saved = copy.here(self.generation, &mut log);
-        let (Ok(spec), Ok(saved)) = (spec, saved) else {
-            let consumer = copy.definition.name.as_str();
-            return tracing::error!(code = "take_over_failed", stream, consumer, "a consumer could not be taken over");
+        let end = log.next();
+        let saved = copy.state.here(self.generation, &mut LogSource::new(log), end);
+        let (Ok(spec), Ok(mut saved)) = (spec, saved) else {
+            let consumer = copy.name.as_str();
+            tracing::error!(code = "take_over_failed", stream, consumer, "a consumer could not be taken over");
+            return None;
         };
         if let Some(old) = old {
+            if merges && let Some(entry) = self.entry(old) {
+                saved = merged(saved, entry.consumer.saved());
+            }
             self.uninstall(old, ErrorCode::MOVED, "it was taken over from another home");
         }
         let again: u64 = saved.tried.iter().map(|run| run.end - run.first).sum();
-        let (name, floor) = (copy.definition.name.clone(), saved.floor);
+        let floor = saved.floor;
         let consumer = Consumer::restore(spec, saved, self.generation, self.now);
-        self.install(slot, copy.definition, consumer);
+        let generation = consumer.generation();
+        let entry = self.install(slot, copy.definition.clone(), consumer)?;
+        entry.claimed = true;
+        entry.preference.clone_from(preference);
         add(&self.counters.consumer_takeovers, 1);
         tracing::info!(
             code = "consumer_taken_over",
             stream,
-            consumer = name,
+            consumer = copy.name,
             floor,
             again,
             "a consumer runs here now; what was in flight is handed out again"
         );
-        if let Err((_, why)) = self.write_file(slot) {
-            tracing::error!(code = "consumers_failed", stream, why, "the consumers of a stream could not be written");
+        self.note(slot);
+        if let Some(key) = self.key_of(&(copy.stream, copy.name.clone())) {
+            self.seating.changed(key, self.now.mono);
+        }
+        Some(generation)
+    }
+
+    fn claim(&mut self, id: &Id) -> u32 {
+        let Some(key) = self.key_of(id) else { return 0 };
+        let generation = self.entry(key).map_or(0, |entry| {
+            entry.claimed = true;
+            entry.consumer.generation()
+        });
+        self.seating.changed(key, self.now.mono);
+        generation
+    }
+
+    fn halt(&mut self, id: &Id, why: &str) {
+        let Some(key) = self.key_of(id) else { return };
+        self.end_members(key, ErrorCode::MOVED, why);
+        if let Some(entry) = self.entry(key) {
+            entry.leaving = true;
         }
     }
 
-    /// A consumer was deleted here: the other homes do not bring it back.
-    pub(super) fn tell_gone(&mut self, stream: &str, name: &str, term: u32) {
-        let Some(state) = self.names.get(stream).and_then(|slot| self.streams.get(slot)) else { return };
-        let id = state.id;
-        self.seating.aside.remove(&(id, name.to_owned()));
-        for hub in self.seating.homes(stream, id) {
-            self.seating.send(hub, &Told::Gone { stream: id, name: name.to_owned(), term });
+    fn resume(&mut self, id: &Id) {
+        let Some(key) = self.key_of(id) else { return };
+        if let Some(entry) = self.entry(key) {
+            entry.leaving = false;
+        }
+        self.touch(key);
+    }
+
+    fn let_go(&mut self, id: &Id, why: &str) {
+        if let Some(key) = self.key_of(id) {
+            self.uninstall(key, ErrorCode::MOVED, why);
+            add(&self.counters.consumer_moves, 1);
+        }
+    }
+
+    fn delete(&mut self, id: &Id) {
+        if let Some(key) = self.key_of(id) {
+            self.uninstall(key, ErrorCode::CONSUMER_GONE, "the consumer was deleted at another home");
+        }
+    }
+
+    fn prefer(&mut self, id: &Id, preference: &Preference) {
+        let Some(key) = self.key_of(id) else { return };
+        if let Some(entry) = self.entry(key) {
+            entry.preference.clone_from(preference);
+            let slot = entry.slot;
+            self.note(slot);
+        }
+    }
+
+    fn keep(&mut self, id: &Id, copy: Option<&Copy<Definition>>) {
+        let bytes = copy.and_then(|copy| serde_json::to_vec(copy).ok());
+        self.positions.aside(keep::aside_key(id.0, &id.1), bytes, self.now.mono);
+    }
+
+    fn moved(&mut self, id: &Id, outcome: Result<(), MoveError>) {
+        let Some((session, request)) = self.seating.moves.remove(id) else { return };
+        match outcome {
+            Ok(()) => self.done(session, request),
+            Err(error) => {
+                let code = match error {
+                    MoveError::Moving => ErrorCode::IN_USE,
+                    MoveError::TimedOut(_) => ErrorCode::TIMED_OUT,
+                    _ => ErrorCode::UNREACHABLE,
+                };
+                self.refuse(session, request, code, &error.to_string());
+            }
+        }
+    }
+
+    fn send(&mut self, to: HubId, told: Told<Definition>) {
+        if let Ok(bytes) = serde_json::to_vec(&told) {
+            self.seating.route.push(ToRoute::Peer { to, service: Service::Consumers, bytes });
         }
     }
 }

@@ -92,7 +92,7 @@ impl ConsumeStage {
         let now = self.now;
         let Some(place) = self.entries.get_mut(key.place as usize) else { return Served::Idle };
         let Some(mut entry) = place.take_if(|entry| entry.serial == key.serial) else { return Served::Idle };
-        if entry.retry.is_some_and(|retry| retry > now.mono) {
+        if entry.leaving || entry.retry.is_some_and(|retry| retry > now.mono) {
             self.entries[key.place as usize] = Some(entry);
             return Served::Idle;
         }

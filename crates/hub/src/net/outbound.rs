@@ -163,6 +163,7 @@ impl NetStage {
             }
             ToNet::Handout { target, head, block } => self.on_handout(target, head, block),
             ToNet::MemberEnded { target, code, detail } => self.on_member_ended(target, code, &detail),
+            ToNet::Preferences(preferences) => self.network.tunnels.near.preferences = preferences,
             ToNet::Dial { neighbour } => {
                 if !self.lifecycle.is_draining() {
                     self.dial(neighbour);

@@ -27,7 +27,7 @@ use weft_stream::replica::{Command, Event, Message, Replica, Report};
 use weft_wire::peer::Service;
 
 pub(crate) use self::message::{CopyBatch, Replicated, Showing, Shown, ToReplicate};
-use self::source::LogSource;
+pub(crate) use self::source::LogSource;
 use crate::Identity;
 use crate::counters::{Counters, add, set};
 use crate::inbox::RouteOutbox;

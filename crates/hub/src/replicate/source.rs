@@ -8,12 +8,12 @@ use weft_wire::block::layout::BATCH_OPEN;
 const PIECE: usize = 256 << 10;
 
 /// Reads a stream's log.
-pub(super) struct LogSource {
+pub(crate) struct LogSource {
     reader: LogReader,
 }
 
 impl LogSource {
-    pub(super) const fn new(reader: LogReader) -> Self {
+    pub(crate) const fn new(reader: LogReader) -> Self {
         Self { reader }
     }
 

@@ -154,6 +154,12 @@ impl Consumer {
         self.members.generation()
     }
 
+    /// The token of a member; 0 while it waits, none when it is no member.
+    #[must_use]
+    pub fn token(&self, member: MemberId) -> Option<u64> {
+        self.members.get(member).map(|member| member.token)
+    }
+
     /// Events below this are settled. It never goes back, except by
     /// [`reset`](Self::reset).
     #[must_use]

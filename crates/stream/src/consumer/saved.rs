@@ -173,6 +173,38 @@ impl Saved {
         out
     }
 
+    /// What a consumer begins with whose file was written in the life
+    /// `generation`, when all below `from` was settled, and of which `kept` was
+    /// found beside: that counts unless it is of an earlier life, as it can be
+    /// when the file reached the disk and what followed did not.
+    #[must_use]
+    pub fn since(kept: Option<Self>, generation: u32, from: u64) -> Self {
+        let kept = kept.filter(|kept| kept.generation >= generation);
+        kept.unwrap_or_else(|| Self { generation, floor: from, ..Self::default() })
+    }
+
+    /// Of a stream that ends before `next`, as one restored from an older copy
+    /// does: set back to its end, because what comes there now was never seen.
+    ///
+    /// # Errors
+    /// The same set back, when it was beyond.
+    pub fn within(self, next: u64) -> Result<Self, Self> {
+        let ends = self.done.iter().map(|(_, end)| *end).chain(self.tried.iter().map(|tried| tried.end));
+        if self.floor <= next && ends.max().unwrap_or(0) <= next {
+            return Ok(self);
+        }
+        let Self { mut done, mut tried, .. } = self;
+        done.retain_mut(|(first, end)| {
+            *end = (*end).min(next);
+            *first < *end
+        });
+        tried.retain_mut(|tried| {
+            tried.end = tried.end.min(next);
+            tried.first < tried.end
+        });
+        Err(Self { floor: self.floor.min(next), done, tried, ..self })
+    }
+
     /// Reads them back; any bytes are safe, and take no more memory than four
     /// times their length.
     ///

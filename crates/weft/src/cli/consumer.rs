@@ -65,12 +65,16 @@ pub(crate) enum ConsumerCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Have it served by another home of the stream.
+    /// Have it served by one home of the stream, whenever that can be reached.
     Move {
         #[command(flatten)]
         consumer: ConsumerName,
         /// The name of the hub.
-        home: String,
+        #[arg(long, value_name = "HUB", required_unless_present = "anywhere")]
+        to: Option<String>,
+        /// Prefer no home any more.
+        #[arg(long, conflicts_with = "to")]
+        anywhere: bool,
         #[command(flatten)]
         server: ServerArgs,
     },

@@ -62,10 +62,12 @@ pub(crate) async fn run(command: ConsumerCommand) -> anyhow::Result<()> {
             consumers.reset(&consumer.name, start).await?;
             done(client, &consumer, &format!("begins anew from {from}")).await
         }
-        ConsumerCommand::Move { consumer, home, server } => {
+        ConsumerCommand::Move { consumer, to, anywhere: _, server } => {
+            let home = to.unwrap_or_default();
             let (client, consumers) = at(&server, &consumer.stream).await?;
             consumers.move_to(&consumer.name, &home).await?;
-            done(client, &consumer, &format!("is served by `{home}`")).await
+            let said = if home.is_empty() { "prefers no home".to_owned() } else { format!("is served by `{home}`") };
+            done(client, &consumer, &said).await
         }
         ConsumerCommand::Next(args) => next(&args).await,
     }

@@ -39,7 +39,8 @@ wire_enum! {
         Resume = 1,
         /// The consumer begins again at `start`; what is in flight is forgotten.
         Reset = 2,
-        /// The consumer is served by the home of this name.
+        /// The consumer is served by the home of this name whenever that can be
+        /// reached; by any for an empty one.
         Move = 3,
     }
 }

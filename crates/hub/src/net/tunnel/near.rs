@@ -2,8 +2,10 @@
 //! for there, and requests that several homes have to answer. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use weft_base::{HubId, Mono};
+use weft_stream::seat::{Id, Preference};
 use weft_wire::frame::{self, ErrorCode, Frame};
 
 use super::message::{Said, What};
@@ -49,6 +51,8 @@ pub(in crate::net) struct Near {
     pub(super) by_session: BTreeMap<(SessionId, HubId), u64>,
     pub(super) by_subscription: BTreeMap<(SessionId, u64), u64>,
     fans: BTreeMap<(SessionId, u64), Fan>,
+    /// At which homes consumers are to run.
+    pub(in crate::net) preferences: Arc<BTreeMap<Id, Preference>>,
     /// What hubs call themselves.
     pub(super) names: BTreeMap<HubId, String>,
     pub(super) dirty: Vec<u64>,

@@ -3,14 +3,15 @@
 //!
 //! Reading follows what the stream promises. Strong: at its home. Monotonic and
 //! eventual: here if this hub keeps it, also as a mirror, else at the nearest
-//! that does. A consumer runs at one home, which every hub picks alike: the one
-//! with the least id of those that can be reached. Definitions go to all homes.
+//! that does. A consumer runs at one home, which every hub picks alike
+//! (`weft_stream::seat::seat`). Definitions go to all homes.
 
 use std::collections::BTreeSet;
 
 use weft_base::{HubId, SubscriptionId};
 use weft_mesh::StreamDef;
 use weft_ring::arena::BlockRef;
+use weft_stream::seat::{Preference, seat};
 use weft_wire::frame::{self, Consistency, ErrorCode, Frame, StreamCreate, StreamSpec, Unreachable};
 
 use super::NetStage;
@@ -22,8 +23,8 @@ use crate::messages::SessionId;
 enum Need {
     /// To read it, under its promise.
     Read,
-    /// One of its consumers.
-    Seat,
+    /// One of its consumers, which prefers this home if any.
+    Seat(Option<HubId>),
     /// Whoever keeps it.
     Any,
     /// This home, if it is one.
@@ -60,13 +61,13 @@ fn choose(me: HubId, keepers: &[Keeper<'_>], need: Need) -> Place {
     let strong = keepers.iter().any(|k| k.def.consistency == Consistency::Strong as u8);
     let fits = |k: &&Keeper<'_>| match need {
         Need::Read => k.def.is_home() || !strong,
-        Need::Seat => k.def.is_home(),
+        Need::Seat(_) => k.def.is_home(),
         Need::Any => true,
         Need::Home(hub) => k.hub == hub,
     };
     let near = keepers.iter().filter(fits).filter_map(|k| k.cost.map(|cost| (cost, k.hub)));
     let best = match need {
-        Need::Seat => near.map(|(_, hub)| hub).min(),
+        Need::Seat(preferred) => seat(near.map(|(_, hub)| hub), preferred),
         Need::Read | Need::Any | Need::Home(_) => near.min().map(|(_, hub)| hub),
     };
     match best {
@@ -88,6 +89,19 @@ impl NetStage {
         choose(me, &own.into_iter().chain(others).collect::<Vec<_>>(), need)
     }
 
+    /// The seat of a consumer of this name, or of any when it is empty.
+    fn seat_of(&self, stream: &str, consumer: &str) -> Need {
+        let preferences = &self.network.tunnels.near.preferences;
+        if preferences.is_empty() {
+            return Need::Seat(None);
+        }
+        let table = self.snapshot.load();
+        let own = table.stream_names.get(stream).map(|(_, def)| def.id);
+        let id = own.or_else(|| table.routes.homes_of(stream).next().map(|home| home.def.id));
+        let preference = id.and_then(|id| preferences.get(&(id, consumer.to_owned())));
+        Need::Seat(preference.and_then(Preference::hub))
+    }
+
     /// Sends a client's frame to another hub, if it belongs there. Answers
     /// whether it was dealt with; if not, this hub serves it.
     pub(in crate::net) fn tunnel_takes(&mut self, id: SessionId, decoded: &Frame<'_>, bytes: &BlockRef) -> bool {
@@ -98,11 +112,11 @@ impl NetStage {
         let (stream, need, opens) = match decoded {
             Frame::Subscribe(s) if s.stream.is_empty() => return false,
             Frame::Subscribe(s) => (s.stream, Need::Read, Opens::Subscription(s.id)),
-            Frame::Consume(c) => (c.stream, Need::Seat, Opens::Subscription(c.id)),
-            Frame::ConsumerCreate(c) => (c.stream, Need::Seat, request(c.request)),
-            Frame::ConsumerDelete(c) => (c.stream, Need::Seat, request(c.request)),
-            Frame::ConsumerInfo(c) => (c.stream, Need::Seat, request(c.request)),
-            Frame::ConsumerControl(c) => (c.stream, Need::Seat, request(c.request)),
+            Frame::Consume(c) => (c.stream, self.seat_of(c.stream, c.consumer), Opens::Subscription(c.id)),
+            Frame::ConsumerCreate(c) => (c.stream, self.seat_of(c.stream, c.spec.name), request(c.request)),
+            Frame::ConsumerDelete(c) => (c.stream, self.seat_of(c.stream, c.name), request(c.request)),
+            Frame::ConsumerInfo(c) => (c.stream, self.seat_of(c.stream, c.name), request(c.request)),
+            Frame::ConsumerControl(c) => (c.stream, self.seat_of(c.stream, c.name), request(c.request)),
             Frame::StreamInfo(i) => (i.name, Need::Any, request(i.request)),
             Frame::LastGet(l) => (l.stream, Need::Read, request(l.request)),
             Frame::AwaitLevel(a) => (a.stream, Need::Home(a.home), request(a.request)),
@@ -327,9 +341,10 @@ mod tests {
                 Keeper { hub: HubId(2), def: &home, cost: None },
             ];
             assert_eq!(choose(me, &keepers, Need::Read), nearest, "{consistency:?}");
-            assert_eq!(choose(me, &keepers, Need::Seat), seat);
+            assert_eq!(choose(me, &keepers, Need::Seat(None)), seat);
+            assert_eq!(choose(me, &keepers, Need::Seat(Some(HubId(2)))), seat, "one out of reach is not preferred");
             assert_eq!(choose(me, &keepers[2..], Need::Read), Place::OutOfReach(vec![HubId(2)]));
-            assert_eq!(choose(me, &keepers[..1], Need::Seat), Place::Unknown, "a mirror has no consumers");
+            assert_eq!(choose(me, &keepers[..1], Need::Seat(Some(me))), Place::Unknown, "a mirror has no consumers");
             assert_eq!(choose(me, &keepers, Need::Home(HubId(2))), Place::OutOfReach(vec![HubId(2)]));
         }
     }
@@ -340,11 +355,12 @@ mod tests {
         let at = |me: u64, cost: [u64; 2]| {
             let keepers = [(2, cost[0]), (4, cost[1])];
             let keepers = keepers.map(|(hub, cost)| Keeper { hub: HubId(hub), def: &home, cost: Some(cost) });
-            choose(HubId(me), &keepers, Need::Seat)
+            (choose(HubId(me), &keepers, Need::Seat(None)), choose(HubId(me), &keepers, Need::Seat(Some(HubId(4)))))
         };
+        let (at_2, at_4) = (Place::At(HubId(2)), Place::At(HubId(4)));
         assert_eq!(
             [at(2, [0, 9]), at(4, [9, 0]), at(7, [9, 1])],
-            [Place::Here, Place::At(HubId(2)), Place::At(HubId(2))]
+            [(Place::Here, at_4.clone()), (at_2.clone(), Place::Here), (at_2, at_4)]
         );
     }
 }

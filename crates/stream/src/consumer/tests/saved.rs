@@ -97,3 +97,15 @@ fn a_list_that_is_longer_than_the_bytes_is_refused_before_memory_is_taken() {
     let refused = Saved::decode(&bytes).expect_err("no such runs");
     assert!(matches!(refused, SavedError::Malformed { what: "it claims more runs than it can have", .. }), "{refused}");
 }
+
+/// Found by the simulator: a consumer was taken over and its file written, the
+/// power failed before its state was synced, and the state of its last life
+/// there counted again.
+#[test]
+fn a_state_of_an_earlier_life_than_the_file_does_not_count() {
+    let kept = Saved { generation: 4, floor: 26, done: vec![(29, 61)], ..Saved::default() };
+    assert_eq!(Saved::since(Some(kept.clone()), 4, 11), kept);
+    let later = Saved::since(Some(kept), 7, 67);
+    assert_eq!((later.generation, later.floor, later.done), (7, 67, vec![]));
+    assert_eq!(Saved::since(None, 7, 67).floor, 67);
+}

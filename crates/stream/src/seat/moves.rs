@@ -1,0 +1,125 @@
+//! Hand-overs: a seat halts a consumer, sends its last state until the other
+//! home has it, and only then lets go; or it goes on after all.
+
+use weft_base::{HubId, Mono};
+
+use super::machine::{Leaving, Seats};
+use super::told::{Preference, Told};
+use super::why::MoveError;
+use super::{Host, Id};
+
+impl<D: Clone> Seats<D> {
+    /// When a hand-over has something to do.
+    pub(super) fn next_hand_over(&self) -> Option<Mono> {
+        let leaving = self.own.values().filter_map(|own| own.leaving.as_ref());
+        leaving.map(|leaving| leaving.again.min(leaving.until)).min()
+    }
+
+    pub(super) fn go_on_handing_over(&mut self, now: Mono, host: &mut impl Host<Definition = D>) {
+        let leaving = self.own.iter().filter_map(|(id, own)| Some((id.clone(), own.leaving.clone()?)));
+        for (id, leaving) in leaving.collect::<Vec<_>>() {
+            if leaving.until <= now {
+                self.stay(&id, MoveError::TimedOut, host);
+            } else if leaving.again <= now {
+                self.give(&id, now, host);
+            }
+        }
+    }
+
+    /// Nothing goes to this hub now.
+    pub(super) fn keep_from(&mut self, hub: HubId, host: &mut impl Host<Definition = D>) {
+        let left = self.own.iter().filter(|(_, own)| own.leaving.as_ref().is_some_and(|leaving| leaving.to == hub));
+        for id in left.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.stay(&id, MoveError::Unreachable, host);
+        }
+    }
+
+    /// Consumers whose seat is not here any more go there.
+    pub(super) fn give_way(&mut self, now: Mono, host: &mut impl Host<Definition = D>) {
+        let running = self.own.iter().filter(|(_, own)| own.claimed && own.leaving.is_none());
+        for id in running.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            let at = self.seat(&id, host);
+            if at != self.settings.me && self.is_heard(at) {
+                self.hand_over(&id, at, None, now, host);
+            }
+        }
+    }
+
+    pub(super) fn hand_over(
+        &mut self,
+        id: &Id,
+        to: HubId,
+        asked: Option<Preference>,
+        now: Mono,
+        host: &mut impl Host<Definition = D>,
+    ) {
+        let Some(own) = self.own.get_mut(id) else { return };
+        self.leaving += 1;
+        own.leaving = Some(Leaving { to, again: now, until: now + self.settings.patience, asked });
+        host.halt(id, "the consumer moves to another home of the stream");
+        self.give(id, now, host);
+    }
+
+    fn give(&mut self, id: &Id, now: Mono, host: &mut impl Host<Definition = D>) {
+        let copy = self.copy_of(id, host);
+        let Some(leaving) = self.own.get_mut(id).and_then(|own| own.leaving.as_mut()) else { return };
+        leaving.again = now + self.settings.again;
+        if let Some(copy) = copy {
+            host.send(leaving.to, Told::Give(Box::new(copy)));
+        }
+    }
+
+    /// A hand-over came to nothing.
+    fn stay(&mut self, id: &Id, why: impl Fn(String) -> MoveError, host: &mut impl Host<Definition = D>) {
+        let Some(own) = self.own.get_mut(id) else { return };
+        let Some(leaving) = own.leaving.take() else { return };
+        self.leaving -= 1;
+        if let Some(before) = leaving.asked {
+            let wanted = std::mem::take(&mut own.preference);
+            own.preference = Preference { number: wanted.number + 1, ..before };
+            host.prefer(id, &own.preference);
+            (self.tell, self.hints_changed) = (true, true);
+            host.moved(id, Err(why(wanted.home)));
+        }
+        host.resume(id);
+    }
+
+    /// An operator wants a consumer that runs here to run at the home of this
+    /// name, at any for an empty one. [`Host::moved`] tells the end of it,
+    /// perhaps at once.
+    ///
+    /// # Errors
+    /// [`MoveError`]; nothing was changed.
+    pub fn move_to(
+        &mut self,
+        id: &Id,
+        home: &str,
+        now: Mono,
+        host: &mut impl Host<Definition = D>,
+    ) -> Result<(), MoveError> {
+        let homes = host.homes(id.0);
+        let wanted = Preference { home: home.to_owned(), ..Preference::default() };
+        let to = wanted.hub().filter(|hub| *hub != self.settings.me);
+        if let Some(to) = to
+            && !(homes.contains(&to) && self.is_heard(to))
+        {
+            return Err(MoveError::Unreachable(home.to_owned()));
+        }
+        let Some(own) = self.own.get_mut(id) else { return Err(MoveError::Unreachable(home.to_owned())) };
+        if own.leaving.is_some() {
+            return Err(MoveError::Moving);
+        }
+        let before = own.preference.clone();
+        own.preference = Preference { number: before.number + 1, home: home.to_owned() };
+        host.prefer(id, &own.preference);
+        (self.tell, self.hints_changed, self.look) = (true, true, true);
+        match to {
+            Some(to) => self.hand_over(id, to, Some(before), now, host),
+            None => {
+                self.copy_out(id, host);
+                host.moved(id, Ok(()));
+            }
+        }
+        Ok(())
+    }
+}
