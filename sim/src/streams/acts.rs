@@ -7,9 +7,9 @@ use weft_base::UnixNanos;
 use weft_stream::consumer::{DeadLetter, Verb};
 use weft_stream::replica::Position;
 
-use super::clients::Client;
+use super::clients::{Client, Session};
 use super::faults::Fault;
-use super::home::{Home, dir, names};
+use super::home::{Home, Taken, dir, names};
 use super::judge::{Check, Verdict};
 use super::world::{Action, Item, Said, World};
 use super::{Canary, Level, Name};
@@ -89,6 +89,25 @@ impl World {
         self.take(taken, home, session)
     }
 
+    pub(super) fn take(&mut self, taken: Taken, home: usize, session: u64) -> Verdict {
+        match taken {
+            Taken::Pending(pending) => {
+                if let Some(open) = self.homes.get_mut(home).and_then(|home| home.open.as_mut()) {
+                    open.pending.push(pending);
+                }
+                self.want_sync(home);
+                self.answer_publishers(home)
+            }
+            Taken::Refused => {
+                if self.homes.get(home).is_some_and(Home::power_is_off) {
+                    return self.crash(home, true);
+                }
+                self.break_session(session);
+                Ok(())
+            }
+        }
+    }
+
     pub(super) fn acked(&mut self, session: u64, names: &[Name]) -> Verdict {
         let Some(found) = self.sessions.get(&session).filter(|session| session.is_open) else { return Ok(()) };
         if let Client::Producer(number) = found.client
@@ -104,14 +123,14 @@ impl World {
         let next = self.soon(100, 400);
         self.post(next, Action::MemberTurn(number));
         let leaves = !self.healed && self.random.chance(40);
-        let homes = self.homes.len();
         let Some(member) = self.members.get(number) else { return Ok(()) };
         match member.session {
             Some(session) if leaves => self.break_session(session),
             Some(_) => {}
             None => {
-                let (site, home) = (member.site, member.consumer % homes);
-                let session = self.connect(Client::Member(number), site, home);
+                let (site, consumer) = (member.site, member.consumer);
+                let session = self.place(site, consumer);
+                let session = session.and_then(|home| self.connect(Client::Member(number), site, home));
                 if let Some(member) = self.members.get_mut(number) {
                     (member.session, member.token) = (session, 0);
                 }
@@ -129,8 +148,14 @@ impl World {
         let now = self.time(home);
         let Client::Member(number) = client else { return Ok(()) };
         let consumer = self.members.get(number).map_or(0, |member| member.consumer);
+        let serves = self.asks_for(home, consumer)?;
         let Some(open) = self.homes.get_mut(home).and_then(|home| home.open.as_mut()) else { return Ok(()) };
-        let Some(seat) = open.seats.iter_mut().find(|seat| seat.number == consumer) else { return Ok(()) };
+        let seat = open.seats.iter_mut().find(|seat| seat.number == consumer);
+        let Some(seat) = seat.filter(|_| serves) else {
+            // It is refused, and asks again.
+            self.break_session(session);
+            return Ok(());
+        };
         if let Ok(joined) = seat.consumer.join(session, "member", now) {
             seat.consumer.grant(session, 12, 1 << 20);
             self.down(session, |session| Action::Token { session, token: joined.token });
@@ -144,6 +169,13 @@ impl World {
             && let Some(member) = self.members.get_mut(number)
         {
             member.token = token;
+            // Some notice late that they are members anew.
+            if token != 0
+                && let Some((token, items)) = member.had.take()
+            {
+                let said = Action::Settle { session, token, verb: Said::Ack, items, credit: 0 };
+                self.along(session, 0, |_| said);
+            }
         }
         Ok(())
     }
@@ -154,6 +186,11 @@ impl World {
         let Client::Member(number) = found.client else { return Ok(()) };
         let Some(member) = self.members.get(number) else { return Ok(()) };
         let (token, consumer) = (member.token, member.consumer);
+        if self.random.chance(50)
+            && let Some(member) = self.members.get_mut(number)
+        {
+            member.had = Some((token, items.to_vec()));
+        }
         for chunk in items.chunks(3) {
             let verb = match self.random.below(100) {
                 _ if self.healed => Some(Said::Ack),
@@ -191,15 +228,25 @@ impl World {
             Said::Progress => Verb::Progress,
             Said::Term => Verb::Term { reason: "bad" },
         };
-        if said == Said::Progress {
-            self.judge.held_longer(consumer, session, items, self.now + ack_wait);
+        let fenced = seat.consumer.token(session) != Some(token);
+        if fenced {
+            self.judge.tally.fenced += 1;
+        } else if said == Said::Progress {
+            self.judge.held_longer((consumer, home), session, items, self.now + ack_wait);
         } else {
-            self.judge.let_go(consumer, session, items);
+            self.judge.let_go((consumer, home), session, items);
         }
         let ranges: Vec<(u64, u32)> = items.iter().map(|(local, _)| (*local, 1)).collect();
         let mut dead = Vec::new();
+        let before = fenced.then(|| seat.consumer.saved());
+        let unfenced = fenced && self.canary == Some(Canary::NoFence);
+        let token = if unfenced { seat.consumer.token(session).unwrap_or(token) } else { token };
         // A refusal by the token is the member's affair.
         let _ = seat.consumer.settle(session, token, verb, &ranges, now, &mut dead);
+        if before.is_some_and(|before| before != seat.consumer.saved()) {
+            let what = format!("consumer {consumer} at home {home}: {items:?} of another token was settled");
+            return Err(self.judge.fail(Check::Fenced, what));
+        }
         seat.consumer.grant(session, credit, 1 << 12);
         open.sync_is_due = true;
         self.bury(home, consumer, &dead);
@@ -233,7 +280,7 @@ impl World {
         let Some(found) = self.homes.get_mut(home).filter(|home| home.epoch == epoch) else { return Ok(()) };
         let Some(open) = &mut found.open else { return Ok(()) };
         let Some(seat) = open.seats.iter_mut().find(|seat| seat.number == consumer) else { return Ok(()) };
-        self.judge.left(consumer, session);
+        self.judge.left(consumer, home, session);
         if let Some(over) = seat.consumer.leave(session, now) {
             self.down(over.member, |session| Action::Token { session, token: over.token });
         }
@@ -346,6 +393,7 @@ impl World {
                     home.skew = home.skew.saturating_add(seconds * 1_000_000_000);
                 }
             }
+            Fault::Move { consumer, to } => return self.move_consumer(consumer, to),
             Fault::Heal => return self.heal(),
         }
         Ok(())
@@ -383,10 +431,7 @@ impl World {
         } else {
             self.cuts.remove(&ends);
         }
-        let broken =
-            self.sessions.iter().filter(|(_, session)| session.is_open && !self.is_linked(session.site, session.home));
-        let broken: Vec<u64> = broken.map(|(id, _)| *id).collect();
-        broken.into_iter().for_each(|session| self.break_session(session));
+        self.break_sessions();
         self.notice();
     }
 
@@ -408,8 +453,20 @@ impl World {
         let broken = self.sessions.iter().filter(|(_, session)| session.is_open && session.home == home);
         let broken: Vec<u64> = broken.map(|(id, _)| *id).collect();
         broken.into_iter().for_each(|session| self.break_session(session));
+        self.break_sessions();
         self.notice();
         Ok(())
+    }
+
+    /// Sessions break whose ends do not reach each other any more.
+    fn break_sessions(&mut self) {
+        let is_cut = |session: &Session| match session.client {
+            Client::Producer(_) => !self.is_linked(session.site, session.home),
+            Client::Member(_) => !self.reaches(session.site, session.home),
+        };
+        let broken = self.sessions.iter().filter(|(_, session)| session.is_open && is_cut(session));
+        let broken: Vec<u64> = broken.map(|(id, _)| *id).collect();
+        broken.into_iter().for_each(|session| self.break_session(session));
     }
 
     /// Flips a bit of a block that is followed by another one, while nobody

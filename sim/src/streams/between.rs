@@ -4,7 +4,7 @@ use weft_base::Epoch;
 use weft_stream::replica::{Command, Copies, Event, Message};
 
 use super::Canary;
-use super::home::{LogSource, hub};
+use super::home::{LogSource, home_of, hub};
 use super::judge::Verdict;
 use super::world::{Action, World};
 
@@ -30,6 +30,7 @@ impl World {
                 let _ = self.replicate(a, event, &[]);
             }
         }
+        self.notice_seats();
     }
 
     /// Tells a home's replica, and does what it says.
@@ -46,10 +47,10 @@ impl World {
         }
         for command in commands {
             match command {
-                Command::Send { to, bytes } => self.send(home, to.0 as usize - 1, bytes),
+                Command::Send { to, bytes } => self.send(home, home_of(to), bytes),
                 Command::HeldBy { hub, upto } => {
                     if let Some(open) = self.homes.get_mut(home).and_then(|home| home.open.as_mut())
-                        && let Some(held) = open.held.get_mut(hub.0 as usize - 1)
+                        && let Some(held) = open.held.get_mut(home_of(hub))
                     {
                         *held = upto.max(*held);
                     }

@@ -35,11 +35,21 @@ pub enum Canary {
     ReadBack,
     /// A home says that it took copies which it dropped.
     DroppedCopies,
+    /// A home keeps the first copy of a consumer for ever.
+    OldCopies,
+    /// A home that takes a consumer over forgets what was with members.
+    Unflagged,
+    /// A home that takes a consumer over settles one event too many.
+    TakenTooFar,
+    /// Homes do not look at tokens.
+    NoFence,
+    /// A home does not hear that a consumer runs elsewhere.
+    DeafSeat,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 15] = [
+    pub const ALL: [Canary; 20] = [
         Self::BrokenSync,
         Self::EarlyAck,
         Self::LonelyAck,
@@ -55,6 +65,11 @@ impl Canary {
         Self::StaleRead,
         Self::ReadBack,
         Self::DroppedCopies,
+        Self::OldCopies,
+        Self::Unflagged,
+        Self::TakenTooFar,
+        Self::NoFence,
+        Self::DeafSeat,
     ];
 
     /// The name on the command line.
@@ -76,6 +91,11 @@ impl Canary {
             Self::StaleRead => "stale-read",
             Self::ReadBack => "read-back",
             Self::DroppedCopies => "dropped-copies",
+            Self::OldCopies => "old-copies",
+            Self::Unflagged => "unflagged",
+            Self::TakenTooFar => "taken-too-far",
+            Self::NoFence => "no-fence",
+            Self::DeafSeat => "deaf-seat",
         }
     }
 
@@ -96,7 +116,11 @@ impl Canary {
             Self::EarlyServe => Check::Served,
             Self::ForgottenConsumers => Check::Redelivered,
             Self::OldState => Check::Position,
-            Self::LostDelivery => Check::Undelivered,
+            Self::OldCopies => Check::Copied,
+            Self::Unflagged => Check::Flagged,
+            Self::NoFence => Check::Fenced,
+            Self::DeafSeat => Check::Seat,
+            Self::LostDelivery | Self::TakenTooFar => Check::Undelivered,
             Self::Miscount => Check::Conservation,
             Self::NoKeys => Check::KeyOrder,
             Self::StaleRead => Check::Strong,

@@ -6,6 +6,7 @@ use weft_base::{ProducerId, UnixNanos};
 use weft_stream::replica::Position;
 use weft_wire::block::{BlockFields, BlockWriter, EventFields};
 
+use super::world::Item;
 use super::{Level, Name};
 
 /// Keys of events.
@@ -74,6 +75,8 @@ pub(super) struct Member {
     pub(super) site: usize,
     pub(super) session: Option<u64>,
     pub(super) token: u64,
+    /// What it was handed last in an earlier session, and under which token.
+    pub(super) had: Option<(u64, Vec<Item>)>,
 }
 
 /// Reads the whole stream now and then, from one home or another.

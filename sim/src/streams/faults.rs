@@ -23,13 +23,15 @@ pub(super) enum Fault {
     FailSync { home: usize },
     /// The clock of the day jumps, by so many seconds.
     Jump { home: usize, seconds: i64 },
+    /// An operator moves a consumer, or lets it run anywhere.
+    Move { consumer: usize, to: Option<usize> },
     /// All is well from now on.
     Heal,
 }
 
 /// The faults of a run among so many homes and places, in order of time (ms),
 /// the last of them [`Fault::Heal`].
-pub(super) fn plan(homes: usize, sites: usize, random: &mut Random) -> Vec<(u64, Fault)> {
+pub(super) fn plan(homes: usize, sites: usize, consumers: usize, random: &mut Random) -> Vec<(u64, Fault)> {
     let healed = 4_000 + random.below(6_000);
     let mut faults = Vec::new();
     let mut at = 300 + random.below(800);
@@ -62,6 +64,11 @@ pub(super) fn plan(homes: usize, sites: usize, random: &mut Random) -> Vec<(u64,
         // Whatever stopped it, it comes back.
         faults.push((after, Fault::Start { home, flips: random.chance(250) }));
         at += 100 + random.below(1500);
+    }
+    for _ in 0..random.below(4) {
+        let to = random.chance(800).then(|| random.below(homes as u64) as usize);
+        let consumer = random.below(consumers as u64) as usize;
+        faults.push((random.below(healed), Fault::Move { consumer, to }));
     }
     faults.push((healed, Fault::Heal));
     faults.sort_by_key(|(at, _)| *at);

@@ -1,6 +1,6 @@
 //! One home: its disk, and while it runs its log and its deciders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use weft_log::fs::Fs;
 use weft_log::{AppendError, Log, LogOptions, LogReader, ReadError, Syncer};
 use weft_stream::consumer::{Consumer, ConsumerSpec, Saved};
 use weft_stream::replica::{Copies, Peer, Position, Replica, Seen, Settings, Sight, Source, Stored, Unreadable};
+use weft_stream::seat::{Copy, Id, Preference, Seats, Settings as SeatSettings};
 use weft_wire::block::{Block, Stamp, stamp};
 
 use super::judge::Lying;
@@ -19,13 +20,27 @@ use super::{Canary, Level, Name};
 
 /// The most producers whose events are told apart.
 const PRODUCERS: usize = 64;
+/// The stream's number.
+pub(super) const STREAM: u64 = 7;
+
+/// The hubs that homes are.
+const HUBS: [&str; 3] = ["chicago", "los-angeles", "new-york"];
+
+pub(super) fn hub_name(home: usize) -> &'static str {
+    HUBS.get(home).copied().unwrap_or_default()
+}
 
 pub(super) fn hub(home: usize) -> HubId {
-    HubId(home as u64 + 1)
+    HubId::of_name(hub_name(home))
+}
+
+/// The home that is this hub.
+pub(super) fn home_of(wanted: HubId) -> usize {
+    (0..HUBS.len()).find(|home| hub(*home) == wanted).unwrap_or_default()
 }
 
 pub(super) fn tag(home: usize) -> u32 {
-    home as u32 + 1
+    hub(home).tag()
 }
 
 pub(super) fn dir() -> PathBuf {
@@ -74,6 +89,14 @@ pub(super) struct Seat {
     pub(super) dying: Vec<(u64, u32)>,
 }
 
+/// What the file beside the stream says of a consumer.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) generation: u32,
+    pub(super) floor: u64,
+    pub(super) preference: Preference,
+}
+
 /// A home that runs.
 pub(super) struct Open {
     pub(super) log: Log,
@@ -81,6 +104,12 @@ pub(super) struct Open {
     pub(super) reader: LogReader,
     pub(super) replica: Option<Replica>,
     pub(super) seats: Vec<Seat>,
+    /// Where consumers run, as this home sees it; taken out while it works.
+    pub(super) seating: Option<Box<Seats<usize>>>,
+    /// Other homes that it can reach, as far as it knows.
+    pub(super) sees: BTreeSet<usize>,
+    /// When consumers that changed are copied next.
+    pub(super) copy_at: u64,
     pub(super) pending: Vec<Pending>,
     pub(super) sync_is_due: bool,
     seen: Seen,
@@ -101,8 +130,29 @@ pub(super) struct Home {
     pub(super) sync_time: Duration,
     /// What it keeps of consumers.
     pub(super) keyed: MemoryKeyed,
-    /// Events on its disk.
-    pub(super) on_disk: BTreeSet<Name>,
+    /// The file with its consumers.
+    pub(super) records: BTreeMap<usize, Record>,
+    /// Copies of consumers of other homes, and what of that is synced.
+    pub(super) aside: BTreeMap<usize, Copy<usize>>,
+    pub(super) aside_synced: BTreeMap<usize, Copy<usize>>,
+    /// Greater than that of any consumer before.
+    pub(super) generation: u32,
+    /// Events on its disk, and where they are in its log.
+    pub(super) on_disk: BTreeMap<Name, Place>,
+}
+
+/// Where an event is: in the log, and by which name in the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) local: u64,
+    pub(super) home: (u32, u64),
+}
+
+/// The events of a block, with their places.
+pub(super) fn places<'a>(block: &Block<'a>) -> impl Iterator<Item = (Name, Place)> + use<'a> {
+    let (local, (home, sequence)) = (block.stream_sequence(), block.home().unwrap_or_default());
+    let place = move |n: u64| Place { local: local + n, home: (home, sequence + n) };
+    names(block).zip(0..).map(move |((name, _), n)| (name, place(n)))
 }
 
 impl Home {
@@ -115,7 +165,11 @@ impl Home {
             skew: 0,
             sync_time: Duration::from_millis(2),
             keyed: MemoryKeyed::new(),
-            on_disk: BTreeSet::new(),
+            records: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            aside_synced: BTreeMap::new(),
+            generation: 0,
+            on_disk: BTreeMap::new(),
         }
     }
 
@@ -135,7 +189,7 @@ impl Home {
         self.on_disk.clear();
         let read = log.for_each_block(log.first(), |block| {
             seen.note(block.producer(), block.lane(), block.first_sequence(), block.event_count());
-            self.on_disk.extend(names(&block).map(|(name, _)| name));
+            self.on_disk.extend(places(&block));
             blocks += 1;
         });
         if read.is_err() {
@@ -143,21 +197,41 @@ impl Home {
         }
         let position: Position = log.position().into_iter().collect();
         let replica = (homes > 1).then(|| {
-            let mut settings = Settings::new(7, "s", tag(self.number));
+            let mut settings = Settings::new(STREAM, "s", tag(self.number));
             let others = (0..homes).filter(|other| *other != self.number);
             settings.peers = others.map(|other| Peer { hub: hub(other), tag: tag(other), counts: true }).collect();
             (settings.window, settings.answer) = (4096, 1024);
             settings.backoff = Duration::from_secs(2);
             Replica::new(settings, position.clone(), log.next(), Epoch(self.epoch), seed)
         });
-        let seats = specs.iter().filter(|(number, _)| *number % homes == self.number);
-        let seats = seats.map(|(number, spec)| self.seat(*number, spec.clone(), now, canary)).collect();
+        // Seconds, as hubs count their lives.
+        let seconds = u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or_default();
+        self.generation = self.generation.saturating_add(1).max(seconds);
+        let mut seating = Box::new(Seats::new(SeatSettings {
+            me: hub(self.number),
+            name: hub_name(self.number).to_owned(),
+            epoch: self.epoch,
+            aside: 64,
+            again: Duration::from_millis(200),
+            patience: Duration::from_secs(2),
+        }));
+        let mut seats = Vec::new();
+        for (number, record) in self.records.clone() {
+            let Some((_, spec)) = specs.get(number) else { continue };
+            let (seat, generation) = self.seat(number, &record, log.next(), spec.clone(), (now, canary));
+            seating.brought_back(id(number), generation, record.preference);
+            seats.push(seat);
+        }
+        self.aside.values().for_each(|copy| seating.brought_aside(copy.clone()));
         self.open = Some(Open {
             syncer: log.syncer(),
             reader: log.reader(),
             log,
             replica,
             seats,
+            seating: Some(seating),
+            sees: BTreeSet::new(),
+            copy_at: 0,
             pending: Vec::new(),
             sync_is_due: false,
             seen,
@@ -168,17 +242,23 @@ impl Home {
         true
     }
 
-    fn seat(&self, number: usize, mut spec: ConsumerSpec, now: Now, canary: Option<Canary>) -> Seat {
-        if canary == Some(Canary::NoKeys) {
-            spec.mode = weft_stream::consumer::Mode::Shared;
-        }
+    fn seat(
+        &mut self,
+        number: usize,
+        record: &Record,
+        next: u64,
+        spec: ConsumerSpec,
+        (now, canary): (Now, Option<Canary>),
+    ) -> (Seat, u32) {
         let kept = self.keyed.get(Space::Positions, &number.to_be_bytes()).ok().flatten();
         let kept = kept.filter(|_| canary != Some(Canary::ForgottenConsumers));
-        let consumer = match kept.as_deref().map(Saved::decode) {
-            Some(Ok(saved)) => Consumer::restore(spec, saved, self.epoch, now),
-            _ => Consumer::new(spec, 1, self.epoch, now),
-        };
-        Seat { number, consumer, dying: Vec::new() }
+        let kept = kept.and_then(|bytes| Saved::decode(&bytes).ok());
+        let saved = Saved::since(kept, record.generation, record.floor);
+        let saved = saved.within(next).unwrap_or_else(|back| back);
+        let generation = saved.generation;
+        self.generation = self.generation.max(generation).saturating_add(1);
+        let consumer = Consumer::restore(as_served(spec, canary), saved, self.generation, now);
+        (Seat { number, consumer, dying: Vec::new() }, generation)
     }
 
     /// The power fails, or the process is killed. Of what was kept and not
@@ -188,6 +268,7 @@ impl Home {
         self.fs = if power { self.fs.after_crash(seed) } else { self.fs.after_kill() };
         if power {
             self.keyed.crash(kept);
+            self.aside.clone_from(&self.aside_synced);
         }
     }
 
@@ -209,6 +290,19 @@ impl Home {
         });
         events
     }
+}
+
+/// The consumer of this number.
+pub(super) fn id(number: usize) -> Id {
+    (STREAM, format!("c{number}"))
+}
+
+/// What a consumer is served as.
+pub(super) fn as_served(mut spec: ConsumerSpec, canary: Option<Canary>) -> ConsumerSpec {
+    if canary == Some(Canary::NoKeys) {
+        spec.mode = weft_stream::consumer::Mode::Shared;
+    }
+    spec
 }
 
 /// What became of a publish.

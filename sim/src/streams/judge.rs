@@ -6,7 +6,9 @@ use std::ops::AddAssign;
 
 use weft_stream::consumer::{Report, Saved};
 use weft_stream::replica::Position;
+use weft_stream::seat::Version;
 
+use super::home::Home;
 use super::{Level, Name};
 
 /// What is held.
@@ -29,6 +31,15 @@ pub enum Check {
     Position,
     /// Every event reaches every consumer, or is a dead letter.
     Undelivered,
+    /// What was settled at the seat of a consumer, and copied to another home,
+    /// is settled there when that takes over.
+    Copied,
+    /// What was with members, and copied, comes again as such after a takeover.
+    Flagged,
+    /// What members say under the token of another seat changes nothing.
+    Fenced,
+    /// In the end each consumer runs at one home, its seat by the rule.
+    Seat,
     /// A consumer's counts add up.
     Conservation,
     /// Of one key, events are handed out for the first time in their order, and
@@ -91,6 +102,14 @@ pub struct Tally {
     pub reads: u64,
     /// Events that were copied to another home.
     pub copied: u64,
+    /// Consumers that another home took over.
+    pub takeovers: u64,
+    /// Of these, moved by request.
+    pub moved: u64,
+    /// Members that were sent to another home.
+    pub sent_away: u64,
+    /// What members said under the token of a seat that was left.
+    pub fenced: u64,
 }
 
 impl AddAssign for Tally {
@@ -111,6 +130,10 @@ impl AddAssign for Tally {
         self.dead += more.dead;
         self.reads += more.reads;
         self.copied += more.copied;
+        self.takeovers += more.takeovers;
+        self.moved += more.moved;
+        self.sent_away += more.sent_away;
+        self.fenced += more.fenced;
     }
 }
 
@@ -130,6 +153,13 @@ pub(crate) struct Given {
     pub(crate) handled: BTreeSet<Name>,
     /// Stored as dead letters.
     pub(crate) dead: BTreeSet<Name>,
+    /// Its lives, by home.
+    lives: BTreeMap<usize, Life>,
+}
+
+/// A consumer at one home.
+#[derive(Clone, Debug, Default)]
+struct Life {
     /// What is kept on the disk.
     durable: Saved,
     /// Per key the last that was handed out for the first time, in this life.
@@ -158,6 +188,11 @@ pub(crate) struct Judge {
     /// Acknowledged as written, and not synced since.
     written: BTreeMap<Name, (usize, u64)>,
     pub(crate) given: Vec<Given>,
+    /// States of consumers that were sent, and from which home.
+    copies: BTreeMap<(usize, Version), (usize, Saved)>,
+    /// What each home has of each consumer: of its newest life the last version
+    /// of each start of the home where it ran.
+    newest: BTreeMap<(usize, usize), BTreeMap<u64, Version>>,
     positions: Vec<Position>,
     /// Homes on whose disk a bit was flipped: what cannot be read there does
     /// not count in what its log says.
@@ -214,28 +249,94 @@ impl Judge {
     }
 
     /// A state of a consumer is on the disk.
-    pub(crate) fn kept(&mut self, consumer: usize, saved: &Saved) -> Verdict {
-        let Some(given) = self.given.get_mut(consumer) else { return Ok(()) };
-        let before = given.durable.floor;
+    pub(crate) fn kept(&mut self, consumer: usize, home: usize, saved: &Saved) -> Verdict {
+        let Some(life) = self.life(consumer, home) else { return Ok(()) };
+        let before = life.durable.floor;
         if saved.floor < before {
-            let what = format!("consumer {consumer} was kept at {before}, now at {}", saved.floor);
+            let what = format!("consumer {consumer} at home {home} was kept at {before}, now at {}", saved.floor);
             return Err(self.fail(Check::Position, what));
         }
-        given.durable = saved.clone();
+        life.durable = saved.clone();
         Ok(())
     }
 
-    pub(crate) fn new_life(&mut self, consumer: usize) {
-        if let Some(given) = self.given.get_mut(consumer) {
-            given.keys.clear();
-            given.held.clear();
+    fn life(&mut self, consumer: usize, home: usize) -> Option<&mut Life> {
+        self.given.get_mut(consumer).map(|given| given.lives.entry(home).or_default())
+    }
+
+    pub(crate) fn new_life(&mut self, consumer: usize, home: usize) {
+        if let Some(life) = self.life(consumer, home) {
+            life.keys.clear();
+            life.held.clear();
         }
+    }
+
+    /// The state of a consumer is on its way to other homes.
+    pub(crate) fn sent(&mut self, consumer: usize, version: Version, home: usize, saved: Saved) {
+        self.copies.insert((consumer, version), (home, saved));
+    }
+
+    /// It came to one.
+    pub(crate) fn came(&mut self, consumer: usize, home: usize, version: Version) {
+        let newest = self.newest.entry((consumer, home)).or_default();
+        let last = newest.values().max().copied();
+        match last.filter(|last| !last.is_same_life(&version)) {
+            Some(last) if last > version => return,
+            Some(_) => newest.clear(),
+            None => {}
+        }
+        let of_start = newest.entry(version.number >> 32).or_insert(version);
+        *of_start = version.max(*of_start);
+    }
+
+    /// What a home has.
+    pub(crate) fn newest(&self, consumer: usize, home: usize) -> Option<Version> {
+        self.newest.get(&(consumer, home)).and_then(|newest| newest.values().max().copied())
+    }
+
+    /// A home has forgotten all but what it kept.
+    pub(crate) fn forgot(&mut self, home: usize, kept: impl Iterator<Item = (usize, Version)>) {
+        self.newest.retain(|(_, at), _| *at != home);
+        for (consumer, version) in kept {
+            self.came(consumer, home, version);
+        }
+    }
+
+    /// A home took a consumer over, with this state.
+    pub(crate) fn took_over(&mut self, consumer: usize, home: usize, saved: &Saved, homes: &[Home]) -> Verdict {
+        self.new_life(consumer, home);
+        if let Some(life) = self.life(consumer, home) {
+            life.durable = saved.clone();
+        }
+        let newest = self.newest.get(&(consumer, home)).into_iter().flat_map(BTreeMap::values);
+        let copies: Vec<_> = newest.filter_map(|version| self.copies.get(&(consumer, *version))).collect();
+        let Some((seat, last)) = copies.last() else { return Ok(()) };
+        let (Some(there), Some(here)) = (homes.get(*seat), homes.get(home)) else { return Ok(()) };
+        for (name, place) in there.on_disk.iter().filter(|(name, _)| !self.forgiven.contains(name)) {
+            // One that entered at two homes has two names, and is two events here.
+            let Some(at) = here.on_disk.get(name).filter(|at| at.home == place.home) else { continue };
+            let (local, at) = (place.local, at.local);
+            if is_settled(saved, at) {
+                continue;
+            }
+            if copies.iter().any(|(_, copied)| is_settled(copied, local)) {
+                let what = format!("consumer {consumer} at home {home}: {name:?} was settled at {seat}, as copied");
+                return Err(self.fail(Check::Copied, what));
+            }
+            let tries = |saved: &Saved, at: u64| saved.tried.iter().any(|run| run.first <= at && at < run.end);
+            if tries(last, local) && !tries(saved, at) {
+                let what =
+                    format!("consumer {consumer} at home {home}: {name:?} was with a member at {seat}, as copied");
+                return Err(self.fail(Check::Flagged, what));
+            }
+        }
+        Ok(())
     }
 
     /// An event is handed out.
     pub(crate) fn handed_out(
         &mut self,
-        consumer: usize,
+        (consumer, home): (usize, usize),
         local: u64,
         synced: u64,
         attempt: u32,
@@ -247,10 +348,8 @@ impl Judge {
             let what = format!("consumer {consumer} was handed {local}, synced is all below {synced}");
             return Err(self.fail(Check::Served, what));
         }
-        let Some(given) = self.given.get_mut(consumer) else { return Ok(()) };
-        let done = given.durable.done.partition_point(|(_, end)| *end <= local);
-        let is_done = given.durable.done.get(done).is_some_and(|(first, _)| *first <= local);
-        if local < given.durable.floor || is_done {
+        let Some(given) = self.life(consumer, home) else { return Ok(()) };
+        if is_settled(&given.durable, local) {
             let what = format!("consumer {consumer} was handed {local} again, which was kept as settled");
             return Err(self.fail(Check::Redelivered, what));
         }
@@ -272,8 +371,14 @@ impl Judge {
         Ok(())
     }
 
-    fn of_member(&mut self, consumer: usize, member: u64, items: &[(u64, Name)], each: impl Fn(&mut Given, u64)) {
-        let Some(given) = self.given.get_mut(consumer) else { return };
+    fn of_member(
+        &mut self,
+        (consumer, home): (usize, usize),
+        member: u64,
+        items: &[(u64, Name)],
+        each: impl Fn(&mut Life, u64),
+    ) {
+        let Some(given) = self.life(consumer, home) else { return };
         for (local, _) in items {
             if given.held.get(local).is_some_and(|(holder, ..)| *holder == member) {
                 each(given, *local);
@@ -282,21 +387,21 @@ impl Judge {
     }
 
     /// A member settled these.
-    pub(crate) fn let_go(&mut self, consumer: usize, member: u64, items: &[(u64, Name)]) {
+    pub(crate) fn let_go(&mut self, consumer: (usize, usize), member: u64, items: &[(u64, Name)]) {
         self.of_member(consumer, member, items, |given, local| drop(given.held.remove(&local)));
     }
 
     /// A member asked for more time.
-    pub(crate) fn held_longer(&mut self, consumer: usize, member: u64, items: &[(u64, Name)], until: u64) {
+    pub(crate) fn held_longer(&mut self, consumer: (usize, usize), member: u64, items: &[(u64, Name)], until: u64) {
         self.of_member(consumer, member, items, |given, local| {
             given.held.entry(local).and_modify(|(.., end)| *end = until);
         });
     }
 
     /// A member is gone.
-    pub(crate) fn left(&mut self, consumer: usize, member: u64) {
-        if let Some(given) = self.given.get_mut(consumer) {
-            given.held.retain(|_, (holder, ..)| *holder != member);
+    pub(crate) fn left(&mut self, consumer: usize, home: usize, member: u64) {
+        if let Some(life) = self.life(consumer, home) {
+            life.held.retain(|_, (holder, ..)| *holder != member);
         }
     }
 
@@ -351,8 +456,8 @@ impl Judge {
         Ok(())
     }
 
-    /// All logs in the end, and where the consumers are.
-    pub(crate) fn end(&self, logs: &[Vec<Lying>], seats: &[usize]) -> Verdict {
+    /// All logs in the end.
+    pub(crate) fn end(&self, logs: &[Vec<Lying>]) -> Verdict {
         let names = |log: &[Lying]| log.iter().map(|event| event.name).collect::<BTreeSet<Name>>();
         let all: Vec<BTreeSet<Name>> = logs.iter().map(|log| names(log)).collect();
         for (name, (home, level)) in self.acked.iter().filter(|(name, _)| !self.forgiven.contains(name)) {
@@ -372,15 +477,22 @@ impl Judge {
         {
             return Err(self.fail(Check::Lost, format!("{name:?} was read and is gone")));
         }
-        for (consumer, (given, home)) in self.given.iter().zip(seats).enumerate() {
-            let there = all.get(*home).into_iter().flatten();
-            let missing = there.clone().find(|name| !given.handled.contains(name) && !given.dead.contains(name));
-            if let Some(name) = missing.filter(|name| !self.forgiven.contains(name)) {
+        for (consumer, given) in self.given.iter().enumerate() {
+            let is_missing = |name: &&Name| {
+                !given.handled.contains(name) && !given.dead.contains(name) && !self.forgiven.contains(name)
+            };
+            if let Some(name) = all.iter().flatten().find(is_missing) {
                 return Err(self.fail(Check::Undelivered, format!("{name:?} never came to consumer {consumer}")));
             }
         }
         Ok(())
     }
+}
+
+/// Whether a consumer has settled an event, as it is saved.
+fn is_settled(saved: &Saved, local: u64) -> bool {
+    let done = saved.done.partition_point(|(_, end)| *end <= local);
+    local < saved.floor || saved.done.get(done).is_some_and(|(first, _)| *first <= local)
 }
 
 #[cfg(test)]

@@ -12,6 +12,9 @@
 //! of the disk, or are killed; ways are cut; clocks jump, also back by a day.
 //! Then all is mended, and everything must come to its end.
 //!
+//! Consumers run at one home each, are copied to the others, fail over, fail back
+//! and are moved, by the machine that hubs use ([`weft_stream::seat`]).
+//!
 //! [`Check`] lists what is held; each has a [`Canary`] that it must find.
 #![allow(clippy::module_name_repetitions, reason = "a home of a stream is a home of a stream")]
 
@@ -22,6 +25,7 @@ mod clients;
 mod faults;
 mod home;
 mod judge;
+mod seating;
 mod world;
 
 pub use canary::Canary;

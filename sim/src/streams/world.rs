@@ -8,11 +8,12 @@ use weft_keyed::{Batch, Keyed as _, Space};
 use weft_log::ReadError;
 use weft_stream::consumer::{ConsumerSpec, Handout, Mode, Offered};
 use weft_stream::replica::{Copies, Event};
+use weft_stream::seat::{Preference, Told};
 use weft_wire::block::Block;
 
 use super::clients::{Client, Member, Producer, Reader, Session, Sessions};
 use super::faults::{self, Fault};
-use super::home::{Home, Taken, names};
+use super::home::{Home, Record, hub, hub_name, names, places};
 use super::judge::{Check, Judge, Keyed, Tally, Verdict};
 use super::{Canary, Level, Name, Violation};
 
@@ -86,6 +87,20 @@ pub(super) enum Action {
         items: Vec<Item>,
         credit: u64,
     },
+    /// A home learns that it reaches another one now, or not any more.
+    Sight {
+        home: usize,
+        epoch: u32,
+        other: usize,
+        up: bool,
+    },
+    /// A message about consumers arrives.
+    Told {
+        from: usize,
+        to: usize,
+        epochs: (u32, u32),
+        told: Told<usize>,
+    },
     /// An end of a session notices that it broke.
     HomeNotices {
         session: u64,
@@ -113,7 +128,7 @@ pub(super) struct World {
     pub(super) homes: Vec<Home>,
     pub(super) cuts: BTreeSet<(usize, usize)>,
     pub(super) up: BTreeSet<(usize, usize)>,
-    specs: Vec<(usize, ConsumerSpec)>,
+    pub(super) specs: Vec<(usize, ConsumerSpec)>,
     pub(super) producers: Vec<Producer>,
     pub(super) members: Vec<Member>,
     pub(super) readers: Vec<Reader>,
@@ -124,6 +139,11 @@ pub(super) struct World {
     /// The last moment of messages between homes, and of copies into a log.
     pub(super) between: BTreeMap<(usize, usize), u64>,
     pub(super) copying: BTreeMap<usize, u64>,
+    /// Which homes reach each other over others, in which lives of theirs; the
+    /// last moments at which they learn that, and of messages about consumers.
+    pub(super) reached: BTreeMap<(usize, usize), (u32, u32)>,
+    pub(super) sights: BTreeMap<(usize, usize), u64>,
+    pub(super) tellings: BTreeMap<(usize, usize), u64>,
 }
 
 impl World {
@@ -141,7 +161,7 @@ impl World {
                 (number, spec)
             })
             .collect();
-        let faults = faults::plan(homes, sites, &mut random);
+        let faults = faults::plan(homes, sites, specs.len(), &mut random);
         let healed_at = faults.last().map_or(0, |(at, _)| *at);
         let mut producers: Vec<_> = (0..1 + random.below(3))
             .map(|n| Producer::new(n + 1, random.below(sites as u64) as usize, 20 + random.below(100)))
@@ -152,6 +172,7 @@ impl World {
             site: random.below(sites as u64) as usize,
             session: None,
             token: 0,
+            had: None,
         };
         let members = (0..specs.len()).flat_map(|consumer| {
             let count = 1 + random.below(3);
@@ -178,7 +199,20 @@ impl World {
             healed_at: healed_at * MS,
             between: BTreeMap::new(),
             copying: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            sights: BTreeMap::new(),
+            tellings: BTreeMap::new(),
         };
+        for number in 0..world.specs.len() {
+            // Some have a home that they prefer, from the beginning.
+            let preferred = (number > 0).then_some(number % homes);
+            let first = (0..homes).min_by_key(|home| hub(*home)).unwrap_or_default();
+            let preference = preferred.map(|home| Preference { number: 1, home: hub_name(home).to_owned() });
+            let record = Record { generation: 1, floor: 1, preference: preference.unwrap_or_default() };
+            if let Some(home) = world.homes.get_mut(preferred.unwrap_or(first)) {
+                home.records.insert(number, record);
+            }
+        }
         world.judge.tally.runs = 1;
         world.judge.tally.homes = homes as u64;
         for home in 0..homes {
@@ -227,6 +261,9 @@ impl World {
                 break;
             }
         }
+        if let Some(what) = self.misplaced() {
+            return Err(self.judge.fail(Check::Seat, what));
+        }
         let check = if self.is_quiet() { Check::Eventual } else { Check::Stuck };
         Err(self.judge.fail(check, self.why_stuck()))
     }
@@ -241,6 +278,7 @@ impl World {
                     self.revive(home)?;
                 }
                 self.replicate(home, Event::Tick, &[])?;
+                self.look_at_seats(home)?;
                 self.serve(home)
             }
             Action::Sync { home, epoch } => self.sync(home, epoch),
@@ -256,6 +294,8 @@ impl World {
             Action::Token { session, token } => self.token(session, token),
             Action::Handed { session, items } => self.handed(session, &items),
             Action::Settle { session, token, verb, items, credit } => self.settle(session, token, verb, &items, credit),
+            Action::Sight { home, epoch, other, up } => self.sight(home, epoch, other, up),
+            Action::Told { from, to, epochs, told } => self.told(from, to, epochs, told),
             Action::HomeNotices { session } => self.home_notices(session),
             Action::ClientNotices { session } => self.client_notices(session),
         }
@@ -273,7 +313,8 @@ impl World {
             found.fs.lie();
         }
         if let Some(open) = &found.open {
-            open.seats.iter().for_each(|seat| self.judge.new_life(seat.number));
+            open.seats.iter().for_each(|seat| self.judge.new_life(seat.number, home));
+            self.judge.forgot(home, found.aside.iter().map(|(number, copy)| (*number, copy.version)));
             self.judge.forgive_position(home, &open.position());
         }
         self.notice();
@@ -282,7 +323,9 @@ impl World {
     /// Has a home sync after its disk's time, when there is something.
     pub(super) fn want_sync(&mut self, home: usize) {
         let Some(found) = self.homes.get_mut(home) else { return };
-        let (epoch, time) = (found.epoch, found.sync_time.as_nanos() as u64);
+        // What is answered too early is lost only if the power fails meanwhile.
+        let slower = if self.canary == Some(Canary::EarlyAck) { 100 } else { 1 };
+        let (epoch, time) = (found.epoch, found.sync_time.as_nanos() as u64 * slower);
         if let Some(open) = &mut found.open
             && std::mem::take(&mut open.sync_is_due)
         {
@@ -300,8 +343,7 @@ impl World {
             return self.crash(home, true);
         };
         let mut new = Vec::new();
-        let read =
-            open.reader.clone().for_each_block(from, synced, |block| new.extend(names(&block).map(|(name, _)| name)));
+        let read = open.reader.clone().for_each_block(from, synced, |block| new.extend(places(&block)));
         debug_assert!(read.is_ok());
         found.on_disk.extend(new);
         let position = open.reader.position_at(synced).unwrap_or_default().into_iter().collect();
@@ -330,8 +372,11 @@ impl World {
             batch.put(Space::Positions, seat.number.to_be_bytes(), saved.encode());
             let kept = found.keyed.apply(batch).and_then(|()| if syncs { found.keyed.sync() } else { Ok(()) });
             if syncs && kept.is_ok() {
-                self.judge.kept(seat.number, &saved)?;
+                self.judge.kept(seat.number, home, &saved)?;
             }
+        }
+        if syncs {
+            found.aside_synced.clone_from(&found.aside);
         }
         Ok(())
     }
@@ -353,7 +398,7 @@ impl World {
             for name in &pending.names {
                 self.judge.told(*name, home, pending.level, pending.next - 1, synced);
                 if pending.level == Level::Two {
-                    let holders = self.homes.iter().filter(|home| home.on_disk.contains(name)).count();
+                    let holders = self.homes.iter().filter(|home| home.on_disk.contains_key(name)).count();
                     if holders < 2 && !self.judge.forgiven.contains(name) {
                         let what = format!("{name:?} is on {holders} disks when home {home} says two");
                         return Err(self.judge.fail(Check::Homes, what));
@@ -394,7 +439,7 @@ impl World {
                             for (local, _, key) in &items {
                                 let of = Keyed { key, member: handout.member, now: self.now, ack_wait };
                                 let of = keyed.then_some(of);
-                                self.judge.handed_out(seat.number, *local, synced, handout.attempt, of)?;
+                                self.judge.handed_out((seat.number, home), *local, synced, handout.attempt, of)?;
                             }
                             let items = items.into_iter().map(|(local, name, _)| (local, name)).collect();
                             sends.push((handout.member, items));
@@ -445,7 +490,11 @@ impl World {
     /// Opens a session of a client to a home, if it can be reached.
     pub(super) fn connect(&mut self, client: Client, site: usize, home: usize) -> Option<u64> {
         let found = self.homes.get(home).filter(|home| home.open.is_some())?;
-        if !self.is_linked(site, home) {
+        let is_near = match client {
+            Client::Producer(_) => self.is_linked(site, home),
+            Client::Member(_) => self.reaches(site, home),
+        };
+        if !is_near {
             return None;
         }
         let id = self.sessions.last_key_value().map_or(1, |(id, _)| id + 1);
@@ -469,18 +518,24 @@ impl World {
         let runs = self.homes.iter().all(|home| {
             home.open.as_ref().is_some_and(|open| {
                 let end = open.log.next();
-                open.log.synced() == end && open.seats.iter().all(|seat| seat.consumer.floor() == end)
+                open.log.synced() == end
             })
         });
-        runs && self.producers.iter().all(Producer::is_done)
+        runs && self.producers.iter().all(Producer::is_done) && self.are_settled()
     }
 
     fn is_done(&self) -> bool {
         // What one home passed over another may have: their logs are compared.
         let differs = |one: &Home, other: &Home| {
-            one.on_disk.symmetric_difference(&other.on_disk).any(|name| !self.judge.forgiven.contains(name))
+            let lacks = |one: &Home, other: &Home| {
+                let mut names = one.on_disk.keys();
+                names.any(|name| !other.on_disk.contains_key(name) && !self.judge.forgiven.contains(name))
+            };
+            lacks(one, other) || lacks(other, one)
         };
-        self.is_quiet() && !self.homes.windows(2).any(|pair| matches!(pair, [one, other] if differs(one, other)))
+        self.is_quiet()
+            && self.misplaced().is_none()
+            && !self.homes.windows(2).any(|pair| matches!(pair, [one, other] if differs(one, other)))
     }
 
     fn why_stuck(&self) -> String {
@@ -510,30 +565,10 @@ impl World {
         for (home, log) in logs.iter().enumerate() {
             self.judge.log(home, log)?;
         }
-        let seats: Vec<usize> = self.specs.iter().map(|(number, _)| number % self.homes.len()).collect();
-        self.judge.end(&logs, &seats)?;
+        self.judge.end(&logs)?;
         self.judge.tally.acknowledged = self.judge.acked.len() as u64;
         self.judge.tally.dead = self.judge.given.iter().map(|given| given.dead.len() as u64).sum();
         Ok(self.judge.tally)
-    }
-
-    pub(super) fn take(&mut self, taken: Taken, home: usize, session: u64) -> Verdict {
-        match taken {
-            Taken::Pending(pending) => {
-                if let Some(open) = self.homes.get_mut(home).and_then(|home| home.open.as_mut()) {
-                    open.pending.push(pending);
-                }
-                self.want_sync(home);
-                self.answer_publishers(home)
-            }
-            Taken::Refused => {
-                if self.homes.get(home).is_some_and(Home::power_is_off) {
-                    return self.crash(home, true);
-                }
-                self.break_session(session);
-                Ok(())
-            }
-        }
     }
 }
 
