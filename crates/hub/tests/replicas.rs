@@ -576,3 +576,29 @@ fn a_publish_that_comes_again_after_damage_does_not_wait_for_numbers_that_were_n
     assert_eq!((ack.request, ack.level, ack.duplicate), (9, AckLevel::Homes, true));
     triangle.stop();
 }
+
+/// Who awaits a level of an event was kept waiting for ever when damage had
+/// taken it before any other home had it: nobody would ever say so.
+#[test]
+fn a_level_of_an_event_that_damage_took_is_refused_and_not_waited_for() {
+    let mut triangle = with_stream();
+    triangle.ways[0].cut(true);
+    triangle.ways[1].cut(true);
+    until(triangle.hub(0), "all", "it is alone", |report| report.state.matches("out of reach").count() == 2);
+    publish(&triangle, 0, 5, 0..1, AckLevel::Synced);
+    let segment = triangle.data.path().join(NAMES[0]).join("streams/all/0000000001.seg");
+    triangle.kill(0);
+    let mut bytes = std::fs::read(&segment).expect("it can be read");
+    bytes[4096 + 130] ^= 1;
+    std::fs::write(&segment, bytes).expect("it can be written");
+    triangle.restart(0);
+    let mut client = Raw::connect(triangle.hub(0), 6);
+    let home = triangle.hub(0).identity().id;
+    for (request, level, homes) in [(1, AckLevel::Homes, 2), (2, AckLevel::Synced, 0)] {
+        client.send(&Frame::AwaitLevel(AwaitLevel { request, stream: "all", home, home_sequence: 1, level, homes }));
+        let answer = client.receive();
+        let Frame::Error(error) = answer.frame() else { panic!("not refused: {:?}", answer.frame()) };
+        assert_eq!((error.request, error.code), (request, ErrorCode::DAMAGED), "{}", error.detail);
+    }
+    triangle.stop();
+}

@@ -56,7 +56,7 @@ pub use compact::{ASKED, Compacted};
 pub use error::{AppendError, CompactError, OpenError, ReadError, SyncError};
 pub use homes::MAX_HOMES;
 pub use options::LogOptions;
-pub use read::{Blocks, LogBlock, LogReader};
+pub use read::{Blocks, Fate, LogBlock, LogReader};
 pub use recover::{Damage, Recovery};
 pub use sync::Syncer;
 pub use verify::{Verified, Verifier};

@@ -90,6 +90,20 @@ impl std::fmt::Debug for LogReader {
     }
 }
 
+/// What has become of an event, see [`LogReader::fate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is there, whole, under this local sequence.
+    Whole {
+        /// The local sequence.
+        local: u64,
+    },
+    /// Damage took it.
+    Damaged,
+    /// Retention or compaction took it out.
+    Removed,
+}
+
 /// Why looking for a block stopped.
 enum Stop {
     /// Here is no block that follows the ones before; the sequence is the one
@@ -325,6 +339,47 @@ impl LogReader {
             }
         }
         Ok(None)
+    }
+
+    /// What has become of an event of `home` that was in this log once: for
+    /// homes whose sequences have no gaps here, which is so of the log's own.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`].
+    pub fn fate(&mut self, home: u32, home_sequence: u64) -> Result<Fate, ReadError> {
+        loop {
+            let first = self.first();
+            let before = match self.position_at(first) {
+                // Retention was faster.
+                Err(ReadError::Gone { .. }) => continue,
+                position => position?,
+            };
+            if before.iter().any(|(of, next)| *of == home && *next > home_sequence) {
+                return Ok(Fate::Removed);
+            }
+            let Some(local) = self.find(home, home_sequence)? else { return Ok(self.unless_compacted()) };
+            let block = match self.read(local, self.next(), 1) {
+                Ok(mut blocks) => blocks.next(),
+                Err(ReadError::Gone { .. }) => continue,
+                Err(ReadError::Damaged { .. }) => return Ok(Fate::Damaged),
+                Err(error) => return Err(error),
+            };
+            let holds = |block: &LogBlock| {
+                let (of, first) = block.home();
+                of == home && first <= home_sequence && home_sequence - first < block.next() - block.first()
+            };
+            return Ok(match block.filter(holds) {
+                Some(_) => Fate::Whole { local },
+                None => self.unless_compacted(),
+            });
+        }
+    }
+
+    /// An event is missing among others. In a log that was compacted it is
+    /// taken for one that a newer one replaced.
+    fn unless_compacted(&self) -> Fate {
+        let compacted = locked(&self.shared.table).live.iter().any(|segment| segment.compacted.is_some());
+        if compacted { Fate::Removed } else { Fate::Damaged }
     }
 
     /// Calls `f` with each block from the one that holds `from` on, up to

@@ -8,6 +8,7 @@
 //! same.
 
 use weft_base::HubId;
+use weft_log::Fate;
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Retention};
 
 use super::{AppendStage, StreamSpec};
@@ -111,8 +112,19 @@ impl AppendStage {
             let detail = format!("{WAITING} publishes wait for other homes: try again in a while");
             return self.refuse_request(session, id, ErrorCode::OVERLOADED, detail);
         }
-        let local = match found.reader.find(self.home.tag(), named.sequence) {
-            Ok(local) => local.map_or(0, |local| local + 1),
+        let local = match found.reader.fate(self.home.tag(), named.sequence) {
+            Ok(Fate::Whole { local }) => local + 1,
+            // It was on the disk for as long as it was to be.
+            Ok(Fate::Removed) => 0,
+            // Nobody may ever have it again: who asks is not kept waiting.
+            Ok(Fate::Damaged) => {
+                let detail = format!(
+                    "event {} of stream `{stream}` is damaged at this home: ask again once it is repaired from another \
+                     home, or publish it again",
+                    named.sequence
+                );
+                return self.refuse_request(session, id, ErrorCode::DAMAGED, detail);
+            }
             Err(error) => return self.refuse_request(session, id, ErrorCode::STORAGE, error.to_string()),
         };
         let request = Err(Asked { session, id, level, sequence: named.sequence });

@@ -6,7 +6,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use weft_log::fault::FaultFs;
 use weft_log::mmap::HEAD;
-use weft_log::{Damage, Log, LogOptions, Recovery};
+use weft_log::{Damage, Fate, Log, LogOptions, Recovery};
 
 use crate::common::{append, at, block, read_all, segment_path, small, try_open};
 
@@ -66,6 +66,26 @@ fn every_flipped_bit_of_a_block_costs_that_block_and_is_reported_where_it_begins
             let Damage { segment, offset: at, .. } = &recovery.damaged[0];
             assert_eq!((*segment, *at, recovery.damages), (1, start as u64, 1), "bit at {offset}");
             assert_eq!((recovery.next, recovery.blocks, recovery.cut_bytes), (21, 19, 0), "bit at {offset}");
+        }
+    }
+}
+
+#[test]
+fn an_event_is_there_or_damage_or_retention_took_it() {
+    for damaged in [10, 20] {
+        let broken = closed_log(20);
+        broken.flip(&segment_path(1), HEAD + (damaged as usize - 1) * block_len() + 130, 3).unwrap();
+        let (mut log, _) = open(&broken);
+        append(&mut log, 1);
+        log.set_floor(3);
+        let (mut reader, home) = (log.reader(), small().home);
+        for sequence in 1..20 {
+            let fate = match sequence {
+                1 | 2 => Fate::Removed,
+                _ if sequence == damaged => Fate::Damaged,
+                _ => Fate::Whole { local: sequence },
+            };
+            assert_eq!(reader.fate(home, sequence).unwrap(), fate, "{sequence}");
         }
     }
 }
