@@ -123,6 +123,7 @@ impl Log {
             poisoned: AtomicBool::new(false),
             why: Mutex::new(String::new()),
             loaded: Mutex::default(),
+            suspects: Mutex::new(recovery.damaged.iter().map(|damage| damage.segment).collect()),
             unindexed: Mutex::new(unindexed),
         });
         let verifier = Verifier::new(Arc::clone(&shared));

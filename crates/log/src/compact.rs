@@ -163,7 +163,7 @@ impl Pass {
                 continue;
             };
             // Retention took it out meanwhile.
-            let gone = !is_live(shared, &work.segment);
+            let gone = !shared.is_live(&work.segment);
             if gone || !work.step(shared, keep, &mut left, told)? {
                 let number = work.segment.number;
                 if gone && work.output.is_some() {
@@ -184,12 +184,6 @@ fn next_segment(shared: &Shared, done: u64) -> Option<Arc<Segment>> {
     // What is not on the disk yet will be, by the next pass.
     let synced = segment.synced.load(Ordering::Acquire) >= segment.tail().offset;
     synced.then(|| Arc::clone(segment))
-}
-
-fn is_live(shared: &Shared, segment: &Arc<Segment>) -> bool {
-    let table = locked(&shared.table);
-    let at = table.live.binary_search_by_key(&segment.number, |s| s.number);
-    at.ok().and_then(|at| table.live.get(at)).is_some_and(|live| Arc::ptr_eq(live, segment))
 }
 
 impl Work {
@@ -271,7 +265,7 @@ impl Output {
         let file = shared.fs.create(&path, segment.map().len() as u64)?;
         let writer = file.map().writer().ok_or_else(|| io::Error::other("the new file has a writer already"))?;
         let index = Index::new(file.map().len(), shared.options.index_every.as_usize());
-        let newest_so_far = newest_before(shared, segment.number);
+        let newest_so_far = shared.newest_before(segment.number);
         let homes = segment.homes.clone();
         let (newest, blocks, events, removed, buffer) = (0, 0, 0, 0, Vec::new());
         Ok(Self { file, writer, index, homes, newest, newest_so_far, blocks, events, removed, buffer })
@@ -347,7 +341,7 @@ impl Output {
         header.write(self.file.map());
         // A time that `seek_time` may count on, though blocks are gone.
         let newest = self.newest_so_far.max(old.newest_so_far.load(Ordering::Relaxed));
-        write_before(self.file.map(), &old.homes, newest_before(shared, number));
+        write_before(self.file.map(), &old.homes, shared.newest_before(number));
         let homes = old.homes_before(shared.index_of(old).as_deref(), u64::MAX, shared.options.home);
         let Self { file, writer, index, newest: newest_in, blocks, events, .. } = self;
         let temporary = shared.dir.join(temporary_name(number));
@@ -387,10 +381,4 @@ impl Output {
         }
         Ok(freed)
     }
-}
-
-fn newest_before(shared: &Shared, number: u64) -> u64 {
-    let table = locked(&shared.table);
-    let at = table.live.partition_point(|s| s.number < number);
-    at.checked_sub(1).and_then(|at| table.live.get(at)).map_or(0, |s| s.newest_so_far.load(Ordering::Relaxed))
 }

@@ -8,6 +8,8 @@
 //! 0000000001.idx    what is known of that segment, see [`crate::side`]; may be missing
 //! 0000000002.seg
 //! 0000000001.tmp    a segment that is being compacted; of no use after a crash
+//! 0000000001.mend   a segment that is being repaired; the same
+//! quarantine        what repairs replaced, see [`crate::offline`]
 //! ```
 //! `FORMAT` is durable before the first segment is made. A log of version 1,
 //! which knows no homes, compaction and side files, is read as it is, and
@@ -85,6 +87,12 @@ pub fn temporary_name(number: u64) -> String {
     format!("{number:010}.tmp")
 }
 
+/// The name of the file in which it is written anew by a repair.
+#[must_use]
+pub fn mend_name(number: u64) -> String {
+    format!("{number:010}.mend")
+}
+
 /// The number in the name of a segment's file, if it is one.
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
     numbered(name, segment_name)
@@ -97,7 +105,8 @@ pub(crate) fn side_number(name: &str) -> Option<u64> {
 
 /// Whether a file is one that a crash may leave, and of no use then.
 pub(crate) fn is_left_over(name: &str) -> bool {
-    numbered(name, temporary_name).is_some() || name.strip_suffix(".new").is_some_and(|n| n.parse::<u64>().is_ok())
+    let temporary = numbered(name, temporary_name).or_else(|| numbered(name, mend_name));
+    temporary.is_some() || name.strip_suffix(".new").is_some_and(|n| n.parse::<u64>().is_ok())
 }
 
 fn numbered(name: &str, written: impl Fn(u64) -> String) -> Option<u64> {

@@ -192,7 +192,21 @@ impl LogReader {
     /// The same in one segment, which it answers.
     fn locate_in(&self, from: u64, max_bytes: usize) -> Result<(Arc<Segment>, Option<Found>), ReadError> {
         let hinted = self.hint.as_ref().filter(|(s, at)| at.sequence <= from && from < s.tail().sequence);
-        let hinted = hinted.map(|(segment, at)| (Arc::clone(segment), *at));
+        let Some((segment, at)) = hinted else { return self.locate_from(None, from, max_bytes) };
+        match self.locate_from(Some((Arc::clone(segment), *at)), from, max_bytes) {
+            // It may have been repaired since.
+            Err(ReadError::Damaged { .. }) if !self.shared.is_live(segment) => self.locate_from(None, from, max_bytes),
+            found => found,
+        }
+    }
+
+    /// The same, from a place where a block begins, or else the segment's start.
+    fn locate_from(
+        &self,
+        hinted: Option<(Arc<Segment>, Place)>,
+        from: u64,
+        max_bytes: usize,
+    ) -> Result<(Arc<Segment>, Option<Found>), ReadError> {
         let found = || self.shared.segment_of(from).map(|(segment, _)| (Arc::clone(&segment), segment.start()));
         // There is none when retention was faster.
         let (segment, hint) = hinted.or_else(found).ok_or_else(|| ReadError::Gone { first: self.first() })?;
@@ -224,12 +238,15 @@ impl LogReader {
                 Stop::End(_) if segment.compacted.is_some() => return Ok((segment, None)),
                 Stop::End(place) => (place, "blocks are missing at its end".into()),
             };
-            let damaged = |resume| ReadError::Damaged {
-                segment: segment.number,
-                offset: place.offset as u64,
-                clause: clause.to_string(),
-                from: place.sequence,
-                resume,
+            let damaged = |resume| {
+                self.shared.suspect(segment.number);
+                ReadError::Damaged {
+                    segment: segment.number,
+                    offset: place.offset as u64,
+                    clause: clause.to_string(),
+                    from: place.sequence,
+                    resume,
+                }
             };
             let Some(start) = segment.after_damage(content, place) else {
                 // The next segment goes on; or in the one in use, what is

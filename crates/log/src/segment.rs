@@ -167,6 +167,12 @@ impl Segment {
         }
     }
 
+    /// Remembers the damage that another one of the same blocks does, but for
+    /// that at `mended`.
+    pub(crate) fn keep_gaps(&mut self, other: &Self, mended: usize) {
+        self.gaps = other.gaps.iter().filter(|gap| gap.0 != mended).copied().collect();
+    }
+
     /// Where the first block after the damage at `place` begins. When it was
     /// not known at opening, it is looked for.
     pub(crate) fn after_damage(&self, content: Content<'_>, place: Place) -> Option<Place> {

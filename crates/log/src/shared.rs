@@ -1,6 +1,6 @@
 //! What writer, syncer and readers of one log share.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -16,8 +16,8 @@ use crate::segment::{Segment, Spare};
 use crate::side::{self, Side};
 
 /// The segments, the oldest first, and those that retention took out but that
-/// are still on disk. The lock is held for a look-up or a change at either
-/// end, never during I/O.
+/// are still on disk. The lock is held for a look-up or a change, never during
+/// I/O but for the renaming of a repaired segment.
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) live: VecDeque<Arc<Segment>>,
@@ -65,10 +65,14 @@ pub(crate) struct Shared {
     /// The segments that are not written to any more and whose index is in
     /// memory, the one longest there first.
     pub(crate) loaded: Mutex<VecDeque<Weak<Segment>>>,
+    /// The numbers of segments in which damage was met; at most [`SUSPECTS`].
+    pub(crate) suspects: Mutex<BTreeSet<u64>>,
     /// The numbers of segments that are complete and have no side file.
     pub(crate) unindexed: Mutex<Vec<u64>>,
 }
 
+/// How many damaged segments are remembered. Others are when they are met again.
+const SUSPECTS: usize = 1024;
 /// How many indexes are in memory, beside the one of the segment in use.
 pub(crate) const INDEXES: usize = 8;
 
@@ -143,6 +147,29 @@ impl Shared {
             None::<()>
         });
         Arc::new(index)
+    }
+
+    /// Whether this is the segment of its number that is in use.
+    pub(crate) fn is_live(&self, segment: &Arc<Segment>) -> bool {
+        let table = locked(&self.table);
+        let at = table.live.binary_search_by_key(&segment.number, |s| s.number);
+        at.ok().and_then(|at| table.live.get(at)).is_some_and(|live| Arc::ptr_eq(live, segment))
+    }
+
+    /// The newest ingest time in the segments before this one.
+    pub(crate) fn newest_before(&self, number: u64) -> u64 {
+        let table = locked(&self.table);
+        let at = table.live.partition_point(|s| s.number < number);
+        at.checked_sub(1).and_then(|at| table.live.get(at)).map_or(0, |s| s.newest_so_far.load(Ordering::Relaxed))
+    }
+
+    /// Remembers a segment in which damage was met, for
+    /// [`Mender`](crate::Mender).
+    pub(crate) fn suspect(&self, number: u64) {
+        let mut suspects = locked(&self.suspects);
+        if suspects.len() < SUSPECTS {
+            suspects.insert(number);
+        }
     }
 
     /// Why the log is poisoned, if it is.

@@ -66,7 +66,11 @@ impl Verifier {
                 _ => segment.start(),
             };
             let left = usize::try_from(budget.0 - found.bytes).unwrap_or(usize::MAX);
+            let before = found.damaged.len();
             let next = step(&segment, start, left, &mut found);
+            if found.damaged.len() > before {
+                self.shared.suspect(segment.number);
+            }
             // The segment after it, whatever its number is.
             self.at = Some(next.map_or((segment.number + 1, None), |place| (segment.number, Some(place))));
         }

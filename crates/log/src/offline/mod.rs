@@ -24,7 +24,7 @@
 //! on; of [`MAX_HOMES`](crate::MAX_HOMES)
 //! homes the sequences are followed.
 
-mod note;
+pub(crate) mod note;
 mod repair;
 mod survey;
 #[cfg(test)]
@@ -229,6 +229,15 @@ impl Finding {
     #[must_use]
     pub fn events(&self) -> Option<u64> {
         self.next.map(|next| next.saturating_sub(self.first))
+    }
+}
+
+impl Finding {
+    /// A range that is repaired while a hub has the log open.
+    pub(crate) fn of_hole(hole: &crate::mend::Hole) -> Self {
+        let crate::mend::Hole { segment, offset, end, first, next, clause, .. } = hole.clone();
+        let (kind, next, noted, before, after) = (Kind::Blocks, Some(next), false, Vec::new(), Vec::new());
+        Self { kind, segment, offset, end, first, next, clause, noted, before, after }
     }
 }
 

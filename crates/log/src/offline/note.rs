@@ -61,7 +61,7 @@ fn parse(text: &[u8]) -> Option<(u64, u64, u64, u32)> {
 
 /// Puts bytes into quarantine, durably, with a note that says what becomes of
 /// their place.
-pub(super) fn put(
+pub(crate) fn put(
     fs: &dyn Fs,
     dir: &Path,
     finding: &Finding,

@@ -11,4 +11,5 @@ mod damage;
 mod fast_start;
 mod faults;
 mod homes;
+mod mend;
 mod real;
