@@ -6,6 +6,8 @@
 //! holes safe: a home leaves out what it has under another name, and has it
 //! under that name *earlier in its log*; who reads all in order has it too.
 //! Gives only what is synced: what a crash could take back is shown to nobody.
+//! Who repairs damage asks for events by their names, and gets those of them
+//! that are there.
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use weft_base::{HubId, Mono, Now};
 use weft_topic::{Filter, Topic};
 use weft_wire::block::Block;
 
-use super::message::{Blocks, Fetch, Lost, MAX_LOST, Message, entry_len, put_entry};
+use super::message::{Blocks, Fetch, FoundBlocks, Lost, MAX_LOST, Message, Want, entry_len, put_entry};
 use super::vector::Position;
 use super::{Command, Settings};
 
@@ -116,35 +118,10 @@ impl Asker {
     /// The last place in the log before which the asker has all, and what it
     /// will never get from here.
     fn locate(&self, source: &mut dyn Source, synced: u64) -> Result<(Cursor, Vec<Lost>), Unreadable> {
-        let (first, end) = (source.first(), synced.max(source.first()));
-        let base = source.position_at(first)?;
+        let base = source.position_at(source.first())?;
         let lost = self.lost(&self.has, &base);
-        let mut has = self.has.clone();
-        has.merge(&base);
-        let (mut low, mut high) = (first, end);
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            let at = source.position_at(middle)?;
-            if has.covers(&self.of_wanted(&at)) {
-                low = middle;
-            } else {
-                high = middle - 1;
-            }
-        }
-        let mut local = low;
-        if low < end {
-            // The block that holds it may begin before it.
-            let looked = source.read(low, end, &mut |block| {
-                local = block.first.min(low);
-                false
-            });
-            // Damage is dealt with where it is read.
-            if !matches!(looked, Ok(_) | Err(Unreadable::Damaged { .. })) {
-                looked?;
-            }
-        }
-        let at = source.position_at(local)?;
-        Ok((Cursor { local, at }, lost))
+        let cursor = last_before(source, synced, &self.has, |at| self.of_wanted(at))?;
+        Ok((cursor, lost))
     }
 
     fn lost(&self, from: &Position, upto: &Position) -> Vec<Lost> {
@@ -153,10 +130,114 @@ impl Asker {
     }
 }
 
+/// A question for some events, while they are looked for.
+#[derive(Clone, Debug)]
+struct Wanted {
+    hub: HubId,
+    /// The stream that asks.
+    stream: u64,
+    request: u64,
+    from: Position,
+    upto: Position,
+    cursor: Option<Cursor>,
+    entries: Vec<u8>,
+}
+
+impl Wanted {
+    /// Looks on, through about one answer's bytes of the log. Answers how many
+    /// were read, and the answer once there is one.
+    fn look(
+        &mut self,
+        source: &mut dyn Source,
+        settings: &Settings,
+        synced: u64,
+    ) -> Result<(usize, Option<Vec<u8>>), Unreadable> {
+        let of_upto = |at: &Position| -> Position { at.iter().filter(|(home, _)| self.upto.get(*home) > 1).collect() };
+        let Cursor { local, mut at } = match self.cursor.take() {
+            Some(cursor) => cursor,
+            None => last_before(source, synced, &self.from, of_upto)?,
+        };
+        let (mut read, mut full, mut batch) = (0, false, false);
+        let outcome = source.read(local, synced, &mut |block| {
+            if at.covers(&self.upto) || (read >= settings.answer && !batch) {
+                return false;
+            }
+            let upto = block.sequence.saturating_add(u64::from(block.span));
+            if block.sequence >= self.from.get(block.home) && upto <= self.upto.get(block.home) {
+                full = !self.entries.is_empty() && self.entries.len() + entry_len(block.bytes.len()) > settings.answer;
+                if full {
+                    return false;
+                }
+                put_entry(&mut self.entries, block.home, block.sequence, block.span, block.bytes);
+            }
+            batch = block.more;
+            read += block.bytes.len();
+            at.raise(block.home, upto);
+            true
+        });
+        let (next, mut ended) = match outcome {
+            // Without a step forward there is nothing more to be had.
+            Ok(next) => (next, next == local),
+            // Damaged here too: what is behind it may be of use.
+            Err(Unreadable::Damaged { resume }) => (resume, false),
+            Err(_) => (local, true),
+        };
+        ended |= next >= synced || at.covers(&self.upto);
+        if !ended && !full {
+            self.cursor = Some(Cursor { local: next, at });
+            return Ok((read.max(1), None));
+        }
+        let mut through = self.from.clone();
+        through.merge(&of_upto(&at));
+        let entries = std::mem::take(&mut self.entries);
+        let found = FoundBlocks { stream: self.stream, request: self.request, done: !full, through, entries: &entries };
+        Ok((read.max(1), Some(Message::Found(found).encode())))
+    }
+}
+
+/// The last place in the log before which nothing is that `has` does not cover,
+/// of those homes that are of interest.
+fn last_before(
+    source: &mut dyn Source,
+    synced: u64,
+    has: &Position,
+    of_interest: impl Fn(&Position) -> Position,
+) -> Result<Cursor, Unreadable> {
+    let (first, end) = (source.first(), synced.max(source.first()));
+    let mut has = has.clone();
+    has.merge(&source.position_at(first)?);
+    let (mut low, mut high) = (first, end);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        let at = source.position_at(middle)?;
+        if has.covers(&of_interest(&at)) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    let mut local = low;
+    if low < end {
+        // The block that holds it may begin before it.
+        let looked = source.read(low, end, &mut |block| {
+            local = block.first.min(low);
+            false
+        });
+        // Damage is dealt with where it is read.
+        if !matches!(looked, Ok(_) | Err(Unreadable::Damaged { .. })) {
+            looked?;
+        }
+    }
+    let at = source.position_at(local)?;
+    Ok(Cursor { local, at })
+}
+
 /// All who read here.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Giver {
     askers: Vec<Asker>,
+    /// Questions for some events, one of each stream of each hub.
+    wanted: Vec<Wanted>,
     /// Whose turn it is.
     turn: usize,
     /// Requests turned away because there were too many readers.
@@ -210,7 +291,56 @@ impl Giver {
         }
     }
 
+    /// A question for some events. A newer one of the same takes its place.
+    pub(super) fn on_want(&mut self, hub: HubId, want: &Want<'_>, settings: &Settings) {
+        self.wanted.retain(|wanted| (wanted.hub, wanted.stream) != (hub, want.asker));
+        if self.wanted.len() >= settings.askers {
+            self.turned_away += 1;
+            return;
+        }
+        self.wanted.push(Wanted {
+            hub,
+            stream: want.asker,
+            request: want.request,
+            from: want.from.clone(),
+            upto: want.upto.clone(),
+            cursor: None,
+            entries: Vec::new(),
+        });
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// Looks on for the question that came first.
+    fn serve_wanted(
+        &mut self,
+        source: &mut dyn Source,
+        settings: &Settings,
+        synced: u64,
+        out: &mut Vec<Command>,
+    ) -> usize {
+        let Some(wanted) = self.wanted.first_mut() else { return 0 };
+        let hub = wanted.hub;
+        match wanted.look(source, settings, synced) {
+            Ok((read, None)) => read,
+            Ok((read, Some(bytes))) => {
+                self.given += bytes.len() as u64;
+                out.push(Command::Send { to: hub, bytes });
+                self.wanted.remove(0);
+                read
+            }
+            // Who asked asks another home when it hears nothing.
+            Err(_) => {
+                self.wanted.remove(0);
+                1
+            }
+        }
+    }
+
     pub(super) fn hub_down(&mut self, hub: HubId) {
+        self.wanted.retain(|wanted| wanted.hub != hub);
         self.askers.retain(|asker| asker.hub != hub);
     }
 
@@ -226,7 +356,7 @@ impl Giver {
         out: &mut Vec<Command>,
     ) -> usize {
         let count = self.askers.len();
-        let mut read = 0;
+        let mut read = self.serve_wanted(source, settings, end.0, out);
         for step in 0..count {
             let Some(asker) = self.askers.get_mut((self.turn + step) % count) else { continue };
             let (bytes, answer) = serve_one(asker, source, settings, end, now);

@@ -7,6 +7,8 @@
 //! Blocks:  u64 session │ position from │ position through │ position end
 //!          │ u16 n, n × (u32 home, u64 from, u64 upto) lost │ zeros to 8 │ entries
 //! Synced:  position synced
+//! Want:    u64 asker │ u64 request │ text name │ position from │ position upto
+//! Found:   u64 request │ u8 done │ position through │ zeros to 8 │ entries
 //! position: u16 n │ n × (u32 home, u64 next)      text: u16 length │ UTF-8
 //! entry:   u32 home │ u32 span │ u64 sequence │ u32 length │ u32 0 │ the block, zeros to 8
 //! ```
@@ -17,6 +19,8 @@ const VERSION: u8 = 1;
 const FETCH: u8 = 1;
 const BLOCKS: u8 = 2;
 const SYNCED: u8 = 3;
+const WANT: u8 = 4;
+const FOUND: u8 = 5;
 /// The most filters in a request.
 pub const MAX_FILTERS: usize = 64;
 /// The longest text: a stream's name or a filter.
@@ -91,6 +95,38 @@ pub struct Blocks<'a> {
     pub entries: &'a [u8],
 }
 
+/// Asks for events by their names, to repair what is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want<'a> {
+    /// The stream, or 0 with a name.
+    pub stream: u64,
+    /// The stream that asks, as its hub calls it.
+    pub asker: u64,
+    /// Named in the answer.
+    pub request: u64,
+    /// The stream's name, for mirrors, which know no more of it.
+    pub name: &'a str,
+    /// From here on,
+    pub from: Position,
+    /// up to here, of the homes that this names.
+    pub upto: Position,
+}
+
+/// Answers with those of them that are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundBlocks<'a> {
+    /// The stream that asked.
+    pub stream: u64,
+    /// The request's.
+    pub request: u64,
+    /// There are no more.
+    pub done: bool,
+    /// How far was looked: to be asked from there on.
+    pub through: Position,
+    /// The entries' bytes; [`Entries`] walks them.
+    pub entries: &'a [u8],
+}
+
 /// A message between homes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -105,6 +141,10 @@ pub enum Message<'a> {
         /// How far.
         synced: Position,
     },
+    /// A question for some events.
+    Want(Want<'a>),
+    /// They.
+    Found(FoundBlocks<'a>),
 }
 
 impl Message<'_> {
@@ -115,6 +155,8 @@ impl Message<'_> {
             Message::Fetch(fetch) => fetch.stream,
             Message::Blocks(blocks) => blocks.stream,
             Message::Synced { stream, .. } => *stream,
+            Message::Want(want) => want.stream,
+            Message::Found(found) => found.stream,
         }
     }
 }
@@ -291,6 +333,30 @@ impl<'a> Reader<'a> {
         Ok(position)
     }
 
+    fn bool(&mut self, what: &'static str) -> Result<bool, MessageError> {
+        match self.u8(what)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => self.bad(what),
+        }
+    }
+
+    /// The rest: zeros up to a multiple of 8, and entries.
+    fn entries(&mut self) -> Result<&'a [u8], MessageError> {
+        let padding = self.at.next_multiple_of(8) - self.at;
+        if self.take(padding, "padding")?.iter().any(|byte| *byte != 0) {
+            return self.bad("padding is not zero");
+        }
+        let entries = self.bytes.get(self.at..).unwrap_or_default();
+        let mut walk = Entries::new(entries);
+        walk.by_ref().for_each(drop);
+        if walk.is_done() {
+            Ok(entries)
+        } else {
+            Err(MessageError { at: self.at + walk.at, what: "an entry makes no sense" })
+        }
+    }
+
     pub(super) fn end(&self) -> Result<(), MessageError> {
         if self.at == self.bytes.len() { Ok(()) } else { self.bad("bytes are left over") }
     }
@@ -339,6 +405,25 @@ impl<'a> Message<'a> {
                 out.position(synced);
                 out.0
             }
+            Message::Want(want) => {
+                let mut out = Writer::new(WANT, want.stream);
+                out.u64(want.asker);
+                out.u64(want.request);
+                out.text(want.name);
+                out.position(&want.from);
+                out.position(&want.upto);
+                out.0
+            }
+            Message::Found(found) => {
+                let mut out = Writer::new(FOUND, found.stream);
+                out.0.reserve(1_024 + found.entries.len());
+                out.u64(found.request);
+                out.0.push(u8::from(found.done));
+                out.position(&found.through);
+                out.0.resize(out.0.len().next_multiple_of(8), 0);
+                out.0.extend_from_slice(found.entries);
+                out.0
+            }
         }
     }
 
@@ -361,11 +446,7 @@ impl<'a> Message<'a> {
             FETCH => {
                 let asker = reader.u64("asker")?;
                 let (session, credit) = (reader.u64("session")?, reader.u64("credit")?);
-                let all = match reader.u8("all")? {
-                    0 => false,
-                    1 => true,
-                    _ => return reader.bad("neither all nor some"),
-                };
+                let all = reader.bool("neither all nor some")?;
                 let name = reader.text("name")?;
                 let count = usize::from(reader.u16("homes")?);
                 if count > MAX_PLACES {
@@ -397,22 +478,26 @@ impl<'a> Message<'a> {
                     }
                     lost.push(Lost { home, from, upto });
                 }
-                let padding = reader.at.next_multiple_of(8) - reader.at;
-                if reader.take(padding, "padding")?.iter().any(|byte| *byte != 0) {
-                    return reader.bad("padding is not zero");
-                }
-                let entries = bytes.get(reader.at..).unwrap_or_default();
-                let mut walk = Entries::new(entries);
-                walk.by_ref().for_each(drop);
-                if !walk.is_done() {
-                    return Err(MessageError { at: reader.at + walk.at, what: "an entry makes no sense" });
-                }
+                let entries = reader.entries()?;
                 Ok(Message::Blocks(Blocks { stream, session, from, through, end, lost, entries }))
             }
             SYNCED => {
                 let synced = reader.position("synced")?;
                 reader.end()?;
                 Ok(Message::Synced { stream, synced })
+            }
+            WANT => {
+                let (asker, request) = (reader.u64("asker")?, reader.u64("request")?);
+                let name = reader.text("name")?;
+                let (from, upto) = (reader.position("from")?, reader.position("upto")?);
+                reader.end()?;
+                Ok(Message::Want(Want { stream, asker, request, name, from, upto }))
+            }
+            FOUND => {
+                let (request, done) = (reader.u64("request")?, reader.bool("neither done nor not")?);
+                let through = reader.position("through")?;
+                let entries = reader.entries()?;
+                Ok(Message::Found(FoundBlocks { stream, request, done, through, entries }))
             }
             _ => reader.bad("an unknown kind"),
         }
@@ -450,8 +535,16 @@ mod tests {
             synced: Position::start(),
             filters: vec!["a/*", "b/**"],
         };
-        let messages =
-            [Message::Fetch(fetch), Message::Blocks(blocks), Message::Synced { stream: 7, synced: position }];
+        let (from, upto) = ([(9, 60)].into_iter().collect(), position.clone());
+        let want = Want { stream: 0, asker: 8, request: 4, name: "orders", from, upto };
+        let found = FoundBlocks { stream: 8, request: 4, done: true, through: position.clone(), entries: &entries };
+        let messages = [
+            Message::Fetch(fetch),
+            Message::Blocks(blocks),
+            Message::Synced { stream: 7, synced: position },
+            Message::Want(want),
+            Message::Found(found),
+        ];
         for message in &messages {
             assert_eq!(Message::decode(&message.encode()).as_ref(), Ok(message));
         }
@@ -473,7 +566,7 @@ mod tests {
             for len in 0..whole.len() {
                 // An answer may end between two entries: it is then a shorter answer.
                 if let Ok(message) = Message::decode(&whole[..len]) {
-                    assert!(matches!(message, Message::Blocks(_)), "{message:?}");
+                    assert!(matches!(message, Message::Blocks(_) | Message::Found(_)), "{message:?}");
                 }
             }
         }
@@ -482,7 +575,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_bytes_are_refused_or_mean_something(
-            which in 0_usize..3, flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)
+            which in 0_usize..5, flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)
         ) {
             let mut bytes = samples().swap_remove(which);
             for (at, value) in flips {

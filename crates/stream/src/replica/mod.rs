@@ -24,7 +24,9 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Mono, Now};
 
 pub use self::give::{Source, Stored, Unreadable};
-pub use self::message::{Blocks, Entries, Entry, Fetch, Lost, MAX_FILTERS, MAX_LOST, MAX_TEXT, Message, MessageError};
+pub use self::message::{
+    Blocks, Entries, Entry, Fetch, FoundBlocks, Lost, MAX_FILTERS, MAX_LOST, MAX_TEXT, Message, MessageError, Want,
+};
 pub use self::pull::PullCounts;
 pub use self::seen::{Seen, Sight};
 pub use self::settings::{Peer, Settings};
@@ -218,6 +220,9 @@ impl Replica {
             Event::Message { from, message: Message::Synced { synced, .. } } => {
                 puller.heard_of(from, synced, settings, out);
             }
+            Event::Message { from, message: Message::Want(want) } => giver.on_want(from, want, settings),
+            // An answer is for who repairs.
+            Event::Message { message: Message::Found(_), .. } => {}
             Event::Placed { id, log_next } => puller.on_placed(id, log_next),
             Event::Refused { id } => puller.on_refused(id, settings, now),
             Event::Synced { local, position } => {
@@ -244,7 +249,7 @@ impl Replica {
     /// Whether somebody reads here.
     #[must_use]
     pub fn has_readers(&self) -> bool {
-        self.giver.readers() > 0
+        self.giver.readers() > 0 || self.giver.is_wanted()
     }
 
     /// When [`Event::Tick`] and [`Replica::serve`] are due at the latest.
@@ -266,6 +271,12 @@ impl Replica {
     #[must_use]
     pub fn lost_here(&self) -> u64 {
         self.puller.lost_here(&self.settings)
+    }
+
+    /// What the other homes have on their disks, with what they passed over, of
+    /// every home. None for mirrors, which count for nobody.
+    pub fn ends(&self) -> impl Iterator<Item = (HubId, &Position)> {
+        self.puller.ends().filter(|_| !self.settings.mirror)
     }
 
     /// How it is.

@@ -521,6 +521,11 @@ impl Puller {
         times.min().map(|at| at.max(self.rest_until))
     }
 
+    /// What the homes that count have on disk.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (HubId, &Position)> {
+        self.peers.iter().filter(|peer| peer.counts).map(|peer| (peer.hub, &peer.end))
+    }
+
     pub(super) fn report(&self, now: Now) -> Vec<SourceReport> {
         let report = |peer: &Peer| SourceReport {
             hub: peer.hub,

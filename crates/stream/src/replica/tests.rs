@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use weft_base::{Epoch, HubId, Mono, Now, UnixNanos};
+
 use super::world::{Breakage, World};
+use super::{
+    Command, Entries, Event, FoundBlocks, Message, Position, Replica, Settings, Source, Stored, Unreadable, Want,
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -149,4 +154,78 @@ fn the_lag_is_measured_from_the_sources_own_end_and_silence_is_seen() {
     world.advance(MS * 5_000);
     let report = world.report(1).expect("it runs");
     assert!(!report.sources[0].up && report.sources[0].heard >= Some(MS * 5_000), "{report:?}");
+}
+
+/// A log of blocks of one event each, some of them damaged.
+struct Blocks(Vec<(u32, u64)>, Vec<u64>);
+
+impl Source for Blocks {
+    fn first(&self) -> u64 {
+        1
+    }
+
+    fn position_at(&mut self, local: u64) -> Result<Position, Unreadable> {
+        Ok(self.0.iter().take(local as usize - 1).map(|(home, sequence)| (*home, sequence + 1)).collect())
+    }
+
+    fn read(&mut self, from: u64, upto: u64, each: &mut dyn FnMut(Stored<'_>) -> bool) -> Result<u64, Unreadable> {
+        for local in from..upto {
+            if self.1.contains(&local) {
+                return if local > from { Ok(local) } else { Err(Unreadable::Damaged { resume: local + 1 }) };
+            }
+            let (home, sequence) = self.0[local as usize - 1];
+            let bytes = &[local as u8; 40];
+            if !each(Stored { first: local, next: local + 1, home, sequence, span: 1, more: false, bytes }) {
+                return Ok(local);
+            }
+        }
+        Ok(upto)
+    }
+}
+
+#[test]
+fn who_asks_for_events_by_name_gets_those_that_are_there_in_parts() {
+    let events: Vec<(u32, u64)> = (0..60).map(|n| (1 + n % 3, 1 + u64::from(n / 3))).collect();
+    let held: Position = events.iter().map(|(home, sequence)| (*home, sequence + 1)).collect();
+    let settings = Settings { answer: 200, ..Settings::new(5, "all", 1) };
+    let now = Now { mono: Mono(0), wall: UnixNanos(0) };
+    let mut replica = Replica::new(settings, held, 61, Epoch(1), 1);
+    let mut source = Blocks(events, vec![20, 33]);
+    let upto: Position = [(1, 14), (3, 12)].into_iter().collect();
+    let mut from: Position = [(1, 6), (3, 9)].into_iter().collect();
+    let (mut got, mut parts) = (Vec::new(), 0);
+    loop {
+        let want = Want { stream: 5, asker: 9, request: parts, name: "", from: from.clone(), upto: upto.clone() };
+        let bytes = Message::Want(want).encode();
+        let message = Message::decode(&bytes).expect("a message");
+        let mut out = Vec::new();
+        replica.apply(Event::Message { from: HubId(2), message: &message }, now, &mut out);
+        while out.is_empty() {
+            assert!(replica.has_readers(), "it goes on until there is an answer");
+            assert!(replica.serve(&mut source, now, &mut out) > 0);
+        }
+        let [Command::Send { to: HubId(2), bytes }] = out.as_slice() else { panic!("{out:?}") };
+        let Ok(Message::Found(FoundBlocks { stream: 9, request, done, through, entries })) = Message::decode(bytes)
+        else {
+            panic!("not an answer")
+        };
+        assert_eq!(request, parts);
+        got.extend(Entries::new(entries).map(|entry| (entry.home, entry.sequence)));
+        parts += 1;
+        if done {
+            break;
+        }
+        assert!(through.covers(&from) && through != from, "it comes forward");
+        from = through;
+    }
+    assert!(parts > 1);
+    let lost = [(20 - 1, ()), (33 - 1, ())].map(|(at, ())| source.0[at]);
+    let wanted = |(home, sequence): &(u32, u64)| match home {
+        1 => (6..14).contains(sequence),
+        3 => (9..12).contains(sequence),
+        _ => false,
+    };
+    let expected: Vec<(u32, u64)> = source.0.iter().filter(|e| wanted(e) && !lost.contains(e)).copied().collect();
+    assert_eq!(got, expected);
+    assert!(!replica.has_readers());
 }
