@@ -105,6 +105,12 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
             "streams, stream_last_values",
             times(l.streams.saturating_mul(l.stream_last_values), LAST_VALUE),
         ),
+        // With the part of an answer that goes beyond it.
+        part(
+            "repair",
+            "storage.repair, frame",
+            times(1, options.storage.repair.as_usize().saturating_add(l.frame.as_usize())),
+        ),
         part("delayed events", "scheduled", times(l.scheduled, SCHEDULED)),
         part("keyed state", "", LsmOptions::default().memory()),
     ]

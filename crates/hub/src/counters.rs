@@ -93,6 +93,12 @@ counters! {
     log_verified_bytes = "log.verified_bytes",
     /// Damaged places found in streams by opening or verifying them, each once.
     log_damaged = "log.damaged",
+    /// Damaged places repaired from another home.
+    log_repaired = "log.repaired",
+    /// Events that were there again then.
+    log_repaired_events = "log.repaired_events",
+    /// Tries to repair that came to nothing, and are repeated.
+    log_repair_failed = "log.repair_failed",
     /// Calls of fdatasync.
     syncs = "stream.syncs",
     /// Messages of this hub's stages to those of other hubs.

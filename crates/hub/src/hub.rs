@@ -16,7 +16,7 @@ use weft_transport::{Accept, Network};
 
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
-use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage, ToVerify, VerifyStage};
+use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage, ToVerify, VerifyParts, VerifyStage};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
@@ -338,6 +338,13 @@ impl Hub {
             snapshot: snapshot.clone(),
         });
         let verify = (folder.is_some() && options.storage.verify.0 > 0).then(|| Arc::new(ToVerify::default()));
+        let repairs = folder.is_some() && options.storage.repair.0 > 0;
+        let verify_parts = (verify.is_some() || repairs).then(|| VerifyParts {
+            arrivals: verify.clone().unwrap_or_default(),
+            mend: Arc::default(),
+            replicate: Outbox::new(&to_replicate, &replicate_waker),
+            waker: StageWaker::parking(),
+        });
         let append = AppendStage::new(AppendParts {
             inbox: append_inbox,
             net: Outbox::new(&to_net, &net_waker),
@@ -345,7 +352,7 @@ impl Hub {
             consume: Outbox::new(&to_consume, &consume_waker),
             grown,
             sync: Outbox::new(&to_sync, &sync_waker),
-            verify: verify.clone(),
+            verify,
             replicate: Outbox::new(&to_replicate, &replicate_waker),
             epoch: identity.epoch,
             folder,
@@ -365,6 +372,7 @@ impl Hub {
             options: options.clone(),
             counters: counters.clone(),
             waker: replicate_waker,
+            mend: verify_parts.as_ref().filter(|_| repairs).map(|parts| (parts.mend.clone(), parts.waker.clone())),
             random: Random::from_seed(random.next_u64()),
         });
         let conductor = Conductor::new(ConductorParts {
@@ -411,8 +419,8 @@ impl Hub {
         for stage in stages {
             runner = runner.stage(stage, placement.clone());
         }
-        if let Some(verify) = verify {
-            let verify = VerifyStage::new(verify, &options.storage, counters.clone());
+        if let Some(parts) = verify_parts {
+            let verify = VerifyStage::new(parts, &options.storage, counters.clone());
             runner = runner.stage(Box::new(verify), Placement::Own { core: None });
         }
         if let Some(keyed) = keyed_stage {

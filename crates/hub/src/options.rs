@@ -328,11 +328,25 @@ pub struct Storage {
     /// Each stream is read once in this time, at most; all of them once begin
     /// when the hub has started.
     pub verify_every: Duration,
+    /// The largest damaged range of a stream, in bytes, that is repaired from
+    /// another home while the hub runs; 0: none is. So much is in memory.
+    pub repair: ByteCount,
+    /// Between two repairs, or tries, of all streams together.
+    pub repair_pause: Duration,
+    /// What could not be repaired is tried again after ever longer pauses, at
+    /// most this one.
+    pub repair_backoff: Duration,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { verify: ByteCount::mib(4), verify_every: Duration::from_secs(7 * 24 * 60 * 60) }
+        Self {
+            verify: ByteCount::mib(4),
+            verify_every: Duration::from_secs(7 * 24 * 60 * 60),
+            repair: ByteCount::mib(16),
+            repair_pause: Duration::from_secs(1),
+            repair_backoff: Duration::from_secs(10 * 60),
+        }
     }
 }
 
@@ -505,6 +519,10 @@ impl HubOptions {
         }
         if self.storage.verify_every < Duration::from_secs(1) {
             found.push(("storage.verify_every", format!("{:?} is too short: at least 1 s", self.storage.verify_every)));
+        }
+        if self.storage.repair_backoff < self.storage.repair_pause {
+            let why = format!("{:?} is shorter than storage.repair_pause", self.storage.repair_backoff);
+            found.push(("storage.repair_backoff", why));
         }
         if self.stream_defaults.segment.0 < l.frame.0.saturating_mul(2) {
             found.push(("streams.segment", "a segment must hold at least two frames of limits.frame".to_owned()));

@@ -30,6 +30,7 @@ fn keeper(ca: &Authority, name: &str, addr: &str, neighbours: &[(&str, String)],
     options.timers.replica_keep_alive = Duration::from_millis(100);
     options.timers.replica_timeout = Duration::from_millis(400);
     options.timers.replica_backoff = Duration::from_millis(400);
+    options.storage.repair_pause = Duration::from_millis(10);
     options
 }
 
@@ -601,4 +602,57 @@ fn a_level_of_an_event_that_damage_took_is_refused_and_not_waited_for() {
         assert_eq!((error.request, error.code), (request, ErrorCode::DAMAGED), "{}", error.detail);
     }
     triangle.stop();
+}
+
+/// Flips a bit of a stream's first segment, while the hub runs.
+fn flip(triangle: &Triangle, at: usize, offset: u64) {
+    use std::os::unix::fs::FileExt;
+    let path = triangle.data.path().join(NAMES[at]).join("streams/all/0000000001.seg");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).expect("the first segment");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).expect("it can be read");
+    file.write_all_at(&[byte[0] ^ 1], offset).expect("it can be written");
+}
+
+#[test]
+fn what_is_damaged_at_two_homes_is_repaired_from_the_third_while_they_run() {
+    let triangle = with_stream();
+    let mut client = Raw::connect(triangle.hub(0), 5);
+    let payload = |n: u64| vec![n as u8; 500 << 10];
+    (1..=10).for_each(|n| client.publish_acked(n, AckLevel::Synced, "t/a", &[&payload(n)]));
+    (0..3).for_each(|at| has_all(&triangle, at, [10, 0, 0]));
+    // The home that is asked first has it damaged too, and finds out by that.
+    (0..2).for_each(|at| flip(&triangle, at, 700 << 10));
+    let mut reader = Raw::connect(triangle.hub(0), 6);
+    reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all", Start::First));
+    assert!(matches!(reader.receive().frame(), Frame::Subscribed(_)));
+    let mut read = 0;
+    while read < 10 {
+        match reader.receive().frame() {
+            Frame::Deliver(_) => read += 1,
+            Frame::Gap(gap) => read += gap.events,
+            other => panic!("neither: {other:?}"),
+        }
+    }
+    for at in 0..2 {
+        let hub = triangle.hub(at);
+        let count = |name: &str| hub.counters().list().into_iter().find(|(n, _)| n == name).map_or(0, |(_, n)| n);
+        until(hub, "all", "it is repaired", |report| {
+            count("log.repaired") == 1 && !report.state.contains("segment") && !report.state.contains("damaged")
+        });
+        assert_eq!(count("log.repaired_events"), 1);
+        let found = events(hub, "all", 10);
+        let payloads: Vec<Vec<u8>> = found.into_iter().map(|event| event.3).collect();
+        assert_eq!(payloads, (1..=10).map(payload).collect::<Vec<_>>(), "a reader reads everything");
+    }
+    let logs = [0, 1].map(|at| triangle.data.path().join(NAMES[at]).join("streams/all"));
+    let Triangle { hubs, data, .. } = triangle;
+    hubs.into_iter().flatten().for_each(stop);
+    for log in logs {
+        use weft_log::offline::{Options, survey};
+        let survey = survey(&weft_log::fs::RealFs, &log, Options::default(), &mut |_| {}).expect("a log");
+        assert!(survey.is_sound() && survey.findings.is_empty(), "{:?}", survey.findings);
+        assert!(log.join("quarantine").read_dir().expect("what was damaged is kept").count() > 0);
+    }
+    drop(data);
 }

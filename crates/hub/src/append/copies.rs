@@ -17,7 +17,8 @@ use weft_stream::replica::{Copy, Position, Seen, Sight};
 use weft_wire::block::layout::BATCH_OPEN;
 use weft_wire::block::{self, Block};
 
-use super::{AppendStage, Stream};
+use super::mend::Mending;
+use super::{AppendStage, Stream, StreamSpec};
 use crate::counters::add;
 use crate::messages::StreamSlot;
 use crate::replicate::{CopyBatch, Replicated, Shown, ToReplicate};
@@ -129,6 +130,7 @@ impl AppendStage {
                 watched: stream.copying.watched.clone(),
                 behind_itself: stream.copying.behind_itself.clone(),
                 shown: stream.copying.shown.clone(),
+                mending: Mending { mender: Arc::new(stream.log.mender()), health: Arc::downgrade(&stream.health) },
             }),
         };
         self.replicate.push(message);
@@ -214,7 +216,7 @@ impl Stream {
                 duplicates += events;
                 continue;
             }
-            let renamed = self.rename(&block)?;
+            let renamed = as_mirrored(&self.spec, &block).map_err(CopyError::Bad)?;
             let bytes = renamed.as_deref().unwrap_or(bytes);
             if block.flags() & BATCH_OPEN != 0 || !open.is_empty() {
                 open.push((bytes.to_vec(), copy.sequence));
@@ -242,17 +244,16 @@ impl Stream {
         self.copying.taken.merge(&batch.copies.through);
         Ok((stored, duplicates))
     }
+}
 
-    /// The block under the topic that a mirror gives it; none when it keeps its own.
-    fn rename(&self, block: &Block<'_>) -> Result<Option<Vec<u8>>, CopyError> {
-        let (from, to) = &self.spec.mirror_prefix;
-        if self.spec.mirror_of.is_empty() || from == to {
-            return Ok(None);
-        }
-        let Some(topic) = renamed(block.topic(), from, to) else { return Ok(None) };
-        let bytes = block::with_topic(block, &topic).map_err(|error| CopyError::Bad(error.to_string()))?;
-        Ok(Some(bytes))
+/// The block under the topic that a mirror gives it; none when it keeps its own.
+pub(crate) fn as_mirrored(spec: &StreamSpec, block: &Block<'_>) -> Result<Option<Vec<u8>>, String> {
+    let (from, to) = &spec.mirror_prefix;
+    if spec.mirror_of.is_empty() || from == to {
+        return Ok(None);
     }
+    let Some(topic) = renamed(block.topic(), from, to) else { return Ok(None) };
+    block::with_topic(block, &topic).map(Some).map_err(|error| error.to_string())
 }
 
 /// A topic whose first levels are `from`, with `to` in their place; none for others.

@@ -1,6 +1,7 @@
 //! The verify stage: reads all that the streams of this hub have on the disk,
 //! slowly and all the time, so that damage is found while another copy is there
-//! and not when somebody needs the event.
+//! and not when somebody needs the event. It also looks at what is damaged and
+//! writes what is repaired (see [`super::mend`]), before it reads on.
 //!
 //! On a thread of its own, because it waits for the disk and syncs must not
 //! wait behind it. Goes around the streams a step at a time, at most
@@ -17,8 +18,11 @@ use weft_base::{ByteCount, Mono, Now};
 use weft_log::{Damage, Verifier};
 use weft_ring::stage::{Stage, StageWaker};
 
+use super::mend::{ToMend, Worker};
 use crate::counters::{Counters, add};
 use crate::options::Storage;
+use crate::outbox::Outbox;
+use crate::replicate::ToReplicate;
 
 /// What is read at a time, at most; but at least one block.
 const STEP: u64 = 256 << 10;
@@ -26,7 +30,7 @@ const STEP: u64 = 256 << 10;
 /// there is something.
 const MOST: usize = 256;
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each holder's change is one insertion or removal: nothing is half done.
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -75,6 +79,11 @@ impl Health {
         }
         known.places.insert(place, (damage.clone(), pass));
         true
+    }
+
+    /// What is at this place was repaired.
+    pub(super) fn mended(&self, segment: u64, offset: u64) {
+        locked(&self.0).places.remove(&(segment, offset));
     }
 
     fn pass_begins(&self) {
@@ -133,6 +142,9 @@ impl ToVerify {
 /// The stage.
 pub(crate) struct VerifyStage {
     arrivals: Arc<ToVerify>,
+    mend: Arc<ToMend>,
+    worker: Worker,
+    replicate: Outbox<ToReplicate>,
     checks: Vec<Check>,
     /// Where to go on among them.
     at: usize,
@@ -145,18 +157,29 @@ pub(crate) struct VerifyStage {
     waker: StageWaker,
 }
 
+/// What the verify stage is made of.
+pub(crate) struct VerifyParts {
+    pub(crate) arrivals: Arc<ToVerify>,
+    pub(crate) mend: Arc<ToMend>,
+    pub(crate) replicate: Outbox<ToReplicate>,
+    pub(crate) waker: StageWaker,
+}
+
 impl VerifyStage {
-    /// `storage.verify` is not 0.
-    pub(crate) fn new(arrivals: Arc<ToVerify>, storage: &Storage, counters: Arc<Counters>) -> Self {
+    /// `storage.verify` is 0 when nothing is added to `arrivals`.
+    pub(crate) fn new(parts: VerifyParts, storage: &Storage, counters: Arc<Counters>) -> Self {
         Self {
-            arrivals,
+            arrivals: parts.arrivals,
+            mend: parts.mend,
+            worker: Worker::default(),
+            replicate: parts.replicate,
             checks: Vec::new(),
             at: 0,
             rate: storage.verify.0.max(1),
             every: storage.verify_every,
             pause: Mono(0),
             counters,
-            waker: StageWaker::parking(),
+            waker: parts.waker,
         }
     }
 
@@ -173,6 +196,13 @@ impl Stage for VerifyStage {
     }
 
     fn do_work(&mut self, now: Now) -> usize {
+        if self.replicate.has_room(1)
+            && let Some(job) = self.mend.take()
+        {
+            self.replicate.push(self.worker.work(job, now));
+            self.replicate.notify();
+            return 1;
+        }
         self.checks.append(&mut locked(&self.arrivals.0));
         self.checks.retain(|check| check.health.strong_count() > 0);
         if now.mono < self.pause {

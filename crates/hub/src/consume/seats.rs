@@ -4,6 +4,13 @@
 //!
 //! The other hubs, homes or not, are told which consumers have a preferred home,
 //! so that they route to it; the net stage is handed what they say.
+//!
+//! What a seat that died had handed out since its last copy comes again without
+//! a flag. To flag it the seat would have to say how far it may hand out before
+//! it does: either each new event waits for a message to another home, or the
+//! mark runs ahead by thousands of events, and a takeover flags all of these,
+//! most of which nobody had. Counted as attempts to be safe, they could go to
+//! the dead letters though nobody ever had them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -7,9 +7,10 @@ use weft_base::HubId;
 use weft_base::sync::atomic::AtomicBool;
 use weft_log::LogReader;
 use weft_ring::arena::BlockRef;
+use weft_stream::heal::{Looked, Segment};
 use weft_stream::replica::{Copies, Position};
 
-use crate::append::StreamSpec;
+use crate::append::{Mending, StreamSpec};
 use crate::messages::StreamSlot;
 
 /// How a stream's copying is, as the replicate stage last looked at it.
@@ -37,6 +38,8 @@ pub(crate) struct Replicated {
     /// Other homes have events that entered here and are here no more.
     pub(crate) behind_itself: Arc<AtomicBool>,
     pub(crate) shown: Shown,
+    /// Its log, for repairs.
+    pub(crate) mending: Mending,
 }
 
 /// Inbox of the replicate stage, beside what other hubs say.
@@ -53,6 +56,10 @@ pub(crate) enum ToReplicate {
     Refused { slot: StreamSlot, id: u64 },
     /// More of a stream that is watched is on disk.
     Synced { slot: StreamSlot },
+    /// A segment looks like this.
+    Looked { at: Segment, looked: Looked },
+    /// What was damaged of a segment is repaired, or why not.
+    Mended { at: Segment, result: Result<(), String> },
 }
 
 /// Blocks of another home to append.

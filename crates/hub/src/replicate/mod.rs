@@ -5,11 +5,13 @@
 //! who has what on disk. Inputs: messages of other hubs' replicate stages, the
 //! append stage's streams and what it did with copies, the directory of the
 //! mesh. Owner thread: one. Bound per turn: [`BATCH`] messages and one answer
-//! per reader. What is under way to this hub is bounded by
+//! per reader. Damage that anybody meets in a stream is repaired from its other
+//! homes (`weft_stream::heal`), one range at a time. What is under way to this hub is bounded by
 //! `limits.replica_bytes` over all streams; it reads for nobody while the route
 //! stage has no room. Keeps nothing on disk: where each home is, the logs say.
 
 mod definition;
+mod heal;
 mod message;
 mod source;
 
@@ -23,12 +25,14 @@ use weft_base::{Epoch, HubId, Mono, Now, Random};
 use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
+use weft_stream::heal::{self as heal_of, Healer};
 use weft_stream::replica::{Command, Event, Message, Replica, Report};
 use weft_wire::peer::Service;
 
 pub(crate) use self::message::{CopyBatch, Replicated, Showing, Shown, ToReplicate};
 pub(crate) use self::source::LogSource;
 use crate::Identity;
+use crate::append::ToMend;
 use crate::counters::{Counters, add, set};
 use crate::inbox::RouteOutbox;
 use crate::messages::{FromPeer, PeerMessage, StreamSlot, ToAppend, ToRoute};
@@ -73,6 +77,10 @@ pub(crate) struct ReplicateStage {
     /// Streams that were deleted here, so that no home brings them back.
     deleted: VecDeque<u64>,
     random: Random,
+    /// Repairs damage; none when nothing is to be repaired.
+    healer: Option<Healer>,
+    /// Who looks and writes for it.
+    mend: Option<(Arc<ToMend>, StageWaker)>,
     look_at: Mono,
     commands: Vec<Command>,
     now: Now,
@@ -89,11 +97,13 @@ pub(crate) struct ReplicateParts {
     pub(crate) options: Arc<HubOptions>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) waker: StageWaker,
+    pub(crate) mend: Option<(Arc<ToMend>, StageWaker)>,
     pub(crate) random: Random,
 }
 
 impl ReplicateStage {
     pub(crate) fn new(parts: ReplicateParts) -> Self {
+        let (options, epoch) = (parts.options.clone(), parts.identity.epoch);
         Self {
             inbox: parts.inbox,
             peers: parts.peers,
@@ -109,6 +119,8 @@ impl ReplicateStage {
             hubs: BTreeMap::new(),
             deleted: VecDeque::new(),
             random: parts.random,
+            healer: parts.mend.as_ref().and_then(|_| heal::healer(&options, epoch)),
+            mend: parts.mend,
             look_at: Mono(0),
             commands: Vec::new(),
             now: Now::default(),
@@ -122,6 +134,7 @@ impl ReplicateStage {
                 if let Some(entry) = self.streams.remove(&slot) {
                     self.ids.remove(&entry.stream.spec.id);
                     self.forget_everywhere(&entry.stream.spec);
+                    self.heal(heal_of::Event::Gone { stream: entry.stream.spec.id });
                 }
                 self.look_at = Mono(0);
             }
@@ -134,6 +147,8 @@ impl ReplicateStage {
             ToReplicate::Placed { slot, id, log_next } => self.apply(slot, Event::Placed { id, log_next }, None),
             ToReplicate::Refused { slot, id } => self.apply(slot, Event::Refused { id }, None),
             ToReplicate::Synced { slot } => self.synced(slot),
+            ToReplicate::Looked { at, looked } => self.heal(heal_of::Event::Looked { at, looked }),
+            ToReplicate::Mended { at, result } => self.on_mended(at, result),
         }
     }
 
@@ -160,11 +175,13 @@ impl ReplicateStage {
             FromPeer::Up { hub, epoch, name } => {
                 self.hubs.insert(hub, (epoch, name));
                 self.all(|| Event::HubUp { hub, epoch });
+                self.heal(heal_of::Event::HubUp { hub });
                 self.look_at = Mono(0);
             }
             FromPeer::Down { hub } => {
                 self.hubs.remove(&hub);
                 self.all(|| Event::HubDown { hub });
+                self.heal(heal_of::Event::HubDown { hub });
             }
         }
     }
@@ -192,11 +209,14 @@ impl ReplicateStage {
                 return;
             }
         };
+        if let Message::Found(found) = &message {
+            return self.on_found(peer.from, found);
+        }
+        let named = |name: &str| self.streams.iter().find(|(_, e)| e.stream.spec.name == name).map(|(slot, _)| *slot);
         let slot = match &message {
             // Mirrors know the stream by its name alone.
-            Message::Fetch(fetch) if fetch.stream == 0 => {
-                self.streams.iter().find(|(_, e)| e.stream.spec.name == fetch.name).map(|(slot, _)| *slot)
-            }
+            Message::Fetch(fetch) if fetch.stream == 0 => named(fetch.name),
+            Message::Want(want) if want.stream == 0 => named(want.name),
             message => self.ids.get(&message.stream()).copied(),
         };
         // A stream that is not here: whoever asks hears nothing, and shows it.
@@ -207,7 +227,7 @@ impl ReplicateStage {
         };
         let at = (entries.as_ptr() as usize).wrapping_sub(peer.bytes.as_ptr() as usize);
         let entries = if entries.is_empty() { None } else { Some(peer.bytes.slice(at..at + entries.len())) };
-        let asks = matches!(message, Message::Fetch(_));
+        let asks = matches!(message, Message::Fetch(_) | Message::Want(_));
         self.apply(slot, Event::Message { from: peer.from, message: &message }, entries.as_ref());
         if asks {
             self.synced(slot);
@@ -284,6 +304,7 @@ impl ReplicateStage {
         }
         self.look_at = self.now.mono + LOOK_EVERY;
         self.renew_definitions();
+        self.gather_damage();
         let (mut behind, mut silent, mut longest) = (0_u64, 0_u64, 0_u64);
         for entry in self.streams.values_mut() {
             let report = entry.replica.report(self.now);
@@ -307,7 +328,12 @@ impl ReplicateStage {
                 let heard = source.heard.map_or(0, |ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
                 longest = longest.max(heard);
             }
-            entry.stream.shown.store(Some(Arc::new(shown(&report, &entry.stream.spec, &self.hubs, &self.identity))));
+            let mut shown = shown(&report, &entry.stream.spec, &self.hubs, &self.identity);
+            let healing = self.healer.as_ref().map(|healer| healer.shown(entry.stream.spec.id)).unwrap_or_default();
+            if !healing.is_empty() {
+                shown.state = [shown.state, healing].join("; ");
+            }
+            entry.stream.shown.store(Some(Arc::new(shown)));
         }
         set(&self.counters.replica_behind, behind);
         set(&self.counters.replica_silent, silent);
@@ -371,6 +397,9 @@ impl Stage for ReplicateStage {
             work += 1;
         }
         self.look();
+        if self.healer.as_ref().and_then(Healer::next_deadline).is_some_and(|at| at <= now.mono) {
+            self.heal(heal_of::Event::Tick);
+        }
         let due: Vec<StreamSlot> = self
             .streams
             .iter()
@@ -399,6 +428,7 @@ impl Stage for ReplicateStage {
     fn next_deadline(&self) -> Option<Mono> {
         let streams = self.streams.values().filter_map(|entry| entry.replica.next_deadline()).min();
         let look = (!self.streams.is_empty()).then_some(self.look_at);
-        streams.into_iter().chain(look).min()
+        let heal = self.healer.as_ref().and_then(Healer::next_deadline);
+        streams.into_iter().chain(look).chain(heal).min()
     }
 }

@@ -260,7 +260,13 @@ fn streams(mut section: Section<'_, '_>, streams: &mut StreamDefaults, problems:
 
 fn storage(mut section: Section<'_, '_>, storage: &mut Storage, problems: &mut Problems) {
     set!(section.rate, problems, "verify" => storage.verify);
-    set!(section.duration, problems, "verify_every" => storage.verify_every);
+    set!(section.bytes, problems, "repair" => storage.repair);
+    set!(
+        section.duration, problems,
+        "verify_every" => storage.verify_every,
+        "repair_pause" => storage.repair_pause,
+        "repair_backoff" => storage.repair_backoff,
+    );
     section.finish(problems);
 }
 
