@@ -21,6 +21,7 @@ use weft_log::LogBlock;
 use weft_mesh::StreamDef;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
+use weft_stream::replica::Position;
 use weft_topic::Filter;
 use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, OnFull};
 use weft_wire::peer::Service;
@@ -360,6 +361,8 @@ pub(crate) enum ToAppend {
     AppendCopies { slot: StreamSlot, batch: Box<CopyBatch> },
     /// Another home has on its disk what entered here, below this home sequence.
     HomesSynced { slot: StreamSlot, hub: HubId, upto: u64 },
+    /// What a home has on its disk, of every home; told while somebody waits for it.
+    HomesHold { slot: StreamSlot, hub: HubId, end: Box<Position> },
     /// Report one stream, or all.
     Report { session: SessionId, id: u64, name: Option<String> },
     /// Append a block that the hub itself has made.

@@ -14,6 +14,7 @@ use common::ways::Way;
 use common::{Raw, payloads, start, stop};
 use weft_base::HubId;
 use weft_hub::{Hub, HubOptions};
+use weft_log::offline::{Options, survey};
 use weft_transport::ca::Authority;
 use weft_wire::block::Block;
 use weft_wire::frame::{
@@ -552,17 +553,14 @@ fn a_publish_that_comes_again_after_damage_does_not_wait_for_numbers_that_were_n
     publish(&triangle, 1, 10, 0..3, AckLevel::Synced);
     (0..3).for_each(|at| has_all(&triangle, at, [2, 3, 0]));
     // Killed, with a bit of the second copy flipped.
-    let log = triangle.data.path().join(NAMES[0]).join("streams/all");
-    let segment = std::fs::read_dir(&log).expect("it is there").filter_map(|entry| Some(entry.ok()?.path()));
-    let segment = segment.filter(|path| path.extension().is_some_and(|e| e == "seg")).min().expect("a segment");
-    let mut bytes = std::fs::read(&segment).expect("it can be read");
+    let segment = triangle.data.path().join(NAMES[0]).join("streams/all/0000000001.seg");
+    let bytes = std::fs::read(&segment).expect("it can be read");
     triangle.kill(0);
     let mut at = 4096;
     for _ in 0..3 {
         at += weft_wire::block::peek_len(&bytes[at..]).expect("a block") as usize;
     }
-    bytes[at + 130] ^= 1;
-    std::fs::write(&segment, bytes).expect("it can be written");
+    flip(&triangle, 0, at as u64 + 130);
     let _ = std::fs::remove_file(segment.with_extension("idx"));
     triangle.restart(0);
     let own = triangle.hub(0).identity().id;
@@ -583,18 +581,13 @@ fn a_publish_that_comes_again_after_damage_does_not_wait_for_numbers_that_were_n
 #[test]
 fn a_level_of_an_event_that_damage_took_is_refused_and_not_waited_for() {
     let mut triangle = with_stream();
-    triangle.ways[0].cut(true);
-    triangle.ways[1].cut(true);
+    triangle.ways[..2].iter().for_each(|way| way.cut(true));
     until(triangle.hub(0), "all", "it is alone", |report| report.state.matches("out of reach").count() == 2);
     publish(&triangle, 0, 5, 0..1, AckLevel::Synced);
-    let segment = triangle.data.path().join(NAMES[0]).join("streams/all/0000000001.seg");
     triangle.kill(0);
-    let mut bytes = std::fs::read(&segment).expect("it can be read");
-    bytes[4096 + 130] ^= 1;
-    std::fs::write(&segment, bytes).expect("it can be written");
+    flip(&triangle, 0, 4096 + 130);
     triangle.restart(0);
-    let mut client = Raw::connect(triangle.hub(0), 6);
-    let home = triangle.hub(0).identity().id;
+    let (mut client, home) = (Raw::connect(triangle.hub(0), 6), triangle.hub(0).identity().id);
     for (request, level, homes) in [(1, AckLevel::Homes, 2), (2, AckLevel::Synced, 0)] {
         client.send(&Frame::AwaitLevel(AwaitLevel { request, stream: "all", home, home_sequence: 1, level, homes }));
         let answer = client.receive();
@@ -604,7 +597,35 @@ fn a_level_of_an_event_that_damage_took_is_refused_and_not_waited_for() {
     triangle.stop();
 }
 
-/// Flips a bit of a stream's first segment, while the hub runs.
+/// A publish that came again at another home was there as a copy, and counted for
+/// homes that had all which entered there, and not that copy.
+#[test]
+fn what_is_here_as_a_copy_counts_for_no_home_that_does_not_have_it() {
+    let triangle = with_stream();
+    triangle.ways[1..].iter().for_each(|way| way.cut(true));
+    until(triangle.hub(2), "all", "it is alone", |report| report.state.matches("out of reach").count() == 2);
+    let mut first = Raw::connect(triangle.hub(1), 5);
+    let block = first.block("t/a", &[b"once"]);
+    first.publish_block(1, AckLevel::Synced, &block);
+    assert!(matches!(first.receive().frame(), Frame::Ack(_)));
+    has_all(&triangle, 0, [0, 1, 0]);
+    let mut again = Raw::connect(triangle.hub(0), 5);
+    for (request, homes) in [(1, 3), (2, 2)] {
+        again.send_bytes(&frame::publish_homes_head(request, homes, block.len()));
+        again.send_bytes(&block);
+    }
+    let mut reached = |request, homes| {
+        let answer = again.receive();
+        let Frame::Ack(ack) = answer.frame() else { panic!("not an acknowledgement: {:?}", answer.frame()) };
+        assert_eq!((ack.request, ack.level, ack.homes, ack.duplicate), (request, AckLevel::Homes, homes, true));
+    };
+    reached(2, 2);
+    triangle.ways[1].cut(false);
+    reached(1, 3);
+    triangle.stop();
+}
+
+/// Flips a bit of a stream's first segment, also while the hub runs.
 fn flip(triangle: &Triangle, at: usize, offset: u64) {
     use std::os::unix::fs::FileExt;
     let path = triangle.data.path().join(NAMES[at]).join("streams/all/0000000001.seg");
@@ -641,18 +662,15 @@ fn what_is_damaged_at_two_homes_is_repaired_from_the_third_while_they_run() {
             count("log.repaired") == 1 && !report.state.contains("segment") && !report.state.contains("damaged")
         });
         assert_eq!(count("log.repaired_events"), 1);
-        let found = events(hub, "all", 10);
-        let payloads: Vec<Vec<u8>> = found.into_iter().map(|event| event.3).collect();
+        let payloads: Vec<Vec<u8>> = events(hub, "all", 10).into_iter().map(|event| event.3).collect();
         assert_eq!(payloads, (1..=10).map(payload).collect::<Vec<_>>(), "a reader reads everything");
     }
     let logs = [0, 1].map(|at| triangle.data.path().join(NAMES[at]).join("streams/all"));
-    let Triangle { hubs, data, .. } = triangle;
+    let Triangle { hubs, data: _data, .. } = triangle;
     hubs.into_iter().flatten().for_each(stop);
     for log in logs {
-        use weft_log::offline::{Options, survey};
         let survey = survey(&weft_log::fs::RealFs, &log, Options::default(), &mut |_| {}).expect("a log");
         assert!(survey.is_sound() && survey.findings.is_empty(), "{:?}", survey.findings);
         assert!(log.join("quarantine").read_dir().expect("what was damaged is kept").count() > 0);
     }
-    drop(data);
 }

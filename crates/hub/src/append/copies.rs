@@ -35,6 +35,9 @@ pub(crate) struct Copying {
     seen: Option<Seen>,
     /// What other homes have on disk of what entered here: the next sequence.
     held: BTreeMap<HubId, u64>,
+    /// What other homes have on disk of every home, and whether that is of use.
+    ends: BTreeMap<HubId, Position>,
+    pub(super) ends_wanted: Arc<AtomicBool>,
     pub(super) watched: Arc<AtomicBool>,
     behind_itself: Arc<AtomicBool>,
     pub(super) shown: Shown,
@@ -46,6 +49,8 @@ impl Copying {
             taken: Position::start(),
             seen: None,
             held: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            ends_wanted: Arc::default(),
             watched: Arc::default(),
             behind_itself: Arc::default(),
             shown: Shown::default(),
@@ -85,6 +90,11 @@ impl Copying {
     /// How many other homes have on disk all that entered here before `next`.
     pub(super) fn homes_with(&self, next: u64) -> usize {
         self.held.values().filter(|held| **held >= next).count()
+    }
+
+    /// How many other homes have on disk all that this covers.
+    pub(super) fn homes_with_all(&self, position: &Position) -> usize {
+        self.ends.values().filter(|end| end.covers(position)).count()
     }
 }
 
@@ -128,6 +138,7 @@ impl AppendStage {
                 position: stream.log.position().into_iter().collect(),
                 local: stream.log.synced(),
                 watched: stream.copying.watched.clone(),
+                ends_wanted: stream.copying.ends_wanted.clone(),
                 behind_itself: stream.copying.behind_itself.clone(),
                 shown: stream.copying.shown.clone(),
                 mending: Mending { mender: Arc::new(stream.log.mender()), health: Arc::downgrade(&stream.health) },
@@ -164,6 +175,16 @@ impl AppendStage {
     }
 }
 
+impl AppendStage {
+    /// Another home has on disk all that this covers.
+    pub(super) fn home_holds(&mut self, slot: StreamSlot, hub: HubId, end: &Position) {
+        let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
+        if stream.copying.ends.entry(hub).or_default().merge(end) {
+            self.homes_waiting.moved();
+        }
+    }
+}
+
 impl Copying {
     /// Looks at the end of the log for what its producers sent, where it matters.
     fn prepare(&mut self, spec: &super::StreamSpec, reader: &mut weft_log::LogReader, producers: usize) {
@@ -186,11 +207,12 @@ impl Stream {
         self.log.position().into_iter().find(|(tag, _)| *tag == own.tag()).map_or(1, |(_, next)| next)
     }
 
-    /// The sequence after the last event that entered here and lies here. After
-    /// damage the next one gets a later sequence, which others do not have before.
-    pub(super) fn lies_up_to(&mut self, own: HubId) -> u64 {
-        let position = self.reader.position_at(self.log.next()).unwrap_or_default();
-        position.into_iter().find(|(tag, _)| *tag == own.tag()).map_or_else(|| self.entered(own), |(_, next)| next)
+    /// How far what lies here reaches, of every home. After damage the next
+    /// event that enters gets a later sequence than the one that follows, which
+    /// others do not have before.
+    pub(super) fn lies_here(&mut self) -> Position {
+        let position = self.reader.position_at(self.log.next());
+        position.unwrap_or_else(|_| self.log.position()).into_iter().collect()
     }
 
     /// Answers the events stored, and those that are here under another name.

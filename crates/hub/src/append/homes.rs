@@ -3,12 +3,19 @@
 //!
 //! What other homes have, they say themselves, as soon as it is on their disks
 //! ([`ToAppend::HomesSynced`](crate::messages::ToAppend)); this home counts once
-//! its own disk has it. Waiting is bounded by [`WAITING`]; beyond it who asks is
+//! its own disk has it. That says what they have of what entered here. An event
+//! that is here as a copy, because its producer had published it at another home
+//! before, entered there: a third home may have all of this home's events and
+//! not that one. So who publishes it here waits for homes that have all that
+//! lies here, of every home ([`ToAppend::HomesHold`](crate::messages::ToAppend)),
+//! which is asked for while somebody waits so. Waiting is bounded by [`WAITING`]; beyond it who asks is
 //! refused with a time to try again, and what was published is stored all the
 //! same.
 
 use weft_base::HubId;
+use weft_base::sync::atomic::Ordering;
 use weft_log::Fate;
+use weft_stream::replica::Position;
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Retention};
 
 use super::{AppendStage, StreamSpec};
@@ -21,12 +28,21 @@ const WAITING: usize = 65_536;
 /// What is waited for.
 struct Wait {
     slot: StreamSlot,
-    /// The first local sequence, and the first of this home, behind the event.
+    /// The first local sequence behind the event.
     local: u64,
-    home: u64,
+    /// What another home must have.
+    need: Need,
     homes: u8,
     /// A publish, or else a later question about it.
     request: Result<Request, Asked>,
+}
+
+/// What another home must have on disk for it to have an event.
+enum Need {
+    /// What entered here, up to this sequence.
+    Own(u64),
+    /// All that lay here when it was asked for.
+    All(Position),
 }
 
 /// A question about an event that was published before.
@@ -85,9 +101,15 @@ impl AppendStage {
     /// A publish is in the log; its publisher waits for other homes.
     pub(super) fn wait_for_homes(&mut self, slot: StreamSlot, request: Request, local: u64, events: u64) {
         let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
-        // Of one that came again no more is known than that it is there.
-        let home = request.place.map_or_else(|| stream.lies_up_to(self.home), |place| place.sequence + events);
-        self.homes_waiting.waits.push(Wait { slot, local, home, homes: request.homes, request: Ok(request) });
+        let need = match request.place {
+            Some(place) => Need::Own(place.sequence + events),
+            // Of one that came again no more is known than that it is here.
+            None => {
+                stream.copying.ends_wanted.store(true, Ordering::Release);
+                Need::All(stream.lies_here())
+            }
+        };
+        self.homes_waiting.waits.push(Wait { slot, local, need, homes: request.homes, request: Ok(request) });
         self.homes_waiting.moved = true;
     }
 
@@ -129,7 +151,8 @@ impl AppendStage {
         };
         let request = Err(Asked { session, id, level, sequence: named.sequence });
         let homes = if level == AckLevel::Homes { homes } else { 1 };
-        self.homes_waiting.waits.push(Wait { slot, local, home: named.sequence + 1, homes, request });
+        let need = Need::Own(named.sequence + 1);
+        self.homes_waiting.waits.push(Wait { slot, local, need, homes, request });
         self.homes_waiting.moved = true;
     }
 
@@ -147,13 +170,24 @@ impl AppendStage {
                 wait.answer(*home, *identity_epoch, net);
                 return false;
             };
-            let homes = usize::from(stream.log.synced() >= wait.local) * (1 + stream.copying.homes_with(wait.home));
+            let others = match &wait.need {
+                Need::Own(next) => stream.copying.homes_with(*next),
+                Need::All(position) => stream.copying.homes_with_all(position),
+            };
+            let homes = usize::from(stream.log.synced() >= wait.local) * (1 + others);
             if homes < usize::from(wait.homes) {
                 return true;
             }
             wait.answer(*home, *identity_epoch, net);
             false
         });
+        for (index, stream) in streams.iter().enumerate() {
+            let Some(stream) = stream.as_ref().filter(|s| s.copying.ends_wanted.load(Ordering::Acquire)) else {
+                continue;
+            };
+            let is_wanted = |wait: &Wait| wait.slot.0 as usize == index && matches!(wait.need, Need::All(_));
+            stream.copying.ends_wanted.store(homes_waiting.waits.iter().any(is_wanted), Ordering::Release);
+        }
         before - self.homes_waiting.waits.len()
     }
 

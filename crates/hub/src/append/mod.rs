@@ -216,6 +216,7 @@ impl AppendStage {
             ToAppend::AwaitLevel { session, asked } => self.await_level(session, &asked),
             ToAppend::AppendCopies { slot, batch } => self.append_copies(slot, &batch),
             ToAppend::HomesSynced { slot, hub, upto } => self.home_has(slot, hub, upto),
+            ToAppend::HomesHold { slot, hub, end } => self.home_holds(slot, hub, &end),
             ToAppend::Floor { slot, floor } => {
                 if let Some(stream) = self.stream(slot) {
                     stream.log.set_floor(floor);

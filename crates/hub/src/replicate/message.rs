@@ -35,6 +35,8 @@ pub(crate) struct Replicated {
     pub(crate) local: u64,
     /// Whether somebody wants to know when more of it is on disk.
     pub(crate) watched: Arc<AtomicBool>,
+    /// Whether somebody wants to know all that the other homes have on disk.
+    pub(crate) ends_wanted: Arc<AtomicBool>,
     /// Other homes have events that entered here and are here no more.
     pub(crate) behind_itself: Arc<AtomicBool>,
     pub(crate) shown: Shown,

@@ -306,8 +306,13 @@ impl ReplicateStage {
         self.renew_definitions();
         self.gather_damage();
         let (mut behind, mut silent, mut longest) = (0_u64, 0_u64, 0_u64);
-        for entry in self.streams.values_mut() {
+        for (slot, entry) in &mut self.streams {
             let report = entry.replica.report(self.now);
+            if entry.stream.ends_wanted.load(Ordering::Acquire) {
+                for (hub, end) in entry.replica.ends() {
+                    self.append.push(ToAppend::HomesHold { slot: *slot, hub, end: Box::new(end.clone()) });
+                }
+            }
             let (old, new) = (entry.counted, report.counts);
             for (counter, old, new) in [
                 (&self.counters.replica_copied, old.copied, new.copied),
