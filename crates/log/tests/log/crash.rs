@@ -62,7 +62,7 @@ fn script(fs: &FaultFs, hub: Hub, told: &mut Told) -> Option<()> {
         let (mut log, recovery) = Log::open(Arc::new(fs.clone()), &dir(), options(), at(1000)).ok()?;
         told.appended = told.appended.max(recovery.next);
         told.acknowledged = told.acknowledged.max(log.synced());
-        for _batch in 0..12 {
+        for _batch in 0..8 {
             for _block in 0..random.below(12) {
                 let (next, events) = (log.next(), 1 + random.below(3));
                 let size = 20 + random.below(400) as usize;
@@ -292,7 +292,7 @@ fn a_file_system_that_turns_read_only_at_any_operation_loses_nothing_acknowledge
     let mut refused = 0;
     for stop in (0..=operations(Hub::Reopening, &|_| {})).step_by(2) {
         let (fs, told) = run_until(u64::MAX, Hub::Reopening, &move |fs| fs.read_only_at(stop));
-        refused += u64::from(told.acknowledged < 300);
+        refused += u64::from(told.acknowledged < 200);
         for after in [fs.after_kill(), fs.after_crash(stop)] {
             check(&after, told).unwrap_or_else(|why| panic!("read-only from {stop}: {why} ({told:?})"));
         }
