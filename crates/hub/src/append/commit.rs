@@ -190,14 +190,21 @@ impl Commits {
 
     /// What waits for this stream can never be synced.
     pub(super) fn failed(&mut self, slot: StreamSlot, reason: &str, net: &mut Outbox<ToNet>) {
-        for (_, request) in self.clients.remove(&slot).unwrap_or_default() {
-            net.push(ToNet::Refused {
-                session: request.session,
-                id: request.id,
-                code: ErrorCode::STORAGE,
-                retry_after_ms: 1_000,
-                detail: format!("the disk failed before the event was safe: {reason}"),
-            });
+        for queue in self.clients.values_mut() {
+            // A block may stand in other streams too, and wait in the queue of one of them.
+            let (stuck, others): (VecDeque<_>, _) = std::mem::take(queue)
+                .into_iter()
+                .partition(|(places, _): &(Places, Request)| places.iter().any(|(at, _)| at == slot));
+            *queue = others;
+            for (_, request) in stuck {
+                net.push(ToNet::Refused {
+                    session: request.session,
+                    id: request.id,
+                    code: ErrorCode::STORAGE,
+                    retry_after_ms: 1_000,
+                    detail: format!("the disk failed before the event was safe: {reason}"),
+                });
+            }
         }
         let stuck: Vec<(FlowKey, u32)> = self
             .flows
@@ -243,5 +250,42 @@ impl Commits {
         let flow = self.flows.get_mut(&key)?;
         flow.unsaid = false;
         Some((key, flow.position?, flow.places.drain(..).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_ring::mpsc;
+    use weft_ring::stage::StageWaker;
+
+    use super::*;
+    use crate::messages::SessionId;
+
+    #[test]
+    fn a_stream_whose_disk_failed_holds_up_nobody_of_another() {
+        let (to_net, mut net) = mpsc::ring(16);
+        let mut outbox = Outbox::new(&to_net, &StageWaker::parking());
+        let (well, failing) = (StreamSlot(0), StreamSlot(1));
+        let mut commits = Commits::default();
+        let publish = |commits: &mut Commits, outbox: &mut Outbox<ToNet>, id: u64, slots: &[StreamSlot]| {
+            let (session, level, place) = (SessionId::new(1, 1), AckLevel::Synced, None);
+            let mut places = Places::default();
+            slots.iter().for_each(|slot| places.push(*slot, id, None));
+            let request = Request { session, id, level, sequence: id, duplicate: false, receivers: 0, homes: 0, place };
+            commits.written(places, Completion::Client(request), outbox);
+        };
+        publish(&mut commits, &mut outbox, 1, &[well, failing]);
+        publish(&mut commits, &mut outbox, 2, &[well]);
+        commits.failed(failing, "as told", &mut outbox);
+        commits.synced(well, 2);
+        commits.settle(&mut outbox);
+        let answers: Vec<(u64, bool)> = std::iter::from_fn(|| net.pop())
+            .map(|answer| match answer {
+                ToNet::Refused { id, .. } => (id, false),
+                ToNet::Acked(request) => (request.id, true),
+                _ => panic!("nothing else is said"),
+            })
+            .collect();
+        assert_eq!(answers, [(1, false), (2, true)]);
     }
 }
