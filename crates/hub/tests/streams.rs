@@ -245,6 +245,29 @@ fn state(client: &mut Raw) -> String {
     }
 }
 
+#[test]
+fn what_retention_took_out_is_off_the_disk_though_nothing_more_is_published() {
+    let data = tempfile::tempdir().expect("a folder");
+    let hub = start(options("hub", Some(data.path())));
+    let mut client = Raw::connect(&hub, 1);
+    create(&mut client, 1, StreamSpec { segment_bytes: 2 << 20, retain_events: 1, ..spec("all", vec!["t/**"]) });
+    let big = vec![7u8; 500 << 10];
+    for request in 10..22 {
+        client.publish_acked(request, AckLevel::Synced, "t/a", &[&big]);
+    }
+    let files = || {
+        let folder = std::fs::read_dir(data.path().join("streams/all")).expect("the stream's folder");
+        folder.filter(|file| file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|e| e == "seg"))).count()
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    // The one in use, the one made ahead, and the one that holds the last of what is kept.
+    while files() > 3 {
+        assert!(std::time::Instant::now() < deadline, "{} files are still there", files());
+        std::thread::yield_now();
+    }
+    stop(hub);
+}
+
 fn counter(hub: &Hub, name: &str) -> u64 {
     hub.counters().list().into_iter().find(|(known, _)| known == name).expect("a counter of this name").1
 }

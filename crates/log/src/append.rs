@@ -288,7 +288,7 @@ impl Log {
             Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 self.full_until = Some(now.mono + FULL_PAUSE);
                 // What retention took out may be the space that is missing.
-                self.syncer().remove_files(usize::MAX);
+                self.syncer().remove_all();
                 return Err(full());
             }
             Err(source) => return Err(AppendError::Io { dir: shared.dir.clone(), source }),
@@ -476,7 +476,7 @@ impl Log {
         let syncer = self.syncer();
         syncer.commit()?;
         syncer.finish(&self.homes, self.older.is_none())?;
-        syncer.remove_files(usize::MAX);
+        syncer.remove_all();
         Ok(())
     }
 

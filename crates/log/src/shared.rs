@@ -192,7 +192,8 @@ impl Shared {
         let len = self.options.segment.0;
         let path = self.path(number);
         let file = self.fs.create(&path, len)?;
-        self.fs.sync_dir(&self.dir)?;
+        // The next try finds the name free.
+        self.fs.sync_dir(&self.dir).inspect_err(|_| drop(self.fs.remove(&path)))?;
         let index = Index::new(file.map().len(), self.options.index_every.as_usize());
         let writer = file.map().writer().ok_or_else(|| io::Error::other("the new segment has a writer already"))?;
         Ok(Spare { number, file, writer, index })

@@ -173,7 +173,7 @@ impl Syncer {
         if state.closed || shared.poisoned.load(Ordering::Acquire) {
             return;
         }
-        self.remove_files(REMOVED);
+        self.remove_files(&state, REMOVED);
         self.write_side(&state);
         let Some(segment) = shared.newest() else { return };
         let (end, len) = (segment.tail().offset, segment.map().len());
@@ -188,21 +188,40 @@ impl Syncer {
         }
     }
 
+    /// Removes files of segments that retention took out, as
+    /// [`prepare`](Self::prepare) does, and answers how many: for a log to
+    /// which nothing is appended.
+    pub fn tidy(&self) -> usize {
+        let state = locked(&self.shared.state);
+        if state.closed || locked(&self.shared.table).removed.is_empty() { 0 } else { self.remove_files(&state, REMOVED) }
+    }
+
+    /// All of them, for the writer on a disk that is full. A sync that is under
+    /// way is waited for.
+    pub(crate) fn remove_all(&self) {
+        let state = locked(&self.shared.state);
+        self.remove_files(&state, usize::MAX);
+    }
+
     /// Removes the files of segments that retention took out, the oldest first,
-    /// up to `most` of them. Each is gone from the disk before the next one
-    /// goes: a crash must leave no hole.
-    pub(crate) fn remove_files(&self, most: usize) {
+    /// up to `most` of them, and answers how many. Each is gone from the disk
+    /// before the next one goes: a crash must leave no hole. So only one thread
+    /// at a time does this, the one that has `_state`.
+    fn remove_files(&self, _state: &SyncState, most: usize) -> usize {
         let shared = &*self.shared;
         let (mut numbers, front) = {
             let mut table = locked(&shared.table);
             (std::mem::take(&mut table.removed), table.live.front().cloned())
         };
         if numbers.is_empty() {
-            return;
+            return 0;
         }
         // With all before it gone, the first segment's header alone knows the
         // sequence: it must be on disk before the others go.
-        let safe = front.is_some_and(|f| f.synced.load(Ordering::Relaxed) > 0 || f.sync_head().is_ok());
+        let safe = front.is_some_and(|f| {
+            // The system tells a failed sync once: nobody else would learn of it.
+            f.synced.load(Ordering::Relaxed) > 0 || f.sync_head().inspect_err(|e| drop(shared.fail(f.number, e))).is_ok()
+        });
         let remove = |number: u64| {
             // The side file first: it is of no use without its segment.
             gone(shared.fs.remove(&shared.side_path(number)))
@@ -213,6 +232,7 @@ impl Syncer {
         numbers.drain(..removed);
         // Before those that retention took out meanwhile.
         locked(&shared.table).removed.splice(0..0, numbers);
+        removed
     }
 }
 

@@ -452,7 +452,7 @@ impl Schedule {
             self.log.set_floor(self.floor);
             if self.log.retain(now) > 0 {
                 // Perhaps nothing more is ever appended: the files go now.
-                self.log.syncer().prepare();
+                self.log.syncer().tidy();
             }
         }
         self.index.sweep(now);

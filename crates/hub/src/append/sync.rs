@@ -102,6 +102,9 @@ impl Stage for SyncStage {
                         self.append_waker.wake();
                         entry.syncer.prepare();
                         work += 1;
+                    } else {
+                        // Retention may have taken out segments of a stream that gets nothing new.
+                        work += entry.syncer.tidy();
                     }
                 }
                 // Told once; the log refuses what comes after, until it works again.

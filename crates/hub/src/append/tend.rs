@@ -106,6 +106,8 @@ impl AppendStage {
         let removed = stream.log.retain(now);
         if removed > 0 {
             tracing::info!(code = "retention", stream = stream.spec.name, removed, "old segments removed");
+            // Their files are removed there.
+            self.sync.wake();
         }
         stream.index.sweep(now);
         if let Some(schedule) = &mut stream.schedule {
