@@ -257,7 +257,9 @@ fn what_retention_took_out_is_off_the_disk_though_nothing_more_is_published() {
     }
     let files = || {
         let folder = std::fs::read_dir(data.path().join("streams/all")).expect("the stream's folder");
-        folder.filter(|file| file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|e| e == "seg"))).count()
+        folder
+            .filter(|file| file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|e| e == "seg")))
+            .count()
     };
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     // The one in use, the one made ahead, and the one that holds the last of what is kept.

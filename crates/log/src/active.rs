@@ -87,31 +87,32 @@ pub(crate) enum Unwritten {
 }
 
 impl Unwritten {
-    /// What `len` bytes for a segment came to. What is left of them where
-    /// nothing is published is what a crash leaves: the next block is written
-    /// over it, and opening cuts it off. After an error of the disk the log
-    /// takes nothing more, as after a sync that failed.
-    pub(crate) fn at(self, shared: &Shared, segment: u64, len: usize) -> AppendError {
+    /// After an error of the disk the log takes nothing more, as after a sync
+    /// that failed: nobody knows what lies behind the last block then, and the
+    /// next opening cuts it off. A full disk is none that a log goes on from
+    /// either: the file's space was taken when it was made, so this is a file
+    /// system that copies what it writes.
+    pub(crate) fn at(self, shared: &Shared, segment: u64) -> AppendError {
         match self {
             Self::Block(error) => error,
-            Self::Disk(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                AppendError::DiskFull { dir: shared.dir.clone(), need: len as u64 }
-            }
             Self::Disk(e) => AppendError::Poisoned { why: shared.fail(segment, &e) },
         }
     }
 }
 
 impl Active {
-    /// Writes the blocks where nothing is published yet, each under its place.
-    pub(crate) fn write<'b>(&mut self, blocks: impl Iterator<Item = (&'b [u8], StreamPlace)>) -> Result<(), Unwritten> {
+    /// Writes the blocks where nothing is published yet, each under its place;
+    /// nothing when one of them is wrong.
+    pub(crate) fn write<'b>(
+        &mut self,
+        blocks: impl Iterator<Item = (&'b [u8], StreamPlace)> + Clone,
+    ) -> Result<(), Unwritten> {
+        for (block, place) in blocks.clone() {
+            split(block, place)?;
+        }
         let mut skip = 0;
         for (block, place) in blocks {
-            let wrong = |clause| Unwritten::Block(AppendError::NotABlock { len: block.len(), clause });
-            let (head, events) =
-                block.split_first_chunk::<HEADER_LEN>().ok_or_else(|| wrong("it has no header".to_owned()))?;
-            let mut head = *head;
-            set_stream_place(&mut head, place).map_err(|e| wrong(e.to_string()))?;
+            let (head, events) = split(block, place)?;
             let mut parts = [IoSlice::new(&head), IoSlice::new(events)];
             self.segment.write(&mut self.writer, skip, &mut parts).map_err(Unwritten::Disk)?;
             skip += block.len();
@@ -129,4 +130,13 @@ impl Active {
             homes.note(place.home, found.home_next(place.home).1);
         }
     }
+}
+
+/// A block's header with its place in it, and the rest.
+fn split(block: &[u8], place: StreamPlace) -> Result<([u8; HEADER_LEN], &[u8]), Unwritten> {
+    let wrong = |clause| Unwritten::Block(AppendError::NotABlock { len: block.len(), clause });
+    let (head, events) = block.split_first_chunk().ok_or_else(|| wrong("it has no header".to_owned()))?;
+    let mut head = *head;
+    set_stream_place(&mut head, place).map_err(|e| wrong(e.to_string()))?;
+    Ok((head, events))
 }

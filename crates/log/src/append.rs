@@ -251,7 +251,7 @@ impl Log {
                 let places = placed(blocks.clone(), home, first, self.homes.next_of(home));
                 let home_sequence = places.clone().next().map_or(0, |(_, place)| place.home_sequence);
                 if let Err(e) = active.write(places.clone()) {
-                    return Err(e.at(&self.shared, active.segment.number, total));
+                    return Err(e.at(&self.shared, active.segment.number));
                 }
                 active.note(places, &mut self.homes);
                 let next = first.saturating_add(events.into());

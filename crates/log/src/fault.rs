@@ -384,7 +384,7 @@ impl SegmentFile for FaultSegment {
 
     fn write(&self, writer: &mut MapWriter, skip: usize, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
         let writable = self.fs.state().writable();
-        let at = writer.room(skip, parts).ok_or(io::ErrorKind::InvalidInput)?;
+        let at = writer.room(&self.map, skip, parts).ok_or(io::ErrorKind::InvalidInput)?;
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         let written = if writable.is_ok() { bytes.len() } else { bytes.len() / 2 };
         let end = at - writer.map().position().end + written;

@@ -23,8 +23,8 @@ pub trait SegmentFile: Send + Sync {
     /// returned they are in the mapping too.
     ///
     /// # Errors
-    /// The system's, and `InvalidInput` when they do not fit. Some of it may
-    /// have been written.
+    /// The system's, and `InvalidInput` when they do not fit or the writer is
+    /// of another file. Some of it may have been written.
     fn write(&self, writer: &mut MapWriter, skip: usize, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
 
     /// Returns when the range is on the disk as it is in memory now. Callers
@@ -173,7 +173,7 @@ impl SegmentFile for RealSegment {
     }
 
     fn write(&self, writer: &mut MapWriter, skip: usize, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut at = writer.room(skip, parts).ok_or(io::ErrorKind::InvalidInput)? as u64;
+        let mut at = writer.room(&self.map, skip, parts).ok_or(io::ErrorKind::InvalidInput)? as u64;
         let mut rest = parts;
         while rest.iter().any(|part| !part.is_empty()) {
             match pwritev(&self.file, rest, at) {

@@ -236,9 +236,13 @@ impl MapWriter {
         self.map.len - self.map.position().end
     }
 
-    /// Where `parts` begin that are written `skip` bytes behind the published
-    /// position; `None` when they do not fit.
-    pub(crate) fn room(&self, skip: usize, parts: &[IoSlice<'_>]) -> Option<usize> {
+    /// Where `parts` begin that are written to `map` `skip` bytes behind the
+    /// published position; `None` when they do not fit, or this is another
+    /// map's writer.
+    pub(crate) fn room(&self, map: &Arc<Map>, skip: usize, parts: &[IoSlice<'_>]) -> Option<usize> {
+        if !Arc::ptr_eq(map, &self.map) {
+            return None;
+        }
         let len = parts.iter().try_fold(skip, |len, part| len.checked_add(part.len()))?;
         (len <= self.left()).then(|| self.map.position().end + skip)
     }

@@ -193,7 +193,11 @@ impl Syncer {
     /// which nothing is appended.
     pub fn tidy(&self) -> usize {
         let state = locked(&self.shared.state);
-        if state.closed || locked(&self.shared.table).removed.is_empty() { 0 } else { self.remove_files(&state, REMOVED) }
+        if state.closed || locked(&self.shared.table).removed.is_empty() {
+            0
+        } else {
+            self.remove_files(&state, REMOVED)
+        }
     }
 
     /// All of them, for the writer on a disk that is full. A sync that is under
@@ -220,7 +224,8 @@ impl Syncer {
         // sequence: it must be on disk before the others go.
         let safe = front.is_some_and(|f| {
             // The system tells a failed sync once: nobody else would learn of it.
-            f.synced.load(Ordering::Relaxed) > 0 || f.sync_head().inspect_err(|e| drop(shared.fail(f.number, e))).is_ok()
+            f.synced.load(Ordering::Relaxed) > 0
+                || f.sync_head().inspect_err(|e| drop(shared.fail(f.number, e))).is_ok()
         });
         let remove = |number: u64| {
             // The side file first: it is of no use without its segment.

@@ -7,6 +7,7 @@ use weft_base::{Clock, ManualClock, Mono, Now, UnixNanos};
 use weft_log::fault::FaultFs;
 use weft_log::fs::Fs;
 use weft_log::{AppendError, Log, LogOptions, OpenError, SyncError};
+use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
 
 use crate::common::*;
 
@@ -295,4 +296,21 @@ fn what_cannot_be_written_is_refused_and_leaves_what_was_there() {
     drop(log);
     let (log, recovery) = open(&after.after_kill());
     assert_eq!((read_all(&mut log.reader(), 1).0, recovery.damages), (vec![1, 2, 3, 4, 5, 6], 0));
+}
+
+#[test]
+fn a_batch_with_a_bad_block_leaves_nothing_behind_the_last_one() {
+    let fs = FaultFs::new();
+    let (mut log, _) = open(&fs);
+    append(&mut log, 30);
+    let (whole, mut bad) = (flagged(31, 1, 100, BATCH_OPEN), flagged(32, 1, 100, BATCH_LAST));
+    // Never stamped by a hub.
+    bad[64..128].fill(0);
+    assert!(log.append_batch(&[&whole, &bad], at(0)).is_err());
+    // Does not fit here, and so begins the next segment under the same sequence.
+    assert_eq!(log.append(&block(31, 1, 6000, 31), at(0)).unwrap().first, 31);
+    assert_eq!(log.syncer().commit().unwrap(), 32);
+    drop(log);
+    let (log, recovery) = open(&fs.after_kill());
+    assert_eq!((recovery.damages, read_all(&mut log.reader(), 1).0), (0, (1..=31).collect()));
 }
