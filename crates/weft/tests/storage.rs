@@ -163,6 +163,44 @@ fn a_stream_is_inspected_verified_and_repaired_where_it_lies() {
 }
 
 #[test]
+fn what_waits_to_enter_a_stream_is_inspected_verified_and_repaired_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, stream) = (text(&folder.path().join("one")), folder.path().join("one/streams/all"));
+    let hub = Hub::start(folder.path(), "one");
+    hub.create("all");
+    hub.publish(0, 5);
+    for n in 0..3 {
+        let later = format!("later {n}");
+        let args = ["pub", "t/a", &later, "--after", "1h", "--level", "synced", "--server", &hub.address];
+        let (code, out, err) = run(&args);
+        assert!(code == 0, "{out} {err}");
+    }
+    let (code, out, err) = run(&["log", "verify", &data]);
+    assert!(code == 0 && out.contains("all/schedule: 3 events"), "{out} {err}");
+    drop(hub);
+    let copy = folder.path().join("copy");
+    fs::create_dir_all(copy.join("schedule")).expect("a folder");
+    for at in ["", "schedule"] {
+        for entry in fs::read_dir(stream.join(at)).expect("a folder").flatten().filter(|entry| entry.path().is_file()) {
+            fs::copy(entry.path(), copy.join(at).join(entry.file_name())).expect("a copy");
+        }
+    }
+    damage(&stream.join("schedule"));
+    let schedule = text(&stream.join("schedule"));
+    for dir in [&data, &text(&stream), &schedule] {
+        let (code, out, err) = run(&["log", "verify", dir]);
+        let told = out.contains("all/schedule: 0000000001.seg byte 4096") && !out.contains("stream.json");
+        assert!(code == 1 && told && err.contains("not sound: all/schedule;"), "{out} {err}");
+    }
+    let (code, out, _) = run(&["log", "inspect", &data, "--blocks"]);
+    assert!(code == 0 && out.contains("stream all/schedule in"), "{out}");
+    let (code, out, err) = run(&["log", "repair", &text(&stream), "--from", &text(&copy), "--apply"]);
+    assert!(code == 0 && out.contains("all/schedule: 1 events restored, 0 given up"), "{out} {err}");
+    let (code, out, _) = run(&["log", "verify", &data]);
+    assert!(code == 0, "{out}");
+}
+
+#[test]
 fn without_its_description_a_stream_is_kept_and_gets_it_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let stream = folder.path().join("one/streams/all");

@@ -17,6 +17,8 @@ use crate::time::rfc3339;
 
 /// The largest description read.
 const DESCRIPTION_MOST: usize = 64 << 10;
+/// The folder, in a stream's, of the log of what the stream is to have later.
+const SCHEDULE: &str = "schedule";
 
 pub(crate) fn run(command: LogCommand) -> anyhow::Result<()> {
     match command {
@@ -26,18 +28,47 @@ pub(crate) fn run(command: LogCommand) -> anyhow::Result<()> {
     }
 }
 
-/// A stream's folder.
+/// A stream's folder, or that of its schedule.
 pub(super) struct Place {
     pub(super) name: String,
     pub(super) dir: PathBuf,
 }
 
-/// The stream's folder, or those in a data folder, by name.
+impl Place {
+    /// Whether it holds what a stream is to have later: such a log has no
+    /// description of its own.
+    fn is_schedule(&self) -> bool {
+        self.name.ends_with(&format!("/{SCHEDULE}"))
+    }
+}
+
+/// The stream's folder, or those in a data folder, by name; each followed by
+/// that of its schedule, where it has one.
 fn places(dir: &Path) -> anyhow::Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for place in streams_in(dir)? {
+        let dir = place.dir.join(SCHEDULE);
+        let schedule = dir.is_dir() && offline::is_log(&RealFs, &dir)?;
+        let schedule = schedule.then(|| Place { name: format!("{}/{SCHEDULE}", place.name), dir });
+        places.push(place);
+        places.extend(schedule);
+    }
+    Ok(places)
+}
+
+/// Whether this is the folder of a stream's schedule.
+fn is_schedule(dir: &Path) -> bool {
+    let stream = dir.parent().map(|stream| offline::is_log(&RealFs, stream));
+    dir.file_name().is_some_and(|name| name == SCHEDULE) && matches!(stream, Some(Ok(true)))
+}
+
+fn streams_in(dir: &Path) -> anyhow::Result<Vec<Place>> {
     let dir = dir.canonicalize().with_context(|| format!("no folder `{}`", dir.display()))?;
     let name_of = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if offline::is_log(&RealFs, &dir)? {
-        return Ok(vec![Place { name: name_of(&dir), dir }]);
+        let stream = dir.parent().filter(|_| is_schedule(&dir));
+        let name = stream.map_or_else(|| name_of(&dir), |stream| format!("{}/{SCHEDULE}", name_of(stream)));
+        return Ok(vec![Place { name, dir }]);
     }
     let streams = dir.join("streams");
     if !streams.is_dir() {
@@ -67,6 +98,9 @@ fn is_locked(path: &Path) -> bool {
 
 /// What is wrong with a description, if anything.
 fn description_problem(place: &Place) -> Option<String> {
+    if place.is_schedule() {
+        return None;
+    }
     let path = place.dir.join("stream.json");
     let bytes = match RealFs.read(&path, DESCRIPTION_MOST) {
         Ok(bytes) => bytes,
@@ -339,7 +373,12 @@ fn repair(args: &RepairArgs) -> anyhow::Result<()> {
 fn counterpart(from: &Path, name: &str) -> anyhow::Result<Option<PathBuf>> {
     let from = from.canonicalize().with_context(|| format!("no folder `{}`", from.display()))?;
     if offline::is_log(&RealFs, &from)? {
-        return Ok(Some(from));
+        // Of what waits no other home has a copy, but a copy of the folder may.
+        let schedule = if is_schedule(&from) { from.clone() } else { from.join(SCHEDULE) };
+        return Ok(match name.ends_with(&format!("/{SCHEDULE}")) {
+            true => schedule.is_dir().then_some(schedule),
+            false => Some(from),
+        });
     }
     let there = from.join("streams").join(name);
     Ok(there.is_dir().then_some(there))
