@@ -161,6 +161,8 @@ counters! {
     keyed_syncs = "keyed.syncs",
     /// Of them, those that failed.
     keyed_failed = "keyed.failed",
+    /// Times that it was damaged at the start, set aside and begun anew.
+    keyed_anew = "keyed.begun_anew",
     /// Events that entered streams at other homes, handed on to the logs here.
     replica_copied = "replica.copied",
     /// Of them, those that were here under another name.

@@ -20,7 +20,7 @@ use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage, To
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
-use crate::counters::Counters;
+use crate::counters::{Counters, add};
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
 use crate::load::Load;
@@ -181,7 +181,7 @@ impl Hub {
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
 
         let append_waker = StageWaker::parking();
-        let (folder, epoch) = match &options.data {
+        let (mut folder, epoch) = match &options.data {
             Some(path) => {
                 let keyed = (keyed, append_waker.clone());
                 let (folder, epoch) = Folder::open(fs.clone(), &PathBuf::from(path), &options.name, keyed, now)?;
@@ -189,7 +189,7 @@ impl Hub {
             }
             None => (None, Epoch(u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX))),
         };
-        let streams = match &folder {
+        let streams = match &mut folder {
             Some(folder) => folder.load(&options.limits, now)?,
             None => Vec::new(),
         };
@@ -229,6 +229,7 @@ impl Hub {
             ..ArenaOptions::default()
         })?;
         let counters = Arc::new(Counters::default());
+        add(&counters.keyed_anew, folder.as_ref().map_or(0, Folder::begun_anew));
         let lifecycle = Arc::new(Lifecycle::default());
         let net_waker = {
             let waker = network.waker();

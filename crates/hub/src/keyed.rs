@@ -132,6 +132,11 @@ impl KeyedWriter {
         Self { shared: self.shared.clone(), waker }
     }
 
+    /// For the same stage, on other keyed state.
+    pub(crate) fn in_place_of(&self, keyed: Arc<dyn Keyed>) -> Self {
+        Self::new(keyed, self.waker.clone())
+    }
+
     /// To read. What is handed over and not known to be applied is not there.
     pub(crate) fn reads(&self) -> &dyn Keyed {
         &*self.shared.keyed

@@ -11,6 +11,7 @@
 //! so it is not used; a value keeps its whole block alive, so values are copied
 //! out. Caches and memtables are small, so that a hub at rest stays small.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -49,9 +50,29 @@ impl LsmOptions {
 
 /// Keyed state in a folder, which belongs to one process at a time.
 pub struct LsmKeyed {
-    database: Database,
+    /// There until it is dropped.
+    tree: Option<Tree>,
+}
+
+struct Tree {
     /// In the order of [`Space::ALL`].
     spaces: [Keyspace; Space::ALL.len()],
+    database: Database,
+}
+
+/// fjall panics on some damage, by its own assertions or, after that, on a lock
+/// that was held. What lies here can be made anew, so the hub does not end for
+/// it: it is damage like any other.
+fn guarded<T>(work: impl FnOnce() -> Result<T, KeyedError>) -> Result<T, KeyedError> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(KeyedError::Damaged { reason: "it cannot be read any further".to_owned() }))
+}
+
+impl Drop for LsmKeyed {
+    fn drop(&mut self) {
+        let tree = self.tree.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(tree)));
+    }
 }
 
 impl std::fmt::Debug for LsmKeyed {
@@ -66,11 +87,8 @@ impl LsmKeyed {
     /// # Errors
     /// [`KeyedError`]: in use, damaged, or the disk refused.
     pub fn open(path: &Path, options: LsmOptions) -> Result<Self, KeyedError> {
-        // fjall asserts, where debug assertions are on, that a journal's torn
-        // end is as it should be. A hub that cannot start is worse than state
-        // that is made anew.
-        let opened = std::panic::catch_unwind(|| Self::open_or_panic(path, options));
-        opened.unwrap_or_else(|_| Err(KeyedError::Damaged { reason: "a journal's end cannot be read".to_owned() }))
+        // Where debug assertions are on, a journal's torn end is one of those.
+        guarded(|| Self::open_or_panic(path, options))
     }
 
     fn open_or_panic(path: &Path, options: LsmOptions) -> Result<Self, KeyedError> {
@@ -89,9 +107,15 @@ impl LsmKeyed {
         let [a, b, c, d, e, f] = Space::ALL.map(open);
         let spaces = [a?, b?, c?, d?, e?, f?];
         sync_names(path).map_err(KeyedError::Io)?;
-        Ok(Self { database, spaces })
+        Ok(Self { tree: Some(Tree { spaces, database }) })
     }
 
+    fn tree(&self) -> Result<&Tree, KeyedError> {
+        self.tree.as_ref().ok_or(KeyedError::Stopped)
+    }
+}
+
+impl Tree {
     fn space(&self, space: Space) -> &Keyspace {
         let [producers, positions, last, schedule, cursors, meta] = &self.spaces;
         match space {
@@ -122,20 +146,22 @@ fn sync_names(path: &Path) -> std::io::Result<()> {
 
 impl Keyed for LsmKeyed {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, KeyedError> {
-        let value = self.space(space).get(key).map_err(failed)?;
-        Ok(value.map(|value| value.to_vec()))
+        let tree = self.tree()?;
+        guarded(|| Ok(tree.space(space).get(key).map_err(failed)?.map(|value| value.to_vec())))
     }
 
     fn scan(&self, space: Space, from: &[u8], below: &[u8], most: usize) -> Result<Vec<Entry>, KeyedError> {
         if !below.is_empty() && from >= below {
             return Ok(Vec::new());
         }
-        let space = self.space(space);
-        let range = if below.is_empty() { space.range(from..) } else { space.range(from..below) };
-        range
-            .take(most)
-            .map(|entry| entry.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed))
-            .collect()
+        let space = self.tree()?.space(space);
+        guarded(|| {
+            let range = if below.is_empty() { space.range(from..) } else { space.range(from..below) };
+            range
+                .take(most)
+                .map(|entry| entry.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed))
+                .collect()
+        })
     }
 
     fn apply(&self, batch: Batch) -> Result<(), KeyedError> {
@@ -143,19 +169,23 @@ impl Keyed for LsmKeyed {
         if writes.is_empty() {
             return Ok(());
         }
-        let mut all = self.database.batch();
-        for write in writes {
-            let space = self.space(write.space);
-            match write.value {
-                Some(value) => all.insert(space, write.key, value),
-                None => all.remove(space, write.key),
+        let tree = self.tree()?;
+        guarded(|| {
+            let mut all = tree.database.batch();
+            for write in writes {
+                let space = tree.space(write.space);
+                match write.value {
+                    Some(value) => all.insert(space, write.key, value),
+                    None => all.remove(space, write.key),
+                }
             }
-        }
-        all.commit().map_err(failed)
+            all.commit().map_err(failed)
+        })
     }
 
     fn sync(&self) -> Result<(), KeyedError> {
-        self.database.persist(PersistMode::SyncData).map_err(failed)
+        let tree = self.tree()?;
+        guarded(|| tree.database.persist(PersistMode::SyncData).map_err(failed))
     }
 }
 

@@ -22,14 +22,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use weft_base::sync::atomic::AtomicBool;
 use weft_base::{Epoch, HubId, Now};
-use weft_keyed::Keyed;
+use weft_keyed::{Keyed, KeyedError};
 use weft_log::fs::{Fs, Lock};
 use weft_log::{Log, LogOptions, LogReader, Recovery};
 use weft_ring::stage::StageWaker;
 use weft_topic::Filter;
 
 use super::copies::Copying;
-use super::index::Index;
+use super::index::{Index, IndexError};
 use super::schedule::{self, Schedule};
 use super::spec::StreamSpec;
 use super::sync::SyncState;
@@ -108,6 +108,9 @@ pub enum FolderError {
         /// What is wrong.
         source: weft_keyed::KeyedError,
     },
+    /// The keyed state was opened and cannot be read.
+    #[error(transparent)]
+    KeyedDamaged(weft_keyed::KeyedError),
     /// A stream's log cannot be read.
     #[error("stream `{stream}`: {source}")]
     Unreadable {
@@ -116,6 +119,15 @@ pub enum FolderError {
         /// What is wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl FolderError {
+    fn of_index(stream: &str, error: IndexError) -> Self {
+        match error {
+            IndexError::Keyed(error @ (KeyedError::Damaged { .. } | KeyedError::Stopped)) => Self::KeyedDamaged(error),
+            other => Self::Unreadable { stream: stream.to_owned(), source: Box::new(other) },
+        }
+    }
 }
 
 /// A small file's content; none when there is no such file.
@@ -167,6 +179,10 @@ pub(crate) struct Folder {
     /// The hub's name.
     hub: String,
     keyed: KeyedWriter,
+    /// The epoch of this life, where keyed state lies in the folder.
+    own_keyed: Option<Epoch>,
+    /// How often keyed state was begun anew because it was damaged.
+    begun_anew: u64,
     _lock: Box<dyn Lock>,
 }
 
@@ -214,12 +230,16 @@ impl Folder {
         let streams = root.join("streams");
         fs.create_dir(&streams).map_err(io(&streams))?;
         let home = HubId::of_name(hub).tag();
-        let keyed = match keyed {
-            Some(keyed) => keyed,
+        let own_keyed = keyed.is_none().then_some(Epoch(epoch));
+        let (keyed, anew) = match keyed {
+            Some(keyed) => (keyed, false),
             None => super::keyed::open(root, Epoch(epoch))?,
         };
-        let keyed = KeyedWriter::new(keyed, waker);
-        Ok((Self { fs, root: root.to_owned(), home, hub: hub.to_owned(), keyed, _lock: lock }, Epoch(epoch)))
+        let (keyed, begun_anew) = (KeyedWriter::new(keyed, waker), u64::from(anew));
+        Ok((
+            Self { fs, root: root.to_owned(), home, hub: hub.to_owned(), keyed, own_keyed, begun_anew, _lock: lock },
+            Epoch(epoch),
+        ))
     }
 
     /// The keyed state of the hub.
@@ -227,8 +247,28 @@ impl Folder {
         &self.keyed
     }
 
-    /// Opens every stream that lies in the folder.
-    pub(crate) fn load(&self, limits: &Limits, now: Now) -> Result<Vec<Stream>, FolderError> {
+    /// How often keyed state was begun anew because it was damaged.
+    pub(crate) fn begun_anew(&self) -> u64 {
+        self.begun_anew
+    }
+
+    /// Opens every stream that lies in the folder. Keyed state that turns out to
+    /// be damaged is begun anew: the logs have what it had.
+    pub(crate) fn load(&mut self, limits: &Limits, now: Now) -> Result<Vec<Stream>, FolderError> {
+        match (self.load_all(limits, now), self.own_keyed) {
+            (Err(FolderError::KeyedDamaged(error)), Some(epoch)) => {
+                // The last who has it open lets it go.
+                self.keyed = self.keyed.in_place_of(Arc::new(weft_keyed::MemoryKeyed::new()));
+                let keyed = super::keyed::anew(&self.root, epoch, &error)?;
+                self.keyed = self.keyed.in_place_of(keyed);
+                self.begun_anew += 1;
+                self.load_all(limits, now)
+            }
+            (loaded, _) => loaded,
+        }
+    }
+
+    fn load_all(&self, limits: &Limits, now: Now) -> Result<Vec<Stream>, FolderError> {
         let dir = self.root.join("streams");
         let names = self.fs.list(&dir).map_err(|source| FolderError::Io { path: dir.clone(), source })?;
         let mut streams = Vec::new();
@@ -301,7 +341,7 @@ impl Folder {
             tracing::info!(code = "stream_cut", stream = spec.name, bytes = recovery.cut_bytes, "a torn end was cut");
         }
         let index = Index::open(self.keyed.clone(), &spec, limits, self.home, &log)
-            .map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source: Box::new(source) })?;
+            .map_err(|error| FolderError::of_index(&spec.name, error))?;
         let schedule = match self.has_schedule(&dir)? {
             true => Some(Box::new(self.open_schedule(&spec, &log, limits, now)?)),
             false => None,
@@ -353,7 +393,7 @@ impl Folder {
     ) -> Result<Schedule, FolderError> {
         let (own, recovery) = self.schedule_log(&spec.name, limits, now)?;
         let mut schedule = Schedule::open(self.keyed.clone(), spec, limits, self.home, (own, log))
-            .map_err(|source| FolderError::Unreadable { stream: spec.name.clone(), source: Box::new(source) })?;
+            .map_err(|error| FolderError::of_index(&spec.name, error))?;
         schedule.health = Arc::new(Health::new(&recovery.damaged));
         Ok(schedule)
     }
