@@ -19,15 +19,7 @@ const SCRATCH: &str = "weft-bench-";
 /// A folder for the files of one run, removed at its end, on a disk with so
 /// much room. What runs that were cut off left there is removed first.
 pub fn scratch(disk: &Path, room: ByteCount) -> Result<TempDir> {
-    for entry in fs::read_dir(disk).with_context(|| format!("cannot read {}", disk.display()))? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let pid = name.strip_prefix(SCRATCH).and_then(|rest| rest.split('-').next());
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            eprintln!("removing {name}, left by a run that was cut off");
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
+    remove_left(disk)?;
     check_real(disk)?;
     let usage = statvfs(disk)?;
     let free = ByteCount(usage.f_bavail.saturating_mul(usage.f_frsize) >> 20 << 20);
@@ -38,6 +30,20 @@ pub fn scratch(disk: &Path, room: ByteCount) -> Result<TempDir> {
     );
     let prefix = format!("{SCRATCH}{}-", std::process::id());
     tempfile::Builder::new().prefix(&prefix).tempdir_in(disk).context("cannot make a folder for the run")
+}
+
+/// Removes the folders of runs whose process is gone.
+fn remove_left(disk: &Path) -> Result<()> {
+    for entry in fs::read_dir(disk).with_context(|| format!("cannot read {}", disk.display()))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix(SCRATCH).and_then(|rest| rest.split('-').next());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            eprintln!("removing {name}, left by a run that was cut off");
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a folder whose files lie in memory.
@@ -157,4 +163,38 @@ pub fn line(folder: &Path) -> Result<String> {
         syncs.at(0.5) as f64 / 1e3,
         syncs.at(0.99) as f64 / 1e3,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_run_left_goes_and_what_is_in_use_stays() {
+        let disk = tempfile::tempdir().unwrap();
+        // No process has this id: the kernel's are at most 4,194,304.
+        let [left, used, other] =
+            [format!("{SCRATCH}999999999-a"), format!("{SCRATCH}{}-b", std::process::id()), "weft-c".to_owned()];
+        for name in [&left, &used, &other] {
+            fs::create_dir(disk.path().join(name)).unwrap();
+        }
+        remove_left(disk.path()).unwrap();
+        assert_eq!([&left, &used, &other].map(|name| disk.path().join(name).exists()), [false, true, true]);
+    }
+
+    #[test]
+    fn a_folder_in_memory_is_refused() {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let in_memory = mounts.lines().find_map(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let at = Path::new(words.next()?);
+            (words.next()? == "tmpfs" && at.is_dir()).then_some(at)
+        });
+        let Some(folder) = in_memory else {
+            println!("SKIPPED: nothing is mounted in memory here");
+            return;
+        };
+        assert!(check_real(folder).unwrap_err().to_string().contains("lies in memory"));
+        assert!(scratch(folder, ByteCount(0)).is_err());
+    }
 }

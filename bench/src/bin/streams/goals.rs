@@ -133,3 +133,37 @@ fn reading(goals: &mut Goals<'_>, arguments: &Arguments) {
     let what = "memory of its own at 4 times the stream's length";
     goals.add(what, RESIDENT.unit, long_stream, "at its length", short_stream, Wanted::AtMost(GROWN));
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn goals_are_met_and_missed_and_those_without_figures_are_left_out() {
+        let mut report = Report::new();
+        let mut record = |part: Part, work: &str, row: Row, metric, value| {
+            report.record(part.section(), work, row.name(), metric, value);
+        };
+        record(Part::Publish, "128 B", Row::Weft, ACKED, 2e6);
+        record(Part::Publish, "128 B", Row::Jetstream, ACKED, 1e6);
+        record(Part::Publish, "128 B", Row::JetstreamAlways, ACKED, 50e3);
+        record(Part::Live, "p99", Row::Weft, MICROS, 99.0);
+        record(Part::Live, "p99", Row::Jetstream, MICROS, 100.0);
+        let table = table(&Arguments::parse_from(["streams"]), &report).to_string();
+        let row = |text: &str| table.lines().find(|line| line.contains(text)).unwrap_or_default().to_owned();
+        assert!(row("JetStream, default: 1.00 M").ends_with(" met |"), "{table}");
+        assert!(row("sync always").contains("40.00") && row("sync always").contains("**missed**"), "{table}");
+        assert!(row("live at 10000/s").contains(" met "), "{table}");
+        assert!(!table.contains("one at a time") && !table.contains("group"), "{table}");
+    }
+
+    #[test]
+    fn a_ratio_at_its_bound_is_met_where_the_bound_is_part_of_it() {
+        assert!(Wanted::AtLeast(0.9).is_met(0.9) && !Wanted::AtLeast(0.9).is_met(0.89));
+        assert!(Wanted::AtMost(1.3).is_met(1.3) && !Wanted::AtMost(1.3).is_met(1.31));
+        assert!(Wanted::Above.is_met(1.01) && !Wanted::Above.is_met(1.0));
+        assert!(Wanted::Below.is_met(0.99) && !Wanted::Below.is_met(1.0));
+    }
+}
