@@ -79,6 +79,8 @@ pub(crate) enum Phase {
 pub(crate) struct Lifecycle {
     phase: AtomicU8,
     late: AtomicU64,
+    /// What other homes must know of consumers is on its way.
+    parted: AtomicBool,
 }
 
 impl Lifecycle {
@@ -98,6 +100,15 @@ impl Lifecycle {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.phase() != Phase::Running
+    }
+
+    /// The consume stage has sent its last.
+    pub(crate) fn part(&self) {
+        self.parted.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_parted(&self) -> bool {
+        self.parted.load(Ordering::Acquire)
     }
 
     pub(crate) fn drain_until(&self, when: Mono) {

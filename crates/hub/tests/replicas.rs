@@ -4,64 +4,14 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use common::consumers::spec as consumer;
-use common::mesh::{self, authority, link_addr, member};
-use common::ways::Way;
-use common::{Raw, payloads, start, stop};
+use common::triangle::{NAMES, Triangle, create, has_all, publish, stream, until, with_stream};
+use common::{Raw, payloads, stop};
 use weft_base::HubId;
-use weft_hub::{Hub, HubOptions};
+use weft_hub::Hub;
 use weft_log::offline::{Options, survey};
-use weft_transport::ca::Authority;
 use weft_wire::block::Block;
-use weft_wire::frame::{
-    self, AckLevel, AwaitLevel, ConsumerAction, Consuming, ErrorCode, Frame, Start, StreamAlter, StreamCreate,
-    StreamInfo, StreamReport, StreamRole, StreamSpec,
-};
-
-const NAMES: [&str; 3] = ["chicago", "los-angeles", "new-york"];
-
-fn keeper(ca: &Authority, name: &str, addr: &str, neighbours: &[(&str, String)], data: &Path) -> HubOptions {
-    let mut options = member(ca, name, addr, neighbours);
-    options.data = Some(data.join(name));
-    options.timers.consumer_copies = Duration::from_millis(10);
-    options.timers.replica_keep_alive = Duration::from_millis(100);
-    options.timers.replica_timeout = Duration::from_millis(400);
-    options.timers.replica_backoff = Duration::from_millis(400);
-    options.storage.repair_pause = Duration::from_millis(10);
-    options
-}
-
-fn stream<'a>(name: &'a str, homes: &[&'a str]) -> StreamSpec<'a> {
-    StreamSpec { name, filters: vec!["t/**"], segment_bytes: 4 << 20, homes: homes.to_vec(), ..StreamSpec::default() }
-}
-
-fn create(client: &mut Raw, spec: StreamSpec<'_>) {
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    let answer = client.receive();
-    assert!(matches!(answer.frame(), Frame::Done(_)), "{:?}", answer.frame());
-}
-
-/// Asks a hub about a stream until its report is so.
-fn until(hub: &Hub, name: &str, what: &str, mut is_so: impl FnMut(&StreamReport<'_>) -> bool) {
-    let mut client = Raw::connect(hub, 900);
-    let mut last = String::new();
-    for _ in 0..4_000 {
-        client.send(&Frame::StreamInfo(StreamInfo { request: 2, name }));
-        let answer = client.receive();
-        if let Frame::StreamReports(reports) = answer.frame() {
-            if reports.reports.first().is_some_and(&mut is_so) {
-                return;
-            }
-            last = format!("{:?}", reports.reports);
-        }
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-    panic!("{} never came to this: {what}; {last}", hub.identity().name);
-}
+use weft_wire::frame::{self, AckLevel, AwaitLevel, ErrorCode, Frame, Start, StreamAlter, StreamRole, StreamSpec};
 
 type Event = (u32, u64, String, Vec<u8>);
 
@@ -82,78 +32,6 @@ fn events(hub: &Hub, name: &str, count: usize) -> Vec<Event> {
         }
     }
     found
-}
-
-/// Three hubs, each linked with each by a way that can be cut.
-struct Triangle {
-    ca: Authority,
-    data: tempfile::TempDir,
-    hubs: Vec<Option<Hub>>,
-    addrs: Vec<String>,
-    /// 0: between hubs 0 and 1, 1: between 0 and 2, 2: between 1 and 2.
-    ways: Vec<Way>,
-}
-
-impl Triangle {
-    fn new() -> Self {
-        let (ca, data) = (authority(), tempfile::tempdir().expect("a folder"));
-        let mut triangle = Self { ca, data, hubs: Vec::new(), addrs: Vec::new(), ways: Vec::new() };
-        for at in 0..3 {
-            let hub = start(triangle.options(at, "127.0.0.1:0"));
-            triangle.addrs.push(link_addr(&hub));
-            triangle.hubs.push(Some(hub));
-            if at < 2 {
-                let ways: Vec<Way> = (at..2).map(|_| Way::to(link_addr(triangle.hub(at)))).collect();
-                triangle.ways.extend(ways);
-            }
-        }
-        for at in 0..3 {
-            mesh::until(&mut Raw::connect(triangle.hub(at), 1), "all are linked", |report| {
-                NAMES.iter().all(|name| report.hubs.iter().any(|hub| hub.name == *name && hub.reachable))
-            });
-        }
-        triangle
-    }
-
-    fn options(&self, at: usize, addr: &str) -> HubOptions {
-        let to: &[(usize, usize)] = [&[][..], &[(0, 0)], &[(0, 1), (1, 2)]][at];
-        let neighbours: Vec<_> = to.iter().map(|(hub, way)| (NAMES[*hub], self.ways[*way].addr.clone())).collect();
-        keeper(&self.ca, NAMES[at], addr, &neighbours, self.data.path())
-    }
-
-    fn hub(&self, at: usize) -> &Hub {
-        self.hubs[at].as_ref().expect("it runs")
-    }
-
-    fn kill(&mut self, at: usize) {
-        drop(self.hubs[at].take());
-    }
-
-    fn restart(&mut self, at: usize) {
-        self.hubs[at] = Some(start(self.options(at, &self.addrs[at])));
-    }
-
-    fn stop(mut self) {
-        self.hubs.drain(..).flatten().for_each(stop);
-    }
-}
-
-/// Publishes some events at a hub, each with its own name as payload.
-fn publish(triangle: &Triangle, at: usize, producer: u64, range: std::ops::Range<u32>, level: AckLevel) {
-    let mut client = Raw::connect(triangle.hub(at), producer);
-    for n in range {
-        let payload = format!("{}-{producer}-{n}", NAMES[at]);
-        client.publish_acked(u64::from(n), level, "t/a", &[payload.as_bytes()]);
-    }
-}
-
-fn has_all(triangle: &Triangle, at: usize, counts: [u64; 3]) {
-    until(triangle.hub(at), "all", &format!("it has {counts:?}"), |report| {
-        NAMES.iter().zip(counts).all(|(name, count)| {
-            let hub = HubId::of_name(name);
-            count == 0 || report.position.iter().any(|(home, next)| *home == hub && *next == count + 1)
-        }) && report.synced == counts.iter().sum::<u64>() + 1
-    });
 }
 
 #[test]
@@ -207,16 +85,6 @@ fn three_homes_with_writers_everywhere_converge_through_two_cuts_and_a_dead_hub(
     }
     assert!(by_name.iter().all(|names| *names == by_name[0]), "every event has one name in the mesh");
     triangle.stop();
-}
-
-/// Three hubs with a stream that all of them keep.
-fn with_stream() -> Triangle {
-    let triangle = Triangle::new();
-    create(&mut Raw::connect(triangle.hub(0), 1), stream("all", &NAMES));
-    for at in 1..3 {
-        until(triangle.hub(at), "all", "it is a home", |report| report.spec.homes.len() == 3);
-    }
-    triangle
 }
 
 /// Publishes one event that so many homes must have.
@@ -355,165 +223,6 @@ fn a_home_that_gives_up_its_role_takes_no_publishes_and_still_gives_what_entered
             report.synced == 17 && report.position.contains(&(third, 16))
         });
     });
-    triangle.stop();
-}
-
-/// Becomes a member, however often that is refused: nothing else comes meanwhile.
-fn join(client: &mut Raw, id: u64) -> Consuming {
-    for _ in 0..4_000 {
-        client.ask_to_consume(id, "c", 20);
-        match client.receive().frame() {
-            Frame::Consuming(consuming) => return consuming,
-            Frame::Error(_) => std::thread::park_timeout(Duration::from_millis(5)),
-            other => panic!("neither: {other:?}"),
-        }
-    }
-    panic!("nobody serves the consumer");
-}
-
-/// Waits until a hub has been sent the state that a consumer has now.
-fn copied(client: &mut Raw, hub: &Hub) {
-    let received = || hub.counters().consumer_copied.load(Ordering::Relaxed);
-    for action in [ConsumerAction::Pause, ConsumerAction::Resume] {
-        let before = received();
-        client.control("c", action, 0, Start::New);
-        let later = (0..4_000).any(|_| {
-            std::thread::park_timeout(Duration::from_millis(5));
-            received() > before
-        });
-        assert!(later, "no copy came");
-    }
-}
-
-#[test]
-fn a_consumer_fails_over_and_back_and_comes_again_with_what_was_in_flight_alone() {
-    let mut triangle = with_stream();
-    let mut order = [0, 1, 2];
-    order.sort_by_key(|at| triangle.hub(*at).identity().id);
-    let [seat, second, third] = order;
-    (0..3).for_each(|at| publish(&triangle, at, 10 + at as u64, 0..10, AckLevel::Synced));
-    (0..3).for_each(|at| has_all(&triangle, at, [10, 10, 10]));
-    let mut client = Raw::connect(triangle.hub(third), 50);
-    client.create_consumer(consumer("c"));
-    let joined = join(&mut client, 1);
-    let mut handed = client.handed_all(20);
-    let settled: Vec<(u64, Vec<u8>)> = handed.drain(..12).collect();
-    let ranges: Vec<(u64, u32)> = settled.iter().map(|(sequence, _)| (*sequence, 1)).collect();
-    client.ack_synced(1, joined.token, &ranges);
-    copied(&mut client, triangle.hub(second));
-    copied(&mut client, triangle.hub(second));
-    triangle.kill(seat);
-    let ended = client.receive();
-    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == 1), "{:?}", ended.frame());
-    let joined = join(&mut client, 2);
-    assert!(joined.token > 0);
-    assert_eq!(joined.redeliver, 8, "what was in flight, and it is said so");
-    let (mut again, mut fresh) = (Vec::new(), Vec::new());
-    while again.len() + fresh.len() < 18 {
-        let handed = client.handed();
-        if handed.attempt > 1 { again.extend(handed.events) } else { fresh.extend(handed.events) }
-    }
-    let names = |events: &[(u64, Vec<u8>)]| events.iter().map(|e| e.1.clone()).collect::<BTreeSet<_>>();
-    assert_eq!(names(&again), names(&handed), "what comes again is flagged");
-    let all: BTreeSet<Vec<u8>> = [&settled, &again, &fresh].into_iter().flat_map(|events| names(events)).collect();
-    assert_eq!((all.len(), settled.len() + again.len() + fresh.len()), (30, 30), "all, and none twice");
-    let ranges: Vec<(u64, u32)> = again.iter().chain(&fresh).map(|(sequence, _)| (*sequence, 1)).collect();
-    client.ack_synced(2, joined.token, &ranges);
-    println!("failover: {} again, {} for the first time", again.len(), fresh.len());
-    // The old seat is back: the consumer goes there with all that was settled.
-    triangle.restart(seat);
-    let ended = client.receive();
-    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == 2), "{:?}", ended.frame());
-    let joined = join(&mut client, 3);
-    assert_eq!(joined.redeliver, 0);
-    publish(&triangle, second, 60, 0..3, AckLevel::Synced);
-    let mut last = Vec::new();
-    while last.len() < 3 {
-        let handed = client.handed();
-        assert_eq!(handed.attempt, 1);
-        last.extend(handed.events);
-    }
-    assert!(last.iter().all(|(_, name)| String::from_utf8_lossy(name).contains("-60-")), "{last:?}");
-    client.nothing();
-    println!("failback: 0 again, {} for the first time", last.len());
-    let takeovers = |at: usize| triangle.hub(at).counters().consumer_takeovers.load(Ordering::Relaxed);
-    assert_eq!([takeovers(seat), takeovers(second), takeovers(third)], [1, 1, 0]);
-    triangle.stop();
-}
-
-/// Asks to move the consumer; why that is refused.
-fn ask_to_move(client: &mut Raw, home: &str) -> Option<ErrorCode> {
-    let (stream, name, action) = ("all", "c", ConsumerAction::Move);
-    let control = frame::ConsumerControl { request: 8, stream, name, action, value: 0, start: Start::New, home };
-    client.send(&Frame::ConsumerControl(control));
-    match client.receive().frame() {
-        Frame::Done(done) if done.request == 8 => None,
-        Frame::Error(error) if error.request == 8 => Some(error.code),
-        other => panic!("neither: {other:?}"),
-    }
-}
-
-/// The member is told that it is none any more; it becomes one again.
-fn follow(client: &mut Raw, id: u64) -> Consuming {
-    let ended = client.receive();
-    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == id), "{:?}", ended.frame());
-    join(client, id + 1)
-}
-
-/// Which home the hub of this session says to serve the consumer.
-fn seat_of(client: &mut Raw, name: &str) -> String {
-    let answer = client.ask_about(name);
-    let Frame::ConsumerReports(reports) = answer.frame() else { panic!("no reports: {:?}", answer.frame()) };
-    assert_eq!(reports.reports.len(), 1);
-    reports.reports[0].seat.to_owned()
-}
-
-#[test]
-fn a_consumer_moves_by_request_with_all_that_was_settled_and_returns_to_the_home_it_prefers() {
-    let mut triangle = with_stream();
-    let mut order = [0, 1, 2];
-    order.sort_by_key(|at| triangle.hub(*at).identity().id);
-    let [seat, second, third] = order;
-    publish(&triangle, second, 10, 0..30, AckLevel::Synced);
-    (0..3).for_each(|at| until(triangle.hub(at), "all", "all are there", |report| report.synced == 31));
-    let (mut client, mut operator) = (Raw::connect(triangle.hub(second), 50), Raw::connect(triangle.hub(seat), 51));
-    client.create_consumer(consumer("c"));
-    let joined = join(&mut client, 1);
-    let mut handed = client.handed_all(20);
-    let settled: Vec<(u64, Vec<u8>)> = handed.drain(..12).collect();
-    let ranges: Vec<(u64, u32)> = settled.iter().map(|(sequence, _)| (*sequence, 1)).collect();
-    client.ack_synced(1, joined.token, &ranges);
-    assert_eq!(ask_to_move(&mut operator, "nowhere"), Some(ErrorCode::NOT_A_HOME));
-    assert_eq!(ask_to_move(&mut operator, NAMES[third]), None);
-    // What was in flight comes again there, flagged, and nothing that was settled.
-    let joined = follow(&mut client, 1);
-    assert_eq!(joined.redeliver, 8);
-    let (mut again, mut fresh) = (BTreeSet::new(), BTreeSet::new());
-    while again.len() + fresh.len() < 18 {
-        let handed = client.handed();
-        let to = if handed.attempt > 1 { &mut again } else { &mut fresh };
-        to.extend(handed.events);
-    }
-    assert_eq!(again.iter().map(|e| e.1.clone()).collect::<BTreeSet<_>>(), handed.into_iter().map(|e| e.1).collect());
-    let ranges: Vec<(u64, u32)> = again.iter().chain(&fresh).map(|(sequence, _)| (*sequence, 1)).collect();
-    client.ack_synced(2, joined.token, &ranges);
-    assert_eq!([seat_of(&mut operator, "c"), seat_of(&mut operator, "")], [NAMES[third]; 2], "listed at every home");
-    (0..2).for_each(|_| copied(&mut client, triangle.hub(seat)));
-    // Away, it fails over as always; back, it has its consumer again, without a request.
-    triangle.kill(third);
-    assert_eq!(follow(&mut client, 2).redeliver, 0);
-    assert_eq!(seat_of(&mut client, "c"), NAMES[seat]);
-    assert_eq!(ask_to_move(&mut operator, NAMES[third]), Some(ErrorCode::UNREACHABLE));
-    triangle.restart(third);
-    assert_eq!(follow(&mut client, 3).redeliver, 0);
-    assert_eq!(seat_of(&mut client, "c"), NAMES[third]);
-    publish(&triangle, second, 60, 0..3, AckLevel::Synced);
-    let last = client.handed_all(3);
-    assert!(last.iter().all(|(_, name)| String::from_utf8_lossy(name).contains("-60-")), "{last:?}");
-    // Without a preference it runs where the rule says.
-    assert_eq!(ask_to_move(&mut operator, ""), None);
-    assert_eq!(follow(&mut client, 4).redeliver, 3);
-    assert_eq!(seat_of(&mut operator, "c"), NAMES[seat]);
     triangle.stop();
 }
 

@@ -406,6 +406,7 @@ impl Stage for ConsumeStage {
         work += self.look_at_seats();
         work += self.look_at_streams() + self.tick() + self.serve() + self.bury();
         self.look_after();
+        work += self.part();
         work += self.keep();
         self.net.notify();
         self.append.notify();

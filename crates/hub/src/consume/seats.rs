@@ -165,13 +165,7 @@ impl ConsumeStage {
             self.decide(|seats, now, stage| seats.tick(now, stage));
         }
         if self.seating.due.is_some_and(|due| due <= self.now.mono) && self.seating.route.has_room(ROOM) {
-            self.seating.due = None;
-            for key in std::mem::take(&mut self.seating.dirty) {
-                work += 1;
-                if let Some(id) = self.id_of(key) {
-                    self.decide(|seats, _, stage| seats.copy_out(&id, stage));
-                }
-            }
+            work += self.copy_out();
         }
         if let Some(preferences) = self.seating.seats().and_then(Seats::take_preferences) {
             self.net.push(ToNet::Preferences(Arc::new(preferences)));
@@ -179,6 +173,33 @@ impl ConsumeStage {
         let aside = self.seating.seats().map_or(0, |seats| seats.aside());
         set(&self.counters.consumer_copies, aside as u64);
         work
+    }
+
+    /// Sends what has changed to the other homes.
+    fn copy_out(&mut self) -> usize {
+        self.seating.due = None;
+        let dirty = std::mem::take(&mut self.seating.dirty);
+        for key in &dirty {
+            if let Some(id) = self.id_of(*key) {
+                self.decide(|seats, _, stage| seats.copy_out(&id, stage));
+            }
+        }
+        dirty.len()
+    }
+
+    /// The hub ends in good order: once all that members have said is taken, the
+    /// other homes are sent the last states, so that they go on from there.
+    pub(super) fn part(&mut self) -> usize {
+        let parts = self.lifecycle.is_draining() && !self.lifecycle.has_parted();
+        if !parts || !self.inbox.is_empty() || !self.seating.route.has_room(ROOM) {
+            return 0;
+        }
+        let work = self.copy_out();
+        // What found no room is sent first.
+        if self.seating.route.has_room(0) {
+            self.lifecycle.part();
+        }
+        work + 1
     }
 
     /// Which hubs are homes of which streams may have changed.

@@ -299,7 +299,11 @@ impl NetStage {
                     }
                     self.lifecycle.drain_until(self.now.mono + self.options.timers.drain);
                 }
-                let quiet = self.inbox.is_empty()
+                if !self.lifecycle.has_parted() {
+                    self.out.consume.wake();
+                }
+                let quiet = self.lifecycle.has_parted()
+                    && self.inbox.is_empty()
                     && self.out.are_empty()
                     && self.counters.in_flight_here() == 0
                     && self.connections.iter().flatten().all(|c| c.egress.is_empty());

@@ -4,6 +4,7 @@
 
 pub mod consumers;
 pub mod mesh;
+pub mod triangle;
 pub mod ways;
 
 use std::io::{Read, Write};

@@ -1,0 +1,203 @@
+//! At which home of a stream a consumer runs, over real sockets: failover,
+//! failback, moves by request, and a seat that stops.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::consumers::spec as consumer;
+use common::mesh;
+use common::triangle::{NAMES, has_all, publish, until, with_stream};
+use common::{Raw, start, stop};
+use weft_hub::Hub;
+use weft_wire::frame::{self, AckLevel, ConsumerAction, Consuming, ErrorCode, Frame, Start};
+
+/// Becomes a member, however often that is refused: nothing else comes meanwhile.
+fn join(client: &mut Raw, id: u64) -> Consuming {
+    for _ in 0..4_000 {
+        client.ask_to_consume(id, "c", 20);
+        match client.receive().frame() {
+            Frame::Consuming(consuming) => return consuming,
+            Frame::Error(_) => std::thread::park_timeout(Duration::from_millis(5)),
+            other => panic!("neither: {other:?}"),
+        }
+    }
+    panic!("nobody serves the consumer");
+}
+
+/// Waits until a hub has been sent the state that a consumer has now.
+fn copied(client: &mut Raw, hub: &Hub) {
+    let received = || hub.counters().consumer_copied.load(Ordering::Relaxed);
+    for action in [ConsumerAction::Pause, ConsumerAction::Resume] {
+        let before = received();
+        client.control("c", action, 0, Start::New);
+        let later = (0..4_000).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(5));
+            received() > before
+        });
+        assert!(later, "no copy came");
+    }
+}
+
+#[test]
+fn a_consumer_fails_over_and_back_and_comes_again_with_what_was_in_flight_alone() {
+    let mut triangle = with_stream();
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|at| triangle.hub(*at).identity().id);
+    let [seat, second, third] = order;
+    (0..3).for_each(|at| publish(&triangle, at, 10 + at as u64, 0..10, AckLevel::Synced));
+    (0..3).for_each(|at| has_all(&triangle, at, [10, 10, 10]));
+    let mut client = Raw::connect(triangle.hub(third), 50);
+    client.create_consumer(consumer("c"));
+    let joined = join(&mut client, 1);
+    let mut handed = client.handed_all(20);
+    let settled: Vec<(u64, Vec<u8>)> = handed.drain(..12).collect();
+    let ranges: Vec<(u64, u32)> = settled.iter().map(|(sequence, _)| (*sequence, 1)).collect();
+    client.ack_synced(1, joined.token, &ranges);
+    copied(&mut client, triangle.hub(second));
+    copied(&mut client, triangle.hub(second));
+    triangle.kill(seat);
+    let ended = client.receive();
+    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == 1), "{:?}", ended.frame());
+    let joined = join(&mut client, 2);
+    assert!(joined.token > 0);
+    assert_eq!(joined.redeliver, 8, "what was in flight, and it is said so");
+    let (mut again, mut fresh) = (Vec::new(), Vec::new());
+    while again.len() + fresh.len() < 18 {
+        let handed = client.handed();
+        if handed.attempt > 1 { again.extend(handed.events) } else { fresh.extend(handed.events) }
+    }
+    let names = |events: &[(u64, Vec<u8>)]| events.iter().map(|e| e.1.clone()).collect::<BTreeSet<_>>();
+    assert_eq!(names(&again), names(&handed), "what comes again is flagged");
+    let all: BTreeSet<Vec<u8>> = [&settled, &again, &fresh].into_iter().flat_map(|events| names(events)).collect();
+    assert_eq!((all.len(), settled.len() + again.len() + fresh.len()), (30, 30), "all, and none twice");
+    let ranges: Vec<(u64, u32)> = again.iter().chain(&fresh).map(|(sequence, _)| (*sequence, 1)).collect();
+    client.ack_synced(2, joined.token, &ranges);
+    println!("failover: {} again, {} for the first time", again.len(), fresh.len());
+    // The old seat is back: the consumer goes there with all that was settled.
+    triangle.restart(seat);
+    let ended = client.receive();
+    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == 2), "{:?}", ended.frame());
+    let joined = join(&mut client, 3);
+    assert_eq!(joined.redeliver, 0);
+    publish(&triangle, second, 60, 0..3, AckLevel::Synced);
+    let mut last = Vec::new();
+    while last.len() < 3 {
+        let handed = client.handed();
+        assert_eq!(handed.attempt, 1);
+        last.extend(handed.events);
+    }
+    assert!(last.iter().all(|(_, name)| String::from_utf8_lossy(name).contains("-60-")), "{last:?}");
+    client.nothing();
+    println!("failback: 0 again, {} for the first time", last.len());
+    let takeovers = |at: usize| triangle.hub(at).counters().consumer_takeovers.load(Ordering::Relaxed);
+    assert_eq!([takeovers(seat), takeovers(second), takeovers(third)], [1, 1, 0]);
+    triangle.stop();
+}
+
+/// Asks to move the consumer; why that is refused.
+fn ask_to_move(client: &mut Raw, home: &str) -> Option<ErrorCode> {
+    let (stream, name, action) = ("all", "c", ConsumerAction::Move);
+    let control = frame::ConsumerControl { request: 8, stream, name, action, value: 0, start: Start::New, home };
+    client.send(&Frame::ConsumerControl(control));
+    match client.receive().frame() {
+        Frame::Done(done) if done.request == 8 => None,
+        Frame::Error(error) if error.request == 8 => Some(error.code),
+        other => panic!("neither: {other:?}"),
+    }
+}
+
+/// The member is told that it is none any more; it becomes one again.
+fn follow(client: &mut Raw, id: u64) -> Consuming {
+    let ended = client.receive();
+    assert!(matches!(ended.frame(), Frame::Error(e) if e.request == id), "{:?}", ended.frame());
+    join(client, id + 1)
+}
+
+/// Which home the hub of this session says to serve the consumer.
+fn seat_of(client: &mut Raw, name: &str) -> String {
+    let answer = client.ask_about(name);
+    let Frame::ConsumerReports(reports) = answer.frame() else { panic!("no reports: {:?}", answer.frame()) };
+    assert_eq!(reports.reports.len(), 1);
+    reports.reports[0].seat.to_owned()
+}
+
+#[test]
+fn a_consumer_moves_by_request_with_all_that_was_settled_and_returns_to_the_home_it_prefers() {
+    let mut triangle = with_stream();
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|at| triangle.hub(*at).identity().id);
+    let [seat, second, third] = order;
+    publish(&triangle, second, 10, 0..30, AckLevel::Synced);
+    (0..3).for_each(|at| until(triangle.hub(at), "all", "all are there", |report| report.synced == 31));
+    let (mut client, mut operator) = (Raw::connect(triangle.hub(second), 50), Raw::connect(triangle.hub(seat), 51));
+    client.create_consumer(consumer("c"));
+    let joined = join(&mut client, 1);
+    let mut handed = client.handed_all(20);
+    let settled: Vec<(u64, Vec<u8>)> = handed.drain(..12).collect();
+    let ranges: Vec<(u64, u32)> = settled.iter().map(|(sequence, _)| (*sequence, 1)).collect();
+    client.ack_synced(1, joined.token, &ranges);
+    assert_eq!(ask_to_move(&mut operator, "nowhere"), Some(ErrorCode::NOT_A_HOME));
+    assert_eq!(ask_to_move(&mut operator, NAMES[third]), None);
+    // What was in flight comes again there, flagged, and nothing that was settled.
+    let joined = follow(&mut client, 1);
+    assert_eq!(joined.redeliver, 8);
+    let (mut again, mut fresh) = (BTreeSet::new(), BTreeSet::new());
+    while again.len() + fresh.len() < 18 {
+        let handed = client.handed();
+        let to = if handed.attempt > 1 { &mut again } else { &mut fresh };
+        to.extend(handed.events);
+    }
+    assert_eq!(again.iter().map(|e| e.1.clone()).collect::<BTreeSet<_>>(), handed.into_iter().map(|e| e.1).collect());
+    let ranges: Vec<(u64, u32)> = again.iter().chain(&fresh).map(|(sequence, _)| (*sequence, 1)).collect();
+    client.ack_synced(2, joined.token, &ranges);
+    assert_eq!([seat_of(&mut operator, "c"), seat_of(&mut operator, "")], [NAMES[third]; 2], "listed at every home");
+    (0..2).for_each(|_| copied(&mut client, triangle.hub(seat)));
+    // Away, it fails over as always; back, it has its consumer again, without a request.
+    triangle.kill(third);
+    assert_eq!(follow(&mut client, 2).redeliver, 0);
+    assert_eq!(seat_of(&mut client, "c"), NAMES[seat]);
+    assert_eq!(ask_to_move(&mut operator, NAMES[third]), Some(ErrorCode::UNREACHABLE));
+    triangle.restart(third);
+    assert_eq!(follow(&mut client, 3).redeliver, 0);
+    assert_eq!(seat_of(&mut client, "c"), NAMES[third]);
+    publish(&triangle, second, 60, 0..3, AckLevel::Synced);
+    let last = client.handed_all(3);
+    assert!(last.iter().all(|(_, name)| String::from_utf8_lossy(name).contains("-60-")), "{last:?}");
+    // Without a preference it runs where the rule says.
+    assert_eq!(ask_to_move(&mut operator, ""), None);
+    assert_eq!(follow(&mut client, 4).redeliver, 3);
+    assert_eq!(seat_of(&mut operator, "c"), NAMES[seat]);
+    triangle.stop();
+}
+
+#[test]
+fn a_seat_that_stops_in_good_order_leaves_the_last_state_of_its_consumers_to_the_other_homes() {
+    let mut triangle = with_stream();
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|at| triangle.hub(*at).identity().id);
+    let [seat, second, _] = order;
+    // Started anew it copies nothing before it stops.
+    triangle.kill(seat);
+    let mut options = triangle.options(seat, &triangle.addrs[seat]);
+    options.timers.consumer_copies = Duration::from_secs(3_600);
+    triangle.hubs[seat] = Some(start(options));
+    publish(&triangle, second, 10, 0..30, AckLevel::Synced);
+    until(triangle.hub(seat), "all", "all are there", |report| report.synced == 31);
+    let mut client = Raw::connect(triangle.hub(second), 50);
+    mesh::until(&mut client, "the seat is back", |report| {
+        report.hubs.iter().any(|hub| hub.name == NAMES[seat] && hub.reachable)
+    });
+    client.create_consumer(consumer("c"));
+    let joined = join(&mut client, 1);
+    let settled: Vec<(u64, u32)> = client.handed_all(20).iter().take(12).map(|event| (event.0, 1)).collect();
+    client.ack_synced(1, joined.token, &settled);
+    stop(triangle.hubs[seat].take().expect("it runs"));
+    let joined = follow(&mut client, 1);
+    assert_eq!(joined.redeliver, 8, "it is known here, and so is what was in flight");
+    assert_eq!(client.handed_all(18).len(), 18, "what was settled does not come again");
+    client.nothing();
+    triangle.stop();
+}
