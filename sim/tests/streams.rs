@@ -15,9 +15,10 @@ fn streams_keep_their_promises_under_every_fault() {
         }
     }
     let Tally { acknowledged, repeated, crashes, kills, flips, cuts, disks, jumps, .. } = tally;
-    let Tally { redelivered, dead, reads, copied, .. } = tally;
+    let Tally { redelivered, dead, reads, copied, takeovers, moved, sent_away, fenced, .. } = tally;
     let all = [acknowledged, repeated, crashes, kills, flips, cuts, disks, jumps, redelivered, dead, reads, copied];
-    assert!(all.iter().all(|count| *count > 10), "something never happens: {tally:#?}");
+    let moves = [takeovers, moved, sent_away, fenced];
+    assert!(all.iter().chain(&moves).all(|count| *count > 10), "something never happens: {tally:#?}");
 }
 
 #[test]
