@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use common::consumers::spec as consumer;
 use common::mesh;
-use common::triangle::{NAMES, has_all, publish, until, with_stream};
+use common::triangle::{NAMES, Triangle, create, has_all, publish, stream, until, with_stream};
 use common::{Raw, start, stop};
 use weft_hub::Hub;
-use weft_wire::frame::{self, AckLevel, ConsumerAction, Consuming, ErrorCode, Frame, Start};
+use weft_wire::frame::{self, AckLevel, ConsumerAction, Consuming, ErrorCode, Frame, Retention, Start, StreamSpec};
 
 /// Becomes a member, however often that is refused: nothing else comes meanwhile.
 fn join(client: &mut Raw, id: u64) -> Consuming {
@@ -199,5 +199,27 @@ fn a_seat_that_stops_in_good_order_leaves_the_last_state_of_its_consumers_to_the
     assert_eq!(joined.redeliver, 8, "it is known here, and so is what was in flight");
     assert_eq!(client.handed_all(18).len(), 18, "what was settled does not come again");
     client.nothing();
+    triangle.stop();
+}
+
+/// A home where no consumer runs took all for settled, or nothing.
+#[test]
+fn every_home_keeps_what_consumers_have_not_settled_wherever_they_run_and_no_more() {
+    let triangle = Triangle::new();
+    let spec = StreamSpec { retention: Retention::Interest, ..stream("all", &NAMES) };
+    create(&mut Raw::connect(triangle.hub(0), 1), spec);
+    for at in 1..3 {
+        until(triangle.hub(at), "all", "it is a home", |report| report.spec.homes.len() == 3);
+    }
+    let mut client = Raw::connect(triangle.hub(0), 50);
+    client.create_consumer(consumer("c"));
+    publish(&triangle, 0, 10, 0..30, AckLevel::Synced);
+    (0..3).for_each(|at| until(triangle.hub(at), "all", "all are there", |report| report.synced == 31));
+    let joined = join(&mut client, 1);
+    let mut handed = client.handed_all(20);
+    handed.sort_unstable();
+    let settled: Vec<(u64, u32)> = handed.iter().take(12).map(|event| (event.0, 1)).collect();
+    client.ack_synced(1, joined.token, &settled);
+    (0..3).for_each(|at| until(triangle.hub(at), "all", "what is settled is gone", |report| report.first == 13));
     triangle.stop();
 }
