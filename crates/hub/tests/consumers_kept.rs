@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::consumers::{fill, spec, with_stream};
+use common::consumers::{fill, spec, with_stream, with_stream_in};
 use common::{Raw, options, start, stop};
 use std::path::Path;
 use weft_base::SubscriptionId;
 use weft_hub::Hub;
 use weft_wire::block::Block;
-use weft_wire::frame::{ConsumerSpec, ErrorCode, Frame, Start, StreamCreate, StreamSpec, Verb};
+use weft_wire::frame::{AckLevel, ConsumerSpec, ErrorCode, Frame, Start, StreamCreate, StreamSpec, Verb};
 
 fn restart(hub: Hub, data: &Path) -> Hub {
     stop(hub);
@@ -142,6 +142,36 @@ fn what_is_given_up_becomes_a_dead_letter_that_says_why() {
     let Frame::ConsumerReports(reports) = about.frame() else { panic!("{:?}", about.frame()) };
     assert_eq!((reports.reports[0].floor, reports.reports[0].dead, reports.reports[0].lag), (4, 2, 0));
     hub.counters().ledger().balance().expect("every copy is accounted for");
+    stop(hub);
+}
+
+#[test]
+fn an_event_too_large_for_its_dead_letter_leaves_one_that_says_what_is_missing() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut options = options("hub", Some(data.path()));
+    options.limits.frame.0 = 8 << 10;
+    let (frame, hub) = (options.limits.frame.as_usize(), with_stream_in(options));
+    let mut publisher = Raw::connect(&hub, 3);
+    let empty = publisher.block("t/a", &[&[]]).len();
+    // With what a publish adds to a block it is as large as a frame may be.
+    let large = vec![7; frame - empty - 64];
+    publisher.publish_acked(1, AckLevel::Synced, "t/a", &[&large]);
+    let mut client = Raw::connect(&hub, 2);
+    client.create_consumer(spec("c"));
+    let token = client.consume(1, "c").token;
+    client.handed_all(1);
+    client.settle_with(0, 1, token, Verb::Term, 0, "it is poison", &[(1, 1)]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while hub.counters().consumer_dead.load(std::sync::atomic::Ordering::Relaxed) < 1 {
+        assert!(std::time::Instant::now() < deadline, "the letter was not stored: {:?}", hub.counters().list());
+        client.round_trip();
+    }
+    let found = letters(&hub, 1);
+    assert_eq!(found[0].0, [0; 0]);
+    assert_eq!(
+        ["reason", "sequence", "left-out"].map(|name| header(&found[0], &format!("weft-dead-{name}"))),
+        ["it is poison", "1", "payload"]
+    );
     stop(hub);
 }
 

@@ -68,6 +68,10 @@ pub mod names {
     pub const DEAD_SEQUENCE: &str = "weft-dead-sequence";
     /// Of a dead letter, a text: its topic there.
     pub const DEAD_TOPIC: &str = "weft-dead-topic";
+    /// Of a dead letter that would have been larger than a frame, a text: which
+    /// of `payload`, `headers` and `key` of the event are not in it, with a
+    /// space between them. They are in the stream for as long as that keeps them.
+    pub const DEAD_LEFT_OUT: &str = "weft-dead-left-out";
     /// The payload's media type; CloudEvents calls it `datacontenttype`.
     pub const CONTENT_TYPE: &str = "content-type";
     /// CloudEvents: version of its specification, `1.0`.

@@ -32,6 +32,8 @@ struct Counts {
     known: u64,
     others: u64,
     unreadable: u64,
+    /// Letters that are not the whole event.
+    parts: u64,
 }
 
 pub(crate) async fn run(args: &ReplayDeadArgs) -> anyhow::Result<()> {
@@ -39,12 +41,13 @@ pub(crate) async fn run(args: &ReplayDeadArgs) -> anyhow::Result<()> {
     let client = connect(&args.server, "weft stream replay-dead").await?;
     let dead = dead_stream(args, &client).await?;
     let counts = replay(args, &client, &dead, &filter).await.map_err(|error| why(&client, error))?;
-    let Counts { published, known, others, unreadable } = counts;
+    let Counts { published, known, others, unreadable, parts } = counts;
     let verb = if args.dry_run { "would be published" } else { "published" };
     eprintln!(
         "dead letters of `{}` in `{dead}`: {published} {verb}, {known} were published before, {others} not asked for, \
-         {unreadable} without a topic to go to",
-        args.name
+         {unreadable} without a topic to go to, {parts} without all of the event (they say in `{}` what is missing)",
+        args.name,
+        names::DEAD_LEFT_OUT
     );
     client.close().await;
     Ok(())
@@ -102,6 +105,10 @@ async fn one_block(
             && filter.matches(parsed);
         if !asked {
             counts.others += 1;
+            continue;
+        }
+        if event.headers.get(names::DEAD_LEFT_OUT).is_some() {
+            counts.parts += 1;
             continue;
         }
         if args.dry_run {
