@@ -436,7 +436,7 @@ impl Fs for FaultFs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
-        let names = state.names.keys().filter(|path| path.parent() == Some(dir));
+        let names = state.names.keys().chain(&state.dirs).filter(|path| path.parent() == Some(dir));
         let names = names.filter_map(|path| path.file_name()?.to_str().map(str::to_owned)).collect();
         if state.dirs.contains(dir) { Ok(names) } else { Err(io::ErrorKind::NotFound.into()) }
     }

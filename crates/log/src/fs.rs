@@ -48,7 +48,7 @@ pub trait Fs: Send + Sync {
     /// The system's.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// The names of the files in a folder, in any order.
+    /// The names of the files and folders in a folder, in any order.
     ///
     /// # Errors
     /// The system's; `NotFound` when there is no such folder.

@@ -62,11 +62,11 @@ fn look(fs: &FaultFs) -> Survey {
     survey(fs, &here(), Options::default(), &mut |_| {}).unwrap()
 }
 
-/// All bytes of the log's folder by name.
+/// All bytes of the files in the log's folder by name.
 fn folder(fs: &FaultFs) -> Vec<(String, Vec<u8>)> {
     let mut names = fs.list(&here()).unwrap();
     names.sort();
-    names.into_iter().map(|name| (name.clone(), fs.get(&here().join(&name)).unwrap())).collect()
+    names.into_iter().filter_map(|name| fs.get(&here().join(&name)).ok().map(|bytes| (name, bytes))).collect()
 }
 
 fn closed(fs: &FaultFs) -> FaultFs {
