@@ -409,8 +409,8 @@ impl SimHub {
             match entry.kind {
                 FlowKind::Live => self.take_live(block, &entry, out),
                 FlowKind::Guaranteed => self.take_guaranteed(block, &entry, at, out),
-                // Each stream here has one home.
-                FlowKind::Except => {}
+                // Each stream here has one home, and nothing is spooled.
+                FlowKind::Except | FlowKind::Spooled => {}
                 FlowKind::Group => {
                     if let Some(passed) = self.take_for_group(block, &entry, out) {
                         self.send_on(block, &[passed], None, ttl.saturating_sub(1), out);

@@ -125,7 +125,8 @@ impl Streams {
     ///
     /// # Errors
     /// [`RequestError`]: among others, the acknowledgement named no home,
-    /// because several streams took the event, or the level cannot be reached.
+    /// because several streams took the event or it is [spooled](AckLevel::Spooled),
+    /// or the level cannot be reached.
     pub async fn reach(
         &self,
         stream: &str,
@@ -134,6 +135,12 @@ impl Streams {
         homes: u8,
     ) -> Result<Published, RequestError> {
         let (home, home_sequence) = (published.home, published.home_sequence);
+        if published.level == AckLevel::Spooled {
+            let detail = "the event waits on the disk of its publisher's hub and has no place in the stream yet: what \
+                          reads the stream gets it once a home can be reached"
+                .to_owned();
+            return Err(RequestError::Invalid { detail });
+        }
         if home.0 == 0 {
             let detail = "the acknowledgement names no home: none or several streams took the event".to_owned();
             return Err(RequestError::Invalid { detail });

@@ -5,8 +5,8 @@ mod common;
 use common::Place;
 use futures_lite::future::block_on;
 use weft_client::{
-    AckLevel, Client, EventFields, LastValues, Producer, PublishError, PublisherOptions, RequestError, Retention,
-    StartAt, StreamOptions, SubscribeOptions, Subscription, Terms,
+    AckLevel, Client, EventFields, LastValues, Producer, PublishError, Published, PublisherOptions, RequestError,
+    Retention, StartAt, StreamOptions, SubscribeOptions, Subscription, Terms,
 };
 use weft_wire::ErrorCode;
 
@@ -126,6 +126,10 @@ fn a_higher_level_is_awaited_and_what_cannot_be_is_refused() {
         let nowhere = routed.publish("elsewhere", b"x").await.expect("taken").await.expect("routed");
         let none = client.streams().reach("s", &nowhere, AckLevel::Synced, 0).await;
         assert!(matches!(none, Err(RequestError::Invalid { .. })));
+        // On the disk of the publisher's hub it has no place yet that could be asked for.
+        let kept = Published { level: AckLevel::Spooled, home: weft_base::HubId(0), home_sequence: 0, ..written };
+        let later = client.streams().reach("s", &kept, AckLevel::Synced, 0).await;
+        assert!(matches!(later, Err(RequestError::Invalid { detail }) if detail.contains("waits on the disk")));
         let spooled = client.publisher(PublisherOptions::level(AckLevel::Spooled)).publish("t/a", b"x").await;
         assert!(matches!(spooled, Err(PublishError::Level { .. })));
         assert!(client.publisher(PublisherOptions::homes(1)).publish("t/a", b"x").await.is_err());

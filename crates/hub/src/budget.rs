@@ -23,8 +23,8 @@ pub const SUBSCRIPTION: usize = 1_280;
 pub const TOPIC: usize = 640;
 /// A remembered producer.
 pub const PRODUCER: usize = 96;
-/// A producer of a stream with several homes: which of its events are there.
-pub const SEEN: usize = 384;
+/// A producer of a stream with several homes, or that is spooled for: which of its events are there.
+pub const SEEN: usize = 448;
 /// A consumer of another home whose state is kept aside: two lists of 1,024 runs.
 pub const ASIDE: usize = 60 << 10;
 /// Where a consumer is to run, as other hubs say and as it is routed by, and the
@@ -45,6 +45,8 @@ pub const IN_FLIGHT: usize = 224;
 pub const LAST_VALUE: usize = 160;
 /// A delayed block: when and where, in two trees.
 pub const SCHEDULED: usize = 64;
+/// A spool: its log, and what is handed out of it. It may take a moment until one is gone.
+pub const SPOOL: usize = 2 * (24 << 10);
 /// The program, its threads' stacks and what is there once.
 pub const BASE: usize = 24 << 20;
 
@@ -112,6 +114,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
             times(1, options.storage.repair.as_usize().saturating_add(l.frame.as_usize())),
         ),
         part("delayed events", "scheduled", times(l.scheduled, SCHEDULED)),
+        part("spools", "spool_streams", times(l.spool_streams, SPOOL)),
         part("keyed state", "", LsmOptions::default().memory()),
     ]
 }

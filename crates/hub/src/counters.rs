@@ -79,6 +79,18 @@ counters! {
     waiting_append = "in_flight.append",
     /// Gauge: copies that a stream at another hub has not acknowledged yet.
     waiting_flows = "in_flight.flows",
+    /// Gauge: copies on disk here until their stream's home has them.
+    waiting_spool = "in_flight.spool",
+    /// Gauge: bytes of them.
+    spool_bytes = "spool.bytes",
+    /// Events put on disk here because no home of their stream could be reached.
+    spooled = "spool.spooled",
+    /// Of what waited on disk here: events that their stream's home has on disk.
+    spool_forwarded = "spool.forwarded",
+    /// Times that a home could not take what was spooled for it.
+    spool_returned = "spool.returned",
+    /// Events that were not put on disk here, because the spool or the disk was full, or failed.
+    spool_refused = "spool.refused",
     /// Blocks that came again from a producer and were not routed again.
     producer_duplicates = "duplicates.producer_blocks",
     /// Blocks that came again over a link and were cut.
@@ -355,7 +367,7 @@ impl Counters {
     /// Copies that wait somewhere in this hub.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        [&self.waiting_subscribers, &self.waiting_links, &self.waiting_append, &self.waiting_flows]
+        [&self.waiting_subscribers, &self.waiting_links, &self.waiting_append, &self.waiting_flows, &self.waiting_spool]
             .into_iter()
             .map(get)
             .sum()

@@ -16,7 +16,10 @@ use weft_transport::{Accept, Network};
 
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
-use crate::append::{AppendParts, AppendStage, Folder, FolderError, SyncStage, ToVerify, VerifyParts, VerifyStage};
+use crate::append::{
+    AppendParts, AppendStage, Folder, FolderError, FoundSpools, SyncStage, ToVerify, VerifyParts, VerifyStage,
+    load_spools,
+};
 use crate::conductor::{Conductor, ConductorParts, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
@@ -32,6 +35,7 @@ use crate::replicate::{ReplicateParts, ReplicateStage};
 use crate::route::peers::PeerOutlets;
 use crate::route::table::RouteTable;
 use crate::route::{RouteParts, RouteStage};
+use crate::spool::SpoolStart;
 
 /// What a connection starts to read into; larger frames get a larger buffer.
 const SMALL_BUFFER: usize = 64 << 10;
@@ -204,6 +208,10 @@ impl Hub {
             Some(folder) => folder.load(&options.limits, now)?,
             None => Vec::new(),
         };
+        let (spool, spools) = match &folder {
+            Some(folder) => load_spools(folder, &options.limits, now)?,
+            None => (SpoolStart::default(), FoundSpools::default()),
+        };
         let identity = Arc::new(Identity {
             id: HubId::of_name(&options.name),
             epoch,
@@ -327,6 +335,7 @@ impl Hub {
             arena: route_arena,
             waker: route_waker.clone(),
             load,
+            spool,
         });
         let grown = Arc::new(AtomicBool::new(false));
         let keyed = folder.as_ref().map(|folder| folder.keyed().of(consume_waker.clone()));
@@ -370,6 +379,7 @@ impl Hub {
             folder,
             arena: append_arena,
             streams,
+            spools,
             options: options.clone(),
             counters: counters.clone(),
             waker: append_waker.clone(),

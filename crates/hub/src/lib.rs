@@ -32,6 +32,7 @@ mod producers;
 pub mod profile;
 mod replicate;
 mod route;
+mod spool;
 
 pub use append::{FolderError, stream_json};
 pub use counters::Counters;

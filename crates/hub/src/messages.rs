@@ -29,6 +29,7 @@ use weft_wire::peer::Service;
 use crate::append::{AwaitedLevel, StreamSpec};
 use crate::gate::Gate;
 use crate::replicate::CopyBatch;
+use crate::spool::{FromSpool, Round, SpoolPlace, SpooledStream};
 
 /// A session of this hub, with a client or with another hub: the slot in the
 /// net stage's table in the low half, the slot's generation in the high half,
@@ -182,6 +183,12 @@ pub(crate) enum ToRoute {
     Unanswered { request: BlockRef, receivers: u64 },
     /// Of publishes that went to their home through a tunnel.
     Far(FarSaid),
+    /// A block that waited on disk here, for its stream's home.
+    Spooled(Box<FromSpool>),
+    /// Nothing waits on disk for a stream, of so many messages that said to keep something.
+    SpoolEmpty { stream: u64, taken: u64 },
+    /// Little is left of it, in this round.
+    SpoolLow { stream: u64, round: u32 },
 }
 
 /// What a stage said to the same service at this hub, in one message.
@@ -326,8 +333,23 @@ pub(crate) struct Fetched {
 
 /// Inbox of the append stage.
 pub(crate) enum ToAppend {
-    /// Append a block to these streams of this hub.
-    Append { streams: Arc<[StreamSlot]>, block: BlockRef, completion: Completion },
+    /// Append a block to these streams of this hub. `spooled`: it waited on disk
+    /// where it entered the mesh.
+    Append { streams: Arc<[StreamSlot]>, block: BlockRef, completion: Completion, spooled: bool },
+    /// A block of a flow is for a stream that this hub has not: nothing behind it is taken.
+    RefuseFlow { key: FlowKey, incarnation: u32 },
+    /// Keep a block for the homes of these streams, which cannot be reached.
+    Spool { streams: Arc<[u64]>, block: BlockRef, completion: Completion },
+    /// Homes have these blocks of spools on disk.
+    SpoolDone(Vec<SpoolPlace>),
+    /// Send from a spool, from its beginning, or do not.
+    SpoolRound(Round),
+    /// The stream of a spool is no more.
+    SpoolGone { stream: u64 },
+    /// Which streams are spooled for.
+    SpoolKnown(Vec<SpooledStream>),
+    /// Say that a stream cannot be reached, and what is spooled for it.
+    SpoolReport { session: SessionId, id: u64, stream: String, detail: String },
     /// A block of a flow came again: say again how far the flow is stored.
     SayAgain { key: FlowKey, incarnation: u32 },
     /// Open a subscription to a stream.
@@ -418,6 +440,12 @@ pub(crate) enum ToConductor {
     StreamDown { slot: StreamSlot, answer: Option<(SessionId, u64)> },
     /// A stream has taken a block that live subscribers are to have only now.
     Release { block: BlockRef },
+    /// A block that waited on disk here, for its stream's home.
+    Spooled(Box<FromSpool>),
+    /// Nothing waits on disk for a stream, of so many messages that said to keep something.
+    SpoolEmpty { stream: u64, taken: u64 },
+    /// Little is left of it, in this round.
+    SpoolLow { stream: u64, round: u32 },
     /// How far a flow from another hub is stored here.
     FlowStored { key: FlowKey, incarnation: u32, written: u64, synced: u64, refused: ErrorCode, places: Vec<FlowPlace> },
     /// A client asks what the mesh looks like.

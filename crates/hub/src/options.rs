@@ -228,6 +228,10 @@ pub struct Limits {
     pub scheduled: usize,
     /// How far ahead an event may be delayed; one that is further is refused.
     pub schedule_ahead: Duration,
+    /// Bytes of publishes that wait on disk here for streams whose homes cannot be reached; one more is refused.
+    pub spool_bytes: ByteCount,
+    /// Streams that this hub does so for; publishes for another one are refused while its homes cannot be reached.
+    pub spool_streams: usize,
     /// Bytes that the streams of one tenant hold on this hub, 0 for any number; beyond it they take nothing more. Looked at once a second.
     pub tenant_stream_bytes: ByteCount,
     /// Streams; one more is refused.
@@ -291,6 +295,8 @@ impl Default for Limits {
             batch_bytes: ByteCount::mib(8),
             scheduled: 1_000_000,
             schedule_ahead: Duration::from_secs(365 * 24 * 60 * 60),
+            spool_bytes: ByteCount::mib(1024),
+            spool_streams: 256,
             tenant_stream_bytes: ByteCount(0),
             streams: 256,
             consumers: 1_024,
@@ -364,6 +370,8 @@ pub struct Timers {
     /// How long all homes of a stream may be out of reach before publishes for it
     /// are refused; until then they wait at the publisher's hub.
     pub home_patience: Duration,
+    /// How long all homes of a stream are within reach and do not have it before what waits on disk here for it is given up.
+    pub spool_gone: Duration,
     /// How long consumers' positions wait to be written together; what is lost with them is handed out again.
     pub positions: Duration,
     /// Keyed state that nobody waits for, such as those positions, is synced at most so often, and at the latest so long after it was written.
@@ -388,6 +396,7 @@ impl Default for Timers {
             redial_most: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             home_patience: Duration::from_secs(10),
+            spool_gone: Duration::from_secs(60 * 60),
             positions: Duration::from_millis(50),
             keyed_syncs: Duration::from_secs(1),
             batch: Duration::from_secs(10),
@@ -486,6 +495,7 @@ impl HubOptions {
         at_least("limits.open_batches", l.open_batches as u64, 1);
         at_least("limits.batch_blocks", l.batch_blocks as u64, 1);
         at_least("limits.batch_bytes", l.batch_bytes.0, l.frame.0);
+        at_least("limits.spool_bytes", l.spool_bytes.0, l.frame.0);
         at_least("limits.replica_producers", l.replica_producers as u64, 2);
         at_least("limits.replica_bytes", l.replica_bytes.0, 64 << 10);
         at_least("limits.replica_readers", l.replica_readers as u64, 1);

@@ -6,17 +6,21 @@
 //! Lanes are kept apart because an urgent block overtakes one of less urgency.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
-use weft_base::{Lane, ProducerId};
+use weft_base::{HubId, Lane, ProducerId};
 
 /// The last sequence of each producer and lane, for a bounded number of them.
 /// When one more comes, the half that was silent longest is forgotten.
 #[derive(Debug)]
-pub(crate) struct Producers {
-    last: HashMap<(ProducerId, Lane), Seen>,
+pub(crate) struct Producers<K = (ProducerId, Lane)> {
+    last: HashMap<K, Seen>,
     limit: usize,
     turn: u64,
 }
+
+/// A producer's lane, by the hub at which it publishes.
+pub(crate) type AtHub = (HubId, ProducerId, Lane);
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -36,16 +40,28 @@ pub(crate) enum Place {
 }
 
 impl Producers {
+    /// Where `count` events from `first` on stand. Producer 0 is nobody in
+    /// particular: its events are always new.
+    pub(crate) fn place(&self, producer: ProducerId, lane: Lane, first: u64, count: u32) -> Place {
+        if producer.0 == 0 { Place::New } else { self.place_of(&(producer, lane), first, count) }
+    }
+
+    /// Remembers them as seen.
+    pub(crate) fn note(&mut self, producer: ProducerId, lane: Lane, first: u64, count: u32) {
+        if producer.0 != 0 {
+            self.note_of((producer, lane), first, count);
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Producers<K> {
     pub(crate) fn new(limit: usize) -> Self {
         Self { last: HashMap::new(), limit: limit.max(2), turn: 0 }
     }
 
-    /// Where `count` events from `first` on stand. Producer 0 is nobody in
-    /// particular: its events are always new.
-    pub(crate) fn place(&self, producer: ProducerId, lane: Lane, first: u64, count: u32) -> Place {
-        let Some(seen) = self.last.get(&(producer, lane)).filter(|_| producer.0 != 0) else {
-            return Place::New;
-        };
+    /// Where `count` events from `first` on stand, of somebody in particular.
+    pub(crate) fn place_of(&self, key: &K, first: u64, count: u32) -> Place {
+        let Some(seen) = self.last.get(key) else { return Place::New };
         if first > seen.upto {
             Place::New
         } else if last_of(first, count) <= seen.upto {
@@ -56,16 +72,13 @@ impl Producers {
     }
 
     /// Remembers them as seen.
-    pub(crate) fn note(&mut self, producer: ProducerId, lane: Lane, first: u64, count: u32) {
-        if producer.0 == 0 {
-            return;
-        }
+    pub(crate) fn note_of(&mut self, key: K, first: u64, count: u32) {
         self.turn += 1;
         let seen = Seen { upto: last_of(first, count), turn: self.turn };
-        if self.last.len() >= self.limit && !self.last.contains_key(&(producer, lane)) {
+        if self.last.len() >= self.limit && !self.last.contains_key(&key) {
             self.forget_older_half();
         }
-        self.last.insert((producer, lane), seen);
+        self.last.insert(key, seen);
     }
 
     fn forget_older_half(&mut self) {
@@ -91,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_comes_again_is_a_duplicate_and_what_follows_is_new() {
-        let mut producers = Producers::new(8);
+        let mut producers = <Producers>::new(8);
         assert_eq!(producers.place(A, L, 1, 10), Place::New);
         producers.note(A, L, 1, 10);
         assert_eq!(producers.place(A, L, 1, 10), Place::Duplicate);
@@ -104,21 +117,21 @@ mod tests {
 
     #[test]
     fn lanes_are_apart() {
-        let mut producers = Producers::new(8);
+        let mut producers = <Producers>::new(8);
         producers.note(A, Lane::URGENT, 10, 1);
         assert_eq!(producers.place(A, L, 9, 1), Place::New, "overtaken, not seen");
     }
 
     #[test]
     fn nobody_in_particular_is_never_a_duplicate() {
-        let mut producers = Producers::new(8);
+        let mut producers = <Producers>::new(8);
         producers.note(ProducerId(0), L, 1, 10);
         assert_eq!(producers.place(ProducerId(0), L, 1, 10), Place::New);
     }
 
     #[test]
     fn at_the_limit_the_silent_half_is_forgotten() {
-        let mut producers = Producers::new(4);
+        let mut producers = <Producers>::new(4);
         for id in 1..=4 {
             producers.note(ProducerId(id), L, 1, 1);
         }
@@ -131,7 +144,7 @@ mod tests {
 
     #[test]
     fn numbers_at_the_end_of_the_range_do_not_wrap() {
-        let mut producers = Producers::new(4);
+        let mut producers = <Producers>::new(4);
         producers.note(A, L, u64::MAX, 65_535);
         assert_eq!(producers.place(A, L, u64::MAX, 65_535), Place::Duplicate);
     }

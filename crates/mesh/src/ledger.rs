@@ -77,6 +77,7 @@ drop_reasons! {
     Quota = 27, "quota", "The stream's tenant has stored all that it may.";
     Damaged = 29, "damaged", "The event lies damaged in the stream, and its consumer goes on behind it.";
     Removed = 30, "removed", "The stream's retention removed the event before its consumer had it.";
+    StreamGone = 31, "stream_gone", "The event waited on disk for a stream whose homes do not have that stream any more.";
 }
 
 /// The counts of one hub, or of one of its stages. Plain numbers: add freely,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, UnixNanos};
-use weft_topic::Topic;
+use weft_topic::{Filter, Topic};
 use weft_wire::frame::FlowEntry;
 
 use crate::filters::Wants;
@@ -121,6 +121,26 @@ impl Routes {
                 f(StreamHub { id: at.id, hub: known.hub, cost, spools: at.spools, strong: at.strong });
             }
         });
+    }
+
+    /// Calls `f` for each filter of each stream of another hub that is its home.
+    /// Builds the filters anew: not for the path of a block.
+    pub fn stream_filters(&self, mut f: impl FnMut(&Filter, StreamHub)) {
+        for (filter, at) in self.interest.streams.iter() {
+            if at.is_home
+                && let Some(known) = self.at_slot(at.slot)
+            {
+                let cost = known.path.as_ref().map(|path| path.cost);
+                f(&filter, StreamHub { id: at.id, hub: known.hub, cost, spools: at.spools, strong: at.strong });
+            }
+        }
+    }
+
+    /// Whether both know the same streams of the same hubs, because nothing was
+    /// heard of any since; ways may differ.
+    #[must_use]
+    pub fn has_streams_of(&self, other: &Self) -> bool {
+        self.interest.directory.is_same(&other.interest.directory)
     }
 
     /// The other hubs that keep a stream of this name, homes and mirrors.

@@ -124,6 +124,11 @@ impl Directory {
         }
     }
 
+    /// Whether nothing was changed since one was made of the other.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entries, &other.entries)
+    }
+
     /// All entries, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&StreamDef, u16)> {
         self.entries.keys().map(|(def, slot)| (&**def, *slot))

@@ -148,6 +148,8 @@ codes! {
     NOT_A_HOME = 55, "not_a_home", "the hub is no home of the stream: name one that is, or make it one";
     /// What was asked for is at another home by now.
     MOVED = 58, "moved", "it is served by another home since: open it again";
+    /// The spool of the publisher's hub has no room.
+    SPOOL_FULL = 59, "spool_full", "the hub keeps no more for homes that cannot be reached: try again later, or raise limits.spool_bytes";
     /// A home of a stream has lost what entered there, and gets it back from the others.
     BEHIND_ITSELF = 64, "behind_itself", "this home has lost events that other homes have: publish again once it has them back";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.

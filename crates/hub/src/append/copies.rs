@@ -16,11 +16,13 @@ use weft_log::AppendError;
 use weft_stream::replica::{Copy, Position, Seen, Sight};
 use weft_wire::block::layout::BATCH_OPEN;
 use weft_wire::block::{self, Block};
+use weft_wire::frame::Unreachable;
 
 use super::mend::Mending;
 use super::{AppendStage, Stream, StreamSpec};
 use crate::counters::add;
 use crate::messages::StreamSlot;
+use crate::producers::{AtHub, Place, Producers};
 use crate::replicate::{CopyBatch, Replicated, Shown, ToReplicate};
 
 /// How many events at the end of a log are looked at, when it is opened, for
@@ -31,8 +33,11 @@ const LOOK_BACK: u64 = 200_000;
 pub(crate) struct Copying {
     /// What is here, or passed over.
     taken: Position,
-    /// Of a stream with several homes and of mirrors: what is here of each producer.
+    /// Of a stream with several homes, of mirrors, and of one whose publishes are
+    /// spooled elsewhere: what is here of each producer.
     seen: Option<Seen>,
+    /// Of the latter: what of each producer came by way of each hub, which sends it in order.
+    by_hub: Option<Producers<AtHub>>,
     /// What other homes have on disk of what entered here: the next sequence.
     held: BTreeMap<HubId, u64>,
     /// What other homes have on disk of every home, and whether that is of use.
@@ -48,6 +53,7 @@ impl Copying {
         Self {
             taken: Position::start(),
             seen: None,
+            by_hub: None,
             held: BTreeMap::new(),
             ends: BTreeMap::new(),
             ends_wanted: Arc::default(),
@@ -72,10 +78,24 @@ impl Copying {
         self.seen.as_ref().is_some_and(|seen| sight(seen, block) == Sight::Here)
     }
 
+    /// Whether a block that waited on disk where it entered the mesh is here. Its
+    /// producer may have published later events by another hub meanwhile, so that
+    /// its last number says nothing; but what it published at one hub comes in order.
+    pub(super) fn has_spooled(&self, block: &Block<'_>) -> bool {
+        let came = |by_hub: &Producers<AtHub>| {
+            let (first, count) = (block.first_sequence(), block.event_count());
+            at_hub(block).is_some_and(|key| by_hub.place_of(&key, first, count) == Place::Duplicate)
+        };
+        self.by_hub.as_ref().is_some_and(came) || self.has(block)
+    }
+
     /// An own publish was appended.
     pub(super) fn note(&mut self, block: &Block<'_>) {
         if let Some(seen) = &mut self.seen {
             note(seen, block);
+        }
+        if let Some(by_hub) = &mut self.by_hub {
+            note_at_hub(by_hub, block);
         }
     }
 
@@ -104,6 +124,21 @@ fn sight(seen: &Seen, block: &Block<'_>) -> Sight {
 
 fn note(seen: &mut Seen, block: &Block<'_>) {
     seen.note(block.producer(), block.lane(), block.first_sequence(), block.event_count());
+}
+
+/// Who published a block, and where; none for nobody in particular.
+fn at_hub(block: &Block<'_>) -> Option<AtHub> {
+    let stamp = block.stamp().filter(|_| block.producer().0 != 0)?;
+    Some((stamp.origin, block.producer(), block.lane()))
+}
+
+fn note_at_hub(by_hub: &mut Producers<AtHub>, block: &Block<'_>) {
+    let (first, count) = (block.first_sequence(), block.event_count());
+    if let Some(key) = at_hub(block)
+        && by_hub.place_of(&key, first, count) != Place::Duplicate
+    {
+        by_hub.note_of(key, first, count);
+    }
 }
 
 /// Why copies were not appended.
@@ -188,16 +223,37 @@ impl AppendStage {
 impl Copying {
     /// Looks at the end of the log for what its producers sent, where it matters.
     fn prepare(&mut self, spec: &super::StreamSpec, reader: &mut weft_log::LogReader, producers: usize) {
-        if self.seen.is_some() || (spec.homes.len() < 2 && spec.mirror_of.is_empty()) {
+        let (homes, spools) = (spec.homes.len() >= 2, spec.unreachable == Unreachable::Spool);
+        if homes || spools || !spec.mirror_of.is_empty() {
+            self.look_back(spec, reader, producers, spools);
+        }
+    }
+
+    /// Looks at the end of the log, unless that was done; `spools`: for blocks too
+    /// that waited on disk where they entered the mesh.
+    pub(super) fn look_back(
+        &mut self,
+        spec: &super::StreamSpec,
+        reader: &mut weft_log::LogReader,
+        producers: usize,
+        spools: bool,
+    ) {
+        let mut seen = self.seen.is_none().then(|| Seen::new(producers));
+        let mut by_hub = (spools && self.by_hub.is_none()).then(|| Producers::new(producers));
+        if seen.is_none() && by_hub.is_none() {
             return;
         }
-        let mut seen = Seen::new(producers);
         let next = reader.next();
         let from = next.saturating_sub(LOOK_BACK).max(reader.first());
-        if let Err(error) = reader.for_each_block(from, next, |block| note(&mut seen, &block)) {
+        let read = reader.for_each_block(from, next, |block| {
+            seen.iter_mut().for_each(|seen| note(seen, &block));
+            by_hub.iter_mut().for_each(|by_hub| note_at_hub(by_hub, &block));
+        });
+        if let Err(error) = read {
             tracing::warn!(code = "look_back", stream = spec.name, %error, "the end of a log could not be read");
         }
-        self.seen = Some(seen);
+        self.seen = seen.or(self.seen.take());
+        self.by_hub = by_hub.or(self.by_hub.take());
     }
 }
 
@@ -301,7 +357,46 @@ fn check<'b>(bytes: &'b [u8], copy: &Copy) -> Result<Block<'b>, CopyError> {
 
 #[cfg(test)]
 mod tests {
+    use weft_base::{Epoch, Lane, ProducerId, UnixNanos};
+    use weft_wire::block::{BlockFields, BlockWriter, EventFields, Stamp};
+
     use super::*;
+
+    /// A block of one event that this producer published at this hub.
+    fn published(producer: u64, hub: u64, n: u64) -> Vec<u8> {
+        let fields = BlockFields { producer: ProducerId(producer), first_sequence: n, ..BlockFields::new("t") };
+        let mut bytes = vec![0; 512];
+        let mut writer = BlockWriter::new(&mut bytes, &BlockFields { lane: Lane::DEFAULT, ..fields }).expect("room");
+        writer.push(&EventFields::default()).expect("room");
+        let len = writer.finish().expect("an event");
+        bytes.truncate(len);
+        let (origin, ingested) = (HubId(hub), UnixNanos(1));
+        let stamp = Stamp { origin, epoch: Epoch(1), block: n, sequence: n, ingested };
+        block::stamp(&mut bytes, &stamp).expect("it has none");
+        bytes
+    }
+
+    #[test]
+    fn what_was_spooled_is_told_by_its_hub_and_by_what_came_by_others() {
+        let mut copying = Copying { seen: Some(Seen::new(8)), by_hub: Some(Producers::new(8)), ..Copying::new() };
+        let has =
+            |copying: &Copying, producer, hub, n| copying.has_spooled(&Block::trusted(&published(producer, hub, n)));
+        // A producer that uses every other number here: no ranges could hold that.
+        for n in (1..200).step_by(2) {
+            copying.note(&Block::trusted(&published(7, 1, n)));
+        }
+        assert!((1..200).step_by(2).all(|n| has(&copying, 7, 1, n)), "sent again");
+        assert!(!has(&copying, 7, 1, 201));
+        // It goes on at another hub, while more waits at the first.
+        for n in [205, 207] {
+            copying.note(&Block::trusted(&published(7, 2, n)));
+        }
+        assert!(!has(&copying, 7, 1, 201) && !has(&copying, 7, 1, 203), "they are new, whatever came since");
+        assert!(has(&copying, 7, 1, 205), "it had no answer, and came by the other one");
+        copying.note(&Block::trusted(&published(7, 1, 201)));
+        assert!(has(&copying, 7, 1, 201) && !has(&copying, 7, 1, 203));
+        assert!(!has(&copying, 0, 1, 1), "nobody in particular");
+    }
 
     #[test]
     fn a_mirror_replaces_whole_levels() {

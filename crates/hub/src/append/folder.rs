@@ -9,6 +9,8 @@
 //! DATA/streams/NAME/consumers.json
 //! DATA/streams/NAME/...   the log
 //! DATA/streams/NAME/schedule/...   the log of what it is to have later
+//! DATA/spool/streams.json  the streams of other hubs that are spooled for
+//! DATA/spool/ID/...        what waits for the homes of one, a log
 //! ```
 //!
 //! A folder of a newer version, of another hub, or in use is refused and left
@@ -21,7 +23,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weft_base::sync::atomic::AtomicBool;
-use weft_base::{Epoch, HubId, Now};
+use weft_base::{ByteCount, Epoch, HubId, Now};
 use weft_keyed::{Keyed, KeyedError};
 use weft_log::fs::{Fs, Lock};
 use weft_log::{Log, LogOptions, LogReader, Recovery};
@@ -37,11 +39,23 @@ use super::tend::Compacting;
 use super::verify::{self, Health};
 use crate::keyed::KeyedWriter;
 use crate::options::Limits;
+use crate::spool::SpooledStream;
 
 /// The format of the folder that this program writes and reads.
 const VERSION: u32 = 1;
 /// The largest description file read.
 const DESCRIPTION_MOST: usize = 64 << 10;
+/// The folder of what waits for homes that cannot be reached.
+const SPOOL: &str = "spool";
+/// The size of a spool's segments: space comes back soon.
+const SPOOL_SEGMENT: ByteCount = ByteCount::mib(4);
+/// The largest list of streams that are spooled for, as it is read.
+const SPOOLED_MOST: usize = 64 << 20;
+
+/// The name of a spool's folder.
+fn spool_name(stream: u64) -> String {
+    format!("{stream:016x}")
+}
 
 #[derive(Serialize, Deserialize)]
 struct Description {
@@ -131,8 +145,8 @@ impl FolderError {
 }
 
 /// A small file's content; none when there is no such file.
-fn read_if_there(fs: &dyn Fs, path: &Path) -> Result<Option<Vec<u8>>, FolderError> {
-    match fs.read(path, DESCRIPTION_MOST) {
+fn read_if_there(fs: &dyn Fs, path: &Path, most: usize) -> Result<Option<Vec<u8>>, FolderError> {
+    match fs.read(path, most) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FolderError::Io { path: path.to_owned(), source }),
@@ -212,7 +226,7 @@ impl Folder {
         };
         let path = root.join("weft.json");
         let mut epoch = u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX);
-        if let Some(bytes) = read_if_there(&*fs, &path)? {
+        if let Some(bytes) = read_if_there(&*fs, &path, DESCRIPTION_MOST)? {
             let found: Description = serde_json::from_slice(&bytes)
                 .map_err(|e| FolderError::Damaged { path: path.clone(), reason: e.to_string() })?;
             if found.version > VERSION {
@@ -274,7 +288,7 @@ impl Folder {
         let mut streams = Vec::new();
         for name in names {
             let path = dir.join(&name).join("stream.json");
-            let Some(bytes) = read_if_there(&*self.fs, &path)? else {
+            let Some(bytes) = read_if_there(&*self.fs, &path, DESCRIPTION_MOST)? else {
                 // Made half-way when the hub stopped: it was never acknowledged, and holds nothing.
                 tracing::warn!(
                     code = "stream_unfinished",
@@ -406,6 +420,66 @@ impl Folder {
         }
         let (log, _) = self.schedule_log(name, limits, now)?;
         log.delete().map_err(|source| FolderError::Io { path: dir, source })
+    }
+
+    /// The streams that were spooled for, and those whose spools lie here.
+    pub(crate) fn spools(&self) -> Result<(Vec<SpooledStream>, Vec<u64>), FolderError> {
+        let dir = self.root.join(SPOOL);
+        let path = dir.join("streams.json");
+        let mut known: Vec<SpooledStream> = match read_if_there(&*self.fs, &path, SPOOLED_MOST)? {
+            None => Vec::new(),
+            Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                // What waits is sent all the same, once the mesh tells of the streams.
+                tracing::error!(code = "spool_unknown", path = %path.display(), error = %error, "begun anew");
+                Vec::new()
+            }),
+        };
+        known.retain(|stream| stream.id != 0);
+        let listed = |dir: &Path| match self.fs.list(dir) {
+            Ok(names) => Ok(names),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(FolderError::Io { path: dir.to_owned(), source }),
+        };
+        let mut ids: Vec<u64> = listed(&dir)?.iter().filter_map(|name| u64::from_str_radix(name, 16).ok()).collect();
+        for stream in &known {
+            if !ids.contains(&stream.id) && !listed(&dir.join(spool_name(stream.id)))?.is_empty() {
+                ids.push(stream.id);
+            }
+        }
+        ids.sort_unstable();
+        Ok((known, ids))
+    }
+
+    /// Writes which streams are spooled for.
+    pub(crate) fn save_spooled(&self, known: &[SpooledStream]) -> Result<(), FolderError> {
+        let dir = self.root.join(SPOOL);
+        let path = dir.join("streams.json");
+        let bytes = serde_json::to_vec_pretty(known)
+            .map_err(|e| FolderError::Damaged { path: path.clone(), reason: e.to_string() })?;
+        self.fs.create_dir(&dir).map_err(|source| FolderError::Io { path: dir, source })?;
+        self.fs.write(&path, &bytes).map_err(|source| FolderError::Io { path, source })
+    }
+
+    /// Opens the spool of a stream, or makes it.
+    pub(crate) fn open_spool(&self, stream: u64, limits: &Limits, now: Now) -> Result<Log, FolderError> {
+        let dir = self.root.join(SPOOL).join(spool_name(stream));
+        let options = LogOptions {
+            segment: ByteCount(SPOOL_SEGMENT.0.max(limits.frame.0 * 2)),
+            ..schedule::log_options(limits, self.home)
+        };
+        let (log, recovery) = Log::open(self.fs.clone(), &dir, options, now)
+            .map_err(|source| FolderError::Stream { stream: format!("{SPOOL}/{}", spool_name(stream)), source })?;
+        for damage in &recovery.damaged {
+            tracing::error!(
+                code = "spool_damaged",
+                spool = spool_name(stream),
+                segment = damage.segment,
+                offset = damage.offset,
+                clause = damage.clause,
+                "a spool is damaged; the rest is sent"
+            );
+        }
+        Ok(log)
     }
 
     /// Deletes a stream: its description first, so that a crash half-way leaves no stream.

@@ -194,7 +194,7 @@ impl Index {
         log.for_each_block(from, |block| {
             let next = block.stream_sequence().saturating_add(block.event_count().into());
             let named = block.home().filter(|(home, _)| *home == self.home).map(|(_, sequence)| sequence);
-            self.take(block, block.stream_sequence(), next, named);
+            self.take(block, (block.stream_sequence(), next), named, 0);
             noted += 1;
         })?;
         self.noted = noted;
@@ -225,7 +225,8 @@ impl Index {
             self.due = now.mono + EVERY;
         }
         self.noted += 1;
-        self.take(block, appended.first, appended.next, Some(appended.home_sequence));
+        let here_ms = now.wall.0 / 1_000_000;
+        self.take(block, (appended.first, appended.next), Some(appended.home_sequence), here_ms);
     }
 
     /// A block that entered at another home was appended, from this local
@@ -236,10 +237,11 @@ impl Index {
             self.due = now.mono + EVERY;
         }
         self.noted += 1;
-        self.take(block, local, local.saturating_add(block.event_count().into()), None);
+        self.take(block, (local, local.saturating_add(block.event_count().into())), None, 0);
     }
 
-    fn take(&mut self, block: Block<'_>, local: u64, next: u64, named: Option<u64>) {
+    /// `here_ms`: when it came here, which may be long after it entered the mesh.
+    fn take(&mut self, block: Block<'_>, (local, next): (u64, u64), named: Option<u64>, here_ms: u64) {
         self.last.note(block, local);
         let Some(named) = named else { return };
         // A delayed block comes behind what was published after it: of those the
@@ -247,7 +249,7 @@ impl Index {
         if block.flags() & DELAYED != 0 && !self.of_schedule {
             return;
         }
-        let at_ms = block.stamp().map_or(0, |stamp| stamp.ingested.0 / 1_000_000);
+        let at_ms = block.stamp().map_or(0, |stamp| stamp.ingested.0 / 1_000_000).max(here_ms);
         let (producer, lane) = (block.producer(), block.lane());
         let (first, count) = (block.first_sequence(), block.event_count());
         self.window.note(Noted { producer, lane, first, count, next, named, at_ms });

@@ -23,6 +23,7 @@ mod position;
 mod read;
 mod schedule;
 mod spec;
+mod spool;
 mod sync;
 mod take;
 mod tend;
@@ -49,6 +50,8 @@ use self::internal::Internals;
 pub(crate) use self::mend::{Job, Mending, ToMend};
 pub(crate) use self::spec::StreamSpec;
 pub use self::spec::stream_json;
+use self::spool::Spools;
+pub(crate) use self::spool::{FoundSpools, load_spools};
 pub(crate) use self::sync::{SyncStage, ToSync};
 pub(crate) use self::verify::{ToVerify, VerifyParts, VerifyStage};
 use crate::consume::{Floors, StreamUp, ToConsume};
@@ -85,6 +88,7 @@ pub(crate) struct AppendStage {
     commits: Commits,
     cursors: read::Cursors,
     internals: Internals,
+    spools: Spools,
     batches: Batches<take::Part>,
     options: Arc<HubOptions>,
     /// This hub.
@@ -113,6 +117,8 @@ pub(crate) struct AppendParts {
     pub(crate) folder: Option<Folder>,
     pub(crate) arena: Arena,
     pub(crate) streams: Vec<Stream>,
+    /// What waits for homes of streams of other hubs.
+    pub(crate) spools: FoundSpools,
     pub(crate) options: Arc<HubOptions>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) waker: StageWaker,
@@ -139,6 +145,7 @@ impl AppendStage {
             commits: Commits::default(),
             cursors: read::Cursors::default(),
             internals: Internals::default(),
+            spools: Spools::default(),
             batches: Batches::new(parts.options.limits.batches(parts.options.timers.batch)),
             home: HubId::of_name(&parts.options.name),
             options: parts.options,
@@ -152,6 +159,7 @@ impl AppendStage {
         for stream in parts.streams {
             stage.install(stream, None);
         }
+        stage.install_spools(parts.spools);
         stage
     }
 
@@ -200,7 +208,16 @@ impl AppendStage {
 
     fn on_message(&mut self, message: ToAppend) {
         match message {
-            ToAppend::Append { streams, block, completion } => self.append(&streams, &block, completion),
+            ToAppend::Append { streams, block, completion, spooled } => {
+                self.append(&streams, &block, completion, spooled);
+            }
+            ToAppend::RefuseFlow { key, incarnation } => self.commits.refuse(key, incarnation, ErrorCode::NO_STREAM),
+            ToAppend::Spool { streams, block, completion } => self.spool(&streams, &block, completion),
+            ToAppend::SpoolDone(places) => self.spool_done(&places),
+            ToAppend::SpoolRound(round) => self.spool_round(round),
+            ToAppend::SpoolGone { stream } => self.spool_gone(stream),
+            ToAppend::SpoolKnown(known) => self.spool_known(known),
+            ToAppend::SpoolReport { session, id, stream, detail } => self.spool_report((session, id), &stream, detail),
             ToAppend::SayAgain { key, incarnation } => self.commits.say_again(key, incarnation),
             ToAppend::Open { target, stream, start, position, filter } => {
                 self.open(target, &stream, start, position, filter);
@@ -271,6 +288,7 @@ impl AppendStage {
             }
         }
         work += self.settle_schedules();
+        work += self.settle_spools();
         if watched {
             // Not a message: however often a stream grows, there is one to be told.
             self.grown.store(true, Ordering::Release);
@@ -315,8 +333,13 @@ impl Stage for AppendStage {
             && self.replicate.has_room(1)
         {
             let Some(message) = self.inbox.pop() else { break };
-            appended |=
-                matches!(message, ToAppend::Append { .. } | ToAppend::Internal(_) | ToAppend::AppendCopies { .. });
+            appended |= matches!(
+                message,
+                ToAppend::Append { .. }
+                    | ToAppend::Internal(_)
+                    | ToAppend::AppendCopies { .. }
+                    | ToAppend::Spool { .. }
+            );
             self.on_message(message);
             work += 1;
         }
@@ -345,10 +368,11 @@ impl Stage for AppendStage {
         let due = self.streams.iter().flatten().filter_map(|stream| stream.index.deadline());
         let schedules = self.streams.iter().flatten().filter_map(|stream| stream.schedule.as_ref());
         let schedules = schedules.flat_map(|schedule| [schedule.deadline(self.now), schedule.index.deadline()]);
-        due.chain(schedules.flatten()).chain([self.tending.deadline()]).min()
+        due.chain(schedules.flatten()).chain([self.tending.deadline()]).chain(self.spools.deadline()).min()
     }
 
     fn on_stop(&mut self, _now: Now) {
+        self.close_spools();
         for mut stream in self.streams.drain(..).flatten() {
             let next = stream.log.next();
             match stream.log.close() {

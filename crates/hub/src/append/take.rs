@@ -52,7 +52,8 @@ pub(super) struct Stands {
 impl AppendStage {
     /// Appends a block to its streams; the completion is owed once all have it
     /// at the level asked, or refused as soon as one has not.
-    pub(super) fn append(&mut self, slots: &[StreamSlot], block: &BlockRef, completion: Completion) {
+    /// `spooled`: it waited on disk where it entered the mesh.
+    pub(super) fn append(&mut self, slots: &[StreamSlot], block: &BlockRef, completion: Completion, spooled: bool) {
         let parsed = Block::trusted(block);
         let events = u64::from(parsed.event_count());
         sub(&self.counters.waiting_append, events * slots.len() as u64);
@@ -70,7 +71,7 @@ impl AppendStage {
         let mut places = Places::default();
         let (mut refused, mut all_duplicate) = (None, true);
         for slot in slots {
-            match self.take_in(*slot, block) {
+            match self.take_in(*slot, block, spooled) {
                 Ok(Some(stands)) => {
                     all_duplicate &= stands.duplicate;
                     places.push(*slot, stands.upto, stands.named);
@@ -103,12 +104,23 @@ impl AppendStage {
     }
 
     /// One stream takes a block, or has it; none when the stream is gone.
-    fn take_in(&mut self, slot: StreamSlot, block: &BlockRef) -> Result<Option<Stands>, Refusal> {
+    fn take_in(&mut self, slot: StreamSlot, block: &BlockRef, spooled: bool) -> Result<Option<Stands>, Refusal> {
         let (now, home) = (self.now, self.home);
         let parsed = Block::trusted(block);
         let events = u64::from(parsed.event_count());
         let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return Ok(None) };
-        let stands = match stream.place(parsed) {
+        let place = if spooled {
+            let producers = self.options.limits.replica_producers;
+            stream.copying.look_back(&stream.spec, &mut stream.reader, producers, true);
+            match stream.copying.has_spooled(&parsed) {
+                true => Place::Duplicate { named: None },
+                // Where it is not known, it is taken rather than lost.
+                false => Place::New,
+            }
+        } else {
+            stream.place(parsed)
+        };
+        let stands = match place {
             Place::New => {
                 stream.admits(parsed)?;
                 let appended = stream.log.append(block, now).map_err(|error| Refusal::of(&stream.spec.name, &error))?;

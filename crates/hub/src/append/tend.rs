@@ -99,6 +99,7 @@ impl AppendStage {
         let place = self.streams.iter().enumerate().skip(at).find(|(_, place)| place.is_some()).map(|(at, _)| at);
         self.tending.at = place.map(|at| at + 1);
         let Some(stream) = place.and_then(|at| self.streams.get_mut(at)).and_then(Option::as_mut) else {
+            self.tend_spools();
             self.measure_tenants();
             self.expire_batches();
             return 0;

@@ -192,6 +192,9 @@ impl Conductor {
                 };
                 self.apply(Event::FlowAck(ack));
             }
+            ToConductor::Spooled(spooled) => self.route.push(ToRoute::Spooled(spooled)),
+            ToConductor::SpoolEmpty { stream, taken } => self.route.push(ToRoute::SpoolEmpty { stream, taken }),
+            ToConductor::SpoolLow { stream, round } => self.route.push(ToRoute::SpoolLow { stream, round }),
             ToConductor::Release { block } => self.route.push(ToRoute::Release { block }),
             ToConductor::MeshShow { session, id } => {
                 let bytes = self.report(id);

@@ -222,7 +222,7 @@ impl NetStage {
         }
         add(&self.counters.waiting_append, events);
         let (streams, completion) = ([stream].into(), Completion::None);
-        self.out.append.push(ToAppend::Append { streams, block: block.clone(), completion });
+        self.out.append.push(ToAppend::Append { streams, block: block.clone(), completion, spooled: false });
     }
 
     /// Stops reading a session, or goes on. One that subscribes is read all the
@@ -259,7 +259,7 @@ impl NetStage {
         let (mut level, mut place) = (request.level, request.place);
         if let Some(parts) = connection.parts.get_mut(&request.id) {
             parts.open -= 1;
-            parts.level = parts.level.min(level);
+            parts.level = least(parts.level, level);
             if parts.open > 0 {
                 return;
             }
@@ -323,5 +323,23 @@ impl NetStage {
             }
             Phase::Running | Phase::Closed => {}
         }
+    }
+}
+
+/// What a publish has reached of which one part has reached `a` and another `b`.
+fn least(a: AckLevel, b: AckLevel) -> AckLevel {
+    // The number of `Spooled` is the last one, and it says less than any that a stream's home answers.
+    if [a, b].contains(&AckLevel::Spooled) { AckLevel::Spooled } else { a.min(b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_parts_the_one_counts_that_has_reached_least() {
+        assert_eq!(least(AckLevel::Homes, AckLevel::Written), AckLevel::Written);
+        assert_eq!(least(AckLevel::Synced, AckLevel::Spooled), AckLevel::Spooled);
+        assert_eq!(least(AckLevel::Spooled, AckLevel::Homes), AckLevel::Spooled);
     }
 }

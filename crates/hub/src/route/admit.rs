@@ -85,7 +85,9 @@ impl RouteStage {
             return Err((Publish { session, id, level, homes, block, checked, since, far }, Wait::Gate(gate)));
         }
         let elsewhere = route.remote.iter().filter(|remote| remote.stream);
-        let parts = elsewhere.clone().count() as u32 + u32::from(!route.streams.is_empty());
+        let parts = elsewhere.clone().count() as u32
+            + u32::from(!route.streams.is_empty())
+            + u32::from(!route.spooled.is_empty());
         let is_special = Block::trusted(&block).flags() & SPECIAL != 0;
         let several = level == AckLevel::Homes && parts > 0;
         // Only the home of its one stream can take it, which is another hub.
@@ -93,6 +95,17 @@ impl RouteStage {
         if home.is_none() && !self.away.may_follow(session, facts.producer, facts.lane, None) && !far {
             let wait = self.wait_for_answers();
             return Err((Publish { session, id, level, homes, block, checked, since, far }, wait));
+        }
+        if self.waits_for_spool(&route) {
+            let wait = self.wait_for_answers();
+            return Err((Publish { session, id, level, homes, block, checked, since, far }, wait));
+        }
+        if (is_special || several) && !route.spooled.is_empty() {
+            let (code, detail) = (ErrorCode::UNREACHABLE, self.not_spooled(&route));
+            if level != AckLevel::None {
+                self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
+            }
+            return Ok(());
         }
         let place = self.producers.place(facts.producer, facts.lane, facts.first, facts.count);
         if place == Place::Overlap && home.is_none() {
@@ -198,7 +211,9 @@ impl RouteStage {
             copies += self.deliver_locally(&route, &block, events, 0);
             copies += self.serve_groups(&route, &block, events);
         }
-        copies += self.store_locally(&route, &block, events, awaited.map_or(Completion::None, Completion::Client));
+        let completion = awaited.map_or(Completion::None, Completion::Client);
+        copies += self.store_locally(&route, &block, events, completion, false);
+        copies += self.spool(&route.spooled, &block, events, completion);
         copies += self.send_remote(&route, &block, events, awaited, if live { Which::All } else { Which::Streams });
         if !duplicate {
             self.count_if_unwanted(copies, events);

@@ -14,6 +14,7 @@ use weft_wire::frame::{AckLevel, FlowEntry};
 
 use crate::counters::{Counters, add, sub};
 use crate::messages::{FlowKey, FlowSaid, Named, Request, SessionId};
+use crate::spool::SpoolPlace;
 
 /// Hubs whose recent blocks are remembered: as many as a mesh may have.
 const ORIGINS: usize = 1_024;
@@ -27,6 +28,19 @@ pub(super) struct Held {
     pub(super) except: Arc<[u64]>,
     /// When it was taken into the flow.
     pub(super) since: Mono,
+    /// Where it lies on disk here, if it waited there.
+    pub(super) spooled: Option<SpoolPlace>,
+}
+
+/// A flow holds all that it may.
+pub(super) struct IsFull;
+
+/// A block to send again: with its entry and what goes beside that.
+pub(super) struct Again {
+    pub(super) entry: FlowEntry,
+    pub(super) block: BlockRef,
+    pub(super) except: Arc<[u64]>,
+    pub(super) spooled: Option<u64>,
 }
 
 /// All flows of this hub.
@@ -43,7 +57,11 @@ pub(super) struct Flows {
     into: HashMap<(HubId, Lane), Receiver>,
     seen: Seen,
     /// Blocks to send again, kept between turns so that nothing is allocated.
-    pub(super) again: Vec<(FlowEntry, BlockRef, Arc<[u64]>)>,
+    pub(super) again: Vec<Again>,
+    /// Blocks of spools that homes have, and that they refused: the first of each
+    /// flow is the one that was.
+    pub(super) done: Vec<SpoolPlace>,
+    pub(super) refused: Vec<(SpoolPlace, bool)>,
     /// Since when hubs are out of reach.
     down: HashMap<HubId, Mono>,
 }
@@ -61,6 +79,8 @@ impl Flows {
             into: HashMap::new(),
             seen: Seen::new(ORIGINS),
             again: Vec::new(),
+            done: Vec::new(),
+            refused: Vec::new(),
             down: HashMap::new(),
         }
     }
@@ -121,18 +141,18 @@ impl Flows {
     /// sent now; earlier blocks may have to go first.
     ///
     /// # Errors
-    /// The flow can hold no more; the block is handed back.
+    /// The flow can hold no more.
     pub(super) fn send_guaranteed(
         &mut self,
         to: (HubId, Lane),
         held: Held,
         now: Mono,
-    ) -> Result<Option<FlowEntry>, Held> {
+    ) -> Result<Option<FlowEntry>, IsFull> {
         let limit = self.limit;
         let sender = self.out.entry(to).or_insert_with(|| Sender::new(limit, RetransmitOptions::default()));
         match sender.push(held, now) {
             Ok(pushed) => Ok(pushed.send.then(|| sender.entry(to.0, pushed.number, false))),
-            Err(full) => Err(full.item),
+            Err(_) => Err(IsFull),
         }
     }
 
@@ -152,7 +172,8 @@ impl Flows {
     /// A hub has stored a flow up to here: who waited is told.
     pub(super) fn acked(&mut self, said: &FlowSaid, now: Mono, counters: &Counters, tell: impl FnMut(Request)) {
         if let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) {
-            sender.acked(said.incarnation, said.written, said.synced, now, settle(counters, tell));
+            let settle = settle(counters, &mut self.done, tell);
+            sender.acked(said.incarnation, said.written, said.synced, now, settle);
         }
     }
 
@@ -167,8 +188,13 @@ impl Flows {
         mut give_up: impl FnMut(Request),
     ) {
         let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) else { return };
-        let refused = sender.refused(said.incarnation, said.written, said.synced, now, settle(counters, tell));
-        for held in refused {
+        let settle = settle(counters, &mut self.done, tell);
+        let refused = sender.refused(said.incarnation, said.written, said.synced, now, settle);
+        for (index, held) in refused.into_iter().enumerate() {
+            if let Some(place) = held.spooled {
+                self.refused.push((place, index == 0));
+                continue;
+            }
             sub(&counters.waiting_flows, held.events);
             counters.drop_copies(DropReason::StreamRefused, held.events);
             if let Some(request) = held.request {
@@ -210,6 +236,11 @@ impl Flows {
         self.down.get(&hub).copied()
     }
 
+    /// What a hub calls itself that was within reach.
+    pub(super) fn known_name(&self, hub: HubId) -> Option<String> {
+        self.names.get(&hub).cloned()
+    }
+
     /// What a hub calls itself, or its id.
     pub(super) fn name_of(&self, hub: HubId) -> String {
         self.names.get(&hub).cloned().unwrap_or_else(|| hub.to_string())
@@ -224,7 +255,14 @@ impl Flows {
 
     /// Takes all that a flow holds, in order, to send it elsewhere.
     pub(super) fn take_held(&mut self, to: (HubId, Lane)) -> Vec<Held> {
-        self.out.get_mut(&to).map(Sender::drain).unwrap_or_default()
+        let Some(sender) = self.out.get_mut(&to) else { return Vec::new() };
+        let told = sender.told();
+        let mut all = sender.drain();
+        for held in all.iter_mut().take(told) {
+            // Who asked for no more has his answer.
+            held.request = held.request.filter(|request| request.level > AckLevel::Written);
+        }
+        all
     }
 
     /// Puts what is to be sent now, again or late, into `again`.
@@ -233,7 +271,10 @@ impl Flows {
             // An entry names the flow's base and incarnation, which sending again does not change.
             let entry = sender.entry(*hub, 0, true);
             for (held, number) in sender.retransmit_due(now) {
-                self.again.push((FlowEntry { sequence: number, ..entry }, held.block.clone(), held.except.clone()));
+                let entry = FlowEntry { sequence: number, ..entry };
+                let (block, except) = (held.block.clone(), held.except.clone());
+                let spooled = held.spooled.map(|place| place.stream);
+                self.again.push(Again { entry, block, except, spooled });
             }
         }
     }
@@ -245,8 +286,17 @@ impl Flows {
 }
 
 /// What becomes of a held block as its hub stores it.
-fn settle(counters: &Counters, mut tell: impl FnMut(Request)) -> impl FnMut(&Held, AckLevel) {
+fn settle(
+    counters: &Counters,
+    done: &mut Vec<SpoolPlace>,
+    mut tell: impl FnMut(Request),
+) -> impl FnMut(&Held, AckLevel) {
     move |held, level| {
+        if let Some(place) = held.spooled {
+            // Counted where it lies.
+            done.extend((level == AckLevel::Synced).then_some(place));
+            return;
+        }
         if level == AckLevel::Synced {
             sub(&counters.waiting_flows, held.events);
             add(&counters.forwarded, held.events);

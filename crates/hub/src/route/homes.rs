@@ -6,7 +6,7 @@
 //! at one home. A hub that is chosen for one stream, and is a home of another
 //! that some other hub was chosen for, is told which to leave out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use weft_base::{HubId, Lane};
@@ -21,6 +21,7 @@ use super::flows::Held;
 use super::table::Route;
 use crate::counters::sub;
 use crate::messages::{Request, ToNet};
+use crate::spool::Known;
 
 /// Choices that are remembered; at the bound all are made anew.
 const MOST: usize = 65_536;
@@ -29,6 +30,10 @@ const MOST: usize = 65_536;
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
     homes: HashMap<u64, HubId>,
+    /// Streams that are spooled for while none of their homes can be reached.
+    pub(super) known: Known,
+    /// Those of them for which something waits, which nothing may overtake.
+    pub(super) spooling: BTreeSet<u64>,
 }
 
 /// Where the streams of a topic are kept that this hub does not keep.
@@ -39,6 +44,10 @@ pub(crate) struct Homes {
     pub(crate) chosen: BTreeMap<HubId, Vec<u64>>,
     /// Streams of which no home can be reached.
     pub(crate) absent: Vec<Absent>,
+    /// Streams whose publishes wait on disk here.
+    pub(crate) spooled: Vec<u64>,
+    /// Homes that get what waits there, and serve their live subscribers from that.
+    pub(crate) later: Vec<HubId>,
 }
 
 /// A stream that no home of can be reached.
@@ -62,6 +71,11 @@ impl Chosen {
                 continue;
             }
             let hub = self.one(*id, hubs);
+            if self.spools(*id, hubs) {
+                homes.spooled.push(*id);
+                homes.later.extend(hub);
+                continue;
+            }
             taken.extend(hub.map(|hub| (*id, hub)));
             if let Some(hub) = hub
                 && hubs.iter().all(|at| at.cost.is_none())
@@ -72,6 +86,13 @@ impl Chosen {
                 homes.absent.push(Absent { waits_for: hub, homes: all.into() });
             }
         }
+        // Of those that nobody tells of any more.
+        let (known, spooled) = (&self.known, &mut homes.spooled);
+        known.matching(topic, |id| {
+            if !found.contains_key(&id) && !own.contains(&id) && !spooled.contains(&id) {
+                spooled.push(id);
+            }
+        });
         for (_, hub) in &taken {
             let except = homes.chosen.entry(*hub).or_default();
             if !except.is_empty() {
@@ -83,9 +104,15 @@ impl Chosen {
         homes
     }
 
+    /// Whether publishes for a stream with these homes wait on disk here.
+    pub(super) fn spools(&self, id: u64, hubs: &[StreamHub]) -> bool {
+        let none_near = hubs.iter().all(|at| at.cost.is_none());
+        self.spooling.contains(&id) || (none_near && self.known.contains(id))
+    }
+
     /// The home of a stream: the one chosen before if it can be reached, else
     /// the nearest; the one chosen before, or the least, when none can be.
-    fn one(&mut self, id: u64, hubs: &[StreamHub]) -> Option<HubId> {
+    pub(super) fn one(&mut self, id: u64, hubs: &[StreamHub]) -> Option<HubId> {
         let before = self.homes.get(&id).copied().filter(|hub| hubs.iter().any(|at| at.hub == *hub));
         let is_near = |hub: &HubId| hubs.iter().any(|at| at.hub == *hub && at.cost.is_some());
         if let Some(hub) = before.filter(is_near) {
@@ -101,9 +128,12 @@ impl Chosen {
     }
 }
 
-/// The entries that go beside a guaranteed one for a hub with these exceptions.
-pub(super) fn excepted(entry: FlowEntry, except: &[u64]) -> impl Iterator<Item = FlowEntry> {
-    except.iter().map(move |id| FlowEntry { kind: FlowKind::Except, sequence: 0, base: *id, ..entry })
+/// The entries that go beside a guaranteed one for a hub with these exceptions,
+/// of a block that waited on disk for a stream, or did not.
+pub(super) fn beside(entry: FlowEntry, except: &[u64], spooled: Option<u64>) -> impl Iterator<Item = FlowEntry> {
+    let of = move |kind, id| FlowEntry { kind, sequence: 0, base: id, ..entry };
+    let spooled = spooled.into_iter().map(move |id| of(FlowKind::Spooled, id));
+    except.iter().map(move |id| of(FlowKind::Except, *id)).chain(spooled)
 }
 
 /// The route without these streams of this hub.
@@ -145,22 +175,37 @@ impl RouteStage {
             }
             for lane in Lane::all() {
                 for held in self.flows.take_held((hub, lane)) {
-                    let to = self.next_home(&held, hub).unwrap_or((hub, held.except.clone()));
-                    self.hold_for(to, lane, held);
+                    // What waits on disk comes from there once a home can be reached.
+                    if held.spooled.is_some() {
+                        continue;
+                    }
+                    if let Some(next) = self.next_home(&held, hub) {
+                        self.hold_for(next, lane, held);
+                    } else if let Some(held) = self.spool_held(held, hub) {
+                        let except = held.except.clone();
+                        self.hold_for((hub, except), lane, held);
+                    }
                 }
             }
         }
     }
 
-    /// The one home that all streams of a held block have next.
-    fn next_home(&mut self, held: &Held, gone: HubId) -> Option<(HubId, Arc<[u64]>)> {
-        let topic = Topic::parse(Block::trusted(&held.block).topic()).ok()?;
+    /// The streams of a hub that a held block is for.
+    pub(super) fn meant(&self, held: &Held, hub: HubId) -> Vec<u64> {
         let mut meant: Vec<u64> = Vec::new();
+        let Ok(topic) = Topic::parse(Block::trusted(&held.block).topic()) else { return meant };
         self.table.routes.streams(topic, |at| {
-            if at.hub == gone && !held.except.contains(&at.id) && !meant.contains(&at.id) {
+            if at.hub == hub && !held.except.contains(&at.id) && !meant.contains(&at.id) {
                 meant.push(at.id);
             }
         });
+        meant
+    }
+
+    /// The one home that all streams of a held block have next.
+    fn next_home(&mut self, held: &Held, gone: HubId) -> Option<(HubId, Arc<[u64]>)> {
+        let topic = Topic::parse(Block::trusted(&held.block).topic()).ok()?;
+        let meant = self.meant(held, gone);
         let route = self.cache.route(&self.table, topic);
         // At a stream of this hub's own it would be another publish.
         if meant.is_empty() || meant.iter().any(|id| route.stream_ids.contains(id)) {
@@ -186,7 +231,7 @@ impl RouteStage {
             Ok(Some(entry)) => {
                 // Hubs on the way may have seen the block.
                 let entry = FlowEntry { retransmit: true, ..entry };
-                let entries = std::iter::once(entry).chain(excepted(entry, &except));
+                let entries = std::iter::once(entry).chain(beside(entry, &except, None));
                 split(&self.table.routes, entries, None, INITIAL_TTL, &mut self.split);
                 self.send_split(&block, 0);
             }

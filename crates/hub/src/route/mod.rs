@@ -17,6 +17,7 @@ mod held;
 mod homes;
 pub(crate) mod peers;
 mod replies;
+mod spool;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use self::groups::{HubTurns, MemberTurns};
 use self::held::Held;
 use self::peers::{PeerOutlets, Peers};
 use self::replies::Replies;
+use self::spool::Spools;
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add};
@@ -55,6 +57,7 @@ use crate::net::link::Taken;
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::{Place, Producers};
+use crate::spool::SpoolStart;
 
 /// Room that the next stages must have before a message is taken.
 const ROOM: usize = 32;
@@ -95,6 +98,7 @@ pub(crate) struct RouteStage {
     hub_turns: HubTurns,
     replies: Replies,
     peers: Peers,
+    spools: Spools,
     /// How long a home may be out of reach before publishes for it are refused.
     patience: Duration,
     now: Now,
@@ -126,19 +130,24 @@ pub(crate) struct RouteParts {
     pub(crate) arena: Arena,
     pub(crate) waker: StageWaker,
     pub(crate) load: Arc<Load>,
+    /// What waits on disk here for homes that could not be reached.
+    pub(crate) spool: SpoolStart,
 }
 
 impl RouteStage {
     pub(crate) fn new(parts: RouteParts) -> Self {
         let limits = &parts.options.limits;
+        let mut cache = RouteCache::new(limits.topics);
+        let spools = Spools::new(parts.spool, &parts.options, &mut cache.chosen);
         Self {
+            spools,
             inbox: parts.inbox,
             gone: Vec::new(),
             net: parts.net,
             append: parts.append,
             table: parts.snapshot.load_full(),
             snapshot: parts.snapshot,
-            cache: RouteCache::new(limits.topics),
+            cache,
             producers: Producers::new(limits.producers),
             taken: Taken::new(limits.window_of_links()),
             conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
@@ -181,6 +190,7 @@ impl RouteStage {
             ToRoute::HubUp { hub, epoch, name } => {
                 self.tell_services(&FromPeer::Up { hub, epoch, name: name.clone() });
                 self.flows.hub_up(hub, epoch, name, self.now.mono);
+                self.observe_streams();
             }
             ToRoute::HubDown { hub } => {
                 self.tell_services(&FromPeer::Down { hub });
@@ -190,6 +200,9 @@ impl RouteStage {
             ToRoute::Release { block } => self.release_block(&block),
             ToRoute::Unanswered { request, receivers } => self.no_responders(&request, receivers),
             ToRoute::Far(said) => self.far_said(said),
+            ToRoute::Spooled(spooled) => self.send_spooled(*spooled),
+            ToRoute::SpoolEmpty { stream, taken } => self.spool_is_empty(stream, taken),
+            ToRoute::SpoolLow { stream, round } => self.spool_is_low(stream, round),
         }
     }
 
@@ -210,6 +223,7 @@ impl RouteStage {
             let detail = format!("the hub that keeps the stream could not store it: {}", code.remedy());
             self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
         }
+        self.settle_spools(said.refused);
     }
 
     /// A block from another hub: what is for this hub stays, the rest goes on.
@@ -290,7 +304,7 @@ impl RouteStage {
                     }
                 }
                 // Of the guaranteed entry beside it.
-                FlowKind::Except => {}
+                FlowKind::Except | FlowKind::Spooled => {}
                 FlowKind::Group => self.group_arrived(&route, &block, (&stamp, lane), entry, events, hops),
                 FlowKind::Guaranteed => {
                     let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane };
@@ -298,7 +312,16 @@ impl RouteStage {
                         add(&self.counters.arrived, events);
                         let except = here.here().iter().filter(|e| e.kind == FlowKind::Except);
                         let route = homes::without(&route, except.map(|e| e.base));
-                        self.store_arrived(&route, &block, events, hops, key, entry);
+                        let spooled = here.here().iter().find(|e| e.kind == FlowKind::Spooled).map(|e| e.base);
+                        if spooled.is_some_and(|id| !route.stream_ids.contains(&id)) {
+                            // Where it came from it is kept until somebody has it.
+                            self.count_if_unwanted(0, events);
+                            self.append.push(ToAppend::RefuseFlow { key, incarnation: entry.incarnation });
+                            continue;
+                        }
+                        let completion =
+                            Completion::Flow { key, incarnation: entry.incarnation, number: entry.sequence };
+                        self.store_arrived(&route, &block, (events, hops), completion, spooled.is_some());
                     } else {
                         self.append.push(ToAppend::SayAgain { key, incarnation: entry.incarnation });
                     }
@@ -342,10 +365,9 @@ impl RouteStage {
         &mut self,
         route: &Route,
         block: &BlockRef,
-        events: u64,
-        hops: u8,
-        key: FlowKey,
-        entry: &FlowEntry,
+        (events, hops): (u64, u8),
+        completion: Completion,
+        spooled: bool,
     ) {
         let parsed = Block::trusted(block);
         let (producer, first, count) = (parsed.producer(), parsed.first_sequence(), parsed.event_count());
@@ -355,8 +377,7 @@ impl RouteStage {
             self.producers.note(producer, lane, first, count);
             copies += self.deliver_locally(route, block, events, hops);
         }
-        let completion = Completion::Flow { key, incarnation: entry.incarnation, number: entry.sequence };
-        copies += self.store_locally(route, block, events, completion);
+        copies += self.store_locally(route, block, events, completion, spooled);
         self.count_if_unwanted(copies, events);
     }
 
@@ -374,14 +395,26 @@ impl RouteStage {
 
     /// Sends a block to the streams of this hub; answers the copies. A flow
     /// must be answered even where the stream it was sent for is gone.
-    fn store_locally(&mut self, route: &Route, block: &BlockRef, events: u64, completion: Completion) -> u64 {
+    fn store_locally(
+        &mut self,
+        route: &Route,
+        block: &BlockRef,
+        events: u64,
+        completion: Completion,
+        spooled: bool,
+    ) -> u64 {
         if route.streams.is_empty() && !matches!(completion, Completion::Flow { .. }) {
             return 0;
         }
         let copies = events * route.streams.len() as u64;
         add(&self.counters.copies, copies);
         add(&self.counters.waiting_append, copies);
-        self.append.push(ToAppend::Append { streams: route.streams.clone(), block: block.clone(), completion });
+        self.append.push(ToAppend::Append {
+            streams: route.streams.clone(),
+            block: block.clone(),
+            completion,
+            spooled,
+        });
         copies
     }
 
@@ -423,9 +456,9 @@ impl RouteStage {
         self.flows.due(self.now.mono);
         let mut again = std::mem::take(&mut self.flows.again);
         let count = again.len();
-        for (entry, block, except) in again.drain(..) {
+        for flows::Again { entry, block, except, spooled } in again.drain(..) {
             add(&self.counters.retransmitted, 1);
-            let entries = std::iter::once(entry).chain(homes::excepted(entry, &except));
+            let entries = std::iter::once(entry).chain(homes::beside(entry, &except, spooled));
             split(&self.table.routes, entries, None, INITIAL_TTL, &mut self.split);
             self.send_split(&block, 0);
         }
@@ -465,7 +498,8 @@ impl RouteStage {
                 add(&self.counters.copies, events);
                 copies += events;
                 let except = remote.except.clone();
-                let held = flows::Held { block: block.clone(), events, request, except, since: self.now.mono };
+                let held =
+                    flows::Held { block: block.clone(), events, request, except, since: self.now.mono, spooled: None };
                 match self.flows.send_guaranteed((remote.hub, lane), held, self.now.mono) {
                     Ok(entry) => {
                         add(&self.counters.waiting_flows, events);
@@ -491,7 +525,7 @@ impl RouteStage {
             };
             self.entries.extend(entry);
             if let Some(entry) = entry.filter(|entry| entry.kind == FlowKind::Guaranteed) {
-                self.entries.extend(homes::excepted(entry, &remote.except));
+                self.entries.extend(homes::beside(entry, &remote.except, None));
             }
         }
         if !self.entries.is_empty() {
@@ -517,11 +551,7 @@ impl Stage for RouteStage {
         while work < self.batch && self.net.has_room(ROOM) && self.append.has_room(ROOM) {
             let Some(message) = self.inbox.pop() else { break };
             // A message may follow from a snapshot that is newer than the one of the last turn.
-            if self.table.version != self.snapshot.load().version {
-                self.table = self.snapshot.load_full();
-                self.away.progress += 1;
-                self.move_held();
-            }
+            self.look_at_table();
             self.on_message(message);
             work += 1;
         }
@@ -529,6 +559,7 @@ impl Stage for RouteStage {
             self.gone.drain(..).for_each(|link| self.taken.forget(&link));
         }
         work += self.retry_away();
+        work += self.tend_spools();
         work += self.release(self.batch);
         // What waits at the net stage looks again, as there is room or another allowance.
         if self.conditioner.turn(self.now.mono) || self.conditioner.is_active() {
@@ -550,7 +581,8 @@ impl Stage for RouteStage {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        self.flows.next_deadline().into_iter().chain(self.away.next_deadline()).min()
+        let away = self.away.next_deadline().into_iter().chain(self.spools.next_deadline());
+        self.flows.next_deadline().into_iter().chain(away).min()
     }
 
     fn waker(&self) -> Option<StageWaker> {

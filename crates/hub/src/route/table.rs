@@ -63,6 +63,8 @@ pub(crate) struct Route {
     pub(crate) remote: Box<[Remote]>,
     /// Streams of which no home can be reached.
     pub(crate) absent: Box<[Absent]>,
+    /// Streams whose publishes wait on disk here.
+    pub(crate) spooled: Arc<[u64]>,
     pub(crate) groups: Box<[RouteGroup]>,
     /// What must be open before a publish here is let in.
     pub(crate) gates: Box<[Arc<Gate>]>,
@@ -141,6 +143,7 @@ impl RouteTable {
             }
             match remote.iter_mut().find(|r| r.hub == hub) {
                 Some(known) => known.live = true,
+                None if homes.later.contains(&hub) => {}
                 None => remote.push(Remote { hub, live: true, ..Remote::default() }),
             }
         });
@@ -166,6 +169,7 @@ impl RouteTable {
             stream_ids,
             remote: remote.into(),
             absent: homes.absent.into(),
+            spooled: homes.spooled.into(),
             groups,
             gates: gates.into(),
             local_gates,
@@ -176,7 +180,7 @@ impl RouteTable {
 /// The routes of the topics seen since the last snapshot, a bounded number.
 pub(crate) struct RouteCache {
     routes: HashMap<Box<str>, Arc<Route>>,
-    chosen: Chosen,
+    pub(super) chosen: Chosen,
     version: u64,
     limit: usize,
 }
@@ -184,6 +188,11 @@ pub(crate) struct RouteCache {
 impl RouteCache {
     pub(crate) fn new(limit: usize) -> Self {
         Self { routes: HashMap::new(), chosen: Chosen::default(), version: 0, limit: limit.max(1) }
+    }
+
+    /// What is chosen has changed: routes are found anew.
+    pub(super) fn forget(&mut self) {
+        self.routes.clear();
     }
 
     /// The route of a topic by this table.

@@ -98,6 +98,7 @@ fn stage_of(id: HubId, routes: Arc<weft_mesh::Routes>, peers: PeerOutlets) -> (R
         arena: Arena::new(arena).expect("memory"),
         waker,
         load: Load::new(),
+        spool: SpoolStart::default(),
     });
     (stage, net)
 }

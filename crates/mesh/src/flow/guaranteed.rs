@@ -320,6 +320,12 @@ impl<T> Sender<T> {
         self.held.len() >= self.limit
     }
 
+    /// Of how many blocks, the first that are held, the owner was told that they are written.
+    #[must_use]
+    pub fn told(&self) -> usize {
+        usize::try_from(self.told.saturating_sub(self.base)).unwrap_or(usize::MAX)
+    }
+
     /// What is held, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.held.iter()

@@ -14,7 +14,7 @@ use weft_client::{
 };
 
 use crate::Usage;
-use crate::cli::{Level, PubArgs};
+use crate::cli::{Level, PubArgs, Reached};
 use crate::connect::{connect, why};
 
 /// Acknowledgements that may be outstanding here; the client's window bounds
@@ -63,6 +63,7 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
         batch: args.batch.then(|| publisher.batch()),
         publisher,
         last: None,
+        spooled: 0,
         waiting: VecDeque::new(),
         published: 0,
         bar: bar(args),
@@ -71,9 +72,9 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
         sender.bar.finish_and_clear();
         return Err(why(&client, error));
     }
-    let (published, last) = (sender.published, sender.last);
+    let (published, last, spooled) = (sender.published, sender.last, sender.spooled);
     sender.bar.finish_and_clear();
-    let mut reached = args.level;
+    let mut reached = if spooled > 0 { Reached { level: AckLevel::Spooled, homes: 0 } } else { args.level };
     if let (Some(level), Some(stream), Some(last)) = (args.reach, &args.stream, last) {
         // Homes take a publisher's events in order: what holds for the last holds for all.
         let done = client.streams().reach(stream, &last, level.level, level.homes).await;
@@ -87,6 +88,9 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
     let place = last.filter(|last| last.home_sequence > 0 && published == 1);
     let place = place.map_or_else(String::new, |last| format!(", sequence {}", last.home_sequence));
     eprintln!("published {published} event{}{hub}, level {reached}{place}", if published == 1 { "" } else { "s" });
+    if spooled > 0 {
+        eprintln!("{spooled} of them wait on the hub's disk: no home of their stream can be reached");
+    }
     Ok(())
 }
 
@@ -161,6 +165,8 @@ struct Sender<'a> {
     batch: Option<Batch>,
     /// What the mesh said of the last one.
     last: Option<Published>,
+    /// Events that are on disk at the hub, on their way to a home that cannot be reached.
+    spooled: u64,
     waiting: VecDeque<Acknowledgement>,
     published: u64,
     bar: ProgressBar,
@@ -197,7 +203,9 @@ impl Sender<'_> {
                 return Ok(());
             }
             let Some(first) = self.waiting.pop_front() else { return Ok(()) };
-            self.last = Some(first.await.with_context(|| format!("event {}", self.published + 1))?);
+            let said = first.await.with_context(|| format!("event {}", self.published + 1))?;
+            self.spooled += u64::from(said.level == AckLevel::Spooled);
+            self.last = Some(said);
             self.published += 1;
             self.stall.moved();
             self.bar.inc(1);

@@ -199,6 +199,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "tunnel_bytes" => limits.tunnel_bytes,
         "replica_bytes" => limits.replica_bytes,
         "batch_bytes" => limits.batch_bytes,
+        "spool_bytes" => limits.spool_bytes,
         "tenant_stream_bytes" => limits.tenant_stream_bytes,
     );
     set!(section.duration, problems, "schedule_ahead" => limits.schedule_ahead);
@@ -221,6 +222,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "open_batches" => limits.open_batches,
         "batch_blocks" => limits.batch_blocks,
         "scheduled" => limits.scheduled,
+        "spool_streams" => limits.spool_streams,
         "topics" => limits.topics,
         "producers" => limits.producers,
         "streams" => limits.streams,
@@ -277,6 +279,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "redial_most" => timers.redial_most,
         "drain" => timers.drain,
         "home_patience" => timers.home_patience,
+        "spool_gone" => timers.spool_gone,
         "positions" => timers.positions,
         "keyed_syncs" => timers.keyed_syncs,
         "batch" => timers.batch,

@@ -79,6 +79,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("redial_most", t.redial_most),
         ("drain", t.drain),
         ("home_patience", t.home_patience),
+        ("spool_gone", t.spool_gone),
         ("positions", t.positions),
         ("keyed_syncs", t.keyed_syncs),
         ("batch", t.batch),
@@ -148,6 +149,8 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         batch_bytes,
         scheduled,
         schedule_ahead,
+        spool_bytes,
+        spool_streams,
         tenant_stream_bytes,
         streams,
         consumers,
@@ -175,6 +178,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("tunnel_bytes", tunnel_bytes),
         ("replica_bytes", replica_bytes),
         ("batch_bytes", batch_bytes),
+        ("spool_bytes", spool_bytes),
         ("tenant_stream_bytes", tenant_stream_bytes),
     ] {
         writeln!(out, "{key} = \"{bytes}\"")?;
@@ -200,6 +204,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("open_batches", *open_batches),
         ("batch_blocks", *batch_blocks),
         ("scheduled", *scheduled),
+        ("spool_streams", *spool_streams),
         ("streams", *streams),
         ("consumers", *consumers),
         ("consumers_per_stream", *consumers_per_stream),

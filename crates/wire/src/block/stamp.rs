@@ -109,6 +109,16 @@ pub fn stamp(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
     seal(bytes)
 }
 
+/// Writes the hub's line of a stamped block anew, in a later life of the hub
+/// that stamped it. The place in a stream is none afterwards.
+///
+/// # Errors
+/// [`StampError`]; the block is then not stamped.
+pub fn stamp_anew(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
+    header(bytes)?.hub.origin = U64::new(0);
+    self::stamp(bytes, stamp)
+}
+
 /// The place of a block's first event in a stream; all zero for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamPlace {

@@ -69,6 +69,10 @@ wire_enum! {
         /// Beside a guaranteed entry for the same hub: one of the hub's streams is
         /// not to take the block, because another home of it does.
         Except = 3,
+        /// Beside a guaranteed entry for the same hub: the block waited on disk at
+        /// the hub where it entered the mesh, for this stream. Later events of its
+        /// producer may have come before it by other ways.
+        Spooled = 4,
     }
 }
 
@@ -97,10 +101,10 @@ pub struct FlowEntry {
     /// Whether it was sent before. Group: whether it was passed on.
     pub retransmit: bool,
     /// Live and group: how many events were sent on this flow before this
-    /// block; zero when passed on. Except: zero. Guaranteed: the block's number in the flow.
+    /// block; zero when passed on. Except and spooled: zero. Guaranteed: the block's number in the flow.
     pub sequence: u64,
     /// Guaranteed: the lowest number not yet acknowledged. Group: the group's
-    /// key, the XXH3-64 of its name. Except: the stream's number. Live: zero.
+    /// key, the XXH3-64 of its name. Except and spooled: the stream's number. Live: zero.
     pub base: u64,
 }
 
@@ -152,7 +156,7 @@ impl RawFlowEntry {
                 FlowKind::Live => self.base.get() == 0,
                 FlowKind::Guaranteed => true,
                 FlowKind::Group => self.retransmit == 0 || self.sequence.get() == 0,
-                FlowKind::Except => self.sequence.get() == 0,
+                FlowKind::Except | FlowKind::Spooled => self.sequence.get() == 0,
             };
         sound.then(|| FlowEntry {
             hub: HubId(self.hub.get()),

@@ -12,11 +12,11 @@ use weft_base::{HubId, SubscriptionId};
 use weft_mesh::StreamDef;
 use weft_ring::arena::BlockRef;
 use weft_stream::seat::{Preference, seat};
-use weft_wire::frame::{self, Consistency, ErrorCode, Frame, StreamCreate, StreamSpec, Unreachable};
+use weft_wire::frame::{self, Consistency, ErrorCode, Frame, StreamCreate, StreamSpec};
 
 use super::NetStage;
 use super::near::Sum;
-use crate::messages::SessionId;
+use crate::messages::{SessionId, ToAppend};
 
 /// What a frame wants of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +145,11 @@ impl NetStage {
                 let near = &self.network.tunnels.near;
                 let names: Vec<String> = homes.iter().map(|hub| near.name_of(*hub)).collect();
                 let detail = format!("no hub that serves the stream `{stream}` can be reached ({})", names.join(", "));
+                if let Frame::StreamInfo(_) = decoded {
+                    let stream = stream.to_owned();
+                    self.out.append.push(ToAppend::SpoolReport { session: id, id: request, stream, detail });
+                    return true;
+                }
                 self.refuse_for(id, request, ErrorCode::UNREACHABLE, 1_000, &detail);
                 true
             }
@@ -213,11 +218,6 @@ impl NetStage {
     fn create_at_homes(&mut self, id: SessionId, create: &StreamCreate<'_>, bytes: &BlockRef) -> bool {
         let (spec, request) = (&create.spec, create.request);
         let me = self.identity.id;
-        if spec.unreachable == Unreachable::Spool {
-            let detail = "publishes that reach no home are not spooled by this version: choose `refuse`";
-            self.refuse(id, request, ErrorCode::UNSUPPORTED, detail);
-            return true;
-        }
         if spec.homes.is_empty() || (spec.homes.len() == 1 && spec.homes.first() == Some(&self.identity.name.as_str()))
         {
             // Of one name there is one stream in the mesh.
