@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_base::HubId;
 use weft_hub::{Hub, HubOptions};
 use weft_transport::ca::Authority;
-use weft_wire::frame::{AckLevel, Frame, StreamCreate, StreamInfo, StreamReport, StreamSpec};
+use weft_wire::frame::{AckLevel, ErrorCode, Frame, StreamCreate, StreamInfo, StreamReport, StreamSpec};
 
 use super::mesh::{self, authority, link_addr, member};
 use super::ways::Way;
@@ -83,10 +83,19 @@ pub fn stream<'a>(name: &'a str, homes: &[&'a str]) -> StreamSpec<'a> {
     StreamSpec { name, filters: vec!["t/**"], segment_bytes: 4 << 20, homes: homes.to_vec(), ..StreamSpec::default() }
 }
 
+/// Makes a stream at its homes; asked again where one did not answer.
 pub fn create(client: &mut Raw, spec: StreamSpec<'_>) {
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    let answer = client.receive();
-    assert!(matches!(answer.frame(), Frame::Done(_)), "{:?}", answer.frame());
+    for _ in 0..1_000 {
+        client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: spec.clone() }));
+        match client.receive().frame() {
+            Frame::Done(_) => return,
+            Frame::Error(error) if error.code == ErrorCode::UNREACHABLE => {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            other => panic!("not made: {other:?}"),
+        }
+    }
+    panic!("a home never answered");
 }
 
 /// Asks a hub about a stream until its report is so.

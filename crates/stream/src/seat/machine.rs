@@ -35,6 +35,8 @@ pub(super) struct Leaving {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Peer {
     heard: bool,
+    /// It is asked once more, and counts as heard meanwhile.
+    again: bool,
     last: u64,
     /// Copies that came in answer to each of the last questions.
     asks: BTreeMap<u64, u64>,
@@ -93,7 +95,7 @@ impl<D: Clone> Seats<D> {
     /// When [`tick`](Self::tick) has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        let unheard = self.peers.values().any(|peer| !peer.heard).then_some(self.ask_at);
+        let unheard = self.peers.values().any(|peer| !peer.heard || peer.again).then_some(self.ask_at);
         let leaving = if self.leaving > 0 { self.next_hand_over() } else { None };
         let now = (self.look || self.tell || !self.tell_to.is_empty()).then_some(Mono(0));
         [unheard, leaving, now].into_iter().flatten().min()
@@ -237,9 +239,10 @@ impl<D: Clone> Seats<D> {
     }
 
     /// Streams have other homes than before: who was not asked of one is asked.
+    /// Nobody waits for the answer, because most such streams are new.
     pub fn homes_changed(&mut self, hub: HubId, now: Mono) {
         if let Some(peer) = self.peers.get_mut(&hub) {
-            peer.heard = false;
+            peer.again = true;
             self.ask_at = now;
         }
         self.look = true;
@@ -249,7 +252,7 @@ impl<D: Clone> Seats<D> {
     pub fn tick(&mut self, now: Mono, host: &mut impl Host<Definition = D>) {
         if self.ask_at <= now {
             self.ask_at = now + self.settings.again;
-            for (hub, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.heard) {
+            for (hub, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.heard || peer.again) {
                 peer.last += 1;
                 peer.asks.insert(peer.last, 0);
                 if peer.asks.len() > ASKS {
@@ -373,7 +376,7 @@ impl<D: Clone> Seats<D> {
                 if let Some(peer) = self.peers.get_mut(&from)
                     && peer.asks.get(&ask).is_some_and(|came| *came >= copies)
                 {
-                    peer.heard = true;
+                    (peer.heard, peer.again) = (true, false);
                     peer.asks.clear();
                     self.look = true;
                 }
