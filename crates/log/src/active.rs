@@ -7,6 +7,7 @@ use std::sync::Arc;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
 use weft_wire::block::{Block, HEADER_LEN, MIN_BLOCK, StreamPlace, peek_len, set_stream_place};
 
+use crate::crypt::NOT_SEALED;
 use crate::error::AppendError;
 use crate::homes::Homes;
 use crate::index::Index;
@@ -102,11 +103,23 @@ impl Unwritten {
 
 impl Active {
     /// Writes the blocks where nothing is published yet, each under its place;
-    /// nothing when one of them is wrong.
+    /// nothing when one of them is wrong. Encrypted ones go by way of `sealing`.
     pub(crate) fn write<'b>(
         &mut self,
         blocks: impl Iterator<Item = (&'b [u8], StreamPlace)> + Clone,
+        sealing: &mut Vec<u8>,
     ) -> Result<(), Unwritten> {
+        if let Some(key) = &self.segment.key {
+            // All of it, before anything is written.
+            sealing.clear();
+            for (block, place) in blocks {
+                let (head, events) = split(block, place)?;
+                let failed = |_| AppendError::NotABlock { len: block.len(), clause: NOT_SEALED.to_owned() };
+                key.seal(sealing, &[&head, events]).map_err(|e| Unwritten::Block(failed(e)))?;
+            }
+            let parts = &mut [IoSlice::new(sealing)];
+            return self.segment.write(&mut self.writer, 0, parts).map_err(Unwritten::Disk);
+        }
         for (block, place) in blocks.clone() {
             split(block, place)?;
         }
@@ -124,8 +137,8 @@ impl Active {
     pub(crate) fn note<'b>(&self, blocks: impl Iterator<Item = (&'b [u8], StreamPlace)>, homes: &mut Homes) {
         let mut offset = self.segment.tail().offset;
         for (block, place) in blocks {
-            let found = Found::of(Block::trusted(block), offset, place);
-            offset += found.len;
+            let found = Found::of(Block::trusted(block), offset, place, self.segment.key.is_some());
+            offset += found.size;
             self.segment.note(&self.index, &found, homes);
             homes.note(place.home, found.home_next(place.home).1);
         }

@@ -19,10 +19,10 @@ use weft_wire::block::layout::BATCH_OPEN;
 
 use crate::active::{Active, check_batch, check_block, place_at_home, placed};
 use crate::compact::Pass;
+use crate::crypt::SegmentKey;
 use crate::error::{AppendError, OpenError, ReadError, SyncError};
 use crate::format::{
-    FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, format_text, is_left_over, segment_number, side_number,
-    write_before,
+    FORMAT_FILE, Header, LOCK_FILE, format_text, is_left_over, segment_number, side_number, write_before,
 };
 use crate::fs::{Fs, Lock};
 use crate::homes::Homes;
@@ -66,6 +66,8 @@ pub struct Log {
     older: Option<Option<Active>>,
     verifier: Verifier,
     pub(crate) compacting: Pass,
+    /// Blocks while they are encrypted: their plain text never lies in the file.
+    sealing: Vec<u8>,
     /// The disk had no room; it is not asked again before this.
     full_until: Option<Mono>,
     _lock: Box<dyn Lock>,
@@ -103,7 +105,10 @@ impl Log {
         let Recovered { table, writer, spares, next, homes, unindexed } = found;
         let first = table.live.front().map_or(next, |s| s.base);
         let last = table.live.back().cloned().zip(writer);
-        let active = last.and_then(|(segment, writer)| {
+        // With encryption nothing is appended to what an earlier life wrote to:
+        // see `crate::crypt`.
+        let plain = |segment: &Segment| options.keys.is_none() && segment.key.is_none();
+        let active = last.filter(|(segment, _)| plain(segment)).and_then(|(segment, writer)| {
             let index = segment.index()?;
             Some(Active { segment, writer, index })
         });
@@ -127,7 +132,7 @@ impl Log {
             unindexed: Mutex::new(unindexed),
         });
         let verifier = Verifier::new(Arc::clone(&shared));
-        let (active, older) = if version < FORMAT_VERSION { (None, Some(active)) } else { (active, None) };
+        let (active, older) = if version < shared.options.version() { (None, Some(active)) } else { (active, None) };
         let mut log = Log {
             shared,
             active,
@@ -137,10 +142,14 @@ impl Log {
             older,
             verifier,
             compacting: Pass::default(),
+            sealing: Vec::new(),
             full_until: None,
             _lock: lock,
         };
-        if log.active.is_none() && !matches!(log.older, Some(Some(_))) {
+        // With encryption the first block makes the segment, lest each opening
+        // makes one.
+        let later = log.shared.options.keys.is_some() && log.shared.newest().is_some();
+        if !later && log.active.is_none() && !matches!(log.older, Some(Some(_))) {
             match log.roll(now) {
                 // Reading works on a full disk; appending will try again.
                 Ok(()) | Err(AppendError::DiskFull { .. }) => {}
@@ -228,12 +237,12 @@ impl Log {
             return Err(AppendError::Poisoned { why });
         }
         self.homes.check_room(home)?;
-        let limit = self.shared.options.max_block;
+        let (limit, trailer) = (self.shared.options.max_block, self.shared.options.trailer());
         let (mut total, mut events) = (0_usize, 0_u32);
         let mut home_next = self.homes.next_of(home);
         for (block, named) in blocks.clone() {
             events = events.saturating_add(check_block(block, limit)?);
-            total += block.len();
+            total += block.len() + trailer;
             let first = place_at_home(home, named, home_next)?;
             let end = first.checked_add(Block::trusted(block).event_count().into());
             home_next = end.ok_or(AppendError::NoHome { home, sequence: first })?;
@@ -250,7 +259,7 @@ impl Log {
                 let first = active.segment.tail().sequence;
                 let places = placed(blocks.clone(), home, first, self.homes.next_of(home));
                 let home_sequence = places.clone().next().map_or(0, |(_, place)| place.home_sequence);
-                if let Err(e) = active.write(places.clone()) {
+                if let Err(e) = active.write(places.clone(), &mut self.sealing) {
                     return Err(e.at(&self.shared, active.segment.number));
                 }
                 active.note(places, &mut self.homes);
@@ -269,7 +278,7 @@ impl Log {
     fn roll(&mut self, now: Now) -> Result<(), AppendError> {
         let shared = &*self.shared;
         if let Some(active) = self.older.take() {
-            let made = shared.fs.write(&shared.dir.join(FORMAT_FILE), format_text().as_bytes());
+            let made = shared.fs.write(&shared.dir.join(FORMAT_FILE), format_text(shared.options.version()).as_bytes());
             if let Err(source) = made {
                 self.older = Some(active);
                 return Err(AppendError::Io { dir: shared.dir.clone(), source });
@@ -294,14 +303,26 @@ impl Log {
             Err(source) => return Err(AppendError::Io { dir: shared.dir.clone(), source }),
         };
         self.full_until = None;
-        let header =
-            Header { version: FORMAT_VERSION, number, base: self.next(), created: now.wall, compacted: 0, end: 0 };
+        let key = shared.options.keys.as_ref().map(SegmentKey::fresh).transpose();
+        let key = match key {
+            Ok(key) => key,
+            Err(source) => {
+                // For the next try; nothing of it was written.
+                locked(&shared.spares).ready = Some(Spare { number, file, writer, index });
+                return Err(AppendError::Io { dir: shared.dir.clone(), source });
+            }
+        };
+        if let Some(key) = &key {
+            key.write(file.map());
+        }
+        let (version, base) = (shared.options.version(), self.next());
+        let header = Header { version, number, base, created: now.wall, compacted: 0, end: 0, sealed: key.is_some() };
         let sealed = shared.newest();
         let newest = sealed.as_ref().map_or(0, |s| s.newest_so_far.load(Ordering::Relaxed));
         header.write(file.map());
         write_before(file.map(), &self.homes, newest);
         let homes = self.homes.clone();
-        let beginning = Beginning { number, base: header.base, compacted: None, homes, newest };
+        let beginning = Beginning { number, base: header.base, compacted: None, homes, newest, key };
         let index = Arc::new(index);
         let segment = Arc::new(Segment::new(beginning, file, Some(Arc::clone(&index))));
         locked(&shared.table).live.push_back(Arc::clone(&segment));
@@ -355,21 +376,24 @@ impl Log {
         let events = kept.events.unwrap_or(u64::MAX);
         let age = kept.age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
         let floor = self.floor;
+        let last = self.shared.newest().map_or(0, |s| s.number);
         let expired = |s: &Segment| {
             let newest = s.newest.load(Ordering::Relaxed);
             let old = age.is_some_and(|age| newest.saturating_add(age) < now.wall.0);
             if s.tail().offset == HEAD {
-                // Compaction left nothing in it; or it is the one in use.
-                return s.compacted.is_some();
+                // Compaction left nothing in it; or an earlier life began it,
+                // and with encryption nobody goes on in it.
+                return s.compacted.is_some() || s.number < last;
             }
             old || s.tail().sequence <= floor
         };
         // The segment in use can only go when there is another to write to.
-        let only = self.active.as_ref().is_some_and(|a| expired(&a.segment)) && {
+        let unused = self.shared.options.keys.is_some() && self.active.is_none();
+        let only = (unused || self.active.as_ref().is_some_and(|a| expired(&a.segment))) && {
             let table = locked(&self.shared.table);
-            table.live.iter().all(|s| expired(s))
+            !table.live.is_empty() && table.live.iter().all(|s| expired(s))
         };
-        if only && self.roll(now).is_err() {
+        if only && self.roll(now).is_err() && !unused {
             return 0;
         }
         let next = self.next();

@@ -24,8 +24,9 @@ use weft_wire::block::layout::BATCH_LAST;
 use weft_wire::block::{Block, compact};
 
 use crate::append::Log;
+use crate::crypt::{NOT_SEALED, SegmentKey, TRAILER};
 use crate::error::CompactError;
-use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, format_text, segment_name, temporary_name, write_before};
+use crate::format::{FORMAT_FILE, Header, format_text, parse_format, segment_name, temporary_name, write_before};
 use crate::fs::SegmentFile;
 use crate::homes::Homes;
 use crate::index::{Index, Place};
@@ -76,6 +77,9 @@ struct Work {
 struct Output {
     file: Box<dyn SegmentFile>,
     writer: MapWriter,
+    /// When it is encrypted, its own, and a block while it is.
+    key: Option<Arc<SegmentKey>>,
+    sealing: Vec<u8>,
     index: Index,
     homes: Homes,
     newest: u64,
@@ -205,28 +209,28 @@ impl Work {
         segment.map().populate_read(begun & !4095..until).map_err(failed)?;
         let written = self.output.as_ref().map(|output| output.writer.map().position().end);
         while self.at.offset < until && *budget > 0 {
-            let Ok(found) = content.check(self.at.offset, self.at.sequence) else {
+            let Ok((found, plain)) = content.open(self.at.offset, self.at.sequence) else {
                 told.damaged += 1;
                 if self.output.take().is_some() {
                     let _ = shared.fs.remove(&shared.dir.join(temporary_name(segment.number)));
                 }
                 return Ok(false);
             };
-            let bytes = content.range(found.offset, found.offset + found.len);
+            let bytes = content.bytes(&found, plain.as_ref());
             let block = Block::trusted(bytes);
             match &mut self.output {
                 None => match what_is_left(&block, found.first, keep) {
                     Left::All => {}
                     Left::Some { dead, bytes } => self.dead = (self.dead.0 + bytes, self.dead.1 + dead),
-                    Left::Nothing { dead } => self.dead = (self.dead.0 + found.len as u64, self.dead.1 + dead),
+                    Left::Nothing { dead } => self.dead = (self.dead.0 + found.size as u64, self.dead.1 + dead),
                 },
                 Some(output) => {
                     output.removed += output.copy(&found, &block, segment.base, shared, keep).map_err(failed)?;
                 }
             }
-            self.at = Place { sequence: found.next, offset: found.offset + found.len };
+            self.at = Place { sequence: found.next, offset: found.end() };
             let asked = u64::from(block.event_count()).saturating_mul(ASKED);
-            *budget = budget.saturating_sub(asked.max(found.len as u64));
+            *budget = budget.saturating_sub(asked.max(found.size as u64));
         }
         told.bytes += (self.at.offset - begun) as u64;
         segment.map().release(begun..self.at.offset);
@@ -262,13 +266,20 @@ impl Output {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let file = shared.fs.create(&path, segment.map().len() as u64)?;
+        let key = shared.options.keys.as_ref().map(SegmentKey::fresh).transpose()?;
+        let mut len = segment.map().len() as u64;
+        if key.is_some() && segment.key.is_none() {
+            let longer = TRAILER as u64 * segment.blocks.load(Ordering::Relaxed);
+            len = len.saturating_add(longer).next_multiple_of(4096);
+        }
+        let file = shared.fs.create(&path, len)?;
         let writer = file.map().writer().ok_or_else(|| io::Error::other("the new file has a writer already"))?;
         let index = Index::new(file.map().len(), shared.options.index_every.as_usize());
         let newest_so_far = shared.newest_before(segment.number);
         let homes = segment.homes.clone();
         let (newest, blocks, events, removed, buffer) = (0, 0, 0, 0, Vec::new());
-        Ok(Self { file, writer, index, homes, newest, newest_so_far, blocks, events, removed, buffer })
+        let sealing = Vec::new();
+        Ok(Self { file, writer, key, sealing, index, homes, newest, newest_so_far, blocks, events, removed, buffer })
     }
 
     /// Copies what is left of a block; answers how many events went.
@@ -309,6 +320,14 @@ impl Output {
         let position = self.writer.map().position();
         let place = Place { sequence: found.first, offset: position.end };
         self.index.note(place, self.newest_so_far, &self.homes);
+        let bytes = match &self.key {
+            None => bytes,
+            Some(key) => {
+                self.sealing.clear();
+                key.seal(&mut self.sealing, &[bytes]).map_err(|_| io::Error::other(NOT_SEALED))?;
+                &self.sealing
+            }
+        };
         self.file.write(&mut self.writer, 0, &mut [IoSlice::new(bytes)])?;
         let sequences = found.next - base - u64::from(position.events);
         let published = self.writer.publish(bytes.len(), u32::try_from(sequences).map_err(io::Error::other)?);
@@ -329,21 +348,25 @@ impl Output {
         let (number, base, end) = (old.number, old.base, old.tail().sequence);
         let before = Header::read(old.map()).map_or(0, |h| h.compacted);
         let created = Header::read(old.map()).map_or(UnixNanos(0), |h| h.created);
-        let header = Header { version: FORMAT_VERSION, number, base, created, compacted: before + 1, end };
+        let (version, sealed) = (shared.options.version(), self.key.is_some());
+        let header = Header { version, number, base, created, compacted: before + 1, end, sealed };
         // A version before this one could not read it.
         let format = shared.dir.join(FORMAT_FILE);
-        if shared.fs.read(&format, 64)? != format_text().as_bytes() {
-            shared.fs.write(&format, format_text().as_bytes())?;
+        if parse_format(&shared.fs.read(&format, 64)?).is_none_or(|found| found < version) {
+            shared.fs.write(&format, format_text(version).as_bytes())?;
         }
         let used = self.writer.map().position();
         let rest = u32::try_from(end - base - u64::from(used.events)).map_err(io::Error::other)?;
         self.writer.publish(0, rest);
         header.write(self.file.map());
+        if let Some(key) = &self.key {
+            key.write(self.file.map());
+        }
         // A time that `seek_time` may count on, though blocks are gone.
         let newest = self.newest_so_far.max(old.newest_so_far.load(Ordering::Relaxed));
         write_before(self.file.map(), &old.homes, shared.newest_before(number));
         let homes = old.homes_before(shared.index_of(old).as_deref(), u64::MAX, shared.options.home);
-        let Self { file, writer, index, newest: newest_in, blocks, events, .. } = self;
+        let Self { file, writer, key, index, newest: newest_in, blocks, events, .. } = self;
         let temporary = shared.dir.join(temporary_name(number));
         let tail = Place { sequence: end, offset: used.end };
         crate::format::Mark { end: tail.offset, next: tail.sequence, clean: false }.write(file.map());
@@ -362,7 +385,7 @@ impl Output {
         shared.fs.rename(&temporary, &path)?;
         shared.fs.sync_dir(&shared.dir)?;
         let compacted = Some(end);
-        let beginning = Beginning { number, base, compacted, homes: old.homes.clone(), newest };
+        let beginning = Beginning { number, base, compacted, homes: old.homes.clone(), newest, key };
         let segment = Segment::new(beginning, file, None);
         segment.newest.store(newest_in, Ordering::Relaxed);
         segment.blocks.store(blocks, Ordering::Relaxed);
@@ -373,7 +396,8 @@ impl Output {
         let side = segment.side(homes, &index, shared.options.index_every.0);
         let _ = shared.fs.write_lossy(&shared.side_path(number), &side.encode());
         shared.keep_index(&segment, &index);
-        let freed = (old.tail().offset - used.end) as u64;
+        // An encrypted block is longer than one that is not.
+        let freed = old.tail().offset.saturating_sub(used.end) as u64;
         let mut table = locked(&shared.table);
         let at = table.live.binary_search_by_key(&number, |s| s.number);
         if let Some(place) = at.ok().and_then(|at| table.live.get_mut(at)) {

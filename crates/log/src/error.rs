@@ -4,6 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::crypt::named;
+
 /// Why a log was not opened. Nothing was changed on disk, except where
 /// [`OpenError::Io`] came up during the repair of a torn tail, which the next
 /// opening takes up again.
@@ -25,6 +27,16 @@ pub enum OpenError {
         found: u32,
         /// The newest version known here.
         supported: u32,
+    },
+    /// A segment is encrypted with a key that was not given.
+    #[error("`{}` is encrypted with {}, which is not among those given (of the ids {given}): add that key to the hub's `storage.key_file` or `storage.key_env` (behind the one to write with), or give it with --key-file", path.display(), named(*id))]
+    NoKey {
+        /// The segment's file.
+        path: PathBuf,
+        /// The key's id; 0 when its salt is damaged.
+        id: u64,
+        /// The ids of those that were given.
+        given: String,
     },
     /// Somebody has it open.
     #[error("the log in `{}` is in use by another hub: stop it, or choose another folder", dir.display())]

@@ -139,8 +139,8 @@ struct State {
     stop_at: Option<u64>,
     /// Syncs until one fails.
     fail_sync: Option<u32>,
-    /// Bytes cannot be written into segments.
-    fail_writes: bool,
+    /// Why bytes cannot be written into segments.
+    fail_writes: Option<io::ErrorKind>,
     lie: bool,
     slow: Option<(ManualClock, Duration)>,
     /// From this operation on nothing can be changed.
@@ -169,7 +169,7 @@ impl State {
         if self.read_only_at.is_some_and(|at| self.operations > at) {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
-        if self.fail_writes { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+        self.fail_writes.map_or(Ok(()), |kind| Err(kind.into()))
     }
 
     fn file(&mut self, path: &Path) -> io::Result<&mut FileState> {
@@ -313,10 +313,10 @@ impl FaultFs {
         self.state().fail_sync = Some(count);
     }
 
-    /// From now on, or no more, half of what is to be written into a segment is
-    /// written, and then there is EIO.
-    pub fn fail_writes(&self, fail: bool) {
-        self.state().fail_writes = fail;
+    /// From now on half of what is to be written into a segment is written, and
+    /// then there is this error; or no more.
+    pub fn fail_writes(&self, error: Option<io::ErrorKind>) {
+        self.state().fail_writes = error;
     }
 
     /// From the operation of this number on the file system is read-only, as

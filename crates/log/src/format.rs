@@ -2,7 +2,7 @@
 //!
 //! # The folder
 //! ```text
-//! FORMAT            the text `weft-log 2`: what this is, and its version
+//! FORMAT            the text `weft-log 2`: what this is, and its version; 3 once a segment is encrypted
 //! LOCK              locked (flock) while a hub has the log open; empty
 //! 0000000001.seg    segments, numbered without gaps; the oldest go first
 //! 0000000001.idx    what is known of that segment, see [`crate::side`]; may be missing
@@ -20,18 +20,22 @@
 //! ```text
 //!      0  header, 64 bytes: magic u64 | version u32 | header length u32 (4096) | number u64
 //!         | base sequence u64 | creation time u64 (Unix ns) | times compacted u64 | then: sequence after it u64, else 0
-//!         | 0 u32 | CRC-32C of bytes 0..60, u32
+//!         | 1 when it is encrypted, else 0, u32 | CRC-32C of bytes 0..60, u32
 //!    512  mark A, 32 bytes: synced end u64 | next sequence there u64 | 1: closed in good order, 0; and 256 × a count, u64
 //!         | CRC-32C of the 24 bytes before, u32 | "MARK"
 //!   1024  mark B, the same: the marks are written in turn, so that one of them is whole; of two with the same end
 //!         the one with the higher count holds
+//!   1536  of an encrypted segment: magic u64 | the key's id u64 | salt, 16 bytes | CRC-32C of this u64
 //!   2048  where the log was before the first block: number of homes u64 | newest ingest time so far u64
 //!         | per home: tag u64, next home sequence u64 | CRC-32C of all this u64
+//!   3584  the same as at 1536, in a sector of its own
 //!   4096  blocks, one after the other, as `weft_wire::block` describes them, each with its place in the stream;
 //!         the first has the base sequence, each other follows the one before without a gap. In a compacted
 //!         segment blocks are missing, and those that lost events bear the flag COMPACTED
+//!         In an encrypted segment each is a record of [`crate::crypt`] instead.
 //!      …  zeros to the end of the file
 //! ```
+//! The version in the header is 3 in an encrypted segment and 2 in others.
 //! The header is written when the segment takes its first block, so a segment
 //! that was made ahead of need is all zero. A *mark* says: every block below
 //! this offset was on disk when I was written. It is written to memory after
@@ -42,26 +46,39 @@
 use weft_base::UnixNanos;
 use weft_base::checksum::crc32c;
 
+use crate::crypt::Sealed;
 use crate::homes::{Homes, MAX_HOMES};
 use crate::mmap::{HEAD, Map};
 
-/// The version of the format written here, and the newest one read.
-pub const FORMAT_VERSION: u32 = 2;
+/// The newest version of the format read here, and the one written when
+/// segments are encrypted.
+pub const FORMAT_VERSION: u32 = 3;
+/// The version written when they are not, so that a Weft which knows no
+/// encryption reads it.
+pub const PLAIN_VERSION: u32 = 2;
+
+/// The version written.
+pub(crate) const fn version_written(encrypted: bool) -> u32 {
+    if encrypted { FORMAT_VERSION } else { PLAIN_VERSION }
+}
 
 pub(crate) const FORMAT_FILE: &str = "FORMAT";
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
 const MAGIC: u64 = u64::from_le_bytes(*b"WEFTSEG\0");
 const MARK_MAGIC: u32 = u32::from_le_bytes(*b"MARK");
+const SEALED_MAGIC: u64 = u64::from_le_bytes(*b"WEFTSALT");
+/// The words at which the salt stands.
+const SALTS: [usize; 2] = [1536 / 8, 3584 / 8];
 /// The words at which the marks begin.
 const MARKS: [usize; 2] = [512 / 8, 1024 / 8];
 /// The word at which it stands how far the log was.
 const BEFORE: usize = 2048 / 8;
-const _: () = assert!(BEFORE + 3 + 2 * MAX_HOMES <= HEAD / 8);
+const _: () = assert!(BEFORE + 3 + 2 * MAX_HOMES <= SALTS[1] && SALTS[1] + 5 <= HEAD / 8);
 
 /// The text of the file `FORMAT`.
-pub(crate) fn format_text() -> String {
-    format!("weft-log {FORMAT_VERSION}\n")
+pub(crate) fn format_text(version: u32) -> String {
+    format!("weft-log {version}\n")
 }
 
 /// The version in the file `FORMAT`, if it is one.
@@ -126,6 +143,8 @@ pub(crate) struct Header {
     pub(crate) compacted: u64,
     /// The sequence after it, when it was compacted; else 0.
     pub(crate) end: u64,
+    /// Its blocks are encrypted.
+    pub(crate) sealed: bool,
 }
 
 /// The words of bytes at a segment's beginning; past their end they are 0.
@@ -159,7 +178,8 @@ impl Header {
         let mut words =
             [MAGIC, u64::from(self.version) | (head_len << 32), self.number, self.base, self.created.0, 0, 0, 0];
         (words[5], words[6]) = (self.compacted, self.end);
-        words[7] = u64::from(crc_of_words(&words, 60)) << 32;
+        words[7] = u64::from(self.sealed);
+        words[7] |= u64::from(crc_of_words(&words, 60)) << 32;
         words
     }
 
@@ -185,12 +205,12 @@ impl Header {
     }
 
     fn of_words(words: [u64; 8]) -> Option<Self> {
-        let [magic, version, number, base, created, compacted, end, _] = words;
+        let [magic, version, number, base, created, compacted, end, flags] = words;
         let whole = magic == MAGIC && (words[7] >> 32) as u32 == crc_of_words(&words, 60);
         // Sequences count from 1.
         let sane = base > 0 && (end == 0 || end >= base) && (compacted == 0) == (end == 0);
-        let created = UnixNanos(created);
-        (whole && sane).then_some(Self { version: version as u32, number, base, created, compacted, end })
+        let (created, sealed) = (UnixNanos(created), flags & 1 != 0);
+        (whole && sane).then_some(Self { version: version as u32, number, base, created, compacted, end, sealed })
     }
 
     /// What tells this segment from every other of its number: the checksum
@@ -214,6 +234,52 @@ impl Header {
 fn crc_of(words: &[u64]) -> u64 {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     u64::from(crc32c(&bytes))
+}
+
+impl Sealed {
+    fn words(&self) -> [u64; 5] {
+        let [low, high] = self.salt;
+        let crc = crc_of(&[SEALED_MAGIC, self.id, low, high]);
+        [SEALED_MAGIC, self.id, low, high, crc]
+    }
+
+    fn of_words(words: [u64; 5]) -> Option<Self> {
+        let [_, id, low, high, _] = words;
+        let sealed = Self { id, salt: [low, high] };
+        (sealed.words() == words).then_some(sealed)
+    }
+
+    pub(crate) fn write(&self, map: &Map) {
+        for slot in SALTS {
+            for (at, word) in self.words().into_iter().enumerate() {
+                map.head_store(slot + at, word);
+            }
+        }
+    }
+
+    /// Into a copy of a segment, for the offline tools.
+    pub(crate) fn write_to(&self, bytes: &mut [u8]) {
+        for slot in SALTS {
+            set_words(bytes, slot, &self.words());
+        }
+    }
+
+    /// What is there whole, of two.
+    pub(crate) fn read(map: &Map) -> Option<Self> {
+        SALTS.iter().find_map(|slot| Self::of_words(std::array::from_fn(|at| map.head_load(slot + at))))
+    }
+
+    /// From a copy of a segment, for the offline tools.
+    pub(crate) fn read_from(bytes: &[u8]) -> Option<Self> {
+        SALTS.iter().find_map(|slot| Self::of_words(words_of(bytes, *slot)))
+    }
+
+    /// Whether one of its two places in a copy of a segment has it, and the
+    /// other one has not.
+    pub(crate) fn is_half_in(bytes: &[u8]) -> bool {
+        let [one, two] = SALTS.map(|slot| Self::of_words(words_of(bytes, slot)));
+        one != two
+    }
 }
 
 /// Writes where the log was before the segment's first block.

@@ -70,7 +70,7 @@ pub(crate) fn judge(content: Content<'_>, start: Place, known: Known, seen: &mut
         let clause = match content.check(at.offset, at.sequence) {
             Ok(found) => {
                 let place = at;
-                at = Place { sequence: found.next, offset: found.offset + found.len };
+                at = Place { sequence: found.next, offset: found.end() };
                 if found.open {
                     batch.get_or_insert(place);
                 } else if let Some(begun) = batch.take() {
@@ -125,7 +125,7 @@ fn tell(content: Content<'_>, from: Place, to: Place, seen: &mut dyn FnMut(Seen)
     while offset < to.offset
         && let Ok(found) = content.glance(offset)
     {
-        offset += found.len;
+        offset = found.end();
         seen(Seen::Block(found));
     }
 }

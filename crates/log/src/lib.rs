@@ -32,6 +32,7 @@
 mod active;
 mod append;
 mod compact;
+mod crypt;
 mod error;
 pub mod fault;
 pub mod format;
@@ -39,6 +40,7 @@ pub mod fs;
 mod homes;
 mod index;
 mod judge;
+mod load;
 mod mend;
 pub mod mmap;
 pub mod offline;
@@ -54,6 +56,7 @@ mod verify;
 
 pub use append::{Appended, Kept, Log};
 pub use compact::{ASKED, Compacted};
+pub use crypt::{KEY_LEN, Keys, KeysError, MAX_KEYS};
 pub use error::{AppendError, CompactError, OpenError, ReadError, SyncError};
 pub use homes::MAX_HOMES;
 pub use mend::{Hole, Look, MendError, Mender};

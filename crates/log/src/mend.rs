@@ -181,6 +181,10 @@ impl Mender {
         if segment.compacted.is_some() {
             return Err("it was compacted, so nobody knows what it held");
         }
+        if segment.key.is_some() {
+            // Other bytes under its sequences need another salt, for all of it.
+            return Err("it is encrypted: stop the hub, and take it from another home with `weft log repair --from`");
+        }
         if segment.synced.load(Ordering::Acquire) < segment.tail().offset {
             return Err("it is not on the disk yet");
         }
@@ -269,7 +273,7 @@ impl Mender {
         file.sync(0..tail.offset)?;
         drop(writer);
         let (newest, homes) = (old.newest_so_far.load(Ordering::Relaxed), old.homes.clone());
-        let beginning = Beginning { number: old.number, base: old.base, compacted: None, homes, newest };
+        let beginning = Beginning { number: old.number, base: old.base, compacted: None, homes, newest, key: None };
         let mut new = Segment::new(beginning, file, None);
         new.keep_gaps(old, place.offset);
         new.synced.store(tail.offset, Ordering::Relaxed);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use weft_base::ByteCount;
 use weft_wire::block::{MAX_BLOCK, MIN_BLOCK};
 
+use crate::crypt::{Keys, TRAILER};
 use crate::error::OpenError;
+use crate::format::version_written;
 use crate::mmap::{HEAD, MAX_SEGMENT};
 
 /// How a log keeps its blocks. Any of it may change from one opening to the
@@ -42,6 +44,10 @@ pub struct LogOptions {
     /// Compaction writes a segment anew when at least so many hundredths of its
     /// bytes are of events that are to go. 10; 0 for any.
     pub compact_percent: u8,
+    /// With keys new segments are encrypted, by the first of them; all are
+    /// tried on segments that are: see [`crate::crypt`]. Segments that are not
+    /// encrypted stay readable. None.
+    pub keys: Option<Keys>,
 }
 
 impl Default for LogOptions {
@@ -56,11 +62,22 @@ impl Default for LogOptions {
             max_block: (1 << 20) + (64 << 10),
             check_all: false,
             compact_percent: 10,
+            keys: None,
         }
     }
 }
 
 impl LogOptions {
+    /// How much longer a block is in a new segment.
+    pub(crate) fn trailer(&self) -> usize {
+        if self.keys.is_some() { TRAILER } else { 0 }
+    }
+
+    /// The version of the format that new segments have.
+    pub(crate) fn version(&self) -> u32 {
+        version_written(self.keys.is_some())
+    }
+
     /// # Errors
     /// [`OpenError::BadOptions`] with all that is wrong.
     pub(crate) fn validate(&self) -> Result<(), OpenError> {
@@ -68,7 +85,7 @@ impl LogOptions {
         if self.max_block < MIN_BLOCK || self.max_block > MAX_BLOCK {
             wrong.push(format!("max_block is {}, and must be {MIN_BLOCK} to {MAX_BLOCK}", self.max_block));
         }
-        let least = HEAD + self.max_block.min(MAX_BLOCK);
+        let least = HEAD + self.max_block.min(MAX_BLOCK) + self.trailer();
         if self.segment.0 < least as u64 || self.segment.0 > MAX_SEGMENT as u64 {
             wrong.push(format!(
                 "segment is {}, and must be {least} B (header and a largest block) to {MAX_SEGMENT} B",

@@ -10,6 +10,7 @@ use weft_base::UnixNanos;
 use weft_base::sync::atomic::Ordering;
 use weft_wire::block::Block;
 
+use crate::crypt::Plain;
 use crate::error::ReadError;
 use crate::index::Place;
 use crate::scan::{Clause, Content, Found};
@@ -17,11 +18,14 @@ use crate::segment::Segment;
 use crate::shared::{Shared, locked};
 
 /// A block in the log: shares the mapping, and keeps it even when retention
-/// removes the file.
+/// removes the file. Of an encrypted segment it has its plain text in memory of
+/// its own, which clones share.
 #[derive(Clone)]
 pub struct LogBlock {
     segment: Arc<Segment>,
     found: Found,
+    /// Its plain text, when the segment is encrypted.
+    plain: Option<Plain>,
     own: u32,
 }
 
@@ -56,6 +60,9 @@ impl Deref for LogBlock {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        if let Some(plain) = &self.plain {
+            return plain.bytes();
+        }
         // What was published once stays so: never empty.
         self.segment.map().read(self.found.offset..self.found.offset + self.found.len).unwrap_or_default()
     }
@@ -155,7 +162,8 @@ impl LogReader {
         let upto = upto.min(self.next());
         let located = if from < upto { self.locate(from, max_bytes)? } else { None };
         let (at, checked) = located.map_or((None, None), |(segment, found)| {
-            (Some((segment, Place { sequence: found.first, offset: found.offset })), Some(found))
+            let place = Place { sequence: found.0.first, offset: found.0.offset };
+            (Some((segment, place)), Some(found))
         });
         Ok(Blocks { reader: self, at, checked, upto, left: max_bytes, any: false })
     }
@@ -173,7 +181,7 @@ impl LogReader {
 
     /// The block that holds `from`, which is below `next`, or the first one
     /// after it where compaction took it out.
-    fn locate(&self, from: u64, max_bytes: usize) -> Result<Option<(Arc<Segment>, Found)>, ReadError> {
+    fn locate(&self, from: u64, max_bytes: usize) -> Result<Option<(Arc<Segment>, Opened)>, ReadError> {
         let mut from = from;
         loop {
             let (segment, found) = self.locate_in(from, max_bytes)?;
@@ -190,7 +198,7 @@ impl LogReader {
     }
 
     /// The same in one segment, which it answers.
-    fn locate_in(&self, from: u64, max_bytes: usize) -> Result<(Arc<Segment>, Option<Found>), ReadError> {
+    fn locate_in(&self, from: u64, max_bytes: usize) -> Result<(Arc<Segment>, Option<Opened>), ReadError> {
         let hinted = self.hint.as_ref().filter(|(s, at)| at.sequence <= from && from < s.tail().sequence);
         let Some((segment, at)) = hinted else { return self.locate_from(None, from, max_bytes) };
         match self.locate_from(Some((Arc::clone(segment), *at)), from, max_bytes) {
@@ -206,7 +214,7 @@ impl LogReader {
         hinted: Option<(Arc<Segment>, Place)>,
         from: u64,
         max_bytes: usize,
-    ) -> Result<(Arc<Segment>, Option<Found>), ReadError> {
+    ) -> Result<(Arc<Segment>, Option<Opened>), ReadError> {
         let found = || self.shared.segment_of(from).map(|(segment, _)| (Arc::clone(&segment), segment.start()));
         // There is none when retention was faster.
         let (segment, hint) = hinted.or_else(found).ok_or_else(|| ReadError::Gone { first: self.first() })?;
@@ -220,13 +228,15 @@ impl LogReader {
         // Headers lead to the block; only when they do not, everything on the
         // way is checked.
         let mut stop = match walk(content, start, from, Content::glance) {
-            Ok(found) => match content.check(found.offset, found.first) {
+            Ok(found) => match content.open(found.offset, found.first) {
                 Ok(found) => return Ok((segment, Some(found))),
                 Err(clause) => Stop::Suspect(Place { sequence: found.first, offset: found.offset }, clause),
             },
             Err(_) => {
                 let indexed = self.shared.index_of(&segment).and_then(|index| index.at_sequence(from));
-                match walk(content, indexed.unwrap_or(segment.start()), from, Content::whole) {
+                match walk(content, indexed.unwrap_or(segment.start()), from, Content::whole)
+                    .and_then(|found| opened(content, &found))
+                {
                     Ok(found) => return Ok((segment, Some(found))),
                     Err(stop) => stop,
                 }
@@ -257,7 +267,7 @@ impl LogReader {
             if from < start.sequence {
                 return Err(damaged(start.sequence));
             }
-            stop = match walk(content, start, from, Content::whole) {
+            stop = match walk(content, start, from, Content::whole).and_then(|found| opened(content, &found)) {
                 Ok(found) => return Ok((segment, Some(found))),
                 Err(stop) => stop,
             };
@@ -428,6 +438,15 @@ impl LogReader {
     }
 }
 
+/// A block that was checked, and its plain text when it is encrypted.
+type Opened = (Found, Option<Plain>);
+
+/// The block that a walk which checked all found.
+fn opened(content: Content<'_>, found: &Found) -> Result<Opened, Stop> {
+    let place = Place { sequence: found.first, offset: found.offset };
+    content.open(found.offset, found.first).map_err(|clause| Stop::Suspect(place, clause))
+}
+
 /// From block to block to the one that holds `sequence`.
 fn walk<'a>(
     content: Content<'a>,
@@ -445,7 +464,7 @@ fn walk<'a>(
         if sequence < found.next {
             return Ok(found);
         }
-        at = Place { sequence: found.next, offset: found.offset + found.len };
+        at = Place { sequence: found.next, offset: found.end() };
     }
     Err(Stop::End(at))
 }
@@ -455,7 +474,7 @@ pub struct Blocks<'r> {
     reader: &'r mut LogReader,
     at: Option<(Arc<Segment>, Place)>,
     /// The block there, when it was checked already.
-    checked: Option<Found>,
+    checked: Option<Opened>,
     upto: u64,
     left: usize,
     any: bool,
@@ -470,14 +489,14 @@ impl std::fmt::Debug for Blocks<'_> {
 
 impl Blocks<'_> {
     /// The checked block at the current place, in this segment or the next.
-    fn look(&mut self) -> Option<Found> {
+    fn look(&mut self) -> Option<Opened> {
         let (segment, place) = self.at.as_mut()?;
         if place.sequence >= self.upto {
             return None;
         }
         let tail = segment.tail();
         if place.offset < tail.offset {
-            return segment.content(tail.offset).check(place.offset, place.sequence).ok();
+            return segment.content(tail.offset).open(place.offset, place.sequence).ok();
         }
         // After the last block of a compacted segment.
         place.sequence = place.sequence.max(tail.sequence);
@@ -493,7 +512,7 @@ impl Blocks<'_> {
         *place = next.start();
         *segment = next;
         self.reader.warm(segment, place.offset, self.left).ok()?;
-        segment.content(segment.tail().offset).check(place.offset, place.sequence).ok()
+        segment.content(segment.tail().offset).open(place.offset, place.sequence).ok()
     }
 }
 
@@ -501,15 +520,15 @@ impl Iterator for Blocks<'_> {
     type Item = LogBlock;
 
     fn next(&mut self) -> Option<LogBlock> {
-        let found = self.checked.take().or_else(|| self.look())?;
+        let (found, plain) = self.checked.take().or_else(|| self.look())?;
         if found.next > self.upto || (self.any && found.len > self.left) {
             return None;
         }
         let (segment, place) = self.at.as_mut()?;
-        *place = Place { sequence: found.next, offset: found.offset + found.len };
+        *place = Place { sequence: found.next, offset: found.end() };
         self.any = true;
         self.left = self.left.saturating_sub(found.len);
-        Some(LogBlock { segment: Arc::clone(segment), found, own: self.reader.shared.options.home })
+        Some(LogBlock { segment: Arc::clone(segment), found, plain, own: self.reader.shared.options.home })
     }
 }
 

@@ -57,19 +57,19 @@ use weft_base::sync::atomic::Ordering::Relaxed;
 
 use crate::error::OpenError;
 use crate::format::{
-    FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, head_is_blank, header_is_blank, is_left_over,
-    parse_format, read_before, segment_name, segment_number, side_name, side_number, write_before,
+    FORMAT_FILE, Header, LOCK_FILE, Mark, format_text, head_is_blank, header_is_blank, read_before, segment_name,
+    segment_number, version_written, write_before,
 };
-use crate::fs::{Fs, Lock, SegmentFile};
+use crate::fs::{Fs, Lock};
 use crate::homes::Homes;
 use crate::index::{Index, Place};
 use crate::judge::{Judged, Known, Seen, judge};
+use crate::load::{Loaded, check_format, load, readable, remove_left_over};
 use crate::mmap::{HEAD, MapWriter};
 use crate::options::LogOptions;
 use crate::scan::{Clause, Content};
 use crate::segment::{Beginning, Segment, Spare};
 use crate::shared::{Spares, Table};
-use crate::side::{self, Side};
 
 /// How many damages [`Recovery`] lists.
 pub const MAX_DAMAGES: usize = 1024;
@@ -134,27 +134,6 @@ pub(crate) struct Recovered {
     pub(crate) unindexed: Vec<u64>,
 }
 
-/// A segment's file as it was found.
-struct Loaded {
-    number: u64,
-    file: Box<dyn SegmentFile>,
-    writer: MapWriter,
-    header: Option<Header>,
-    /// The newer one of its marks and its side file.
-    mark: Option<Mark>,
-    side: Option<Side>,
-}
-
-impl Loaded {
-    fn content(&self) -> Content<'_> {
-        Content(self.writer.unpublished(), self.header.and_then(|h| h.gaps()))
-    }
-
-    fn is_blank(&self) -> bool {
-        head_is_blank(self.file.map()) && self.content().is_blank_from(HEAD)
-    }
-}
-
 pub(crate) fn recover(fs: &dyn Fs, dir: &Path, options: &LogOptions) -> Result<Opened, OpenError> {
     // Nothing is touched before the version is known to be ours.
     check_format(fs, dir)?;
@@ -166,7 +145,7 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, options: &LogOptions) -> Result<O
     })?;
     // Again, since another process may have been making it.
     let version = check_format(fs, dir)?;
-    let is_new = version.is_none();
+    let (is_new, written) = (version.is_none(), options.version());
     let names = fs.list(dir).map_err(OpenError::io("list", dir))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
@@ -175,87 +154,17 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, options: &LogOptions) -> Result<O
             return Err(OpenError::NotALog { dir: dir.to_owned() });
         }
         let path = dir.join(FORMAT_FILE);
-        fs.write(&path, format_text().as_bytes()).map_err(OpenError::io("write", &path))?;
+        fs.write(&path, format_text(options.version()).as_bytes()).map_err(OpenError::io("write", &path))?;
     }
+    // Before anything changes: a key may be missing.
+    let loaded = load(fs, dir, &numbers, options)?;
     remove_left_over(fs, dir, &names, &numbers)?;
     let mut recovery = Recovery::default();
     let next_number = numbers.last().map_or(1, |last| last + 1);
-    let loaded = load(fs, dir, &numbers, options)?;
     let found = Scan::new(fs, dir, options, &mut recovery).run(loaded, next_number)?;
     recovery.first = found.table.live.front().map_or(found.next, |s| s.base);
     recovery.next = found.next;
-    Ok(Opened { lock, found, recovery, version: version.unwrap_or(FORMAT_VERSION) })
-}
-
-/// Removes what a crash may leave and nobody needs: half-written files, and side
-/// files without their segment.
-fn remove_left_over(fs: &dyn Fs, dir: &Path, names: &[String], numbers: &[u64]) -> Result<(), OpenError> {
-    let orphan = |name: &str| side_number(name).is_some_and(|number| numbers.binary_search(&number).is_err());
-    for name in names.iter().filter(|name| is_left_over(name) || orphan(name)) {
-        let path = dir.join(name);
-        fs.remove(&path).map_err(OpenError::io("remove", &path))?;
-    }
-    Ok(())
-}
-
-/// The log's version; none when there is no file `FORMAT` yet.
-fn check_format(fs: &dyn Fs, dir: &Path) -> Result<Option<u32>, OpenError> {
-    let path = dir.join(FORMAT_FILE);
-    let text = match fs.read(&path, 64) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(OpenError::io("read", &path))?,
-    };
-    match parse_format(&text) {
-        Some(version) if version > FORMAT_VERSION => Err(newer(path, version)),
-        Some(version) => Ok(Some(version)),
-        None => Err(OpenError::BadFormat { path }),
-    }
-}
-
-fn newer(path: std::path::PathBuf, found: u32) -> OpenError {
-    OpenError::NewerVersion { path, found, supported: FORMAT_VERSION }
-}
-
-fn load(fs: &dyn Fs, dir: &Path, numbers: &[u64], options: &LogOptions) -> Result<Vec<Loaded>, OpenError> {
-    let mut loaded = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        let path = dir.join(segment_name(*number));
-        let file = match fs.open(&path) {
-            // Cut short while it was made; or by somebody, and then it is
-            // missing between the others.
-            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => continue,
-            opened => opened.map_err(OpenError::io("open", &path))?,
-        };
-        readable(&*file, &path, 0..HEAD)?;
-        let header = Header::read(file.map());
-        if let Some(header) = header.filter(|h| h.version > FORMAT_VERSION) {
-            return Err(newer(path, header.version));
-        }
-        let side = header.and_then(|header| load_side(fs, dir, &*file, header));
-        let mark = Mark::read(file.map());
-        let lags = |side: &&Side| mark.is_none_or(|mark| mark.end < side.end.offset);
-        let newer = side.as_ref().filter(lags);
-        let mark = newer.map(|s| Mark { end: s.end.offset, next: s.end.sequence, clean: false }).or(mark);
-        let side = side.filter(|_| !options.check_all);
-        let taken = || OpenError::io("map", &path)(std::io::Error::other("somebody else writes to it"));
-        let writer = file.map().writer().ok_or_else(taken)?;
-        loaded.push(Loaded { number: *number, file, writer, header, mark, side });
-    }
-    Ok(loaded)
-}
-
-/// What is known of a segment, if that is there and fits it.
-fn load_side(fs: &dyn Fs, dir: &Path, file: &dyn SegmentFile, header: Header) -> Option<Side> {
-    let bytes = fs.read(&dir.join(side_name(header.number)), side::MOST).ok()?;
-    let side = Side::decode(&bytes)?;
-    let same = (side.number, side.base, side.seal) == (header.number, header.base, Header::seal(file.map()));
-    (same && side.end.offset <= file.map().len() && side.end.sequence >= side.base).then_some(side)
-}
-
-/// A sector that cannot be read is an error here; touched further down it would
-/// kill the process.
-fn readable(file: &dyn SegmentFile, path: &Path, range: Range<usize>) -> Result<(), OpenError> {
-    file.map().populate_read(range).map_err(OpenError::io("read", path))
+    Ok(Opened { lock, found, recovery, version: version.unwrap_or(written) })
 }
 
 /// A segment that is kept, and what it needs before it is used.
@@ -440,7 +349,7 @@ impl<'a> Scan<'a> {
 
     /// Takes a segment in; answers whether the log ends in it with a torn tail.
     fn keep(&mut self, loaded: Loaded, base: u64, known: Known, complete: bool) -> bool {
-        let Loaded { number, file, writer, mark, header, side } = loaded;
+        let Loaded { number, file, writer, mark, header, side, key } = loaded;
         match read_before(file.map()).filter(|_| header.is_some_and(|h| h.base == base)) {
             // It knows what damage before it hides.
             Some((homes, newest)) => {
@@ -452,7 +361,8 @@ impl<'a> Scan<'a> {
         }
         let (len, every) = (file.map().len(), &self.options.index_every);
         let compacted = header.and_then(|h| h.gaps());
-        let beginning = Beginning { number, base, compacted, homes: self.homes.clone(), newest: self.newest };
+        let beginning =
+            Beginning { number, base, compacted, homes: self.homes.clone(), newest: self.newest, key: key.clone() };
         let begun = side.as_ref().and_then(|side| Some((side, side.index(len, every.0)?)));
         let mut segment;
         let mut damages = Vec::new();
@@ -477,7 +387,7 @@ impl<'a> Scan<'a> {
             if let Some(side) = adopted {
                 segment.adopt(side);
             }
-            let content = Content(writer.unpublished(), compacted);
+            let content = Content(writer.unpublished(), compacted, key.as_deref());
             let mut judged = judge(content, start, known, &mut |event| match event {
                 Seen::Block(found) => {
                     segment.note(&index, &found, &self.homes);
@@ -503,7 +413,7 @@ impl<'a> Scan<'a> {
             judged
         };
         self.newest = segment.newest_so_far.load(Relaxed);
-        let content = Content(writer.unpublished(), compacted);
+        let content = Content(writer.unpublished(), compacted, key.as_deref());
         for (offset, clause, resume) in damages {
             self.damage(number, offset, clause);
             segment.add_gap(offset, resume);
@@ -540,10 +450,16 @@ impl<'a> Scan<'a> {
             let (tail, from) = (kept.judged.tail, kept.mark.map_or(0, |m| m.end));
             if tail.offset > from && !kept.judged.open_ended {
                 let range = from as u64..tail.offset as u64;
+                if let Some(key) = &kept.segment.key {
+                    // One of its two copies may have been lost.
+                    key.write(kept.segment.map());
+                }
                 if header_is_blank(kept.segment.map()) {
                     let Segment { number, base, .. } = kept.segment;
                     let created = UnixNanos(0);
-                    let header = Header { version: FORMAT_VERSION, number, base, created, compacted: 0, end: 0 };
+                    let sealed = kept.segment.key.is_some();
+                    let version = version_written(sealed);
+                    let header = Header { version, number, base, created, compacted: 0, end: 0, sealed };
                     header.write(kept.segment.map());
                     write_before(kept.segment.map(), &kept.segment.homes, 0);
                 }
@@ -557,11 +473,29 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn finish(self, next_number: u64) -> Result<Recovered, OpenError> {
+    /// Gives back the space behind the last block of a segment to which nothing
+    /// is appended any more.
+    fn cut_off(&self, segment: &mut Segment, end: usize) -> Result<(), OpenError> {
+        // A mapping has at least one word beside the header.
+        let len = end.max(HEAD + 8);
+        if len == segment.map().len() {
+            return Ok(());
+        }
+        let path = self.dir.join(segment_name(segment.number));
+        self.fs.truncate(&path, len as u64).map_err(OpenError::io("cut what is not used of", &path))?;
+        segment.reopened(self.fs.open(&path).map_err(OpenError::io("open", &path))?);
+        Ok(())
+    }
+
+    fn finish(mut self, next_number: u64) -> Result<Recovered, OpenError> {
         let mut table = Table::default();
         let (mut writer, mut next) = (None, 1);
-        for Kept { segment, judged, .. } in self.kept {
+        let last = self.kept.len().saturating_sub(1);
+        for (at, Kept { mut segment, judged, .. }) in std::mem::take(&mut self.kept).into_iter().enumerate() {
             let Judged { tail, open_ended, .. } = judged;
+            if at == last && self.options.keys.is_some() && !open_ended {
+                self.cut_off(&mut segment, tail.offset)?;
+            }
             let taken = segment.map().writer();
             let published = taken.and_then(|mut writer| {
                 // Judging made sure that it fits.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use weft_wire::block::layout::BATCH_OPEN;
 use weft_wire::block::{Block, HEADER_LEN, MAGIC, MIN_BLOCK, StreamPlace, hub_checksum, peek_len};
 
+use crate::crypt::{Plain, SegmentKey, TRAILER};
 use crate::mmap::HEAD;
 
 /// The least an event takes up in a block; so many bytes at least were lost
@@ -13,15 +14,18 @@ const EVENT_MIN: u64 = weft_wire::block::EVENT_HEADER_LEN as u64;
 
 /// A segment's blocks, from the end of the header on; offsets count from the
 /// segment's beginning. Of a compacted segment also the sequence after it: up
-/// to there blocks may be missing.
+/// to there blocks may be missing; and of an encrypted one its key.
 #[derive(Clone, Copy)]
-pub(crate) struct Content<'a>(pub(crate) &'a [u8], pub(crate) Option<u64>);
+pub(crate) struct Content<'a>(pub(crate) &'a [u8], pub(crate) Option<u64>, pub(crate) Option<&'a SegmentKey>);
 
 /// A block that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) offset: usize,
     pub(crate) len: usize,
+    /// What it takes up in the segment: more than its length when it is
+    /// encrypted.
+    pub(crate) size: usize,
     /// Its first sequence.
     pub(crate) first: u64,
     /// The sequence after its last.
@@ -38,11 +42,17 @@ pub(crate) struct Found {
 
 impl Found {
     /// A block that is put at `offset`, under `place`.
-    pub(crate) fn of(block: Block<'_>, offset: usize, place: StreamPlace) -> Self {
+    pub(crate) fn of(block: Block<'_>, offset: usize, place: StreamPlace, encrypted: bool) -> Self {
         let StreamPlace { local: first, home, home_sequence } = place;
         let next = first.saturating_add(block.event_count().into());
         let (len, open) = (block.bytes().len(), block.flags() & BATCH_OPEN != 0);
-        Self { offset, len, first, next, time: block.counts_from().0, home, home_sequence, open }
+        let size = len + if encrypted { TRAILER } else { 0 };
+        Self { offset, len, size, first, next, time: block.counts_from().0, home, home_sequence, open }
+    }
+
+    /// Where the next one begins.
+    pub(crate) const fn end(&self) -> usize {
+        self.offset + self.size
     }
 
     /// The home it entered at, and the first sequence there. Blocks from before
@@ -72,6 +82,11 @@ impl<'a> Content<'a> {
         offset.checked_sub(HEAD).and_then(|o| self.0.get(o..)).unwrap_or_default()
     }
 
+    /// What a block of this length takes up.
+    const fn size(self, len: usize) -> usize {
+        if self.2.is_some() { len + TRAILER } else { len }
+    }
+
     pub(crate) fn range(self, start: usize, end: usize) -> &'a [u8] {
         self.at(start).get(..end.saturating_sub(start)).unwrap_or_default()
     }
@@ -80,7 +95,8 @@ impl<'a> Content<'a> {
     pub(crate) fn glance(self, offset: usize) -> Result<Found, Clause> {
         let bytes = self.at(offset);
         let len = peek_len(bytes).unwrap_or(0) as usize;
-        let Some(bytes) = bytes.get(..len).filter(|_| len >= MIN_BLOCK && len.is_multiple_of(8)) else {
+        let size = self.size(len);
+        let Some(bytes) = bytes.get(..size).filter(|_| len >= MIN_BLOCK && len.is_multiple_of(8)) else {
             return Err("the length is none of a block that ends in the segment".into());
         };
         // Offset 4 of a block, see weft_wire::block.
@@ -94,16 +110,29 @@ impl<'a> Content<'a> {
         let time = block.counts_from().0;
         let (home, home_sequence) = block.home().unwrap_or_default();
         let open = block.flags() & BATCH_OPEN != 0;
-        Ok(Found { offset, len, first, next, time, home, home_sequence, open })
+        Ok(Found { offset, len, size, first, next, time, home, home_sequence, open })
     }
 
     /// The block at `offset`, all of it checked; it begins with `sequence`.
     pub(crate) fn check(self, offset: usize, sequence: u64) -> Result<Found, Clause> {
-        let found = self.whole(offset)?;
+        self.open(offset, sequence).map(|(found, _)| found)
+    }
+
+    /// The same, and its plain text when it is encrypted.
+    pub(crate) fn open(self, offset: usize, sequence: u64) -> Result<(Found, Option<Plain>), Clause> {
+        let (found, plain) = self.opened(offset)?;
         if !self.follows(&found, sequence) {
             return Err(format!("the block has sequence {}, {sequence} was next", found.first).into());
         }
-        Ok(found)
+        Ok((found, plain))
+    }
+
+    /// The bytes of a block that [`open`](Self::open) answered.
+    pub(crate) fn bytes<'b>(self, found: &Found, plain: Option<&'b Plain>) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        plain.map_or_else(|| self.range(found.offset, found.offset + found.len), Plain::bytes)
     }
 
     /// What the header at `offset` says, its hub's line checked.
@@ -124,9 +153,15 @@ impl<'a> Content<'a> {
 
     /// The block at `offset`, all of it checked.
     pub(crate) fn whole(self, offset: usize) -> Result<Found, Clause> {
+        self.opened(offset).map(|(found, _)| found)
+    }
+
+    /// The same, and its plain text when it is encrypted.
+    pub(crate) fn opened(self, offset: usize) -> Result<(Found, Option<Plain>), Clause> {
         let found = self.glance(offset)?;
-        match Block::validate(self.range(offset, offset + found.len)) {
-            Ok(_) => Ok(found),
+        let plain = self.2.map(|key| key.open(self.range(offset, found.end()))).transpose()?;
+        match Block::validate(self.bytes(&found, plain.as_ref())) {
+            Ok(_) => Ok((found, plain)),
             Err(e) => Err(e.to_string().into()),
         }
     }
@@ -166,7 +201,7 @@ impl<'a> Content<'a> {
             lost.is_some_and(|lost| lost <= (found.offset - damaged) as u64 / EVENT_MIN)
         };
         let says = Block::trusted(self.range(damaged, damaged + HEADER_LEN));
-        let claimed = damaged + peek_len(says.bytes()).unwrap_or(0) as usize;
+        let claimed = damaged + self.size(peek_len(says.bytes()).unwrap_or(0) as usize);
         let leads = |found: &Found| found.offset == claimed;
         let counts = |found: &Found| {
             says.stream_sequence() == expected && expected.checked_add(says.event_count().into()) == Some(found.first)
@@ -184,7 +219,7 @@ impl<'a> Content<'a> {
         let last = self.end().checked_sub(HEADER_LEN)?;
         let mut led: Option<Found> = None;
         for offset in (damaged + 8..=last).step_by(8) {
-            if led.is_some_and(|led| offset < led.offset + led.len) {
+            if led.is_some_and(|led| offset < led.end()) {
                 continue;
             }
             let Ok(seen) = self.glance(offset) else { continue };
@@ -195,7 +230,7 @@ impl<'a> Content<'a> {
             if !followed && (led.is_some() || !(leads(&seen) || counts(&seen))) {
                 continue;
             }
-            let Some(left) = budget.checked_sub(seen.len) else { break };
+            let Some(left) = budget.checked_sub(seen.size) else { break };
             budget = left;
             if self.whole(offset).is_err() {
                 continue;
@@ -209,7 +244,7 @@ impl<'a> Content<'a> {
     }
 
     fn followed(self, found: &Found) -> bool {
-        let after = found.offset + found.len;
+        let after = found.end();
         match self.glance(after) {
             Ok(next) => self.follows(&next, found.next),
             Err(_) => is_zero(self.range(after, (after + HEADER_LEN).min(self.end()))),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weft_base::sync::Mutex;
 use weft_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::crypt::SegmentKey;
 use crate::format::{Header, Mark};
 use crate::fs::SegmentFile;
 use crate::homes::Homes;
@@ -35,6 +36,8 @@ pub(crate) struct Segment {
     pub(crate) compacted: Option<u64>,
     /// How far the log was in each home before its first block.
     pub(crate) homes: Homes,
+    /// Of an encrypted one.
+    pub(crate) key: Option<Arc<SegmentKey>>,
     file: Box<dyn SegmentFile>,
     map: Arc<Map>,
     /// The index, while it is in memory.
@@ -62,16 +65,19 @@ pub(crate) struct Beginning {
     pub(crate) homes: Homes,
     /// The newest ingest time before it.
     pub(crate) newest: u64,
+    /// When it is encrypted.
+    pub(crate) key: Option<Arc<SegmentKey>>,
 }
 
 impl Segment {
     pub(crate) fn new(beginning: Beginning, file: Box<dyn SegmentFile>, index: Option<Arc<Index>>) -> Self {
-        let Beginning { number, base, compacted, homes, newest } = beginning;
+        let Beginning { number, base, compacted, homes, newest, key } = beginning;
         Self {
             number,
             base,
             compacted,
             homes,
+            key,
             map: Arc::clone(file.map()),
             file,
             index: Mutex::new(index),
@@ -154,7 +160,7 @@ impl Segment {
             if let Some(answer) = f(found) {
                 return Some(answer);
             }
-            at = Place { sequence: found.next, offset: found.offset + found.len };
+            at = Place { sequence: found.next, offset: found.end() };
         }
         None
     }
@@ -184,6 +190,12 @@ impl Segment {
         }
     }
 
+    /// Takes the file opened anew, of which nothing is published yet.
+    pub(crate) fn reopened(&mut self, file: Box<dyn SegmentFile>) {
+        self.map = Arc::clone(file.map());
+        self.file = file;
+    }
+
     pub(crate) fn map(&self) -> &Arc<Map> {
         &self.map
     }
@@ -201,7 +213,7 @@ impl Segment {
 
     /// What is published, up to `end`, which [`Segment::tail`] gave.
     pub(crate) fn content(&self, end: usize) -> Content<'_> {
-        Content(self.map.read(HEAD..end).unwrap_or_default(), self.compacted)
+        Content(self.map.read(HEAD..end).unwrap_or_default(), self.compacted, self.key.as_deref())
     }
 
     /// Writes what `writer`, who writes this segment, publishes next; see

@@ -100,7 +100,7 @@ fn step(segment: &Segment, start: Place, budget: usize, found: &mut Verified) ->
     let mut at = start;
     while at.offset < until && found.damaged.len() < MOST {
         match content.check(at.offset, at.sequence) {
-            Ok(block) => at = Place { sequence: block.next, offset: block.offset + block.len },
+            Ok(block) => at = Place { sequence: block.next, offset: block.end() },
             Err(clause) => {
                 found.damaged.push(report(at.offset, clause.into_owned()));
                 match segment.after_damage(content, at) {

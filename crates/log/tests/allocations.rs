@@ -6,7 +6,7 @@ use std::sync::Arc;
 use allocation_counter::measure;
 use weft_base::{ByteCount, Epoch, HubId, Now, UnixNanos};
 use weft_log::fs::RealFs;
-use weft_log::{Log, LogOptions};
+use weft_log::{Keys, Log, LogOptions};
 use weft_wire::block::{BlockFields, BlockWriter, EventFields, Stamp, stamp};
 
 fn block() -> Vec<u8> {
@@ -40,4 +40,25 @@ fn appending_and_reading_allocate_nothing() {
     });
     assert_eq!(counted.count_total, 0);
     assert_eq!(measure(|| drop(std::hint::black_box(vec![1]))).count_total, 1, "the counter counts");
+}
+
+/// What is encrypted is read into memory of its own: one block, and its handle.
+#[test]
+fn appending_encrypted_allocates_nothing_and_reading_no_more_than_the_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Some(Keys::parse(&"1f".repeat(32)).unwrap());
+    let options = LogOptions { segment: ByteCount::mib(8), keys, ..LogOptions::default() };
+    let (mut log, _) = Log::open(Arc::new(RealFs), folder.path(), options, Now::default()).unwrap();
+    let mut reader = log.reader();
+    let block = block();
+    log.append(&block, Now::default()).unwrap();
+    let appended = measure(|| {
+        for _ in 0..1000 {
+            log.append(&block, Now::default()).unwrap();
+        }
+    });
+    assert_eq!(appended.count_total, 0);
+    let read = measure(|| assert_eq!(reader.read(1, u64::MAX, usize::MAX).unwrap().count(), 1001));
+    assert_eq!(read.count_total, 2002);
+    assert_eq!(read.count_max, 2, "of a block that was dropped nothing stays");
 }

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_client::{AckLevel, OnFull};
 
 use self::consumer::ConsumerCommand;
-pub(crate) use self::storage::{BackupArgs, LogCommand, RepairArgs, RestoreArgs};
+pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
 use self::stream::StreamCommand;
 
 /// Weft: an open event mesh.

@@ -7,6 +7,7 @@ mod config;
 mod connect;
 mod demo;
 mod events;
+mod keys;
 mod logs;
 mod profiler;
 mod time;

@@ -40,6 +40,7 @@ pub use repair::{Done, Repair};
 pub use survey::survey;
 pub use write::{WriteError, Writer, WriterOptions};
 
+use crate::crypt::{Keys, named};
 use crate::fs::Fs;
 
 /// How many findings are listed.
@@ -51,10 +52,12 @@ pub const QUARANTINE: &str = "quarantine";
 
 /// How a log is looked at.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// A hub has it open: what is past the newest mark is being written, and
     /// what is wrong there is not told.
     pub live: bool,
+    /// For segments that are encrypted.
+    pub keys: Option<&'a Keys>,
 }
 
 /// Why a folder cannot be looked at or repaired.
@@ -76,6 +79,14 @@ pub enum OfflineError {
         found: u32,
         /// The newest one known here.
         supported: u32,
+    },
+    /// A segment is encrypted with a key that was not given.
+    #[error("`{}` is encrypted with {}, which was not given: name the file with the hub's keys (--key-file)", path.display(), named(*id))]
+    NoKey {
+        /// The segment's file.
+        path: PathBuf,
+        /// The key's id; 0 when its salt is damaged.
+        id: u64,
     },
     /// A hub has it open.
     #[error("the log in `{}` is in use by a hub: stop it, then repair", dir.display())]
@@ -165,6 +176,8 @@ pub struct SegmentReport {
     pub used_bytes: u64,
     /// The version in its header; none when the header is not whole.
     pub version: Option<u32>,
+    /// It is encrypted, with the key of this id; 0 when its salt is damaged.
+    pub key: Option<u64>,
     /// When it took its first block.
     pub created: Option<UnixNanos>,
     /// The local sequence of its first event.

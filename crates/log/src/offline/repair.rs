@@ -8,14 +8,17 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use weft_base::UnixNanos;
 use weft_wire::block::{Block, StreamPlace, set_stream_place};
 
 use super::{BlockAt, Finding, Format, Kind, MAX_TAKEN, OfflineError, Options, QUARANTINE, Survey, note, survey};
-use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name, side_name};
+use crate::crypt::{Keys, NOT_SEALED, NoKey, Sealed, SegmentKey, named};
+use crate::format::{FORMAT_FILE, Header, LOCK_FILE, Mark, format_text, segment_name, side_name, version_written};
 use crate::fs::{Fs, Lock};
 use crate::mmap::{HEAD, MAX_SEGMENT};
+use crate::scan::Content;
 
 /// Of one home, sequences from the first up to, excluding, the second.
 type Wanted = (u32, u64, u64);
@@ -50,6 +53,7 @@ pub struct Repair<'a> {
     from: Option<PathBuf>,
     survey: Survey,
     holes: Vec<Hole>,
+    keys: Option<Keys>,
     _lock: Box<dyn Lock>,
 }
 
@@ -79,16 +83,17 @@ impl<'a> Repair<'a> {
     ///
     /// # Errors
     /// [`OfflineError`]; `InUse` when a hub has the log open.
-    pub fn plan(fs: &'a dyn Fs, dir: &Path, from: Option<&Path>) -> Result<Self, OfflineError> {
+    pub fn plan(fs: &'a dyn Fs, dir: &Path, from: Option<&Path>, keys: Option<&Keys>) -> Result<Self, OfflineError> {
         let lock_path = dir.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).map_err(|e| match e.kind() {
             ErrorKind::WouldBlock => OfflineError::InUse { dir: dir.to_owned() },
             _ => OfflineError::io("lock", &lock_path)(e),
         })?;
-        let survey = survey(fs, dir, Options::default(), &mut |_| {})?;
+        let options = Options { keys, ..Options::default() };
+        let survey = survey(fs, dir, options, &mut |_| {})?;
         let found: Vec<Finding> = survey.findings.clone();
         let wanted: Vec<_> = found.iter().map(wanted).collect();
-        let taken = from.map(|from| take(fs, from, &found, &wanted)).transpose()?;
+        let taken = from.map(|from| take(fs, from, options, &found, &wanted)).transpose()?;
         let mut holes = Vec::new();
         for (at, finding) in found.into_iter().enumerate() {
             let remedy = remedy(&finding, &wanted, at, taken.as_ref());
@@ -97,7 +102,20 @@ impl<'a> Repair<'a> {
                 holes.push(Hole { finding, remedy });
             }
         }
-        Ok(Self { fs, dir: dir.to_owned(), from: from.map(Path::to_owned), survey, holes, _lock: lock })
+        Ok(Self {
+            fs,
+            dir: dir.to_owned(),
+            from: from.map(Path::to_owned),
+            survey,
+            holes,
+            keys: keys.cloned(),
+            _lock: lock,
+        })
+    }
+
+    /// The version that `FORMAT` should name.
+    fn version(&self) -> u32 {
+        version_written(self.survey.segments.iter().any(|segment| segment.key.is_some()))
     }
 
     /// The log as it is.
@@ -112,7 +130,7 @@ impl<'a> Repair<'a> {
     pub fn steps(&self) -> Vec<String> {
         let mut steps = Vec::new();
         if !matches!(self.survey.format, Format::Version(_)) {
-            steps.push(format!("write the file {FORMAT_FILE} (version {FORMAT_VERSION})"));
+            steps.push(format!("write the file {FORMAT_FILE} (version {})", self.version()));
         }
         for Hole { finding, remedy } in &self.holes {
             steps.push(match remedy {
@@ -136,7 +154,7 @@ impl<'a> Repair<'a> {
         let mut done = Done::default();
         if !matches!(self.survey.format, Format::Version(_)) {
             let path = self.dir.join(FORMAT_FILE);
-            self.fs.write(&path, format_text().as_bytes()).map_err(OfflineError::io("write", &path))?;
+            self.fs.write(&path, format_text(self.version()).as_bytes()).map_err(OfflineError::io("write", &path))?;
         }
         let mut by_segment: BTreeMap<u64, Vec<&Hole>> = BTreeMap::new();
         for hole in &self.holes {
@@ -185,7 +203,7 @@ impl<'a> Repair<'a> {
             self.forget_side(number)?;
         }
         if changed {
-            let new = self.rebuilt(number, &old, holes);
+            let new = self.rebuilt(number, &old, holes).map_err(OfflineError::io("encrypt anew", &path))?;
             self.fs.write(&path, &new).map_err(OfflineError::io("write", &path))?;
             done.rewritten += 1;
         }
@@ -214,44 +232,102 @@ impl<'a> Repair<'a> {
     }
 
     /// The segment with its holes filled and its header whole. It may become
-    /// longer than it was, where blocks are put in that it never held.
-    fn rebuilt(&self, number: u64, old: &[u8], holes: &[&Hole]) -> Vec<u8> {
+    /// longer than it was, where blocks are put in that it never held. An
+    /// encrypted one in which holes are filled gets a new salt: what is put in
+    /// may not be, byte for byte, what was sealed under those sequences.
+    fn rebuilt(&self, number: u64, old: &[u8], holes: &[&Hole]) -> std::io::Result<Vec<u8>> {
         let report = self.survey.segments.iter().find(|s| s.number == number);
         let tail = report.map_or(old.len(), |r| r.used_bytes as usize).min(old.len());
         let part = |from: usize, to: usize| old.get(from..to.max(from)).unwrap_or_default();
+        let sealing = self.sealing(old, holes)?;
         let mut new = part(0, HEAD).to_vec();
         let mut at = HEAD;
         for Hole { finding, remedy } in holes.iter().copied() {
             let Remedy::Fill(blocks) = remedy else { continue };
-            new.extend_from_slice(part(at, finding.offset as usize));
+            self.carry(number, old, at..finding.offset as usize, sealing.as_ref(), &mut new)?;
             let mut sequence = finding.first;
             for block in blocks {
-                let start = new.len();
-                new.extend_from_slice(block);
+                let mut placed = block.clone();
                 let (home, home_sequence) = Block::trusted(block).home().unwrap_or_default();
                 let place = StreamPlace { local: sequence, home, home_sequence };
                 // Refused only where nothing was stamped, and then it was not found.
-                let _ = set_stream_place(new.get_mut(start..).unwrap_or_default(), place);
+                let _ = set_stream_place(&mut placed, place);
+                put(&placed, sealing.as_ref(), &mut new)?;
                 sequence += u64::from(Block::trusted(block).event_count());
             }
             at = (finding.end as usize).max(at);
         }
-        new.extend_from_slice(part(at, tail));
+        self.carry(number, old, at..tail, sealing.as_ref(), &mut new)?;
         let (end, next) = (new.len(), self.end_of(number, report.map_or(0, |r| r.next)));
-        // A torn tail goes along: cutting it is the hub's business.
-        new.extend_from_slice(part(tail.max(at), old.len()));
+        if sealing.is_none() {
+            // A torn tail goes along: cutting it is the hub's business. Under
+            // another salt it would be noise.
+            new.extend_from_slice(part(tail.max(at), old.len()));
+        }
         let used = new.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).max(end);
         new.resize(used.next_multiple_of(4096).max(old.len()), 0);
         let header = Header::read_from(old).unwrap_or_else(|| {
             let base = report.map_or(1, |r| r.base);
-            Header { version: FORMAT_VERSION, number, base, created: UnixNanos(0), compacted: 0, end: 0 }
+            let sealed = sealing.is_some() || report.is_some_and(|r| r.key.is_some());
+            let (version, created) = (version_written(sealed), UnixNanos(0));
+            Header { version, number, base, created, compacted: 0, end: 0, sealed }
         });
         header.write_to(&mut new);
         if next > header.base {
             let clean = Mark::read_from(old, old.len()).is_some_and(|mark| mark.clean);
             Mark { end, next, clean }.write_to(&mut new);
         }
-        new
+        let sealed = sealing.map(|sealing| sealing.new.sealed).or_else(|| Sealed::read_from(old));
+        if let Some(sealed) = sealed.filter(|_| header.sealed) {
+            sealed.write_to(&mut new);
+        }
+        Ok(new)
+    }
+
+    /// The keys of a segment in which holes are filled, when it is encrypted.
+    fn sealing(&self, old: &[u8], holes: &[&Hole]) -> std::io::Result<Option<Sealing>> {
+        let fills = holes.iter().any(|hole| matches!(hole.remedy, Remedy::Fill(_)));
+        let Some(keys) = self.keys.as_ref().filter(|_| fills) else { return Ok(None) };
+        let flagged = Header::read_from(old).map(|header| header.sealed);
+        let key = SegmentKey::of(flagged, Sealed::read_from(old), Some(keys));
+        let key = key.map_err(|NoKey(id)| std::io::Error::other(format!("{} was not given", named(id))))?;
+        // Where its first page is gone, it is taken for what the others are.
+        let encrypted = key.is_some() || (flagged.is_none() && self.version() == version_written(true));
+        if encrypted { Ok(Some(Sealing { old: key, new: SegmentKey::fresh(keys)? })) } else { Ok(None) }
+    }
+
+    /// Takes over what the old segment has in a range: as it is, or encrypted
+    /// anew where it is whole.
+    fn carry(
+        &self,
+        number: u64,
+        old: &[u8],
+        range: std::ops::Range<usize>,
+        sealing: Option<&Sealing>,
+        new: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
+        let part = |from: usize, to: usize| old.get(from..to.max(from)).unwrap_or_default();
+        let Some(keys) = sealing else {
+            new.extend_from_slice(part(range.start, range.end));
+            return Ok(());
+        };
+        let content = Content(part(HEAD, old.len() & !7), None, keys.old.as_deref());
+        let mut at = range.start;
+        while at < range.end {
+            at = match content.opened(at) {
+                Ok((found, plain)) => {
+                    put(content.bytes(&found, plain.as_ref()), sealing, new)?;
+                    found.end()
+                }
+                Err(_) => {
+                    let known = |f: &&Finding| f.segment == number && f.offset as usize == at && f.end as usize > at;
+                    let end = self.survey.findings.iter().find(known).map_or(range.end, |f| f.end as usize);
+                    new.extend_from_slice(part(at, end.min(range.end)));
+                    end
+                }
+            };
+        }
+        Ok(())
     }
 
     /// The sequence after the segment's last block, with what is put behind it.
@@ -259,6 +335,21 @@ impl<'a> Repair<'a> {
         let behind = self.holes.iter().filter(|h| h.finding.segment == number && matches!(h.remedy, Remedy::Fill(_)));
         behind.filter_map(|h| h.finding.next).fold(next, u64::max)
     }
+}
+
+/// The key a segment was encrypted with, if it was, and the one it gets.
+struct Sealing {
+    old: Option<Arc<SegmentKey>>,
+    new: Arc<SegmentKey>,
+}
+
+/// Appends a block to a segment.
+fn put(block: &[u8], sealing: Option<&Sealing>, new: &mut Vec<u8>) -> std::io::Result<()> {
+    let Some(keys) = sealing else {
+        new.extend_from_slice(block);
+        return Ok(());
+    };
+    keys.new.seal(new, &[block]).map_err(|_| std::io::Error::other(NOT_SEALED))
 }
 
 fn remedy(finding: &Finding, wanted: &[Result<Vec<Wanted>, String>], at: usize, taken: Option<&Taken>) -> Remedy {
@@ -342,6 +433,7 @@ struct Sought {
 fn take(
     fs: &dyn Fs,
     from: &Path,
+    options: Options<'_>,
     findings: &[Finding],
     wanted: &[Result<Vec<Wanted>, String>],
 ) -> Result<Taken, OfflineError> {
@@ -356,7 +448,7 @@ fn take(
         }
     }
     let (mut full, mut bytes, mut order) = (false, 0, 0);
-    survey(fs, from, Options::default(), &mut |at: &BlockAt<'_>| {
+    survey(fs, from, options, &mut |at: &BlockAt<'_>| {
         let (home, first) = at.name;
         let end = first.saturating_add(at.block.event_count().into());
         let key_of = |home: u32| {

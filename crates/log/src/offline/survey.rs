@@ -2,12 +2,14 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use weft_base::UnixNanos;
 use weft_wire::block::Block;
 
 use super::note::Notes;
 use super::{BlockAt, Finding, Format, Kind, MAX_FINDINGS, OfflineError, Options, SegmentReport, State, Survey};
+use crate::crypt::{NoKey, Sealed, SegmentKey};
 use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, Mark, parse_format, segment_name, segment_number, side_name};
 use crate::fs::Fs;
 use crate::homes::MAX_HOMES;
@@ -24,7 +26,7 @@ use crate::side::{self, Side};
 pub fn survey(
     fs: &dyn Fs,
     dir: &Path,
-    options: Options,
+    options: Options<'_>,
     each: &mut dyn FnMut(&BlockAt<'_>),
 ) -> Result<Survey, OfflineError> {
     let names = fs.list(dir).map_err(OfflineError::io("list", dir))?;
@@ -34,7 +36,7 @@ pub fn survey(
     if numbers.is_empty() && format == Format::Missing {
         return Err(OfflineError::NotALog { dir: dir.to_owned() });
     }
-    let heads = heads(fs, dir, &numbers)?;
+    let heads = heads(fs, dir, &numbers, options)?;
     let notes = Notes::read(fs, dir);
     let synced = heads.iter().rposition(|head| head.mark.is_some());
     let mut walk = Walk { fs, dir, options, each, notes, survey: empty(format), before: None };
@@ -85,9 +87,10 @@ struct Head {
     number: u64,
     header: Option<Header>,
     mark: Option<Mark>,
+    key: Option<Arc<SegmentKey>>,
 }
 
-fn heads(fs: &dyn Fs, dir: &Path, numbers: &[u64]) -> Result<Vec<Head>, OfflineError> {
+fn heads(fs: &dyn Fs, dir: &Path, numbers: &[u64], options: Options<'_>) -> Result<Vec<Head>, OfflineError> {
     let mut heads = Vec::with_capacity(numbers.len());
     for number in numbers {
         let path = dir.join(segment_name(*number));
@@ -100,7 +103,9 @@ fn heads(fs: &dyn Fs, dir: &Path, numbers: &[u64]) -> Result<Vec<Head>, OfflineE
         if let Some(header) = header.filter(|h| h.version > FORMAT_VERSION) {
             return Err(newer(path, header.version));
         }
-        heads.push(Head { number: *number, header, mark: Mark::read_from(&bytes, MAX_SEGMENT) });
+        let key = SegmentKey::of(header.map(|h| h.sealed), Sealed::read_from(&bytes), options.keys);
+        let key = key.map_err(|NoKey(id)| OfflineError::NoKey { path, id })?;
+        heads.push(Head { number: *number, header, mark: Mark::read_from(&bytes, MAX_SEGMENT), key });
     }
     Ok(heads)
 }
@@ -124,7 +129,7 @@ struct Before {
 struct Walk<'a> {
     fs: &'a dyn Fs,
     dir: &'a Path,
-    options: Options,
+    options: Options<'a>,
     each: &'a mut dyn FnMut(&BlockAt<'_>),
     notes: Notes,
     survey: Survey,
@@ -169,7 +174,7 @@ impl Walk<'_> {
         };
         let known = Known { all: place.before_last_mark, mark: head.mark.filter(|m| m.end <= len) };
         let blank_head = bytes.get(..HEAD).is_some_and(is_zero);
-        let content = Content(blocks, head.header.and_then(|h| h.gaps()));
+        let content = Content(blocks, head.header.and_then(|h| h.gaps()), head.key.as_deref());
         if !known.any() && blank_head && content.is_blank_from(HEAD) {
             self.report(head, bytes.len(), State::Spare);
             return Ok(());
@@ -184,6 +189,10 @@ impl Walk<'_> {
             self.report(head, bytes.len(), state);
             return Ok(());
         };
+        let half = head.key.is_some() && Sealed::is_half_in(&bytes);
+        if half && self.survey.findings.last().is_none_or(|f| (f.segment, f.kind) != (number, Kind::Header)) {
+            self.header_finding(number, base, known.any() && !self.options.live);
+        }
         self.judge(head, bytes.len(), content, base, known);
         self.side(&bytes, number);
         // Findings that a repair knows are told by their bytes.
@@ -316,7 +325,9 @@ impl Walk<'_> {
     }
 
     fn block(&mut self, segment: u64, content: Content<'_>, found: Found) {
-        let block = Block::trusted(content.range(found.offset, found.offset + found.len));
+        // It was checked just now.
+        let plain = content.opened(found.offset).ok().and_then(|(_, plain)| plain);
+        let block = Block::trusted(content.bytes(&found, plain.as_ref()));
         let name = found.home(0);
         self.survey.blocks += 1;
         self.survey.events += found.next - found.first;
@@ -354,6 +365,7 @@ impl Walk<'_> {
             file_bytes: file_len as u64,
             used_bytes: 0,
             version: head.header.map(|h| h.version),
+            key: head.key.as_ref().map(|key| key.sealed.id),
             created: head.header.map(|h| h.created),
             base: head.header.map_or(0, |h| h.base),
             next: head.header.map_or(0, |h| h.base),

@@ -119,7 +119,7 @@ fn a_repair_without_another_copy_keeps_the_bytes_and_the_rest_of_the_log() {
     let offset = HEAD + 2 * block(1).len();
     fs.flip(&path(2), offset + 150, 3).unwrap();
     let before = folder(&fs);
-    let plan = Repair::plan(&fs, &here(), None).unwrap();
+    let plan = Repair::plan(&fs, &here(), None, None).unwrap();
     assert_eq!(plan.steps().len(), 1);
     assert_eq!(folder(&fs), before, "a plan changes nothing");
     let done = plan.apply(NOW.wall).unwrap();
@@ -129,7 +129,7 @@ fn a_repair_without_another_copy_keeps_the_bytes_and_the_rest_of_the_log() {
     assert_eq!(kept, fs.get(&path(2)).unwrap()[offset..offset + block(1).len()]);
     let found = look(&fs);
     assert!(found.is_sound() && found.findings[0].noted, "it is known now");
-    assert!(Repair::plan(&fs, &here(), None).unwrap().steps().is_empty());
+    assert!(Repair::plan(&fs, &here(), None, None).unwrap().steps().is_empty());
     fs.flip(&path(2), offset + 151, 3).unwrap();
     assert!(!look(&fs).is_sound(), "what changed since is not what was noted");
 }
@@ -149,7 +149,7 @@ fn a_repair_from_another_copy_brings_every_event_back() {
     fs.flip(&path(1), HEAD + 1, 0).unwrap();
     let found = look(&fs);
     assert_eq!((found.findings.len(), found.events), (3, 194), "{:?}", found.findings);
-    let done = Repair::plan(&fs, &here(), Some(&there())).unwrap().apply(NOW.wall).unwrap();
+    let done = Repair::plan(&fs, &here(), Some(&there()), None).unwrap().apply(NOW.wall).unwrap();
     assert_eq!((done.restored, done.lost), (6, 0));
     let found = look(&fs);
     assert!(found.is_sound() && found.findings.is_empty(), "{:?}", found.findings);
@@ -173,7 +173,7 @@ fn a_segment_that_is_gone_comes_back_from_another_copy() {
     let [finding] = &found.findings[..] else { panic!("{:?}", found.findings) };
     assert_eq!((finding.kind, finding.segment), (Kind::Missing, 1));
     let missing = finding.events().unwrap();
-    let done = Repair::plan(&fs, &here(), Some(&there())).unwrap().apply(NOW.wall).unwrap();
+    let done = Repair::plan(&fs, &here(), Some(&there()), None).unwrap().apply(NOW.wall).unwrap();
     assert_eq!((done.restored, done.rewritten), (missing, 1));
     assert!(look(&fs).is_sound());
     let (mut log, recovery) = Log::open(Arc::new(fs.clone()), &here(), options(), NOW).unwrap();
@@ -190,7 +190,7 @@ fn what_the_other_copy_has_not_whole_is_not_half_taken() {
     let at = HEAD + 2 * block(1).len();
     fs.flip(&path(2), at + 150, 3).unwrap();
     fs.flip(&there().join(segment_name(2)), at + 151, 3).unwrap();
-    let plan = Repair::plan(&fs, &here(), Some(&there())).unwrap();
+    let plan = Repair::plan(&fs, &here(), Some(&there()), None).unwrap();
     assert!(plan.steps()[0].contains("of its 2 events the other folder has 0"), "{:?}", plan.steps());
     assert_eq!(plan.apply(NOW.wall).unwrap().lost, 2);
 }
@@ -203,7 +203,7 @@ fn without_format_nothing_is_lost_and_a_repair_writes_it() {
     fs.remove(&here().join("FORMAT")).unwrap();
     let found = look(&fs);
     assert_eq!((found.format, found.events, found.is_sound()), (Format::Missing, 200, false));
-    Repair::plan(&fs, &here(), None).unwrap().apply(NOW.wall).unwrap();
+    Repair::plan(&fs, &here(), None, None).unwrap().apply(NOW.wall).unwrap();
     assert!(look(&fs).is_sound());
 }
 
@@ -216,7 +216,7 @@ fn a_segment_of_which_nothing_can_be_placed_is_moved_and_kept() {
     fs.flip(&path(1), HEAD + 9, 3).unwrap();
     let was = fs.get(&path(1)).unwrap();
     assert_eq!(look(&fs).findings[0].kind, Kind::Segment);
-    let done = Repair::plan(&fs, &here(), None).unwrap().apply(NOW.wall).unwrap();
+    let done = Repair::plan(&fs, &here(), None, None).unwrap().apply(NOW.wall).unwrap();
     assert_eq!(done.quarantined, 1);
     assert_eq!(fs.get(&here().join(QUARANTINE).join("0000000001-0.bytes")).unwrap(), was);
     assert!(look(&fs).is_sound());
@@ -256,13 +256,13 @@ fn a_repair_that_loses_power_at_any_step_can_be_done_again() {
     for stop in 0.. {
         let cut = fs.after_crash(stop);
         cut.stop_at(stop);
-        let plan = Repair::plan(&cut, &here(), Some(&there()));
+        let plan = Repair::plan(&cut, &here(), Some(&there()), None);
         let whole = plan.and_then(|plan| plan.apply(NOW.wall)).is_ok();
         for seed in 0..4 {
             let after = cut.after_crash(seed);
             let found = look(&after);
             assert!(found.events >= 196, "stop {stop} seed {seed}: {:?}", found.findings);
-            Repair::plan(&after, &here(), Some(&there())).unwrap().apply(NOW.wall).unwrap();
+            Repair::plan(&after, &here(), Some(&there()), None).unwrap().apply(NOW.wall).unwrap();
             let found = look(&after);
             assert!(found.is_sound() && found.events == 200, "stop {stop} seed {seed}: {:?}", found.findings);
         }
@@ -272,7 +272,7 @@ fn a_repair_that_loses_power_at_any_step_can_be_done_again() {
     }
 }
 
-const SMALL: WriterOptions = WriterOptions { segment: 16 << 10, compacted: false };
+const SMALL: WriterOptions = WriterOptions { segment: 16 << 10, compacted: false, keys: None };
 
 /// All blocks of a log, in order.
 fn blocks_of(fs: &FaultFs, dir: &Path) -> Vec<Vec<u8>> {
@@ -345,7 +345,7 @@ fn a_log_of_which_no_block_is_left_comes_back_by_its_sequences() {
     let fs = closed(&fs);
     let whole = fs.get(&path(1)).unwrap();
     fs.flip(&path(1), HEAD + 150, 3).unwrap();
-    let done = Repair::plan(&fs, &here(), Some(&there())).unwrap().apply(NOW.wall).unwrap();
+    let done = Repair::plan(&fs, &here(), Some(&there()), None).unwrap().apply(NOW.wall).unwrap();
     assert_eq!((done.restored, done.lost), (2, 0));
     assert!(fs.get(&path(1)).unwrap()[HEAD..] == whole[HEAD..]);
 }
@@ -376,7 +376,7 @@ fn a_side_file_that_is_wrong_is_found_taken_away_and_made_anew() {
     let bytes = fs.get(&side).unwrap();
     fs.flip(&side, bytes.len() / 2, 1).unwrap();
     assert_eq!(look(&fs).findings[0].kind, Kind::Side);
-    Repair::plan(&fs, &here(), None).unwrap().apply(NOW.wall).unwrap();
+    Repair::plan(&fs, &here(), None, None).unwrap().apply(NOW.wall).unwrap();
     assert!(look(&fs).is_sound() && fs.get(&side).is_err());
     Log::open(Arc::new(fs.clone()), &here(), options(), NOW).unwrap().0.close().unwrap();
     assert_eq!(fs.get(&side).unwrap(), bytes);
@@ -410,7 +410,7 @@ fn another_homes_copy_fills_holes_though_its_order_is_another() {
         fs.flip(&path(1), HEAD + at * size + 150, 3).unwrap();
     }
     assert_eq!(look(&fs).findings.len(), 3);
-    let done = Repair::plan(&fs, &here(), Some(&there())).unwrap().apply(NOW.wall).unwrap();
+    let done = Repair::plan(&fs, &here(), Some(&there()), None).unwrap().apply(NOW.wall).unwrap();
     assert_eq!((done.restored, done.lost), (8, 0));
     let found = look(&fs);
     assert!(found.is_sound(), "{:?}", found.findings);

@@ -7,13 +7,15 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use weft_base::UnixNanos;
 use weft_wire::block::{Block, BlockError};
 
-use super::{Format, OfflineError, Options, SegmentReport, State, survey};
+use super::{Format, OfflineError, Options, SegmentReport, State, Survey, survey};
+use crate::crypt::{Keys, NOT_SEALED, SegmentKey, TRAILER};
 use crate::error::AppendError;
-use crate::format::{FORMAT_FILE, FORMAT_VERSION, Header, LOCK_FILE, Mark, format_text, segment_name, write_before};
+use crate::format::{FORMAT_FILE, Header, LOCK_FILE, Mark, format_text, segment_name, version_written, write_before};
 use crate::fs::{Fs, Lock, SegmentFile};
 use crate::homes::Homes;
 use crate::mmap::{HEAD, MAX_SEGMENT, MapWriter};
@@ -54,16 +56,19 @@ struct Active {
     header: Header,
     file: Box<dyn SegmentFile>,
     writer: MapWriter,
+    key: Option<Arc<SegmentKey>>,
 }
 
 /// How a folder is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriterOptions {
     /// The size of new segments, in bytes.
     pub segment: u64,
     /// The stream is compacted: sequences are left out where events were
     /// removed, which is no damage.
     pub compacted: bool,
+    /// Segments are encrypted with the first of them. None: they are not.
+    pub keys: Option<Keys>,
 }
 
 /// Writes blocks into a folder that no hub has open.
@@ -76,6 +81,11 @@ pub struct Writer<'a> {
     next: Option<u64>,
     homes: Homes,
     newest: u64,
+    /// A block while it is encrypted.
+    sealing: Vec<u8>,
+    /// A write failed. What is left of it may lie there, so that nothing else
+    /// may be encrypted under its sequences in that segment.
+    failed: bool,
     _lock: Box<dyn Lock>,
 }
 
@@ -98,13 +108,19 @@ impl<'a> Writer<'a> {
             ErrorKind::WouldBlock => OfflineError::InUse { dir: dir.to_owned() },
             _ => OfflineError::io("lock", &path)(e),
         })?;
-        let found = match survey(fs, dir, Options::default(), &mut |_| {}) {
+        let found = match survey(fs, dir, Options { keys: options.keys.as_ref(), ..Options::default() }, &mut |_| {}) {
             Err(OfflineError::NotALog { .. }) => None,
             surveyed => Some(surveyed?),
         };
-        if found.as_ref().is_none_or(|f| f.format == Format::Missing && f.segments.is_empty()) {
+        let version = version_written(options.keys.is_some());
+        let older = |f: &Survey| match f.format {
+            Format::Missing => f.segments.is_empty(),
+            Format::Version(found) => found < version,
+            Format::Unreadable => false,
+        };
+        if found.as_ref().is_none_or(older) {
             let path = dir.join(FORMAT_FILE);
-            fs.write(&path, format_text().as_bytes()).map_err(OfflineError::io("write", &path))?;
+            fs.write(&path, format_text(version).as_bytes()).map_err(OfflineError::io("write", &path))?;
         }
         let mut next = None;
         let mut next_number = 1;
@@ -128,7 +144,20 @@ impl<'a> Writer<'a> {
         fs.sync_dir(dir).map_err(OfflineError::io("sync the folder", dir))?;
         let homes = Homes::of(found.as_ref().map(|f| f.position.clone()).unwrap_or_default());
         let newest = found.iter().flat_map(|f| &f.segments).filter_map(|s| s.times).map(|t| t.1.0).max().unwrap_or(0);
-        Ok(Self { fs, dir: dir.to_owned(), options, active: None, next_number, next, homes, newest, _lock: lock })
+        let (dir, sealing) = (dir.to_owned(), Vec::new());
+        Ok(Self {
+            fs,
+            dir,
+            options,
+            active: None,
+            next_number,
+            next,
+            homes,
+            newest,
+            sealing,
+            failed: false,
+            _lock: lock,
+        })
     }
 
     /// The sequence after the last block's; none while there is no block.
@@ -141,8 +170,13 @@ impl<'a> Writer<'a> {
     /// [`finish`](Self::finish), or once its segment is full.
     ///
     /// # Errors
-    /// [`WriteError`]; nothing was written of it.
+    /// [`WriteError`]; nothing of it is there for readers. After an error of
+    /// the disk a writer takes nothing more: open another one.
     pub fn push(&mut self, block: &[u8]) -> Result<(), WriteError> {
+        if self.failed {
+            let why = std::io::Error::other("an earlier write failed");
+            return Err(OfflineError::io("write more into", &self.dir)(why).into());
+        }
         let view = Block::validate(block)?;
         let (first, events) = (view.stream_sequence(), view.event_count());
         let next = self.next.unwrap_or(first.max(1));
@@ -151,11 +185,12 @@ impl<'a> Writer<'a> {
         }
         self.homes.check_room(view.home().map_or(0, |home| home.0)).map_err(WriteError::from)?;
         let most = (self.options.segment as usize).saturating_sub(HEAD);
-        if block.len() > most {
+        let size = block.len() + if self.options.keys.is_some() { TRAILER } else { 0 };
+        if size > most {
             return Err(WriteError::TooLarge { len: block.len(), most });
         }
-        let goes_on = (first == next || self.options.compacted)
-            && self.active.as_ref().is_some_and(|a| block.len() <= a.writer.left());
+        let goes_on =
+            (first == next || self.options.compacted) && self.active.as_ref().is_some_and(|a| size <= a.writer.left());
         if !goes_on {
             if self.options.compacted && self.next.is_some() {
                 // The segment ends where the next one begins.
@@ -165,11 +200,24 @@ impl<'a> Writer<'a> {
             self.begin(first, view.stamp().map_or(UnixNanos(0), |s| s.ingested))?;
         }
         if let Some(active) = &mut self.active {
-            let parts = &mut [IoSlice::new(block)];
-            active.file.write(&mut active.writer, 0, parts).map_err(OfflineError::io("write", &active.path))?;
+            let failed = OfflineError::io("write", &active.path);
+            let record = match &active.key {
+                None => block,
+                Some(key) => {
+                    self.sealing.clear();
+                    if key.seal(&mut self.sealing, &[block]).is_err() {
+                        return Err(failed(std::io::Error::other(NOT_SEALED)).into());
+                    }
+                    &self.sealing
+                }
+            };
+            if let Err(e) = active.file.write(&mut active.writer, 0, &mut [IoSlice::new(record)]) {
+                self.failed = true;
+                return Err(failed(e).into());
+            }
             // Refused only when a segment's numbers are used up, which 32 GiB
             // of the smallest events cannot do.
-            active.writer.publish(block.len(), events);
+            active.writer.publish(size, events);
         }
         let after = first.saturating_add(events.into());
         let (home, sequence) = view.home().unwrap_or((0, first));
@@ -190,11 +238,17 @@ impl<'a> Writer<'a> {
         let writer = file.map().writer().ok_or_else(taken)?;
         // Where a compacted one ends is written when it does.
         let (compacted, end) = if self.options.compacted { (1, u64::MAX) } else { (0, 0) };
-        let header = Header { version: FORMAT_VERSION, number, base, created, compacted, end };
+        let key = self.options.keys.as_ref().map(SegmentKey::fresh).transpose();
+        let key = key.map_err(OfflineError::io("make", &path))?;
+        let (version, sealed) = (version_written(key.is_some()), key.is_some());
+        let header = Header { version, number, base, created, compacted, end, sealed };
         header.write(file.map());
+        if let Some(key) = &key {
+            key.write(file.map());
+        }
         write_before(file.map(), &self.homes, self.newest);
         self.next_number += 1;
-        self.active = Some(Active { path, header, file, writer });
+        self.active = Some(Active { path, header, file, writer, key });
         Ok(())
     }
 
@@ -228,7 +282,9 @@ fn whole(fs: &dyn Fs, path: &Path, segment: &SegmentReport) -> Result<(), Offlin
     bytes.get_mut(end..).unwrap_or_default().fill(0);
     let (number, base, next) = (segment.number, segment.base, segment.next);
     let created = segment.created.unwrap_or(UnixNanos(0));
-    let blank = Header { version: FORMAT_VERSION, number, base, created, compacted: 0, end: 0 };
+    let sealed = segment.key.is_some();
+    let version = version_written(sealed);
+    let blank = Header { version, number, base, created, compacted: 0, end: 0, sealed };
     let header = Header::read_from(&bytes).unwrap_or(blank);
     let header = if header.compacted > 0 { Header { end: next, ..header } } else { header };
     header.write_to(&mut bytes);

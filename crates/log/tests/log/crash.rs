@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use weft_base::{ByteCount, Random};
 use weft_log::fault::FaultFs;
-use weft_log::{Log, LogOptions};
+use weft_log::{Keys, Log, LogOptions};
 use weft_wire::block::Block;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
 
@@ -30,6 +30,8 @@ struct Told {
     removed: u64,
     /// Events that do not stay may be gone.
     compacted: bool,
+    /// It is encrypted.
+    encrypted: bool,
 }
 
 /// When the scripted hub acknowledges.
@@ -43,6 +45,14 @@ enum Hub {
     Stubborn,
     /// It compacts as it goes.
     Compacting,
+    /// The same with encryption.
+    Encrypting,
+}
+
+impl Hub {
+    fn compacts(self) -> bool {
+        matches!(self, Hub::Compacting | Hub::Encrypting)
+    }
 }
 
 /// What compaction keeps.
@@ -54,11 +64,17 @@ fn options() -> LogOptions {
     LogOptions { retain_bytes: Some(ByteCount::kib(36)), ..small() }
 }
 
+fn options_of(encrypted: bool) -> LogOptions {
+    let keys = encrypted.then(|| Keys::parse(&"c4".repeat(32)).unwrap());
+    LogOptions { keys, ..options() }
+}
+
 /// Appends and syncs in batches of different sizes until the script ends or
 /// the power does.
 fn script(fs: &FaultFs, hub: Hub, told: &mut Told) -> Option<()> {
     let mut random = Random::from_seed(7);
     for _opening in 0..3 {
+        let options = || options_of(hub == Hub::Encrypting);
         let (mut log, recovery) = Log::open(Arc::new(fs.clone()), &dir(), options(), at(1000)).ok()?;
         told.appended = told.appended.max(recovery.next);
         told.acknowledged = told.acknowledged.max(log.synced());
@@ -104,7 +120,7 @@ fn script(fs: &FaultFs, hub: Hub, told: &mut Told) -> Option<()> {
             told.acknowledged = synced;
             log.retain(at(1000));
             told.removed = log.first();
-            if hub == Hub::Compacting {
+            if hub.compacts() {
                 log.compact(&mut |local, _, _| stays(local), ByteCount::kib(40)).ok()?;
             }
         }
@@ -117,6 +133,7 @@ fn script(fs: &FaultFs, hub: Hub, told: &mut Told) -> Option<()> {
 
 /// Opens what a crash left and judges it.
 fn check(fs: &FaultFs, told: Told) -> Result<(), String> {
+    let options = || options_of(told.encrypted);
     let opened = Log::open(Arc::new(fs.clone()), &dir(), options(), at(1000));
     let (mut log, recovery) = opened.map_err(|e| format!("not opened: {e}"))?;
     if recovery.damages > 0 {
@@ -177,7 +194,7 @@ fn run_until(stop: u64, hub: Hub, prepare: &dyn Fn(&FaultFs)) -> (FaultFs, Told)
     let fs = FaultFs::new();
     prepare(&fs);
     fs.stop_at(stop);
-    let mut told = Told { compacted: hub == Hub::Compacting, ..Told::default() };
+    let mut told = Told { compacted: hub.compacts(), encrypted: hub == Hub::Encrypting, ..Told::default() };
     script(&fs, hub, &mut told);
     (fs, told)
 }
@@ -285,6 +302,18 @@ fn compaction_may_be_cut_short_at_any_operation() {
     // There is something to remove in a second pass.
     assert!(log.compact(&mut |_, _, _| false, ByteCount::mib(1)).unwrap().segments > 0);
     assert_eq!(first_failure(Hub::Compacting, 2, &|_| {}), None);
+}
+
+#[test]
+fn an_encrypted_log_may_be_cut_short_at_any_operation() {
+    let (fs, told) = run_until(u64::MAX, Hub::Encrypting, &|_| {});
+    assert!(told.acknowledged > 100);
+    let (mut log, _) = Log::open(Arc::new(fs), &dir(), options_of(true), at(1000)).unwrap();
+    let mut gone = 0;
+    log.for_each_block(1, |block| gone += u64::from(block.is_compacted())).unwrap();
+    assert!(gone > 0, "some were written anew");
+    assert!(log.compact(&mut |_, _, _| false, ByteCount::mib(1)).unwrap().segments > 0);
+    assert_eq!(first_failure(Hub::Encrypting, 1, &|_| {}), None);
 }
 
 #[test]

@@ -204,9 +204,9 @@ fn with_nothing_new_the_disk_is_not_asked_and_for_the_mark_once() {
 fn a_newer_format_is_refused_and_nothing_is_touched() {
     let fs = FaultFs::new();
     let format = dir().join("FORMAT");
-    fs.put(&format, b"weft-log 3\n".to_vec());
+    fs.put(&format, b"weft-log 4\n".to_vec());
     let error = try_open(&fs, small()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerVersion { found: 3, supported: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::NewerVersion { found: 4, supported: 3, .. }), "{error}");
     assert_eq!((fs.operations(), fs.list(&dir()).unwrap().len()), (0, 1));
     // A segment alone may be newer as well.
     let fs = FaultFs::new();
@@ -217,12 +217,12 @@ fn a_newer_format_is_refused_and_nothing_is_touched() {
     let newer = newer_header(fs.get(&segment_path(2)).unwrap());
     fs.put(&segment_path(2), newer.clone());
     let error = try_open(&fs, small()).unwrap_err();
-    assert!(error.to_string().contains("0000000002.seg` has format version 3"), "{error}");
+    assert!(error.to_string().contains("0000000002.seg` has format version 4"), "{error}");
     assert_eq!(fs.get(&segment_path(2)).unwrap(), newer);
 }
 
 fn newer_header(mut segment: Vec<u8>) -> Vec<u8> {
-    segment[8..12].copy_from_slice(&3_u32.to_le_bytes());
+    segment[8..12].copy_from_slice(&4_u32.to_le_bytes());
     let crc = weft_base::checksum::crc32c(&segment[..60]);
     segment[60..64].copy_from_slice(&crc.to_le_bytes());
     segment
@@ -282,10 +282,10 @@ fn what_cannot_be_written_is_refused_and_leaves_what_was_there() {
     let fs = FaultFs::new();
     let (mut log, _) = open(&fs);
     append(&mut log, 5);
-    fs.fail_writes(true);
+    fs.fail_writes(Some(std::io::ErrorKind::Other));
     let refused = log.append(&block(6, 1, 100, 6), at(0)).unwrap_err();
     assert!(matches!(refused, AppendError::Poisoned { .. }), "{refused}");
-    fs.fail_writes(false);
+    fs.fail_writes(None);
     // Nobody knows what else the disk did with it.
     assert!(log.append(&block(6, 1, 100, 6), at(0)).is_err() && log.syncer().sync().is_err());
     assert_eq!(read_all(&mut log.reader(), 1).0, [1, 2, 3, 4, 5]);

@@ -14,6 +14,8 @@ pub(crate) enum LogCommand {
         /// A stream's folder, or a hub's data folder.
         #[arg(value_name = "DIR")]
         dir: PathBuf,
+        #[command(flatten)]
+        keys: KeyArgs,
         /// Each block too.
         #[arg(long)]
         blocks: bool,
@@ -26,6 +28,8 @@ pub(crate) enum LogCommand {
         /// A stream's folder, or a hub's data folder.
         #[arg(value_name = "DIR")]
         dir: PathBuf,
+        #[command(flatten)]
+        keys: KeyArgs,
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
@@ -33,6 +37,13 @@ pub(crate) enum LogCommand {
     /// Repair a stopped hub's streams: say what would be done, and with --apply do it. Deletes nothing: what is
     /// replaced or given up lies in DIR/quarantine afterwards, with a note.
     Repair(RepairArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// The file with the keys of encrypted streams, as the hub's `storage.key_file`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +57,8 @@ pub(crate) struct RepairArgs {
     /// Where `stream.json` is missing and not to be had from --from: what the stream captures.
     #[arg(long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
     /// Do it.
     #[arg(long)]
     pub(crate) apply: bool,
@@ -58,6 +71,10 @@ pub(crate) struct BackupArgs {
     /// The folder to write; one that holds an earlier backup of the stream is gone on with.
     #[arg(long, value_name = "DIR")]
     pub(crate) to: PathBuf,
+    /// Encrypt the backup with the first key of this file. Without it a backup is not encrypted, whatever the
+    /// stream is.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }
@@ -70,6 +87,8 @@ pub(crate) struct RestoreArgs {
     /// The stream's name from now on.
     #[arg(long, value_name = "NEW")]
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
     /// The data folder of a hub that is stopped.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data: PathBuf,

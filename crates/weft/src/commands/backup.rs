@@ -18,8 +18,9 @@ use weft_keyed::{Batch, Keyed, LsmKeyed, LsmOptions, Space, end_of};
 use weft_log::fs::{Fs, RealFs};
 use weft_log::offline::{self, Options, State, Writer, WriterOptions};
 
+use super::log::read_keys;
 use crate::Usage;
-use crate::cli::{BackupArgs, RestoreArgs};
+use crate::cli::{BackupArgs, KeyArgs, RestoreArgs};
 use crate::connect::connect;
 
 /// The largest description read.
@@ -35,8 +36,9 @@ pub(super) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     let client = connect(&args.server, "weft stream backup").await?;
     let report = client.streams().info(&args.name).await?;
     check_same(&args.to, &report)?;
+    let keys = read_keys(&KeyArgs { key_file: args.key_file.clone() })?;
     let segment = report.definition.segment.unwrap_or(SEGMENT).0;
-    let options = WriterOptions { segment, compacted: report.definition.compact };
+    let options = WriterOptions { segment, compacted: report.definition.compact, keys: keys.clone() };
     let mut writer = Writer::open(&RealFs, &args.to, options)?;
     let end = report.synced;
     let from = match writer.next() {
@@ -65,7 +67,7 @@ pub(super) async fn backup(args: &BackupArgs) -> anyhow::Result<()> {
     let path = args.to.join("stream.json");
     let description = weft_hub::stream_json(&report.definition.spec());
     RealFs.write(&path, description.as_bytes()).with_context(|| format!("could not write {}", path.display()))?;
-    let whole = offline::survey(&RealFs, &args.to, Options::default(), &mut |_| {})?;
+    let whole = offline::survey(&RealFs, &args.to, Options { keys: keys.as_ref(), ..Options::default() }, &mut |_| {})?;
     let used: u64 = whole.segments.iter().map(|s| s.used_bytes).sum();
     let position: Vec<_> = whole.position.iter().map(|(home, next)| format!("{home:08x}:{next}")).collect();
     println!(
@@ -158,7 +160,9 @@ fn forget(data: &Path, id: u64) -> anyhow::Result<()> {
 }
 
 pub(super) fn restore(args: &RestoreArgs) -> anyhow::Result<()> {
-    let whole = offline::survey(&RealFs, &args.dir, Options::default(), &mut |_| {})?;
+    let keys = read_keys(&args.keys)?;
+    let whole =
+        offline::survey(&RealFs, &args.dir, Options { keys: keys.as_ref(), ..Options::default() }, &mut |_| {})?;
     if !whole.is_sound() {
         bail!("`{}` is not sound: see `weft log verify`, and `weft log repair` first", args.dir.display());
     }

@@ -5,14 +5,15 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::Usage;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use weft_base::{ByteCount, Clock, SystemClock, UnixNanos};
+use weft_log::Keys;
 use weft_log::fs::{Fs, RealFs};
 use weft_log::offline::{self, BlockAt, Finding, Format, Kind, Options, Repair, SegmentReport, State, Survey};
 
-use crate::Usage;
-use crate::cli::{LogCommand, RepairArgs};
+use crate::cli::{KeyArgs, LogCommand, RepairArgs};
 use crate::time::rfc3339;
 
 /// The largest description read.
@@ -22,10 +23,15 @@ const SCHEDULE: &str = "schedule";
 
 pub(crate) fn run(command: LogCommand) -> anyhow::Result<()> {
     match command {
-        LogCommand::Inspect { dir, blocks, json } => inspect(&dir, blocks, json),
-        LogCommand::Verify { dir, json } => verify(&dir, json),
+        LogCommand::Inspect { dir, keys, blocks, json } => inspect(&dir, read_keys(&keys)?.as_ref(), blocks, json),
+        LogCommand::Verify { dir, keys, json } => verify(&dir, read_keys(&keys)?.as_ref(), json),
         LogCommand::Repair(args) => repair(&args),
     }
+}
+
+/// The keys in the file that was named, if one was.
+pub(super) fn read_keys(args: &KeyArgs) -> anyhow::Result<Option<Keys>> {
+    args.key_file.as_deref().map(crate::keys::of_file).transpose().map_err(|why| Usage(why).into())
 }
 
 /// A stream's folder, or that of its schedule.
@@ -124,19 +130,19 @@ struct Looked {
     problem: Option<String>,
 }
 
-fn look(place: Place, each: &mut dyn FnMut(&BlockAt<'_>)) -> anyhow::Result<Looked> {
+fn look(place: Place, keys: Option<&Keys>, each: &mut dyn FnMut(&BlockAt<'_>)) -> anyhow::Result<Looked> {
     let live = is_locked(&place.dir.join("LOCK"));
-    let survey = offline::survey(&RealFs, &place.dir, Options { live }, each)?;
+    let survey = offline::survey(&RealFs, &place.dir, Options { live, keys }, each)?;
     let problem = description_problem(&place);
     Ok(Looked { place, survey, live, problem })
 }
 
-fn inspect(dir: &Path, blocks: bool, json: bool) -> anyhow::Result<()> {
+fn inspect(dir: &Path, keys: Option<&Keys>, blocks: bool, json: bool) -> anyhow::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     for place in places(dir)? {
         let mut failed = None;
         let name = place.name.clone();
-        let looked = look(place, &mut |at| {
+        let looked = look(place, keys, &mut |at| {
             if blocks && failed.is_none() {
                 failed = write_block(&mut out, &name, at, json).err();
             }
@@ -278,7 +284,7 @@ fn object(looked: &Looked) -> Value {
 fn segment_object(segment: &SegmentReport) -> Value {
     let (oldest, newest) = segment.times.map_or((None, None), |(a, b)| (Some(rfc3339(a)), Some(rfc3339(b))));
     json!({
-        "number": segment.number, "version": segment.version, "created": segment.created.map(rfc3339),
+        "number": segment.number, "version": segment.version, "key": segment.key.map(|id| format!("{id:016x}")), "created": segment.created.map(rfc3339),
         "first": segment.base, "next": segment.next, "blocks": segment.blocks, "events": segment.events,
         "usedBytes": segment.used_bytes, "markedBytes": segment.marked_bytes, "fileBytes": segment.file_bytes,
         "oldest": oldest, "newest": newest, "state": state_text(segment.state),
@@ -289,11 +295,11 @@ fn is_sound(looked: &Looked) -> bool {
     looked.problem.is_none() && looked.survey.is_sound()
 }
 
-fn verify(dir: &Path, json: bool) -> anyhow::Result<()> {
+fn verify(dir: &Path, keys: Option<&Keys>, json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let mut unsound = Vec::new();
     for place in places(dir)? {
-        let looked = look(place, &mut |_| {})?;
+        let looked = look(place, keys, &mut |_| {})?;
         if json {
             writeln!(out, "{}", object(&looked))?;
         } else {
@@ -318,6 +324,7 @@ fn verify(dir: &Path, json: bool) -> anyhow::Result<()> {
 
 fn repair(args: &RepairArgs) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
+    let keys = read_keys(&args.keys)?;
     let places = places(&args.dir)?;
     // The hub must not start meanwhile.
     let lock = args.dir.join("lock");
@@ -332,7 +339,7 @@ fn repair(args: &RepairArgs) -> anyhow::Result<()> {
     let mut steps = 0;
     for place in places {
         let from = args.from.as_ref().map(|from| counterpart(from, &place.name)).transpose()?.flatten();
-        let plan = Repair::plan(&RealFs, &place.dir, from.as_deref())?;
+        let plan = Repair::plan(&RealFs, &place.dir, from.as_deref(), keys.as_ref())?;
         let description = plan_description(&place, from.as_deref(), &args.filter, plan.survey());
         let mut sentences = plan.steps();
         match &description {
