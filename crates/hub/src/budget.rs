@@ -2,7 +2,9 @@
 //!
 //! The constants are upper bounds per entry, with what allocators and hash
 //! tables add; `tests/memory.rs` measures a running hub against them. What lies
-//! in files that are mapped (streams) is the system's cache and not counted.
+//! in files that are mapped (streams) is the system's cache and not counted. With
+//! encryption at rest a block that is read is in memory of its own, which is
+//! not counted either: see docs/integrity.md for how much that is.
 
 use std::mem::size_of;
 

@@ -200,6 +200,7 @@ impl Hub {
             Some(path) => {
                 let keyed = (keyed, append_waker.clone());
                 let (folder, epoch) = Folder::open(fs.clone(), &PathBuf::from(path), &options.name, keyed, now)?;
+                let folder = folder.with_keys(options.storage.keys.clone());
                 (Some(folder), epoch)
             }
             None => (None, Epoch(u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX))),

@@ -342,6 +342,8 @@ pub struct Storage {
     /// What could not be repaired is tried again after ever longer pauses, at
     /// most this one.
     pub repair_backoff: Duration,
+    /// With keys the segments of streams are encrypted: [`LogOptions::keys`](weft_log::LogOptions::keys).
+    pub keys: Option<weft_log::Keys>,
 }
 
 impl Default for Storage {
@@ -352,6 +354,7 @@ impl Default for Storage {
             repair: ByteCount::mib(16),
             repair_pause: Duration::from_secs(1),
             repair_backoff: Duration::from_secs(10 * 60),
+            keys: None,
         }
     }
 }

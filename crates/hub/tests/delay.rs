@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::consumers::spec as consumer;
-use common::{Raw, crashed, options, stop};
+use common::{Raw, crashed, holding, options, stop};
 use weft_base::{Clock, Now, ProducerId, Random, SystemClock, UnixNanos};
 use weft_hub::{Environment, Hub, HubOptions, StartError};
 use weft_keyed::{Batch, Entry, Keyed, KeyedError, MemoryKeyed, Space};
@@ -519,4 +519,40 @@ fn power_cuts_at_any_step_leave_each_event_that_was_acknowledged_once_in_the_str
 #[test]
 fn canary_a_disk_that_lies_about_its_syncs_loses_delayed_events() {
     assert!((0..3).any(|seed| cut_twice(seed, true).is_err()));
+}
+
+/// The twin without keys shows that the search finds what is there.
+#[test]
+fn what_waits_is_encrypted_as_the_stream_is() {
+    let secret: &[u8] = b"forty-two million in unmarked bills";
+    for keys in [None, Some(weft_log::Keys::parse(&"1f".repeat(32)).unwrap())] {
+        let (data, clock) = (tempfile::tempdir().unwrap(), Shifted::new());
+        let start = || {
+            let mut options = options("hub", Some(data.path()));
+            options.storage.keys = keys.clone();
+            start(options, &clock)
+        };
+        let folders = |what: &[u8]| {
+            let mut found = holding(data.path(), what);
+            found.iter_mut().for_each(|path| assert!(path.pop()));
+            found.sort();
+            found.into_iter().map(|path| path.strip_prefix(data.path()).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let (all, schedule) = (Path::new("streams/all"), Path::new("streams/all/schedule"));
+        let clear = |folders: &[&'static Path]| if keys.is_none() { folders.to_vec() } else { vec![] };
+        let running = start();
+        let mut client = Raw::connect(&running, 42);
+        publish(&mut client, 1, &delayed(1, clock.in_time(HOUR), secret)).unwrap();
+        stop(running);
+        assert_eq!(folders(secret), clear(&[schedule]));
+        let running = start();
+        let mut client = Raw::connect(&running, 42);
+        publish(&mut client, 2, &with(2, 0, &[], secret)).unwrap();
+        clock.shift(2 * HOUR);
+        reach(&mut client, 3);
+        assert_eq!(read(&running, 2), [secret, secret]);
+        assert_eq!(last_values(&mut client), 1);
+        stop(running);
+        assert_eq!(folders(secret), clear(&[all, schedule]));
+    }
 }

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{Raw, options, start, stop};
+use common::{Raw, holding, options, start, stop};
 use weft_base::{Clock, SystemClock, UnixNanos};
 use weft_hub::{Environment, Hub};
 use weft_keyed::{Keyed, MemoryKeyed};
@@ -56,6 +56,40 @@ fn fill(hub: &Hub, range: std::ops::Range<u8>) {
     for n in range {
         publisher.publish_acked(u64::from(n), AckLevel::Synced, "t/a", &[&[n]]);
     }
+}
+
+#[test]
+fn an_encrypted_stream_is_read_after_a_restart_and_by_nobody_without_its_key() {
+    let data = tempfile::tempdir().expect("a folder");
+    let secret: &[u8] = b"forty-two million in unmarked bills";
+    let keys = |text: &str| weft_log::Keys::parse(text).expect("keys");
+    let (old, new) = ("1f".repeat(32), "2e".repeat(32));
+    let with = |keys| {
+        let mut with = options("hub", Some(data.path()));
+        with.storage.keys = keys;
+        with
+    };
+    // Before there are keys it is in clear: the search finds what is there.
+    let hub = start(with(None));
+    create(&mut Raw::connect(&hub, 1), 1, spec("all", vec!["t/**"]));
+    Raw::connect(&hub, 2).publish_acked(1, AckLevel::Synced, "t/a", &[b"in clear"]);
+    stop(hub);
+    assert_eq!(holding(data.path(), b"in clear").len(), 1);
+    let hub = start(with(Some(keys(&old))));
+    Raw::connect(&hub, 3).publish_acked(1, AckLevel::Synced, "t/a", &[secret]);
+    stop(hub);
+    let hub = start(with(Some(keys(&format!("{new}\n{old}")))));
+    Raw::connect(&hub, 4).publish_acked(1, AckLevel::Synced, "t/a", &[secret]);
+    assert_eq!(replay(&hub, Start::First, 3), [b"in clear", secret, secret]);
+    stop(hub);
+    assert_eq!(holding(data.path(), secret), Vec::<std::path::PathBuf>::new());
+    for refused in [None, Some(keys(&new))] {
+        let error = Hub::start(with(refused)).map(|_| ()).expect_err("a key is missing");
+        assert!(error.to_string().contains("storage.key_file"), "{error}");
+    }
+    let hub = start(with(Some(keys(&format!("{new}\n{old}")))));
+    assert_eq!(replay(&hub, Start::First, 3), [b"in clear", secret, secret]);
+    stop(hub);
 }
 
 fn with_stream(data: &Path) -> Hub {

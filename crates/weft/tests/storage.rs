@@ -2,6 +2,7 @@
 //! program as people use it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,6 +31,32 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// Keys, and the variable of the environment in which every hub here has them.
+const KEYS: &str = "WEFT_TEST_STORAGE_KEYS";
+const KEY: &str = "9f3c55d1a0b7e2846cfe01928374655ab3c2d1e0f9a8b7c6d5e4f3021a2b3c4d";
+
+fn configure(folder: &Path, name: &str, more: &str) -> PathBuf {
+    let config = folder.join(format!("{name}.toml"));
+    let listen = "[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+    fs::write(&config, format!("name = \"{name}\"\ndata = \"{name}\"\n{listen}{more}")).expect("the configuration");
+    config
+}
+
+/// Whether a file below a folder holds this text.
+fn holds(folder: &Path, what: &str) -> bool {
+    fs::read_dir(folder).expect("a folder").flatten().any(|entry| match entry.path() {
+        path if path.is_dir() => holds(&path, what),
+        path => fs::read(path).expect("a file").windows(what.len()).any(|window| window == what.as_bytes()),
+    })
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
 /// A hub over a data folder; killed when the test is over.
 struct Hub {
     child: Child,
@@ -38,13 +65,16 @@ struct Hub {
 
 impl Hub {
     fn start(folder: &Path, name: &str) -> Self {
-        let config = folder.join(format!("{name}.toml"));
-        let listen = "[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
-        fs::write(&config, format!("name = \"{name}\"\ndata = \"{name}\"\n{listen}")).expect("the configuration");
+        Self::start_with(folder, name, "")
+    }
+
+    /// With more in the configuration.
+    fn start_with(folder: &Path, name: &str, more: &str) -> Self {
+        let config = configure(folder, name, more);
         let ready = folder.join(format!("{name}.ready"));
         let _ = fs::remove_file(&ready);
         let mut command = weft(&["--log", "warn", "hub", "--config"]);
-        command.arg(&config).arg("--ready-file").arg(&ready);
+        command.arg(&config).arg("--ready-file").arg(&ready).env(KEYS, KEY);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("the program starts");
         let end = Instant::now() + PATIENCE;
         loop {
@@ -135,10 +165,7 @@ fn a_stream_is_inspected_verified_and_repaired_where_it_lies() {
     assert!(code == 1 && err.contains("in use"), "{code} {err}");
     drop(hub);
     let copy = folder.path().join("copy");
-    fs::create_dir(&copy).expect("a folder");
-    for entry in fs::read_dir(&stream).expect("a folder").flatten() {
-        fs::copy(entry.path(), copy.join(entry.file_name())).expect("a copy");
-    }
+    copy_folder(&stream, &copy);
     let (code, out, _) = run(&["log", "inspect", &text(&stream), "--json"]);
     let value: Value = serde_json::from_str(&out).expect("JSON");
     assert!(code == 0 && value["events"] == 50 && value["sound"] == true && value["inUse"] == false, "{out}");
@@ -280,4 +307,94 @@ fn a_stream_that_is_lost_comes_back_from_its_backup_and_goes_on() {
     assert_eq!(hub.blocks("all").len(), kept);
     hub.publish(20, 1);
     assert_eq!(hub.blocks("all").len(), kept + 1, "what was kept, and what was published since");
+}
+
+#[test]
+fn an_encrypted_stream_is_worked_on_with_its_keys_and_with_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("its mode");
+    let (keys, wrong) = (at("storage.keys"), at("wrong.keys"));
+    fs::write(&keys, format!("# ours\n{KEY}\n")).expect("a file");
+    fs::write(&wrong, "11".repeat(32)).expect("a file");
+    mode(&keys, 0o600);
+    mode(&wrong, 0o400);
+    let (keys, wrong) = (text(&keys), text(&wrong));
+    let payload = "of which nothing may be lost";
+    let (sealed, plain, stream) = (text(&at("sealed")), text(&at("plain")), text(&at("one/streams/all")));
+
+    let small = "[streams]\nsegment = \"4 MiB\"\n[storage]\nkey_file = \"storage.keys\"\n";
+    let hub = Hub::start_with(folder.path(), "one", small);
+    hub.create("all");
+    hub.publish(0, 50);
+    let blocks = hub.blocks("all");
+    let backup = |to: &str, more: &[&str]| {
+        run(&[&["stream", "backup", "all", "--server", &hub.address, "--to", to], more].concat())
+    };
+    let (code, out, err) = backup(&sealed, &["--key-file", &keys]);
+    assert!(code == 0 && out.contains("50 events more"), "{out} {err}");
+    assert_eq!(backup(&plain, &[]).0, 0);
+    let (code, _, err) = backup(&sealed, &[]);
+    assert!(code == 1 && err.contains("--key-file"), "one that is encrypted goes on with its key: {err}");
+    drop(hub);
+    assert!(!holds(&at("one"), payload) && !holds(&at("sealed"), payload));
+    assert!(holds(&at("plain"), payload), "the search finds what is there");
+
+    let data = text(&at("two"));
+    let commands: [&[&str]; 5] = [
+        &["log", "inspect", &stream],
+        &["log", "inspect", &stream, "--blocks"],
+        &["log", "verify", &stream],
+        &["log", "repair", &stream, "--apply"],
+        &["stream", "restore", &sealed, "--data", &data],
+    ];
+    for command in commands {
+        for more in [&[][..], &["--key-file", &wrong]] {
+            let (code, out, err) = run(&[command, more].concat());
+            assert!(code == 1 && err.contains("is encrypted with the key"), "{command:?} {more:?}: {code} {out} {err}");
+            assert!(err.contains("--key-file") && !err.contains(KEY), "{err}");
+        }
+        mode(&at("storage.keys"), 0o640);
+        let (code, _, err) = run(&[command, &["--key-file", &keys]].concat());
+        assert!(
+            code == 2 && err.contains("others can read it") && err.contains("chmod 600"),
+            "{command:?}: {code} {err}"
+        );
+        mode(&at("storage.keys"), 0o600);
+        if command[1] == "restore" {
+            continue;
+        }
+        let (code, out, err) = run(&[command, &["--key-file", &keys]].concat());
+        assert!(code == 0 && !out.contains(KEY) && !err.contains(KEY), "{command:?}: {code} {out} {err}");
+        assert_eq!(out.contains("t/a"), command.contains(&"--blocks"), "{out}");
+    }
+    copy_folder(Path::new(&stream), &at("copy"));
+    damage(Path::new(&stream));
+    let with = |command: &[&str]| run(&[command, &["--key-file", &keys]].concat());
+    assert_eq!(with(&["log", "verify", &stream]).0, 1);
+    let (code, out, err) = with(&["log", "repair", &stream, "--from", &text(&at("copy")), "--apply"]);
+    assert!(code == 0 && out.contains("0 given up"), "{out} {err}");
+    assert_eq!(with(&["log", "verify", &stream]).0, 0);
+    assert!(!holds(&at("one"), payload), "nor in what was repaired or put into quarantine");
+
+    // A hub lacks the key, or others can read it: it does not start.
+    mode(&at("storage.keys"), 0o644);
+    for (more, why) in [("", "is encrypted with the key"), ("[storage]\nkey_file = \"storage.keys\"\n", "chmod 600")] {
+        let config = text(&configure(folder.path(), "one", more));
+        let (code, out, err) = run(&["hub", "--config", &config]);
+        assert!(code != 0 && (out + &err).contains(why), "{code}");
+    }
+    let (code, _, err) = with(&["stream", "restore", &sealed, "--data", &data]);
+    assert!(code == 2 && err.contains("chmod 600"), "{err}");
+    mode(&at("storage.keys"), 0o600);
+    let (code, out, err) = with(&["stream", "restore", &sealed, "--data", &data]);
+    assert!(code == 0 && out.contains("50 events"), "{out} {err}");
+    for name in ["one", "two"] {
+        let hub = Hub::start_with(folder.path(), name, &format!("[storage]\nkey_env = {KEYS:?}\n"));
+        assert!(hub.blocks("all") == blocks, "byte for byte");
+        hub.publish(50, 1);
+        assert_eq!(hub.blocks("all").len(), blocks.len() + 1);
+        drop(hub);
+        assert!(!holds(&at(name), payload));
+    }
 }

@@ -26,7 +26,7 @@ use weft_base::sync::atomic::AtomicBool;
 use weft_base::{ByteCount, Epoch, HubId, Now};
 use weft_keyed::{Keyed, KeyedError};
 use weft_log::fs::{Fs, Lock};
-use weft_log::{Log, LogOptions, LogReader, Recovery};
+use weft_log::{Keys, Log, LogOptions, LogReader, Recovery};
 use weft_ring::stage::StageWaker;
 use weft_topic::Filter;
 
@@ -197,6 +197,8 @@ pub(crate) struct Folder {
     own_keyed: Option<Epoch>,
     /// How often keyed state was begun anew because it was damaged.
     begun_anew: u64,
+    /// With which streams are encrypted.
+    keys: Option<Keys>,
     _lock: Box<dyn Lock>,
 }
 
@@ -251,9 +253,24 @@ impl Folder {
         };
         let (keyed, begun_anew) = (KeyedWriter::new(keyed, waker), u64::from(anew));
         Ok((
-            Self { fs, root: root.to_owned(), home, hub: hub.to_owned(), keyed, own_keyed, begun_anew, _lock: lock },
+            Self {
+                fs,
+                root: root.to_owned(),
+                home,
+                hub: hub.to_owned(),
+                keyed,
+                own_keyed,
+                begun_anew,
+                keys: None,
+                _lock: lock,
+            },
             Epoch(epoch),
         ))
+    }
+
+    /// With keys the segments of streams are encrypted.
+    pub(crate) fn with_keys(self, keys: Option<Keys>) -> Self {
+        Self { keys, ..self }
     }
 
     /// The keyed state of the hub.
@@ -345,7 +362,7 @@ impl Folder {
         now: Now,
     ) -> Result<Stream, FolderError> {
         let dir = self.root.join("streams").join(&spec.name);
-        let options = LogOptions { home: self.home, ..spec.log_options(limits) };
+        let options = LogOptions { home: self.home, keys: self.keys.clone(), ..spec.log_options(limits) };
         let failed = |source| FolderError::Stream { stream: spec.name.clone(), source };
         let (log, recovery) = Log::open(self.fs.clone(), &dir, options, now).map_err(failed)?;
         for damage in &recovery.damaged {
@@ -389,7 +406,8 @@ impl Folder {
 
     fn schedule_log(&self, name: &str, limits: &Limits, now: Now) -> Result<(Log, Recovery), FolderError> {
         let dir = self.root.join("streams").join(name).join(schedule::FOLDER);
-        let (log, recovery) = Log::open(self.fs.clone(), &dir, schedule::log_options(limits, self.home), now)
+        let options = LogOptions { keys: self.keys.clone(), ..schedule::log_options(limits, self.home) };
+        let (log, recovery) = Log::open(self.fs.clone(), &dir, options, now)
             .map_err(|source| FolderError::Stream { stream: schedule::name_of(name), source })?;
         for damage in &recovery.damaged {
             verify::tell(&schedule::name_of(name), damage);
@@ -465,6 +483,7 @@ impl Folder {
         let dir = self.root.join(SPOOL).join(spool_name(stream));
         let options = LogOptions {
             segment: ByteCount(SPOOL_SEGMENT.0.max(limits.frame.0 * 2)),
+            keys: self.keys.clone(),
             ..schedule::log_options(limits, self.home)
         };
         let (log, recovery) = Log::open(self.fs.clone(), &dir, options, now)

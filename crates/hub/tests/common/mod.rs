@@ -61,6 +61,20 @@ pub fn stop(hub: Hub) {
     hub.stop().expect("no stage failed");
 }
 
+/// All files below a folder that hold these bytes.
+pub fn holding(folder: &std::path::Path, what: &[u8]) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(holding(&path, what));
+        } else if std::fs::read(&path).expect("a file").windows(what.len()).any(|window| window == what) {
+            found.push(path);
+        }
+    }
+    found
+}
+
 /// A frame that came, owned.
 #[derive(Clone, Debug)]
 pub struct Received {

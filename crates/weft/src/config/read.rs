@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weft_base::Lane;
 use weft_hub::HubOptions;
 use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StageBounds, Storage, StreamDefaults, Threads, Timers};
+use weft_log::Keys;
 use weft_transport::{Security, TlsIdentity, shm};
 
 use super::reader::{Problems, Section};
@@ -61,7 +62,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         streams(section, &mut options.stream_defaults, problems);
     }
     if let Some(section) = top.section("storage", problems) {
-        storage(section, &mut options.storage, problems);
+        storage(section, folder, &mut options.storage, problems);
     }
     if let Some(section) = top.section("load", problems) {
         load(section, &mut options.load, problems);
@@ -75,6 +76,19 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
 
 const TLS_NEEDED: &str = "links between hubs need mutual TLS: add a table `[tls]` with `cert`, `key` and `ca`, \
                           made with `weft ca issue hub NAME`";
+
+/// The keys with which streams are encrypted.
+fn keys(section: &mut Section<'_, '_>, folder: &Path, problems: &mut Problems) -> Option<Keys> {
+    let file = section.text("key_file", problems);
+    let variable = section.text("key_env", problems);
+    let (at, keys) = match (file, variable) {
+        (Some(_), Some(_)) => ("storage", Err("name the keys with `key_file` or with `key_env`, not both".to_owned())),
+        (Some(file), None) => ("storage.key_file", crate::keys::of_file(&folder.join(file))),
+        (None, Some(name)) => ("storage.key_env", crate::keys::of_variable(&name)),
+        (None, None) => return None,
+    };
+    keys.map_err(|message| problems.add_at(at, &message)).ok()
+}
 
 fn tls(mut section: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> Option<Arc<TlsIdentity>> {
     let path = |section: &mut Section<'_, '_>, key, problems: &mut Problems| -> Option<PathBuf> {
@@ -260,7 +274,7 @@ fn streams(mut section: Section<'_, '_>, streams: &mut StreamDefaults, problems:
     section.finish(problems);
 }
 
-fn storage(mut section: Section<'_, '_>, storage: &mut Storage, problems: &mut Problems) {
+fn storage(mut section: Section<'_, '_>, folder: &Path, storage: &mut Storage, problems: &mut Problems) {
     set!(section.rate, problems, "verify" => storage.verify);
     set!(section.bytes, problems, "repair" => storage.repair);
     set!(
@@ -269,6 +283,7 @@ fn storage(mut section: Section<'_, '_>, storage: &mut Storage, problems: &mut P
         "repair_pause" => storage.repair_pause,
         "repair_backoff" => storage.repair_backoff,
     );
+    storage.keys = keys(&mut section, folder, problems);
     section.finish(problems);
 }
 

@@ -66,6 +66,10 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n[storage]\nverify = \"{}/s\"\nverify_every = \"{}\"", d.verify, show_duration(d.verify_every))?;
     let (pause, backoff) = (show_duration(d.repair_pause), show_duration(d.repair_backoff));
     writeln!(out, "repair = \"{}\"\nrepair_pause = \"{pause}\"\nrepair_backoff = \"{backoff}\"", d.repair)?;
+    match &d.keys {
+        Some(keys) => writeln!(out, "# key_file, key_env: streams are encrypted, with keys of the ids {}", keys.ids())?,
+        None => writeln!(out, "# key_file, key_env: streams are not encrypted")?,
+    }
     writeln!(out, "\n[load]")?;
     for (lane, policy) in LANES.into_iter().zip(o.load) {
         let name = LOAD_POLICIES.iter().find(|(_, known)| *known == policy).map_or("", |(name, _)| *name);

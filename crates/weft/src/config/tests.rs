@@ -60,6 +60,33 @@ fn what_check_prints_is_a_configuration_that_leads_to_the_same() {
 }
 
 #[test]
+fn keys_come_from_one_place_and_are_not_shown() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, key) = (folder.path().join("storage.keys"), "9f".repeat(32));
+    std::fs::write(&file, &key).expect("a file");
+    let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("its mode");
+    let read = |storage: &str| parse(&format!("name = \"a\"\n{CLIENTS}\n[storage]\n{storage}\n"), folder.path());
+    mode(0o600);
+    let options = read("key_file = \"storage.keys\"").unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let keys = options.storage.keys.as_ref().expect("keys, from beside the configuration");
+    let shown = show(&options);
+    assert!(shown.contains(&keys.ids()) && !shown.contains(&key) && !format!("{options:?}").contains(&key), "{shown}");
+    assert!(show(&read("").expect("none is right")).contains("are not encrypted"));
+    let refused = |storage: &str, why: &str| {
+        let problems = read(storage).expect_err("it is wrong");
+        let [problem] = &problems[..] else { panic!("{problems:#?}") };
+        assert!(problem.message.contains(why) && !problem.message.contains(&key), "{}", problem.message);
+    };
+    refused("key_file = \"storage.keys\"\nkey_env = \"KEYS\"", "not both");
+    refused("key_file = \"others.keys\"", "cannot be read");
+    refused("key_env = \"WEFT_NO_SUCH_VARIABLE\"", "is not set");
+    refused(&format!("key = {key:?}"), "storage.key is not known");
+    mode(0o644);
+    refused("key_file = \"storage.keys\"", "chmod 600");
+}
+
+#[test]
 fn shared_memory_needs_no_certificate_and_its_path_is_beside_the_file() {
     let options = good("name = \"a\"\n[[clients]]\nlisten = \"shm:run/a.sock\"\n");
     assert_eq!(options.clients[0].addr, "shm:/etc/weft/run/a.sock");
