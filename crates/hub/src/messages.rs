@@ -389,8 +389,9 @@ pub(crate) enum ToAppend {
     Report { session: SessionId, id: u64, name: Option<String> },
     /// Append a block that the hub itself has made.
     Internal(Internal),
-    /// All below this is settled by the consumers of a stream that keeps no more than they want.
-    Floor { slot: StreamSlot, floor: u64 },
+    /// All below this is settled by the consumers of a stream that keeps no more than they want; `unwanted`:
+    /// it has none that this home knows of.
+    Floor { slot: StreamSlot, floor: u64, unwanted: bool },
 }
 
 /// A block that the hub itself appends to a stream of its own, whatever the

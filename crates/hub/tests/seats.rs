@@ -235,3 +235,82 @@ fn every_home_keeps_what_consumers_have_not_settled_wherever_they_run_and_no_mor
     (0..3).for_each(|at| until(triangle.hub(at), "all", "what is settled is gone", |report| report.first == 13));
     triangle.stop();
 }
+
+/// Asks to be a member of `c` of a stream, however often that is refused.
+fn join_of(client: &mut Raw, id: u64, stream: &str) -> Consuming {
+    let (credit_events, credit_bytes) = (20, u64::MAX);
+    for _ in 0..4_000 {
+        let id = weft_base::SubscriptionId(id);
+        client.send(&Frame::Consume(frame::Consume { id, stream, consumer: "c", credit_events, credit_bytes }));
+        match client.receive().frame() {
+            Frame::Consuming(consuming) => return consuming,
+            Frame::Error(_) => std::thread::park_timeout(Duration::from_millis(5)),
+            other => panic!("neither: {other:?}"),
+        }
+    }
+    panic!("nobody serves the consumer");
+}
+
+/// Events go when no consumer wants them and all homes have them: none goes
+/// while nobody has said what is wanted, or a home that is away lacks it.
+#[test]
+fn a_home_deletes_nothing_for_nobody_and_nothing_that_another_home_has_not_copied() {
+    let mut triangle = Triangle::new();
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|at| triangle.hub(*at).identity().id);
+    let [seat, second, away] = order;
+    let kept = StreamSpec { retention: Retention::Interest, filters: vec!["j/**"], ..stream("jobs", &NAMES) };
+    create(&mut Raw::connect(triangle.hub(seat), 1), kept);
+    for at in [second, away] {
+        until(triangle.hub(at), "jobs", "it is a home", |report| report.spec.homes.len() == 3);
+    }
+    // A stream of one home, whose consumer has the hub look how far all consumers are.
+    create(
+        &mut Raw::connect(triangle.hub(seat), 1),
+        StreamSpec { retention: Retention::Interest, ..stream("all", &[]) },
+    );
+    let mut client = Raw::connect(triangle.hub(seat), 50);
+    client.create_consumer(consumer("c"));
+    let busy = join(&mut client, 1);
+    let mut looked = 0;
+    let mut look = |triangle: &Triangle, client: &mut Raw| {
+        publish(triangle, seat, 70 + u64::from(looked), looked..looked + 1, AckLevel::Synced);
+        looked += 1;
+        assert_eq!(client.handed().id, 1);
+        client.ack_synced(1, busy.token, &[(looked.into(), 1)]);
+        until(triangle.hub(seat), "all", "the hub has looked", |report| report.first == u64::from(looked) + 1);
+    };
+    let mut publisher = Raw::connect(triangle.hub(seat), 61);
+    for n in 0..10 {
+        publisher.publish_acked(n, AckLevel::Synced, "j/a", &[&[n as u8]]);
+    }
+    (0..3).for_each(|at| until(triangle.hub(at), "jobs", "all are there", |report| report.synced == 11));
+    look(&triangle, &mut client);
+    until(triangle.hub(seat), "jobs", "it says", |report| {
+        assert_eq!(report.first, 1, "nobody has said what is wanted");
+        true
+    });
+    until(triangle.hub(seat), "jobs", "the other homes were heard", |_| {
+        let create = frame::ConsumerCreate { request: 2, stream: "jobs", spec: consumer("c") };
+        client.send(&Frame::ConsumerCreate(create));
+        matches!(client.receive().frame(), Frame::Done(_))
+    });
+    triangle.kill(away);
+    for n in 10..15 {
+        publisher.publish_acked(n, AckLevel::Synced, "j/a", &[&[n as u8]]);
+    }
+    until(triangle.hub(second), "jobs", "all are there", |report| report.synced == 16);
+    let jobs = join_of(&mut client, 2, "jobs");
+    assert_eq!(client.handed_all(15).len(), 15);
+    client.ack_synced(2, jobs.token, &[(1, 15)]);
+    look(&triangle, &mut client);
+    until(triangle.hub(seat), "jobs", "it says", |report| {
+        assert!(report.first <= 11, "a home that is away has not copied it: {report:?}");
+        true
+    });
+    triangle.restart(away);
+    until(triangle.hub(away), "jobs", "it has the rest too", |report| report.synced == 16);
+    (0..3).for_each(|at| until(triangle.hub(at), "jobs", "what is settled is gone", |report| report.first == 16));
+    assert_eq!(triangle.hub(away).counters().replica_lost.load(Ordering::Relaxed), 0);
+    triangle.stop();
+}

@@ -19,6 +19,7 @@ use weft_wire::block::{self, Block};
 use weft_wire::frame::Unreachable;
 
 use super::mend::Mending;
+use super::position::may_go;
 use super::{AppendStage, Stream, StreamSpec};
 use crate::counters::add;
 use crate::messages::StreamSlot;
@@ -112,9 +113,42 @@ impl Copying {
         self.held.values().filter(|held| **held >= next).count()
     }
 
+    /// What the least of these homes has on disk of what entered here: the next sequence.
+    fn least_held(&self, homes: impl Iterator<Item = HubId>) -> u64 {
+        homes.map(|home| self.held.get(&home).copied().unwrap_or(0)).min().unwrap_or(u64::MAX)
+    }
+
     /// How many other homes have on disk all that this covers.
     pub(super) fn homes_with_all(&self, position: &Position) -> usize {
         self.ends.values().filter(|end| end.covers(position)).count()
+    }
+}
+
+impl Stream {
+    /// All below is settled by the consumers that want it, or `unwanted`: none
+    /// is known here. At another home of the stream there may be some.
+    pub(super) fn settled_below(&mut self, floor: u64, unwanted: bool, own: HubId) {
+        if !unwanted || self.spec.homes.len() <= 1 {
+            self.floor = self.floor.max(floor);
+            self.free(own);
+        }
+    }
+
+    /// What is settled goes as far as all other homes have on disk what entered
+    /// here: they get it from nobody else.
+    pub(super) fn free(&mut self, own: HubId) {
+        if self.floor <= self.log.first() {
+            return;
+        }
+        let others = self.spec.homes.iter().map(|home| HubId::of_name(home)).filter(|home| *home != own);
+        let held = self.copying.least_held(others);
+        match may_go(&mut self.reader, self.floor, own.tag(), held) {
+            Ok(floor) => self.log.set_floor(floor),
+            Err(error) => {
+                let stream = self.spec.name.as_str();
+                tracing::warn!(code = "retention_waits", stream, %error, "what is settled stays until it can be read");
+            }
+        }
     }
 }
 
@@ -280,9 +314,8 @@ impl Stream {
         }
         let entries = batch.entries.as_deref().unwrap_or_default();
         let (mut stored, mut duplicates) = (0, 0);
-        // An atomic batch, until it is whole: it is here if all of its blocks are.
+        // An atomic batch, until it is whole.
         let mut open: Vec<(Vec<u8>, u64)> = Vec::new();
-        let mut all_here = true;
         for copy in &batch.copies.copies {
             let bytes = entries.get(copy.at..copy.at + copy.len).unwrap_or_default();
             let block = check(bytes, copy)?;
@@ -291,34 +324,28 @@ impl Stream {
             if copy.sequence < here.get(copy.home) {
                 continue;
             }
-            let is_open = block.flags() & BATCH_OPEN != 0;
-            if is_open || !open.is_empty() {
-                let renamed = as_mirrored(&self.spec, &block).map_err(CopyError::Bad)?;
-                all_here &= self.copying.has(&block);
-                open.push((renamed.unwrap_or_else(|| bytes.to_vec()), copy.sequence));
-                if is_open {
-                    continue;
-                }
-                let events = open.iter().map(|(bytes, _)| u64::from(Block::trusted(bytes).event_count())).sum::<u64>();
-                if all_here {
-                    duplicates += events;
-                } else {
-                    self.append_batch_of_copies(&open, copy.home, now)?;
-                    here.raise(copy.home, copy.sequence + u64::from(copy.span));
-                    stored += events;
-                }
-                open.clear();
-                all_here = true;
-                continue;
-            }
-            if self.copying.has(&block) {
+            if self.copying.has(&block) && block.flags() & BATCH_OPEN == 0 && open.is_empty() {
                 duplicates += events;
                 continue;
             }
             let renamed = as_mirrored(&self.spec, &block).map_err(CopyError::Bad)?;
             let bytes = renamed.as_deref().unwrap_or(bytes);
-            let appended = self.log.append_copy(bytes, copy.home, copy.sequence, now)?;
-            self.index.note_copy(Block::trusted(bytes), appended.first, now);
+            if block.flags() & BATCH_OPEN != 0 || !open.is_empty() {
+                open.push((bytes.to_vec(), copy.sequence));
+                if block.flags() & BATCH_OPEN == 0 {
+                    let blocks: Vec<(&[u8], u64)> = open.iter().map(|(bytes, at)| (bytes.as_slice(), *at)).collect();
+                    let mut local = self.log.append_copied_batch(&blocks, copy.home, now)?.first;
+                    for (bytes, _) in &blocks {
+                        let block = Block::trusted(bytes);
+                        self.index.note_copy(block, local, now);
+                        local += u64::from(block.event_count());
+                    }
+                    open.clear();
+                }
+            } else {
+                let appended = self.log.append_copy(bytes, copy.home, copy.sequence, now)?;
+                self.index.note_copy(Block::trusted(bytes), appended.first, now);
+            }
             here.raise(copy.home, copy.sequence + events);
             self.copying.note(&block);
             stored += events;
@@ -328,19 +355,6 @@ impl Stream {
         }
         self.copying.taken.merge(&batch.copies.through);
         Ok((stored, duplicates))
-    }
-
-    /// An atomic batch of copies, under their names.
-    fn append_batch_of_copies(&mut self, open: &[(Vec<u8>, u64)], home: u32, now: Now) -> Result<(), CopyError> {
-        let blocks: Vec<(&[u8], u64)> = open.iter().map(|(bytes, at)| (bytes.as_slice(), *at)).collect();
-        let mut local = self.log.append_copied_batch(&blocks, home, now)?.first;
-        for (bytes, _) in blocks {
-            let block = Block::trusted(bytes);
-            self.index.note_copy(block, local, now);
-            self.copying.note(&block);
-            local += u64::from(block.event_count());
-        }
-        Ok(())
     }
 }
 

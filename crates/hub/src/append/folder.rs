@@ -182,6 +182,8 @@ pub(crate) struct Stream {
     pub(crate) settled: u64,
     /// What is copied from and to other homes.
     pub(crate) copying: Copying,
+    /// Consumers have settled all below, and it goes once all homes have it.
+    pub(super) floor: u64,
 }
 
 /// The folder, locked for as long as this lives.
@@ -382,6 +384,7 @@ impl Folder {
             reader: log.reader(),
             index,
             schedule,
+            floor: 0,
             compacting: Compacting::default(),
             over_quota: false,
             sync: Arc::new(SyncState::default()),

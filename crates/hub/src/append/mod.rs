@@ -29,7 +29,7 @@ mod take;
 mod tend;
 mod verify;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use weft_base::sync::atomic::{AtomicBool, Ordering};
@@ -65,9 +65,6 @@ use crate::replicate::ToReplicate;
 const BATCH: usize = 256;
 /// Room that the next stages must have before a message is taken.
 const ROOM: usize = 32;
-/// Slots that are free before one is used again: what is under way for a
-/// stream that was deleted must not come to one that was made since.
-const RESTING: usize = 64;
 
 /// The stage.
 pub(crate) struct AppendStage {
@@ -87,8 +84,6 @@ pub(crate) struct AppendStage {
     /// Where delayed blocks are given to live subscribers from.
     arena: Arena,
     streams: Vec<Option<Stream>>,
-    /// Slots of deleted streams, the one free for longest first.
-    free: VecDeque<StreamSlot>,
     names: HashMap<String, StreamSlot>,
     commits: Commits,
     cursors: read::Cursors,
@@ -146,7 +141,6 @@ impl AppendStage {
             folder: parts.folder,
             arena: parts.arena,
             streams: Vec::new(),
-            free: VecDeque::new(),
             names: HashMap::new(),
             commits: Commits::default(),
             cursors: read::Cursors::default(),
@@ -171,11 +165,14 @@ impl AppendStage {
 
     /// Gives a stream its slot and makes it known.
     fn install(&mut self, stream: Stream, answer: Option<(crate::messages::SessionId, u64)>) {
-        let slot = if self.free.len() > RESTING { self.free.pop_front() } else { None };
-        let slot = slot.unwrap_or_else(|| {
-            self.streams.push(None);
-            StreamSlot(self.streams.len() as u32 - 1)
-        });
+        let slot = match self.streams.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.streams.push(None);
+                self.streams.len() - 1
+            }
+        };
+        let slot = StreamSlot(slot as u32);
         self.names.insert(stream.spec.name.clone(), slot);
         self.commits.fresh(slot, stream.settled);
         self.sync.push(ToSync::Add { slot, syncer: stream.log.syncer(), state: stream.sync.clone() });
@@ -237,9 +234,10 @@ impl AppendStage {
             ToAppend::AppendCopies { slot, batch } => self.append_copies(slot, &batch),
             ToAppend::HomesSynced { slot, hub, upto } => self.home_has(slot, hub, upto),
             ToAppend::HomesHold { slot, hub, end } => self.home_holds(slot, hub, &end),
-            ToAppend::Floor { slot, floor } => {
+            ToAppend::Floor { slot, floor, unwanted } => {
+                let home = self.home;
                 if let Some(stream) = self.stream(slot) {
-                    stream.log.set_floor(floor);
+                    stream.settled_below(floor, unwanted, home);
                 }
             }
             ToAppend::Report { session, id, name } => self.report(session, id, name.as_deref()),

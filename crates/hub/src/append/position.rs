@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use weft_log::{LogReader, ReadError};
+use weft_log::{Fate, LogReader, ReadError};
 use weft_wire::block::Block;
 
 /// What a reader has seen: per home, by its tag, the sequence that is next.
@@ -61,6 +61,23 @@ impl Seen {
         found.from = found.from.clamp(kept.start, kept.end);
         Ok(found)
     }
+}
+
+/// As far of `floor` as the log goes without an event of home `own` that is
+/// `held` or later.
+pub(super) fn may_go(log: &mut LogReader, floor: u64, own: u32, held: u64) -> Result<u64, ReadError> {
+    let position = log.position_at(floor)?;
+    let entered = position.iter().find(|(home, _)| *home == own).map_or(0, |(_, next)| *next);
+    // They count from 1.
+    let held = held.max(1);
+    if entered <= held {
+        return Ok(floor);
+    }
+    Ok(match log.fate(own, held)? {
+        Fate::Whole { local } => local.min(floor),
+        // Where it was is not known: nothing more goes.
+        Fate::Removed | Fate::Damaged => 0,
+    })
 }
 
 #[cfg(test)]
@@ -159,5 +176,18 @@ mod tests {
         far.set_floor(4);
         let (got, missing) = rest(&far, &[(1, 2), (2, 1)], 4);
         assert_eq!((got, missing), (vec![(2, 2), (1, 3)], 2), "(1, 2) and (2, 1)");
+    }
+
+    #[test]
+    fn what_is_settled_goes_as_far_as_another_home_has_what_entered_here() {
+        let mut log = log(1, &[(1, 1), (2, 1), (1, 2), (2, 2), (1, 3), (2, 3)]);
+        let mut reader = log.reader();
+        let mut may = |floor, held| may_go(&mut reader, floor, 1, held).expect("the log is sound");
+        assert_eq!([may(7, 4), may(7, u64::MAX), may(4, 3), may(1, 0)], [7, 7, 4, 1], "it has all of that");
+        assert_eq!([may(7, 0), may(7, 1), may(7, 2), may(7, 3)], [1, 1, 3, 5], "up to the first that it lacks");
+        assert_eq!(may(3, 1), 1);
+        log.set_floor(5);
+        assert_eq!(may(7, 2), 0, "what it lacks is gone already: no more goes");
+        assert_eq!(may(7, 3), 5);
     }
 }

@@ -89,7 +89,7 @@ impl AppendStage {
     /// Looks after one stream, when it is time; answers whether it did. `busy`:
     /// this turn had other work.
     pub(super) fn tend(&mut self, busy: bool) -> usize {
-        let now = self.now;
+        let (now, home) = (self.now, self.home);
         let begins = self.tending.at.is_none() && now.mono >= self.tending.next;
         if begins {
             self.tending.next = now.mono + EVERY;
@@ -104,6 +104,7 @@ impl AppendStage {
             self.expire_batches();
             return 0;
         };
+        stream.free(home);
         let removed = stream.log.retain(now);
         if removed > 0 {
             tracing::info!(code = "retention", stream = stream.spec.name, removed, "old segments removed");

@@ -30,8 +30,8 @@ struct Writing {
     keys: BTreeSet<Key>,
     /// Members that wait for an answer.
     owed: Vec<(SessionId, u64)>,
-    /// What streams are told once it is on disk.
-    floors: Vec<(StreamSlot, u64)>,
+    /// What streams are told once it is on disk: how far, and whether for want of consumers.
+    floors: Vec<(StreamSlot, u64, bool)>,
 }
 
 /// The stage's side of the keyed state.
@@ -131,7 +131,7 @@ impl ConsumeStage {
 
     /// Hands over all that is dirty, to be on disk for those who wait and for
     /// these floors, which stand on it.
-    fn write_positions(&mut self, floors: Vec<(StreamSlot, u64)>) -> usize {
+    fn write_positions(&mut self, floors: Vec<(StreamSlot, u64, bool)>) -> usize {
         let Some(keyed) = self.positions.keyed.clone() else { return 0 };
         let (batch, keys) = self.batch();
         let owed = std::mem::take(&mut self.positions.owed);
@@ -156,10 +156,13 @@ impl ConsumeStage {
             frame::encode(&Frame::Done(frame::Done { request }), &mut bytes);
             self.net.push(ToNet::Control { session, bytes });
         }
-        for (slot, floor) in floors {
+        for (slot, floor, unwanted) in floors {
             let Some(stream) = self.streams.get_mut(&slot) else { continue };
-            stream.floor = floor;
-            self.append.push(ToAppend::Floor { slot, floor });
+            if !unwanted {
+                // Who comes later may want more than that.
+                stream.floor = floor;
+            }
+            self.append.push(ToAppend::Floor { slot, floor, unwanted });
         }
         1
     }
@@ -178,7 +181,7 @@ impl ConsumeStage {
 
     /// How far consumers of streams are that keep nothing else: told to the append
     /// stage once a crash will not take it back.
-    fn floors(&mut self) -> Vec<(StreamSlot, u64)> {
+    fn floors(&mut self) -> Vec<(StreamSlot, u64, bool)> {
         self.positions.floors_due = None;
         let mut floors = Vec::new();
         let slots = self.streams.iter().filter(|(_, stream)| stream.floors != Floors::None);
@@ -195,9 +198,10 @@ impl ConsumeStage {
             };
             let none = if stream.floors == Floors::Interest { stream.reader.synced() } else { 0 };
             let here = stream.consumers.values().map(floor);
-            let floor = here.chain(elsewhere).min().unwrap_or(none);
+            let wanted = here.chain(elsewhere).min();
+            let floor = wanted.unwrap_or(none);
             if floor > stream.floor {
-                floors.push((slot, floor));
+                floors.push((slot, floor, wanted.is_none()));
             }
         }
         floors.sort_unstable();
