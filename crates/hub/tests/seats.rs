@@ -314,3 +314,38 @@ fn a_home_deletes_nothing_for_nobody_and_nothing_that_another_home_has_not_copie
     assert_eq!(triangle.hub(away).counters().replica_lost.load(Ordering::Relaxed), 0);
     triangle.stop();
 }
+
+/// Waits until a home's file of consumers has a word, or has it no more.
+fn until_file(triangle: &Triangle, at: usize, word: &str, has: bool) {
+    let file = triangle.data.path().join(NAMES[at]).join("streams/all/consumers.json");
+    let is_so = || std::fs::read_to_string(&file).is_ok_and(|text| text.contains(word) == has);
+    let came = (0..4_000).any(|_| {
+        std::thread::park_timeout(Duration::from_millis(5));
+        is_so()
+    });
+    assert!(came, "{}", std::fs::read_to_string(&file).unwrap_or_default());
+}
+
+#[test]
+fn a_consumer_that_is_deleted_at_its_seat_leaves_nothing_at_a_home_where_it_ran_before() {
+    let triangle = with_stream();
+    let mut order = [0, 1, 2];
+    order.sort_by_key(|at| triangle.hub(*at).identity().id);
+    let [seat, second, _] = order;
+    let mut operator = Raw::connect(triangle.hub(seat), 51);
+    until(triangle.hub(seat), "all", "the other homes were heard", |_| {
+        let create = frame::ConsumerCreate { request: 2, stream: "all", spec: consumer("c") };
+        operator.send(&Frame::ConsumerCreate(create));
+        matches!(operator.receive().frame(), Frame::Done(_))
+    });
+    assert_eq!(ask_to_move(&mut operator, NAMES[second]), None);
+    until_file(&triangle, second, "\"c\"", true);
+    assert_eq!(ask_to_move(&mut operator, ""), None);
+    until(triangle.hub(seat), "all", "it is back", |_| seat_of(&mut operator, "") == NAMES[seat]);
+    until_file(&triangle, seat, "\"c\"", true);
+    operator.delete_consumer("c");
+    operator.done(3);
+    // Started anew that home would have it again.
+    until_file(&triangle, second, "\"c\"", false);
+    triangle.stop();
+}

@@ -119,7 +119,7 @@ impl ConsumeStage {
         }
     }
 
-    fn apply(&mut self, batch: Batch) {
+    pub(super) fn apply(&mut self, batch: Batch) {
         if let Some(keyed) = self.positions.keyed()
             && let Err(error) = keyed.write_now(batch)
         {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use weft_base::{HubId, Mono};
-use weft_keyed::{Space, end_of};
+use weft_keyed::{Batch, Space, end_of};
 use weft_ring::mpsc;
 use weft_stream::consumer::{Consumer, Report};
 use weft_stream::seat::{Copy, Host, Id, MoveError, Preference, Seats, Settings, State, Told, Waits, merged};
@@ -485,6 +485,13 @@ impl Host for ConsumeStage {
     fn delete(&mut self, id: &Id) {
         if let Some(key) = self.key_of(id) {
             self.uninstall(key, ErrorCode::CONSUMER_GONE, "the consumer was deleted at another home");
+        }
+        if let Some(slot) = self.slot_of(id.0) {
+            let mut batch = Batch::default();
+            batch.delete(Space::Positions, keep::key(id.0, &id.1));
+            self.apply(batch);
+            // Not written, it would be there again after a restart.
+            self.note(slot);
         }
     }
 

@@ -406,7 +406,8 @@ impl<D: Clone> Seats<D> {
                 if self.aside.get(&id).is_some_and(|copy| copy.version.generation <= generation) {
                     self.forget(&id, host);
                 }
-                if self.own.get(&id).is_some_and(|own| own.version.generation <= generation) {
+                if self.own.get(&id).is_none_or(|own| own.version.generation <= generation) {
+                    // It may have run here before, and lie here.
                     self.lose(&id, false, host);
                     host.delete(&id);
                 }

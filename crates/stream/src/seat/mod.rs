@@ -84,7 +84,8 @@ pub trait Host {
     fn resume(&mut self, id: &Id);
     /// It runs elsewhere now: it is taken out, and its members are told.
     fn let_go(&mut self, id: &Id, why: &str);
-    /// It was deleted elsewhere.
+    /// It was deleted elsewhere: nothing is left of it here, also when it is not
+    /// installed any more.
     fn delete(&mut self, id: &Id);
     /// A preference has changed: it is written with the definition, if the
     /// consumer is installed here.
