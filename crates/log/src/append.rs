@@ -324,7 +324,9 @@ impl Log {
         let homes = self.homes.clone();
         let beginning = Beginning { number, base: header.base, compacted: None, homes, newest, key };
         let index = Arc::new(index);
-        let segment = Arc::new(Segment::new(beginning, file, Some(Arc::clone(&index))));
+        let mut segment = Segment::new(beginning, file, Some(Arc::clone(&index)));
+        segment.is_fresh = true;
+        let segment = Arc::new(segment);
         locked(&shared.table).live.push_back(Arc::clone(&segment));
         if let Some(sealed) = sealed {
             locked(&shared.unindexed).push(sealed.number);

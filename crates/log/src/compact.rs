@@ -208,7 +208,9 @@ impl Work {
         let failed = |source| CompactError { segment: segment.number, source };
         segment.map().populate_read(begun & !4095..until).map_err(failed)?;
         let written = self.output.as_ref().map(|output| output.writer.map().position().end);
+        let mut warmed = until;
         while self.at.offset < until && *budget > 0 {
+            warmed = segment.warm_block(content, self.at.offset, warmed).map_err(failed)?;
             let Ok((found, plain)) = content.open(self.at.offset, self.at.sequence) else {
                 told.damaged += 1;
                 if self.output.take().is_some() {

@@ -165,18 +165,29 @@ impl LogReader {
             let place = Place { sequence: found.0.first, offset: found.0.offset };
             (Some((segment, place)), Some(found))
         });
-        Ok(Blocks { reader: self, at, checked, upto, left: max_bytes, any: false })
+        // So far it was read in; of a segment that was made now all is in memory.
+        let warmed = at.as_ref().map_or(0, |(segment, place): &(Arc<Segment>, Place)| match self.is_hot(segment) {
+            true => usize::MAX,
+            false => place.offset.saturating_add(max_bytes),
+        });
+        Ok(Blocks { reader: self, at, checked, upto, left: max_bytes, warmed, any: false })
     }
 
-    /// Reads in from the disk what is about to be served of a segment that is
-    /// not written to any more: an unreadable sector is then an error.
-    fn warm(&self, segment: &Segment, offset: usize, max_bytes: usize) -> Result<(), ReadError> {
-        if locked(&self.shared.table).live.back().is_some_and(|s| s.number == segment.number) {
-            return Ok(());
+    /// Whether a segment is the one that is written to, and was made in this
+    /// life: what it holds was in memory a moment ago.
+    fn is_hot(&self, segment: &Segment) -> bool {
+        segment.is_fresh && locked(&self.shared.table).live.back().is_some_and(|s| s.number == segment.number)
+    }
+
+    /// Reads in from the disk what is about to be served of a segment, and
+    /// answers up to where: an unreadable sector is then an error.
+    fn warm(&self, segment: &Segment, offset: usize, max_bytes: usize) -> Result<usize, ReadError> {
+        if self.is_hot(segment) {
+            return Ok(usize::MAX);
         }
         let end = offset.saturating_add(max_bytes).min(segment.tail().offset);
-        let failed = |source| ReadError::Io { segment: segment.number, offset: offset as u64, source };
-        segment.map().populate_read(offset & !4095..end).map_err(failed)
+        segment.map().populate_read(offset & !4095..end).map_err(unreadable(segment, offset))?;
+        Ok(end)
     }
 
     /// The block that holds `from`, which is below `next`, or the first one
@@ -223,16 +234,21 @@ impl LogReader {
         let indexed = index.as_ref().and_then(|index| index.at_sequence(from)).unwrap_or(segment.start());
         let start = if indexed.sequence > hint.sequence { indexed } else { hint };
         let reach = if exact { 0 } else { self.reach(index.is_some()) };
-        self.warm(&segment, start.offset, reach.saturating_add(max_bytes))?;
+        let warmed = self.warm(&segment, start.offset, reach.saturating_add(max_bytes))?;
         let content = segment.content(segment.tail().offset);
         // Headers lead to the block; only when they do not, everything on the
         // way is checked.
         let mut stop = match walk(content, start, from, Content::glance) {
-            Ok(found) => match content.open(found.offset, found.first) {
-                Ok(found) => return Ok((segment, Some(found))),
-                Err(clause) => Stop::Suspect(Place { sequence: found.first, offset: found.offset }, clause),
-            },
+            Ok(found) => {
+                let warm = segment.warm_block(content, found.offset, warmed);
+                warm.map_err(unreadable(&segment, found.offset))?;
+                match content.open(found.offset, found.first) {
+                    Ok(found) => return Ok((segment, Some(found))),
+                    Err(clause) => Stop::Suspect(Place { sequence: found.first, offset: found.offset }, clause),
+                }
+            }
             Err(_) => {
+                self.warm(&segment, 0, usize::MAX)?;
                 let indexed = self.shared.index_of(&segment).and_then(|index| index.at_sequence(from));
                 match walk(content, indexed.unwrap_or(segment.start()), from, Content::whole)
                     .and_then(|found| opened(content, &found))
@@ -258,6 +274,8 @@ impl LogReader {
                     resume,
                 }
             };
+            // What comes after it may be anywhere.
+            self.warm(&segment, place.offset, usize::MAX)?;
             let Some(start) = segment.after_damage(content, place) else {
                 // The next segment goes on; or in the one in use, what is
                 // appended next.
@@ -438,6 +456,11 @@ impl LogReader {
     }
 }
 
+fn unreadable(segment: &Segment, offset: usize) -> impl FnOnce(std::io::Error) -> ReadError {
+    let (segment, offset) = (segment.number, offset as u64);
+    move |source| ReadError::Io { segment, offset, source }
+}
+
 /// A block that was checked, and its plain text when it is encrypted.
 type Opened = (Found, Option<Plain>);
 
@@ -477,6 +500,8 @@ pub struct Blocks<'r> {
     checked: Option<Opened>,
     upto: u64,
     left: usize,
+    /// Up to this offset of the segment there it is known to be in memory.
+    warmed: usize,
     any: bool,
 }
 
@@ -496,7 +521,9 @@ impl Blocks<'_> {
         }
         let tail = segment.tail();
         if place.offset < tail.offset {
-            return segment.content(tail.offset).open(place.offset, place.sequence).ok();
+            let content = segment.content(tail.offset);
+            self.warmed = segment.warm_block(content, place.offset, self.warmed).ok()?;
+            return content.open(place.offset, place.sequence).ok();
         }
         // After the last block of a compacted segment.
         place.sequence = place.sequence.max(tail.sequence);
@@ -511,8 +538,10 @@ impl Blocks<'_> {
         segment.map().release(0..tail.offset);
         *place = next.start();
         *segment = next;
-        self.reader.warm(segment, place.offset, self.left).ok()?;
-        segment.content(segment.tail().offset).open(place.offset, place.sequence).ok()
+        self.warmed = self.reader.warm(segment, place.offset, self.left).ok()?;
+        let content = segment.content(segment.tail().offset);
+        self.warmed = segment.warm_block(content, place.offset, self.warmed).ok()?;
+        content.open(place.offset, place.sequence).ok()
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weft_base::sync::Mutex;
 use weft_base::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use weft_wire::block::HEADER_LEN;
 
 use crate::crypt::SegmentKey;
 use crate::format::{Header, Mark};
@@ -47,6 +48,8 @@ pub(crate) struct Segment {
     /// The newest ingest time in it and all segments before it: grows with
     /// the sequence even where hubs' clocks differ. For finding a time.
     pub(crate) newest_so_far: AtomicU64,
+    /// It was made in this life, not found.
+    pub(crate) is_fresh: bool,
     pub(crate) blocks: AtomicU64,
     /// Those that are there; more sequences when it was compacted.
     pub(crate) events: AtomicU64,
@@ -83,6 +86,7 @@ impl Segment {
             index: Mutex::new(index),
             newest: AtomicU64::new(0),
             newest_so_far: AtomicU64::new(newest),
+            is_fresh: false,
             blocks: AtomicU64::new(0),
             events: AtomicU64::new(0),
             gaps: Vec::new(),
@@ -194,6 +198,26 @@ impl Segment {
     pub(crate) fn reopened(&mut self, file: Box<dyn SegmentFile>) {
         self.map = Arc::clone(file.map());
         self.file = file;
+    }
+
+    /// Reads in from the disk the block at `offset`, as long as its header says
+    /// that it is. All up to `warmed` is there already; answers how far it is
+    /// now. Touching what cannot be read would kill the process.
+    pub(crate) fn warm_block(&self, content: Content<'_>, offset: usize, warmed: usize) -> std::io::Result<usize> {
+        let mut warmed = warmed;
+        let mut reach = |end: usize| {
+            let end = end.min(content.end());
+            if end > warmed {
+                self.map.populate_read(warmed.max(offset) & !4095..end)?;
+                warmed = end;
+            }
+            std::io::Result::Ok(())
+        };
+        reach(offset.saturating_add(HEADER_LEN))?;
+        if let Ok(found) = content.glance(offset) {
+            reach(found.end())?;
+        }
+        Ok(warmed)
     }
 
     pub(crate) fn map(&self) -> &Arc<Map> {

@@ -2,7 +2,7 @@
 //! does not read all of it, so damage in old segments is found by those who
 //! read them, or here.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use weft_base::ByteCount;
 use weft_base::sync::atomic::Ordering;
@@ -31,8 +31,9 @@ pub struct Verified {
 /// Checks a log from any thread, a step at a time.
 pub struct Verifier {
     shared: Arc<Shared>,
-    /// The segment's number, and where in it the next step begins.
-    at: Option<(u64, Option<Place>)>,
+    /// The segment's number, and where in it the next step begins, as long as
+    /// it is that segment: compaction and repair put another one in its place.
+    at: Option<(u64, Option<(Weak<Segment>, Place)>)>,
     /// The segment after which it is done: a log that grows faster than it is
     /// checked comes to an end too.
     until: u64,
@@ -61,8 +62,8 @@ impl Verifier {
                 found.done = true;
                 break;
             };
-            let start = match self.at {
-                Some((number, Some(place))) if number == segment.number => place,
+            let start = match &self.at {
+                Some((_, Some((known, place)))) if std::ptr::eq(known.as_ptr(), Arc::as_ptr(&segment)) => *place,
                 _ => segment.start(),
             };
             let left = usize::try_from(budget.0 - found.bytes).unwrap_or(usize::MAX);
@@ -72,14 +73,15 @@ impl Verifier {
                 self.shared.suspect(segment.number);
             }
             // The segment after it, whatever its number is.
-            self.at = Some(next.map_or((segment.number + 1, None), |place| (segment.number, Some(place))));
+            let going_on = |place| (segment.number, Some((Arc::downgrade(&segment), place)));
+            self.at = Some(next.map_or((segment.number + 1, None), going_on));
         }
         found
     }
 
     /// The segment to go on in.
     fn segment(&self) -> Option<Arc<Segment>> {
-        let number = self.at.map_or(0, |at| at.0);
+        let number = self.at.as_ref().map_or(0, |at| at.0);
         let table = locked(&self.shared.table);
         let segment = table.live.get(table.live.partition_point(|s| s.number < number))?;
         (segment.number <= self.until).then(|| Arc::clone(segment))
@@ -93,16 +95,29 @@ fn step(segment: &Segment, start: Place, budget: usize, found: &mut Verified) ->
     let content = segment.content(end);
     let report = |offset: usize, clause: String| Damage { segment: segment.number, offset: offset as u64, clause };
     let until = start.offset.saturating_add(budget).min(end);
+    let unreadable = |offset: usize, e: std::io::Error| report(offset, format!("it cannot be read: {e}"));
     if let Err(e) = segment.map().populate_read(start.offset & !4095..until) {
-        found.damaged.push(report(start.offset, format!("it cannot be read: {e}")));
+        found.damaged.push(unreadable(start.offset, e));
         return None;
     }
-    let mut at = start;
+    let (mut at, mut warmed) = (start, until);
     while at.offset < until && found.damaged.len() < MOST {
+        match segment.warm_block(content, at.offset, warmed) {
+            Ok(further) => warmed = further,
+            Err(e) => {
+                found.damaged.push(unreadable(at.offset, e));
+                return None;
+            }
+        }
         match content.check(at.offset, at.sequence) {
             Ok(block) => at = Place { sequence: block.next, offset: block.end() },
             Err(clause) => {
                 found.damaged.push(report(at.offset, clause.into_owned()));
+                // What comes after it may be anywhere.
+                if segment.map().populate_read(at.offset & !4095..end).is_err() {
+                    return None;
+                }
+                warmed = end;
                 match segment.after_damage(content, at) {
                     Some(resume) => at = resume,
                     None => {

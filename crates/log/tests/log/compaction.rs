@@ -222,3 +222,17 @@ proptest! {
         prop_assert_eq!(kept(&mut again, 1), stays);
     }
 }
+
+#[test]
+fn who_verifies_goes_on_in_the_segment_that_compaction_put_there() {
+    let (_, mut log) = filled(200, 3);
+    log.verify_step(ByteCount(2000));
+    compact(&mut log, |local| local % 7 != 0, 1 << 20);
+    loop {
+        let verified = log.verify_step(ByteCount(2000));
+        assert_eq!(verified.damaged, []);
+        if verified.done {
+            break;
+        }
+    }
+}

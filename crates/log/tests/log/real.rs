@@ -230,3 +230,38 @@ fn check(found: &weft_log::LogBlock) -> u64 {
     assert!(payload.starts_with(&found.first().to_le_bytes()));
     found.next()
 }
+
+/// Bytes beyond the end of a mapped file are like a sector that cannot be read:
+/// touching them kills the process.
+#[test]
+fn what_cannot_be_read_is_an_error_though_a_block_begins_before_it() {
+    let temporary = temporary();
+    let dir = temporary.path();
+    let options = || LogOptions { max_block: 6000, ..small() };
+    let (mut log, _) = open_real(dir, options());
+    for n in 1..=9 {
+        log.append(&block(n, 1, 5000, n), at(n)).unwrap();
+    }
+    log.close().unwrap();
+    let (mut log, _) = open_real(dir, options());
+    for segment in [1, 3] {
+        let file = OpenOptions::new().write(true).open(dir.join(format!("{segment:010}.seg"))).unwrap();
+        file.set_len(2 * HEAD as u64).unwrap();
+    }
+    let mut reader = log.reader();
+    // One in a full segment, one in that which an earlier life wrote last.
+    for sequence in [1, 2, 5, 6] {
+        let read = reader.read(sequence, u64::MAX, 1).map(|blocks| blocks.count());
+        let readable = (3..5).contains(&sequence);
+        assert_eq!(read.is_ok(), readable, "{sequence}: {read:?}");
+    }
+    let mut damaged = 0;
+    loop {
+        let verified = log.verify_step(ByteCount(1));
+        damaged += verified.damaged.len();
+        if verified.done {
+            break;
+        }
+    }
+    assert_eq!(damaged, 2);
+}
