@@ -276,6 +276,33 @@ fn a_bad_batch_is_refused_with_all_its_blocks() {
 }
 
 #[test]
+fn a_batch_that_is_begun_again_before_it_was_whole_is_there_once_and_the_ledger_balances() {
+    let data = tempfile::tempdir().unwrap();
+    let running = hub(data.path(), spec(LastValues::Topic));
+    let mut lost = Raw::connect(&running, 42);
+    lost.publish_block(1, AckLevel::Synced, &batch_block(1, 0, 3, b"a"));
+    lost.publish_block(2, AckLevel::Synced, &batch_block(2, 1, 3, b"b"));
+    while running.counters().in_flight() < 2 {
+        lost.round_trip();
+    }
+    let mut client = Raw::connect(&running, 42);
+    for (index, payload) in (0..3).zip([b"a", b"b", b"c"]) {
+        client.publish_block(u64::from(index), AckLevel::Synced, &batch_block(u64::from(index) + 1, index, 3, payload));
+    }
+    for request in 0..3 {
+        assert_eq!(answer(&mut client, request).unwrap().home_sequence, request + 1);
+    }
+    // Whoever waited for the copy that was replaced is answered too.
+    for request in 1..=2 {
+        assert_eq!(answer(&mut lost, request).unwrap_err().0, ErrorCode::OVERLAP);
+    }
+    assert_eq!(next(&mut client), 4);
+    running.counters().ledger().balance().unwrap();
+    assert_eq!(running.counters().in_flight(), 0);
+    stop(running);
+}
+
+#[test]
 fn last_values_are_found_without_a_consumer_also_after_a_crash() {
     let data = tempfile::tempdir().unwrap();
     let mut running = hub(data.path(), spec(LastValues::Key));

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::triangle::{NAMES, Triangle, create, has_all, publish, stream, until, with_stream};
 use common::{Raw, payloads, stop};
-use weft_base::HubId;
+use weft_base::{HubId, ProducerId};
 use weft_hub::Hub;
 use weft_log::offline::{Options, survey};
-use weft_wire::block::Block;
+use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN};
+use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{self, AckLevel, AwaitLevel, ErrorCode, Frame, Start, StreamAlter, StreamRole, StreamSpec};
+use weft_wire::headers::{HeadersWriter, names};
 
 type Event = (u32, u64, String, Vec<u8>);
 
@@ -382,4 +384,50 @@ fn what_is_damaged_at_two_homes_is_repaired_from_the_third_while_they_run() {
         assert!(survey.is_sound() && survey.findings.is_empty(), "{:?}", survey.findings);
         assert!(log.join("quarantine").read_dir().expect("what was damaged is kept").count() > 0);
     }
+}
+
+/// A block of an atomic batch of three.
+fn part(producer: u64, index: u32) -> Vec<u8> {
+    let part = [&[9; 16][..], &index.to_le_bytes(), &3_u32.to_le_bytes()].concat();
+    let mut headers = Vec::new();
+    HeadersWriter::new(&mut headers).push(names::BATCH, &part).expect("it fits");
+    let flags = if index == 2 { BATCH_LAST } else { BATCH_OPEN };
+    let first_sequence = u64::from(index) + 1;
+    let fields = BlockFields { flags, producer: ProducerId(producer), first_sequence, ..BlockFields::new("t/a") };
+    let mut bytes = vec![0; 4 << 10];
+    let mut block = BlockWriter::new(&mut bytes, &fields).expect("it fits");
+    block.push(&EventFields { headers: &headers, payload: &[index as u8], ..EventFields::default() }).expect("it fits");
+    let len = block.finish().expect("an event");
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn an_atomic_batch_that_is_published_again_at_another_home_is_there_once() {
+    let triangle = with_stream();
+    // So that what follows is not passed over for being the first of its home.
+    (0..2).for_each(|at| publish(&triangle, at, 10 + at as u64, 0..1, AckLevel::Synced));
+    (0..3).for_each(|at| has_all(&triangle, at, [1, 1, 0]));
+    triangle.ways.iter().for_each(|way| way.cut(true));
+    for at in 0..2 {
+        until(triangle.hub(at), "all", "it is alone", |report| report.state.matches("out of reach").count() == 2);
+        let mut client = Raw::connect(triangle.hub(at), 42);
+        (0..3).for_each(|index| client.publish_block(u64::from(index), AckLevel::Synced, &part(42, index)));
+        for _ in 0..3 {
+            let answer = client.receive();
+            assert!(matches!(answer.frame(), Frame::Ack(ack) if !ack.duplicate), "{:?}", answer.frame());
+        }
+    }
+    triangle.ways.iter().for_each(|way| way.cut(false));
+    // What is published behind it has come to the other: so has it, or been passed over.
+    (0..2).for_each(|at| publish(&triangle, at, 20 + at as u64, 0..1, AckLevel::Synced));
+    for at in 0..2 {
+        let other = triangle.hub(1 - at).identity().id;
+        until(triangle.hub(at), "all", "it has what the other has", |report| report.position.contains(&(other, 6)));
+        let found = events(triangle.hub(at), "all", 7);
+        let batch: Vec<&[u8]> = found.iter().map(|event| &*event.3).filter(|payload| payload.len() == 1).collect();
+        assert_eq!(batch, [[0], [1], [2]]);
+        until(triangle.hub(at), "all", "and nothing else", |report| report.next == 8);
+    }
+    triangle.stop();
 }

@@ -43,6 +43,11 @@ impl Places {
         self.named
     }
 
+    /// Nothing is waited for in a stream that is gone.
+    fn gone(&mut self, slot: StreamSlot) {
+        self.first.iter_mut().chain(&mut self.rest).filter(|(of, _)| *of == slot).for_each(|(_, upto)| *upto = 0);
+    }
+
     fn iter(&self) -> impl Iterator<Item = (StreamSlot, u64)> + '_ {
         self.first.iter().chain(&self.rest).copied()
     }
@@ -147,8 +152,12 @@ impl Commits {
         self.moved = true;
     }
 
-    /// A stream is gone: whoever waits for it is answered by what else it waits for.
+    /// A stream is gone: whoever waits for it is answered by what else it waits
+    /// for, and never by what comes to have its slot.
     pub(super) fn gone(&mut self, slot: StreamSlot) {
+        let clients = self.clients.values_mut().flatten().map(|(places, _)| places);
+        let flows = self.flows.values_mut().flat_map(|flow| &mut flow.waiting).map(|(places, _)| places);
+        clients.chain(flows).for_each(|places| places.gone(slot));
         self.synced(slot, u64::MAX);
     }
 
@@ -287,5 +296,54 @@ mod tests {
             })
             .collect();
         assert_eq!(answers, [(1, false), (2, true)]);
+    }
+
+    fn waits(id: u64) -> Completion {
+        let level = AckLevel::Synced;
+        let (session, sequence, duplicate, receivers, homes, place) = (SessionId(1), 1, false, 0, 0, None);
+        Completion::Client(Request { session, id, level, sequence, duplicate, receivers, homes, place })
+    }
+
+    fn at(places: &[(StreamSlot, u64)]) -> Places {
+        let mut all = Places::default();
+        places.iter().for_each(|(slot, upto)| all.push(*slot, *upto, None));
+        all
+    }
+
+    #[test]
+    fn who_waited_for_a_stream_that_is_gone_does_not_wait_for_the_one_after_it() {
+        let waker = StageWaker::parking();
+        let (to_net, mut net) = mpsc::ring(64);
+        let mut out = Outbox::new(&to_net, &waker);
+        let mut answered = move |commits: &mut Commits| {
+            commits.settle(&mut out);
+            out.notify();
+            let mut ids = Vec::new();
+            while let Some(message) = net.pop() {
+                let ToNet::Acked(request) = message else { panic!("not an acknowledgement") };
+                ids.push(request.id);
+            }
+            ids
+        };
+        let (waker, (other_net, _net)) = (StageWaker::parking(), mpsc::ring(64));
+        let mut other = Outbox::new(&other_net, &waker);
+        let (slot, beside) = (StreamSlot(0), StreamSlot(1));
+        let mut commits = Commits::default();
+        commits.fresh(slot, 1);
+        commits.fresh(beside, 1);
+        commits.written(at(&[(slot, 1_000)]), waits(1), &mut other);
+        commits.written(at(&[(slot, 1_001), (beside, 2)]), waits(2), &mut other);
+        commits.written(at(&[(beside, 2), (slot, 1_001)]), waits(3), &mut other);
+        // Deleted and made again in one turn.
+        commits.gone(slot);
+        commits.fresh(slot, 1);
+        commits.written(at(&[(slot, 2)]), waits(4), &mut other);
+        assert_eq!(answered(&mut commits), [1], "it waits for nothing any more");
+        commits.synced(slot, 2);
+        assert_eq!(answered(&mut commits), [0; 0], "the second is in front, and waits for the stream beside");
+        commits.synced(beside, 2);
+        let mut ids = answered(&mut commits);
+        ids.sort_unstable();
+        assert_eq!(ids, [2, 3, 4]);
     }
 }

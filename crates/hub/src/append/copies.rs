@@ -314,8 +314,9 @@ impl Stream {
         }
         let entries = batch.entries.as_deref().unwrap_or_default();
         let (mut stored, mut duplicates) = (0, 0);
-        // An atomic batch, until it is whole.
+        // An atomic batch, until it is whole: it is here if all of its blocks are.
         let mut open: Vec<(Vec<u8>, u64)> = Vec::new();
+        let mut all_here = true;
         for copy in &batch.copies.copies {
             let bytes = entries.get(copy.at..copy.at + copy.len).unwrap_or_default();
             let block = check(bytes, copy)?;
@@ -324,28 +325,34 @@ impl Stream {
             if copy.sequence < here.get(copy.home) {
                 continue;
             }
-            if self.copying.has(&block) && block.flags() & BATCH_OPEN == 0 && open.is_empty() {
+            let is_open = block.flags() & BATCH_OPEN != 0;
+            if is_open || !open.is_empty() {
+                let renamed = as_mirrored(&self.spec, &block).map_err(CopyError::Bad)?;
+                all_here &= self.copying.has(&block);
+                open.push((renamed.unwrap_or_else(|| bytes.to_vec()), copy.sequence));
+                if is_open {
+                    continue;
+                }
+                let events = open.iter().map(|(bytes, _)| u64::from(Block::trusted(bytes).event_count())).sum::<u64>();
+                if all_here {
+                    duplicates += events;
+                } else {
+                    self.append_batch_of_copies(&open, copy.home, now)?;
+                    here.raise(copy.home, copy.sequence + u64::from(copy.span));
+                    stored += events;
+                }
+                open.clear();
+                all_here = true;
+                continue;
+            }
+            if self.copying.has(&block) {
                 duplicates += events;
                 continue;
             }
             let renamed = as_mirrored(&self.spec, &block).map_err(CopyError::Bad)?;
             let bytes = renamed.as_deref().unwrap_or(bytes);
-            if block.flags() & BATCH_OPEN != 0 || !open.is_empty() {
-                open.push((bytes.to_vec(), copy.sequence));
-                if block.flags() & BATCH_OPEN == 0 {
-                    let blocks: Vec<(&[u8], u64)> = open.iter().map(|(bytes, at)| (bytes.as_slice(), *at)).collect();
-                    let mut local = self.log.append_copied_batch(&blocks, copy.home, now)?.first;
-                    for (bytes, _) in &blocks {
-                        let block = Block::trusted(bytes);
-                        self.index.note_copy(block, local, now);
-                        local += u64::from(block.event_count());
-                    }
-                    open.clear();
-                }
-            } else {
-                let appended = self.log.append_copy(bytes, copy.home, copy.sequence, now)?;
-                self.index.note_copy(Block::trusted(bytes), appended.first, now);
-            }
+            let appended = self.log.append_copy(bytes, copy.home, copy.sequence, now)?;
+            self.index.note_copy(Block::trusted(bytes), appended.first, now);
             here.raise(copy.home, copy.sequence + events);
             self.copying.note(&block);
             stored += events;
@@ -355,6 +362,19 @@ impl Stream {
         }
         self.copying.taken.merge(&batch.copies.through);
         Ok((stored, duplicates))
+    }
+
+    /// An atomic batch of copies, under their names.
+    fn append_batch_of_copies(&mut self, open: &[(Vec<u8>, u64)], home: u32, now: Now) -> Result<(), CopyError> {
+        let blocks: Vec<(&[u8], u64)> = open.iter().map(|(bytes, at)| (bytes.as_slice(), *at)).collect();
+        let mut local = self.log.append_copied_batch(&blocks, home, now)?.first;
+        for (bytes, _) in blocks {
+            let block = Block::trusted(bytes);
+            self.index.note_copy(block, local, now);
+            self.copying.note(&block);
+            local += u64::from(block.event_count());
+        }
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ mod take;
 mod tend;
 mod verify;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use weft_base::sync::atomic::{AtomicBool, Ordering};
@@ -65,6 +65,9 @@ use crate::replicate::ToReplicate;
 const BATCH: usize = 256;
 /// Room that the next stages must have before a message is taken.
 const ROOM: usize = 32;
+/// Slots that are free before one is used again: what is under way for a
+/// stream that was deleted must not come to one that was made since.
+const RESTING: usize = 64;
 
 /// The stage.
 pub(crate) struct AppendStage {
@@ -84,6 +87,8 @@ pub(crate) struct AppendStage {
     /// Where delayed blocks are given to live subscribers from.
     arena: Arena,
     streams: Vec<Option<Stream>>,
+    /// Slots of deleted streams, the one free for longest first.
+    free: VecDeque<StreamSlot>,
     names: HashMap<String, StreamSlot>,
     commits: Commits,
     cursors: read::Cursors,
@@ -141,6 +146,7 @@ impl AppendStage {
             folder: parts.folder,
             arena: parts.arena,
             streams: Vec::new(),
+            free: VecDeque::new(),
             names: HashMap::new(),
             commits: Commits::default(),
             cursors: read::Cursors::default(),
@@ -165,14 +171,11 @@ impl AppendStage {
 
     /// Gives a stream its slot and makes it known.
     fn install(&mut self, stream: Stream, answer: Option<(crate::messages::SessionId, u64)>) {
-        let slot = match self.streams.iter().position(Option::is_none) {
-            Some(free) => free,
-            None => {
-                self.streams.push(None);
-                self.streams.len() - 1
-            }
-        };
-        let slot = StreamSlot(slot as u32);
+        let slot = if self.free.len() > RESTING { self.free.pop_front() } else { None };
+        let slot = slot.unwrap_or_else(|| {
+            self.streams.push(None);
+            StreamSlot(self.streams.len() as u32 - 1)
+        });
         self.names.insert(stream.spec.name.clone(), slot);
         self.commits.fresh(slot, stream.settled);
         self.sync.push(ToSync::Add { slot, syncer: stream.log.syncer(), state: stream.sync.clone() });

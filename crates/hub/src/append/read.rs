@@ -184,6 +184,7 @@ impl AppendStage {
             return self.refuse_request(session, id, ErrorCode::NO_STREAM, detail);
         };
         let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::take) else { return };
+        self.free.push_back(slot);
         self.sync.push(super::ToSync::Remove { slot });
         self.sync.push(super::ToSync::Remove { slot: schedule_of(slot) });
         self.commits.gone(schedule_of(slot));

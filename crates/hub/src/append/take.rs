@@ -193,6 +193,15 @@ impl AppendStage {
         add(&self.counters.waiting_append, events);
         match self.batches.put(slot.0, producer, batch, len, part, self.now.mono) {
             Put::Waits => {}
+            Put::Again(earlier) => {
+                let detail = "the block came again: who sent it last is answered when the batch is whole";
+                self.no_longer_wait(std::slice::from_ref(&earlier));
+                let detail = detail.to_owned();
+                self.refuse_all(
+                    vec![earlier],
+                    &Refusal { code: ErrorCode::OVERLAP, reason: DropReason::Duplicate, detail },
+                );
+            }
             Put::Whole(parts) => {
                 self.no_longer_wait(&parts);
                 self.append_together(slot, parts);

@@ -69,6 +69,8 @@ pub enum Faulty {
 pub enum Put<T> {
     /// It waits for the others.
     Waits,
+    /// It waits in the place of this one, which it is once more.
+    Again(T),
     /// The batch is whole: these are its blocks.
     Whole(Vec<T>),
     /// The batch is refused: these are its blocks so far.
@@ -132,8 +134,7 @@ impl<T> Batches<T> {
         if let Some(earlier) = open.parts.get_mut(index as usize)
             && open.count == count
         {
-            *earlier = block;
-            return Put::Waits;
+            return Put::Again(std::mem::replace(earlier, block));
         }
         let expected = open.parts.len() as u32;
         let ordered = index == expected && open.count == count;
@@ -192,8 +193,11 @@ mod tests {
     #[test]
     fn a_block_that_comes_again_takes_the_place_of_the_one_before() {
         let mut batches = Batches::new(LIMITS);
-        for (index, block) in [(0, "a"), (1, "b"), (0, "again a"), (1, "again b")] {
+        for (index, block) in [(0, "a"), (1, "b")] {
             assert_eq!(batches.put(0, P, part(1, index, 3), 10, block, Mono(0)), Put::Waits);
+        }
+        for (index, block, earlier) in [(0, "again a", "a"), (1, "again b", "b")] {
+            assert_eq!(batches.put(0, P, part(1, index, 3), 10, block, Mono(0)), Put::Again(earlier));
         }
         let whole = Put::Whole(vec!["again a", "again b", "c"]);
         assert_eq!(batches.put(0, P, part(1, 2, 3), 10, "c", Mono(0)), whole);
