@@ -1,7 +1,7 @@
 //! The log's writer: appending, rolling to the next segment, retention.
 //!
-//! Appending copies the block into the mapping, sets its stream sequence in
-//! the copy, and publishes it: no system call, no allocation, no lock. Only
+//! Appending writes the block, its place in the stream set in a copy of the
+//! header, by one system call, and publishes it: no allocation, no lock. Only
 //! once per segment it takes the table's lock to add the next one, which the
 //! syncer has made ahead; when it has not (nobody calls it, or the writer is
 //! faster than the disk), making it takes the writer a few milliseconds.

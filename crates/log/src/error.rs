@@ -90,8 +90,10 @@ pub enum AppendError {
         /// Bytes needed.
         need: u64,
     },
-    /// A sync failed, so what is on disk is not known: see [`SyncError::Failed`].
-    #[error("the log takes no more since a sync failed ({why}): check the disk, then close the log and open it again")]
+    /// A write or a sync failed, so what is on disk is not known: see [`SyncError::Failed`].
+    #[error(
+        "the log takes no more since the disk failed ({why}): check the disk, then close the log and open it again"
+    )]
     Poisoned {
         /// The sync's error.
         why: String,
@@ -181,8 +183,8 @@ pub enum SyncError {
         /// What the system said.
         source: io::Error,
     },
-    /// An earlier sync failed.
-    #[error("nothing is synced since a sync failed ({why}): check the disk, then close the log and open it again")]
+    /// An earlier write or sync failed.
+    #[error("nothing is synced since the disk failed ({why}): check the disk, then close the log and open it again")]
     Poisoned {
         /// That sync's error.
         why: String,

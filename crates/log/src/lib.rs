@@ -2,7 +2,7 @@
 //!
 //! A log is a folder of segments, each a file that is pre-allocated and mapped
 //! into memory. Its content is the blocks as they arrived: appending is one
-//! copy into the mapping, reading lends the bytes in place. Each event gets a
+//! write of the system, reading lends the mapping's bytes in place. Each event gets a
 //! sequence, from 1, without gaps.
 //!
 //! * [`Log`] appends, and takes out old segments. One thread.
@@ -18,7 +18,7 @@
 //!
 //! Limits, and what happens at each: a block larger than
 //! [`LogOptions::max_block`] is refused; without room on the disk blocks are
-//! refused while reads go on; after a failed sync blocks are refused until the
+//! refused while reads go on; after a failed write or sync blocks are refused until the
 //! log is opened again. Memory does not grow with what the log holds but with
 //! the number of its segments: about 400 bytes and 16 for each home for each of
 //! them. Beside that and the mapping it is the indexes of nine segments (28

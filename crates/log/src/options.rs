@@ -33,8 +33,8 @@ pub struct LogOptions {
     /// least so many events. Unlimited when absent.
     pub retain_events: Option<u64>,
     /// One entry of the index for so many bytes. Finding a place reads the
-    /// headers of at most so many bytes of blocks; each entry takes 24 bytes
-    /// of memory. 256 KiB: 6 KiB of memory for each segment of 64 MiB.
+    /// headers of at most so many bytes of blocks; each entry takes 28 bytes
+    /// of memory, and 16 for each home. 256 KiB: about 11 KiB of memory for each segment of 64 MiB.
     pub index_every: ByteCount,
     /// The largest block taken, in bytes. 1 MiB + 64 KiB; at most 8 MiB.
     pub max_block: usize,

@@ -310,7 +310,7 @@ impl LogReader {
         from = from.max(self.first());
         loop {
             let next = self.next();
-            match self.read(from, next, usize::MAX) {
+            match self.read(from, next, 1 << 20) {
                 Ok(blocks) => {
                     let before = from;
                     for block in blocks {

@@ -5,7 +5,7 @@
 //! segments ready ahead of the writer, and removes the files of segments that
 //! retention took out, so that appending does neither.
 //!
-//! # After a failed sync
+//! # After a failed sync, or a failed write
 //! The system may have dropped the pages it could not write and take them for
 //! written, so the next sync would succeed without them. The log is therefore
 //! poisoned by the first failure: it reports nothing more as synced, and takes

@@ -28,12 +28,15 @@ pub struct Verified {
     pub done: bool,
 }
 
+/// A segment's number, and where to go on in it.
+type At = (u64, Option<(Weak<Segment>, Place)>);
+
 /// Checks a log from any thread, a step at a time.
 pub struct Verifier {
     shared: Arc<Shared>,
     /// The segment's number, and where in it the next step begins, as long as
     /// it is that segment: compaction and repair put another one in its place.
-    at: Option<(u64, Option<(Weak<Segment>, Place)>)>,
+    at: Option<At>,
     /// The segment after which it is done: a log that grows faster than it is
     /// checked comes to an end too.
     until: u64,
