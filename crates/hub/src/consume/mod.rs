@@ -21,6 +21,7 @@ mod keep;
 mod outflow;
 mod positions;
 mod requests;
+mod rounds;
 mod seats;
 mod serve;
 mod settle;

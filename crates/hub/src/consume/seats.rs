@@ -28,6 +28,7 @@ use weft_wire::peer::Service;
 use super::definition::{Definition, Refused};
 use super::entry::Key;
 use super::keep;
+use super::rounds::Rounds;
 use super::{ConsumeStage, ToConsume};
 use crate::counters::{add, set};
 use crate::inbox::RouteOutbox;
@@ -52,11 +53,11 @@ pub(super) struct Seating {
     seen: Option<Arc<RouteTable>>,
     /// The other homes of each stream then.
     homes: BTreeMap<u64, Vec<HubId>>,
-    every: Duration,
     up: BTreeSet<HubId>,
     /// Consumers that run here and have changed.
-    dirty: BTreeSet<Key>,
-    due: Option<Mono>,
+    rounds: Rounds,
+    /// Blocks that were looked at for their states in this turn.
+    looked_at: u64,
     /// Who waits for a consumer to be moved.
     moves: BTreeMap<Id, (SessionId, u64)>,
     /// Taken out while it decides.
@@ -80,10 +81,9 @@ impl Seating {
             snapshot,
             seen: None,
             homes: BTreeMap::new(),
-            every,
             up: BTreeSet::new(),
-            dirty: BTreeSet::new(),
-            due: None,
+            rounds: Rounds::new(every),
+            looked_at: 0,
             moves: BTreeMap::new(),
             seats: Some(Box::new(seats)),
         }
@@ -91,7 +91,7 @@ impl Seating {
 
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         let seats = self.seats.as_ref().and_then(|seats| seats.next_deadline());
-        [self.due, seats].into_iter().flatten().min()
+        [self.rounds.next_deadline(), seats].into_iter().flatten().min()
     }
 
     pub(super) fn notify(&mut self) {
@@ -118,8 +118,7 @@ impl Seating {
     /// Something happened to a consumer that runs here: the other homes are to know.
     pub(super) fn changed(&mut self, key: Key, now: Mono) {
         if !self.up.is_empty() {
-            self.dirty.insert(key);
-            self.due.get_or_insert(now + self.every);
+            self.rounds.changed(key, now);
         }
     }
 
@@ -164,7 +163,7 @@ impl ConsumeStage {
         if due.is_some_and(|due| due <= self.now.mono) && self.seating.route.has_room(ROOM) {
             self.decide(|seats, now, stage| seats.tick(now, stage));
         }
-        if self.seating.due.is_some_and(|due| due <= self.now.mono) && self.seating.route.has_room(ROOM) {
+        if self.seating.rounds.is_due(self.now.mono) && self.seating.route.has_room(ROOM) {
             work += self.copy_out();
         }
         if let Some(preferences) = self.seating.seats().and_then(Seats::take_preferences) {
@@ -175,16 +174,22 @@ impl ConsumeStage {
         work
     }
 
-    /// Sends what has changed to the other homes.
+    /// Sends what has changed to the other homes, as much as one turn may.
     fn copy_out(&mut self) -> usize {
-        self.seating.due = None;
-        let dirty = std::mem::take(&mut self.seating.dirty);
-        for key in &dirty {
-            if let Some(id) = self.id_of(*key) {
-                self.decide(|seats, _, stage| seats.copy_out(&id, stage));
-            }
+        let mut work = 0;
+        self.seating.looked_at = 0;
+        while let Some(key) = self.seating.rounds.next(self.seating.looked_at) {
+            work += 1;
+            self.copy_out_one(key);
         }
-        dirty.len()
+        self.seating.rounds.over(self.seating.looked_at, self.now.mono);
+        work
+    }
+
+    fn copy_out_one(&mut self, key: Key) {
+        if let Some(id) = self.id_of(key) {
+            self.decide(|seats, _, stage| seats.copy_out(&id, stage));
+        }
     }
 
     /// The hub ends in good order: once all that members have said is taken, the
@@ -194,7 +199,9 @@ impl ConsumeStage {
         if !parts || !self.inbox.is_empty() || !self.seating.route.has_room(ROOM) {
             return 0;
         }
-        let work = self.copy_out();
+        let last = self.seating.rounds.take_all();
+        let work = last.len();
+        last.into_iter().for_each(|key| self.copy_out_one(key));
         // What found no room is sent first.
         if self.seating.route.has_room(0) {
             self.lifecycle.part();
@@ -396,7 +403,10 @@ impl Host for ConsumeStage {
         let saved = entry.consumer.saved();
         let (definition, log) = (entry.definition.clone(), entry.again.clone());
         let end = log.next();
-        match State::of(&saved, &mut LogSource::new(log), end) {
+        let mut source = LogSource::new(log);
+        let found = State::of(&saved, &mut source, end);
+        self.seating.looked_at += source.looked_at();
+        match found {
             Ok(state) => Some((definition, state)),
             Err(error) => {
                 let consumer = id.1.as_str();

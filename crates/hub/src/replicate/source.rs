@@ -10,11 +10,17 @@ const PIECE: usize = 256 << 10;
 /// Reads a stream's log.
 pub(crate) struct LogSource {
     reader: LogReader,
+    looked_at: u64,
 }
 
 impl LogSource {
     pub(crate) const fn new(reader: LogReader) -> Self {
-        Self { reader }
+        Self { reader, looked_at: 0 }
+    }
+
+    /// How many blocks were read.
+    pub(crate) const fn looked_at(&self) -> u64 {
+        self.looked_at
     }
 
     /// All below this local sequence are on disk.
@@ -66,6 +72,7 @@ impl Source for LogSource {
                     more: block.flags() & BATCH_OPEN != 0,
                     bytes: block.bytes(),
                 };
+                self.looked_at += 1;
                 if !each(given) {
                     return Ok(next);
                 }

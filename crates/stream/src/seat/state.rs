@@ -11,7 +11,7 @@ use crate::consumer::{Saved, Tried};
 use crate::replica::{Position, Source, Unreadable};
 
 /// Blocks that are looked at, from the floor on.
-const BLOCKS: usize = 16_384;
+const BLOCKS: usize = 4_096;
 /// Runs in each list.
 const RUNS: usize = 1_024;
 
