@@ -16,11 +16,13 @@ use weft_transport::ca::Authority;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN, CONDITIONAL};
 use weft_wire::block::{BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
-    Ack, AckLevel, ErrorCode, Frame, Start, StreamCreate, StreamInfo, StreamList, StreamSpec, publish_homes_head,
+    Ack, AckLevel, ErrorCode, Frame, Start, StreamAlter, StreamCreate, StreamInfo, StreamList, StreamSpec,
+    publish_homes_head,
 };
 use weft_wire::headers::{HeadersWriter, names};
 
 const EAST: &str = "new-york";
+const MIDDLE: &str = "chicago";
 const WEST: &str = "los-angeles";
 
 /// Three hubs in a line; the ways of the outer two, which keep streams, can be cut.
@@ -49,6 +51,9 @@ impl Line {
         let mut options = member(&ca, "chicago", "127.0.0.1:0", &[]);
         // Nothing of what is tested takes that long; what waits for ever is to be seen.
         options.timers.home_patience = Duration::from_secs(60);
+        if homes.contains(&MIDDLE) {
+            options.data = Some(data.path().join(MIDDLE));
+        }
         let middle = start(options);
         let ways = [Way::to(link_addr(&middle)), Way::to(link_addr(&middle))];
         let outer = [0, 1].map(|at| Some(keeper(&ca, at, data.path(), &ways[at])));
@@ -57,10 +62,8 @@ impl Line {
             let mut client = Raw::connect(hub, 90);
             until(&mut client, "all are there", |r| r.hubs.iter().filter(|h| h.reachable).count() == 3);
         }
-        let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
         let mut client = Raw::connect(&line.middle, 91);
-        let spec = StreamSpec { homes: homes.to_vec(), ..spec };
-        client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
+        client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: spec(homes) }));
         assert!(matches!(client.receive().frame(), Frame::Done(_)));
         line.hubs().into_iter().for_each(|hub| known(hub, homes.len()));
         line
@@ -88,6 +91,11 @@ impl Line {
         self.outer.into_iter().flatten().for_each(stop);
         stop(self.middle);
     }
+}
+
+fn spec<'a>(homes: &[&'a str]) -> StreamSpec<'a> {
+    let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
+    StreamSpec { homes: homes.to_vec(), ..spec }
 }
 
 /// Waits until something is so.
@@ -369,5 +377,37 @@ fn of_a_session_that_has_ended_nothing_comes_late() {
     client.publish_block(2, AckLevel::Synced, &plain(42, 2, b"behind it"));
     assert_eq!([1, 2].map(|request| acked(&mut client, request).home_sequence), [1, 2]);
     assert_eq!(kept(line.outer(0)), 2);
+    line.stop();
+}
+
+#[test]
+fn what_is_held_for_a_hub_that_is_no_longer_a_home_goes_to_the_present_one() {
+    let line = Line::new(&[MIDDLE, WEST]);
+    let mut client = Raw::connect(line.outer(0), 42);
+    client.publish_block(1, AckLevel::Synced, &plain(42, 1, &[1]));
+    assert_eq!(acked(&mut client, 1).home, line.middle.identity().id, "the nearest");
+    wait("both homes have it", || kept(line.outer(1)) == 1);
+    line.ways[0].cut(true);
+    until(&mut Raw::connect(line.outer(0), 5), "it is missed", |r| {
+        r.hubs.iter().any(|h| h.name == MIDDLE && !h.reachable)
+    });
+    for n in 2..=4 {
+        client.publish_block(n, AckLevel::Synced, &plain(42, n, &[n as u8]));
+    }
+    silent(&mut client);
+    for hub in [&line.middle, line.outer(1)] {
+        let mut admin = Raw::connect(hub, 91);
+        admin.send(&Frame::StreamAlter(StreamAlter { request: 1, spec: spec(&[WEST]) }));
+        let answer = admin.receive();
+        assert!(matches!(answer.frame(), Frame::Done(_)), "{:?}", answer.frame());
+    }
+    line.ways[0].cut(false);
+    let west = line.outer(1).identity().id;
+    for n in 2..=4 {
+        let ack = acked(&mut client, n);
+        assert_eq!((ack.level, ack.home, ack.home_sequence), (AckLevel::Synced, west, n - 1));
+    }
+    assert_eq!(kept(line.outer(1)), 4, "it is there, and once");
+    assert_eq!(stored(line.outer(1), 4), [[1], [2], [3], [4]]);
     line.stop();
 }

@@ -85,6 +85,10 @@ impl AppendStage {
         }
         match refused {
             Some(Refusal { code, detail, .. }) => self.refuse(completion, code, detail),
+            // Nothing has it: an origin that took this hub for a home looks for another one.
+            None if places.first().is_none() => {
+                self.refuse(completion, ErrorCode::NO_STREAM, "no stream here takes it".to_owned());
+            }
             None => {
                 let completion = if all_duplicate { completion.duplicate() } else { completion };
                 self.written(places, completion, events);

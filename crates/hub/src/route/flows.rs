@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use weft_base::bounded::Full;
 use weft_base::{Epoch, HubId, Lane, Mono, ProducerId};
 use weft_mesh::GroupKey;
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
@@ -26,14 +27,22 @@ pub(super) struct Held {
     pub(super) request: Option<Request>,
     /// Streams there that are not to take it.
     pub(super) except: Arc<[u64]>,
+    /// The streams that it is for.
+    pub(super) meant: Arc<[u64]>,
     /// When it was taken into the flow.
     pub(super) since: Mono,
+    /// Since when its hub says that it keeps none of them.
+    pub(super) in_vain: Option<Mono>,
     /// Where it lies on disk here, if it waited there.
     pub(super) spooled: Option<SpoolPlace>,
 }
 
-/// A flow holds all that it may.
-pub(super) struct IsFull;
+/// A block that no flow holds, which has all that it may: how many events it
+/// has, and who waits for it.
+pub(super) struct Unsent {
+    pub(super) events: u64,
+    pub(super) request: Option<Request>,
+}
 
 /// A block to send again: with its entry and what goes beside that.
 pub(super) struct Again {
@@ -147,12 +156,12 @@ impl Flows {
         to: (HubId, Lane),
         held: Held,
         now: Mono,
-    ) -> Result<Option<FlowEntry>, IsFull> {
+    ) -> Result<Option<FlowEntry>, Unsent> {
         let limit = self.limit;
         let sender = self.out.entry(to).or_insert_with(|| Sender::new(limit, RetransmitOptions::default()));
         match sender.push(held, now) {
             Ok(pushed) => Ok(pushed.send.then(|| sender.entry(to.0, pushed.number, false))),
-            Err(_) => Err(IsFull),
+            Err(Full { item: Held { events, request, .. }, .. }) => Err(Unsent { events, request }),
         }
     }
 
@@ -201,6 +210,47 @@ impl Flows {
                 give_up(request);
             }
         }
+    }
+
+    /// A hub keeps none of the streams that a block of the flow was for: hands
+    /// back all that it has not synced, in order. Who was told what it asked for
+    /// is not told again.
+    pub(super) fn given_back(
+        &mut self,
+        said: &FlowSaid,
+        now: Mono,
+        counters: &Counters,
+        tell: impl FnMut(Request),
+    ) -> Vec<Held> {
+        let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) else { return Vec::new() };
+        let settle = settle(counters, &mut self.done, tell);
+        let given = sender.give_back(said.incarnation, said.written, said.synced, now, settle);
+        let (all, told) = given.unwrap_or_default();
+        let mut back = Vec::new();
+        for (index, mut held) in all.into_iter().enumerate() {
+            if let Some(place) = held.spooled {
+                // It comes again from where it lies.
+                self.refused.push((place, index == told));
+                continue;
+            }
+            if index < told {
+                held.request = held.request.filter(|request| request.level > AckLevel::Written);
+            }
+            back.push(held);
+        }
+        back
+    }
+
+    /// Nothing of a flow is sent before `at`.
+    pub(super) fn hold_off(&mut self, to: (HubId, Lane), at: Mono) {
+        if let Some(sender) = self.out.get_mut(&to) {
+            sender.hold_off(at);
+        }
+    }
+
+    /// What a flow holds, in order.
+    pub(super) fn held(&self, to: (HubId, Lane)) -> impl Iterator<Item = &Held> {
+        self.out.get(&to).into_iter().flat_map(Sender::held)
     }
 
     /// A hub can be reached, in this life of it.

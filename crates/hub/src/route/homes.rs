@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_base::{HubId, Lane};
 use weft_mesh::ledger::DropReason;
@@ -17,14 +18,18 @@ use weft_wire::block::Block;
 use weft_wire::frame::{ErrorCode, FlowEntry, FlowKind};
 
 use super::RouteStage;
-use super::flows::Held;
-use super::table::Route;
-use crate::counters::sub;
-use crate::messages::{Request, ToNet};
+use super::flows::{Held, Unsent};
+use super::table::{Remote, Route, RouteCache, RouteTable};
+use crate::counters::{add, sub};
+use crate::messages::{Completion, Request, StreamSlot, ToAppend, ToNet};
 use crate::spool::Known;
 
 /// Choices that are remembered; at the bound all are made anew.
 const MOST: usize = 65_536;
+
+/// After how long a hub that keeps none of a block's streams is asked again,
+/// where it is known as their home: what tells of homes is under way.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The homes that were chosen, by stream.
 #[derive(Debug, Default)]
@@ -39,15 +44,23 @@ pub(crate) struct Chosen {
 /// Where the streams of a topic are kept that this hub does not keep.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Homes {
-    /// The hubs that are chosen, and for each which of its streams are not to
-    /// take the block.
-    pub(crate) chosen: BTreeMap<HubId, Vec<u64>>,
+    /// The hubs that are chosen.
+    pub(crate) chosen: BTreeMap<HubId, Share>,
     /// Streams of which no home can be reached.
     pub(crate) absent: Vec<Absent>,
     /// Streams whose publishes wait on disk here.
     pub(crate) spooled: Vec<u64>,
     /// Homes that get what waits there, and serve their live subscribers from that.
     pub(crate) later: Vec<HubId>,
+}
+
+/// What a chosen hub does with a block.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Its streams that take it.
+    pub(crate) meant: Vec<u64>,
+    /// Its streams that are not to, because another home of theirs does.
+    pub(crate) except: Vec<u64>,
 }
 
 /// A stream that no home of can be reached.
@@ -93,8 +106,9 @@ impl Chosen {
                 spooled.push(id);
             }
         });
-        for (_, hub) in &taken {
-            let except = homes.chosen.entry(*hub).or_default();
+        for (id, hub) in &taken {
+            let Share { meant, except } = homes.chosen.entry(*hub).or_default();
+            meant.push(*id);
             if !except.is_empty() {
                 continue;
             }
@@ -165,66 +179,116 @@ impl RouteStage {
         Some(detail)
     }
 
-    /// Ways have changed: what is held for a home that is out of reach goes to
-    /// the next home of the same streams, if there is one, in order. It may be
-    /// at both then: homes tell it by the producer's sequence.
+    /// Ways or homes have changed: what is held for a home that is out of reach,
+    /// or is none any more, goes to the present home of the same streams, if
+    /// there is one, in order. It may be at both then: homes tell it by the
+    /// producer's sequence.
     pub(super) fn move_held(&mut self) {
         for hub in self.flows.holds_for() {
-            if self.is_reachable(hub) {
-                continue;
-            }
+            let is_reachable = self.is_reachable(hub);
             for lane in Lane::all() {
+                // What is under way to a home that stores it is not sent twice.
+                if is_reachable && !self.moves_all((hub, lane)) {
+                    continue;
+                }
                 for held in self.flows.take_held((hub, lane)) {
                     // What waits on disk comes from there once a home can be reached.
                     if held.spooled.is_some() {
                         continue;
                     }
-                    if let Some(next) = self.next_home(&held, hub) {
-                        self.hold_for(next, lane, held);
-                    } else if let Some(held) = self.spool_held(held, hub) {
-                        let except = held.except.clone();
-                        self.hold_for((hub, except), lane, held);
+                    match next_home(&self.table, &mut self.cache, &held, hub) {
+                        Next::Hub(next, except) if self.is_reachable(next) => {
+                            self.hold_for((next, except), lane, held);
+                        }
+                        Next::Here(slots) => self.store_held(&slots, held),
+                        _ => {
+                            if let Some(held) = self.spool_held(held) {
+                                self.hold_for((hub, held.except.clone()), lane, held);
+                            }
+                        }
                     }
                 }
             }
         }
     }
 
-    /// The streams of a hub that a held block is for.
-    pub(super) fn meant(&self, held: &Held, hub: HubId) -> Vec<u64> {
-        let mut meant: Vec<u64> = Vec::new();
-        let Ok(topic) = Topic::parse(Block::trusted(&held.block).topic()) else { return meant };
-        self.table.routes.streams(topic, |at| {
-            if at.hub == hub && !held.except.contains(&at.id) && !meant.contains(&at.id) {
-                meant.push(at.id);
-            }
-        });
-        meant
+    /// Whether nothing that a flow holds is for its hub any more.
+    fn moves_all(&mut self, to: (HubId, Lane)) -> bool {
+        let Self { flows, table, cache, .. } = self;
+        flows.held(to).all(|held| match next_home(table, cache, held, to.0) {
+            _ if held.spooled.is_some() => false,
+            Next::Hub(next, _) => table.routes.next_hop(next).is_some(),
+            Next::Here(_) => true,
+            Next::Same | Next::Nowhere | Next::Several => false,
+        })
     }
 
-    /// The one home that all streams of a held block have next.
-    fn next_home(&mut self, held: &Held, gone: HubId) -> Option<(HubId, Arc<[u64]>)> {
-        let topic = Topic::parse(Block::trusted(&held.block).topic()).ok()?;
-        let meant = self.meant(held, gone);
-        let route = self.cache.route(&self.table, topic);
-        // At a stream of this hub's own it would be another publish.
-        if meant.is_empty() || meant.iter().any(|id| route.stream_ids.contains(id)) {
-            return None;
+    /// A hub that was sent these blocks keeps none of the streams of one of
+    /// them: they go to the present homes, in order. While this hub knows of no
+    /// other, the same is asked again, for as long as publishes wait for homes.
+    pub(super) fn send_elsewhere(&mut self, (hub, lane): (HubId, Lane), given_back: Vec<Held>) {
+        let now = self.now.mono;
+        for mut held in given_back {
+            let next = next_home(&self.table, &mut self.cache, &held, hub);
+            if matches!(next, Next::Nowhere) {
+                match self.spool_held(held) {
+                    Some(back) => held = back,
+                    None => continue,
+                }
+            }
+            let (code, detail) = match next {
+                Next::Hub(next, except) => {
+                    held.in_vain = None;
+                    self.hold_for((next, except), lane, held);
+                    continue;
+                }
+                Next::Here(slots) => {
+                    self.store_held(&slots, held);
+                    continue;
+                }
+                Next::Same if now.since(*held.in_vain.get_or_insert(now)) < self.patience => {
+                    self.flows.hold_off((hub, lane), now + ASK_AGAIN);
+                    self.hold_for((hub, held.except.clone()), lane, held);
+                    continue;
+                }
+                Next::Same => {
+                    let name = self.flows.name_of(hub);
+                    (ErrorCode::NO_STREAM, format!("hub {name} was taken for a home of the stream and is none"))
+                }
+                Next::Nowhere => (ErrorCode::NO_STREAM, "no hub keeps the stream any more".to_owned()),
+                Next::Several => {
+                    let detail = "the streams that it is for have gone to several hubs: publish it again".to_owned();
+                    (ErrorCode::UNREACHABLE, detail)
+                }
+            };
+            let Held { events, request, .. } = held;
+            self.give_up(Unsent { events, request }, DropReason::StreamRefused, code, detail);
         }
-        let mut keeps: Vec<(HubId, u64)> = Vec::new();
-        self.table.routes.streams(topic, |at| keeps.push((at.hub, at.id)));
-        let next = route.remote.iter().find(|remote| {
-            remote.stream && self.is_reachable(remote.hub) && meant.iter().all(|id| keeps.contains(&(remote.hub, *id)))
-        })?;
-        let mut except: Vec<u64> = keeps.iter().filter(|(hub, _)| *hub == next.hub).map(|(_, id)| *id).collect();
-        except.retain(|id| !meant.contains(id));
-        except.sort_unstable();
-        except.dedup();
-        Some((next.hub, except.into()))
+    }
+
+    /// A block that was held for another hub is for streams of this one.
+    fn store_held(&mut self, slots: &[StreamSlot], held: Held) {
+        let copies = held.events * slots.len() as u64;
+        sub(&self.counters.waiting_flows, held.events);
+        // One of them was counted when it was taken into the flow.
+        add(&self.counters.copies, copies.saturating_sub(held.events));
+        add(&self.counters.waiting_append, copies);
+        let completion = held.request.map_or(Completion::None, Completion::Client);
+        let (streams, block) = (slots.into(), held.block);
+        self.append.push(ToAppend::Append { streams, block, completion, spooled: false });
+    }
+
+    /// A block that was held is dropped, and who waits for it is told.
+    fn give_up(&mut self, unsent: Unsent, reason: DropReason, code: ErrorCode, detail: String) {
+        sub(&self.counters.waiting_flows, unsent.events);
+        self.counters.drop_copies(reason, unsent.events);
+        if let Some(Request { session, id, .. }) = unsent.request {
+            self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
+        }
     }
 
     fn hold_for(&mut self, (hub, except): (HubId, Arc<[u64]>), lane: Lane, held: Held) {
-        let (block, events, request) = (held.block.clone(), held.events, held.request);
+        let block = held.block.clone();
         let held = Held { except: except.clone(), ..held };
         match self.flows.send_guaranteed((hub, lane), held, self.now.mono) {
             Ok(None) => {}
@@ -235,16 +299,51 @@ impl RouteStage {
                 split(&self.table.routes, entries, None, INITIAL_TTL, &mut self.split);
                 self.send_split(&block, 0);
             }
-            Err(_) => {
-                sub(&self.counters.waiting_flows, events);
-                self.counters.drop_copies(DropReason::FlowFull, events);
-                if let Some(Request { session, id, .. }) = request {
-                    let detail = "the next home of the stream is behind: publish again in a while".to_owned();
-                    let code = ErrorCode::OVERLOADED;
-                    self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
-                }
+            Err(unsent) => {
+                let detail = "the next home of the stream is behind: publish again in a while".to_owned();
+                self.give_up(unsent, DropReason::FlowFull, ErrorCode::OVERLOADED, detail);
             }
         }
+    }
+}
+
+/// Where a held block belongs now.
+enum Next {
+    /// Where it is held for.
+    Same,
+    /// Another hub, whose streams of these numbers are not to take it.
+    Hub(HubId, Arc<[u64]>),
+    /// Streams of this hub.
+    Here(Vec<StreamSlot>),
+    /// Its streams are gone.
+    Nowhere,
+    /// Its streams are not at one hub any more.
+    Several,
+}
+
+/// Where a block belongs that is held for `hub`.
+fn next_home(table: &RouteTable, cache: &mut RouteCache, held: &Held, hub: HubId) -> Next {
+    let Ok(topic) = Topic::parse(Block::trusted(&held.block).topic()) else { return Next::Nowhere };
+    let route = cache.route(table, topic);
+    let own = route.streams.iter().zip(&route.stream_ids).filter(|(_, id)| held.meant.contains(id));
+    let here: Vec<StreamSlot> = own.map(|(slot, _)| *slot).collect();
+    let takes = |remote: &&Remote| remote.stream && remote.meant.iter().any(|id| held.meant.contains(id));
+    let mut hubs = route.remote.iter().filter(takes).map(|remote| remote.hub);
+    match (here.is_empty(), hubs.next(), hubs.next()) {
+        (true, None, _) => Next::Nowhere,
+        (false, None, _) => Next::Here(here),
+        (true, Some(next), None) if next == hub => Next::Same,
+        (true, Some(next), None) => {
+            let mut except: Vec<u64> = Vec::new();
+            table.routes.streams(topic, |at| {
+                if at.hub == next && !held.meant.contains(&at.id) && !except.contains(&at.id) {
+                    except.push(at.id);
+                }
+            });
+            except.sort_unstable();
+            Next::Hub(next, except.into())
+        }
+        _ => Next::Several,
     }
 }
 

@@ -215,6 +215,9 @@ impl RouteStage {
         self.flows.placed(said);
         if said.refused == ErrorCode::NONE {
             self.flows.acked(said, now, counters, tell);
+        } else if said.refused == ErrorCode::NO_STREAM {
+            let given_back = self.flows.given_back(said, now, counters, tell);
+            self.send_elsewhere((said.hub, said.lane), given_back);
         } else {
             self.flows.refused(said, now, counters, tell, |request| told.push(request));
         }
@@ -394,7 +397,8 @@ impl RouteStage {
     }
 
     /// Sends a block to the streams of this hub; answers the copies. A flow
-    /// must be answered even where the stream it was sent for is gone.
+    /// must be answered even where the stream it was sent for is gone: refused,
+    /// so that its origin sends it to another home.
     fn store_locally(
         &mut self,
         route: &Route,
@@ -497,9 +501,9 @@ impl RouteStage {
                 }
                 add(&self.counters.copies, events);
                 copies += events;
-                let except = remote.except.clone();
-                let held =
-                    flows::Held { block: block.clone(), events, request, except, since: self.now.mono, spooled: None };
+                let (except, meant) = (remote.except.clone(), remote.meant.clone());
+                let (block, since) = (block.clone(), self.now.mono);
+                let held = flows::Held { block, events, request, except, meant, since, in_vain: None, spooled: None };
                 match self.flows.send_guaranteed((remote.hub, lane), held, self.now.mono) {
                     Ok(entry) => {
                         add(&self.counters.waiting_flows, events);

@@ -96,10 +96,10 @@ impl RouteStage {
         self.append.push(ToAppend::Spool { streams: streams.clone(), block: block.clone(), completion });
     }
 
-    /// Moves what is held for a home that is out of reach to the spool, if all
-    /// streams that it is for there are spooled for; else hands it back.
-    pub(super) fn spool_held(&mut self, held: Held, gone: HubId) -> Option<Held> {
-        let meant = self.meant(&held, gone);
+    /// Moves what is held for a home that is out of reach, or is none any more,
+    /// to the spool, if all streams that it is for are spooled for; else hands it back.
+    pub(super) fn spool_held(&mut self, held: Held) -> Option<Held> {
+        let meant = held.meant.clone();
         let chosen = &self.cache.chosen;
         let is_spooled = |id: &u64| chosen.spools(*id, &self.homes_of(*id));
         if meant.is_empty() || !meant.iter().all(is_spooled) {
@@ -109,7 +109,7 @@ impl RouteStage {
         sub(&self.counters.waiting_flows, held.events);
         add(&self.counters.copies, copies.saturating_sub(held.events));
         let completion = held.request.map_or(Completion::None, Completion::Client);
-        self.keep(&meant.into(), &held.block, copies, completion);
+        self.keep(&meant, &held.block, copies, completion);
         None
     }
 
@@ -219,7 +219,9 @@ impl RouteStage {
         }
         let except: Arc<[u64]> = except.into();
         let (since, spooled) = (self.now.mono, Some(place));
-        let held = Held { block: block.clone(), events, request: None, except: except.clone(), since, spooled };
+        let (meant, (request, in_vain)) = ([place.stream].into(), (None, None));
+        let held =
+            Held { block: block.clone(), events, request, except: except.clone(), meant, since, in_vain, spooled };
         match self.flows.send_guaranteed((hub, lane), held, since) {
             Ok(None) => {}
             Ok(Some(entry)) => {

@@ -9,7 +9,7 @@ use weft_mesh::{Kind, Routes, StreamDef};
 use weft_topic::{InterestSet, Topic};
 
 use super::groups::{self, Member, RouteGroup};
-use super::homes::{Absent, Chosen};
+use super::homes::{Absent, Chosen, Share};
 use crate::gate::Gate;
 use crate::messages::{StreamSlot, Target};
 
@@ -79,6 +79,8 @@ pub(crate) struct Remote {
     pub(crate) hub: HubId,
     /// It is the home that stores the block.
     pub(crate) stream: bool,
+    /// Its streams that take it.
+    pub(crate) meant: Arc<[u64]>,
     /// Its streams that are not to, because another home of theirs does.
     pub(crate) except: Arc<[u64]>,
     /// It has live subscribers of its own.
@@ -134,8 +136,8 @@ impl RouteTable {
         let mut remote: Vec<Remote> = Vec::new();
         let stream_ids: Box<[u64]> = streams.iter().map(|stream| stream.id).collect();
         let homes = chosen.choose(&self.routes, topic, &stream_ids);
-        for (hub, except) in homes.chosen {
-            remote.push(Remote { hub, stream: true, except: except.into(), live: false });
+        for (hub, Share { meant, except }) in homes.chosen {
+            remote.push(Remote { hub, stream: true, meant: meant.into(), except: except.into(), live: false });
         }
         self.routes.destinations(topic, |hub, kind, _reachable| {
             if kind != Kind::Live {

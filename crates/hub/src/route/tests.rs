@@ -342,3 +342,61 @@ fn blocks_of_a_producer_go_by_the_flow_or_to_the_home_and_never_by_both_at_once(
         assert_eq!(left(&mut stage), leaves, "{number} answered");
     }
 }
+
+#[test]
+fn what_a_hub_refuses_for_keeping_no_stream_of_it_goes_to_the_present_home_once_that_is_known() {
+    let [routes, ..] = routes_with(false, &[(1, "moved", 1)]);
+    let (mut stage, mut net) = stage_of(FIRST, routes, PeerOutlets::default());
+    let mut left = |stage: &mut RouteStage| -> Vec<(HubId, u32, u64)> {
+        stage.retransmit();
+        let mut sent = Vec::new();
+        while let Some(message) = net.pop() {
+            match message {
+                ToNet::Forward { forward, .. } => {
+                    let bytes = [forward.head.bytes(), &forward.block].concat();
+                    let Ok(Frame::Forward(forward)) = Frame::decode(&bytes) else { panic!("not a forward") };
+                    sent.extend(forward.entries().map(|entry| (entry.hub, entry.incarnation, entry.sequence)));
+                }
+                ToNet::Acked(request) => sent.push((HubId(0), 0, request.id)),
+                ToNet::Refused { code, .. } => sent.push((HubId(0), u32::from(code.0), 0)),
+                _ => {}
+            }
+        }
+        sent
+    };
+    let said = |hub, incarnation, upto, refused| {
+        let (lane, written, synced) = (Lane::DEFAULT, upto, upto);
+        FlowSaid { hub, lane, incarnation, written, synced, refused, places: vec![] }
+    };
+    (1..=3).for_each(|n| publish(&mut stage, n, 0));
+    assert_eq!(left(&mut stage), [(MIDDLE, 0, 0), (MIDDLE, 0, 1), (MIDDLE, 0, 2)]);
+    stage.flow_acked(&said(MIDDLE, 0, 1, ErrorCode::NO_STREAM));
+    assert_eq!(left(&mut stage), [(HubId(0), 0, 1)], "what it took is answered, the others wait");
+    stage.now.mono = stage.flows.next_deadline().expect("the hub is asked again");
+    assert_eq!(left(&mut stage), [(MIDDLE, 1, 3), (MIDDLE, 1, 4)]);
+    // Now it is known here which hub keeps the stream.
+    let [routes, ..] = routes_with(false, &[(2, "moved", 1)]);
+    stage.table = Arc::new(RouteTable { version: 2, ..RouteTable::empty(routes) });
+    stage.move_held();
+    assert_eq!(left(&mut stage), [(LAST, 0, 0), (LAST, 0, 1)]);
+    stage.flow_acked(&said(MIDDLE, 1, 3, ErrorCode::NO_STREAM));
+    assert_eq!(left(&mut stage), [], "what the other says late is of nothing that it still holds");
+    stage.flow_acked(&said(LAST, 0, 1, ErrorCode::NONE));
+    assert_eq!(left(&mut stage), [(HubId(0), 0, 1)]);
+    // One that says so for longer than publishes wait for homes is not asked for ever.
+    stage.flow_acked(&said(LAST, 0, 1, ErrorCode::NO_STREAM));
+    stage.now.mono = stage.now.mono + stage.patience;
+    assert_eq!(left(&mut stage), [(LAST, 1, 2)]);
+    stage.flow_acked(&said(LAST, 1, 2, ErrorCode::NO_STREAM));
+    let no_stream = (HubId(0), u32::from(ErrorCode::NO_STREAM.0), 0);
+    assert_eq!(left(&mut stage), [no_stream]);
+    // The stream is gone everywhere.
+    publish(&mut stage, 4, 0);
+    left(&mut stage);
+    let [routes, ..] = routes_with(false, &[]);
+    stage.table = Arc::new(RouteTable { version: 3, ..RouteTable::empty(routes) });
+    stage.move_held();
+    stage.flow_acked(&said(LAST, 2, 3, ErrorCode::NO_STREAM));
+    assert_eq!(left(&mut stage), [no_stream]);
+    stage.counters.ledger().balance().expect("all is accounted for");
+}

@@ -65,6 +65,8 @@ pub struct Sender<T> {
     deadline: Option<Mono>,
     /// Timeouts since the last progress.
     attempts: u32,
+    /// Nothing is sent before.
+    not_before: Option<Mono>,
 }
 
 impl<T> Sender<T> {
@@ -85,6 +87,7 @@ impl<T> Sender<T> {
             reachable: true,
             deadline: None,
             attempts: 0,
+            not_before: None,
         }
     }
 
@@ -99,7 +102,7 @@ impl<T> Sender<T> {
         }
         let number = self.next();
         self.held.push_back(item);
-        let send = self.reachable && self.cursor == number;
+        let send = self.reachable && self.cursor == number && self.not_before.is_none_or(|at| at <= now);
         if send {
             self.cursor += 1;
             if self.deadline.is_none() {
@@ -199,6 +202,34 @@ impl<T> Sender<T> {
         refused
     }
 
+    /// The destination refused this incarnation because it is not for it to
+    /// store: as [`Sender::refused`], but all that is not synced is handed back,
+    /// to be sent elsewhere, with how many of it, the first, their owners were
+    /// told are written. None when it is not this incarnation that was refused.
+    pub fn give_back(
+        &mut self,
+        incarnation: u32,
+        written: u64,
+        synced: u64,
+        now: Mono,
+        each: impl FnMut(&T, AckLevel),
+    ) -> Option<(Vec<T>, usize)> {
+        if incarnation != self.incarnation || written.max(synced) > self.next() {
+            return None;
+        }
+        self.acked(incarnation, written, synced, now, each);
+        let told = usize::try_from(self.told.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let all = self.drain();
+        self.begin_again(now);
+        let told = told.min(all.len());
+        Some((all, told))
+    }
+
+    /// Sends nothing before `at`: what is pushed waits.
+    pub fn hold_off(&mut self, at: Mono) {
+        self.not_before = Some(at);
+    }
+
     /// The destination is in a new life, which has what was synced and nothing
     /// else: all that is held goes there again, in a new incarnation so that
     /// what the earlier life said late cannot be mistaken.
@@ -236,7 +267,11 @@ impl<T> Sender<T> {
     /// `retransmit`. Call after each acknowledgement, change of reach, and when
     /// [`Sender::next_deadline`] has passed.
     pub fn retransmit_due(&mut self, now: Mono) -> impl Iterator<Item = (&T, u64)> {
-        if self.reachable && self.deadline.is_some_and(|at| at <= now) {
+        let waits = self.not_before.is_some_and(|at| at > now);
+        if !waits {
+            self.not_before = None;
+        }
+        if self.reachable && !waits && self.deadline.is_some_and(|at| at <= now) {
             self.attempts = self.attempts.saturating_add(1);
             if self.attempts > 1 {
                 // Twice in vain: perhaps the destination has lost what it knew of
@@ -250,7 +285,7 @@ impl<T> Sender<T> {
         }
         let from = self.cursor;
         let until = self.next().min(self.written.max(self.base).saturating_add(self.options.burst.max(1)));
-        if self.reachable && from < until {
+        if self.reachable && !waits && from < until {
             self.cursor = until;
             if self.deadline.is_none() {
                 self.arm(now);
@@ -263,7 +298,7 @@ impl<T> Sender<T> {
     /// When [`Sender::retransmit_due`] has something to do, by itself.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.deadline
+        self.not_before.filter(|_| self.reachable && !self.held.is_empty()).or(self.deadline)
     }
 
     fn arm(&mut self, now: Mono) {
