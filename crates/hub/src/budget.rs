@@ -25,6 +25,8 @@ pub const SUBSCRIPTION: usize = 1_280;
 pub const TOPIC: usize = 640;
 /// A remembered producer.
 pub const PRODUCER: usize = 96;
+/// Eight gaps in the numbers of a producer of a stream; one of eight producers has some in memory.
+pub const GAPS: usize = 272;
 /// A producer of a stream with several homes, or that is spooled for: which of its events are there.
 pub const SEEN: usize = 448;
 /// A consumer of another home whose state is kept aside: two lists of 1,024 runs.
@@ -103,6 +105,11 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("homes of consumers", "consumers", times(l.consumers, PREFERENCE)),
         part("events in flight", "in_flight", times(l.in_flight, IN_FLIGHT)),
         part("producers", "producers, streams, stream_producers", times(producers, PRODUCER)),
+        part(
+            "gaps of producers",
+            "streams, stream_producers",
+            times(l.streams.saturating_mul(l.stream_producers.div_ceil(8)), GAPS),
+        ),
         part("copies", "streams, replica_producers", times(l.streams.saturating_mul(l.replica_producers), SEEN)),
         part(
             "last values",

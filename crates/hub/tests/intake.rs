@@ -208,6 +208,19 @@ fn compare_and_set_on_a_key_needs_last_values_by_key_and_holds_through_a_crash()
     assert_eq!(publish(&mut client, 5, &conditional(5, b"k", 1)).unwrap().home_sequence, 11);
     // A retry of what was taken is a duplicate, not a broken expectation.
     assert!(publish(&mut client, 6, &conditional(5, b"k", 1)).unwrap().duplicate);
+    // What was refused is not there, though what came after it is: who lost is not told that it won.
+    assert_eq!(publish(&mut client, 7, &conditional(4, b"k", 2)).unwrap_err().0, ErrorCode::WRONG_LAST);
+    assert_eq!(publish(&mut client, 8, &conditional(1, b"m", 3)).unwrap_err().0, ErrorCode::WRONG_LAST);
+    // Neither after a crash, nor where it is taken when it comes again.
+    let image = crashed(image.path());
+    stop(running);
+    let running = hub(image.path(), spec(LastValues::Key));
+    let mut client = Raw::connect(&running, 42);
+    assert_eq!(publish(&mut client, 9, &conditional(4, b"k", 2)).unwrap_err().0, ErrorCode::WRONG_LAST);
+    assert!(publish(&mut client, 10, &conditional(3, b"l", 0)).unwrap().duplicate);
+    assert_eq!(publish(&mut client, 11, &conditional(4, b"k", 11)).unwrap().home_sequence, 12);
+    assert!(publish(&mut client, 12, &conditional(4, b"k", 11)).unwrap().duplicate);
+    assert_eq!(next(&mut client), 13);
     stop(running);
 }
 

@@ -102,6 +102,7 @@ impl AppendStage {
                     return Ok(Stands { upto: schedule.log.next(), named: None, duplicate: true });
                 }
                 Place::Overlap => return Err(stream.overlap()),
+                Place::Unsure => return Err(stream.unsure()),
             }
         }
         let ahead = u64::try_from(limits.schedule_ahead.as_nanos()).unwrap_or(u64::MAX);

@@ -189,14 +189,18 @@ impl Index {
     fn read_on(&mut self, saved: u64, log: &Log) -> Result<(), IndexError> {
         let from = saved.max(log.first());
         self.window = Window::new(self.limits.0, from);
+        self.window.set_whole(saved > 0 || log.first() <= 1);
         self.last = LastTable::new(self.last.mode(), self.limits.1, from);
         let mut noted = 0;
         log.for_each_block(from, |block| {
             let next = block.stream_sequence().saturating_add(block.event_count().into());
             let named = block.home().filter(|(home, _)| *home == self.home).map(|(_, sequence)| sequence);
+            // The gaps before what is read are saved.
+            self.recall(block);
             self.take(block, (block.stream_sequence(), next), named, 0);
             noted += 1;
         })?;
+        self.window.set_whole(true);
         self.noted = noted;
         Ok(())
     }
@@ -208,6 +212,18 @@ impl Index {
     /// Where a block stands among what its producer sent before.
     pub(crate) fn place(&mut self, block: Block<'_>) -> Place {
         let (producer, lane) = (block.producer(), block.lane());
+        self.recall(block);
+        self.window.place(producer, lane, block.first_sequence(), block.event_count())
+    }
+
+    /// A block that was new is refused.
+    pub(crate) fn refused(&mut self, block: Block<'_>) {
+        self.window.refuse(block.producer(), block.lane(), block.first_sequence(), block.event_count());
+    }
+
+    /// Looks up what is saved of a block's producer, if it is not in memory.
+    fn recall(&mut self, block: Block<'_>) {
+        let (producer, lane) = (block.producer(), block.lane());
         if !self.window.knows(producer, lane) {
             let key = self.in_space(&Window::key(producer, lane));
             match self.keyed.reads().get(Space::Producers, &key) {
@@ -216,7 +232,6 @@ impl Index {
                 Err(error) => self.failed(&error),
             }
         }
-        self.window.place(producer, lane, block.first_sequence(), block.event_count())
     }
 
     /// A block was appended.
@@ -225,6 +240,8 @@ impl Index {
             self.due = now.mono + EVERY;
         }
         self.noted += 1;
+        // Not each that is appended was looked up before.
+        self.recall(block);
         let here_ms = now.wall.0 / 1_000_000;
         self.take(block, (appended.first, appended.next), Some(appended.home_sequence), here_ms);
     }

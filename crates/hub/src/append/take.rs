@@ -126,8 +126,11 @@ impl AppendStage {
         };
         let stands = match place {
             Place::New => {
-                stream.admits(parsed)?;
-                let appended = stream.log.append(block, now).map_err(|error| Refusal::of(&stream.spec.name, &error))?;
+                let admitted = stream.admits(parsed);
+                let appended = admitted.and_then(|()| {
+                    stream.log.append(block, now).map_err(|error| Refusal::of(&stream.spec.name, &error))
+                });
+                let appended = appended.inspect_err(|_| stream.index.refused(parsed))?;
                 stream.index.note(parsed, &appended, now);
                 stream.copying.note(&parsed);
                 add(&self.counters.stored, events);
@@ -139,6 +142,7 @@ impl AppendStage {
                 stream.stands_already(named.map(|sequence| Named { home, sequence }))
             }
             Place::Overlap => return Err(stream.overlap()),
+            Place::Unsure => return Err(stream.unsure()),
         };
         Ok(Some(stands))
     }
@@ -169,6 +173,7 @@ impl AppendStage {
             Ok(asked) if asked.deliver_at.is_some() => return self.put_off(slot, block, &asked, completion),
             Ok(asked) => match stream.place(parsed) {
                 Place::Overlap => stream.overlap(),
+                Place::Unsure => stream.unsure(),
                 Place::Duplicate { named } => {
                     self.counters.drop_copies(DropReason::Duplicate, events);
                     let stands = stream.stands_already(named.map(|sequence| Named { home, sequence }));
@@ -210,8 +215,18 @@ impl AppendStage {
                 self.no_longer_wait(&parts);
                 self.append_together(slot, parts);
             }
-            Put::Refused(parts, fault) => self.refuse_parts(parts, ErrorCode::BAD_BATCH, &fault.to_string()),
+            Put::Refused(parts, fault) => {
+                self.note_refused(slot, &parts);
+                self.refuse_parts(parts, ErrorCode::BAD_BATCH, &fault.to_string());
+            }
         }
+    }
+
+    /// Blocks that were new are refused: they are not taken for what is there
+    /// when they come again.
+    fn note_refused(&mut self, slot: StreamSlot, parts: &[Part]) {
+        let Some(stream) = self.stream(slot) else { return };
+        parts.iter().for_each(|part| stream.index.refused(Block::trusted(&part.block)));
     }
 
     fn no_longer_wait(&self, parts: &[Part]) {
@@ -257,7 +272,10 @@ impl AppendStage {
         });
         let appended = match appended {
             Ok(appended) => appended,
-            Err(refusal) => return self.refuse_all(parts, &refusal),
+            Err(refusal) => {
+                self.note_refused(slot, &parts);
+                return self.refuse_all(parts, &refusal);
+            }
         };
         let (mut first, mut home_sequence) = (appended.first, appended.home_sequence);
         for Part { block, completion } in parts {
@@ -394,6 +412,15 @@ impl Stream {
     /// sync: all that is there by now covers it.
     fn stands_already(&self, named: Option<Named>) -> Stands {
         Stands { upto: self.log.next(), named, duplicate: true }
+    }
+
+    pub(super) fn unsure(&self) -> Refusal {
+        let detail = format!(
+            "stream `{}` cannot tell whether it has the block: too many that came after it were refused since; look \
+             whether it is there before it is published under another number",
+            self.spec.name
+        );
+        Refusal { code: ErrorCode::OVERLAP, reason: DropReason::StreamRefused, detail }
     }
 
     pub(super) fn overlap(&self) -> Refusal {

@@ -8,6 +8,7 @@
 
 mod asked;
 mod batch;
+mod gaps;
 mod last;
 mod window;
 

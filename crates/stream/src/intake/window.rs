@@ -1,8 +1,9 @@
 //! Which events of each producer a stream has: the cut of publishes that come
 //! again, however often and over whatever hub.
 //!
-//! A producer numbers its events and sends the blocks of a lane in order, so
-//! one number per producer and lane is enough: all up to it are there. A bounded
+//! A producer numbers its events and sends the blocks of a lane in order: kept
+//! are its last number and a few gaps before it (see `gaps`), of what was refused or
+//! went elsewhere: what comes again of those is new. A bounded
 //! number of producers is kept in memory, the others where the caller saves
 //! them; before a block of a producer that is not in memory, the caller looks it
 //! up there.
@@ -11,10 +12,11 @@ use std::collections::HashMap;
 
 use weft_base::{Lane, ProducerId};
 
-/// Bytes of a saved entry.
-const SAVED: usize = 33;
-/// The version of a saved entry.
-const VERSION: u8 = 1;
+use super::gaps::{Falls, Gaps};
+
+/// The version of a saved entry: without gaps, and with them.
+const WHOLE: u8 = 1;
+const WITH_GAPS: u8 = 2;
 
 /// What a block's place in its producer's sequence says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub enum Place {
     },
     /// There in part: the producer cut its events into other blocks than before.
     Overlap,
+    /// Nobody can tell: more was refused since than is remembered.
+    Unsure,
 }
 
 /// A block that was appended.
@@ -58,9 +62,11 @@ pub struct Saved {
     pub value: Vec<u8>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Seen {
     upto: u64,
+    /// What of the numbers is not there, up to `upto`, or was refused beyond it.
+    gaps: Option<Box<Gaps>>,
     /// Of its newest block.
     first: u64,
     named: u64,
@@ -68,6 +74,18 @@ struct Seen {
     /// The local sequence after it.
     next: u64,
     turn: u64,
+}
+
+impl Seen {
+    fn has_gaps(&self) -> bool {
+        self.gaps.as_ref().is_some_and(|gaps| gaps.has_some())
+    }
+
+    /// These numbers are not there; `gapped` counts who has gaps.
+    fn open(&mut self, first: u64, last: u64, refused: bool, gapped: &mut usize) {
+        *gapped += usize::from(!self.has_gaps());
+        self.gaps.get_or_insert_default().open(first, last, refused);
+    }
 }
 
 /// The last sequence of each producer and lane.
@@ -82,14 +100,40 @@ pub struct Window {
     captured: u64,
     /// Entries that were noted since.
     dirty: usize,
+    /// Who is not known has nothing here.
+    whole: bool,
+    /// Entries with gaps, or more than there are.
+    gapped: usize,
+    /// At how many room is made.
+    gapped_most: usize,
 }
+
+/// Of how many entries one may have gaps in memory.
+const GAPPED: usize = 8;
 
 impl Window {
     /// A window of which all before the local sequence `saved` is saved, with
     /// room for so many producers and lanes in memory.
     #[must_use]
     pub fn new(limit: usize, saved: u64) -> Self {
-        Self { last: HashMap::new(), limit: limit.max(2), turn: 0, saved, captured: saved, dirty: 0 }
+        Self {
+            last: HashMap::new(),
+            limit: limit.max(2),
+            turn: 0,
+            saved,
+            captured: saved,
+            dirty: 0,
+            whole: true,
+            gapped: 0,
+            gapped_most: limit.max(2).div_ceil(GAPPED),
+        }
+    }
+
+    /// Whether a producer that is neither in memory nor saved has nothing here.
+    /// At first it is so; it is not while the rest of a log is read whose
+    /// beginning is gone.
+    pub fn set_whole(&mut self, whole: bool) {
+        self.whole = whole;
     }
 
     /// The key under which a producer's lane is saved.
@@ -125,13 +169,28 @@ impl Window {
         let Some(seen) = self.last.get(&(producer, lane)).filter(|_| producer.0 != 0) else {
             return Place::New;
         };
+        let last = last_of(first, count);
         if first > seen.upto {
-            Place::New
-        } else if last_of(first, count) <= seen.upto {
-            Place::Duplicate { named: (first == seen.first && seen.named != 0).then_some(seen.named) }
-        } else {
-            Place::Overlap
+            return Place::New;
         }
+        if last > seen.upto {
+            return Place::Overlap;
+        }
+        match seen.gaps.as_ref().map_or(Falls::Beside, |gaps| gaps.falls(first, last)) {
+            Falls::Into => Place::New,
+            Falls::Across => Place::Overlap,
+            Falls::Unsure => Place::Unsure,
+            Falls::Beside => Place::Duplicate { named: (first == seen.first && seen.named != 0).then_some(seen.named) },
+        }
+    }
+
+    /// A block that was new is refused: it stays so, whatever comes after it.
+    /// Nothing is remembered of who has nothing here.
+    pub fn refuse(&mut self, producer: ProducerId, lane: Lane, first: u64, count: u32) {
+        if let Some(seen) = self.last.get_mut(&(producer, lane)).filter(|_| producer.0 != 0) {
+            seen.open(first, last_of(first, count), true, &mut self.gapped);
+        }
+        self.bound_gaps();
     }
 
     /// Remembers a block that was appended.
@@ -147,11 +206,32 @@ impl Window {
             self.dirty += 1;
         }
         match self.last.get_mut(&(producer, lane)) {
-            // What was delayed comes behind what was published after it.
-            Some(seen) if seen.upto > upto => (seen.next, seen.turn, seen.at_ms) = (next, turn, at_ms),
-            Some(seen) => *seen = Seen { upto, first, named, at_ms, next, turn },
-            None => self.insert((producer, lane), Seen { upto, first, named, at_ms, next, turn }),
+            Some(seen) => {
+                if first > seen.upto.saturating_add(1) {
+                    seen.open(seen.upto.saturating_add(1), first - 1, false, &mut self.gapped);
+                }
+                if let Some(gaps) = seen.gaps.as_mut().filter(|gaps| gaps.has_some()) {
+                    gaps.close(first, upto);
+                    self.gapped = self.gapped.saturating_sub(usize::from(!gaps.has_some()));
+                    if gaps.is_empty() {
+                        seen.gaps = None;
+                    }
+                }
+                (seen.next, seen.turn, seen.at_ms) = (next, turn, at_ms);
+                // What was delayed, or refused at first, comes behind what was published after it.
+                if seen.upto <= upto {
+                    (seen.upto, seen.first, seen.named) = (upto, first, named);
+                }
+            }
+            None => {
+                let mut seen = Seen { upto, gaps: None, first, named, at_ms, next, turn };
+                if self.whole && first > 1 {
+                    seen.open(1, first - 1, false, &mut 0);
+                }
+                self.insert((producer, lane), seen);
+            }
         }
+        self.bound_gaps();
     }
 
     fn insert(&mut self, key: (ProducerId, Lane), seen: Seen) {
@@ -159,7 +239,33 @@ impl Window {
             self.forget_older_half();
         }
         self.turn += 1;
+        self.gapped += usize::from(seen.has_gaps());
         self.last.insert(key, Seen { turn: self.turn, ..seen });
+    }
+
+    /// Makes room for gaps: of those with some, half go that are saved and were silent
+    /// longest. Those that cannot go are kept, up to four times as many; then
+    /// nobody can tell any more what of their numbers is there.
+    fn bound_gaps(&mut self) {
+        if self.gapped <= self.gapped_most {
+            return;
+        }
+        let most = self.limit.div_ceil(GAPPED);
+        let mut turns: Vec<u64> = self.last.values().filter(|seen| seen.has_gaps()).map(|seen| seen.turn).collect();
+        let middle = turns.len() / 2;
+        let Some(bound) = (middle < turns.len()).then(|| *turns.select_nth_unstable(middle).1) else { return };
+        let saved = self.saved;
+        let is_old = |seen: &Seen| seen.turn < bound && seen.has_gaps();
+        self.last.retain(|_, seen| !is_old(seen) || seen.next > saved);
+        if turns.len() > most.saturating_mul(4) {
+            for seen in self.last.values_mut().filter(|seen| is_old(seen)) {
+                let upto = seen.upto;
+                seen.gaps.iter_mut().for_each(|gaps| gaps.forget(upto));
+            }
+        }
+        self.gapped = self.last.values().filter(|seen| seen.has_gaps()).count();
+        // Not with every block again while they cannot go.
+        self.gapped_most = self.gapped.saturating_mul(2).clamp(most, most.saturating_mul(4));
     }
 
     /// Whether so much is not saved that it is time to.
@@ -216,9 +322,9 @@ fn last_of(first: u64, count: u32) -> u64 {
 }
 
 fn encode(seen: &Seen) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(SAVED);
-    bytes.push(VERSION);
-    for number in [seen.upto, seen.first, seen.named, seen.at_ms] {
+    let mut bytes = vec![if seen.gaps.is_some() { WITH_GAPS } else { WHOLE }];
+    let gaps = seen.gaps.iter().flat_map(|gaps| gaps.numbers());
+    for number in [seen.upto, seen.first, seen.named, seen.at_ms].into_iter().chain(gaps) {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     bytes
@@ -227,15 +333,15 @@ fn encode(seen: &Seen) -> Vec<u8> {
 fn decode(bytes: &[u8]) -> Option<Seen> {
     let (version, rest) = bytes.split_first()?;
     let (numbers, rest) = rest.as_chunks::<8>();
-    let [upto, first, named, at_ms] = *numbers else { return None };
-    (*version == VERSION && rest.is_empty()).then(|| Seen {
-        upto: u64::from_le_bytes(upto),
-        first: u64::from_le_bytes(first),
-        named: u64::from_le_bytes(named),
-        at_ms: u64::from_le_bytes(at_ms),
-        next: 0,
-        turn: 0,
-    })
+    let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
+    let ([upto, first, named, at_ms], gaps) = numbers.split_first_chunk::<4>()?;
+    let gaps = match *version {
+        WHOLE if gaps.is_empty() => None,
+        WITH_GAPS => Some(Box::new(Gaps::of_numbers(gaps)?)),
+        _ => return None,
+    };
+    let (upto, first, named, at_ms) = (*upto, *first, *named, *at_ms);
+    rest.is_empty().then_some(Seen { upto, gaps, first, named, at_ms, next: 0, turn: 0 })
 }
 
 #[cfg(test)]
@@ -331,6 +437,88 @@ mod tests {
         assert!(Window::has_expired(&saved, 2_001, 1_000));
         assert!(!Window::has_expired(&saved, 0, 1_000), "the clock was set back");
         assert!(Window::has_expired(b"damaged", 0, 1_000));
+    }
+
+    #[test]
+    fn what_was_refused_is_new_when_it_comes_again_whatever_came_after_it() {
+        let mut window = Window::new(4, 1);
+        window.note(block(1, 1, 3, 4));
+        window.refuse(A, L, 4, 1);
+        window.note(block(1, 5, 2, 6));
+        // Neither this nor the one after it was ever here.
+        window.note(block(1, 9, 1, 7));
+        let saved = captured(&mut window, 7).remove(0).value;
+        let mut again = Window::new(4, 7);
+        again.recall(A, L, &saved);
+        for window in [&mut window, &mut again] {
+            assert_eq!(window.place(A, L, 4, 1), Place::New);
+            assert_eq!(window.place(A, L, 7, 2), Place::New);
+            assert_eq!(window.place(A, L, 3, 2), Place::Overlap);
+            assert_eq!(window.place(A, L, 5, 2), Place::Duplicate { named: None });
+            window.note(block(1, 4, 1, 8));
+            assert_eq!(window.place(A, L, 1, 6), Place::Duplicate { named: None }, "it is there now");
+            assert_eq!(window.place(A, L, 9, 1), Place::Duplicate { named: Some(7) });
+            window.refuse(A, L, 7, 2);
+            for n in 0..10 {
+                window.note(block(1, 20 + 2 * n, 1, 9 + n));
+            }
+            assert_eq!(window.place(A, L, 7, 1), Place::New, "what was refused is kept longest");
+            assert_eq!(window.place(A, L, 21, 1), Place::Duplicate { named: None }, "the others are not");
+            for n in 0..10 {
+                window.refuse(A, L, 101 + 2 * n, 1);
+                window.note(block(1, 102 + 2 * n, 1, 20 + n));
+            }
+            assert_eq!(window.place(A, L, 1, 1), Place::Unsure);
+            assert_eq!(window.place(A, L, 119, 1), Place::New);
+        }
+    }
+
+    #[test]
+    fn gaps_are_bounded_and_what_is_saved_is_looked_up_again() {
+        let mut window = Window::new(64, 1);
+        let with_gaps = |window: &Window| window.last.values().filter(|seen| seen.gaps.is_some()).count();
+        for id in 1..=8 {
+            window.note(block(id, 5, 1, id + 1));
+        }
+        let saved = captured(&mut window, 10);
+        window.saved(10);
+        for id in 9..=16 {
+            window.note(block(id, 5, 1, id + 2));
+        }
+        assert!(!window.knows(A, L), "it is saved and was silent longest");
+        window.recall(A, L, &saved[0].value);
+        assert_eq!(window.place(A, L, 4, 1), Place::New);
+        // Nothing can be saved: what has to be forgotten is not said to be there.
+        for id in 17..=60 {
+            window.note(block(id, 5, 1, id + 2));
+        }
+        assert!(window.last.values().filter(|seen| seen.has_gaps()).count() <= 40);
+        assert_eq!(window.place(ProducerId(9), L, 4, 1), Place::Unsure);
+        assert_eq!(window.place(ProducerId(60), L, 4, 1), Place::New);
+        assert!(with_gaps(&window) > 40);
+    }
+
+    #[test]
+    fn who_is_not_known_had_nothing_here_unless_the_logs_beginning_is_gone() {
+        let mut window = Window::new(4, 1);
+        window.note(block(1, 5, 1, 2));
+        assert_eq!(window.place(A, L, 4, 1), Place::New);
+        let mut window = Window::new(4, 1);
+        window.set_whole(false);
+        window.note(block(1, 5, 1, 2));
+        assert_eq!(window.place(A, L, 4, 1), Place::Duplicate { named: None });
+    }
+
+    #[test]
+    fn entries_of_before_there_were_gaps_are_read() {
+        let mut old = vec![1];
+        [10_u64, 8, 3, 1_000].iter().for_each(|number| old.extend_from_slice(&number.to_le_bytes()));
+        let mut window = Window::new(4, 1);
+        window.recall(A, L, &old);
+        assert_eq!(window.place(A, L, 8, 3), Place::Duplicate { named: Some(3) });
+        assert_eq!(window.place(A, L, 11, 1), Place::New);
+        window.note(block(1, 11, 1, 5));
+        assert_eq!(captured(&mut window, 5)[0].value[0], 1, "and written where there are none");
     }
 
     #[test]
