@@ -115,9 +115,19 @@ impl Raw {
         }
     }
 
+    /// Makes a consumer; asked again while the homes have not heard each other.
     pub fn create_consumer(&mut self, spec: ConsumerSpec<'_>) {
-        self.send(&Frame::ConsumerCreate(ConsumerCreate { request: 2, stream: "all", spec }));
-        self.done(2);
+        for _ in 0..4_000 {
+            self.send(&Frame::ConsumerCreate(ConsumerCreate { request: 2, stream: "all", spec: spec.clone() }));
+            match self.receive().frame() {
+                Frame::Done(done) if done.request == 2 => return,
+                Frame::Error(error) if error.code == ErrorCode::UNREACHABLE => {
+                    std::thread::park_timeout(std::time::Duration::from_millis(5));
+                }
+                other => panic!("not made: {other:?}"),
+            }
+        }
+        panic!("the homes never heard each other");
     }
 
     pub fn delete_consumer(&mut self, name: &str) {
