@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::mesh::{authority, link_addr, member, until};
 use common::ways::Way;
-use common::{Raw, Received, build, crashed, start, stop};
+use common::{Raw, Received, build, crashed, holding, start, stop};
 use weft_base::{ByteCount, ProducerId};
 use weft_hub::{Environment, Hub, HubOptions};
 use weft_log::fault::FaultFs;
@@ -383,4 +383,22 @@ fn a_hub_without_a_disk_refuses_and_a_full_one_loses_nothing_that_it_answered() 
     assert_eq!(all(&pair.home, n as usize - 1), (1..n).collect::<Vec<u64>>());
     drained(&pair.here);
     pair.stop();
+}
+
+/// The twin without keys shows that the search finds what is there.
+#[test]
+fn what_is_spooled_is_encrypted_with_the_hubs_keys() {
+    let secret: &[u8] = b"forty-two million in unmarked bills";
+    for keys in [None, Some(weft_log::Keys::parse(&"1f".repeat(32)).unwrap())] {
+        let in_clear = keys.is_none();
+        let pair = Pair::new(|options| options.storage.keys = keys);
+        pair.cut(true);
+        let mut client = Raw::connect(&pair.here, PRODUCER);
+        let fields = BlockFields { producer: ProducerId(PRODUCER), first_sequence: 1, ..BlockFields::new("t/a") };
+        let ack = send(&mut client, 1, AckLevel::Synced, &build(&fields, &[secret])).unwrap();
+        assert_eq!(ack.level, AckLevel::Spooled);
+        let found = holding(&pair.data.path().join("here"), secret);
+        assert_eq!(found.len(), usize::from(in_clear), "{found:?}");
+        pair.stop();
+    }
 }
