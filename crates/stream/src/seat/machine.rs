@@ -416,12 +416,17 @@ impl<D: Clone> Seats<D> {
             }
             // Of one that is away by now it would stay for ever.
             Told::Prefer(_) if !self.peers.contains_key(&from) => {}
-            Told::Prefer(all) => self.hear_preferences(from, all),
+            Told::Prefer(all) => self.hear_preferences(from, all, host),
         }
     }
 
     /// Says all that is known here of the streams that the other hub keeps too.
     fn on_ask(&mut self, from: HubId, ask: u64, host: &mut impl Host<Definition = D>) {
+        if !self.peers.contains_key(&from) {
+            // It sees this hub before this one sees it, and asks again: that nothing
+            // is known here for it would be taken for the whole answer.
+            return;
+        }
         let ids: BTreeSet<Id> = self.own.keys().chain(self.aside.keys()).cloned().collect();
         let mut copies = 0;
         for id in ids {
@@ -452,7 +457,7 @@ impl<D: Clone> Seats<D> {
         }
     }
 
-    fn on_copy(&mut self, from: HubId, copy: Copy<D>, answers: bool, host: &mut impl Host<Definition = D>) {
+    fn on_copy(&mut self, from: HubId, mut copy: Copy<D>, answers: bool, host: &mut impl Host<Definition = D>) {
         let id = (copy.stream, copy.name.clone());
         if !host.keeps(id.0) {
             return;
@@ -462,6 +467,8 @@ impl<D: Clone> Seats<D> {
             return host.send(from, Told::Gone { stream: id.0, name: id.1, generation: gone });
         }
         self.learn(&id, &copy.preference, host);
+        // It outlives what is let go here.
+        copy.preference = self.preference(&id).max(copy.preference);
         if let Some(own) = self.own.get(&id) {
             if own.claimed && (own.version.is_same_life(&copy.version) || copy.version < own.version) {
                 if answers
@@ -486,7 +493,6 @@ impl<D: Clone> Seats<D> {
     }
 
     fn put_aside(&mut self, id: Id, mut copy: Copy<D>, host: &mut impl Host<Definition = D>) {
-        copy.preference = self.preference(&id).max(copy.preference);
         let has_room = self.aside.len() < self.settings.aside;
         match self.aside.get_mut(&id) {
             Some(known) if known.version.is_same_life(&copy.version) => {

@@ -44,6 +44,10 @@ impl<D: Clone> Seats<D> {
         own.into_iter().chain(aside).max().cloned().unwrap_or_default()
     }
 
+    fn knows(&self, id: &Id) -> bool {
+        self.own.contains_key(id) || self.aside.contains_key(id)
+    }
+
     /// Somebody says where a consumer is to run.
     pub(super) fn learn(&mut self, id: &Id, preference: &Preference, host: &mut impl Host<Definition = D>) {
         if self.preference(id) >= *preference {
@@ -61,7 +65,19 @@ impl<D: Clone> Seats<D> {
     }
 
     /// Another hub says all that it knows.
-    pub(super) fn hear_preferences(&mut self, from: HubId, mut all: Vec<Prefers>) {
+    pub(super) fn hear_preferences(
+        &mut self,
+        from: HubId,
+        mut all: Vec<Prefers>,
+        host: &mut impl Host<Definition = D>,
+    ) {
+        for prefers in &all {
+            // What is said of one that was deleted may be of before that.
+            let id = (prefers.stream, prefers.name.clone());
+            if self.gone(&id) == 0 && self.preference(&id) < prefers.preference && self.knows(&id) {
+                self.learn(&id, &prefers.preference, host);
+            }
+        }
         let before = self.hints.remove(&from).unwrap_or_default();
         let others: usize = self.hints.values().map(Vec::len).sum();
         all.truncate(self.settings.aside.saturating_sub(others));
