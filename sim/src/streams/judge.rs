@@ -305,8 +305,10 @@ impl Judge {
     /// A home took a consumer over, with this state.
     pub(crate) fn took_over(&mut self, consumer: usize, home: usize, saved: &Saved, homes: &[Home]) -> Verdict {
         self.new_life(consumer, home);
+        let synced = homes.get(home).and_then(|home| home.open.as_ref()).map_or(0, |open| open.log.synced());
         if let Some(life) = self.life(consumer, home) {
-            life.durable = saved.clone();
+            // What the file says: the rest is on the disk only once it is kept.
+            life.durable = Saved { generation: saved.generation, floor: saved.floor.min(synced), ..Saved::default() };
         }
         let newest = self.newest.get(&(consumer, home)).into_iter().flat_map(BTreeMap::values);
         let copies: Vec<_> = newest.filter_map(|version| self.copies.get(&(consumer, *version))).collect();

@@ -90,7 +90,8 @@ impl Host for AtHome<'_> {
         }
         self.done.installed.push((number, saved.clone()));
         self.open.seats.retain(|seat| seat.number != number);
-        let floor = saved.floor;
+        // Of what is not on this disk yet the file says nothing.
+        let floor = saved.floor.min(self.open.log.synced());
         let consumer = Consumer::restore(as_served(spec.clone(), self.canary), saved, *self.generation, self.now);
         let generation = consumer.generation();
         self.records.insert(number, Record { generation, floor, preference: preference.clone() });

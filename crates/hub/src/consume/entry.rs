@@ -127,9 +127,11 @@ impl Entry {
         }
     }
 
-    /// As it lies in the stream's file.
-    pub(super) fn record(&self) -> Record {
-        let (from, generation) = (self.consumer.floor(), self.consumer.generation());
+    /// As it lies in the stream's file, of a log that has all below `synced` on
+    /// disk: one that was taken over may have settled what is not there yet, and
+    /// what comes in its place after a loss of power was never seen.
+    pub(super) fn record(&self, synced: u64) -> Record {
+        let (from, generation) = (self.consumer.floor().min(synced), self.consumer.generation());
         let (definition, preference) = (self.definition.clone(), self.preference.clone());
         Record { definition, from, generation, preference }
     }

@@ -117,7 +117,9 @@ impl ConsumeStage {
             let Some(entry) = self.entries.get_mut(key.place as usize).and_then(Option::as_mut) else { continue };
             let Some(stream) = self.streams.get(&entry.slot).filter(|_| entry.serial == key.serial) else { continue };
             let name = keep::key(stream.id, &entry.definition.name);
-            batch.put(Space::Positions, name, entry.consumer.saved().encode());
+            // No more than is on the log's disk, as in the file.
+            let saved = entry.consumer.saved().within(stream.reader.synced()).unwrap_or_else(|back| back);
+            batch.put(Space::Positions, name, saved.encode());
             entry.consumer.clean();
         }
         for (key, copy) in std::mem::take(&mut self.positions.asides) {

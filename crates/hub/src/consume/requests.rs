@@ -135,7 +135,8 @@ impl ConsumeStage {
             return Err((ErrorCode::STORAGE, why.clone()));
         }
         let entry = |key: &Key| self.entries.get(key.place as usize).and_then(Option::as_ref);
-        let records: Vec<Record> = stream.consumers.values().filter_map(entry).map(super::Entry::record).collect();
+        let (synced, running) = (stream.reader.synced(), stream.consumers.values().filter_map(entry));
+        let records: Vec<Record> = running.map(|entry| entry.record(synced)).collect();
         if records.is_empty() && self.fs.read(&stream.dir.join(super::FILE), 0).is_err() {
             return Ok(());
         }
