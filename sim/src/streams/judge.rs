@@ -273,7 +273,9 @@ impl Judge {
 
     /// The state of a consumer is on its way to other homes.
     pub(crate) fn sent(&mut self, consumer: usize, version: Version, home: usize, saved: Saved) {
-        self.copies.insert((consumer, version), (home, saved));
+        // A copy of an earlier life that came back is sent on under the version
+        // that it had: its state is that of then.
+        self.copies.entry((consumer, version)).or_insert((home, saved));
     }
 
     /// It came to one.
