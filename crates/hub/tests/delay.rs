@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use common::consumers::spec as consumer;
+use common::stored::{answer, publish, read};
 use common::{Raw, crashed, holding, options, stop};
 use weft_base::{Clock, Now, ProducerId, Random, SystemClock, UnixNanos};
 use weft_hub::{Environment, Hub, HubOptions, StartError};
@@ -88,20 +89,6 @@ fn with(first: u64, flags: u32, headers: &[(&str, &[u8])], payload: &[u8]) -> Ve
     bytes
 }
 
-/// What the hub says to a publish at level `Synced`.
-fn publish(client: &mut Raw, request: u64, block: &[u8]) -> Result<Ack, (ErrorCode, String)> {
-    client.publish_block(request, AckLevel::Synced, block);
-    answer(client, request)
-}
-
-fn answer(client: &mut Raw, request: u64) -> Result<Ack, (ErrorCode, String)> {
-    match client.receive().frame() {
-        Frame::Ack(ack) if ack.request == request => Ok(ack),
-        Frame::Error(error) if error.request == request => Err((error.code, error.detail.to_owned())),
-        other => panic!("no answer to {request}: {other:?}"),
-    }
-}
-
 /// The next sequence of the stream, what is on disk, and what is said of its state.
 fn report(client: &mut Raw) -> (u64, u64, String) {
     client.send(&Frame::StreamInfo(StreamInfo { request: 9_999, name: "all" }));
@@ -119,18 +106,6 @@ fn next(client: &mut Raw) -> u64 {
 fn reach(client: &mut Raw, sequence: u64) {
     while report(client).1 < sequence {}
     assert_eq!(next(client), sequence);
-}
-
-fn read(hub: &Hub, count: usize) -> Vec<Vec<u8>> {
-    let mut reader = Raw::connect(hub, 77);
-    reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all", Start::First));
-    assert!(matches!(reader.receive().frame(), Frame::Subscribed(_)));
-    let mut all = Vec::new();
-    while all.len() < count {
-        all.extend(reader.delivered());
-    }
-    all.extend(reader.drain());
-    all
 }
 
 fn last_values(client: &mut Raw) -> usize {

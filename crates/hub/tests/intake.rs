@@ -6,13 +6,14 @@ mod common;
 
 use std::path::Path;
 
+use common::stored::{answer, publish};
 use common::{Raw, crashed, options, start, stop};
 use weft_base::{HubId, ProducerId};
 use weft_hub::Hub;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN, CONDITIONAL, EXPIRES};
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
-    Ack, AckLevel, AwaitLevel, ErrorCode, Frame, LastGet, LastValues, Retention, Start, StreamAlter, StreamCreate,
+    AckLevel, AwaitLevel, ErrorCode, Frame, LastGet, LastValues, Retention, Start, StreamAlter, StreamCreate,
     StreamDelete, StreamInfo, StreamSpec, publish_homes_head,
 };
 use weft_wire::headers::{HeadersWriter, names};
@@ -56,20 +57,6 @@ fn block(producer: u64, first: u64, flags: u32, headers: &[(&str, &[u8])], event
 
 fn one(producer: u64, first: u64, payload: &[u8]) -> Vec<u8> {
     block(producer, first, 0, &[], &[(b"", payload)])
-}
-
-/// What the hub says to a publish at level `Synced`.
-fn publish(client: &mut Raw, request: u64, block: &[u8]) -> Result<Ack, (ErrorCode, String)> {
-    client.publish_block(request, AckLevel::Synced, block);
-    answer(client, request)
-}
-
-fn answer(client: &mut Raw, request: u64) -> Result<Ack, (ErrorCode, String)> {
-    match client.receive().frame() {
-        Frame::Ack(ack) if ack.request == request => Ok(ack),
-        Frame::Error(error) if error.request == request => Err((error.code, error.detail.to_owned())),
-        other => panic!("no answer to {request}: {other:?}"),
-    }
 }
 
 /// The next sequence of the stream.

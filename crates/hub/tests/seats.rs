@@ -46,9 +46,7 @@ fn copied(client: &mut Raw, hub: &Hub) {
 #[test]
 fn a_consumer_fails_over_and_back_and_comes_again_with_what_was_in_flight_alone() {
     let mut triangle = with_stream();
-    let mut order = [0, 1, 2];
-    order.sort_by_key(|at| triangle.hub(*at).identity().id);
-    let [seat, second, third] = order;
+    let [seat, second, third] = triangle.order();
     (0..3).for_each(|at| publish(&triangle, at, 10 + at as u64, 0..10, AckLevel::Synced));
     (0..3).for_each(|at| has_all(&triangle, at, [10, 10, 10]));
     let mut client = Raw::connect(triangle.hub(third), 50);
@@ -129,9 +127,7 @@ fn seat_of(client: &mut Raw, name: &str) -> String {
 #[test]
 fn a_consumer_moves_by_request_with_all_that_was_settled_and_returns_to_the_home_it_prefers() {
     let mut triangle = with_stream();
-    let mut order = [0, 1, 2];
-    order.sort_by_key(|at| triangle.hub(*at).identity().id);
-    let [seat, second, third] = order;
+    let [seat, second, third] = triangle.order();
     publish(&triangle, second, 10, 0..30, AckLevel::Synced);
     (0..3).for_each(|at| until(triangle.hub(at), "all", "all are there", |report| report.synced == 31));
     let (mut client, mut operator) = (Raw::connect(triangle.hub(second), 50), Raw::connect(triangle.hub(seat), 51));
@@ -178,9 +174,7 @@ fn a_consumer_moves_by_request_with_all_that_was_settled_and_returns_to_the_home
 #[test]
 fn a_seat_that_stops_in_good_order_leaves_the_last_state_of_its_consumers_to_the_other_homes() {
     let mut triangle = with_stream();
-    let mut order = [0, 1, 2];
-    order.sort_by_key(|at| triangle.hub(*at).identity().id);
-    let [seat, second, _] = order;
+    let [seat, second, _] = triangle.order();
     // Started anew it copies nothing before it stops.
     triangle.kill(seat);
     let mut options = triangle.options(seat, &triangle.addrs[seat]);
@@ -256,9 +250,7 @@ fn join_of(client: &mut Raw, id: u64, stream: &str) -> Consuming {
 #[test]
 fn a_home_deletes_nothing_for_nobody_and_nothing_that_another_home_has_not_copied() {
     let mut triangle = Triangle::new();
-    let mut order = [0, 1, 2];
-    order.sort_by_key(|at| triangle.hub(*at).identity().id);
-    let [seat, second, away] = order;
+    let [seat, second, away] = triangle.order();
     let kept = StreamSpec { retention: Retention::Interest, filters: vec!["j/**"], ..stream("jobs", &NAMES) };
     create(&mut Raw::connect(triangle.hub(seat), 1), kept);
     for at in [second, away] {
@@ -329,9 +321,7 @@ fn until_file(triangle: &Triangle, at: usize, word: &str, has: bool) {
 #[test]
 fn a_consumer_that_is_deleted_at_its_seat_leaves_nothing_at_a_home_where_it_ran_before() {
     let triangle = with_stream();
-    let mut order = [0, 1, 2];
-    order.sort_by_key(|at| triangle.hub(*at).identity().id);
-    let [seat, second, _] = order;
+    let [seat, second, _] = triangle.order();
     let mut operator = Raw::connect(triangle.hub(seat), 51);
     until(triangle.hub(seat), "all", "the other homes were heard", |_| {
         let create = frame::ConsumerCreate { request: 2, stream: "all", spec: consumer("c") };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::mesh::{authority, link_addr, member, until};
+use common::stored::read;
 use common::ways::Way;
 use common::{Raw, Received, build, crashed, holding, start, stop};
 use weft_base::{ByteCount, ProducerId};
@@ -18,8 +19,8 @@ use weft_log::fault::FaultFs;
 use weft_transport::ca::Authority;
 use weft_wire::block::BlockFields;
 use weft_wire::frame::{
-    Ack, AckLevel, ErrorCode, Frame, Start, StreamAlter, StreamCreate, StreamDelete, StreamInfo, StreamSpec,
-    Unreachable, publish_homes_head,
+    Ack, AckLevel, ErrorCode, Frame, StreamAlter, StreamCreate, StreamDelete, StreamInfo, StreamSpec, Unreachable,
+    publish_homes_head,
 };
 
 /// Who publishes in all of these tests.
@@ -140,15 +141,7 @@ fn levels(client: &mut Raw, numbers: impl IntoIterator<Item = u64>) -> Vec<AckLe
 
 /// All events of the stream at its home, once it has so many.
 fn all(home: &Hub, count: usize) -> Vec<u64> {
-    let mut reader = Raw::connect(home, 91);
-    reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all", Start::First));
-    assert!(matches!(reader.receive().frame(), Frame::Subscribed(_)));
-    let mut all = Vec::new();
-    while all.len() < count {
-        all.extend(reader.delivered());
-    }
-    all.extend(reader.drain());
-    numbers(all)
+    numbers(read(home, count))
 }
 
 fn numbers(payloads: Vec<Vec<u8>>) -> Vec<u64> {

@@ -4,6 +4,7 @@
 
 pub mod consumers;
 pub mod mesh;
+pub mod stored;
 pub mod triangle;
 pub mod ways;
 

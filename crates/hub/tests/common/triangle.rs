@@ -70,6 +70,13 @@ impl Triangle {
         drop(self.hubs[at].take());
     }
 
+    /// The hubs by their ids: a consumer is seated at the first of those that can be reached.
+    pub fn order(&self) -> [usize; 3] {
+        let mut order = [0, 1, 2];
+        order.sort_by_key(|at| self.hub(*at).identity().id);
+        order
+    }
+
     pub fn restart(&mut self, at: usize) {
         self.hubs[at] = Some(start(self.options(at, &self.addrs[at])));
     }
