@@ -17,8 +17,7 @@ use weft_log::fault::FaultFs;
 use weft_wire::block::layout::{CONDITIONAL, DELAYED};
 use weft_wire::block::{BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
-    Ack, AckLevel, ErrorCode, Frame, LastGet, Start, StreamCreate, StreamDelete, StreamInfo, StreamSpec,
-    publish_homes_head,
+    ErrorCode, Frame, LastGet, Start, StreamCreate, StreamDelete, StreamInfo, StreamSpec, publish_homes_head,
 };
 use weft_wire::headers::{HeadersWriter, names};
 
