@@ -9,7 +9,7 @@ use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::sync::{Arc, Mutex};
-use weft_mesh::ledger::{DropReason, Ledger};
+use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_stream::consumer::Counts;
 
 macro_rules! counters {
@@ -18,8 +18,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: AtomicU64,)+
-            /// Copies dropped, by [`DropReason`].
-            pub dropped: [AtomicU64; DropReason::COUNT],
+            /// Copies dropped, by reason.
+            pub dropped: ByReason<AtomicU64>,
             /// What the links carried, by the name of the hub at the other end.
             links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
             /// What the stages last reported.
@@ -32,7 +32,7 @@ macro_rules! counters {
             pub fn list(&self) -> Vec<(String, u64)> {
                 let mut all = vec![$(($text.to_owned(), get(&self.$name))),+];
                 for reason in DropReason::ALL {
-                    all.push((format!("ledger.dropped.{}", reason.name()), get(&self.dropped[reason as usize])));
+                    all.push((format!("ledger.dropped.{}", reason.name()), get(&self.dropped[reason])));
                 }
                 for (peer, link) in &*self.locked_links() {
                     for (what, counter) in link.each() {
@@ -338,7 +338,7 @@ impl Counters {
     /// Counts `n` copies as dropped.
     #[inline]
     pub(crate) fn drop_copies(&self, reason: DropReason, n: u64) {
-        add(&self.dropped[reason as usize], n);
+        add(&self.dropped[reason], n);
     }
 
     /// Adds what a consumer counts and `counted` does not have yet.
@@ -393,7 +393,7 @@ impl Counters {
             ..Ledger::default()
         };
         for reason in DropReason::ALL {
-            ledger.dropped[reason as usize] = get(&self.dropped[reason as usize]);
+            ledger.dropped[reason] = get(&self.dropped[reason]);
         }
         ledger
     }

@@ -7,7 +7,8 @@
 //! flight`; [`Ledger::balance`] checks it. Nothing here counts by itself: each
 //! stage of a hub keeps a ledger and the hub adds them up.
 
-use std::ops::AddAssign;
+use std::array;
+use std::ops::{AddAssign, Index, IndexMut};
 
 /// Declares the closed list of drop reasons once: the enum, the names and the sentences.
 macro_rules! drop_reasons {
@@ -80,6 +81,39 @@ drop_reasons! {
     StreamGone = 31, "stream_gone", "The event waited on disk for a stream whose homes do not have that stream any more.";
 }
 
+/// Something for each [`DropReason`]. An array of its own kind, because std's
+/// have no `Default` beyond 32 elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByReason<T>([T; DropReason::COUNT]);
+
+impl<T> ByReason<T> {
+    /// Each element, in the order of the reasons' codes; unused codes too.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+}
+
+impl<T: Default> Default for ByReason<T> {
+    fn default() -> Self {
+        Self(array::from_fn(|_| T::default()))
+    }
+}
+
+// The index is an enum's code and below COUNT by construction.
+impl<T> Index<DropReason> for ByReason<T> {
+    type Output = T;
+
+    fn index(&self, reason: DropReason) -> &T {
+        &self.0[reason as usize]
+    }
+}
+
+impl<T> IndexMut<DropReason> for ByReason<T> {
+    fn index_mut(&mut self, reason: DropReason) -> &mut T {
+        &mut self.0[reason as usize]
+    }
+}
+
 /// The counts of one hub, or of one of its stages. Plain numbers: add freely,
 /// check with [`Ledger::balance`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,8 +132,8 @@ pub struct Ledger {
     /// Copies written to a link, for a hub further on. A guaranteed copy counts
     /// here when its destination has acknowledged it, not at each sending.
     pub forwarded: u64,
-    /// Copies dropped, by [`DropReason`] as the index.
-    pub dropped: [u64; DropReason::COUNT],
+    /// Copies dropped, by reason.
+    pub dropped: ByReason<u64>,
     /// Copies in a queue of this hub, or unacknowledged by their destination.
     pub in_flight: u64,
 }
@@ -107,16 +141,13 @@ pub struct Ledger {
 impl Ledger {
     /// Counts `copies` copies as dropped.
     pub fn drop(&mut self, reason: DropReason, copies: u64) {
-        // The index is an enum's code and below COUNT by construction.
-        if let Some(count) = self.dropped.get_mut(reason as usize) {
-            *count += copies;
-        }
+        self.dropped[reason] += copies;
     }
 
     /// The count of one reason.
     #[must_use]
     pub fn dropped_for(&self, reason: DropReason) -> u64 {
-        self.dropped.get(reason as usize).copied().unwrap_or(0)
+        self.dropped[reason]
     }
 
     /// The count of all reasons.
@@ -166,8 +197,8 @@ impl AddAssign<&Ledger> for Ledger {
         self.stored += other.stored;
         self.forwarded += other.forwarded;
         self.in_flight += other.in_flight;
-        for (mine, theirs) in self.dropped.iter_mut().zip(&other.dropped) {
-            *mine += theirs;
+        for reason in DropReason::ALL {
+            self.dropped[reason] += other.dropped[reason];
         }
     }
 }
@@ -218,6 +249,17 @@ mod tests {
         assert!(hub.balance().is_err());
         hub += &route;
         assert_eq!(hub.balance(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_kept_by_reason_is_counted_for_that_reason_alone() {
+        let mut counts = ByReason::<u64>::default();
+        for (reason, n) in DropReason::ALL.into_iter().zip(1..) {
+            counts[reason] += n;
+        }
+        assert!(DropReason::ALL.into_iter().zip(1..).all(|(reason, n)| counts[reason] == n));
+        let n = DropReason::ALL.len() as u64;
+        assert_eq!(counts.iter().sum::<u64>(), n * (n + 1) / 2, "codes that are not used count nothing");
     }
 
     #[test]

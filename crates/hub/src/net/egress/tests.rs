@@ -207,7 +207,7 @@ fn what_has_expired_is_not_written_and_its_credit_comes_back() {
     bench.flush(usize::MAX, 11);
     let expired = Err((1, DropReason::Expired as u8));
     assert_eq!(bench.read(), [Ok(b'x'), expired, Ok(b'z')], "the credit of the one that expired serves another");
-    assert_eq!(get(&bench.counters.dropped[DropReason::Expired as usize]), 1);
+    assert_eq!(get(&bench.counters.dropped[DropReason::Expired]), 1);
     assert_eq!((get(&bench.counters.delivered), get(&bench.counters.waiting_subscribers)), (2, 0));
 }
 
@@ -233,6 +233,6 @@ fn on_a_link_what_has_expired_is_dropped_unless_it_goes_to_a_stream() {
     let lane = Lane::new(4).expect("a lane");
     let dropped = bench.block(4, 1, 5, 1, 1_000).len() as u64;
     assert_eq!([bench.egress.take_unsent(lane), bench.egress.take_unsent(lane)], [dropped, 0], "for the link's credit");
-    assert_eq!(get(&bench.counters.dropped[DropReason::Expired as usize]), 1);
+    assert_eq!(get(&bench.counters.dropped[DropReason::Expired]), 1);
     assert_eq!((get(&bench.counters.forwarded), get(&bench.counters.waiting_links)), (1, 0));
 }
