@@ -74,6 +74,14 @@ fn check(bytes: &[u8]) {
                         .expect("its own runs");
                     assert!([&head, handout.block].concat() == bytes);
                 }
+                Frame::Record(said) => {
+                    let mut rebuilt = Vec::new();
+                    for (tag, value) in said.attributes.iter() {
+                        assert!(frame::push_attribute(&mut rebuilt, tag, value));
+                        assert_eq!(said.attributes.get(tag), Some(value), "each tag once");
+                    }
+                    assert_eq!(rebuilt, said.attributes.bytes(), "unknown tags stay as they are");
+                }
                 _ => {}
             }
         }

@@ -218,6 +218,7 @@ impl Hub {
             epoch,
             name: options.name.clone(),
             region: options.region.clone(),
+            labels: options.labels.clone(),
         });
 
         let mut listeners = Vec::new();

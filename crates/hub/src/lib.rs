@@ -52,4 +52,6 @@ pub struct Identity {
     pub name: String,
     /// The region.
     pub region: String,
+    /// Its labels.
+    pub labels: Vec<String>,
 }

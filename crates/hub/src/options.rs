@@ -17,6 +17,10 @@ pub struct HubOptions {
     pub name: String,
     /// The region's label; hubs of one region are close. 1 to 64 of the same characters.
     pub region: String,
+    /// Labels that say where the hub is or what holds there, for residency: at
+    /// most 16, of the same characters. What must stay with a label never
+    /// reaches a hub without it.
+    pub labels: Vec<String>,
     /// Where clients connect.
     pub clients: Vec<Listen>,
     /// Where other hubs connect; never [`Security::Plain`].
@@ -425,6 +429,7 @@ impl HubOptions {
         Self {
             name: name.to_owned(),
             region: "local".to_owned(),
+            labels: Vec::new(),
             clients: Vec::new(),
             hubs: None,
             neighbours: Vec::new(),
@@ -450,6 +455,13 @@ impl HubOptions {
             if !is_label(value) {
                 found.push((field, format!("`{value}` must be 1 to 64 of a-z, 0-9 and `-`")));
             }
+        }
+        if let Some(label) = self.labels.iter().find(|label| !is_label(label)) {
+            found.push(("labels", format!("`{label}` must be 1 to 64 of a-z, 0-9 and `-`")));
+        }
+        if self.labels.len() > weft_mesh::MAX_LABELS {
+            let (many, most) = (self.labels.len(), weft_mesh::MAX_LABELS);
+            found.push(("labels", format!("{many} labels are too many: at most {most}")));
         }
         if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() {
             found.push(("clients", "the hub listens nowhere and has no neighbour: name an address".to_owned()));

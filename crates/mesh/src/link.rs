@@ -29,6 +29,8 @@ pub(crate) struct Link {
     pub(crate) epoch: Epoch,
     pub(crate) name: String,
     pub(crate) cost: u32,
+    /// Of the protocol: what the other end does not know is not sent to it.
+    pub(crate) version: u16,
     /// When the last answer came, or the link came up.
     pub(crate) heard: Mono,
     /// Number of the ping under way, and when it left. One at a time: the
@@ -49,12 +51,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(hub: HubId, epoch: Epoch, name: String, cost: u32, now: Mono) -> Self {
+    pub(crate) fn new(hub: HubId, epoch: Epoch, name: String, now: Mono) -> Self {
         Self {
             hub,
             epoch,
             name,
-            cost,
+            cost: 0,
+            version: 1,
             heard: now,
             ping: None,
             ping_next: now,
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_round_trip_is_smoothed_and_strange_answers_are_ignored() {
-        let mut link = Link::new(HubId(2), Epoch(1), String::new(), 0, Mono(0));
+        let mut link = Link::new(HubId(2), Epoch(1), String::new(), Mono(0));
         let number = link.start_ping(Mono(0), Duration::from_secs(1));
         assert!(!link.on_pong(number + 1, Mono(5)));
         assert_eq!(link.rtt_us(), None);

@@ -8,6 +8,11 @@ use weft_base::{Epoch, HubId};
 /// all of them, live and guaranteed, still fits the entries of one frame.
 pub const MAX_HUBS: usize = weft_wire::frame::MAX_FLOW_ENTRIES / 2;
 
+/// The most labels of a hub.
+pub const MAX_LABELS: usize = 16;
+/// The longest label, in bytes.
+pub const MAX_LABEL: usize = 64;
+
 /// The hub that the decider decides for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubInfo {
@@ -17,6 +22,9 @@ pub struct HubInfo {
     pub name: String,
     /// Its region: a label, at most 255 bytes.
     pub region: String,
+    /// Its labels, for residency: at most [`MAX_LABELS`], of 1 to [`MAX_LABEL`]
+    /// bytes. What is more or longer is left out.
+    pub labels: Vec<String>,
     /// This life of it: must be greater than that of each earlier life.
     pub epoch: Epoch,
 }

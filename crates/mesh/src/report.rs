@@ -26,6 +26,8 @@ pub struct HubReport {
     pub name: String,
     /// Its region.
     pub region: String,
+    /// Its labels, for residency.
+    pub labels: Vec<String>,
     /// The newest life that was heard of.
     pub epoch: Epoch,
     /// Whether a path leads there.

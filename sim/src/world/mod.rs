@@ -296,7 +296,7 @@ impl<'p> World<'p> {
         // Greater in each life, and never that of another hub.
         let epoch = Epoch(slot.life * 100 + hub as u32);
         let id = HubId::of_name(&slot.name);
-        let info = HubInfo { id, name: slot.name.clone(), region: "sim".to_owned(), epoch };
+        let info = HubInfo { id, name: slot.name.clone(), region: "sim".to_owned(), labels: Vec::new(), epoch };
         slot.running = Some(SimHub::new(info, &streams, std::mem::take(&mut slot.log), seed, self.canary));
         self.after(Duration::from_millis(20), Due::Sync { hub, epoch });
         self.tell(hub, |h, now, out| h.announce_streams(now, out))?;

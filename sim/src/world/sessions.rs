@@ -45,6 +45,7 @@ impl World<'_> {
             epoch: lives[1 - end],
             name,
             region: "sim".to_owned(),
+            version: 2,
             cost: self.links[link].cost,
         };
         self.tell(hub, |h, now, out| h.on_event(up, now, out))

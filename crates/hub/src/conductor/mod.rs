@@ -94,6 +94,7 @@ pub(crate) fn mesh_of(identity: &Identity, seed: u64) -> Mesh {
         id: identity.id,
         name: identity.name.clone(),
         region: identity.region.clone(),
+        labels: identity.labels.clone(),
         epoch: identity.epoch,
     };
     Mesh::new(MeshOptions::default(), info, seed)
@@ -137,7 +138,8 @@ impl Conductor {
                     self.neighbours.up(index);
                 }
                 self.epochs.insert(hub, epoch);
-                self.apply(Event::LinkUp { link: LinkId(link.0), hub, epoch, name, region, cost });
+                let version = frame::PROTOCOL_VERSION;
+                self.apply(Event::LinkUp { link: LinkId(link.0), hub, epoch, name, region, version, cost });
             }
             ToConductor::LinkDown { link, neighbour, reason } => {
                 tracing::warn!(code = "link_down", reason, "a link is down");

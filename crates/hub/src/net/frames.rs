@@ -73,6 +73,7 @@ impl NetStage {
             Role::Link { .. } => match &decoded {
                 Frame::Goodbye(goodbye) => self.end(id, &format!("the peer said goodbye: {}", goodbye.detail)),
                 Frame::LinkState(_)
+                | Frame::Record(_)
                 | Frame::Interest(_)
                 | Frame::Digest(_)
                 | Frame::Want(_)

@@ -29,7 +29,13 @@ fn routes_of_all(has_member: bool) -> [Arc<weft_mesh::Routes>; 3] {
 /// The same, when hubs (by place) keep streams of these names and numbers, which take all in.
 fn routes_with(has_member: bool, streams: &[(usize, &str, u64)]) -> [Arc<weft_mesh::Routes>; 3] {
     let at = |millis: u64| Now { mono: Mono(millis * 1_000_000), wall: UnixNanos(millis * 1_000_000) };
-    let info = |id: HubId| HubInfo { id, name: format!("hub-{id}"), region: String::new(), epoch: Epoch(1) };
+    let info = |id: HubId| HubInfo {
+        id,
+        name: format!("hub-{id}"),
+        region: String::new(),
+        labels: Vec::new(),
+        epoch: Epoch(1),
+    };
     let mut hubs = [FIRST, MIDDLE, LAST].map(|id| Mesh::new(MeshOptions::default(), info(id), id.0));
     let mut wire: VecDeque<(usize, LinkId, Vec<u8>)> = VecDeque::new();
     let clock = std::cell::Cell::new(0);
@@ -47,8 +53,8 @@ fn routes_with(has_member: bool, streams: &[(usize, &str, u64)]) -> [Arc<weft_me
         }
     };
     for (hub, peer, link) in [(0, MIDDLE, 1), (1, FIRST, 1), (1, LAST, 2), (2, MIDDLE, 2)] {
-        let HubInfo { id, name, region, epoch } = info(peer);
-        let up = Event::LinkUp { link: LinkId(link), hub: id, epoch, name, region, cost: 0 };
+        let HubInfo { id, name, region, epoch, .. } = info(peer);
+        let up = Event::LinkUp { link: LinkId(link), hub: id, epoch, name, region, version: 2, cost: 0 };
         tell(&mut hubs, hub, up, &mut wire);
     }
     if has_member {
@@ -83,7 +89,8 @@ fn stage_of(id: HubId, routes: Arc<weft_mesh::Routes>, peers: PeerOutlets) -> (R
     let (_, inbox) = crate::inbox::rings(64);
     let (to_net, net) = mpsc::ring(64);
     let (to_append, _append) = mpsc::ring(64);
-    let identity = crate::Identity { id, epoch: Epoch(1), name: format!("hub-{id}"), region: String::new() };
+    let identity =
+        crate::Identity { id, epoch: Epoch(1), name: format!("hub-{id}"), region: String::new(), labels: Vec::new() };
     let table = RouteTable { version: 1, ..RouteTable::empty(routes) };
     let arena = ArenaOptions { initial: ByteCount::mib(1), ..ArenaOptions::default() };
     let stage = RouteStage::new(RouteParts {

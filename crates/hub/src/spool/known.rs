@@ -202,7 +202,13 @@ mod tests {
     }
 
     fn info(name: &str) -> HubInfo {
-        HubInfo { id: HubId::of_name(name), name: name.to_owned(), region: String::new(), epoch: Epoch(1) }
+        HubInfo {
+            id: HubId::of_name(name),
+            name: name.to_owned(),
+            region: String::new(),
+            labels: Vec::new(),
+            epoch: Epoch(1),
+        }
     }
 
     impl Two {
@@ -215,10 +221,10 @@ mod tests {
 
         fn link(&mut self, up: bool) {
             for (hub, peer) in [(0, "home"), (1, "here")] {
-                let HubInfo { id, name, region, epoch } = info(peer);
+                let HubInfo { id, name, region, epoch, .. } = info(peer);
                 let link = LINK;
                 match up {
-                    true => self.tell(hub, Event::LinkUp { link, hub: id, epoch, name, region, cost: 0 }),
+                    true => self.tell(hub, Event::LinkUp { link, hub: id, epoch, name, region, version: 2, cost: 0 }),
                     false => self.tell(hub, Event::LinkDown { link }),
                 }
             }

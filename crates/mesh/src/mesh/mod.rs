@@ -34,11 +34,12 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, Now, Random};
 use weft_topic::Filter;
-use weft_wire::frame::{self, ErrorCode, FlowAck, FlowPlace, Frame, GateState, Ping, Pong};
+use weft_wire::frame::{self, ErrorCode, FlowAck, FlowPlace, Frame, GateState, Ping, Pong, attribute};
 
 use self::pressure::Gates;
 use self::records::{Hub, OwnRecord};
 use crate::filters::Wants;
+use crate::labels;
 use crate::link::Link;
 use crate::local::Local;
 use crate::options::MAX_HUBS;
@@ -60,6 +61,9 @@ pub enum Event<'a> {
         name: String,
         /// Its region.
         region: String,
+        /// The version of the protocol that both ends speak: what one of them
+        /// does not know is not sent.
+        version: u16,
         /// What this end adds to the measured round trip, in microseconds:
         /// routes avoid links with a high cost.
         cost: u32,
@@ -69,7 +73,7 @@ pub enum Event<'a> {
         /// The link.
         link: LinkId,
     },
-    /// A control frame has come: `LinkState`, `Interest`, `Digest`, `Want`,
+    /// A control frame has come: `LinkState`, `Record`, `Interest`, `Digest`, `Want`,
     /// `FlowAck`, `Pressure`, `Ping` or `Pong`. Others are ignored.
     Frame {
         /// The link that it came by.
@@ -230,7 +234,7 @@ impl Mesh {
         for text in [&mut me.name, &mut me.region] {
             text.truncate(text.floor_char_boundary(frame::MAX_NAME));
         }
-        Self {
+        let mut mesh = Self {
             random: Random::from_seed(seed),
             links: BTreeMap::new(),
             hubs: BTreeMap::new(),
@@ -249,15 +253,19 @@ impl Mesh {
             routes_changed: false,
             options,
             me,
-        }
+        };
+        mesh.set_attribute(attribute::LABELS, labels::encode(&mesh.me.labels));
+        mesh
     }
 
     /// Takes an event in; adds to `out` what is to be done about it, in order.
     pub fn apply(&mut self, event: Event<'_>, now: Now, out: &mut Vec<Command>) {
         let now = now.mono;
         match event {
-            Event::LinkUp { link, hub, epoch, name, region: _, cost } => {
-                self.link_up(link, Link::new(hub, epoch, name, cost, now), now, out);
+            Event::LinkUp { link, hub, epoch, name, region: _, version, cost } => {
+                let mut state = Link::new(hub, epoch, name, now);
+                (state.cost, state.version) = (cost, version);
+                self.link_up(link, state, now, out);
             }
             Event::LinkDown { link } => self.forget_link(link),
             Event::Frame { link, frame: Frame::FlowAck(ack) } => {
@@ -380,7 +388,8 @@ impl Mesh {
             Frame::Pong(Pong { id, .. }) => {
                 self.links_changed |= known.on_pong(*id, now);
             }
-            Frame::LinkState(state) => self.on_record(link, &state.record, now, out),
+            Frame::LinkState(state) => self.on_record(link, &state.record, None, now, out),
+            Frame::Record(said) => self.on_record(link, &said.record, Some(said.attributes), now, out),
             Frame::Interest(interest) => self.on_interest(link, interest, now, out),
             Frame::Digest(digest) => self.on_digest(link, &digest.entries, now),
             Frame::Want(want) => self.on_want(link, &want.entries, now),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Mono};
-use weft_wire::frame::{Frame, LinkState, LinkStateLink, LinkStateRecord};
+use weft_wire::frame::{
+    Attributes, Frame, LinkState, LinkStateLink, LinkStateRecord, Record, attribute, push_attribute, try_encode,
+};
 
 use super::interest::{HubInterest, Wanted};
 use super::{Command, Mesh};
@@ -23,6 +25,8 @@ pub(super) struct Hub {
     pub(super) epoch: Epoch,
     pub(super) version: u64,
     pub(super) links: Vec<LinkStateLink>,
+    /// The attributes of the record, as they came; none of one that came without.
+    pub(super) attributes: Option<Box<[u8]>>,
     /// When the record was renewed. One too old no longer counts.
     pub(super) renewed: Mono,
     pub(super) is_expired: bool,
@@ -43,6 +47,11 @@ impl Hub {
         self.wanted.take_if(|wanted| wanted.link == link);
     }
 
+    /// The value of an attribute of the record.
+    pub(super) fn attribute(&self, tag: u16) -> Option<&[u8]> {
+        value_of(self.attributes.as_deref(), tag)
+    }
+
     pub(super) fn deadline(&self, timers: &Timers) -> Option<Mono> {
         match (&self.path, self.is_expired) {
             (None, _) => Some(self.lost + timers.interest_retention),
@@ -58,6 +67,11 @@ pub(super) struct OwnRecord {
     /// From 1, for a hub without links, so that there is a record from the start.
     pub(super) version: u64,
     pub(super) links: Vec<LinkStateLink>,
+    /// By tag, and as they go into the record.
+    attributes: BTreeMap<u16, Vec<u8>>,
+    pub(super) encoded: Vec<u8>,
+    /// An attribute is another than the record that was told last has.
+    has_changed: bool,
     made: Mono,
     /// A round trip has changed and is to be told when this time has come.
     shifted: Option<Mono>,
@@ -65,13 +79,45 @@ pub(super) struct OwnRecord {
 
 impl Default for OwnRecord {
     fn default() -> Self {
-        Self { version: 1, links: Vec::new(), made: Mono(0), shifted: None }
+        Self {
+            version: 1,
+            links: Vec::new(),
+            attributes: BTreeMap::new(),
+            encoded: Vec::new(),
+            has_changed: false,
+            made: Mono(0),
+            shifted: None,
+        }
     }
+}
+
+impl OwnRecord {
+    /// The value of an attribute.
+    pub(super) fn attribute(&self, tag: u16) -> Option<&[u8]> {
+        self.attributes.get(&tag).map(Vec::as_slice)
+    }
+}
+
+/// The version from which on a link carries records with attributes.
+const WITH_ATTRIBUTES: u16 = 2;
+
+/// The attributes that ways are found by.
+const OF_WAYS: [u16; 4] = [attribute::LABELS, attribute::METRICS, attribute::FLAGS, attribute::PARALLEL];
+
+fn value_of(attributes: Option<&[u8]>, tag: u16) -> Option<&[u8]> {
+    Attributes::parse(attributes?).ok()?.get(tag)
 }
 
 impl Mesh {
     /// A record has come by a link.
-    pub(super) fn on_record(&mut self, link: LinkId, record: &LinkStateRecord<'_>, now: Mono, out: &mut Vec<Command>) {
+    pub(super) fn on_record(
+        &mut self,
+        link: LinkId,
+        record: &LinkStateRecord<'_>,
+        attributes: Option<Attributes<'_>>,
+        now: Mono,
+        out: &mut Vec<Command>,
+    ) {
         if record.hub == self.me.id {
             // Of an earlier life: this life's record overtakes it by its epoch.
             // Of a later life: somebody else has this hub's name.
@@ -88,7 +134,8 @@ impl Mesh {
                 }
                 return;
             }
-            if (record.epoch, record.version) <= (known.epoch, known.version) {
+            let has = (known.epoch, known.version, known.attributes.is_some());
+            if (record.epoch, record.version, attributes.is_some()) <= has {
                 return;
             }
         }
@@ -97,12 +144,12 @@ impl Mesh {
             self.counters.refused += 1;
             return;
         }
-        self.take_record(record, now);
+        self.take_record(record, attributes.map(|attributes| attributes.bytes().into()), now);
         self.close_older_links(record.hub, record.epoch, out);
-        self.flood(&Frame::LinkState(LinkState { record: record.clone() }), Some(link));
+        self.flood_record(record.hub, Some(link));
     }
 
-    fn take_record(&mut self, record: &LinkStateRecord<'_>, now: Mono) {
+    fn take_record(&mut self, record: &LinkStateRecord<'_>, attributes: Option<Box<[u8]>>, now: Mono) {
         if !self.hubs.contains_key(&record.hub) {
             let Some(slot) = self.free_slots.pop_first() else { return };
             let hub = Hub {
@@ -111,6 +158,7 @@ impl Mesh {
                 epoch: record.epoch,
                 version: 0,
                 links: Vec::new(),
+                attributes: None,
                 renewed: now,
                 is_expired: false,
                 path: None,
@@ -128,11 +176,16 @@ impl Mesh {
             self.routes_changed = true;
             drop_incoming(&mut self.links, record.hub);
         }
-        self.graph_changed |= hub.is_expired || hub.epoch != record.epoch || hub.links != record.links;
+        let is_other = |tag: &u16| value_of(hub.attributes.as_deref(), *tag) != value_of(attributes.as_deref(), *tag);
+        self.graph_changed |= hub.is_expired
+            || hub.epoch != record.epoch
+            || hub.links != record.links
+            || (hub.attributes != attributes && OF_WAYS.iter().any(is_other));
         record.region.clone_into(&mut hub.region);
         hub.epoch = record.epoch;
         hub.version = record.version;
         hub.links.clone_from(&record.links);
+        hub.attributes = attributes;
         hub.renewed = now;
         hub.is_expired = false;
     }
@@ -141,6 +194,59 @@ impl Mesh {
     pub(super) fn flood(&mut self, frame: &Frame<'_>, came_by: Option<LinkId>) {
         let links: Vec<LinkId> = self.links.keys().copied().filter(|id| Some(*id) != came_by).collect();
         links.into_iter().for_each(|id| self.send(id, frame));
+    }
+
+    /// What is known of a hub goes to every link but the one that it came by.
+    fn flood_record(&mut self, id: HubId, came_by: Option<LinkId>) {
+        let links: Vec<LinkId> = self.links.keys().copied().filter(|link| Some(*link) != came_by).collect();
+        self.send_record(&links, id, None);
+    }
+
+    /// Sends the record of a hub, if it is newer than the version that is there:
+    /// with its attributes where the link carries them and they are known.
+    pub(super) fn send_record(&mut self, links: &[LinkId], id: HubId, newer_than: Option<u64>) {
+        let (epoch, version, name, region, links_of, attributes) = if id == self.me.id {
+            let OwnRecord { version, links, encoded, .. } = &self.record;
+            (self.me.epoch, *version, &self.me.name, &self.me.region, links, Some(encoded.as_slice()))
+        } else if let Some(hub) = self.hubs.get(&id) {
+            (hub.epoch, hub.version, &hub.name, &hub.region, &hub.links, hub.attributes.as_deref())
+        } else {
+            return;
+        };
+        if newer_than.is_some_and(|known| version <= known) {
+            return;
+        }
+        let record = LinkStateRecord { hub: id, epoch, version, name, region, links: links_of.clone() };
+        let attributes = attributes.and_then(|bytes| Attributes::parse(bytes).ok());
+        let bare = Frame::LinkState(LinkState { record: record.clone() });
+        let whole = attributes.map(|attributes| Frame::Record(Record { record, attributes }));
+        for link in links {
+            let carries = self.links.get(link).is_some_and(|link| link.version >= WITH_ATTRIBUTES);
+            let frame = whole.as_ref().filter(|_| carries).unwrap_or(&bare);
+            if try_encode(frame, self.outbox.entry(*link).or_default()).is_err() {
+                self.counters.refused += 1;
+            }
+        }
+    }
+
+    /// Says something with this hub's record from now on; none takes it back.
+    /// What is more than fits with the others is left out and counted.
+    pub(super) fn set_attribute(&mut self, tag: u16, value: Option<Vec<u8>>) {
+        let record = &mut self.record;
+        if record.attributes.get(&tag) == value.as_ref() {
+            return;
+        }
+        match value {
+            Some(value) => record.attributes.insert(tag, value),
+            None => record.attributes.remove(&tag),
+        };
+        record.encoded.clear();
+        for (tag, value) in &record.attributes {
+            self.counters.refused += u64::from(!push_attribute(&mut record.encoded, *tag, value));
+        }
+        record.has_changed = true;
+        self.links_changed = true;
+        self.graph_changed |= OF_WAYS.contains(&tag);
     }
 
     /// The links that this hub uses: of each neighbour, the first that works.
@@ -180,18 +286,14 @@ impl Mesh {
         }
         self.record.shifted = shifted.then(|| self.record.made + timers.rtt_hold);
         let is_changed = links != self.record.links;
+        let has_changed = std::mem::take(&mut self.record.has_changed);
         let is_stale = !self.links.is_empty() && now >= self.record.made + timers.refresh;
-        if is_changed || is_stale {
+        if is_changed || has_changed || is_stale {
             self.record.links = links;
             self.record.version += 1;
             self.record.made = now;
             self.graph_changed |= is_changed;
-            let me = self.me.clone();
-            let links = self.record.links.clone();
-            let version = self.record.version;
-            let record =
-                LinkStateRecord { hub: me.id, epoch: me.epoch, version, name: &me.name, region: &me.region, links };
-            self.flood(&Frame::LinkState(LinkState { record }), None);
+            self.flood_record(self.me.id, None);
         }
         // A link that takes over from another to the same neighbour changes no record.
         self.graph_changed |= self.hubs.values().any(|hub| hub.path.is_some_and(|p| !self.is_in_use(p.link)));

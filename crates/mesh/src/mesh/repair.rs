@@ -1,7 +1,7 @@
 //! Repair: neighbours compare what they know, and ask for what they lack.
 
 use weft_base::{HubId, Mono};
-use weft_wire::frame::{Digest, DigestEntry, Frame, LinkState, LinkStateRecord, Want, WantEntry};
+use weft_wire::frame::{Digest, DigestEntry, Frame, Want, WantEntry};
 
 use super::Mesh;
 use super::interest::Wanted;
@@ -84,27 +84,12 @@ impl Mesh {
     /// A neighbour asks for what it lacks.
     pub(super) fn on_want(&mut self, link: LinkId, entries: &[WantEntry], now: Mono) {
         for want in entries {
-            self.send_record(link, want);
+            self.send_record(&[link], want.hub, Some(want.have_link_version));
             let Some((epoch, version, set)) = self.interest_to_tell(want.hub) else { continue };
             if version > want.have_interest_version {
                 let transfer = Transfer::whole(epoch, version, set.snapshot());
                 self.start_transfer(link, want.hub, transfer, now);
             }
-        }
-    }
-
-    fn send_record(&mut self, link: LinkId, want: &WantEntry) {
-        let (epoch, version, name, region, links) = if want.hub == self.me.id {
-            let (me, record) = (&self.me, &self.record);
-            (me.epoch, record.version, me.name.clone(), me.region.clone(), record.links.clone())
-        } else if let Some(hub) = self.hubs.get(&want.hub) {
-            (hub.epoch, hub.version, hub.name.clone(), hub.region.clone(), hub.links.clone())
-        } else {
-            return;
-        };
-        if version > want.have_link_version {
-            let record = LinkStateRecord { hub: want.hub, epoch, version, name: &name, region: &region, links };
-            self.send(link, &Frame::LinkState(LinkState { record }));
         }
     }
 }

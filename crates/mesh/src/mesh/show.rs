@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use weft_base::HubId;
 use weft_topic::Filter;
+use weft_wire::frame::attribute;
 
 use super::Mesh;
 use crate::filters::{FilterSet, Item};
+use crate::labels;
 use crate::report::{Counters, HubReport, LinkReport, Report};
 use crate::{Kind, Path, StreamDef};
 
@@ -18,6 +20,7 @@ impl Mesh {
             id: self.me.id,
             name: self.me.name.clone(),
             region: self.me.region.clone(),
+            labels: names(self.record.attribute(attribute::LABELS)),
             epoch: self.me.epoch,
             reachable: true,
             hops: 0,
@@ -31,6 +34,7 @@ impl Mesh {
             id: *id,
             name: hub.name.clone(),
             region: hub.region.clone(),
+            labels: names(hub.attribute(attribute::LABELS)),
             epoch: hub.epoch,
             reachable: hub.path.is_some(),
             hops: hub.path.map_or(0, |path| path.hops),
@@ -102,4 +106,8 @@ impl Mesh {
             if hub == self.me.id { Some(&self.local.told) } else { self.hubs.get(&hub).map(|hub| &hub.interest.set) };
         set.into_iter().flat_map(FilterSet::iter)
     }
+}
+
+fn names(attribute: Option<&[u8]>) -> Vec<String> {
+    attribute.map(labels::decode).unwrap_or_default().into_iter().map(str::to_owned).collect()
 }

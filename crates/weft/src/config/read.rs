@@ -29,6 +29,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         None => {}
     }
     set!(top.text, problems, "region" => options.region);
+    set!(top.texts, problems, "labels" => options.labels);
     options.data = top.text("data", problems).map(|data| folder.join(data));
     let threads = [("auto", Threads::Auto), ("shared", Threads::Shared), ("dedicated", Threads::Dedicated)];
     if let Some(value) = top.choice("threading", &threads, problems) {

@@ -106,6 +106,14 @@ impl<'a, 'i> Section<'a, 'i> {
         self.of_kind(key, "a text in quotes", problems, |value| value.as_str().map(|text| Ok(text.to_owned())))
     }
 
+    /// A list of texts.
+    pub(crate) fn texts(&mut self, key: &'static str, problems: &mut Problems) -> Option<Vec<String>> {
+        self.of_kind(key, "a list of texts in quotes", problems, |value| {
+            let items = value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+            items.collect::<Option<Vec<String>>>().map(Ok)
+        })
+    }
+
     pub(crate) fn boolean(&mut self, key: &'static str, problems: &mut Problems) -> Option<bool> {
         self.of_kind(key, "`true` or `false`", problems, |value| value.as_bool().map(Ok))
     }

@@ -26,6 +26,9 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         Threads::Dedicated => "dedicated",
     };
     writeln!(out, "name = {:?}\nregion = {:?}", o.name, o.region)?;
+    if !o.labels.is_empty() {
+        writeln!(out, "labels = {:?}", o.labels)?;
+    }
     if let Some(data) = &o.data {
         writeln!(out, "data = {:?}", data.display().to_string())?;
     }

@@ -45,12 +45,13 @@ fn a_name_and_an_address_are_enough() {
 #[test]
 fn what_check_prints_is_a_configuration_that_leads_to_the_same() {
     let text = format!(
-        "name = \"a\"\nregion = \"b\"\ndata = \"/data\"\nthreading = \"dedicated\"\n{CLIENTS}\n\
+        "name = \"a\"\nregion = \"b\"\nlabels = [\"eu\", \"gdpr\"]\ndata = \"/data\"\nthreading = \"dedicated\"\n{CLIENTS}\n\
          [limits]\nframe = \"2 MiB\"\nsessions = 7\n[streams]\nretain_bytes = 1000\nretain_age = \"36 h\"\n\
          [storage]\nverify = \"512 KiB/s\"\nrepair_pause = \"5 s\"\n[timers]\ndrain = \"90 s\"\n"
     );
     let options = good(&text);
     assert_eq!(options.limits.frame, ByteCount::mib(2));
+    assert_eq!(options.labels, ["eu", "gdpr"]);
     assert_eq!(options.stream_defaults.retain_bytes, Some(ByteCount(1000)));
     assert_eq!(options.storage.verify, ByteCount::kib(512));
     assert_eq!(options.storage.repair_pause, std::time::Duration::from_secs(5));

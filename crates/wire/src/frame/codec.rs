@@ -54,6 +54,17 @@ impl<'a> Reader<'a> {
         Err(FrameError::new(clause, field, self.at.min(self.bytes.len()), found))
     }
 
+    /// As [`Reader::refuse`], of a place so many bytes before the present one.
+    pub(super) fn refuse_behind<T>(
+        &self,
+        back: usize,
+        clause: FrameClause,
+        field: &'static str,
+        found: u64,
+    ) -> Result<T, FrameError> {
+        Err(FrameError::new(clause, field, self.at.saturating_sub(back), found))
+    }
+
     /// What was not read yet.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()

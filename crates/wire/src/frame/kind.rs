@@ -122,6 +122,8 @@ kinds! {
     AwaitLevel = 76;
     /// Client to hub; answered by `Done`.
     StreamAlter = 77;
+    /// Hub to hub, on links of version 2 and later: flooded.
+    Record = 112;
 }
 
 impl Kind {
@@ -141,6 +143,7 @@ impl Kind {
                 | Self::FlowAck
                 | Self::LinkCredit
                 | Self::Pressure
+                | Self::Record
         )
     }
 

@@ -41,9 +41,9 @@ pub struct LinkState<'a> {
     pub record: LinkStateRecord<'a>,
 }
 
-impl<'a> LinkState<'a> {
+impl<'a> LinkStateRecord<'a> {
     pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
-        let record = LinkStateRecord {
+        Ok(Self {
             hub: r.hub("hub")?,
             epoch: r.epoch("epoch")?,
             version: r.u64("version")?,
@@ -52,22 +52,30 @@ impl<'a> LinkState<'a> {
             links: r.list("links", MAX_LIST, 16, |r| {
                 Ok(LinkStateLink { peer: r.hub("peer")?, rtt_us: r.u32("rtt_us")?, cost: r.u32("cost")? })
             })?,
-        };
-        Ok(Self { record })
+        })
     }
 
     pub(super) fn write(&self, w: &mut Writer<'_>) {
-        let record = &self.record;
-        w.u64(record.hub.0);
-        w.u32(record.epoch.0);
-        w.u64(record.version);
-        w.name("name", record.name);
-        w.name("region", record.region);
-        w.list("links", &record.links, MAX_LIST, |w, link| {
+        w.u64(self.hub.0);
+        w.u32(self.epoch.0);
+        w.u64(self.version);
+        w.name("name", self.name);
+        w.name("region", self.region);
+        w.list("links", &self.links, MAX_LIST, |w, link| {
             w.u64(link.peer.0);
             w.u32(link.rtt_us);
             w.u32(link.cost);
         });
+    }
+}
+
+impl<'a> LinkState<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        LinkStateRecord::read(r).map(|record| Self { record })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        self.record.write(w);
     }
 }
 

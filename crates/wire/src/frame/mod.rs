@@ -49,6 +49,7 @@ mod native;
 mod peek;
 mod pressure;
 mod profile;
+mod record;
 mod stream;
 
 pub use crate::code::ErrorCode;
@@ -75,6 +76,7 @@ pub use native::{
 pub use peek::{Peek, peek, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};
 pub use profile::{Profile, ProfileReport, ProfileStack};
+pub use record::{Attributes, Record, attribute, push_attribute};
 pub use stream::{
     AwaitLevel, Consistency, LastGet, LastValues, Retention, StreamAlter, StreamCreate, StreamDelete, StreamInfo,
     StreamList, StreamReport, StreamReports, StreamRole, StreamSpec, Unreachable,
@@ -127,6 +129,8 @@ pub const MAX_HOMES: usize = 64;
 pub const MAX_FLOW_PLACES: usize = 256;
 /// The most homes that an acknowledgement can wait for.
 pub const MAX_ACK_HOMES: u8 = 15;
+/// The most bytes of the attributes of a `Record`.
+pub const MAX_ATTRIBUTES: usize = 16 << 10;
 /// The most items in any other list.
 pub const MAX_LIST: usize = 65_535;
 
@@ -261,6 +265,8 @@ frames! {
     AwaitLevel(AwaitLevel<'a>);
     /// Change a stream's definition.
     StreamAlter(StreamAlter<'a>);
+    /// What a hub says of itself, with attributes.
+    Record(Record<'a>);
 }
 
 impl<'a> Frame<'a> {

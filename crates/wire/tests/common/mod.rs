@@ -287,16 +287,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
     ]);
     all.push(Frame::decode(forward).unwrap());
     all.extend([
-        Frame::LinkState(LinkState {
-            record: LinkStateRecord {
-                hub,
-                epoch,
-                version: 8,
-                name: "new-york",
-                region: "us-east",
-                links: vec![LinkStateLink { peer: HubId(2), rtt_us: 81_000, cost: 10 }],
-            },
-        }),
+        Frame::LinkState(LinkState { record: record() }),
         Frame::Interest(Interest {
             hub,
             epoch,
@@ -378,8 +369,27 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             homes: 2,
         }),
         Frame::StreamAlter(StreamAlter { request: 15, spec: altered }),
+        Frame::Record(Record { record: record(), attributes: attributes() }),
     ]);
     all
+}
+
+fn record() -> LinkStateRecord<'static> {
+    LinkStateRecord {
+        hub: HubId(0x0102_0304_0506_0708),
+        epoch: Epoch(0x0a0b_0c0d),
+        version: 8,
+        name: "new-york",
+        region: "us-east",
+        links: vec![LinkStateLink { peer: HubId(2), rtt_us: 81_000, cost: 10 }],
+    }
+}
+
+fn attributes() -> Attributes<'static> {
+    let mut bytes = Vec::new();
+    push_attribute(&mut bytes, attribute::LABELS, b"\x02us");
+    push_attribute(&mut bytes, 60_000, b"unknown");
+    Attributes::parse(bytes.leak()).unwrap()
 }
 
 pub(crate) fn runs() -> &'static [Run] {

@@ -4,6 +4,7 @@
 mod gates;
 mod interest;
 mod links;
+mod records;
 mod strange;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -40,7 +41,13 @@ fn filter(text: &str) -> Filter {
 }
 
 fn info(hub: u64, epoch: u32) -> HubInfo {
-    HubInfo { id: id(hub), name: format!("hub-{hub}"), region: "here".to_owned(), epoch: Epoch(epoch) }
+    HubInfo {
+        id: id(hub),
+        name: format!("hub-{hub}"),
+        region: "here".to_owned(),
+        labels: Vec::new(),
+        epoch: Epoch(epoch),
+    }
 }
 
 /// The whole frames in `bytes`.
@@ -120,6 +127,7 @@ impl Net {
             epoch: other.epoch,
             name: other.name,
             region: other.region,
+            version: 2,
             cost: 0,
         };
         self.tell(hub, up);

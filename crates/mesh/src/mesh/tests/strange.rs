@@ -172,6 +172,7 @@ impl Alone {
                     epoch: Epoch(*epoch),
                     name: format!("hub-{hub}"),
                     region: String::new(),
+                    version: 1 + (*link % 2) as u16,
                     cost: 0,
                 });
             }

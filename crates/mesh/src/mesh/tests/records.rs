@@ -1,0 +1,108 @@
+//! Records with attributes: kept and passed on as they came, to whom they mean
+//! something.
+
+use weft_wire::frame::{Attributes, LinkState, LinkStateLink, LinkStateRecord, Record, push_attribute};
+
+use super::*;
+
+/// A hub without neighbours, and what it sends.
+struct Alone(Mesh);
+
+impl Alone {
+    fn new() -> Self {
+        Self(Mesh::new(MeshOptions::default(), info(1, 1), 3))
+    }
+
+    fn event(&mut self, event: Event<'_>) -> Vec<(LinkId, Vec<u8>)> {
+        let mut out = Vec::new();
+        self.0.apply(event, now(Mono(1_000_000_000)), &mut out);
+        let sent = out.into_iter().filter_map(|command| match command {
+            Command::Send { link, bytes } => Some((link, bytes)),
+            _ => None,
+        });
+        sent.collect()
+    }
+
+    fn up(&mut self, link: u64, hub: u64, version: u16) {
+        let (name, region) = (format!("hub-{hub}"), String::new());
+        let link = LinkId(link);
+        self.event(Event::LinkUp { link, hub: id(hub), epoch: Epoch(1), name, region, version, cost: 0 });
+    }
+
+    /// What goes out of the record of hub 2 that comes by link 2.
+    fn take(&mut self, version: u64, attributes: Option<Attributes<'_>>) -> Vec<(u64, Vec<u8>)> {
+        let links = vec![LinkStateLink { peer: id(1), rtt_us: 1, cost: 0 }];
+        let record = LinkStateRecord { hub: id(2), epoch: Epoch(1), version, name: "hub-2", region: "", links };
+        let frame = match attributes {
+            Some(attributes) => Frame::Record(Record { record, attributes }),
+            None => Frame::LinkState(LinkState { record }),
+        };
+        let sent = self.event(Event::Frame { link: LinkId(2), frame: &frame });
+        sent.into_iter().map(|(link, bytes)| (link.0, bytes)).collect()
+    }
+}
+
+/// Labels, and a tag that nobody knows.
+fn bytes(unknown: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    push_attribute(&mut bytes, attribute::LABELS, b"\x02eu");
+    push_attribute(&mut bytes, 9_999, unknown);
+    bytes
+}
+
+#[test]
+fn attributes_are_passed_on_byte_for_byte_and_without_on_links_of_version_1() {
+    let mut hub = Alone::new();
+    hub.up(2, 2, 2);
+    hub.up(3, 3, 2);
+    hub.up(4, 4, 1);
+    let bytes = bytes(b"of a later version");
+    let attributes = Attributes::parse(&bytes).expect("attributes");
+    let sent = hub.take(7, Some(attributes));
+    assert_eq!(sent.len(), 2, "to all but where it came from: {sent:?}");
+    for (link, bytes) in &sent {
+        let found = frames(bytes);
+        let [Ok(frame)] = &found[..] else { panic!("{found:?}") };
+        match (link, frame) {
+            (3, Frame::Record(said)) => assert_eq!((said.record.version, said.attributes), (7, attributes)),
+            (4, Frame::LinkState(said)) => assert_eq!((said.record.version, said.record.name), (7, "hub-2")),
+            other => panic!("{other:?}"),
+        }
+    }
+    let report = hub.0.report();
+    assert_eq!(report.hubs.iter().find(|hub| hub.id == id(2)).map(|hub| hub.labels.clone()), Some(vec!["eu".into()]));
+}
+
+#[test]
+fn at_equal_versions_a_record_with_attributes_is_newer_than_one_without() {
+    let mut hub = Alone::new();
+    hub.up(2, 2, 2);
+    hub.up(3, 3, 2);
+    let bytes = bytes(b"x");
+    let attributes = Attributes::parse(&bytes).expect("attributes");
+    assert_eq!(hub.take(7, None).len(), 1);
+    assert_eq!(hub.take(7, None).len(), 0, "it is known");
+    assert_eq!(hub.take(7, Some(attributes)).len(), 1, "this says more");
+    assert_eq!(hub.take(7, Some(attributes)).len(), 0);
+    assert_eq!(hub.take(7, None).len(), 0, "this says less");
+    assert_eq!(hub.take(8, None).len(), 1, "but a later version counts, whatever it says");
+}
+
+#[test]
+fn labels_reach_hubs_that_are_not_neighbours_and_those_that_come_later() {
+    let mut net = Net::new();
+    let labels = vec!["gdpr".to_owned(), "eu".to_owned()];
+    net.add(1, 1);
+    net.hubs.insert(1, Mesh::new(MeshOptions::default(), HubInfo { labels, ..info(1, 1) }, 1));
+    net.add(2, 1);
+    net.add(3, 1);
+    net.link(1, 1, 2);
+    net.link(2, 2, 3);
+    net.pass(SECOND);
+    // What came with the flood, and what came by asking.
+    for at in [1, 2, 3] {
+        let report = net.hubs[&at].report();
+        let labels: Vec<&[String]> = report.hubs.iter().map(|hub| hub.labels.as_slice()).collect();
+        assert_eq!(labels, [&["eu".to_owned(), "gdpr".to_owned()][..], &[], &[]], "at {at}");
+    }
+}
