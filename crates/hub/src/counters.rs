@@ -213,6 +213,8 @@ counters! {
     links = "sessions.links",
     /// Sessions closed because the peer broke the protocol.
     violations = "sessions.violations",
+    /// Links refused because the hubs are of different meshes or differ in what they must share.
+    links_disagreed = "links.disagreed",
     /// Connections refused or lost before they became a session.
     failed_handshakes = "sessions.failed_handshakes",
     /// Turns in which a connection was not read for want of any buffer.
@@ -225,6 +227,8 @@ counters! {
 /// Blocks that were sent again count again.
 #[derive(Debug, Default)]
 pub struct LinkCounters {
+    /// Gauge: the version of the protocol that the newest link speaks.
+    pub version: AtomicU64,
     /// Events written to the link.
     pub events_out: AtomicU64,
     /// Blocks written to the link.
@@ -238,8 +242,9 @@ pub struct LinkCounters {
 }
 
 impl LinkCounters {
-    fn each(&self) -> [(&'static str, &AtomicU64); 5] {
+    fn each(&self) -> [(&'static str, &AtomicU64); 6] {
         [
+            ("version", &self.version),
             ("events_out", &self.events_out),
             ("blocks_out", &self.blocks_out),
             ("bytes_out", &self.bytes_out),

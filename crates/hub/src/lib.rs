@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod agree;
 mod append;
 pub mod budget;
 mod conductor;

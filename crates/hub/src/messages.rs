@@ -420,7 +420,16 @@ pub(crate) struct LastAsked {
 /// Inbox of the conductor.
 pub(crate) enum ToConductor {
     /// A link is up: both sides know each other.
-    LinkUp { link: SessionId, hub: HubId, epoch: Epoch, name: String, region: String, neighbour: Option<usize> },
+    LinkUp {
+        link: SessionId,
+        hub: HubId,
+        epoch: Epoch,
+        name: String,
+        region: String,
+        /// Of the protocol.
+        version: u16,
+        neighbour: Option<usize>,
+    },
     /// A link that was up has ended.
     LinkDown { link: SessionId, neighbour: Option<usize>, reason: String },
     /// A neighbour could not be reached.

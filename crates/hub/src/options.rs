@@ -7,6 +7,7 @@ use std::time::Duration;
 use weft_base::ByteCount;
 use weft_stream::intake::BatchLimits;
 use weft_transport::{Security, shm};
+use weft_wire::frame::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 use crate::budget;
 
@@ -15,6 +16,8 @@ use crate::budget;
 pub struct HubOptions {
     /// The hub's name, unique in the mesh: 1 to 64 of `a-z`, `0-9` and `-`.
     pub name: String,
+    /// The mesh's name: hubs of another one are refused. 1 to 64 of the same characters.
+    pub mesh: String,
     /// The region's label; hubs of one region are close. 1 to 64 of the same characters.
     pub region: String,
     /// Labels that say where the hub is or what holds there, for residency: at
@@ -49,6 +52,8 @@ pub struct HubOptions {
     pub load: [LoadPolicy; weft_base::Lane::COUNT],
     /// What the mesh's timers run on.
     pub timers: Timers,
+    /// The newest version of the protocol that is spoken, while hubs are upgraded one after the other.
+    pub protocol_most: u16,
 }
 
 /// What the stages' controllers may do.
@@ -428,6 +433,7 @@ impl HubOptions {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            mesh: "weft".to_owned(),
             region: "local".to_owned(),
             labels: Vec::new(),
             clients: Vec::new(),
@@ -443,6 +449,7 @@ impl HubOptions {
             storage: Storage::default(),
             load: DEFAULT_LOAD,
             timers: Timers::default(),
+            protocol_most: PROTOCOL_VERSION,
         }
     }
 
@@ -451,7 +458,7 @@ impl HubOptions {
     #[must_use]
     pub fn violations(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
-        for (field, value) in [("name", &self.name), ("region", &self.region)] {
+        for (field, value) in [("name", &self.name), ("region", &self.region), ("mesh", &self.mesh)] {
             if !is_label(value) {
                 found.push((field, format!("`{value}` must be 1 to 64 of a-z, 0-9 and `-`")));
             }
@@ -462,6 +469,11 @@ impl HubOptions {
         if self.labels.len() > weft_mesh::MAX_LABELS {
             let (many, most) = (self.labels.len(), weft_mesh::MAX_LABELS);
             found.push(("labels", format!("{many} labels are too many: at most {most}")));
+        }
+        let most = self.protocol_most;
+        if !(PROTOCOL_VERSION_LEAST..=PROTOCOL_VERSION).contains(&most) {
+            let remedy = format!("this version speaks {PROTOCOL_VERSION_LEAST} to {PROTOCOL_VERSION}");
+            found.push(("protocol.most", format!("{most} is no version that is spoken: {remedy}")));
         }
         if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() {
             found.push(("clients", "the hub listens nowhere and has no neighbour: name an address".to_owned()));

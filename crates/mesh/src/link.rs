@@ -57,7 +57,7 @@ impl Link {
             epoch,
             name,
             cost: 0,
-            version: 1,
+            version: weft_wire::frame::PROTOCOL_VERSION_LEAST,
             heard: now,
             ping: None,
             ping_next: now,

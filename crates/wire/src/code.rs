@@ -152,6 +152,10 @@ codes! {
     SPOOL_FULL = 59, "spool_full", "the hub keeps no more for homes that cannot be reached: try again later, or raise limits.spool_bytes";
     /// A home of a stream has lost what entered there, and gets it back from the others.
     BEHIND_ITSELF = 64, "behind_itself", "this home has lost events that other homes have: publish again once it has them back";
+    /// A hub of another mesh.
+    OTHER_MESH = 87, "other_mesh", "the hubs are of different meshes: link them only after giving both the same `mesh`";
+    /// A setting that all hubs of a mesh must share differs.
+    DISAGREE = 88, "disagree", "a setting that all hubs of a mesh must share differs: set what the detail names alike at both";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

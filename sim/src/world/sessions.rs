@@ -45,7 +45,7 @@ impl World<'_> {
             epoch: lives[1 - end],
             name,
             region: "sim".to_owned(),
-            version: 2,
+            version: weft_wire::frame::PROTOCOL_VERSION,
             cost: self.links[link].cost,
         };
         self.tell(hub, |h, now, out| h.on_event(up, now, out))

@@ -131,14 +131,13 @@ impl Conductor {
 
     fn on_message(&mut self, message: ToConductor) {
         match message {
-            ToConductor::LinkUp { link, hub, epoch, name, region, neighbour } => {
-                tracing::info!(code = "link_up", peer = name, region, "a link is up");
+            ToConductor::LinkUp { link, hub, epoch, name, region, version, neighbour } => {
+                tracing::info!(code = "link_up", peer = name, region, version, "a link is up");
                 let cost = neighbour.and_then(|i| self.options.neighbours.get(i)).map_or(0, |n| n.cost);
                 if let Some(index) = neighbour {
                     self.neighbours.up(index);
                 }
                 self.epochs.insert(hub, epoch);
-                let version = frame::PROTOCOL_VERSION;
                 self.apply(Event::LinkUp { link: LinkId(link.0), hub, epoch, name, region, version, cost });
             }
             ToConductor::LinkDown { link, neighbour, reason } => {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use weft_base::Mono;
+use weft_base::{Epoch, HubId, Mono};
 use weft_ring::arena::{Arena, Buffer};
 use weft_transport::{LinkToken, Peer};
 use weft_wire::frame::AckLevel;
@@ -21,10 +21,23 @@ pub(crate) enum Role {
     AwaitHello { hubs: bool, peer: Peer },
     /// This hub dialled and said `Hello`; the `Welcome` is awaited.
     AwaitWelcome { neighbour: usize, peer: Peer },
+    /// A hub of version 2 or later; its `LinkOpen` is awaited.
+    AwaitOpen { neighbour: Option<usize>, peer: PeerHub },
     /// A client's session.
     Client,
     /// A link to another hub.
     Link { neighbour: Option<usize> },
+}
+
+/// What another hub said of itself in `Hello` or `Welcome`.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerHub {
+    pub(crate) hub: HubId,
+    pub(crate) epoch: Epoch,
+    pub(crate) name: String,
+    pub(crate) region: String,
+    /// The version of the protocol that both speak.
+    pub(crate) version: u16,
 }
 
 /// A connection and its session.

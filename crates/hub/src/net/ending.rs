@@ -74,7 +74,10 @@ impl NetStage {
             Role::Dialling { neighbour } | Role::AwaitWelcome { neighbour, .. } => {
                 self.out.conductor.push(ToConductor::DialFailed { neighbour, reason: reason.to_owned() });
             }
-            Role::AwaitHello { .. } => {
+            Role::AwaitOpen { neighbour: Some(neighbour), .. } => {
+                self.out.conductor.push(ToConductor::DialFailed { neighbour, reason: reason.to_owned() });
+            }
+            Role::AwaitHello { .. } | Role::AwaitOpen { .. } => {
                 add(&self.counters.failed_handshakes, 1);
                 tracing::info!(code = "handshake_failed", reason, "a connection did not become a session");
             }

@@ -68,6 +68,11 @@ impl NetStage {
                 Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
                 other => self.unexpected(id, other.kind(), "the answer to a hello must be a welcome"),
             },
+            Role::AwaitOpen { neighbour, peer } => match &decoded {
+                Frame::LinkOpen(open) => self.on_link_open(id, peer, neighbour, open),
+                Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
+                other => self.unexpected(id, other.kind(), "a link must begin with what the hubs say of themselves"),
+            },
             Role::Client if self.tunnel_takes(id, &decoded, &block) => {}
             Role::Client => self.on_client_frame(id, decoded, &block),
             Role::Link { .. } => match &decoded {

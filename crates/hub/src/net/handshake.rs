@@ -1,18 +1,21 @@
-//! From a connection to a session: `Hello`, `Welcome`, and who may be what.
+//! From a connection to a session: `Hello`, `Welcome`, between hubs `LinkOpen`,
+//! and who may be what.
 
 use weft_base::HubId;
 use weft_transport::{LinkToken, Network as _, Peer, PeerKind};
-use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, Welcome};
+use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, Welcome};
 
-use super::connection::Credit;
+use super::connection::{Credit, PeerHub};
 use super::link::{LinkIn, LinkOut};
 use super::{NetStage, Role};
-use crate::counters::add;
+use crate::agree::Refusal;
+use crate::counters::{add, set};
 use crate::messages::{SessionId, ToConductor};
 
-/// The protocol version that this hub speaks; [`VERSION_MIN`] is the oldest it still does.
-const VERSION: u16 = 1;
-const VERSION_MIN: u16 = 1;
+/// The oldest protocol version that this hub still speaks; the newest is [`HubOptions::protocol_most`](crate::HubOptions).
+const VERSION_MIN: u16 = frame::PROTOCOL_VERSION_LEAST;
+/// From this version on a link begins with `LinkOpen`.
+const VERSION_OPEN: u16 = 2;
 /// Features that both sides must name before they are used: none so far.
 const FEATURES: u64 = 0;
 /// What this hub says it runs.
@@ -38,13 +41,13 @@ impl NetStage {
     pub(super) fn on_connected(&mut self, link: LinkToken, peer: Peer) {
         let Some(id) = self.by_link.get(&link).copied() else { return };
         let identity = self.identity.clone();
-        let most = self.options.limits.frame.as_usize();
+        let (most, newest) = (self.options.limits.frame.as_usize(), self.options.protocol_most);
         let Some(connection) = self.connection(id) else { return };
         let Role::Dialling { neighbour } = connection.role else { return };
         connection.role = Role::AwaitWelcome { neighbour, peer };
         let hello = Hello {
             version_min: VERSION_MIN,
-            version_max: VERSION,
+            version_max: newest,
             role: frame::Role::Hub,
             features: FEATURES,
             max_frame: u32::try_from(most).unwrap_or(u32::MAX),
@@ -62,24 +65,26 @@ impl NetStage {
 
     /// The first frame of a peer that connected.
     pub(super) fn on_hello(&mut self, id: SessionId, hubs: bool, peer: &Peer, hello: &Hello<'_>) {
-        if hello.version_min > VERSION || hello.version_max < VERSION_MIN {
+        let newest = self.options.protocol_most;
+        if hello.version_min > newest || hello.version_max < VERSION_MIN {
             let detail = format!(
-                "the peer speaks versions {} to {}, this hub {VERSION_MIN} to {VERSION}: upgrade the older side",
+                "the peer speaks versions {} to {}, this hub {VERSION_MIN} to {newest}: upgrade the older side",
                 hello.version_min, hello.version_max
             );
             return self.violate(id, ErrorCode::VERSION, &detail);
         }
+        let version = newest.min(hello.version_max);
         match (hubs, &hello.role) {
             (true, frame::Role::Hub) => {
                 if let Err(detail) = self.check_hub(peer, hello.name, hello.hub) {
                     return self.violate(id, ErrorCode::IDENTITY, &detail);
                 }
                 let (name, region) = (hello.name.to_owned(), hello.region.to_owned());
-                self.welcome(id);
-                self.link_up(id, hello.hub, hello.epoch, name, region, None);
+                self.welcome(id, version);
+                self.open(id, PeerHub { hub: hello.hub, epoch: hello.epoch, name, region, version }, None);
             }
             (false, frame::Role::Client) => {
-                self.welcome(id);
+                self.welcome(id, version);
                 if let Some(connection) = self.connection(id) {
                     connection.role = Role::Client;
                     hello.name.clone_into(&mut connection.name);
@@ -95,7 +100,7 @@ impl NetStage {
 
     /// The answer of a neighbour that this hub dialled.
     pub(super) fn on_welcome(&mut self, id: SessionId, neighbour: usize, peer: &Peer, welcome: &Welcome<'_>) {
-        if !(VERSION_MIN..=VERSION).contains(&welcome.version) {
+        if !(VERSION_MIN..=self.options.protocol_most).contains(&welcome.version) {
             let detail = format!("the peer chose version {}, which was not offered", welcome.version);
             return self.violate(id, ErrorCode::VERSION, &detail);
         }
@@ -103,7 +108,34 @@ impl NetStage {
             return self.violate(id, ErrorCode::IDENTITY, &detail);
         }
         let (name, region) = (welcome.name.to_owned(), welcome.region.to_owned());
-        self.link_up(id, welcome.hub, welcome.epoch, name, region, Some(neighbour));
+        let peer = PeerHub { hub: welcome.hub, epoch: welcome.epoch, name, region, version: welcome.version };
+        self.open(id, peer, Some(neighbour));
+    }
+
+    /// A hub is who it says: the facts of the link are exchanged, where both know of them.
+    fn open(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>) {
+        if peer.version < VERSION_OPEN {
+            return self.link_up(id, peer, neighbour);
+        }
+        let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
+        else {
+            return;
+        };
+        connection.role = Role::AwaitOpen { neighbour, peer };
+        frame::encode(&Frame::LinkOpen(self.opening.frame()), connection.egress.control());
+        self.mark_dirty(id);
+    }
+
+    /// What the hub at the other end says of itself.
+    pub(super) fn on_link_open(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>, said: &LinkOpen<'_>) {
+        match self.opening.judge(said) {
+            Ok(()) => self.link_up(id, peer, neighbour),
+            Err(Refusal { code, detail }) => {
+                add(&self.counters.links_disagreed, 1);
+                tracing::warn!(code = "link_refused", peer = peer.name, reason = %code, detail, "a hub is refused");
+                self.violate(id, code, &detail);
+            }
+        }
     }
 
     /// A hub is who its certificate says, and is not this one.
@@ -123,12 +155,12 @@ impl NetStage {
         Ok(())
     }
 
-    fn welcome(&mut self, id: SessionId) {
+    fn welcome(&mut self, id: SessionId, version: u16) {
         let identity = self.identity.clone();
         let limits = self.options.limits.clone();
         let Some(connection) = self.connection(id) else { return };
         let welcome = Welcome {
-            version: VERSION,
+            version,
             features: FEATURES,
             max_frame: u32::try_from(limits.frame.0).unwrap_or(u32::MAX),
             hub: identity.id,
@@ -144,16 +176,10 @@ impl NetStage {
         self.mark_dirty(id);
     }
 
-    fn link_up(
-        &mut self,
-        id: SessionId,
-        hub: HubId,
-        epoch: weft_base::Epoch,
-        name: String,
-        region: String,
-        neighbour: Option<usize>,
-    ) {
+    fn link_up(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>) {
+        let PeerHub { hub, epoch, name, region, version } = peer;
         let counters = self.counters.link(&name);
+        set(&counters.version, u64::from(version));
         let limits = &self.options.limits;
         let (window, room) = (limits.window_of_links(), limits.socket_bytes.as_usize() * 4);
         let Some(connection) = self.connection(id) else { return };
@@ -166,6 +192,6 @@ impl NetStage {
         connection.credit = Some(credit);
         add(&self.counters.links, 1);
         self.mark_dirty(id);
-        self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, neighbour });
+        self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, version, neighbour });
     }
 }

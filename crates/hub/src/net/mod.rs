@@ -43,6 +43,7 @@ use self::egress::{Egress, EgressLimits};
 use self::tunnel::Sockets;
 use crate::Identity;
 use crate::admit::Admission;
+use crate::agree::Opening;
 use crate::consume::ToConsume;
 use crate::counters::{Counters, add};
 use crate::hub::Lifecycle;
@@ -107,6 +108,8 @@ pub(crate) struct NetStage {
     reserve: Arena,
     options: Arc<HubOptions>,
     identity: Arc<Identity>,
+    /// What is said of this hub on each link.
+    opening: Opening,
     counters: Arc<Counters>,
     lifecycle: Arc<Lifecycle>,
     inbox: mpsc::Consumer<ToNet>,
@@ -174,6 +177,7 @@ impl NetStage {
             snapshot: parts.snapshot,
             arena: parts.arena,
             reserve: parts.reserve,
+            opening: Opening::of(&parts.options),
             options: parts.options,
             identity: parts.identity,
             counters: parts.counters,

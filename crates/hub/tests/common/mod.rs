@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod consumers;
+pub mod liar;
 pub mod mesh;
 pub mod stored;
 pub mod triangle;

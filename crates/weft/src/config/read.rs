@@ -28,8 +28,12 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         None if !top.has("name") => top.missing("name", "\"new-york\"", problems),
         None => {}
     }
-    set!(top.text, problems, "region" => options.region);
     set!(top.texts, problems, "labels" => options.labels);
+    set!(top.text, problems, "region" => options.region, "mesh" => options.mesh);
+    if let Some(mut section) = top.section("protocol", problems) {
+        set!(section.number, problems, "most" => options.protocol_most);
+        section.finish(problems);
+    }
     options.data = top.text("data", problems).map(|data| folder.join(data));
     let threads = [("auto", Threads::Auto), ("shared", Threads::Shared), ("dedicated", Threads::Dedicated)];
     if let Some(value) = top.choice("threading", &threads, problems) {

@@ -25,7 +25,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         Threads::Shared => "shared",
         Threads::Dedicated => "dedicated",
     };
-    writeln!(out, "name = {:?}\nregion = {:?}", o.name, o.region)?;
+    writeln!(out, "name = {:?}\nmesh = {:?}\nregion = {:?}", o.name, o.mesh, o.region)?;
     if !o.labels.is_empty() {
         writeln!(out, "labels = {:?}", o.labels)?;
     }
@@ -53,6 +53,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out, "cost = {}", neighbour.cost)?;
     }
+    writeln!(out, "\n[protocol]\nmost = {}", o.protocol_most)?;
     write_stages(&o.stages, out)?;
     write_limits(o, out)?;
     let s = &o.stream_defaults;

@@ -124,6 +124,8 @@ kinds! {
     StreamAlter = 77;
     /// Hub to hub, on links of version 2 and later: flooded.
     Record = 112;
+    /// Hub to hub, version 2: what must be known before the link counts.
+    LinkOpen = 124;
 }
 
 impl Kind {
@@ -144,6 +146,7 @@ impl Kind {
                 | Self::LinkCredit
                 | Self::Pressure
                 | Self::Record
+                | Self::LinkOpen
         )
     }
 

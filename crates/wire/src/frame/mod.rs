@@ -34,7 +34,9 @@
 //!
 //! **The conversation.** The side that dials sends [`Hello`]; the answer is
 //! [`Welcome`], or [`Goodbye`] and the end. The versions of the protocol are
-//! negotiated there, features by bits that both must set. A request is answered
+//! negotiated there, the highest that both speak, and features by bits that both
+//! must set. From version 2 on both hubs of a link then send [`LinkOpen`], and
+//! the link counts once that of the other end was accepted. A request is answered
 //! by the frame its structure names, or by [`ErrorFrame`] with its id.
 
 mod admin;
@@ -46,6 +48,7 @@ mod handout;
 mod kind;
 mod link;
 mod native;
+mod open;
 mod peek;
 mod pressure;
 mod profile;
@@ -73,6 +76,7 @@ pub use native::{
     Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,
     Subscribed, Unsubscribe, Unsubscribed, Welcome, Why, WhyReport,
 };
+pub use open::{LinkOpen, OpenItem};
 pub use peek::{Peek, peek, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};
 pub use profile::{Profile, ProfileReport, ProfileStack};
@@ -87,8 +91,12 @@ use peek::Head;
 
 /// Bytes of a frame before its body.
 pub const FRAME_HEADER: usize = 16;
-/// The version of the protocol that this crate speaks, for [`Hello`].
-pub const PROTOCOL_VERSION: u16 = 1;
+/// The newest version of the protocol that this crate speaks, for [`Hello`].
+/// Version 2 begins a link between hubs with [`LinkOpen`], and has the frames
+/// between hubs whose kinds are above 100; sessions of clients are the same.
+pub const PROTOCOL_VERSION: u16 = 2;
+/// The oldest version that it speaks.
+pub const PROTOCOL_VERSION_LEAST: u16 = 1;
 /// The largest frame there is: a `Forward` with all its entries and the largest block.
 pub const MAX_FRAME: usize = FRAME_HEADER + 8 + MAX_FLOW_ENTRIES * FLOW_ENTRY_LEN + crate::block::MAX_BLOCK;
 /// The largest control frame, in bytes: longer lists go in several frames.
@@ -131,6 +139,10 @@ pub const MAX_FLOW_PLACES: usize = 256;
 pub const MAX_ACK_HOMES: u8 = 15;
 /// The most bytes of the attributes of a `Record`.
 pub const MAX_ATTRIBUTES: usize = 16 << 10;
+/// The most facts in a `LinkOpen`.
+pub const MAX_OPEN_ITEMS: usize = 1024;
+/// The longest of them, in bytes.
+pub const MAX_OPEN_VALUE: usize = 1024;
 /// The most items in any other list.
 pub const MAX_LIST: usize = 65_535;
 
@@ -267,6 +279,8 @@ frames! {
     StreamAlter(StreamAlter<'a>);
     /// What a hub says of itself, with attributes.
     Record(Record<'a>);
+    /// What a hub says of itself before anything else goes over a link.
+    LinkOpen(LinkOpen<'a>);
 }
 
 impl<'a> Frame<'a> {

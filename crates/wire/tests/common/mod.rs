@@ -370,6 +370,13 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
         }),
         Frame::StreamAlter(StreamAlter { request: 15, spec: altered }),
         Frame::Record(Record { record: record(), attributes: attributes() }),
+        Frame::LinkOpen(LinkOpen {
+            items: vec![
+                OpenItem { tag: OpenItem::MESH, value: "flüge".as_bytes() },
+                OpenItem { tag: OpenItem::SETTING, value: b"limits.frame\x001048576" },
+                OpenItem { tag: 65_000, value: b"of a later version" },
+            ],
+        }),
     ]);
     all
 }

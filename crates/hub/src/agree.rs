@@ -1,0 +1,155 @@
+//! What all hubs of a mesh must be told alike, and what a hub says of itself
+//! when a link is made: its own [`Opening`], and the judgement of another's.
+//! Pure.
+//!
+//! A setting belongs here when two hubs that differ in it would both be right
+//! by themselves and lose, loop or misread events together. Where one is
+//! missing at either side, because that side's version does not know it, it is
+//! not compared: versions that follow each other work together.
+
+use weft_wire::ErrorCode;
+use weft_wire::frame::{LinkOpen, OpenItem};
+
+use crate::options::HubOptions;
+
+/// The longest value that is said as it is; of a longer one, a hash is.
+const LONGEST_VALUE: usize = 128;
+
+/// The settings that must be the same at every hub, each with its value in one
+/// canonical form. The names are those of the configuration file.
+fn settings(options: &HubOptions) -> Vec<(&'static str, String)> {
+    let timers = weft_mesh::Timers::default();
+    vec![
+        // A block that one hub takes in must be one that the next one takes.
+        ("limits.frame", options.limits.frame.0.to_string()),
+        ("topic length", weft_wire::block::MAX_TOPIC.to_string()),
+        ("topic levels", weft_topic::MAX_LEVELS.to_string()),
+        // A record that is renewed more slowly than others believe in it makes its hub come and go.
+        ("record refresh ms", timers.refresh.as_millis().to_string()),
+        ("record age ms", timers.record_age.as_millis().to_string()),
+    ]
+}
+
+/// Why a hub is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: ErrorCode,
+    pub(crate) detail: String,
+}
+
+/// What a hub says of itself on each link, made once.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    mesh: String,
+    settings: Vec<(&'static str, String)>,
+    /// The facts as they go over the wire.
+    items: Vec<(u16, Vec<u8>)>,
+}
+
+impl Opening {
+    pub(crate) fn of(options: &HubOptions) -> Self {
+        let mut settings = settings(options);
+        for (_, value) in &mut settings {
+            if value.len() > LONGEST_VALUE {
+                *value = format!("a value with the hash {:016x}", hash_of(value));
+            }
+        }
+        let mut items = vec![(OpenItem::MESH, options.mesh.clone().into_bytes())];
+        items.extend(settings.iter().map(|(name, value)| (OpenItem::SETTING, format!("{name}\0{value}").into_bytes())));
+        Self { mesh: options.mesh.clone(), settings, items }
+    }
+
+    /// As a frame.
+    pub(crate) fn frame(&self) -> LinkOpen<'_> {
+        LinkOpen { items: self.items.iter().map(|(tag, value)| OpenItem { tag: *tag, value }).collect() }
+    }
+
+    /// Holds what another hub says against this.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the two must not be linked, and what is to be done about it.
+    pub(crate) fn judge(&self, said: &LinkOpen<'_>) -> Result<(), Refusal> {
+        let mesh = said.find(OpenItem::MESH).and_then(OpenItem::text).unwrap_or_default();
+        if mesh != self.mesh {
+            let detail = format!(
+                "the peer is of the mesh `{mesh}`, this hub of `{}`: correct the address, or give both the same `mesh`",
+                self.mesh
+            );
+            return Err(Refusal { code: ErrorCode::OTHER_MESH, detail });
+        }
+        for (name, theirs) in said.items.iter().filter_map(OpenItem::setting) {
+            if let Some((name, ours)) = self.settings.iter().find(|(own, ours)| *own == name && ours != theirs) {
+                let detail = format!(
+                    "`{name}` is {theirs} at the peer and {ours} at this hub: set it alike at every hub of the mesh"
+                );
+                return Err(Refusal { code: ErrorCode::DISAGREE, detail });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo): the same at every hub and version.
+fn hash_of(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_base::ByteCount;
+
+    fn opening(change: impl FnOnce(&mut HubOptions)) -> Opening {
+        let mut options = HubOptions::new("chicago");
+        change(&mut options);
+        Opening::of(&options)
+    }
+
+    #[test]
+    fn hubs_with_the_same_settings_agree_whatever_else_differs() {
+        let other = opening(|o| o.limits.arena = ByteCount::mib(64));
+        assert_eq!(opening(|_| {}).judge(&other.frame()), Ok(()));
+    }
+
+    #[test]
+    fn a_setting_that_must_be_shared_is_named_with_both_values() {
+        let other = opening(|o| o.limits.frame = ByteCount::mib(2));
+        let refusal = opening(|_| {}).judge(&other.frame()).expect_err("they differ");
+        assert_eq!(refusal.code, ErrorCode::DISAGREE);
+        for part in ["limits.frame", "2097152 at the peer", "1048576 at this hub"] {
+            assert!(refusal.detail.contains(part), "{}", refusal.detail);
+        }
+    }
+
+    #[test]
+    fn a_hub_of_another_mesh_is_refused_by_name_before_its_settings_are_looked_at() {
+        let other = opening(|o| {
+            o.mesh = "freight".to_owned();
+            o.limits.frame = ByteCount::mib(2);
+        });
+        let refusal = opening(|_| {}).judge(&other.frame()).expect_err("they differ");
+        assert_eq!(refusal.code, ErrorCode::OTHER_MESH);
+        assert!(refusal.detail.contains("the mesh `freight`, this hub of `weft`"), "{}", refusal.detail);
+    }
+
+    #[test]
+    fn what_only_one_side_knows_is_not_compared() {
+        let own = opening(|_| {});
+        let mut said = own.frame();
+        said.items.push(OpenItem { tag: OpenItem::SETTING, value: b"of a later version\x007" });
+        said.items.push(OpenItem { tag: 60_000, value: &[0xff; 8] });
+        assert_eq!(own.judge(&said), Ok(()));
+        said.items.retain(|item| item.tag == OpenItem::MESH);
+        assert_eq!(own.judge(&said), Ok(()));
+    }
+
+    #[test]
+    fn nonsense_is_refused_or_ignored_and_never_panics() {
+        let own = opening(|_| {});
+        let mut said = own.frame();
+        said.items.push(OpenItem { tag: OpenItem::SETTING, value: &[0xff, 0, 0xff] });
+        assert_eq!(own.judge(&said), Ok(()), "no text: no setting that this hub knows");
+        said.items.insert(0, OpenItem { tag: OpenItem::MESH, value: &[0xff] });
+        assert_eq!(own.judge(&said).map_err(|r| r.code), Err(ErrorCode::OTHER_MESH));
+    }
+}
