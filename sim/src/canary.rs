@@ -34,11 +34,13 @@ pub enum Canary {
     GroupTwice,
     /// A hub that is to serve a group hands a block to nobody now and then.
     GroupUnserved,
+    /// Hubs say that they go by what they have only heard.
+    EarlyReceipt,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 14] = [
+    pub const ALL: [Canary; 15] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -53,6 +55,7 @@ impl Canary {
         Self::TwoOfOneName,
         Self::GroupTwice,
         Self::GroupUnserved,
+        Self::EarlyReceipt,
     ];
 
     /// The name on the command line.
@@ -73,6 +76,7 @@ impl Canary {
             Self::TwoOfOneName => "two-of-one-name",
             Self::GroupTwice => "group-twice",
             Self::GroupUnserved => "group-unserved",
+            Self::EarlyReceipt => "early-receipt",
         }
     }
 
@@ -100,6 +104,7 @@ impl Canary {
             Self::TwoOfOneName => Check::Identity,
             Self::GroupTwice => Check::SharedTwice,
             Self::GroupUnserved => Check::Unserved,
+            Self::EarlyReceipt => Check::Receipt,
         }
     }
 }

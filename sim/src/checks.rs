@@ -49,6 +49,8 @@ pub enum Check {
     SharedTwice,
     /// Of each group, one member gets a block where members stood undisturbed.
     Unserved,
+    /// Where a receipt says that a subscription is live, what is published goes to it.
+    Receipt,
 }
 
 /// A broken promise.
@@ -95,6 +97,10 @@ pub struct Tally {
     pub stored: u64,
     /// Guaranteed blocks sent again.
     pub retransmitted: u64,
+    /// Hubs at which receipts said that a subscription is live.
+    pub receipts: u64,
+    /// Blocks that had to go to a subscriber because of one, and did.
+    pub kept: u64,
     /// Sets of filters that were asked for in repair.
     pub repairs: u64,
     /// Faults.
@@ -116,6 +122,8 @@ impl AddAssign for Tally {
         self.dropped += other.dropped;
         self.stored += other.stored;
         self.retransmitted += other.retransmitted;
+        self.receipts += other.receipts;
+        self.kept += other.kept;
         self.repairs += other.repairs;
         self.faults += other.faults;
         self.virtual_ms += other.virtual_ms;
@@ -150,6 +158,8 @@ pub(crate) struct Checkers {
     group_changed: HashMap<GroupKey, Mono>,
     /// Clients: how often each has subscribed or left.
     clients: HashMap<usize, u64>,
+    /// What receipts say, by client and the hub where blocks are published.
+    promises: BTreeMap<(usize, usize), Promise>,
     pub(crate) disturbed: Mono,
     flows: BTreeMap<FlowId, Flow>,
     /// Copies on links.
@@ -161,6 +171,17 @@ pub(crate) struct Checkers {
     pub(crate) forwarded_by_hubs: u64,
     pub(crate) received_by_hubs: u64,
     pub(crate) synced: u64,
+}
+
+/// A subscription of one hub's client is live at another hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Promise {
+    /// How often the client had subscribed.
+    pub(crate) times: u64,
+    /// The lives of the subscriber's hub and of the other.
+    pub(crate) lives: [Epoch; 2],
+    /// How many hubs the other had forgotten: a receipt ends with that.
+    pub(crate) forgotten: u64,
 }
 
 /// What became of the events of a live flow.
@@ -255,6 +276,23 @@ impl Checkers {
     /// A client subscribes or leaves.
     pub(crate) fn client_changed(&mut self, client: usize) {
         *self.clients.entry(client).or_default() += 1;
+    }
+
+    /// How often a client has subscribed or left.
+    pub(crate) fn times(&self, client: usize) -> u64 {
+        self.clients.get(&client).copied().unwrap_or(0)
+    }
+
+    /// A receipt says that a client's subscription is live at a hub.
+    pub(crate) fn promise(&mut self, client: usize, hub: usize, promise: Promise) {
+        self.tally.receipts += 1;
+        self.promises.insert((client, hub), promise);
+    }
+
+    /// The clients whose subscriptions are said to be live at this hub.
+    pub(crate) fn promised_at(&self, hub: usize) -> Vec<(usize, Promise)> {
+        let here = self.promises.iter().filter(|((_, at), _)| *at == hub);
+        here.map(|((client, _), promise)| (*client, *promise)).collect()
     }
 
     /// A client must get a block, unless something happens meanwhile.

@@ -1,7 +1,7 @@
 //! The event layer of a simulated hub: what a hub's stages do with the deciders
 //! of `weft-mesh`, with values in the place of bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use weft_base::{Epoch, HubId, Lane, Mono, Now, UnixNanos};
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::{
     CloseReason, Command, DropReason, Event, GroupKey, HubInfo, INITIAL_TTL, Kind, Ledger, Limits, LinkId, Mesh,
-    MeshOptions, Routes, Split, StreamDef, Timers, split,
+    MeshOptions, ReceiptLine, Routes, Split, StreamDef, Timers, split,
 };
 use weft_topic::{Filter, InterestSet, Topic};
 use weft_wire::frame::{AckLevel, ErrorCode, FlowAck, FlowEntry, FlowKind};
@@ -106,6 +106,11 @@ pub(crate) enum Effect {
     },
     /// The way to some hub is another than before.
     PathsChanged,
+    /// A client is told where its subscription is live.
+    Receipt {
+        client: usize,
+        hubs: Vec<ReceiptLine>,
+    },
 }
 
 /// What outlives a hub's life: its log, as far as it is synced.
@@ -157,6 +162,8 @@ pub(crate) struct SimHub {
     next_block: u64,
     split: Split,
     pub(crate) canary: Option<Canary>,
+    /// For a canary: when it goes by its new routes.
+    late_routes: Option<Mono>,
     /// For the canaries: blocks seen, and one kept back.
     turns: u64,
     kept_back: Option<(usize, Rc<Block>)>,
@@ -211,6 +218,7 @@ impl SimHub {
             next_block: 1,
             split: Split::new(),
             canary,
+            late_routes: None,
             turns: 0,
             kept_back: None,
             commands: Vec::new(),
@@ -257,12 +265,19 @@ impl SimHub {
 
     /// Hands an event to the decider and does what it says.
     pub(crate) fn on_event(&mut self, event: Event<'_>, at: Mono, out: &mut Vec<Effect>) {
+        if self.late_routes.take_if(|due| *due <= at).is_some() {
+            self.routes = self.mesh.routes();
+        }
         let mut commands = std::mem::take(&mut self.commands);
         self.mesh.apply(event, now(at), &mut commands);
+        let is_changed = commands.contains(&Command::RoutesChanged);
         for command in commands.drain(..) {
             self.on_command(command, at, out);
         }
         self.commands = commands;
+        if is_changed {
+            self.on_event(Event::RoutesPublished, at, out);
+        }
         self.send_again(at, out);
     }
 
@@ -272,7 +287,9 @@ impl SimHub {
             Command::RoutesChanged => {
                 let routes = self.mesh.routes();
                 let is_frozen = self.canary == Some(Canary::StaleRoutes) && at > Mono(2_500_000_000);
-                if !is_frozen {
+                if self.canary == Some(Canary::EarlyReceipt) {
+                    self.late_routes.get_or_insert(at + Duration::from_millis(500));
+                } else if !is_frozen {
                     out.extend(paths_differ(&self.routes, &routes).then_some(Effect::PathsChanged));
                     self.routes = routes;
                 }
@@ -308,8 +325,16 @@ impl SimHub {
             }
             // No session here makes its publishers wait.
             Command::Gate { .. } => {}
+            Command::Receipt { receipt, hubs, .. } => out.push(Effect::Receipt { client: receipt as usize, hubs }),
             Command::CloseLink { link, reason } => out.push(Effect::Close { link, reason }),
         }
+    }
+
+    /// Which other hubs' live subscribers a block of this topic would go to.
+    pub(crate) fn live_at(&self, topic: Topic<'_>) -> BTreeSet<HubId> {
+        let mut hubs = BTreeSet::new();
+        self.routes.destinations(topic, |hub, kind, _| hubs.extend((kind == Kind::Live).then_some(hub)));
+        hubs
     }
 
     /// Which other hubs have a stream of this topic.

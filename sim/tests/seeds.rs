@@ -19,7 +19,9 @@ fn a_hundred_meshes_keep_their_promises() {
     }
     println!("{tally:#?}");
     // What is never reached is not tested.
-    let Tally { expected, shared, served, missed, dropped, stored, retransmitted, repairs, faults, .. } = tally;
+    let Tally {
+        expected, shared, served, missed, dropped, stored, retransmitted, repairs, faults, receipts, kept, ..
+    } = tally;
     for (what, count) in [
         ("deliveries that had to happen", expected),
         ("blocks handed to members of groups", shared),
@@ -30,6 +32,8 @@ fn a_hundred_meshes_keep_their_promises() {
         ("blocks sent again", retransmitted),
         ("sets asked for", repairs),
         ("faults", faults),
+        ("hubs at which receipts say that a subscription is live", receipts),
+        ("blocks that receipts promised to a subscriber", kept),
     ] {
         assert!(count > SEEDS, "only {count} {what} in {SEEDS} meshes");
     }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use weft_base::{ByteCount, Clock, Random, SystemClock};
 use weft_topic::Filter;
@@ -12,6 +13,7 @@ use weft_wire::frame::{self, Frame, MAX_NAME, MAX_TOKEN, MAX_WEIGHT};
 use crate::demand::OnDemand;
 use crate::driver::{Driver, Shared};
 use crate::error::{ConnectError, RequestError, SubscribeError};
+use crate::live::{self, LiveAt, Receipt};
 use crate::options::{ConnectOptions, PublisherOptions, SubscribeOptions};
 use crate::publisher::Publisher;
 use crate::receive::Receiver;
@@ -165,12 +167,22 @@ impl Client {
         if !(1..=MAX_WEIGHT).contains(&options.weight) {
             return Err(SubscribeError::Weight { weight: options.weight });
         }
+        let receipt = options.receipt.clone();
+        if let Some((at, _)) = &receipt {
+            at.check().map_err(SubscribeError::Receipt)?;
+        }
         let position = options.position.clone().unwrap_or_default();
         let (id, queue, ticket) = self.shared().with(|session| session.subscribe(filter, options, on_demand));
         // Made before the answer: dropping it, also by giving up waiting, unsubscribes.
         let mut subscription = Subscription::new(self.handle.clone(), id, queue, events, bytes);
         subscription.set_position(position);
         subscription.set_start(poll_fn(|cx| ticket.poll(cx)).await?);
+        if let Some((required, within)) = receipt {
+            let receipt = subscription.live(&required, within).await.map_err(SubscribeError::Receipt)?;
+            if !receipt.met {
+                return Err(SubscribeError::NotLive { required, receipt });
+            }
+        }
         Ok(subscription)
     }
 
@@ -194,6 +206,15 @@ impl Client {
     /// [`SubscribeError`].
     pub async fn respond(&self, filter: &str, options: SubscribeOptions) -> Result<Responder, SubscribeError> {
         Ok(Responder::new(self.clone(), self.subscribe(filter, options).await?))
+    }
+
+    /// Which hubs want this topic, by the routes that its events go by at this
+    /// client's hub: [`LiveState::Live`](crate::LiveState::Live) where it would go now.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn wanted_at(&self, topic: &str, at: &LiveAt) -> Result<Receipt, RequestError> {
+        live::ask(&self.handle, Err(topic), at, Duration::ZERO).await
     }
 
     /// The hub's streams.

@@ -7,6 +7,8 @@ use weft_topic::{FilterError, TopicError};
 use weft_wire::block::WriteError;
 use weft_wire::frame::{AckLevel, ErrorCode};
 
+use crate::live::{LiveAt, Receipt};
+
 /// A hub's refusal, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the hub refuses it ({code}): {detail}")]
@@ -113,6 +115,22 @@ pub enum PublishError {
     /// Too many producers with ids of their own.
     #[error("one client has too many producers of its own: make another client")]
     TooManyProducers,
+    /// The topic is not wanted where the publisher requires it: nothing was sent.
+    #[error("`{topic}` is not wanted at {required} ({why}): wait for its subscribers, or require less")]
+    NotLive {
+        /// The topic.
+        topic: String,
+        /// Where it must be wanted.
+        required: String,
+        /// Where it is not, and why.
+        why: String,
+    },
+    /// A way to publish that does not wait, of a publisher that requires to know who wants the topic.
+    #[error("a publisher with `require_live` asks before each event: use `publish`, `publish_event` or `publish_on`")]
+    MustAsk,
+    /// It could not be known who wants the topic: nothing was sent.
+    #[error("cannot tell who wants the topic: {0}")]
+    Required(RequestError),
     /// The window is full: only from `try_publish`, others wait.
     #[error("{blocks} blocks are on their way and not acknowledged, the limit: wait for acknowledgements")]
     Full {
@@ -164,6 +182,17 @@ pub enum SubscribeError {
         /// The weight asked for.
         weight: u16,
     },
+    /// It is not live where it must be: it was ended.
+    #[error("the subscription is not live at {required}: {}", .receipt.shortfall())]
+    NotLive {
+        /// Where it must be live.
+        required: LiveAt,
+        /// Where it is, and where not.
+        receipt: Receipt,
+    },
+    /// The hub could not say where it is live: it was ended.
+    #[error("cannot tell where the subscription is live: {0}")]
+    Receipt(RequestError),
     /// The hub refused or ended it.
     #[error(transparent)]
     Refused(#[from] Refusal),

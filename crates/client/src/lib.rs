@@ -62,6 +62,7 @@ mod demand;
 mod driver;
 mod error;
 mod last;
+mod live;
 mod options;
 mod position;
 mod publisher;
@@ -88,6 +89,7 @@ pub use error::{
     CallError, ConnectError, ConsumeError, PublishError, Refusal, RequestError, SettleError, SubscribeError,
 };
 pub use last::{LastValue, MOST_LAST};
+pub use live::{LiveAt, LiveState, MAX_LIVE_HUBS, Receipt, ReceiptLine};
 pub use options::{AckLevel, ConnectOptions, OnFull, Order, Producer, PublisherOptions, StartAt, SubscribeOptions};
 pub use position::{ParsePositionError, Position};
 pub use publisher::{Acknowledgement, Published, Publisher};

@@ -8,6 +8,7 @@ use weft_wire::frame::Start;
 
 pub use weft_wire::frame::{AckLevel, OnFull};
 
+use crate::live::LiveAt;
 use crate::position::Position;
 
 /// How to reach a hub, and the client's bounds.
@@ -140,6 +141,12 @@ pub struct PublisherOptions {
     /// Who publishes, over restarts; `None`: the client, which is another one
     /// each time.
     pub producer: Option<Producer>,
+    /// Where the topic of an event must be wanted, by what the hub's routes know
+    /// just before the event is sent; else it fails with
+    /// [`PublishError::NotLive`](crate::PublishError::NotLive). Each event then
+    /// costs a round trip to the hub, and what does not wait (`try_publish`,
+    /// batches, sinks) cannot be had.
+    pub require_live: Option<LiveAt>,
 }
 
 /// A publisher that is the same one after a restart, also of another process:
@@ -217,6 +224,7 @@ impl Default for PublisherOptions {
             homes: 0,
             ttl: None,
             producer: None,
+            require_live: None,
         }
     }
 }
@@ -239,6 +247,13 @@ impl PublisherOptions {
     #[must_use]
     pub fn deadline(mut self, after: Duration) -> Self {
         self.deadline = Some(after);
+        self
+    }
+
+    /// Refused unless the topic is wanted there.
+    #[must_use]
+    pub fn require_live(mut self, at: LiveAt) -> Self {
+        self.require_live = Some(at);
         self
     }
 
@@ -315,6 +330,10 @@ pub struct SubscribeOptions {
     pub group: Option<String>,
     /// Its part of the group's events, relative to the other members': 1 to 1000.
     pub weight: u16,
+    /// Where it must be live before it counts as made, and how long that may
+    /// take; else it ends with [`SubscribeError::NotLive`](crate::SubscribeError::NotLive).
+    /// Not of a stream.
+    pub receipt: Option<(LiveAt, Duration)>,
 }
 
 impl Default for SubscribeOptions {
@@ -329,6 +348,7 @@ impl Default for SubscribeOptions {
             spill: None,
             group: None,
             weight: 1,
+            receipt: None,
         }
     }
 }
@@ -346,6 +366,13 @@ impl SubscribeOptions {
     pub fn group(mut self, name: impl Into<String>, weight: u16) -> Self {
         self.group = Some(name.into());
         self.weight = weight;
+        self
+    }
+
+    /// Made once it is live there, within this time.
+    #[must_use]
+    pub fn receipt(mut self, at: LiveAt, within: Duration) -> Self {
+        self.receipt = Some((at, within));
         self
     }
 

@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, UnixNanos};
+use weft_topic::Topic;
 use weft_wire::block::EventFields;
 use weft_wire::frame::{self, AckLevel, Frame, MAX_ACK_HOMES};
 
 use crate::batch::Batch;
 use crate::client::Handle;
 use crate::error::{PublishError, RequestError};
+use crate::live::{self, LiveAt};
 use crate::options::PublisherOptions;
 use crate::report::Reply;
 use crate::session::{BlockTicket, Gathered, Spec, Terms};
@@ -104,6 +106,8 @@ pub struct Publisher {
     spec: Spec,
     /// Why it can publish nothing: its options cannot be.
     refused: Option<PublishError>,
+    /// Where topics must be wanted.
+    required: Option<LiveAt>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -137,7 +141,7 @@ impl Publisher {
             (_, false) => Some(PublishError::TooManyProducers),
             _ => None,
         };
-        Self { handle, spec, refused }
+        Self { handle, spec, refused, required: options.require_live.clone() }
     }
 
     /// Publishes an event that happens now. Ready once the event is taken,
@@ -166,11 +170,25 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]: the event cannot be taken.
     pub async fn publish_event(&self, topic: &str, event: EventFields<'_>) -> Result<Acknowledgement, PublishError> {
-        poll_fn(|cx| match self.take(topic, &event, Some(cx)) {
+        self.ask_required(topic).await?;
+        poll_fn(|cx| match self.take_on(topic, &event, &Terms::default(), Some(cx)) {
             Err(PublishError::Full { .. }) => Poll::Pending,
             taken => Poll::Ready(taken),
         })
         .await
+    }
+
+    /// Asks who wants the topic, where that is required.
+    async fn ask_required(&self, topic: &str) -> Result<(), PublishError> {
+        let Some(required) = &self.required else { return Ok(()) };
+        Topic::parse(topic)?;
+        let wanted = live::ask(&self.handle, Err(topic), required, Duration::ZERO).await;
+        let wanted = wanted.map_err(PublishError::Required)?;
+        if wanted.met {
+            return Ok(());
+        }
+        let why = if wanted.hubs.is_empty() { "nobody wants it".to_owned() } else { wanted.shortfall() };
+        Err(PublishError::NotLive { topic: topic.to_owned(), required: required.to_string(), why })
     }
 
     /// Publishes an event on these terms: expected to follow another one,
@@ -185,6 +203,7 @@ impl Publisher {
         event: EventFields<'_>,
         terms: Terms,
     ) -> Result<Acknowledgement, PublishError> {
+        self.ask_required(topic).await?;
         poll_fn(|cx| match self.take_on(topic, &event, &terms, Some(cx)) {
             Err(PublishError::Full { .. }) => Poll::Pending,
             taken => Poll::Ready(taken),
@@ -325,7 +344,12 @@ impl Publisher {
         event: &EventFields<'_>,
         cx: Option<&mut Context<'_>>,
     ) -> Result<Acknowledgement, PublishError> {
+        self.must_not_ask()?;
         self.take_on(topic, event, &Terms::default(), cx)
+    }
+
+    fn must_not_ask(&self) -> Result<(), PublishError> {
+        self.required.is_none().then_some(()).ok_or(PublishError::MustAsk)
     }
 
     fn take_on(
@@ -356,6 +380,7 @@ impl Publisher {
         cx: &mut Context<'_>,
     ) -> Result<Vec<Acknowledgement>, PublishError> {
         self.refused.clone().map_or(Ok(()), Err)?;
+        self.must_not_ask()?;
         if matches!(self.spec.level, AckLevel::None | AckLevel::Routed) {
             return Err(PublishError::BatchLevel { level: self.spec.level });
         }

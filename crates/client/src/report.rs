@@ -21,6 +21,7 @@ pub(crate) enum Reply {
     Mesh(Box<MeshReport>),
     Why(Box<crate::why::WhyWaiting>),
     Profile(Box<ProfileReport>),
+    Live(Box<crate::live::Receipt>),
 }
 
 /// A stream as it is at one hub.

@@ -4,13 +4,15 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use weft_base::SubscriptionId;
 
 use crate::client::Handle;
 use crate::delivery::{Delivery, Gap, Queue};
-use crate::error::SubscribeError;
+use crate::error::{RequestError, SubscribeError};
+use crate::live::{self, LiveAt, Receipt};
 use crate::position::Position;
 
 /// What a filter matches, as it arrives. Dropping it unsubscribes.
@@ -50,6 +52,17 @@ impl Subscription {
             start: 0,
             position: Position::default(),
         }
+    }
+
+    /// Waits until the subscription is live at these hubs, at most so long, and
+    /// answers where it is and where not: see [`Receipt`]. Of live
+    /// subscriptions only; a stream takes in what it takes in without them.
+    ///
+    /// # Errors
+    /// [`RequestError`]: the hub cannot say, or the connection was lost. That it
+    /// is not live everywhere is no error: see [`Receipt::met`].
+    pub async fn live(&self, at: &LiveAt, within: Duration) -> Result<Receipt, RequestError> {
+        live::ask(&self.handle, Ok(self.id), at, within).await
     }
 
     pub(crate) fn id(&self) -> SubscriptionId {

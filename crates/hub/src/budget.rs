@@ -34,6 +34,8 @@ pub const ASIDE: usize = 60 << 10;
 /// Where a consumer is to run, as other hubs say and as it is routed by, and the
 /// name of one that was deleted.
 pub const PREFERENCE: usize = 1 << 10;
+/// A receipt that is waited for, with as many hubs named as can be.
+pub const RECEIPT: usize = 20 << 10;
 /// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.
 pub const WAITING: usize = 160;
 /// A block on its way to a member of a consumer: a reference, and the frame's head.
@@ -96,6 +98,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("tunnels", "tunnels, tunnel_bytes", times(l.tunnels, l.tunnel_bytes.as_usize().saturating_mul(4))),
         part("shared memory", "shm_sessions, shm_ring", times(l.shm_sessions, l.shm_ring.as_usize().saturating_mul(2))),
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
+        part("receipts", "receipts", times(l.receipts, RECEIPT)),
         part("waiting blocks", "waiting_blocks, subscriptions", times(waiting, WAITING)),
         part("handouts", "waiting_blocks", times(crate::consume::most_handouts(l) as usize, HANDOUT)),
         part("conflated keys", "conflate_keys", times(l.conflate_keys, KEY)),

@@ -15,6 +15,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, SubscriptionId};
 use weft_log::LogBlock;
@@ -23,7 +24,7 @@ use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_stream::replica::Position;
 use weft_topic::Filter;
-use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, OnFull};
+use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, LiveScope, OnFull};
 use weft_wire::peer::Service;
 
 use crate::append::{AwaitedLevel, StreamSpec};
@@ -460,6 +461,22 @@ pub(crate) enum ToConductor {
     FlowStored { key: FlowKey, incarnation: u32, written: u64, synced: u64, refused: ErrorCode, places: Vec<FlowPlace> },
     /// A client asks what the mesh looks like.
     MeshShow { session: SessionId, id: u64 },
+    /// A client asks where a subscription is live, or who wants a topic.
+    LiveAsk(Box<LiveAsked>),
+}
+
+/// What a client asks of receipts.
+#[derive(Debug)]
+pub(crate) struct LiveAsked {
+    pub(crate) session: SessionId,
+    pub(crate) request: u64,
+    /// The subscription; 0 with a topic.
+    pub(crate) subscription: weft_base::SubscriptionId,
+    pub(crate) topic: String,
+    pub(crate) scope: LiveScope,
+    pub(crate) count: u32,
+    pub(crate) timeout: Duration,
+    pub(crate) hubs: Vec<String>,
 }
 
 /// The group that a subscription shares its events with.

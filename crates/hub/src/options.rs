@@ -189,6 +189,8 @@ pub struct Limits {
     pub subscriptions_per_session: usize,
     /// Subscriptions of the whole hub; one more is refused with an error.
     pub subscriptions: usize,
+    /// Receipts that clients wait for at a time, all together; one more is refused.
+    pub receipts: usize,
     /// Events that wait for one subscriber; beyond it, the subscription's policy decides.
     pub subscriber_events: usize,
     /// Bytes that wait for one subscriber; beyond it, the subscription's policy decides.
@@ -280,6 +282,7 @@ impl Default for Limits {
             tunnel_bytes: ByteCount::kib(128),
             subscriptions_per_session: 10_000,
             subscriptions: 250_000,
+            receipts: 1_024,
             subscriber_events: 65_536,
             subscriber_bytes: ByteCount::mib(8),
             waiting_blocks: 524_288,
@@ -503,6 +506,7 @@ impl HubOptions {
         at_least("limits.sessions", l.sessions as u64, 1);
         at_least("limits.subscriptions_per_session", l.subscriptions_per_session as u64, 1);
         at_least("limits.subscriptions", l.subscriptions as u64, 1);
+        at_least("limits.receipts", l.receipts as u64, 1);
         at_least("limits.subscriber_events", l.subscriber_events as u64, 1);
         at_least("limits.subscriber_bytes", l.subscriber_bytes.0, l.frame.0);
         at_least("limits.waiting_blocks", l.waiting_blocks as u64, 64);

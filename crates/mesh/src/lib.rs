@@ -34,12 +34,12 @@ mod transfer;
 pub use close::CloseReason;
 pub use groups::{GroupHub, GroupKey, Turns};
 pub use ledger::{DropReason, Ledger};
-pub use mesh::{Command, Event, Mesh};
+pub use mesh::{Command, Event, LiveAt, Mesh, ReceiptLine};
 pub use options::{HubInfo, Limits, MAX_HUBS, MAX_LABEL, MAX_LABELS, MeshOptions, Timers};
 pub use report::{Counters, HubReport, LinkReport, Report};
 pub use routes::{INITIAL_TTL, Path, Routes, Split, hops, split};
 pub use streams::{StreamDef, StreamHome, StreamHub};
-pub use weft_wire::frame::InterestKind as Kind;
+pub use weft_wire::frame::{InterestKind as Kind, LiveState};
 
 /// A link of this hub, named by whoever moves its bytes. Never used again for
 /// another link in the same life of the hub; of two links to the same neighbour

@@ -101,6 +101,11 @@ impl Local {
         }
     }
 
+    /// Whether the mesh was told all.
+    pub(crate) fn is_told(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// When the changes are to be told: at once, or so long after the last time.
     pub(crate) fn due(&self, batch: Duration) -> Option<Mono> {
         if self.pending.is_empty() {

@@ -78,6 +78,13 @@ pub struct Timers {
     /// Between two frames of a long set of filters on one link, of at most 32
     /// KiB each. Default 2 ms: 16 MiB/s.
     pub transfer_pace: Duration,
+    /// The least time between two rounds of questions for receipts. Default 10 ms.
+    pub receipt_pace: Duration,
+    /// A round is repeated after twice this while somebody waits, then after
+    /// four times, up to 32 times. Default 100 ms.
+    pub receipt_retry: Duration,
+    /// How long answers are gathered at each hub on their way. Default 1 ms.
+    pub receipt_gather: Duration,
 }
 
 impl Default for Timers {
@@ -92,6 +99,9 @@ impl Default for Timers {
             rtt_hold: Duration::from_secs(10),
             interest_batch: Duration::from_millis(5),
             transfer_pace: Duration::from_millis(2),
+            receipt_pace: Duration::from_millis(10),
+            receipt_retry: Duration::from_millis(100),
+            receipt_gather: Duration::from_millis(1),
         }
     }
 }

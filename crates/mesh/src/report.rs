@@ -81,4 +81,6 @@ pub struct Counters {
     pub hubs_forgotten: u64,
     /// Acknowledgements of flows that found no way.
     pub flow_acks_dropped: u64,
+    /// Answers for other hubs' receipts that found no way back. They ask again.
+    pub receipts_dropped: u64,
 }

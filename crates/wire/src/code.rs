@@ -152,6 +152,8 @@ codes! {
     SPOOL_FULL = 59, "spool_full", "the hub keeps no more for homes that cannot be reached: try again later, or raise limits.spool_bytes";
     /// A home of a stream has lost what entered there, and gets it back from the others.
     BEHIND_ITSELF = 64, "behind_itself", "this home has lost events that other homes have: publish again once it has them back";
+    /// More receipts are waited for than the hub takes.
+    RECEIPTS = 75, "receipts", "the hub waits for as many receipts as it may: ask again later, or raise limits.receipts";
     /// A hub of another mesh.
     OTHER_MESH = 87, "other_mesh", "the hubs are of different meshes: link them only after giving both the same `mesh`";
     /// A setting that all hubs of a mesh must share differs.

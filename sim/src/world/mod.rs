@@ -1,5 +1,6 @@
 //! The run: virtual time, what happens in it, and the end of it.
 
+mod receipts;
 mod rest;
 mod sessions;
 
@@ -303,9 +304,7 @@ impl<'p> World<'p> {
         let back: Vec<(usize, Filter)> =
             self.clients.iter().filter(|(_, c)| c.0 == hub).map(|(client, c)| (*client, c.1.clone())).collect();
         for (client, filter) in back {
-            self.checks.client_changed(client);
-            self.clients.insert(client, (hub, filter.clone(), self.now));
-            self.tell(hub, |h, now, out| h.subscribe(true, client, &filter, now, out))?;
+            self.enter(client, hub, filter)?;
         }
         let back: Vec<Member> =
             self.members.values().filter(|(at, _)| *at == hub).map(|(_, member)| member.clone()).collect();
@@ -321,9 +320,7 @@ impl<'p> World<'p> {
 
     fn subscribe(&mut self, client: usize, hub: usize, filter: &str) -> Checked {
         let Ok(filter) = Filter::parse(filter) else { return Ok(()) };
-        self.checks.client_changed(client);
-        self.clients.insert(client, (hub, filter.clone(), self.now));
-        self.tell(hub, |h, now, out| h.subscribe(true, client, &filter, now, out))
+        self.enter(client, hub, filter)
     }
 
     fn publish(&mut self, hub: usize, topic: &str, lane: Lane, events: u64) -> Checked {
@@ -331,6 +328,7 @@ impl<'p> World<'p> {
         self.tell(hub, |h, now, out| block = h.publish(topic, lane, events, None, now, out))?;
         if let (Some(block), Ok(parsed)) = (block, Topic::parse(topic)) {
             self.checks.tally.published += 1;
+            self.check_receipts(hub, parsed)?;
             if self.checks.is_settled(self.now) {
                 let near = self.connected(hub);
                 let wants = |c: &(usize, Filter, Mono)| {
@@ -398,6 +396,10 @@ impl<'p> World<'p> {
             Effect::Synced { home, produced } => self.check_synced(home, produced),
             Effect::PathsChanged => {
                 self.checks.disturb(self.now);
+                Ok(())
+            }
+            Effect::Receipt { client, hubs } => {
+                self.take_receipt(hub, client, &hubs);
                 Ok(())
             }
         }

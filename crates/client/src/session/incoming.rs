@@ -11,6 +11,7 @@ use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
 use crate::consumer::ConsumerReport;
 use crate::error::{ConnectError, Refusal};
 use crate::last::LastValue;
+use crate::live::Receipt;
 use crate::report::{MeshReport, ProfileReport, Reply, StreamReport};
 use crate::why::WhyWaiting;
 
@@ -177,6 +178,10 @@ impl Session {
             }
             Frame::ProfileReport(report) => {
                 let reply = Reply::Profile(Box::new(ProfileReport::of(report)));
+                self.requests.answered(report.request, Ok(reply), &mut self.wake);
+            }
+            Frame::LiveReport(report) => {
+                let reply = Reply::Live(Box::new(Receipt::of(report)));
                 self.requests.answered(report.request, Ok(reply), &mut self.wake);
             }
             Frame::MeshReport(report) => {

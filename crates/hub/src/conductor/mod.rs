@@ -7,6 +7,7 @@
 
 mod gates;
 mod neighbours;
+mod receipts;
 mod report;
 mod streams;
 
@@ -25,6 +26,7 @@ use weft_wire::frame::{self, ErrorCode, Frame};
 
 use self::gates::{Gates, RemoteGate};
 use self::neighbours::Neighbours;
+use self::receipts::Receipts;
 use crate::Identity;
 use crate::counters::Counters;
 use crate::gate::Gate;
@@ -57,6 +59,7 @@ pub(crate) struct Conductor {
     groups: BTreeMap<GroupKey, (Arc<str>, usize)>,
     streams: HashMap<StreamSlot, (Arc<StreamDef>, Vec<Filter>)>,
     gates: Gates,
+    receipts: Receipts,
     epochs: HashMap<HubId, Epoch>,
     neighbours: Neighbours,
     commands: Vec<Command>,
@@ -70,6 +73,8 @@ pub(crate) struct Conductor {
 enum Answer {
     Subscribed(Target),
     Done(SessionId, u64),
+    /// Where a subscription is live, encoded.
+    Live(SessionId, Vec<u8>),
 }
 
 /// What the conductor is made of.
@@ -118,6 +123,7 @@ impl Conductor {
             groups: BTreeMap::new(),
             streams: HashMap::new(),
             gates: Gates::new(parts.gate_waker),
+            receipts: Receipts::default(),
             epochs: HashMap::new(),
             neighbours,
             commands: Vec::new(),
@@ -163,7 +169,9 @@ impl Conductor {
             ToConductor::Subscribe { target, filter, gate, group } => self.subscribe(target, filter, gate, group),
             ToConductor::GateTurned { target, closed, behind_ms } => self.gate_turned(target, closed, behind_ms),
             ToConductor::Unsubscribe { target } => self.unsubscribe(target),
+            ToConductor::LiveAsk(asked) => self.live_ask(*asked),
             ToConductor::SessionClosed { session } => {
+                self.receipts_of_session_end(session);
                 let low = Target { session, subscription: weft_base::SubscriptionId(0) };
                 let high = Target { session, subscription: weft_base::SubscriptionId(u64::MAX) };
                 let targets: Vec<Target> = self.subscriptions.range(low..=high).map(|(target, _)| *target).collect();
@@ -240,6 +248,7 @@ impl Conductor {
 
     fn unsubscribe(&mut self, target: Target) {
         let Some((filter, group)) = self.subscriptions.remove(&target) else { return };
+        self.receipts_end(target);
         match group {
             Some(membership) => self.leave(target, filter, membership),
             None => {
@@ -314,6 +323,7 @@ impl Conductor {
                     let said = RemoteGate { slot, state, behind_ms, filter, subscriber, hub: name };
                     self.remote_gate(said);
                 }
+                Command::Receipt { receipt, met, hubs } => self.receipt_given(receipt, met, &hubs),
                 Command::CloseLink { link, reason } => {
                     let code = ErrorCode::IDENTITY;
                     self.net.push(ToNet::Close { session: SessionId(link.0), code, detail: reason.to_string() });
@@ -331,22 +341,24 @@ impl Conductor {
 
     /// Publishes the snapshot, then tells those who waited for it.
     fn publish(&mut self) {
-        if self.stale {
-            self.stale = false;
+        while std::mem::take(&mut self.stale) {
             self.table.version += 1;
             self.table.routes = self.mesh.routes();
             self.snapshot.store(Arc::new(self.table.clone()));
+            // Other hubs hear of it only now. What that makes due is published in the next round.
+            self.apply(Event::RoutesPublished);
         }
         let answers = std::mem::take(&mut self.answers);
-        for answer in &answers {
+        for answer in answers {
             match answer {
                 Answer::Subscribed(target) => {
                     let subscribed = frame::Subscribed { id: target.subscription, start_sequence: 0, live: true };
                     self.control(target.session, &Frame::Subscribed(subscribed));
                 }
                 Answer::Done(session, id) => {
-                    self.control(*session, &Frame::Done(frame::Done { request: *id }));
+                    self.control(session, &Frame::Done(frame::Done { request: id }));
                 }
+                Answer::Live(session, bytes) => self.net.push(ToNet::Control { session, bytes }),
             }
         }
     }

@@ -47,6 +47,7 @@ impl Conductor {
             ("mesh.sets_wanted", m.sets_wanted),
             ("mesh.hubs_forgotten", m.hubs_forgotten),
             ("mesh.flow_acks_dropped", m.flow_acks_dropped),
+            ("mesh.receipts_dropped", m.receipts_dropped),
         ];
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
         let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();

@@ -1,5 +1,7 @@
 //! What becomes of each frame that comes in.
 
+use std::time::Duration;
+
 use weft_base::Lane;
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
@@ -15,7 +17,7 @@ use crate::counters::add;
 use crate::gate::{Bounds, Gate, Holder};
 use crate::load::Verdict;
 use crate::messages::{
-    LastAsked, Membership, Publish, SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute,
+    LastAsked, LiveAsked, Membership, Publish, SessionId, SubscribeOptions, Target, ToAppend, ToConductor, ToRoute,
 };
 
 impl NetStage {
@@ -84,6 +86,8 @@ impl NetStage {
                 | Frame::Want(_)
                 | Frame::FlowAck(_)
                 | Frame::Pressure(_)
+                | Frame::ReceiptAsk(_)
+                | Frame::ReceiptAck(_)
                 | Frame::Ping(_)
                 | Frame::Pong(_) => self.out.conductor.push(ToConductor::LinkFrame { link: id, frame: block }),
                 Frame::LinkCredit(credit) => self.on_link_credit(id, *credit),
@@ -267,6 +271,18 @@ impl NetStage {
             }
             Frame::MeshShow(show) => {
                 self.out.conductor.push(ToConductor::MeshShow { session: id, id: show.request });
+            }
+            Frame::LiveAsk(asked) => {
+                self.out.conductor.push(ToConductor::LiveAsk(Box::new(LiveAsked {
+                    session: id,
+                    request: asked.request,
+                    subscription: asked.subscription,
+                    topic: asked.topic.to_owned(),
+                    scope: asked.scope,
+                    count: asked.count,
+                    timeout: Duration::from_millis(asked.timeout_ms.into()),
+                    hubs: asked.hubs.iter().map(|&hub| hub.to_owned()).collect(),
+                })));
             }
             Frame::Settle(_) => self.out.consume.push(ToConsume::Settle { session: id, frame: bytes.clone() }),
             other => self.on_consumer_frame(id, &other),

@@ -23,6 +23,8 @@ pub(super) struct HubInterest {
     /// For each kind, whether the set was beyond the limit. Of subscribers it then
     /// counts as `**`; of groups and streams what is beyond is left out.
     collapsed: [bool; 3],
+    /// The first snapshot of routes that this set is in.
+    pub(super) since: u64,
 }
 
 /// A set that was asked for. Nobody else is asked until this time.
@@ -38,6 +40,12 @@ impl HubInterest {
     /// The version that is known of this life; 0 for none.
     pub(super) fn version_in(&self, epoch: Epoch) -> u64 {
         if self.epoch == epoch { self.version } else { 0 }
+    }
+
+    /// Whether some of it was left out for a limit.
+    pub(super) fn is_cut(&self) -> bool {
+        let left_out = |kind: Kind| self.collapsed.get(kind as usize) == Some(&true);
+        left_out(Kind::Group) || left_out(Kind::Stream)
     }
 
     /// Whether the hash says anything of the hub's own set.
@@ -189,6 +197,7 @@ impl Mesh {
         let limit = self.options.limits.filters;
         let Some(hub) = self.hubs.get_mut(&id) else { return };
         self.routes_changed = true;
+        hub.interest.since = self.receipts.made + 1;
         if from != 0 {
             hub.interest.apply(&changes, hub.slot, limit, &mut self.interest);
             hub.interest.version = to;

@@ -15,6 +15,8 @@
 //! **Repair.** Neighbours tell each other in digests what they know: when a link
 //! comes up, and from time to time. Who knows less asks.
 //!
+//! **Receipts.** A hub asks which hubs have its interest in force: see `receipts.rs`.
+//!
 //! **Death and return.** A hub to which no path leads is unreachable. Its
 //! interest is kept for a while, so that what it misses is counted as such, and
 //! then it is forgotten. When it comes back in a new life, its old interest
@@ -22,6 +24,7 @@
 
 mod interest;
 mod pressure;
+mod receipts;
 mod records;
 mod repair;
 mod show;
@@ -36,7 +39,10 @@ use weft_base::{Epoch, HubId, Lane, Mono, Now, Random};
 use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, FlowAck, FlowPlace, Frame, GateState, Ping, Pong, attribute};
 
+pub use self::receipts::{LiveAt, ReceiptLine};
+
 use self::pressure::Gates;
+use self::receipts::Receipts;
 use self::records::{Hub, OwnRecord};
 use crate::filters::Wants;
 use crate::labels;
@@ -74,7 +80,8 @@ pub enum Event<'a> {
         link: LinkId,
     },
     /// A control frame has come: `LinkState`, `Record`, `Interest`, `Digest`, `Want`,
-    /// `FlowAck`, `Pressure`, `Ping` or `Pong`. Others are ignored.
+    /// `FlowAck`, `Pressure`, `ReceiptAsk`, `ReceiptAck`, `Ping` or `Pong`. Others
+    /// are ignored.
     Frame {
         /// The link that it came by.
         link: LinkId,
@@ -127,6 +134,23 @@ pub enum Event<'a> {
     },
     /// This hub has something to say on a guaranteed flow that ends here.
     FlowAck(FlowAck),
+    /// Every block that this hub routes from here on goes by what
+    /// [`Mesh::routes`] answers now. Other hubs take its word for it.
+    RoutesPublished,
+    /// Somebody waits until this hub's interest, as it is now, is live.
+    Receipt {
+        /// Its number: not in use.
+        receipt: u64,
+        /// Where.
+        at: LiveAt,
+        /// For how long.
+        until: Mono,
+    },
+    /// Nobody waits for this receipt any more.
+    ReceiptGone {
+        /// Its number.
+        receipt: u64,
+    },
     /// Time has passed: due when [`Mesh::next_deadline`] is.
     Tick,
 }
@@ -189,6 +213,16 @@ pub enum Command {
         /// The hub's name.
         name: String,
     },
+    /// This hub's interest, as it was when the receipt was asked for, is live
+    /// where it was to be, or cannot be, or time is up.
+    Receipt {
+        /// The receipt's number, which is free again.
+        receipt: u64,
+        /// Whether it is live where it was to be.
+        met: bool,
+        /// The hubs, by name: those that were named, or all that are known.
+        hubs: Vec<ReceiptLine>,
+    },
     /// Close a link. For the decider it has ended with this; the `LinkDown` that
     /// follows is ignored.
     CloseLink {
@@ -214,6 +248,7 @@ pub struct Mesh {
     interest: Wants,
     routes: Arc<Routes>,
     gates: Gates,
+    receipts: Receipts,
     next_digest: Mono,
     deadline: Option<Mono>,
     counters: Counters,
@@ -244,6 +279,7 @@ impl Mesh {
             interest: Wants::default(),
             routes: Arc::new(Routes::alone(me.id)),
             gates: Gates::new(),
+            receipts: Receipts::new(),
             next_digest: Mono(0),
             deadline: None,
             counters: Counters::default(),
@@ -285,6 +321,13 @@ impl Mesh {
                 self.route_flow_ack(None, &ack, out);
                 return self.hand_out(out);
             }
+            Event::RoutesPublished => {
+                if !self.routes_published(now) {
+                    return;
+                }
+            }
+            Event::Receipt { receipt, at, until } => self.receipt(receipt, at, until, now),
+            Event::ReceiptGone { receipt } => self.receipt_gone(receipt),
             Event::Tick => {}
         }
         self.settle(now, out);
@@ -394,6 +437,8 @@ impl Mesh {
             Frame::Digest(digest) => self.on_digest(link, &digest.entries, now),
             Frame::Want(want) => self.on_want(link, &want.entries, now),
             Frame::Pressure(pressure) => self.on_pressure(link, pressure, out),
+            Frame::ReceiptAsk(ask) => self.on_receipt_ask(link, ask, now),
+            Frame::ReceiptAck(ack) => self.on_receipt_ack(link, ack, now),
             _ => {}
         }
     }
@@ -436,8 +481,10 @@ impl Mesh {
         self.pump_transfers(now);
         let mut ups_and_downs = Vec::new();
         self.tend_hubs(now, &mut ups_and_downs);
+        self.tend_receipts(now, &mut ups_and_downs);
         self.hand_out(out);
         if std::mem::take(&mut self.routes_changed) {
+            self.receipts.made += 1;
             self.routes = Arc::new(self.make_routes());
             out.push(Command::RoutesChanged);
         }
@@ -495,7 +542,8 @@ impl Mesh {
         });
         let hubs = self.hubs.values().map(|hub| hub.deadline(timers));
         let digest = (!self.links.is_empty()).then_some(self.next_digest);
-        let own = [digest, self.own_record_deadline(), self.local.due(timers.interest_batch)];
+        let told = self.local.due(timers.interest_batch);
+        let own = [digest, self.own_record_deadline(), told, self.receipts_deadline()];
         links.chain(hubs).chain(own).flatten().min()
     }
 }

@@ -9,6 +9,7 @@ use weft_wire::frame::{
 };
 
 use super::interest::{HubInterest, Wanted};
+use super::receipts::Asked;
 use super::{Command, Mesh};
 use crate::link::{Link, has_shifted};
 use crate::options::Timers;
@@ -39,6 +40,8 @@ pub(super) struct Hub {
     pub(super) slot: u16,
     pub(super) interest: HubInterest,
     pub(super) wanted: Option<Wanted>,
+    /// What it asked last of its interest here.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Hub {
@@ -167,6 +170,7 @@ impl Mesh {
                 slot,
                 interest: HubInterest::default(),
                 wanted: None,
+                asked: None,
             };
             self.hubs.insert(record.hub, hub);
         }
@@ -192,7 +196,13 @@ impl Mesh {
 
     /// Passes a frame on to every link but the one that it came by.
     pub(super) fn flood(&mut self, frame: &Frame<'_>, came_by: Option<LinkId>) {
-        let links: Vec<LinkId> = self.links.keys().copied().filter(|id| Some(*id) != came_by).collect();
+        self.flood_since(0, frame, came_by);
+    }
+
+    /// Likewise, to neighbours that speak this version of the protocol.
+    pub(super) fn flood_since(&mut self, version: u16, frame: &Frame<'_>, came_by: Option<LinkId>) {
+        let links = self.links.iter().filter(|(id, link)| Some(**id) != came_by && link.version >= version);
+        let links: Vec<LinkId> = links.map(|(id, _)| *id).collect();
         links.into_iter().for_each(|id| self.send(id, frame));
     }
 
@@ -350,6 +360,7 @@ impl Mesh {
                 hub.announced = present;
             }
         }
+        self.receipts_see_paths(now);
     }
 
     /// Makes sure that one more hub fits; forgets one that is out of reach, if it must.
@@ -372,6 +383,7 @@ impl Mesh {
             link.transfers.remove(&id);
         }
         drop_incoming(&mut self.links, id);
+        self.receipts.forget(id);
         self.counters.hubs_forgotten += 1;
         self.routes_changed = true;
     }

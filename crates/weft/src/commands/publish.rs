@@ -50,7 +50,13 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
     let client = connect(&args.server, "weft pub").await?;
     let deadline = args.deadline.map(Duration::from_millis);
     let (level, homes) = (args.level.level, args.level.homes);
-    let options = PublisherOptions { deadline, homes, ttl: args.ttl, ..PublisherOptions::level(level).lane(lane) };
+    let options = PublisherOptions {
+        deadline,
+        homes,
+        ttl: args.ttl,
+        require_live: args.require.clone(),
+        ..PublisherOptions::level(level).lane(lane)
+    };
     let publisher = client.publisher(options);
     let stall = Stall::watch(publisher.clone());
     let mut sender = Sender {

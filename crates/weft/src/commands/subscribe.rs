@@ -49,6 +49,14 @@ pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
     let subscription = client.subscribe(&args.filter, options).await?;
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
     eprintln!("subscribed to `{}`{hub}", args.filter);
+    if let Some(at) = &args.live_at {
+        let receipt = subscription.live(at, args.receipt_timeout).await?;
+        receipt.hubs.iter().for_each(|line| eprintln!("  {:<24} {}", line.hub, line.state()));
+        if !receipt.met {
+            anyhow::bail!("`{}` is not live at {at}: {}", args.filter, receipt.shortfall());
+        }
+        eprintln!("live at {at}");
+    }
     follow(subscription, args.format, None, args.count.map_or(Upto::Forever, Upto::Count)).await?;
     client.close().await;
     Ok(())

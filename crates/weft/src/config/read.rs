@@ -227,6 +227,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "tunnels" => limits.tunnels,
         "subscriptions_per_session" => limits.subscriptions_per_session,
         "subscriptions" => limits.subscriptions,
+        "receipts" => limits.receipts,
         "subscriber_events" => limits.subscriber_events,
         "waiting_blocks" => limits.waiting_blocks,
         "conflate_keys" => limits.conflate_keys,

@@ -122,6 +122,14 @@ kinds! {
     AwaitLevel = 76;
     /// Client to hub; answered by `Done`.
     StreamAlter = 77;
+    /// Hub to hub: flooded.
+    ReceiptAsk = 108;
+    /// Hub to hub: back by the links that `ReceiptAsk` came by.
+    ReceiptAck = 109;
+    /// Client to hub; answered by `LiveReport`.
+    LiveAsk = 110;
+    /// Hub to client.
+    LiveReport = 111;
     /// Hub to hub, on links of version 2 and later: flooded.
     Record = 112;
     /// Hub to hub, version 2: what must be known before the link counts.
@@ -145,6 +153,8 @@ impl Kind {
                 | Self::FlowAck
                 | Self::LinkCredit
                 | Self::Pressure
+                | Self::ReceiptAsk
+                | Self::ReceiptAck
                 | Self::Record
                 | Self::LinkOpen
         )

@@ -52,6 +52,7 @@ mod open;
 mod peek;
 mod pressure;
 mod profile;
+mod receipt;
 mod record;
 mod stream;
 
@@ -80,6 +81,9 @@ pub use open::{LinkOpen, OpenItem};
 pub use peek::{Peek, peek, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};
 pub use profile::{Profile, ProfileReport, ProfileStack};
+pub use receipt::{
+    LiveAsk, LiveLine, LiveReport, LiveScope, LiveState, MAX_LIVE_HUBS, ReceiptAck, ReceiptAsk, ReceiptEntry,
+};
 pub use record::{Attributes, Record, attribute, push_attribute};
 pub use stream::{
     AwaitLevel, Consistency, LastGet, LastValues, Retention, StreamAlter, StreamCreate, StreamDelete, StreamInfo,
@@ -277,6 +281,14 @@ frames! {
     AwaitLevel(AwaitLevel<'a>);
     /// Change a stream's definition.
     StreamAlter(StreamAlter<'a>);
+    /// Who has this hub's interest?
+    ReceiptAsk(ReceiptAsk);
+    /// These have it, and these not.
+    ReceiptAck(ReceiptAck);
+    /// Where is a subscription live?
+    LiveAsk(LiveAsk<'a>);
+    /// There, and there not.
+    LiveReport(LiveReport<'a>);
     /// What a hub says of itself, with attributes.
     Record(Record<'a>);
     /// What a hub says of itself before anything else goes over a link.

@@ -369,6 +369,27 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             homes: 2,
         }),
         Frame::StreamAlter(StreamAlter { request: 15, spec: altered }),
+        Frame::ReceiptAsk(ReceiptAsk { hub, epoch, round: 3, version: 9 }),
+        Frame::ReceiptAck(ReceiptAck {
+            to: hub,
+            epoch,
+            round: 3,
+            entries: vec![ReceiptEntry { hub: HubId(0xa2), epoch: Epoch(4), state: LiveState::Behind }],
+        }),
+        Frame::LiveAsk(LiveAsk {
+            request: 16,
+            subscription: SubscriptionId(0x21),
+            topic: "",
+            scope: LiveScope::Named,
+            count: 0,
+            timeout_ms: 5_000,
+            hubs: vec!["chicago", "newark"],
+        }),
+        Frame::LiveReport(LiveReport {
+            request: 16,
+            met: false,
+            hubs: vec![LiveLine { name: "newark", epoch: Epoch(5), state: LiveState::OutOfReach }],
+        }),
         Frame::Record(Record { record: record(), attributes: attributes() }),
         Frame::LinkOpen(LinkOpen {
             items: vec![

@@ -4,6 +4,7 @@
 mod gates;
 mod interest;
 mod links;
+mod receipts;
 mod records;
 mod strange;
 
@@ -75,6 +76,10 @@ struct Net {
     said: Vec<(u64, Command)>,
     /// Which frames the wires lose.
     loses: fn(&Frame<'_>) -> bool,
+    /// Hubs that do not go by their new routes yet.
+    stuck: Vec<u64>,
+    /// What the next links speak.
+    version: u16,
     /// How long the wires take: the clock moves so much with each delivery.
     delay: Duration,
 }
@@ -94,6 +99,8 @@ impl Net {
             queue: VecDeque::new(),
             said: Vec::new(),
             loses: |_| false,
+            stuck: Vec::new(),
+            version: 2,
             delay: Duration::from_micros(10),
         }
     }
@@ -127,7 +134,7 @@ impl Net {
             epoch: other.epoch,
             name: other.name,
             region: other.region,
-            version: 2,
+            version: self.version,
             cost: 0,
         };
         self.tell(hub, up);
@@ -142,7 +149,11 @@ impl Net {
 
     fn tell(&mut self, hub: u64, event: Event<'_>) {
         let mut out = Vec::new();
-        self.hubs.get_mut(&hub).expect("a hub").apply(event, now(self.now), &mut out);
+        let mesh = self.hubs.get_mut(&hub).expect("a hub");
+        mesh.apply(event, now(self.now), &mut out);
+        if out.contains(&Command::RoutesChanged) && !self.stuck.contains(&hub) {
+            mesh.apply(Event::RoutesPublished, now(self.now), &mut out);
+        }
         for command in out {
             match command {
                 Command::Send { link, bytes } => {
