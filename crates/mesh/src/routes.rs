@@ -1,6 +1,7 @@
 //! Routes: an immutable snapshot of who wants what and which link leads there,
 //! and the split of a block's destinations by the links they leave on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, UnixNanos};
@@ -56,16 +57,16 @@ pub struct Routes {
     pub(crate) me: HubId,
     pub(crate) interest: Wants,
     /// By hub id.
-    pub(crate) hubs: Vec<KnownHub>,
+    pub(crate) hubs: Arc<[KnownHub]>,
     /// Index into `hubs` by slot.
-    pub(crate) by_slot: Vec<u16>,
+    pub(crate) by_slot: Arc<[u16]>,
 }
 
 impl Routes {
     /// The snapshot of a mesh of this hub alone.
     #[must_use]
     pub fn alone(me: HubId) -> Self {
-        Self { me, interest: Wants::default(), hubs: Vec::new(), by_slot: Vec::new() }
+        Self { me, interest: Wants::default(), hubs: Arc::default(), by_slot: Arc::default() }
     }
 
     pub(crate) fn new(me: HubId, interest: Wants, mut hubs: Vec<KnownHub>) -> Self {
@@ -77,7 +78,12 @@ impl Routes {
                 *place = index;
             }
         }
-        Self { me, interest, hubs, by_slot }
+        Self { me, interest, hubs: hubs.into(), by_slot: by_slot.into() }
+    }
+
+    /// The same ways, and other interest.
+    pub(crate) fn wanting(&self, interest: Wants) -> Self {
+        Self { interest, ..self.clone() }
     }
 
     /// Calls `f` once for each other hub and kind of interest that wants the
@@ -332,8 +338,6 @@ impl Split {
 mod tests {
     use weft_topic::Filter;
     use weft_wire::frame::FlowKind;
-
-    use std::sync::Arc;
 
     use super::*;
     use crate::StreamDef;

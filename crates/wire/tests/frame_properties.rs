@@ -165,13 +165,13 @@ fn what_a_settle_says_makes_sense() {
 }
 
 #[test]
-fn a_forward_has_1_to_1024_entries() {
+fn a_forward_has_1_to_4096_entries() {
     let block = common::stamped();
     let mut out = vec![1];
     assert_eq!(forward_head(&[], 1, block.len(), &mut out), Err(TooMany { count: 0 }));
     assert!(out.is_empty());
     let many = vec![entries()[1]; MAX_FLOW_ENTRIES + 1];
-    assert_eq!(forward_head(&many, 1, block.len(), &mut out), Err(TooMany { count: 1025 }));
+    assert_eq!(forward_head(&many, 1, block.len(), &mut out), Err(TooMany { count: 4097 }));
     let bytes = forward(&many[1..], 1, &block);
     let Ok(Frame::Forward(decoded)) = Frame::decode(&bytes) else { panic!("a forward") };
     assert_eq!(decoded.entries().count(), MAX_FLOW_ENTRIES);

@@ -258,6 +258,12 @@ pub struct Mesh {
     links_changed: bool,
     graph_changed: bool,
     routes_changed: bool,
+    /// Routes change in more than who wants what.
+    hubs_changed: bool,
+    /// Not before this is anything due of other hubs.
+    hubs_due: Mono,
+    /// Not before this are ways found anew.
+    paths_next: Mono,
 }
 
 impl Mesh {
@@ -287,6 +293,9 @@ impl Mesh {
             links_changed: false,
             graph_changed: false,
             routes_changed: false,
+            hubs_changed: false,
+            hubs_due: Mono(u64::MAX),
+            paths_next: Mono(0),
             options,
             me,
         };
@@ -483,9 +492,11 @@ impl Mesh {
         self.tend_hubs(now, &mut ups_and_downs);
         self.tend_receipts(now, &mut ups_and_downs);
         self.hand_out(out);
-        if std::mem::take(&mut self.routes_changed) {
+        let hubs_changed = std::mem::take(&mut self.hubs_changed);
+        if std::mem::take(&mut self.routes_changed) || hubs_changed {
             self.receipts.made += 1;
-            self.routes = Arc::new(self.make_routes());
+            let routes = if hubs_changed { self.make_routes() } else { self.routes.wanting(self.interest.clone()) };
+            self.routes = Arc::new(routes);
             out.push(Command::RoutesChanged);
         }
         out.extend(ups_and_downs);
@@ -540,10 +551,11 @@ impl Mesh {
             let transfer = (!link.transfers.is_empty()).then_some(link.transfer_next);
             [Some(link.heard + timers.silence), ping, transfer]
         });
-        let hubs = self.hubs.values().map(|hub| hub.deadline(timers));
+        let hubs = Some(self.hubs_due).filter(|due| *due < Mono(u64::MAX));
+        let paths = self.graph_changed.then_some(self.paths_next);
         let digest = (!self.links.is_empty()).then_some(self.next_digest);
         let told = self.local.due(timers.interest_batch);
         let own = [digest, self.own_record_deadline(), told, self.receipts_deadline()];
-        links.chain(hubs).chain(own).flatten().min()
+        links.chain([hubs, paths]).chain(own).flatten().min()
     }
 }

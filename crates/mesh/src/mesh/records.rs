@@ -173,11 +173,13 @@ impl Mesh {
                 asked: None,
             };
             self.hubs.insert(record.hub, hub);
+            self.hubs_changed = true;
+            self.hubs_due = self.hubs_due.min(now + self.options.timers.interest_retention);
         }
         let Some(hub) = self.hubs.get_mut(&record.hub) else { return };
         if record.epoch != hub.epoch {
             hub.wanted = None;
-            self.routes_changed = true;
+            self.hubs_changed = true;
             drop_incoming(&mut self.links, record.hub);
         }
         let is_other = |tag: &u16| value_of(hub.attributes.as_deref(), *tag) != value_of(attributes.as_deref(), *tag);
@@ -323,16 +325,26 @@ impl Mesh {
     /// Finds the ways anew when the graph has changed, and forgets what is too old.
     pub(super) fn tend_hubs(&mut self, now: Mono, out: &mut Vec<Command>) {
         let timers = self.options.timers;
-        for hub in self.hubs.values_mut().filter(|hub| !hub.is_expired && now >= hub.renewed + timers.record_age) {
+        let is_due = now >= self.hubs_due;
+        let old = |hub: &&mut Hub| !hub.is_expired && now >= hub.renewed + timers.record_age;
+        for hub in self.hubs.values_mut().filter(|_| is_due).filter(old) {
             hub.is_expired = true;
             self.graph_changed = true;
         }
-        if std::mem::take(&mut self.graph_changed) {
+        let finds = self.graph_changed && now >= self.paths_next;
+        if finds {
+            self.graph_changed = false;
+            self.paths_next = now + paths_hold(self.hubs.len());
             self.find_paths(now, out);
+        }
+        if !is_due && !finds {
+            return;
         }
         let gone = |hub: &Hub| hub.path.is_none() && now >= hub.lost + timers.interest_retention;
         let forgotten: Vec<HubId> = self.hubs.iter().filter(|(_, hub)| gone(hub)).map(|(id, _)| *id).collect();
         forgotten.into_iter().for_each(|id| self.forget_hub(id));
+        // Renewed records put it off: it is looked at too early then, never too late.
+        self.hubs_due = self.hubs.values().filter_map(|hub| hub.deadline(&timers)).min().unwrap_or(Mono(u64::MAX));
     }
 
     fn find_paths(&mut self, now: Mono, out: &mut Vec<Command>) {
@@ -348,7 +360,7 @@ impl Mesh {
             if path.is_none() && hub.path.is_some() {
                 hub.lost = now;
             }
-            self.routes_changed |= path != hub.path;
+            self.hubs_changed |= path != hub.path;
             hub.path = path;
             let present = hub.path.is_some().then_some(hub.epoch);
             if present != hub.announced {
@@ -385,7 +397,7 @@ impl Mesh {
         drop_incoming(&mut self.links, id);
         self.receipts.forget(id);
         self.counters.hubs_forgotten += 1;
-        self.routes_changed = true;
+        self.hubs_changed = true;
     }
 
     pub(super) fn make_routes(&self) -> Routes {
@@ -393,6 +405,12 @@ impl Mesh {
         let hubs = hubs.map(|(id, hub)| KnownHub { hub: *id, epoch: hub.epoch, slot: hub.slot, path: hub.path });
         Routes::new(self.me.id, self.interest.clone(), hubs.collect())
     }
+}
+
+/// How long the ways are kept before they are found anew: in a large mesh a
+/// change comes as many records, and each finding costs as much as it has links.
+fn paths_hold(hubs: usize) -> Duration {
+    if hubs < 64 { Duration::ZERO } else { Duration::from_micros(20) * u32::try_from(hubs).unwrap_or(u32::MAX) }
 }
 
 /// What still comes in of this hub's interest is of no use any more.

@@ -106,7 +106,7 @@ pub const MAX_FRAME: usize = FRAME_HEADER + 8 + MAX_FLOW_ENTRIES * FLOW_ENTRY_LE
 /// The largest control frame, in bytes: longer lists go in several frames.
 pub const MAX_CONTROL_FRAME: usize = 1 << 20;
 /// The most flow entries in a `Forward`.
-pub const MAX_FLOW_ENTRIES: usize = 1024;
+pub const MAX_FLOW_ENTRIES: usize = 4096;
 /// The longest name of a hub, region, stream, group or counter, in bytes.
 pub const MAX_NAME: usize = 255;
 /// The largest weight of a member of a group.
