@@ -16,6 +16,8 @@ use crate::consume::ToConsume;
 use crate::messages::{FromPeer, Publish, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS};
 use crate::replicate::ToReplicate;
+use crate::see::classes::Classes;
+use crate::see::window::Window;
 
 /// A session: its connection, its table of subscriptions, and 256 blocks in its lanes.
 pub const SESSION: usize = 48 << 10;
@@ -125,6 +127,8 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
             "storage.repair, frame",
             times(1, options.storage.repair.as_usize().saturating_add(l.frame.as_usize())),
         ),
+        part("recent blocks", "see.window", times(1, Window::memory(options.see.window))),
+        part("classes of topics", "ledger", times(1, Classes::memory(&options.see))),
         part("delayed events", "scheduled", times(l.scheduled, SCHEDULED)),
         part("spools", "spool_streams", times(l.spool_streams, SPOOL)),
         part("keyed state", "", LsmOptions::default().memory()),

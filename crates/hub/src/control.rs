@@ -23,6 +23,7 @@ use weft_sched::control::stages::{ControlOptions, Decision, Mode, StagesControll
 
 use crate::counters::{Counters, StageGauges};
 use crate::options::{StageBounds, Threads};
+use crate::see::alarm::Alarm;
 
 /// The group whose thread all stages share.
 pub(crate) const SHARED: &str = "hub";
@@ -46,6 +47,7 @@ pub(crate) struct ControlStage {
     /// Shards of admission in use, the route stage among them.
     admission: Arc<AtomicU32>,
     counters: Arc<Counters>,
+    alarm: Alarm,
     waker: StageWaker,
     /// The latest reports, and those of an interval before.
     reports: Vec<StageReport>,
@@ -70,6 +72,8 @@ pub(crate) struct ControlParts {
     pub(crate) shards_fixed: bool,
     pub(crate) admission: Arc<AtomicU32>,
     pub(crate) counters: Arc<Counters>,
+    /// Watches the ledger.
+    pub(crate) alarm: Alarm,
     pub(crate) now: Mono,
 }
 
@@ -103,6 +107,7 @@ impl ControlStage {
             controller: StagesController::new(options, stages.into(), parts.now),
             admission: parts.admission,
             counters: parts.counters,
+            alarm: parts.alarm,
             waker: StageWaker::parking(),
             reports: Vec::new(),
             before: Vec::new(),
@@ -234,6 +239,7 @@ impl Stage for ControlStage {
             return 0;
         }
         self.next = now.mono + self.interval;
+        self.alarm.turn(&self.counters, now.mono);
         let reins = self.reins.clone();
         if let Some(reins) = reins.get() {
             self.interval_is_over(reins, now.mono);

@@ -9,8 +9,13 @@ use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::sync::{Arc, Mutex};
+use weft_base::{HubId, Now, Random};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_stream::consumer::Counts;
+
+use crate::see::SeeOptions;
+use crate::see::classes::Classes;
+use crate::see::window::Window;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
@@ -20,6 +25,16 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: AtomicU64,)+
             /// Copies dropped, by reason.
             pub dropped: ByReason<AtomicU64>,
+            /// The ledgers of classes of topics.
+            pub(crate) classes: Classes,
+            /// The blocks that crossed the hub last.
+            pub(crate) window: Window,
+            /// Local copies that the route stage is to lose uncounted: the canary of the ledger's alarm.
+            /// Does nothing where the program is built without debug assertions.
+            #[doc(hidden)]
+            pub canary: AtomicU64,
+            /// Unix nanoseconds at the last turn of a stage, for records.
+            clock: AtomicU64,
             /// What the links carried, by the name of the hub at the other end.
             links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
             /// What the stages last reported.
@@ -33,6 +48,13 @@ macro_rules! counters {
                 let mut all = vec![$(($text.to_owned(), get(&self.$name))),+];
                 for reason in DropReason::ALL {
                     all.push((format!("ledger.dropped.{}", reason.name()), get(&self.dropped[reason])));
+                }
+                for (class, ledger) in self.classes.iter() {
+                    for (what, reason, value) in ledger.ledger().counters() {
+                        let reason = reason.map_or(String::new(), |reason| format!(".{}", reason.name()));
+                        all.push((format!("class.{class}.{what}{reason}"), value));
+                    }
+                    all.push((format!("class.{class}.imbalance"), get(&ledger.imbalance)));
                 }
                 for (peer, link) in &*self.locked_links() {
                     for (what, counter) in link.each() {
@@ -65,6 +87,8 @@ counters! {
     stored = "ledger.stored",
     /// Copies written to links, or held by a stream at another hub.
     forwarded = "ledger.forwarded",
+    /// Gauge: copies between the route and the net stage.
+    waiting_net = "in_flight.net",
     /// Gauge: copies waiting for subscribers.
     waiting_subscribers = "in_flight.subscribers",
     /// Gauge: blocks waiting for subscribers, one for each that waits.
@@ -203,6 +227,10 @@ counters! {
     replica_silent = "replica.silent",
     /// Gauge: milliseconds since the source silent longest was heard.
     replica_unheard_ms = "replica.unheard_ms",
+    /// Times that the ledger, or that of a class, was found out of balance.
+    ledger_alarms = "ledger.alarms",
+    /// Gauge: copies that the ledger, or that of a class, is out of balance by, the most of them.
+    ledger_imbalance = "ledger.imbalance",
     /// Gauge: publishers whose blocks are held back for a subscriber.
     held_publishers = "publish.held",
     /// Publishes refused with an error.
@@ -229,6 +257,8 @@ counters! {
 pub struct LinkCounters {
     /// Gauge: the version of the protocol that the newest link speaks.
     pub version: AtomicU64,
+    /// The id of the hub at the other end.
+    pub hub: u64,
     /// Events written to the link.
     pub events_out: AtomicU64,
     /// Blocks written to the link.
@@ -316,6 +346,23 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Counters {
+    /// Counters at zero, with ledgers and a window as configured.
+    pub(crate) fn new(see: &SeeOptions, random: &mut Random) -> Self {
+        Self { classes: Classes::new(see, random), window: Window::new(see.window), ..Self::default() }
+    }
+
+    /// A stage begins a turn.
+    #[inline]
+    pub(crate) fn turn(&self, now: Now) {
+        self.clock.store(now.wall.0, Ordering::Relaxed);
+    }
+
+    /// Unix nanoseconds when a stage last began a turn.
+    #[inline]
+    pub(crate) fn wall(&self) -> u64 {
+        get(&self.clock)
+    }
+
     fn locked_links(&self) -> MutexGuard<'_, BTreeMap<String, Arc<LinkCounters>>> {
         self.links_by_peer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -323,7 +370,8 @@ impl Counters {
     /// The counters of the links to a hub, made when there are none. Asked for
     /// when a link comes up, not per block.
     pub(crate) fn link(&self, peer: &str) -> Arc<LinkCounters> {
-        self.locked_links().entry(peer.to_owned()).or_default().clone()
+        let made = || Arc::new(LinkCounters { hub: HubId::of_name(peer).0, ..LinkCounters::default() });
+        self.locked_links().entry(peer.to_owned()).or_insert_with(made).clone()
     }
 
     /// Makes gauges for stages of these names, of which some are the same.
@@ -372,16 +420,23 @@ impl Counters {
     /// Copies that wait somewhere in this hub.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        [&self.waiting_subscribers, &self.waiting_links, &self.waiting_append, &self.waiting_flows, &self.waiting_spool]
-            .into_iter()
-            .map(get)
-            .sum()
+        [
+            &self.waiting_net,
+            &self.waiting_subscribers,
+            &self.waiting_links,
+            &self.waiting_append,
+            &self.waiting_flows,
+            &self.waiting_spool,
+        ]
+        .into_iter()
+        .map(get)
+        .sum()
     }
 
     /// Copies that only this hub can bring to their end: all in flight but
     /// those that wait for a subscriber's credit or another hub's answer.
     pub(crate) fn in_flight_here(&self) -> u64 {
-        get(&self.waiting_links) + get(&self.waiting_append)
+        get(&self.waiting_net) + get(&self.waiting_links) + get(&self.waiting_append)
     }
 
     /// The ledger at this moment; balanced when the hub is quiet.

@@ -35,6 +35,7 @@ use crate::replicate::{ReplicateParts, ReplicateStage};
 use crate::route::peers::PeerOutlets;
 use crate::route::table::RouteTable;
 use crate::route::{RouteParts, RouteStage};
+use crate::see::alarm::Alarm;
 use crate::spool::SpoolStart;
 
 /// What a connection starts to read into; larger frames get a larger buffer.
@@ -249,7 +250,7 @@ impl Hub {
             initial: ByteCount(SMALL_BUFFER as u64),
             ..ArenaOptions::default()
         })?;
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(&options.see, &mut random));
         add(&counters.keyed_anew, folder.as_ref().map_or(0, Folder::begun_anew));
         let lifecycle = Arc::new(Lifecycle::default());
         let net_waker = {
@@ -424,6 +425,7 @@ impl Hub {
             shards_fixed: options.admit_threads.is_some(),
             admission: admit_shards,
             counters: counters.clone(),
+            alarm: Alarm::new(&options.see),
             now: now.mono,
         });
         let placement = match options.threads {

@@ -33,6 +33,7 @@ mod producers;
 pub mod profile;
 mod replicate;
 mod route;
+pub mod see;
 mod spool;
 
 pub use append::{FolderError, stream_json};

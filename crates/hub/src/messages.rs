@@ -164,8 +164,8 @@ pub(crate) enum FarSaid {
 pub(crate) enum ToRoute {
     /// A block from a client of this hub.
     Publish(Publish),
-    /// A whole `Forward` frame from another hub.
-    Forward { link: SessionId, frame: BlockMut },
+    /// A whole `Forward` frame from another hub, and when it came from the socket.
+    Forward { link: SessionId, from: HubId, since: Mono, frame: BlockMut },
     /// How far another hub has stored what this hub's flow to it carries.
     FlowAcked(FlowSaid),
     /// A link has ended.

@@ -10,6 +10,7 @@ use weft_transport::{Security, shm};
 use weft_wire::frame::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 use crate::budget;
+use crate::see::SeeOptions;
 
 /// Everything that a hub is told at its start.
 #[derive(Clone, Debug)]
@@ -54,6 +55,8 @@ pub struct HubOptions {
     pub timers: Timers,
     /// The newest version of the protocol that is spoken, while hubs are upgraded one after the other.
     pub protocol_most: u16,
+    /// What is kept to say where events went.
+    pub see: SeeOptions,
 }
 
 /// What the stages' controllers may do.
@@ -453,6 +456,7 @@ impl HubOptions {
             load: DEFAULT_LOAD,
             timers: Timers::default(),
             protocol_most: PROTOCOL_VERSION,
+            see: SeeOptions::default(),
         }
     }
 
@@ -495,6 +499,7 @@ impl HubOptions {
             found.push(("neighbours", "dialling a neighbour needs a certificate: make one with `weft ca`".to_owned()));
         }
         self.stages.violations(&mut found);
+        self.see.violations(&mut found);
         let l = &self.limits;
         let mut at_least = |field, value: u64, least: u64| {
             if value < least {

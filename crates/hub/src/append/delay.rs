@@ -50,13 +50,15 @@ impl AppendStage {
     pub(super) fn put_off(&mut self, slot: StreamSlot, block: &BlockRef, asked: &Asked, completion: Completion) {
         let events = u64::from(Block::trusted(block).event_count());
         let several_homes = Self::homes_request(completion).is_some();
-        match self.try_put_off(slot, block, asked, several_homes) {
+        let put_off = self.try_put_off(slot, block, asked, several_homes);
+        let account = self.counters.account(block);
+        match put_off {
             Ok(stands) => {
                 let completion = if stands.duplicate {
-                    self.counters.drop_copies(DropReason::Duplicate, events);
+                    account.drop(DropReason::Duplicate, events);
                     completion.duplicate()
                 } else {
-                    add(&self.counters.stored, events);
+                    account.stored(events);
                     completion
                 };
                 let mut places = Places::default();
@@ -64,7 +66,7 @@ impl AppendStage {
                 self.commits.written(places, completion, &mut self.net);
             }
             Err(Refusal { code, reason, detail }) => {
-                self.counters.drop_copies(reason, events);
+                account.drop(reason, events);
                 self.refuse(completion, code, detail);
             }
         }
@@ -220,8 +222,9 @@ impl Stream {
             Ok(appended) => {
                 self.index.note(parsed, &appended, now);
                 self.copying.note(&parsed);
-                add(&counters.copies, events);
-                add(&counters.stored, events);
+                let account = counters.account(&bytes);
+                account.copies(events);
+                account.stored(events);
                 schedule.moved(events, appended.first, appended.next, Some(block));
                 true
             }

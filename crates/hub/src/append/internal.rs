@@ -10,7 +10,6 @@ use weft_wire::frame;
 
 use super::{AppendStage, StreamSpec};
 use crate::consume::ToConsume;
-use crate::counters::add;
 use crate::messages::{Internal, StreamSlot};
 use crate::outbox::Outbox;
 
@@ -70,8 +69,9 @@ impl AppendStage {
         let appended = stream.log.append(block, now).map_err(|error| format!("stream `{name}`: {error}"))?;
         stream.index.note(Block::trusted(block), &appended, now);
         let events = u64::from(Block::trusted(block).event_count());
-        add(&self.counters.copies, events);
-        add(&self.counters.stored, events);
+        let account = self.counters.account(block);
+        account.copies(events);
+        account.stored(events);
         Ok((slot, appended.next))
     }
 }

@@ -30,6 +30,7 @@ use crate::keyed::{KeyedWriter, Until, Written};
 use crate::messages::{Completion, Request, SessionId, StreamSlot, ToConductor};
 use crate::options::Limits;
 use crate::outbox::Outbox;
+use crate::see::account::Waits;
 use crate::spool::{FromSpool, Progress, Round, Size, SpoolPlace, SpoolStart, SpooledStream};
 
 /// Blocks of one spool that are handed out in one turn.
@@ -324,19 +325,21 @@ impl AppendStage {
     /// Keeps a block for the homes of these streams.
     pub(super) fn spool(&mut self, streams: &[u64], block: &BlockRef, completion: Completion) {
         let events = u64::from(Block::trusted(block).event_count());
-        sub(&self.counters.waiting_append, events * streams.len() as u64);
+        let counters = self.counters.clone();
+        let account = counters.account(block);
         let (mut places, mut refused) = (Places::default(), None);
         for stream in streams {
             self.spools.taken.entry(*stream).or_default().messages += 1;
             match self.try_spool(*stream, block, events) {
                 Ok((slot, upto)) => places.push(slot, upto, None),
                 Err(refusal) => {
-                    self.counters.drop_copies(refusal.reason, events);
+                    account.drop(refusal.reason, events);
                     add(&self.counters.spool_refused, events);
                     refused = Some(refusal);
                 }
             }
         }
+        account.leave(Waits::Append, events * streams.len() as u64);
         match (refused, completion) {
             (Some(Refusal { code, detail, .. }), _) => self.refuse(completion, code, detail),
             (None, Completion::Client(request)) => {
@@ -387,7 +390,7 @@ impl AppendStage {
         })?;
         spool.waiting.events += size.events;
         spool.waiting.bytes += size.bytes;
-        add(&self.counters.waiting_spool, events);
+        self.counters.account(block).spooled(events);
         add(&self.counters.spooled, events);
         Ok((slot, appended.next))
     }

@@ -17,8 +17,8 @@ use weft_wire::frame::{ErrorCode, LastValues};
 
 use super::commit::Places;
 use super::{AppendStage, Stream};
-use crate::counters::{add, sub};
 use crate::messages::{Completion, Named, Request, StreamSlot, ToConductor, ToNet};
+use crate::see::account::Waits;
 
 /// Why a stream does not take a block.
 #[derive(Debug)]
@@ -56,13 +56,16 @@ impl AppendStage {
     pub(super) fn append(&mut self, slots: &[StreamSlot], block: &BlockRef, completion: Completion, spooled: bool) {
         let parsed = Block::trusted(block);
         let events = u64::from(parsed.event_count());
-        sub(&self.counters.waiting_append, events * slots.len() as u64);
+        let counters = self.counters.clone();
+        let account = counters.account(block);
+        // Before what becomes of them: what asks for something may wait here once more.
+        account.leave(Waits::Append, events * slots.len() as u64);
         if self.commits.is_refused(completion) {
-            return self.counters.drop_copies(DropReason::StreamRefused, events * slots.len() as u64);
+            return account.drop(DropReason::StreamRefused, events * slots.len() as u64);
         }
         let homes = Self::homes_request(completion);
         if let Some((code, detail)) = homes.and_then(|request| self.too_few_homes(slots, &request)) {
-            self.counters.drop_copies(DropReason::StreamRefused, events * slots.len() as u64);
+            account.drop(DropReason::StreamRefused, events * slots.len() as u64);
             return self.refuse(completion, code, detail);
         }
         if parsed.flags() & SPECIAL != 0 {
@@ -76,9 +79,9 @@ impl AppendStage {
                     all_duplicate &= stands.duplicate;
                     places.push(*slot, stands.upto, stands.named);
                 }
-                Ok(None) => self.counters.drop_copies(DropReason::StreamRefused, events),
+                Ok(None) => account.drop(DropReason::StreamRefused, events),
                 Err(refusal) => {
-                    self.counters.drop_copies(refusal.reason, events);
+                    account.drop(refusal.reason, events);
                     refused = Some(refusal);
                 }
             }
@@ -133,12 +136,14 @@ impl AppendStage {
                 let appended = appended.inspect_err(|_| stream.index.refused(parsed))?;
                 stream.index.note(parsed, &appended, now);
                 stream.copying.note(&parsed);
-                add(&self.counters.stored, events);
+                let account = self.counters.account(block);
+                account.stored(events);
+                account.placed(stream.spec.id, home.0, appended.home_sequence);
                 let named = Named { home, sequence: appended.home_sequence };
                 Stands { upto: appended.next, named: Some(named), duplicate: false }
             }
             Place::Duplicate { named } => {
-                self.counters.drop_copies(DropReason::Duplicate, events);
+                self.counters.account(block).drop(DropReason::Duplicate, events);
                 stream.stands_already(named.map(|sequence| Named { home, sequence }))
             }
             Place::Overlap => return Err(stream.overlap()),
@@ -160,7 +165,7 @@ impl AppendStage {
         };
         let Some((slot, stream)) = stream else {
             let copies = events * slots.len() as u64;
-            self.counters.drop_copies(DropReason::StreamRefused, copies);
+            self.counters.account(block).drop(DropReason::StreamRefused, copies);
             let (code, detail) = if slots.len() == 1 {
                 (ErrorCode::NO_STREAM, "the stream was deleted")
             } else {
@@ -175,7 +180,7 @@ impl AppendStage {
                 Place::Overlap => stream.overlap(),
                 Place::Unsure => stream.unsure(),
                 Place::Duplicate { named } => {
-                    self.counters.drop_copies(DropReason::Duplicate, events);
+                    self.counters.account(block).drop(DropReason::Duplicate, events);
                     let stands = stream.stands_already(named.map(|sequence| Named { home, sequence }));
                     let mut places = Places::default();
                     places.push(slot, stands.upto, stands.named);
@@ -190,7 +195,7 @@ impl AppendStage {
                 }
             },
         };
-        self.counters.drop_copies(reason, events);
+        self.counters.account(block).drop(reason, events);
         self.refuse(completion, code, detail);
     }
 
@@ -199,7 +204,7 @@ impl AppendStage {
         let parsed = Block::trusted(&part.block);
         let (producer, len, events) = (parsed.producer(), part.block.len(), u64::from(parsed.event_count()));
         // It counts as on its way until the batch is whole.
-        add(&self.counters.waiting_append, events);
+        self.counters.account(&part.block).enter(Waits::Append, events);
         match self.batches.put(slot.0, producer, batch, len, part, self.now.mono) {
             Put::Waits => {}
             Put::Again(earlier) => {
@@ -230,8 +235,10 @@ impl AppendStage {
     }
 
     fn no_longer_wait(&self, parts: &[Part]) {
-        let events: u64 = parts.iter().map(|part| u64::from(Block::trusted(&part.block).event_count())).sum();
-        sub(&self.counters.waiting_append, events);
+        for Part { block, .. } in parts {
+            let events = u64::from(Block::trusted(block).event_count());
+            self.counters.account(block).leave(Waits::Append, events);
+        }
     }
 
     /// Blocks of a batch that will not be whole.
@@ -242,7 +249,8 @@ impl AppendStage {
 
     fn refuse_all(&mut self, parts: Vec<Part>, refusal: &Refusal) {
         for Part { block, completion } in parts {
-            self.counters.drop_copies(refusal.reason, u64::from(Block::trusted(&block).event_count()));
+            let events = u64::from(Block::trusted(&block).event_count());
+            self.counters.account(&block).drop(refusal.reason, events);
             self.refuse(completion, refusal.code, refusal.detail.clone());
         }
     }
@@ -278,6 +286,7 @@ impl AppendStage {
             }
         };
         let (mut first, mut home_sequence) = (appended.first, appended.home_sequence);
+        let id = stream.spec.id;
         for Part { block, completion } in parts {
             let parsed = Block::trusted(&block);
             let events = u64::from(parsed.event_count());
@@ -286,7 +295,9 @@ impl AppendStage {
                 stream.index.note(parsed, &own, now);
                 stream.copying.note(&parsed);
             }
-            add(&self.counters.stored, events);
+            let account = self.counters.account(&block);
+            account.stored(events);
+            account.placed(id, self.home.0, home_sequence);
             let named = Named { home: self.home, sequence: home_sequence };
             (first, home_sequence) = (own.next, home_sequence.saturating_add(events));
             let mut places = Places::default();

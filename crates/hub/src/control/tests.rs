@@ -75,6 +75,7 @@ fn start(threads: Threads, cores: u32, shards: u32) -> Started {
     let admission = Arc::new(AtomicU32::new(1));
     let reins = Arc::new(OnceLock::new());
     let control = ControlStage::new(ControlParts {
+        alarm: crate::see::alarm::Alarm::new(&crate::see::SeeOptions::default()),
         reins: reins.clone(),
         threads,
         // The control stage's own turn takes as long as any by this clock.
@@ -153,6 +154,7 @@ fn the_gauges_say_what_the_stages_reported() {
 fn decisions_are_carried_out() {
     let started = start(Threads::Shared, 1, 4);
     let control = ControlStage::new(ControlParts {
+        alarm: crate::see::alarm::Alarm::new(&crate::see::SeeOptions::default()),
         reins: Arc::new(OnceLock::new()),
         threads: Threads::Shared,
         bounds: StageBounds::default(),

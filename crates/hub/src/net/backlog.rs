@@ -194,8 +194,14 @@ impl<B: AsRef<[u8]>> Backlog<B> {
         self.blocks > 0 || self.lines.iter().any(|l| !l.before.is_empty() || !l.behind.is_empty())
     }
 
+    #[cfg(test)]
     pub(crate) fn events(&self) -> u64 {
         self.events
+    }
+
+    /// All that waits.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiting<B>> {
+        self.lines.iter().flat_map(|line| &line.entries).filter_map(|entry| entry.waiting.as_ref())
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -213,7 +219,7 @@ impl<B: AsRef<[u8]>> Backlog<B> {
         &mut self,
         lane: Lane,
         waiting: Waiting<B>,
-        mut dropped: impl FnMut(DropReason, u64, usize),
+        mut dropped: impl FnMut(DropReason, u64, &B),
     ) -> Pushed<B> {
         let (events, bytes) = (waiting.events, waiting.block.as_ref().len());
         if self.on_full == OnFull::Conflate {
@@ -226,7 +232,7 @@ impl<B: AsRef<[u8]>> Backlog<B> {
             let victim = self.lines[last].lane;
             match self.on_full {
                 OnFull::Disconnect => {
-                    dropped(DropReason::SubscriberFull, events, bytes);
+                    dropped(DropReason::SubscriberFull, events, &waiting.block);
                     return Pushed::Disconnect;
                 }
                 OnFull::DropOldest | OnFull::Conflate if victim >= lane => self.drop_one(last, true, &mut dropped),
@@ -234,13 +240,13 @@ impl<B: AsRef<[u8]>> Backlog<B> {
                 OnFull::Spill => {
                     let line = self.line(lane);
                     mark(&mut self.lines[line].behind, DropReason::Spilled, events);
-                    dropped(DropReason::Spilled, events, bytes);
+                    dropped(DropReason::Spilled, events, &waiting.block);
                     return Pushed::Spill(waiting.block);
                 }
                 _ => {
                     let (line, reason) = (self.line(lane), self.reason());
                     mark(&mut self.lines[line].behind, reason, events);
-                    dropped(reason, events, bytes);
+                    dropped(reason, events, &waiting.block);
                     return Pushed::Done;
                 }
             }
@@ -384,13 +390,13 @@ impl<B: AsRef<[u8]>> Backlog<B> {
     }
 
     /// Drops a block that waited, with a mark in its place.
-    fn drop_one(&mut self, line: usize, oldest: bool, dropped: &mut impl FnMut(DropReason, u64, usize)) {
+    fn drop_one(&mut self, line: usize, oldest: bool, dropped: &mut impl FnMut(DropReason, u64, &B)) {
         let reason = self.reason();
         let taken = if oldest { self.take_first(line) } else { self.take_last(line) };
         let Some(Waiting { events, block, .. }) = taken else { return };
         let l = &mut self.lines[line];
         mark(if oldest { &mut l.before } else { &mut l.behind }, reason, events);
-        dropped(reason, events, block.as_ref().len());
+        dropped(reason, events, &block);
     }
 
     fn count_off(&mut self, waiting: &Waiting<B>) {
@@ -400,7 +406,7 @@ impl<B: AsRef<[u8]>> Backlog<B> {
     }
 
     /// What waits and is superseded by a block that arrives goes.
-    fn conflate(&mut self, lane: Lane, arriving: &Waiting<B>, dropped: &mut impl FnMut(DropReason, u64, usize)) {
+    fn conflate(&mut self, lane: Lane, arriving: &Waiting<B>, dropped: &mut impl FnMut(DropReason, u64, &B)) {
         if self.blocks == 0 {
             return;
         }
@@ -420,7 +426,7 @@ impl<B: AsRef<[u8]>> Backlog<B> {
             let Some(old) = entry.waiting.take() else { continue };
             l.dead += 1;
             self.count_off(&old);
-            dropped(DropReason::Conflated, old.events, old.block.as_ref().len());
+            dropped(DropReason::Conflated, old.events, &old.block);
             let missing_in = self.line(lane);
             mark(&mut self.lines[missing_in].before, DropReason::Conflated, old.events);
         }

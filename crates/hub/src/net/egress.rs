@@ -30,6 +30,7 @@ use super::subscriber::{Bytes, Outgoing, Subscribers, Turn, Wanted};
 use crate::consume::Outflow;
 use crate::counters::{Counters, LinkCounters, add, sub};
 use crate::messages::{Forward, Head};
+use crate::see::account::Waits;
 
 /// How many slices one write carries; a frame takes two, or three with a mark.
 const SLICES: usize = 64;
@@ -195,9 +196,9 @@ impl Egress {
         if self.lanes.bytes() + self.sending_bytes >= self.limits.socket_bytes * 8 {
             let lane = Block::trusted(&forward.block).lane();
             self.unsent[lane.index()] += forward.len() as u64;
-            return counters.drop_copies(DropReason::LinkFull, forward.live_copies);
+            return counters.account(&forward.block).drop(DropReason::LinkFull, forward.live_copies);
         }
-        add(&counters.waiting_links, forward.live_copies);
+        counters.account(&forward.block).enter(Waits::Links, forward.live_copies);
         let block = Block::trusted(&forward.block);
         let waiting = Waiting {
             lane: block.lane(),
@@ -311,8 +312,9 @@ impl Egress {
         while let Some((waiting, frame)) = self.lanes.take_expired(now) {
             match frame {
                 Frame::Deliver(Deliver { id, gap, block, events, .. }) => {
-                    sub(&counters.waiting_subscribers, events);
-                    counters.drop_copies(DropReason::Expired, events);
+                    let account = counters.account(block.as_slice());
+                    account.drop(DropReason::Expired, events);
+                    account.leave(Waits::Subscribers, events);
                     // What was missing before it is still missing.
                     let before = gap.map_or_else(Vec::new, |gap| gap.missing);
                     let missing = before.into_iter().chain([(DropReason::Expired, events)]);
@@ -320,8 +322,9 @@ impl Egress {
                 }
                 Frame::Forward(forward) => {
                     self.unsent[waiting.lane.index()] += waiting.cost as u64;
-                    sub(&counters.waiting_links, forward.live_copies);
-                    counters.drop_copies(DropReason::Expired, forward.live_copies);
+                    let account = counters.account(&forward.block);
+                    account.drop(DropReason::Expired, forward.live_copies);
+                    account.leave(Waits::Links, forward.live_copies);
                 }
                 Frame::Control(_) | Frame::Relay(..) | Frame::Handout(_) => debug_assert!(false, "it has no deadline"),
             }
@@ -371,16 +374,19 @@ impl Egress {
                     self.spare = bytes;
                 }
                 Some(Frame::Relay(tunnel, bytes)) => self.relayed.push((tunnel, bytes.len())),
-                Some(Frame::Deliver(Deliver { events, live: true, .. })) => {
-                    sub(&counters.waiting_subscribers, events);
-                    add(&counters.delivered, events);
+                Some(Frame::Deliver(Deliver { events, live: true, block, .. })) => {
+                    let account = counters.account(block.as_slice());
+                    account.delivered(events);
+                    account.leave(Waits::Subscribers, events);
                 }
                 Some(Frame::Deliver(Deliver { events, live: false, .. })) => add(&counters.replayed, events),
                 Some(Frame::Handout(handout)) => self.handout_done(&handout, counters),
                 Some(Frame::Forward(forward)) => {
-                    sub(&counters.waiting_links, forward.live_copies);
-                    add(&counters.forwarded, forward.live_copies);
+                    let account = counters.account(&forward.block);
+                    account.forwarded(forward.live_copies);
+                    account.leave(Waits::Links, forward.live_copies);
                     if let Some(link) = &self.link {
+                        account.sent_to(link.hub);
                         add(&link.events_out, u64::from(Block::trusted(&forward.block).event_count()));
                         add(&link.blocks_out, 1);
                         add(&link.bytes_out, len as u64);
@@ -402,13 +408,15 @@ impl Egress {
             .chain(std::iter::from_fn(|| lanes.pop().map(|(_, frame)| frame)));
         for frame in queued {
             match frame {
-                Frame::Deliver(Deliver { events, live: true, .. }) => {
-                    sub(&counters.waiting_subscribers, events);
-                    counters.drop_copies(DropReason::SessionClosed, events);
+                Frame::Deliver(Deliver { events, live: true, block, .. }) => {
+                    let account = counters.account(block.as_slice());
+                    account.drop(DropReason::SessionClosed, events);
+                    account.leave(Waits::Subscribers, events);
                 }
                 Frame::Forward(forward) => {
-                    sub(&counters.waiting_links, forward.live_copies);
-                    counters.drop_copies(DropReason::LinkLost, forward.live_copies);
+                    let account = counters.account(&forward.block);
+                    account.drop(DropReason::LinkLost, forward.live_copies);
+                    account.leave(Waits::Links, forward.live_copies);
                 }
                 Frame::Handout(_) => sub(&counters.handouts, 1),
                 Frame::Control(_) | Frame::Relay(..) | Frame::Deliver(_) => {}

@@ -10,6 +10,7 @@ use super::connection::Role;
 use crate::consume::ToConsume;
 use crate::counters::{add, sub};
 use crate::messages::{SessionId, ToAppend, ToConductor, ToRoute};
+use crate::see::account::Waits;
 
 impl NetStage {
     /// The peer broke the protocol: it is told why, and closed.
@@ -48,8 +49,9 @@ impl NetStage {
         connection.egress.abandon(&self.counters);
         if let Some(credit) = &mut connection.credit {
             for forward in credit.out.drain() {
-                sub(&self.counters.waiting_links, forward.live_copies);
-                self.counters.drop_copies(DropReason::LinkLost, forward.live_copies);
+                let account = self.counters.account(&forward.block);
+                account.drop(DropReason::LinkLost, forward.live_copies);
+                account.leave(Waits::Links, forward.live_copies);
             }
         }
         self.by_link.remove(&connection.link);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_base::Lane;
+use weft_base::{HubId, Lane};
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Filter;
@@ -37,7 +37,9 @@ impl NetStage {
                 };
             }
             (Role::Link { .. }, Some(Kind::Forward)) => {
+                let mut from = HubId(0);
                 if let Some(link) = connection.egress.link() {
+                    from = HubId(link.hub);
                     add(&link.blocks_in, 1);
                     add(&link.bytes_in, bytes.len() as u64);
                 }
@@ -51,7 +53,8 @@ impl NetStage {
                     add(&self.counters.unread, 1);
                     return lane.map_or((), |lane| self.on_taken(id, lane, len as u64));
                 }
-                return self.out.route.push(ToRoute::Forward { link: id, frame: bytes });
+                let since = self.now.mono;
+                return self.out.route.push(ToRoute::Forward { link: id, from, since, frame: bytes });
             }
             _ => {}
         }
@@ -145,9 +148,11 @@ impl NetStage {
             return self.refuse_for(id, request, ErrorCode::OVERLOADED, retry_after_ms.max(1), detail);
         }
         let events = u64::from(Block::trusted(block).event_count().min(MAX_EVENTS));
-        add(&self.counters.published, events);
-        add(&self.counters.copies, events);
-        self.counters.drop_copies(DropReason::ShedNewest, events);
+        // Not checked, so that nothing can be said of its topic.
+        let account = self.counters.account_of_none();
+        account.published(events);
+        account.copies(events);
+        account.drop(DropReason::ShedNewest, events);
     }
 
     /// Publishes wait for memory: said at once, whatever else holds them up.

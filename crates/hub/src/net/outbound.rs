@@ -12,9 +12,10 @@ use super::connection::Parts;
 use super::link::Offered;
 use super::subscriber::{Delivery, Memory};
 use super::{Connection, NetStage, Role};
-use crate::counters::{Counters, add, sub};
+use crate::counters::{Counters, add};
 use crate::hub::Phase;
 use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet, ToRoute};
+use crate::see::account::Waits;
 
 impl NetStage {
     /// Takes up to `most` messages from the inbox.
@@ -33,18 +34,23 @@ impl NetStage {
         match message {
             ToNet::Peer(message) => self.on_peer(message),
             ToNet::Deliver { targets, block, hops } => {
+                let counters = self.counters.clone();
+                let account = counters.account(&block);
+                let events = u64::from(Block::trusted(&block).event_count());
                 for target in targets.iter() {
                     let found = self.connections.get_mut(target.session.slot()).and_then(Option::as_mut);
                     let Some(connection) = found.filter(|c| c.id == target.session && !c.closing) else {
-                        let events = u64::from(Block::trusted(&block).event_count());
-                        self.counters.drop_copies(DropReason::SessionClosed, events);
+                        account.drop(DropReason::SessionClosed, events);
+                        account.leave(Waits::Net, events);
                         self.unanswered(&block, 1);
                         continue;
                     };
                     let memory = Memory { arena: &self.arena, tight: self.tight };
                     let subscribers = &mut connection.egress.subscribers;
                     let now = self.now.mono;
-                    match subscribers.deliver(target.subscription, &block, hops, now, memory, &self.counters) {
+                    let delivery = subscribers.deliver(target.subscription, &block, hops, now, memory, account);
+                    account.leave(Waits::Net, events);
+                    match delivery {
                         Delivery::Done => {
                             self.mark_dirty(target.session);
                             if Block::trusted(&block).lane() < Lane::DEFAULT {
@@ -66,12 +72,15 @@ impl NetStage {
             ToNet::Forward { link, forward } => {
                 let (counters, now) = (self.counters.clone(), self.now.wall);
                 let Some(connection) = self.connection(link).filter(|c| !c.closing) else {
-                    self.counters.drop_copies(DropReason::LinkLost, forward.live_copies);
+                    let account = self.counters.account(&forward.block);
+                    account.drop(DropReason::LinkLost, forward.live_copies);
+                    account.leave(Waits::Net, forward.live_copies);
                     return self.unanswered(&forward.block, forward.live_copies);
                 };
                 let (lane, len) =
                     (Block::trusted(&forward.block).lane(), forward.head.bytes().len() + forward.block.len());
                 let live_copies = forward.live_copies;
+                let account = counters.account(&forward.block);
                 let offered = match &mut connection.credit {
                     Some(credit) => credit.out.offer(lane, len, forward),
                     None => Offered::Send(forward),
@@ -81,9 +90,10 @@ impl NetStage {
                         connection.egress.forward(forward, now, &counters);
                         self.mark_dirty(link);
                     }
-                    Offered::Waits => add(&counters.waiting_links, live_copies),
-                    Offered::Full(_) => counters.drop_copies(DropReason::LinkFull, live_copies),
+                    Offered::Waits => account.enter(Waits::Links, live_copies),
+                    Offered::Full(_) => account.drop(DropReason::LinkFull, live_copies),
                 }
+                account.leave(Waits::Net, live_copies);
             }
             ToNet::Acked(request) => self.on_acked(request),
             ToNet::Far(far) => self.on_far(&far),
@@ -177,8 +187,9 @@ impl NetStage {
         let (counters, now) = (self.counters.clone(), self.now.wall);
         let Some(Connection { credit: Some(own), egress, .. }) = self.connection(id) else { return };
         let granted = own.out.granted(credit.lane, credit.limit, |forward| {
-            sub(&counters.waiting_links, forward.live_copies);
+            let (block, copies) = (forward.block.clone(), forward.live_copies);
             egress.forward(forward, now, &counters);
+            counters.account(&block).leave(Waits::Links, copies);
         });
         match granted {
             Ok(()) => self.mark_dirty(id),
@@ -196,8 +207,9 @@ impl NetStage {
             let unsent = egress.take_unsent(lane);
             if unsent > 0 {
                 credit.out.returned(lane, unsent, |forward| {
-                    sub(&counters.waiting_links, forward.live_copies);
+                    let (block, copies) = (forward.block.clone(), forward.live_copies);
                     egress.forward(forward, now.wall, counters);
+                    counters.account(&block).leave(Waits::Links, copies);
                 });
             }
         }
@@ -216,11 +228,12 @@ impl NetStage {
     /// The subscriber's copy is counted; this is one more, for the stream.
     fn spill(&mut self, stream: StreamSlot, block: &BlockRef) {
         let events = u64::from(Block::trusted(block).event_count());
-        add(&self.counters.copies, events);
+        let account = self.counters.account(block);
+        account.copies(events);
         if !self.out.append.has_room(1) {
-            return self.counters.drop_copies(DropReason::StreamRefused, events);
+            return account.drop(DropReason::StreamRefused, events);
         }
-        add(&self.counters.waiting_append, events);
+        account.enter(Waits::Append, events);
         let (streams, completion) = ([stream].into(), Completion::None);
         self.out.append.push(ToAppend::Append { streams, block: block.clone(), completion, spooled: false });
     }

@@ -21,6 +21,7 @@ use super::egress::{EgressLimits, SENDING};
 use crate::counters::{Counters, add, get, sub};
 use crate::gate::Gate;
 use crate::messages::{Fetched, StreamSlot, SubscribeOptions};
+use crate::see::account::{Account, Waits};
 
 /// What a stream's subscription reads ahead of the socket.
 const READ_AHEAD: usize = 256 << 10;
@@ -265,8 +266,11 @@ impl Subscribers {
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId, counters: &Counters) -> bool {
         let Some(s) = self.table.remove(&id) else { return false };
         if s.stream.is_none() {
-            sub(&counters.waiting_subscribers, s.backlog.events());
-            counters.drop_copies(DropReason::SessionClosed, s.backlog.events());
+            for waiting in s.backlog.iter() {
+                let account = counters.account(waiting.block.as_slice());
+                account.drop(DropReason::SessionClosed, waiting.events);
+                account.leave(Waits::Subscribers, waiting.events);
+            }
         }
         sub(&counters.backlog_blocks, s.counted.0 as u64);
         sub(&counters.backlog_keys, s.counted.1 as u64);
@@ -314,17 +318,18 @@ impl Subscribers {
         hops: u8,
         now: Mono,
         memory: Memory<'_>,
-        counters: &Counters,
+        account: Account<'_>,
     ) -> Delivery {
+        let counters = account.counters();
         let (events, lane) = {
             let block = Block::trusted(block);
             (u64::from(block.event_count()), block.lane())
         };
         let Some(s) = self.table.get_mut(&id).filter(|s| s.stream.is_none()) else {
-            counters.drop_copies(DropReason::SessionClosed, events);
+            account.drop(DropReason::SessionClosed, events);
             return Delivery::Gone;
         };
-        add(&counters.waiting_subscribers, events);
+        account.enter(Waits::Subscribers, events);
         // What all of a hub's subscribers share runs short because of those that
         // are behind, so it is for them alone that there is no more.
         let behind = s.is_behind(now);
@@ -336,11 +341,12 @@ impl Subscribers {
         let block = s.for_waiting(block, now, memory);
         let waiting = Waiting { block: Bytes::Arena(block), events, hops, since: now };
         let gate = s.gate.as_ref();
-        let pushed = s.backlog.push(lane, waiting, |reason, events, bytes| {
-            sub(&counters.waiting_subscribers, events);
-            counters.drop_copies(reason, events);
+        let pushed = s.backlog.push(lane, waiting, |reason, events, block: &Bytes| {
+            let account = counters.account(block.as_slice());
+            account.drop(reason, events);
+            account.leave(Waits::Subscribers, events);
             if let Some(gate) = gate {
-                gate.leave(events, bytes as u64);
+                gate.leave(events, block.as_slice().len() as u64);
             }
         });
         s.tally(counters);

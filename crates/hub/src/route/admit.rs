@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use weft_base::ProducerId;
 use weft_base::sync::Arc;
+use weft_base::{HubId, ProducerId};
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
 use weft_stream::intake::SPECIAL;
@@ -116,16 +116,17 @@ impl RouteStage {
         }
         let events = u64::from(facts.count);
         if facts.late {
-            add(&self.counters.published, events);
-            add(&self.counters.copies, events);
-            self.counters.drop_copies(DropReason::Expired, events);
+            let account = self.counters.account(&block);
+            account.published(events);
+            account.copies(events);
+            account.drop(DropReason::Expired, events);
             self.refuse(session, id, level, ErrorCode::EXPIRED, "the block's deadline has passed".to_owned());
             return Ok(());
         }
         let is_request = Block::trusted(&block).flags() & REQUEST != 0;
         if is_request && place != Place::Duplicate && !self.has_responder(&route) {
-            add(&self.counters.published, events);
-            self.count_if_unwanted(0, events);
+            self.counters.account(&block).published(events);
+            self.count_if_unwanted(&block, 0, events);
             let detail = format!("nobody subscribes to `{}` who could answer", Block::trusted(&block).topic());
             self.refuse(session, id, level, ErrorCode::NO_RESPONDERS, detail);
             return Ok(());
@@ -189,6 +190,7 @@ impl RouteStage {
         self.next_block += 1;
         self.next_sequence += events;
         let block = block.freeze();
+        self.note(&block, HubId(0), since);
         let receivers = if duplicate { 0 } else { route.receivers() };
         let request = Request { session, id, level, sequence, duplicate, receivers, homes, place: None };
 
@@ -202,7 +204,7 @@ impl RouteStage {
             add(&self.counters.producer_duplicates, 1);
         } else {
             self.producers.note(facts.producer, facts.lane, facts.first, facts.count);
-            add(&self.counters.published, events);
+            self.counters.account(&block).published(events);
         }
         let mut copies = 0;
         // The stream says whether live subscribers get what asks for something.
@@ -216,7 +218,7 @@ impl RouteStage {
         copies += self.spool(&route.spooled, &block, events, completion);
         copies += self.send_remote(&route, &block, events, awaited, if live { Which::All } else { Which::Streams });
         if !duplicate {
-            self.count_if_unwanted(copies, events);
+            self.count_if_unwanted(&block, copies, events);
         }
         if level == AckLevel::Routed {
             self.net.push(ToNet::Acked(request));
@@ -255,9 +257,10 @@ impl RouteStage {
     fn shed_oldest(&mut self, publish: Publish) {
         let Publish { session, id, level, block, .. } = publish;
         let events = u64::from(Block::trusted(&block).event_count());
-        add(&self.counters.published, events);
-        add(&self.counters.copies, events);
-        self.counters.drop_copies(DropReason::ShedOldest, events);
+        let account = self.counters.account(&block);
+        account.published(events);
+        account.copies(events);
+        account.drop(DropReason::ShedOldest, events);
         let detail = "the hub has more to do than it can, and this has waited longest: publish again".to_owned();
         if level != AckLevel::None {
             self.net.push(ToNet::Refused { session, id, code: ErrorCode::OVERLOADED, retry_after_ms: 100, detail });
@@ -270,9 +273,11 @@ impl RouteStage {
         let Publish { session, id, level, block, .. } = publish;
         if level == AckLevel::None {
             let events = Block::validate(&block).map_or(0, |block| u64::from(block.event_count()));
-            add(&self.counters.published, events);
-            add(&self.counters.copies, events);
-            return self.counters.drop_copies(DropReason::WaitOverrun, events);
+            // It may not have been checked.
+            let account = self.counters.account_of_none();
+            account.published(events);
+            account.copies(events);
+            return account.drop(DropReason::WaitOverrun, events);
         }
         let detail = "too many publishes wait for subscribers that are behind: publish again in a while".to_owned();
         self.net.push(ToNet::Refused { session, id, code: ErrorCode::OVERLOADED, retry_after_ms: 1_000, detail });

@@ -25,7 +25,7 @@ use weft_wire::frame::{self, AckLevel, ErrorCode};
 
 use super::RouteStage;
 use super::admit::Wait;
-use crate::counters::{add, sub};
+use crate::counters::sub;
 use crate::messages::{FarPublish, FarSaid, Publish, SessionId, ToNet};
 
 /// How often what waits is looked at again, whatever happens.
@@ -114,9 +114,10 @@ impl RouteStage {
         let Publish { session, id, level, homes, block, .. } = publish;
         if self.away.sent.len() >= self.away.most {
             if level == AckLevel::None {
-                add(&self.counters.published, events);
-                add(&self.counters.copies, events);
-                self.counters.drop_copies(DropReason::FlowFull, events);
+                let account = self.counters.account(&block);
+                account.published(events);
+                account.copies(events);
+                account.drop(DropReason::FlowFull, events);
                 return Ok(());
             }
             let detail = "too many publishes wait for the homes of their streams: publish again in a while".to_owned();
@@ -199,9 +200,11 @@ impl RouteStage {
     fn drop_of_gone(&self, publish: &Publish) {
         if publish.level == AckLevel::None {
             let events = u64::from(Block::trusted(&publish.block).event_count());
-            add(&self.counters.published, events);
-            add(&self.counters.copies, events);
-            self.counters.drop_copies(DropReason::SessionClosed, events);
+            // It may not have been checked.
+            let account = self.counters.account_of_none();
+            account.published(events);
+            account.copies(events);
+            account.drop(DropReason::SessionClosed, events);
         }
     }
 

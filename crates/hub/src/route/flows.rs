@@ -13,8 +13,9 @@ use weft_ring::arena::BlockRef;
 use weft_wire::block::{Block, Stamp};
 use weft_wire::frame::{AckLevel, FlowEntry};
 
-use crate::counters::{Counters, add, sub};
+use crate::counters::Counters;
 use crate::messages::{FlowKey, FlowSaid, Named, Request, SessionId};
+use crate::see::account::Waits;
 use crate::spool::SpoolPlace;
 
 /// Hubs whose recent blocks are remembered: as many as a mesh may have.
@@ -35,13 +36,6 @@ pub(super) struct Held {
     pub(super) in_vain: Option<Mono>,
     /// Where it lies on disk here, if it waited there.
     pub(super) spooled: Option<SpoolPlace>,
-}
-
-/// A block that no flow holds, which has all that it may: how many events it
-/// has, and who waits for it.
-pub(super) struct Unsent {
-    pub(super) events: u64,
-    pub(super) request: Option<Request>,
 }
 
 /// A block to send again: with its entry and what goes beside that.
@@ -156,12 +150,12 @@ impl Flows {
         to: (HubId, Lane),
         held: Held,
         now: Mono,
-    ) -> Result<Option<FlowEntry>, Unsent> {
+    ) -> Result<Option<FlowEntry>, Box<Held>> {
         let limit = self.limit;
         let sender = self.out.entry(to).or_insert_with(|| Sender::new(limit, RetransmitOptions::default()));
         match sender.push(held, now) {
             Ok(pushed) => Ok(pushed.send.then(|| sender.entry(to.0, pushed.number, false))),
-            Err(Full { item: Held { events, request, .. }, .. }) => Err(Unsent { events, request }),
+            Err(Full { item, .. }) => Err(Box::new(item)),
         }
     }
 
@@ -204,8 +198,9 @@ impl Flows {
                 self.refused.push((place, index == 0));
                 continue;
             }
-            sub(&counters.waiting_flows, held.events);
-            counters.drop_copies(DropReason::StreamRefused, held.events);
+            let account = counters.account(&held.block);
+            account.drop(DropReason::StreamRefused, held.events);
+            account.leave(Waits::Flows, held.events);
             if let Some(request) = held.request {
                 give_up(request);
             }
@@ -348,8 +343,9 @@ fn settle(
             return;
         }
         if level == AckLevel::Synced {
-            sub(&counters.waiting_flows, held.events);
-            add(&counters.forwarded, held.events);
+            let account = counters.account(&held.block);
+            account.forwarded(held.events);
+            account.leave(Waits::Flows, held.events);
         }
         if let Some(request) = held.request.filter(|request| request.level.min(AckLevel::Synced) == level) {
             tell(request);

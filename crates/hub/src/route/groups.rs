@@ -24,6 +24,7 @@ use super::table::{Route, RouteTable};
 use crate::counters::add;
 use crate::gate::Gate;
 use crate::messages::{Target, ToNet};
+use crate::see::account::Waits;
 
 /// A subscription of this hub that belongs to a group, as the route table keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,14 +115,14 @@ impl RouteStage {
     pub(super) fn serve_groups(&mut self, route: &Route, block: &BlockRef, events: u64) -> u64 {
         let lane = Block::trusted(block).lane();
         for group in &route.groups {
-            add(&self.counters.copies, events);
+            self.counters.account(block).copies(events);
             // A member here that is full is better than none.
             let elsewhere = if group.has_room() { None } else { self.other_hub(group) };
             if let Some(hub) = elsewhere {
                 let entry = self.flows.send_group((hub, lane), events, group.group);
                 self.group_entries.push(entry);
             } else if !self.deliver_to_member(group, block, 0) {
-                self.counters.drop_copies(DropReason::NoPath, events);
+                self.counters.account(block).drop(DropReason::NoPath, events);
             }
         }
         events * route.groups.len() as u64
@@ -145,6 +146,7 @@ impl RouteStage {
         if let Some(gate) = &choice.gate {
             gate.enter(u64::from(Block::trusted(block).event_count()), block.len() as u64);
         }
+        self.counters.account(block).enter(Waits::Net, u64::from(Block::trusted(block).event_count()));
         self.net.push(ToNet::Deliver { targets: choice.alone.clone(), block: block.clone(), hops });
         true
     }
@@ -166,8 +168,10 @@ impl RouteStage {
                 return add(&self.counters.mesh_duplicates, 1);
             }
         }
-        add(&self.counters.arrived, events);
-        add(&self.counters.copies, events);
+        let counters = self.counters.clone();
+        let account = counters.account(block);
+        account.arrived(events);
+        account.copies(events);
         let key = GroupKey(entry.base);
         let group = route.groups.iter().find(|group| group.group == key);
         if group.is_some_and(|group| self.deliver_to_member(group, block, hops)) {
@@ -186,7 +190,7 @@ impl RouteStage {
                 base: key.0,
             }),
             None => {
-                self.counters.drop_copies(DropReason::NoMember, events);
+                account.drop(DropReason::NoMember, events);
                 self.no_responders(block, 1);
             }
         }

@@ -18,10 +18,10 @@ use weft_wire::block::Block;
 use weft_wire::frame::{ErrorCode, FlowEntry, FlowKind};
 
 use super::RouteStage;
-use super::flows::{Held, Unsent};
+use super::flows::Held;
 use super::table::{Remote, Route, RouteCache, RouteTable};
-use crate::counters::{add, sub};
 use crate::messages::{Completion, Request, StreamSlot, ToAppend, ToNet};
+use crate::see::account::Waits;
 use crate::spool::Known;
 
 /// Choices that are remembered; at the bound all are made anew.
@@ -261,28 +261,29 @@ impl RouteStage {
                     (ErrorCode::UNREACHABLE, detail)
                 }
             };
-            let Held { events, request, .. } = held;
-            self.give_up(Unsent { events, request }, DropReason::StreamRefused, code, detail);
+            self.give_up(held, DropReason::StreamRefused, code, detail);
         }
     }
 
     /// A block that was held for another hub is for streams of this one.
     fn store_held(&mut self, slots: &[StreamSlot], held: Held) {
         let copies = held.events * slots.len() as u64;
-        sub(&self.counters.waiting_flows, held.events);
+        let account = self.counters.account(&held.block);
+        account.enter(Waits::Append, copies);
         // One of them was counted when it was taken into the flow.
-        add(&self.counters.copies, copies.saturating_sub(held.events));
-        add(&self.counters.waiting_append, copies);
+        account.copies(copies.saturating_sub(held.events));
+        account.leave(Waits::Flows, held.events);
         let completion = held.request.map_or(Completion::None, Completion::Client);
         let (streams, block) = (slots.into(), held.block);
         self.append.push(ToAppend::Append { streams, block, completion, spooled: false });
     }
 
     /// A block that was held is dropped, and who waits for it is told.
-    fn give_up(&mut self, unsent: Unsent, reason: DropReason, code: ErrorCode, detail: String) {
-        sub(&self.counters.waiting_flows, unsent.events);
-        self.counters.drop_copies(reason, unsent.events);
-        if let Some(Request { session, id, .. }) = unsent.request {
+    fn give_up(&mut self, held: Held, reason: DropReason, code: ErrorCode, detail: String) {
+        let account = self.counters.account(&held.block);
+        account.drop(reason, held.events);
+        account.leave(Waits::Flows, held.events);
+        if let Some(Request { session, id, .. }) = held.request {
             self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
         }
     }
@@ -301,7 +302,7 @@ impl RouteStage {
             }
             Err(unsent) => {
                 let detail = "the next home of the stream is behind: publish again in a while".to_owned();
-                self.give_up(unsent, DropReason::FlowFull, ErrorCode::OVERLOADED, detail);
+                self.give_up(*unsent, DropReason::FlowFull, ErrorCode::OVERLOADED, detail);
             }
         }
     }

@@ -47,7 +47,7 @@ use self::replies::Replies;
 use self::spool::Spools;
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
-use crate::counters::{Counters, add};
+use crate::counters::{Counters, add, get, set};
 use crate::inbox::RouteInbox;
 use crate::load::{Conditioner, Load};
 use crate::messages::{
@@ -57,6 +57,7 @@ use crate::net::link::Taken;
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::{Place, Producers};
+use crate::see::account::Waits;
 use crate::spool::SpoolStart;
 
 /// Room that the next stages must have before a message is taken.
@@ -177,9 +178,9 @@ impl RouteStage {
         match message {
             ToRoute::Publish(publish) => self.publish(publish),
             ToRoute::Why { session, id, unanswered } => self.tell_why(session, id, unanswered),
-            ToRoute::Forward { link, frame } => {
+            ToRoute::Forward { link, from, since, frame } => {
                 let len = frame.len();
-                if let Some(lane) = self.forward(link, frame)
+                if let Some(lane) = self.forward(link, (from, since), frame)
                     && let Some(bytes) = self.taken.add(link, lane, len)
                 {
                     self.net.push(ToNet::Taken { link, lane, bytes });
@@ -231,7 +232,7 @@ impl RouteStage {
 
     /// A block from another hub: what is for this hub stays, the rest goes on.
     /// Answers the lane; none of what breaks the format, whose link is closed.
-    fn forward(&mut self, link: SessionId, mut bytes: BlockMut) -> Option<Lane> {
+    fn forward(&mut self, link: SessionId, (from, since): (HubId, Mono), mut bytes: BlockMut) -> Option<Lane> {
         let (ttl, block_len) = match Frame::decode(&bytes) {
             Ok(Frame::Forward(forward)) => {
                 self.entries.clear();
@@ -265,6 +266,7 @@ impl RouteStage {
         let is_own = stamp.origin == self.identity.id && !passed_on;
         if is_own || (!again && !self.flows.first_time(&stamp, lane)) {
             add(&self.counters.mesh_duplicates, 1);
+            self.counters.window.came_again(Block::trusted(&block));
             return Some(lane);
         }
         let Ok(topic) = Topic::parse(Block::trusted(&block).topic()) else {
@@ -272,6 +274,9 @@ impl RouteStage {
             return None;
         };
         let peer = PeerAddress::parse(topic.as_str());
+        if peer.is_none() {
+            self.note(&block, from, since);
+        }
         let reserved = if peer.is_some() {
             Some(Ok(Arc::default()))
         } else {
@@ -298,9 +303,9 @@ impl RouteStage {
                     } else if let Some(address) = peer {
                         self.peer_arrived(address.service, &block);
                     } else {
-                        add(&self.counters.arrived, events);
+                        self.counters.account(&block).arrived(events);
                         let copies = self.deliver_locally(&route, &block, events, hops);
-                        self.count_if_unwanted(copies, events);
+                        self.count_if_unwanted(&block, copies, events);
                         if copies == 0 {
                             self.no_responders(&block, 1);
                         }
@@ -312,13 +317,13 @@ impl RouteStage {
                 FlowKind::Guaranteed => {
                     let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane };
                     if self.flows.guaranteed_arrived(key, entry) {
-                        add(&self.counters.arrived, events);
+                        self.counters.account(&block).arrived(events);
                         let except = here.here().iter().filter(|e| e.kind == FlowKind::Except);
                         let route = homes::without(&route, except.map(|e| e.base));
                         let spooled = here.here().iter().find(|e| e.kind == FlowKind::Spooled).map(|e| e.base);
                         if spooled.is_some_and(|id| !route.stream_ids.contains(&id)) {
                             // Where it came from it is kept until somebody has it.
-                            self.count_if_unwanted(0, events);
+                            self.count_if_unwanted(&block, 0, events);
                             self.append.push(ToAppend::RefuseFlow { key, incarnation: entry.incarnation });
                             continue;
                         }
@@ -336,10 +341,13 @@ impl RouteStage {
         // Messages between hubs are no events: the ledger does not know them.
         let events = if peer.is_some() { 0 } else { events };
         let onwards = self.entries.iter().filter(|e| e.kind.is_best_effort() && e.hub != self.identity.id).count();
-        add(&self.counters.transit, events * onwards as u64);
-        add(&self.counters.copies, events * onwards as u64);
+        if onwards > 0 {
+            let account = self.counters.account(&block);
+            account.transit(events * onwards as u64);
+            account.copies(events * onwards as u64);
+        }
         if deadline.0 != 0 {
-            self.drop_hopeless(deadline, events);
+            self.drop_hopeless(&block, deadline, events);
             split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
         }
         self.send_split(&block, events);
@@ -347,16 +355,23 @@ impl RouteStage {
         Some(lane)
     }
 
+    /// Begins the record of a block that was just taken.
+    pub(super) fn note(&self, block: &[u8], from: HubId, since: Mono) {
+        let waited = u64::try_from(self.now.mono.since(since).as_nanos()).unwrap_or(u64::MAX);
+        let now = self.now.wall.0;
+        self.counters.window.begin(Block::trusted(block), from.0, now.saturating_sub(waited), now);
+    }
+
     /// Of the entries of a block in transit, drops the live ones for hubs that
     /// it cannot reach in time.
-    fn drop_hopeless(&mut self, deadline: UnixNanos, events: u64) {
+    fn drop_hopeless(&mut self, block: &BlockRef, deadline: UnixNanos, events: u64) {
         let Self { entries, table, counters, now, identity, .. } = self;
         entries.retain(|entry| {
             let hopeless = entry.kind == FlowKind::Live
                 && entry.hub != identity.id
                 && !table.routes.can_arrive(entry.hub, deadline, now.wall);
             if hopeless {
-                counters.drop_copies(DropReason::CannotArrive, events);
+                counters.account(block).drop(DropReason::CannotArrive, events);
             }
             !hopeless
         });
@@ -381,7 +396,7 @@ impl RouteStage {
             copies += self.deliver_locally(route, block, events, hops);
         }
         copies += self.store_locally(route, block, events, completion, spooled);
-        self.count_if_unwanted(copies, events);
+        self.count_if_unwanted(block, copies, events);
     }
 
     /// Sends a block to the live subscriptions of this hub; answers the copies.
@@ -390,7 +405,14 @@ impl RouteStage {
             return 0;
         }
         let copies = events * route.local.len() as u64;
-        add(&self.counters.copies, copies);
+        let account = self.counters.account(block);
+        account.enter(Waits::Net, copies);
+        account.copies(copies);
+        if cfg!(debug_assertions) && get(&self.counters.canary) > 0 {
+            set(&self.counters.canary, 0);
+            account.leave(Waits::Net, copies);
+            return copies;
+        }
         route.enter_gates(events, block.len() as u64);
         self.net.push(ToNet::Deliver { targets: route.local.clone(), block: block.clone(), hops });
         copies
@@ -411,8 +433,9 @@ impl RouteStage {
             return 0;
         }
         let copies = events * route.streams.len() as u64;
-        add(&self.counters.copies, copies);
-        add(&self.counters.waiting_append, copies);
+        let account = self.counters.account(block);
+        account.enter(Waits::Append, copies);
+        account.copies(copies);
         self.append.push(ToAppend::Append {
             streams: route.streams.clone(),
             block: block.clone(),
@@ -423,10 +446,11 @@ impl RouteStage {
     }
 
     /// Nobody wanted the events: they count as one copy each, dropped.
-    fn count_if_unwanted(&self, copies: u64, events: u64) {
+    fn count_if_unwanted(&self, block: &[u8], copies: u64, events: u64) {
         if copies == 0 {
-            add(&self.counters.copies, events);
-            self.counters.drop_copies(DropReason::NoInterest, events);
+            let account = self.counters.account(block);
+            account.copies(events);
+            account.drop(DropReason::NoInterest, events);
         }
     }
 
@@ -435,19 +459,23 @@ impl RouteStage {
     /// with its origin, which sends it again.
     fn send_split(&mut self, block: &BlockRef, events: u64) {
         let live = |entries: &[FlowEntry]| entries.iter().filter(|e| e.kind.is_best_effort()).count() as u64;
+        // Messages between hubs are no events.
+        let counters = self.counters.clone();
+        let account = if events > 0 { counters.account(block) } else { counters.account_of_none() };
         let mut lost = 0;
         for (entry, reason) in self.split.dropped() {
             if entry.kind.is_best_effort() {
-                self.counters.drop_copies(*reason, events);
+                account.drop(*reason, events);
                 lost += 1;
             }
         }
         for (link, entries) in self.split.links() {
             let live_copies = live(entries) * events;
             if frame::forward_head(entries, self.split.ttl(), block.len(), &mut self.head).is_err() {
-                self.counters.drop_copies(DropReason::Invalid, live_copies);
+                account.drop(DropReason::Invalid, live_copies);
                 continue;
             }
+            account.enter(Waits::Net, live_copies);
             let guaranteed = entries.iter().any(|e| e.kind == FlowKind::Guaranteed);
             let forward = Forward { head: Head::new(&self.head), block: block.clone(), live_copies, guaranteed };
             self.net.push(ToNet::Forward { link: SessionId(link.0), forward });
@@ -491,6 +519,8 @@ impl RouteStage {
     ) -> u64 {
         let (lane, deadline) = (Block::trusted(block).lane(), Block::trusted(block).deadline());
         let mut copies = 0;
+        let counters = self.counters.clone();
+        let account = counters.account(block);
         self.entries.clear();
         // In the order in which they were numbered.
         self.entries.append(&mut self.group_entries);
@@ -499,27 +529,27 @@ impl RouteStage {
                 if which == Which::Live {
                     continue;
                 }
-                add(&self.counters.copies, events);
+                account.copies(events);
                 copies += events;
                 let (except, meant) = (remote.except.clone(), remote.meant.clone());
                 let (block, since) = (block.clone(), self.now.mono);
                 let held = flows::Held { block, events, request, except, meant, since, in_vain: None, spooled: None };
                 match self.flows.send_guaranteed((remote.hub, lane), held, self.now.mono) {
                     Ok(entry) => {
-                        add(&self.counters.waiting_flows, events);
+                        account.enter(Waits::Flows, events);
                         entry
                     }
                     Err(_) => {
-                        self.counters.drop_copies(DropReason::FlowFull, events);
+                        account.drop(DropReason::FlowFull, events);
                         None
                     }
                 }
             } else if which != Which::Streams {
-                add(&self.counters.copies, events);
+                account.copies(events);
                 copies += events;
                 if !self.table.routes.can_arrive(remote.hub, deadline, self.now.wall) {
                     // Not numbered either: its hub does not miss it.
-                    self.counters.drop_copies(DropReason::CannotArrive, events);
+                    account.drop(DropReason::CannotArrive, events);
                     None
                 } else {
                     Some(self.flows.send_live((remote.hub, lane), events))
@@ -551,6 +581,7 @@ impl Stage for RouteStage {
 
     fn do_work(&mut self, now: Now) -> usize {
         self.now = now;
+        self.counters.turn(now);
         let mut work = 0;
         while work < self.batch && self.net.has_room(ROOM) && self.append.has_room(ROOM) {
             let Some(message) = self.inbox.pop() else { break };

@@ -135,7 +135,7 @@ impl RouteStage {
     fn send_mark(&mut self, mark: &BlockRef) {
         let topic = Block::trusted(mark).topic();
         let Some(Ok(route)) = self.replies.route(self.identity.id, topic) else { return };
-        crate::counters::add(&self.counters.published, 1);
+        self.counters.account(mark).published(1);
         self.deliver_locally(&route, mark, 1, 0);
         // The split in hand is that of the request.
         let split = std::mem::take(&mut self.split);

@@ -27,9 +27,10 @@ use super::RouteStage;
 use super::flows::Held;
 use super::homes::{Chosen, beside};
 use super::table::Route;
-use crate::counters::{add, sub};
+use crate::counters::add;
 use crate::messages::{Completion, ToAppend};
 use crate::options::HubOptions;
+use crate::see::account::Waits;
 use crate::spool::{FromSpool, Known, Patience, Round, SpoolPlace, SpoolStart};
 
 /// How often it is looked whether there is a newer snapshot, while something is
@@ -81,13 +82,13 @@ impl RouteStage {
             return 0;
         }
         let copies = events * streams.len() as u64;
-        add(&self.counters.copies, copies);
+        self.counters.account(block).copies(copies);
         self.keep(streams, block, copies, completion);
         copies
     }
 
     fn keep(&mut self, streams: &Arc<[u64]>, block: &BlockRef, copies: u64, completion: Completion) {
-        add(&self.counters.waiting_append, copies);
+        self.counters.account(block).enter(Waits::Append, copies);
         for id in streams.iter() {
             self.cache.chosen.spooling.insert(*id);
             self.spools.states.entry(*id).or_default().sent += 1;
@@ -106,10 +107,12 @@ impl RouteStage {
             return Some(held);
         }
         let copies = held.events * meant.len() as u64;
-        sub(&self.counters.waiting_flows, held.events);
-        add(&self.counters.copies, copies.saturating_sub(held.events));
+        let counters = self.counters.clone();
+        let account = counters.account(&held.block);
+        account.copies(copies.saturating_sub(held.events));
         let completion = held.request.map_or(Completion::None, Completion::Client);
         self.keep(&meant, &held.block, copies, completion);
+        account.leave(Waits::Flows, held.events);
         None
     }
 

@@ -136,7 +136,7 @@ fn sent(has_member: bool, ttl: u8) -> (u64, Vec<u8>, RouteStage) {
     let bytes = request(ttl);
     let mut buffer = stage_buffer(bytes.len());
     buffer.extend(&bytes);
-    stage.forward(SessionId(1), buffer.split_to(bytes.len()));
+    stage.forward(SessionId(1), (HubId(0), Mono(0)), buffer.split_to(bytes.len()));
     let Some(ToNet::Forward { link, forward }) = net.pop() else { panic!("nothing is forwarded") };
     assert!(net.pop().is_none(), "once");
     (link.0, [forward.head.bytes(), &forward.block].concat(), stage)
@@ -207,7 +207,7 @@ impl Line {
                     let bytes = [forward.head.bytes(), &forward.block].concat();
                     let mut buffer = stage_buffer(bytes.len());
                     buffer.extend(&bytes);
-                    self.stages[peer].0.forward(link, buffer.split_to(bytes.len()));
+                    self.stages[peer].0.forward(link, (HubId(0), Mono(0)), buffer.split_to(bytes.len()));
                     moved = true;
                 }
             }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use weft_base::Lane;
 use weft_hub::HubOptions;
 use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StageBounds, Storage, StreamDefaults, Threads, Timers};
+use weft_hub::see::{LedgerClass, SeeOptions};
 use weft_log::Keys;
+use weft_topic::Filter;
 use weft_transport::{Security, TlsIdentity, shm};
 
 use super::reader::{Problems, Section};
@@ -74,6 +76,12 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if let Some(section) = top.section("timers", problems) {
         timers(section, &mut options.timers, problems);
+    }
+    for section in top.sections("ledger", problems) {
+        options.see.classes.extend(ledger_class(section, problems));
+    }
+    if let Some(section) = top.section("see", problems) {
+        see(section, &mut options.see, problems);
     }
     top.finish(problems);
     options
@@ -290,6 +298,32 @@ fn storage(mut section: Section<'_, '_>, folder: &Path, storage: &mut Storage, p
         "repair_backoff" => storage.repair_backoff,
     );
     storage.keys = keys(&mut section, folder, problems);
+    section.finish(problems);
+}
+
+/// A class of topics that are counted together.
+fn ledger_class(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<LedgerClass> {
+    for (key, example) in [("class", "\"orders\""), ("topics", "\"orders/**\"")] {
+        if !section.has(key) {
+            section.missing(key, example, problems);
+        }
+    }
+    let name = section.text("class", problems);
+    let topics = section.text("topics", problems);
+    let topics = topics.and_then(|text| match Filter::parse(&text) {
+        Ok(filter) => Some(filter),
+        Err(error) => {
+            problems.add(section.offset, format!("{}: {error}", section.path_of("topics")));
+            None
+        }
+    });
+    section.finish(problems);
+    Some(LedgerClass { name: name?, topics: topics? })
+}
+
+fn see(mut section: Section<'_, '_>, see: &mut SeeOptions, problems: &mut Problems) {
+    set!(section.number, problems, "window" => see.window);
+    set!(section.duration, problems, "alarm_after" => see.alarm_after);
     section.finish(problems);
 }
 

@@ -98,7 +98,11 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     ] {
         writeln!(out, "{key} = \"{}\"", show_duration(duration))?;
     }
-    Ok(())
+    for class in &o.see.classes {
+        writeln!(out, "\n[[ledger]]\nclass = {:?}\ntopics = {:?}", class.name, class.topics.as_str())?;
+    }
+    let after = show_duration(o.see.alarm_after);
+    writeln!(out, "\n[see]\nwindow = {}\nalarm_after = \"{after}\"", o.see.window)
 }
 
 fn write_stages(stages: &StageBounds, out: &mut String) -> std::fmt::Result {

@@ -119,7 +119,8 @@ impl Bench {
 
     fn deliver(&mut self, block: &BlockRef) {
         let memory = Memory { arena: &self.arena, tight: false };
-        self.egress.subscribers.deliver(ONE, block, 0, Mono(1), memory, &self.counters);
+        let account = self.counters.account(block);
+        self.egress.subscribers.deliver(ONE, block, 0, Mono(1), memory, account);
     }
 
     fn forward(&mut self, block: BlockRef, guaranteed: bool, now_ms: u64) {
