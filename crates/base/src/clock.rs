@@ -82,6 +82,40 @@ impl Clock for SystemClock {
     }
 }
 
+/// Readings of a [`Clock`] as std's [`Instant`](std::time::Instant), for
+/// libraries that take those: the same distances, another origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Instants {
+    zero: std::time::Instant,
+}
+
+impl Instants {
+    /// With an origin of its own: what two of them answer is not to be mixed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { zero: std::time::Instant::now() }
+    }
+
+    /// That reading as an instant.
+    #[must_use]
+    pub fn at(&self, at: Mono) -> std::time::Instant {
+        let far = || self.zero + Duration::from_secs(u64::from(u32::MAX));
+        self.zero.checked_add(Duration::from_nanos(at.0)).unwrap_or_else(far)
+    }
+
+    /// The reading that such an instant stands for.
+    #[must_use]
+    pub fn mono(&self, at: std::time::Instant) -> Mono {
+        Mono(0) + at.saturating_duration_since(self.zero)
+    }
+}
+
+impl Default for Instants {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A clock that stands still until it is moved: for tests and simulations.
 /// Clones share the same time.
 #[derive(Clone, Debug, Default)]

@@ -14,7 +14,7 @@ pub mod random;
 pub mod sync;
 pub mod units;
 
-pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixNanos};
+pub use clock::{Clock, Instants, ManualClock, Mono, Now, SystemClock, UnixNanos};
 pub use ids::{Epoch, HubId, Lane, ProducerId, StreamId, SubscriptionId, TenantId};
 pub use random::Random;
 pub use units::ByteCount;

@@ -1,9 +1,9 @@
-//! Networks that carry bytes between hubs and clients: TCP with TLS 1.3, and a simulated one.
+//! Networks that carry bytes between hubs and clients: TCP with TLS 1.3, QUIC, and a simulated one.
 //!
 //! A [`Network`] owns listeners and links and is driven by one thread: `poll`
 //! says what can be done, `read` and `write` move bytes without ever waiting.
 //! It knows nothing of what it carries. [`TcpNetwork`] is the machine's network
-//! (epoll or kqueue by mio, TLS by rustls, and shared memory, see [`shm`]); [`SimNetwork`] is an endpoint of a
+//! (epoll or kqueue by mio, TLS by rustls; shared memory, see [`shm`]; QUIC, see [`quic`]); [`SimNetwork`] is an endpoint of a
 //! simulated world with its own clock. Both pass the suite in the module `conformance`
 //! (feature `conformance`), which a further network is to pass as well.
 #![deny(unsafe_code)]
@@ -15,9 +15,11 @@ pub mod conformance;
 pub mod identity;
 mod level;
 pub mod network;
+pub mod quic;
 pub mod reason;
 pub mod shm;
 pub mod sim;
+mod slab;
 pub mod tcp;
 mod tls;
 
@@ -27,6 +29,7 @@ pub use network::{
     Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
     WriteOutcome,
 };
+pub use quic::{Congestion, QuicOptions};
 pub use reason::CloseReason;
 pub use shm::ShmStream;
 pub use sim::{SimLimits, SimNetwork, SimOptions, SimPath, SimWorld};

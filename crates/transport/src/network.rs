@@ -144,7 +144,8 @@ pub enum WriteOutcome {
 /// Every implementation passes the same suite, `conformance`.
 pub trait Network: Send {
     /// Listens at `addr` (`host:port`, `[v6]:port`; port 0 picks a free one;
-    /// the machine's network also `shm:PATH`, see [`crate::shm`]) and answers the address as bound. Names are resolved here and now: do
+    /// the machine's network also `shm:PATH`, see [`crate::shm`], and
+    /// `quic:host:port`, see [`crate::quic`]) and answers the address as bound. Names are resolved here and now: do
     /// this at the start, not under load.
     ///
     /// # Errors
@@ -181,6 +182,30 @@ pub trait Network: Send {
     /// Writes from `bufs`, in order, as much as fits; of more than
     /// [`MAX_SLICES`] slices the first ones.
     fn write(&mut self, link: LinkToken, bufs: &[IoSlice<'_>]) -> WriteOutcome;
+
+    /// How many channels a link that is up has. Channels keep the bytes of
+    /// different kinds of traffic apart: what is lost or unread on one holds up
+    /// no other, bytes of different channels arrive in any order, and of what
+    /// waits to be sent lower channels go first. Both ends of a link have the
+    /// same number. [`Readable`](Ready::Readable) and
+    /// [`Writable`](Ready::Writable) are said of a link when they are true of
+    /// one of its channels.
+    fn channels(&self, _link: LinkToken) -> usize {
+        1
+    }
+
+    /// Reads what came on one of the link's channels; [`Network::read`] is the
+    /// same of channel 0. The end of the link is found by a read of any channel
+    /// once there is nothing more on all of them.
+    fn read_on(&mut self, link: LinkToken, _channel: usize, buf: &mut [u8]) -> ReadOutcome {
+        self.read(link, buf)
+    }
+
+    /// Writes to one of the link's channels; [`Network::write`] is the same of
+    /// channel 0.
+    fn write_on(&mut self, link: LinkToken, _channel: usize, bufs: &[IoSlice<'_>]) -> WriteOutcome {
+        self.write(link, bufs)
+    }
 
     /// Stops reporting `Readable` for this link, so that a caller that cannot
     /// take more may wait in `poll`; the peer is slowed down in the end.
@@ -271,7 +296,7 @@ pub enum ListenError {
     /// Another socket has the port.
     #[error(
         "`{address}` is in use: another program listens there; \
-         stop it (`ss -ltnp` shows which it is), or choose another port"
+         stop it (`ss -ltnp`, for QUIC `ss -lunp`, shows which it is), or choose another port"
     )]
     InUse {
         /// What was given.
@@ -297,6 +322,12 @@ pub enum ListenError {
         /// What is wrong with it.
         detail: String,
     },
+    /// There is no QUIC without certificates.
+    #[error("cannot listen at `{address}` without TLS, which QUIC always has: give a certificate, or listen by TCP")]
+    QuicNeedsTls {
+        /// What was given.
+        address: String,
+    },
     /// Anything else that the system says.
     #[error("cannot listen at `{address}`: {detail}")]
     Io {
@@ -305,6 +336,19 @@ pub enum ListenError {
         /// The system's words.
         detail: String,
     },
+}
+
+impl ListenError {
+    /// What the system's error while binding to `addr` means.
+    pub(crate) fn of_bind(addr: &str, error: &io::Error) -> Self {
+        let address = addr.to_owned();
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { address },
+            io::ErrorKind::PermissionDenied => Self::NotAllowed { address },
+            io::ErrorKind::AddrNotAvailable => Self::NotHere { address },
+            _ => Self::Io { address, detail: error.to_string() },
+        }
+    }
 }
 
 /// Why a link cannot even be tried.
@@ -353,6 +397,12 @@ pub enum DialError {
         address: String,
         /// What is wrong with it.
         detail: String,
+    },
+    /// There is no QUIC without certificates.
+    #[error("cannot dial `{address}` without TLS, which QUIC always has: give a certificate, or dial by TCP")]
+    QuicNeedsTls {
+        /// What was given.
+        address: String,
     },
     /// Anything else that the system says.
     #[error("cannot dial `{address}`: {detail}")]

@@ -166,6 +166,12 @@ pub enum CloseReason {
         /// What cannot be.
         detail: String,
     },
+    /// The peer broke the rules of QUIC, or of the streams that a link has.
+    #[error("the peer broke the rules of a link by QUIC: {detail}; it is faulty, hostile or of another version")]
+    BrokenQuic {
+        /// What it did.
+        detail: String,
+    },
     /// The limit of links was reached when the peer dialled.
     #[error("{limit} links are open, the limit: close some, or raise the limit of connections")]
     TooManyLinks {
@@ -225,6 +231,7 @@ impl CloseReason {
             Self::Tls { .. } => "tls",
             Self::OtherUser { .. } => "other_user",
             Self::BrokenRing { .. } => "broken_ring",
+            Self::BrokenQuic { .. } => "broken_quic",
             Self::TooManyLinks { .. } => "too_many_links",
             Self::TooManyShared { .. } => "too_many_shared",
             Self::ListenerClosed => "listener_closed",

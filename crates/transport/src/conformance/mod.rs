@@ -78,6 +78,10 @@ pub trait Rig {
     fn clock(&self) -> ManualClock;
     /// Whether links are to be made with TLS.
     fn secure(&self) -> bool;
+    /// Whether a secure world's links can also be made without TLS.
+    fn knows_plain(&self) -> bool {
+        true
+    }
     /// An endpoint of the world.
     fn endpoint(&mut self, name: &str, limits: Limits) -> Self::Net;
     /// Where that endpoint may listen, at a free port.

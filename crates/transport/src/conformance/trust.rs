@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Limits, Rig, Stage, VALID_FOR, authority, issue, listen, name_of};
 use crate::identity::{Peer, PeerKind};
-use crate::network::{Accept, LinkToken, Network, Security};
+use crate::network::{Accept, DialError, LinkToken, ListenError, Network, Security};
 use crate::reason::CloseReason;
 
 /// Two endpoints of which the second listens.
@@ -220,7 +220,17 @@ pub fn plain_and_tls_do_not_mix<R: Rig>(rig: R) {
     if !rig.secure() {
         return;
     }
+    let knows_plain = rig.knows_plain();
     let (mut stage, address) = two(rig, Accept::Both);
+    if !knows_plain {
+        // There is nothing without TLS to mix with, and that is said.
+        let dialled = stage.nodes[0].net.dial(&address, &Security::Plain, None);
+        assert!(matches!(dialled, Err(DialError::QuicNeedsTls { .. })), "{dialled:?}");
+        let address = stage.rig.address("n1");
+        let listens = stage.nodes[1].net.listen(&address, &Security::Plain, Accept::Both);
+        assert!(matches!(listens, Err(ListenError::QuicNeedsTls { .. })), "{listens:?}");
+        return;
+    }
     let plain = dial(&mut stage, &address, &Security::Plain, None);
     stage.until("the plain side to be up", |stage| stage.nodes[0].connected(plain));
     let said = std::io::IoSlice::new(b"hello, this is not TLS");

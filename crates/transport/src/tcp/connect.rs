@@ -26,7 +26,7 @@ impl TcpNetwork {
         let address = addr.to_owned();
         let target = parse(addr).map_err(|detail| DialError::Address { address: address.clone(), detail })?;
         let limit = self.options.connections;
-        if self.links.len() >= limit {
+        if self.count() >= limit {
             return Err(DialError::TooManyLinks { address, limit });
         }
         let host = match &target {

@@ -65,18 +65,7 @@ impl TcpNetwork {
         accept: Accept,
     ) -> Result<(ListenerToken, String), ListenError> {
         let address = addr.to_owned();
-        let addresses: Vec<SocketAddr> = match parse(addr) {
-            Ok(Target::Address(one)) => vec![one],
-            Ok(Target::Name(host, port)) => match (host.as_str(), port).to_socket_addrs() {
-                Ok(found) => found.collect(),
-                Err(e) => return Err(ListenError::Address { address, detail: e.to_string() }),
-            },
-            Err(detail) => return Err(ListenError::Address { address, detail }),
-        };
-        // A name may stand for several interfaces' addresses: the first is taken.
-        let Some(first) = addresses.first().copied() else {
-            return Err(ListenError::Address { address, detail: "the name has no address".to_owned() });
-        };
+        let first = first_of(addr, addr)?;
         let tls = match security {
             Security::Plain if !first.ip().is_loopback() => return Err(ListenError::PlainBeyondLoopback { address }),
             Security::Plain => None,
@@ -85,8 +74,8 @@ impl TcpNetwork {
                     .map_err(|detail| ListenError::Identity { address, detail })?,
             ),
         };
-        let mut socket = TcpListener::bind(first).map_err(|e| refusal(addr, &e))?;
-        let bound = socket.local_addr().map_err(|e| refusal(addr, &e))?;
+        let mut socket = TcpListener::bind(first).map_err(|e| ListenError::of_bind(addr, &e))?;
+        let bound = socket.local_addr().map_err(|e| ListenError::of_bind(addr, &e))?;
         self.size_buffers(SockRef::from(&socket));
         let registry = self.poll.registry();
         let mut registered = Ok(());
@@ -96,7 +85,7 @@ impl TcpNetwork {
         });
         if let Err(e) = registered {
             self.listeners.remove(key);
-            return Err(refusal(addr, &e));
+            return Err(ListenError::of_bind(addr, &e));
         }
         Ok((ListenerToken(key), bound.to_string()))
     }
@@ -182,7 +171,7 @@ impl TcpNetwork {
     ) {
         let token = ListenerToken(listener);
         let refused = |reason| Ready::Refused { listener: token, from: from.to_string(), reason };
-        if self.links.len() >= self.options.connections {
+        if self.count() >= self.options.connections {
             ready.push(refused(CloseReason::TooManyLinks { limit: self.options.connections }));
             return;
         }
@@ -253,12 +242,15 @@ impl TcpNetwork {
     }
 }
 
-fn refusal(addr: &str, error: &io::Error) -> ListenError {
-    let address = addr.to_owned();
-    match error.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse { address },
-        io::ErrorKind::PermissionDenied => ListenError::NotAllowed { address },
-        io::ErrorKind::AddrNotAvailable => ListenError::NotHere { address },
-        _ => ListenError::Io { address, detail: error.to_string() },
+/// The address to listen at that `target` stands for, in what was given as
+/// `addr`. A name may stand for several interfaces' addresses: the first is taken.
+pub(super) fn first_of(addr: &str, target: &str) -> Result<SocketAddr, ListenError> {
+    let wrong = |detail| ListenError::Address { address: addr.to_owned(), detail };
+    match parse(target).map_err(wrong)? {
+        Target::Address(one) => Ok(one),
+        Target::Name(host, port) => {
+            let mut found = (host.as_str(), port).to_socket_addrs().map_err(|e| wrong(e.to_string()))?;
+            found.next().ok_or_else(|| wrong("the name has no address".to_owned()))
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The machine's TCP, polled by mio (epoll or kqueue), with TLS by rustls; and
-//! shared memory with programs of the same host, for addresses `shm:PATH`.
+//! shared memory with programs of the same host, for addresses `shm:PATH`; and
+//! QUIC over the machine's UDP, for addresses `quic:host:port`.
 //!
 //! One thread owns a [`TcpNetwork`]. Each connection is registered once, for
 //! both directions, edge-triggered; what the system said is kept per
@@ -11,10 +12,10 @@ mod connect;
 mod ending;
 mod link;
 mod listen;
+mod quic;
 mod resolve;
 mod secure;
 mod shared;
-mod slab;
 mod socket;
 mod timers;
 mod turn;
@@ -34,11 +35,12 @@ use crate::network::{
     Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
     WriteOutcome, take_end,
 };
+use crate::quic::{CHANNELS, Quic, QuicOptions, UdpPorts, target_of};
 use crate::reason::CloseReason;
+use crate::slab::Slab;
 use link::{Link, Stage};
 use listen::Listener;
 use resolve::Resolver;
-use slab::Slab;
 use timers::Timers;
 use wake::WakeState;
 
@@ -76,6 +78,8 @@ pub struct TcpOptions {
     pub unsent: Option<ByteCount>,
     /// The most links by shared memory that come in here, at once.
     pub shm_links: usize,
+    /// Bounds of links by QUIC.
+    pub quic: QuicOptions,
 }
 
 impl Default for TcpOptions {
@@ -91,6 +95,7 @@ impl Default for TcpOptions {
             shm_ring: crate::shm::DEFAULT_RING,
             unsent: Some(UNSENT),
             shm_links: 64,
+            quic: QuicOptions::default(),
         }
     }
 }
@@ -122,6 +127,8 @@ pub struct TcpNetwork {
     shm_links: usize,
     lingering: usize,
     timers: Timers,
+    /// Links and listeners by QUIC, with keys of their own.
+    quic: Quic<UdpPorts>,
     resolver: Resolver,
     wake: Arc<WakeState>,
     /// What was found outside `poll`.
@@ -154,6 +161,7 @@ impl TcpNetwork {
     pub fn with_resolver(options: TcpOptions, clock: Arc<dyn Clock>, resolve: Arc<dyn Resolve>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let wake = WakeState::new(mio::Waker::new(poll.registry(), WAKER)?);
+        let quic = quic::engine(&options, poll.registry().try_clone()?, clock.clone());
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
@@ -169,6 +177,7 @@ impl TcpNetwork {
             shm_links: 0,
             lingering: 0,
             timers: Timers::default(),
+            quic,
             resolver: Resolver::new(resolve, wake.clone()),
             wake,
             queued: Vec::new(),
@@ -204,6 +213,11 @@ impl TcpNetwork {
         }
     }
 
+    /// Connections of all kinds and stages.
+    fn count(&self) -> usize {
+        self.links.len() + self.quic.len()
+    }
+
     /// A link became hot.
     fn heat(&mut self, key: u64) {
         self.hot_count += 1;
@@ -236,6 +250,12 @@ impl TcpNetwork {
     }
 }
 
+/// Whether a link goes by QUIC.
+#[inline]
+const fn is_quic(link: LinkToken) -> bool {
+    Quic::<UdpPorts>::is_ours(link.0)
+}
+
 /// What a caller may know of a link.
 enum Known {
     Opening,
@@ -250,6 +270,9 @@ impl Network for TcpNetwork {
         security: &Security,
         accept: Accept,
     ) -> Result<(ListenerToken, String), ListenError> {
+        if let Some(target) = target_of(addr) {
+            return self.listen_by_quic(addr, target, security, accept);
+        }
         match crate::shm::path_of(addr) {
             Some(path) => self.open_door(addr, path),
             None => self.open_listener(addr, security, accept),
@@ -257,6 +280,9 @@ impl Network for TcpNetwork {
     }
 
     fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
+        if let Some(target) = target_of(addr) {
+            return self.dial_by_quic(addr, target, security, expect);
+        }
         match crate::shm::path_of(addr) {
             Some(path) => self.open_shared(addr, path),
             None => self.open_link(addr, security, expect),
@@ -267,7 +293,22 @@ impl Network for TcpNetwork {
         self.turn(timeout, ready)
     }
 
+    fn channels(&self, link: LinkToken) -> usize {
+        if is_quic(link) { CHANNELS } else { 1 }
+    }
+
+    fn read_on(&mut self, link: LinkToken, channel: usize, buf: &mut [u8]) -> ReadOutcome {
+        if is_quic(link) { self.quic.read(link, channel, buf) } else { self.read(link, buf) }
+    }
+
+    fn write_on(&mut self, link: LinkToken, channel: usize, bufs: &[IoSlice<'_>]) -> WriteOutcome {
+        if is_quic(link) { self.quic.write(link, channel, bufs) } else { self.write(link, bufs) }
+    }
+
     fn read(&mut self, link: LinkToken, buf: &mut [u8]) -> ReadOutcome {
+        if is_quic(link) {
+            return self.quic.read(link, 0, buf);
+        }
         match self.known(link.0) {
             Known::Up => {}
             Known::Opening => return ReadOutcome::WouldBlock,
@@ -282,6 +323,9 @@ impl Network for TcpNetwork {
     }
 
     fn write(&mut self, link: LinkToken, bufs: &[IoSlice<'_>]) -> WriteOutcome {
+        if is_quic(link) {
+            return self.quic.write(link, 0, bufs);
+        }
         match self.known(link.0) {
             Known::Up => {}
             Known::Opening => return WriteOutcome::WouldBlock,
@@ -296,23 +340,39 @@ impl Network for TcpNetwork {
     }
 
     fn pause(&mut self, link: LinkToken) {
+        if is_quic(link) {
+            return self.quic.pause(link, true);
+        }
         self.change(link.0, |link, _| link.paused = true);
     }
 
     fn resume(&mut self, link: LinkToken) {
+        if is_quic(link) {
+            return self.quic.pause(link, false);
+        }
         self.change(link.0, |link, _| link.paused = false);
     }
 
     fn close(&mut self, link: LinkToken) {
+        if is_quic(link) {
+            self.resolver.forget(link.0);
+            return self.quic.close(link);
+        }
         self.queued.retain(|ready| ready.link() != Some(link));
         self.end(link.0);
     }
 
     fn close_listener(&mut self, listener: ListenerToken) {
+        if Quic::<UdpPorts>::is_ours(listener.0) {
+            return self.quic.close_listener(listener);
+        }
         self.drop_listener(listener);
     }
 
     fn remote_address(&self, link: LinkToken) -> Option<String> {
+        if is_quic(link) {
+            return self.quic.remote_address(link);
+        }
         let link = self.links.get(link.0).filter(|link| matches!(link.stage, Stage::Up))?;
         if let Some(shared) = &link.shared {
             return Some(shared.name.clone());
@@ -321,7 +381,7 @@ impl Network for TcpNetwork {
     }
 
     fn closing(&self) -> usize {
-        self.lingering
+        self.lingering + self.quic.closing()
     }
 
     fn waker(&self) -> Waker {

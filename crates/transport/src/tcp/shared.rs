@@ -116,7 +116,7 @@ impl TcpNetwork {
 
     /// Gives a visitor a link, or says why not.
     pub(super) fn let_in(&mut self, listener: u64, visitor: Visitor, ready: &mut Vec<Ready>) {
-        let invited = if self.links.len() >= self.options.connections {
+        let invited = if self.count() >= self.options.connections {
             Err((visitor.name, CloseReason::TooManyLinks { limit: self.options.connections }))
         } else if self.shm_links >= self.options.shm_links {
             Err((visitor.name, CloseReason::TooManyShared { limit: self.options.shm_links }))
@@ -147,7 +147,7 @@ impl TcpNetwork {
             return Err(DialError::ShmPath { address: address(), detail });
         }
         let limit = self.options.connections;
-        if self.links.len() >= limit {
+        if self.count() >= limit {
             return Err(DialError::TooManyLinks { address: address(), limit });
         }
         let failed = match UnixStream::connect(path) {

@@ -12,6 +12,7 @@ use super::secure::Stop;
 use super::{LISTENER, TcpNetwork, WAKER};
 use crate::level::Report;
 use crate::network::{LinkToken, Ready};
+use crate::quic::{Quic, UdpPorts};
 
 impl TcpNetwork {
     pub(super) fn turn(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -27,7 +28,11 @@ impl TcpNetwork {
         self.events = events;
         polled?;
         for (key, answer) in self.resolver.take() {
-            self.resolved(key, answer, ready);
+            if Quic::<UdpPorts>::is_ours(key) {
+                self.quic_resolved(key, answer);
+            } else {
+                self.resolved(key, answer, ready);
+            }
         }
         if !self.knocking.is_empty() {
             self.accept_all(ready);
@@ -36,6 +41,8 @@ impl TcpNetwork {
             self.expire(ready);
         }
         self.report(ready);
+        self.quic.others = self.links.len();
+        self.quic.turn(ready);
         Ok(())
     }
 
@@ -43,7 +50,8 @@ impl TcpNetwork {
     /// nothing yet.
     fn wait(&mut self, timeout: Option<Duration>, found: bool, events: &mut Events) -> io::Result<()> {
         self.look_around();
-        let mut busy = found || self.hot_count > 0 || self.may_accept() || timeout == Some(Duration::ZERO);
+        let mut busy =
+            found || self.hot_count > 0 || self.quic.is_hot() || self.may_accept() || timeout == Some(Duration::ZERO);
         if !busy {
             self.doze();
             busy = self.hot_count > 0;
@@ -51,10 +59,8 @@ impl TcpNetwork {
         let timeout = if busy || !self.wake.may_sleep() {
             Some(Duration::ZERO)
         } else {
-            match (timeout, self.timers.until_next(&*self.clock)) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            }
+            let own = self.timers.until_next(&*self.clock);
+            timeout.into_iter().chain(own).chain(self.quic.until_next()).min()
         };
         let polled = self.poll.poll(events, timeout);
         self.wake.awake();
@@ -77,6 +83,9 @@ impl TcpNetwork {
             return;
         }
         let key = token.0 as u64;
+        if Quic::<UdpPorts>::is_ours(key) {
+            return self.quic_event(event);
+        }
         if self.links.get(key).is_some_and(|link| link.shared.is_some()) {
             return self.shared_event(key, event, ready);
         }

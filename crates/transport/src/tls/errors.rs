@@ -44,7 +44,8 @@ fn of_certificate(error: &CertificateError) -> CloseReason {
     }
 }
 
-fn of_alert(alert: AlertDescription) -> CloseReason {
+/// What the far side's alert means.
+pub(crate) fn of_alert(alert: AlertDescription) -> CloseReason {
     let detail = match alert {
         AlertDescription::UnknownCA | AlertDescription::DecryptError => {
             "this side's certificate was not issued by its certificate authority; \

@@ -4,6 +4,7 @@
 //! that certificate, name and date are checked each time. A link costs one
 //! handshake in its life, which is long.
 
+mod blame;
 mod errors;
 mod verify;
 
@@ -21,7 +22,8 @@ use weft_base::{Clock, UnixNanos};
 use crate::identity::{IdentityError, TlsIdentity};
 use crate::network::Accept;
 
-pub(crate) use errors::{reason_of, seen_by_peer};
+pub(crate) use blame::Blame;
+pub(crate) use errors::{of_alert, reason_of, seen_by_peer};
 pub(crate) use verify::{DialledPeer, DiallingPeer};
 
 /// The one cryptography used, named so that no other can slip in by a feature.
@@ -58,8 +60,18 @@ pub(crate) fn server_config(
     accept: Accept,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<ServerConfig>, String> {
+    blaming_server_config(identity, accept, clock, Blame::default()).map(Arc::new)
+}
+
+/// The same, which keeps why a peer was refused.
+pub(crate) fn blaming_server_config(
+    identity: &TlsIdentity,
+    accept: Accept,
+    clock: &Arc<dyn Clock>,
+    blame: Blame,
+) -> Result<ServerConfig, String> {
     let provider = provider();
-    let verifier = DiallingPeer::new(identity, accept, &provider)?;
+    let verifier = DiallingPeer::new(identity, accept, &provider)?.blaming(blame);
     let mut config = ServerConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
@@ -68,7 +80,7 @@ pub(crate) fn server_config(
         .map_err(|e| e.to_string())?;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// A handshake with the hub at `host`, to be begun.
@@ -78,9 +90,21 @@ pub(crate) fn client(
     expect: Option<&str>,
     clock: &Arc<dyn Clock>,
 ) -> Result<ClientConnection, String> {
-    let provider = provider();
     let host = ServerName::try_from(host.to_owned()).map_err(|e| format!("`{host}`: {e}"))?;
-    let verifier = DialledPeer::new(identity, expect, &provider);
+    let config = client_config(identity, expect, clock, Blame::default())?;
+    ClientConnection::new(Arc::new(config), host).map_err(|e| e.to_string())
+}
+
+/// What the handshake with a hub that is dialled needs; it keeps why that was
+/// refused.
+pub(crate) fn client_config(
+    identity: &TlsIdentity,
+    expect: Option<&str>,
+    clock: &Arc<dyn Clock>,
+    blame: Blame,
+) -> Result<ClientConfig, String> {
+    let provider = provider();
+    let verifier = DialledPeer::new(identity, expect, &provider).blaming(blame);
     let mut config = ClientConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
@@ -89,7 +113,7 @@ pub(crate) fn client(
         .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
         .map_err(|e| e.to_string())?;
     config.resumption = Resumption::disabled();
-    ClientConnection::new(Arc::new(config), host).map_err(|e| e.to_string())
+    Ok(config)
 }
 
 /// Whether the key can sign and belongs to the certificate.

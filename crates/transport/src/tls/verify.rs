@@ -11,6 +11,7 @@ use rustls::{
 };
 use weft_base::sync::Arc;
 
+use super::Blame;
 use crate::identity::{NameError, Peer, PeerKind, TlsIdentity, peer_of};
 use crate::network::Accept;
 use crate::reason::CloseReason;
@@ -33,12 +34,18 @@ fn named(certificate: &CertificateDer<'_>) -> Result<Peer, Error> {
 pub(crate) struct DiallingPeer {
     chain: Arc<dyn ClientCertVerifier>,
     accept: Accept,
+    blame: Blame,
 }
 
 impl DiallingPeer {
     pub(crate) fn new(identity: &TlsIdentity, accept: Accept, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
         let chain = WebPkiClientVerifier::builder_with_provider(identity.roots.clone(), provider.clone());
-        Ok(Self { chain: chain.build().map_err(|e| e.to_string())?, accept })
+        Ok(Self { chain: chain.build().map_err(|e| e.to_string())?, accept, blame: Blame::default() })
+    }
+
+    /// It keeps there why a peer was refused.
+    pub(crate) fn blaming(self, blame: Blame) -> Self {
+        Self { blame, ..self }
     }
 
     /// The whole check: a peer of the kind that the listener takes.
@@ -70,7 +77,8 @@ impl ClientCertVerifier for DiallingPeer {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check(end_entity, intermediates, now).map(|_| ClientCertVerified::assertion())
+        let checked = self.blame.keep(self.check(end_entity, intermediates, now));
+        checked.map(|_| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -102,6 +110,7 @@ pub(crate) struct DialledPeer {
     roots: Arc<RootCertStore>,
     expect: Option<String>,
     algorithms: WebPkiSupportedAlgorithms,
+    blame: Blame,
 }
 
 impl DialledPeer {
@@ -110,7 +119,13 @@ impl DialledPeer {
             roots: identity.roots.clone(),
             expect: expect.map(str::to_owned),
             algorithms: provider.signature_verification_algorithms,
+            blame: Blame::default(),
         }
+    }
+
+    /// It keeps there why a peer was refused.
+    pub(crate) fn blaming(self, blame: Blame) -> Self {
+        Self { blame, ..self }
     }
 
     /// The whole check: a hub; of the expected name when there is one,
@@ -157,7 +172,8 @@ impl ServerCertVerifier for DialledPeer {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check(end_entity, intermediates, server_name, now).map(|_| ServerCertVerified::assertion())
+        let checked = self.blame.keep(self.check(end_entity, intermediates, server_name, now));
+        checked.map(|_| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

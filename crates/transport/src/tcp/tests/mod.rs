@@ -42,6 +42,7 @@ impl Rig for Loopback {
             unsent: None,
             shm_ring: ByteCount::kib(64),
             shm_links: 64,
+            ..TcpOptions::default()
         };
         TcpNetwork::new(options, Arc::new(self.clock.clone())).unwrap()
     }

@@ -2,7 +2,8 @@
 //! token cannot reach a newer entry in the same place.
 
 /// Entries by key. A key is the place in the low 32 bits and a count of uses
-/// of that place in the 31 bits above.
+/// of that place in the 30 bits above, so that the two highest bits are the
+/// owner's, to tell kinds of keys apart.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
     places: Vec<Place<T>>,
@@ -34,6 +35,13 @@ impl<T> Slab<T> {
         key
     }
 
+    /// The key that the next entry gets.
+    pub(crate) fn next_key(&self) -> u64 {
+        let place = self.free.last().copied().map_or(self.places.len(), |place| place as usize);
+        let uses = self.places.get(place).map_or(0, |entry| entry.uses);
+        (u64::from(uses) << 32) | place as u64
+    }
+
     fn place(&self, key: u64) -> Option<usize> {
         let place = (key & u64::from(u32::MAX)) as usize;
         let entry = self.places.get(place)?;
@@ -51,7 +59,7 @@ impl<T> Slab<T> {
     pub(crate) fn remove(&mut self, key: u64) -> Option<T> {
         let place = self.place(key)?;
         let entry = &mut self.places[place];
-        entry.uses = (entry.uses + 1) & (u32::MAX >> 1);
+        entry.uses = (entry.uses + 1) & (u32::MAX >> 2);
         self.len -= 1;
         self.free.push((key & u64::from(u32::MAX)) as u32);
         entry.item.take()
@@ -75,9 +83,13 @@ mod tests {
     #[test]
     fn a_key_is_never_used_twice() {
         let mut slab = Slab::new();
+        let next = slab.next_key();
         let first = slab.insert_with(|_| 'a');
+        assert_eq!(first, next);
         assert_eq!(slab.remove(first), Some('a'));
+        let next = slab.next_key();
         let second = slab.insert_with(|_| 'b');
+        assert_eq!(second, next);
         assert_ne!(first, second);
         assert_eq!(slab.get(first), None);
         assert_eq!(slab.remove(first), None);

@@ -1,0 +1,116 @@
+//! QUIC: links over datagrams, with TLS 1.3 and several channels each.
+//!
+//! The state machine is quinn-proto; everything around it is here and driven by
+//! the thread that polls: no task, no timer thread, no clock but the one that
+//! is handed in. Datagrams go through a [`DatagramPort`], so that what carries
+//! them may be a UDP socket ([`UdpPorts`]) or, in tests, memory that loses and
+//! reorders by a seed.
+//!
+//! Both sides prove who they are with the certificates and the checks of TCP;
+//! there is no QUIC without. Sessions are not resumed and nothing is sent ahead
+//! of the handshake (0-RTT), so each link is checked as a whole.
+//!
+//! A link has [`CHANNELS`] streams in each direction, one for each channel, of
+//! which lower ones go first. A lost datagram holds up only the channels whose
+//! bytes were in it. The end of a link is the end of all its streams; who let
+//! go of it waits until the far side has read them, within a bound of time.
+//!
+//! What is full: a channel takes as much as the far side's window of it and
+//! this side's memory of unacknowledged bytes have room for; handshakes,
+//! connections and unread bytes are bounded by [`QuicOptions`]. With many
+//! handshakes under way a peer must first show that it receives at the address
+//! it sends from (a stateless retry), and with too many it is told the same or
+//! not answered: it asks again by itself.
+
+mod config;
+mod dial;
+mod door;
+mod ending;
+mod engine;
+mod link;
+mod port;
+mod reason;
+mod turn;
+mod udp;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::time::Duration;
+
+use weft_base::{ByteCount, Lane};
+
+pub(crate) use engine::{Quic, Shared};
+pub use port::{Arrival, DatagramPort, Outgoing, Ports};
+pub(crate) use udp::UdpPorts;
+
+/// What an address of QUIC begins with; `host:port` follows.
+pub const PREFIX: &str = "quic:";
+
+/// The channels of a link: one for each lane, and one before them.
+pub const CHANNELS: usize = Lane::COUNT + 1;
+
+/// What both sides must name in the handshake (ALPN).
+pub const ALPN: &[u8] = b"weft/1";
+
+/// How a link finds out how much its path carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// Sends less after a loss, and grows by the time since then (RFC 9438).
+    #[default]
+    Cubic,
+    /// Measures bandwidth and round trip, and minds losses little.
+    Bbr,
+    /// Sends half after a loss (RFC 9002).
+    NewReno,
+}
+
+/// Bounds of links by QUIC.
+#[derive(Clone, Debug)]
+pub struct QuicOptions {
+    /// Bytes of one channel that may be under way or unread: the path's
+    /// bandwidth times its round trip is what one busy channel needs. A link
+    /// holds at most twice this unread, and twice this unacknowledged.
+    pub window: ByteCount,
+    /// How a link finds out how much its path carries.
+    pub congestion: Congestion,
+    /// After how long without a word from the far side a link is over.
+    pub idle: Duration,
+    /// How often a side that dialled says something when there is nothing to say.
+    pub keep_alive: Duration,
+    /// With so many handshakes under way a peer must first show that it
+    /// receives at the address it sends from; none for a quarter of those that
+    /// may go on at once.
+    pub retry_from: Option<usize>,
+    /// The system's buffers of a socket, each.
+    pub socket_buffer: ByteCount,
+}
+
+impl Default for QuicOptions {
+    fn default() -> Self {
+        Self {
+            window: WINDOW,
+            congestion: Congestion::default(),
+            idle: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(5),
+            retry_from: None,
+            socket_buffer: ByteCount::mib(4),
+        }
+    }
+}
+
+/// The default of [`QuicOptions::window`]: a gigabit per second over a round
+/// trip of 100 ms.
+pub const WINDOW: ByteCount = ByteCount(12_500_000);
+
+/// The least window: room for a few datagrams.
+pub const MIN_WINDOW: ByteCount = ByteCount::kib(16);
+
+/// The greatest window.
+pub const MAX_WINDOW: ByteCount = ByteCount::mib(1024);
+
+/// The part of an address behind [`PREFIX`]; none when it is another's.
+#[must_use]
+pub fn target_of(address: &str) -> Option<&str> {
+    address.strip_prefix(PREFIX)
+}

@@ -1,0 +1,137 @@
+//! Channels: what is lost or unread on one holds up no other.
+
+use std::io::IoSlice;
+use std::time::Duration;
+
+use super::memory::{Faults, InMemory, MemoryNetwork};
+use crate::conformance::{Stage, pattern};
+use crate::network::{LinkToken, Network, ReadOutcome, WriteOutcome};
+use crate::quic::CHANNELS;
+
+const BULK: usize = CHANNELS - 1;
+const URGENT: usize = 1;
+
+fn write(net: &mut MemoryNetwork, link: LinkToken, channel: usize, bytes: &[u8]) -> usize {
+    match net.write_on(link, channel, &[IoSlice::new(bytes)]) {
+        WriteOutcome::Bytes(n) => n,
+        WriteOutcome::WouldBlock => 0,
+        WriteOutcome::Closed(reason) => panic!("write: {reason}"),
+    }
+}
+
+fn read(net: &mut MemoryNetwork, link: LinkToken, channel: usize) -> Vec<u8> {
+    let (mut all, mut buf) = (Vec::new(), [0; 10_000]);
+    loop {
+        match net.read_on(link, channel, &mut buf) {
+            ReadOutcome::Bytes(n) => all.extend_from_slice(&buf[..n]),
+            ReadOutcome::WouldBlock => return all,
+            ReadOutcome::Closed(reason) => panic!("read: {reason}"),
+        }
+    }
+}
+
+/// A path that takes ten milliseconds each way.
+fn far_apart() -> (Stage<InMemory>, LinkToken, LinkToken) {
+    let faults = Faults { delay: Duration::from_millis(10), ..Faults::default() };
+    let (mut stage, near, far) = Stage::linked(InMemory::faulty(1, faults));
+    stage.settle();
+    (stage, near, far)
+}
+
+#[test]
+fn a_lost_datagram_of_the_last_lane_does_not_hold_up_the_first() {
+    let (mut stage, near, far) = far_apart();
+    let bulk = pattern(5_000);
+    stage.rig.shore.world().cut = true;
+    assert_eq!(write(&mut stage.nodes[0].net, near, BULK, &bulk), bulk.len());
+    // All of it goes out, and is lost.
+    stage.turn();
+    stage.rig.shore.world().cut = false;
+    assert_eq!(write(&mut stage.nodes[0].net, near, URGENT, b"now"), 3);
+    let mut late = Vec::new();
+    let urgent = stage.until("the urgent bytes", |stage| {
+        late.extend(read(&mut stage.nodes[1].net, far, BULK));
+        Some(read(&mut stage.nodes[1].net, far, URGENT)).filter(|got| !got.is_empty())
+    });
+    assert_eq!(urgent, b"now");
+    assert_eq!(late, [], "what was lost cannot have come before");
+    stage.until("what was lost", |stage| {
+        late.extend(read(&mut stage.nodes[1].net, far, BULK));
+        (late.len() >= bulk.len()).then_some(())
+    });
+    assert!(late == bulk);
+}
+
+/// The twin of the test above, on one channel: there the later bytes do wait.
+#[test]
+fn on_one_channel_what_follows_a_loss_waits() {
+    let (mut stage, near, far) = far_apart();
+    stage.rig.shore.world().cut = true;
+    assert_eq!(write(&mut stage.nodes[0].net, near, BULK, &pattern(5_000)), 5_000);
+    stage.turn();
+    stage.rig.shore.world().cut = false;
+    assert_eq!(write(&mut stage.nodes[0].net, near, BULK, b"now"), 3);
+    for _ in 0..15 {
+        stage.turn();
+        assert_eq!(read(&mut stage.nodes[1].net, far, BULK), []);
+    }
+}
+
+#[test]
+fn an_unread_channel_holds_up_no_other() {
+    let (mut stage, near, far) = far_apart();
+    let bulk = pattern(1 << 20);
+    let (mut filled, mut quiet) = (0, 0);
+    while quiet < 100 {
+        let n = write(&mut stage.nodes[0].net, near, BULK, &bulk);
+        filled += n;
+        quiet = if n == 0 { quiet + 1 } else { 0 };
+        stage.turn();
+    }
+    assert!(filled >= 256 << 10, "a window's worth: {filled}");
+    let urgent = pattern(600 << 10);
+    let (mut sent, mut got) = (0, Vec::new());
+    stage.until("the other channel's bytes", |stage| {
+        sent += write(&mut stage.nodes[0].net, near, URGENT, &urgent[sent..]);
+        got.extend(read(&mut stage.nodes[1].net, far, URGENT));
+        (got.len() >= urgent.len()).then_some(())
+    });
+    assert!(got == urgent);
+}
+
+#[test]
+fn of_what_waits_lower_channels_go_first() {
+    let (mut stage, near, far) = far_apart();
+    let bulk = pattern(200_000);
+    let sent = write(&mut stage.nodes[0].net, near, BULK, &bulk);
+    assert!(sent > 100_000, "more than goes out at once: {sent}");
+    assert_eq!(write(&mut stage.nodes[0].net, near, URGENT, b"first"), 5);
+    let mut late = 0;
+    stage.until("the urgent bytes", |stage| {
+        late += read(&mut stage.nodes[1].net, far, BULK).len();
+        Some(read(&mut stage.nodes[1].net, far, URGENT)).filter(|got| got == b"first")
+    });
+    assert!(late < sent / 2, "{late} of {sent} bytes went before");
+}
+
+#[test]
+fn the_end_of_a_link_comes_after_what_all_channels_carried() {
+    let (mut stage, near, far) = far_apart();
+    for channel in 0..CHANNELS {
+        assert_eq!(write(&mut stage.nodes[0].net, near, channel, &[channel as u8; 100]), 100);
+    }
+    stage.nodes[0].net.close(near);
+    for channel in (0..CHANNELS).rev() {
+        let (mut got, mut buf) = (Vec::new(), [0; 64]);
+        stage.until("a channel's bytes", |stage| {
+            match stage.nodes[1].net.read_on(far, channel, &mut buf) {
+                ReadOutcome::Bytes(n) => got.extend_from_slice(&buf[..n]),
+                ReadOutcome::WouldBlock => {}
+                ReadOutcome::Closed(reason) => panic!("the link ended with channel {channel} unread: {reason}"),
+            }
+            (got.len() == 100).then_some(())
+        });
+        assert_eq!(got, [channel as u8; 100]);
+    }
+    assert_eq!(stage.end_of(1, far), crate::CloseReason::PeerClosed);
+}
