@@ -1,11 +1,12 @@
 //! The project's own tools, as subcommands of one program: `cargo xtask …`.
 //!
 //! `demo` runs the main job, `test` the whole test suite, `lint` and `tidy`
-//! check the text, `bench` measures, `crash-matrix` breaks what it can, `fuzz` hunts. There are no other scripts
-//! but `.ci/run`, which calls these.
+//! check the text, `bench` measures, `crash-matrix` and `chaos` break what they can, `fuzz` hunts.
+//! There are no other scripts but `.ci/run`, which calls these.
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chaos;
 mod crash;
 mod demo;
 mod fuzz;
@@ -49,7 +50,7 @@ enum Task {
     Lint,
     /// Checks what no compiler checks: layers, unsafe, banned calls, documents, sizes.
     Tidy,
-    /// Builds and runs a benchmark: decode, topic, ring, log, hub, streams, start, idle, peers, machine or all.
+    /// Builds and runs a benchmark: decode, topic, ring, log, hub, hops, wan, streams, start, idle, peers, machine or all.
     Bench {
         /// Which one.
         name: String,
@@ -66,6 +67,13 @@ enum Task {
         /// What all chance comes from.
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
+    },
+    /// Real hubs in network namespaces, on lines that delay, lose and cut, killed, held and with clocks that
+    /// jump: what was acknowledged and received, judged, with a timeline.
+    Chaos {
+        /// `--shape SHAPE|all`, `--minutes M` for each shape, `--seed N`, `--out FOLDER`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Fuzzes one target, or all of them in turn.
     Fuzz {
@@ -85,6 +93,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Bench { name, arguments } => bench::run(&name, &arguments),
         Task::CrashMatrix { full, seed } => crash::run(full, seed),
+        Task::Chaos { arguments } => chaos::run(&arguments),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), Duration::from_secs(seconds)),
     };
     match result {

@@ -21,7 +21,7 @@ const WANTED: [&str; 5] = ["README.md", "ARCHITECTURE.md", "STYLE.md", "SPEC.md"
 const FOLDERS: [&str; 9] = ["crates/", "sim/", "bench/", "xtask/", "fuzz/", "docs/", "examples/", ".ci/", ".cargo/"];
 /// Paths that running something makes, which are not kept.
 const MADE: [&str; 2] = ["fuzz/corpus", "fuzz/artifacts"];
-const TASKS: [&str; 7] = ["demo", "test", "lint", "tidy", "bench", "crash-matrix", "fuzz"];
+const TASKS: [&str; 8] = ["demo", "test", "lint", "tidy", "bench", "chaos", "crash-matrix", "fuzz"];
 
 fn run(tree: &Tree) -> Vec<Finding> {
     let mut found: Vec<Finding> = WANTED

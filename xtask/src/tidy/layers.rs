@@ -22,7 +22,7 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 17] = [
+const PLACES: [Place; 18] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
@@ -72,11 +72,12 @@ const PLACES: [Place; 17] = [
         layer: "tools",
         knows: &["base", "wire", "topic", "log", "keyed", "mesh", "stream"],
     },
+    Place { name: "weft-chaos", short: "chaos", layer: "tools", knows: &["base", "transport", "client"] },
     Place {
         name: "weft-bench",
         short: "bench",
         layer: "tools",
-        knows: &["base", "wire", "topic", "ring", "sched", "load", "log", "transport", "client"],
+        knows: &["base", "wire", "topic", "ring", "sched", "load", "log", "transport", "client", "chaos"],
     },
     Place { name: "xtask", short: "xtask", layer: "tools", knows: &[] },
 ];

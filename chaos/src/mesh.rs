@@ -1,0 +1,162 @@
+//! The hubs of a run with their namespaces and lines, and what is done to them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use weft_chaos::hub::{Certificates, Config, Hub, VALID};
+use weft_chaos::{Conditions, Line, Space};
+use weft_client::ConnectOptions;
+
+use crate::clock::{HubClock, Library};
+use crate::faults::{Fault, Strike, Trouble};
+use crate::shape::Plan;
+
+/// Where hubs listen in their namespaces.
+const HUBS: u16 = 7_412;
+const CLIENTS: &str = "127.0.0.1:7411";
+/// What a line does when nothing is wrong with it.
+const GOOD: Duration = Duration::from_millis(2);
+/// So that lost links are dialled again soon enough for a short run.
+const TIMERS: &str = "[timers]\nredial_first = \"50 ms\"\nredial_most = \"1 s\"\n";
+
+/// Names of hubs, by number.
+pub(crate) fn name(hub: usize) -> String {
+    format!("hub-{}", char::from(b'a' + hub as u8))
+}
+
+/// All of it. Hubs go before the namespaces that they are in.
+pub(crate) struct Mesh {
+    pub(crate) hubs: Vec<Hub>,
+    clocks: Vec<Option<HubClock>>,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) spaces: Vec<Space>,
+    plan: Plan,
+    _folder: tempfile::TempDir,
+}
+
+impl Mesh {
+    /// Starts all hubs; lines that come late are cut. Answers what is left out, too.
+    pub(crate) fn start(plan: &Plan, program: &Path, seed: u64) -> Result<(Self, Option<String>)> {
+        let folder = tempfile::tempdir()?;
+        let certificates = Certificates::make(&folder.path().join("tls"))?;
+        let (library, left_out) = match Library::make(folder.path()) {
+            Ok(library) => (Some(library), None),
+            Err(why) => (None, Some(format!("clock changes: {why:#}"))),
+        };
+        let spaces: Result<Vec<Space>> = (0..plan.regions.len()).map(|hub| Space::make(&name(hub))).collect();
+        let spaces = spaces?;
+        let mut lines = Vec::new();
+        for (number, &(a, b)) in plan.lines.iter().enumerate() {
+            let conditions = Conditions { cut: plan.late.contains(&number), ..Conditions::delay(GOOD) };
+            lines.push(Line::new([&spaces[a], &spaces[b]], number as u16, conditions, seed ^ (number as u64) << 32)?);
+        }
+        let (mut hubs, mut clocks) = (Vec::new(), Vec::new());
+        for (number, region) in plan.regions.iter().enumerate() {
+            let (mut neighbours, mut hosts) = (Vec::new(), Vec::new());
+            for (&(a, b), line) in plan.lines.iter().zip(&lines) {
+                if a == number {
+                    neighbours.push((format!("{}:{HUBS}", line.address(1)), name(b)));
+                    hosts.push(line.address(0).to_string());
+                }
+                if b == number {
+                    hosts.push(line.address(1).to_string());
+                }
+            }
+            let config = Config {
+                name: name(number),
+                region: (*region).to_owned(),
+                clients: CLIENTS.into(),
+                hubs: format!("0.0.0.0:{HUBS}"),
+                neighbours,
+                more: TIMERS.into(),
+            };
+            certificates.hub(&config.name, &hosts, VALID)?;
+            let home = folder.path().join(&config.name);
+            let mut hub = Hub::new(program, &home, &config, &certificates)?;
+            let clock = library.as_ref().map(|library| HubClock::give(library, &mut hub, &home)).transpose()?;
+            hub.start(Some(&spaces[number])).with_context(|| name(number))?;
+            hubs.push(hub);
+            clocks.push(clock);
+        }
+        Ok((Self { hubs, clocks, lines, spaces, plan: plan.clone(), _folder: folder }, left_out))
+    }
+
+    /// How clients connect to their hub, for long enough to survive any fault here.
+    pub(crate) fn connect() -> ConnectOptions {
+        let mut options = ConnectOptions::new(CLIENTS);
+        options.connect_for = Duration::from_secs(60);
+        options.retry_first = Duration::from_millis(5);
+        options.retry_most = Duration::from_millis(100);
+        options.quiet = Duration::from_secs(1);
+        options
+    }
+
+    /// Whom and what, in words.
+    pub(crate) fn describe(&self, fault: Fault) -> String {
+        match fault {
+            Fault::Line(line, trouble) => format!("{}: {trouble}", self.line_name(line)),
+            Fault::Hub(hub, strike) => format!("{}: {strike}", name(hub)),
+        }
+    }
+
+    /// A line, by its ends.
+    pub(crate) fn line_name(&self, line: usize) -> String {
+        let (a, b) = self.plan.lines[line];
+        format!("line {}–{}", name(a), name(b))
+    }
+
+    /// A fault begins.
+    pub(crate) fn begin(&mut self, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Line(line, trouble) => {
+                let line = &self.lines[line];
+                match trouble {
+                    Trouble::Delay(ms) => line.both(|c| c.delay = GOOD + Duration::from_millis(ms)),
+                    Trouble::Jitter(ms) => line.both(|c| c.jitter = Duration::from_millis(ms)),
+                    Trouble::Loss(ppm) => line.both(|c| c.loss_ppm = ppm),
+                    Trouble::Cap(bits) => line.both(|c| (c.rate, c.queue) = (Some(bits), 64 << 10)),
+                    Trouble::Cut => line.both(|c| c.cut = true),
+                    Trouble::CutFrom(end) => line.one(end, |c| c.cut = true),
+                }
+            }
+            Fault::Hub(hub, Strike::Kill) => self.hubs[hub].kill(),
+            Fault::Hub(hub, Strike::Hold) => self.hubs[hub].hold(),
+            Fault::Hub(hub, Strike::Clock(seconds)) => self.shift(hub, seconds)?,
+        }
+        Ok(())
+    }
+
+    /// A fault is over.
+    pub(crate) fn end(&mut self, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Line(line, _) => self.heal(line),
+            Fault::Hub(hub, Strike::Kill) => {
+                self.hubs[hub].start(Some(&self.spaces[hub])).with_context(|| format!("{}, again", name(hub)))?;
+            }
+            Fault::Hub(hub, Strike::Hold) => self.hubs[hub].go_on(),
+            Fault::Hub(hub, Strike::Clock(_)) => self.shift(hub, 0)?,
+        }
+        Ok(())
+    }
+
+    /// A line is good again.
+    pub(crate) fn heal(&self, line: usize) {
+        self.lines[line].both(|c| *c = Conditions::delay(GOOD));
+    }
+
+    fn shift(&self, hub: usize, seconds: i64) -> Result<()> {
+        self.clocks[hub].as_ref().map_or(Ok(()), |clock| clock.shift(seconds))
+    }
+
+    /// Hubs that ended although nobody killed them, with their last words.
+    pub(crate) fn ended(&mut self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (number, hub) in self.hubs.iter_mut().enumerate() {
+            if let Some(status) = hub.ended() {
+                found.push(format!("{} ended by itself with {status}; it said:\n{}", name(number), hub.said(10)));
+            }
+        }
+        found
+    }
+}
