@@ -19,6 +19,7 @@ pub mod jetstream;
 pub mod kafka;
 pub mod latency;
 pub mod library;
+pub mod long;
 pub mod machine;
 pub mod many;
 pub mod mosquitto;

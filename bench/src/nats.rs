@@ -3,7 +3,7 @@
 //! <https://docs.nats.io/reference/reference-protocols/nats-protocol>
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddrV4, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tempfile::TempDir;
+use weft_chaos::Space;
+use weft_chaos::space::bound;
 
 use crate::fixed::{Frames, Spread};
 use crate::process::{self, Server};
@@ -67,7 +69,20 @@ pub struct Nats {
 impl Nats {
     /// Starts a server without JetStream.
     pub fn core() -> Result<Self> {
-        Self::start("NATS core", tempfile::tempdir()?, "", false)
+        Self::start("NATS core", tempfile::tempdir()?, "", false, None)
+    }
+
+    /// Starts a server in a namespace. With an address it listens there for
+    /// leaf nodes, else it is the leaf of the one that does. Without
+    /// compression, which would make the same of any line.
+    pub fn leaf(space: &Space, hub: SocketAddrV4, listens: bool) -> Result<Self> {
+        let extra = if listens {
+            format!("leafnodes {{ listen: \"{hub}\", compression: off }}\n")
+        } else {
+            let url = format!("nats-leaf://{hub}");
+            format!("leafnodes {{ remotes: [{{ url: {url:?}, compression: off }}], reconnect: 1 }}\n")
+        };
+        Self::start("NATS leaf node", tempfile::tempdir()?, &extra, false, Some(space))
     }
 
     /// Starts a server with JetStream, which keeps its files in a new folder under `disk`.
@@ -80,15 +95,23 @@ impl Nats {
         };
         let store = folder.path().join("store");
         let extra = format!("jetstream {{ store_dir: {store:?}, max_file_store: 64GB\n {always} }}\n");
-        Self::start(name, folder, &extra, sync == Sync::Always)
+        Self::start(name, folder, &extra, sync == Sync::Always, None)
     }
 
-    fn start(name: &str, folder: TempDir, extra: &str, syncs_always: bool) -> Result<Self> {
+    fn start(name: &str, folder: TempDir, extra: &str, syncs_always: bool, space: Option<&Space>) -> Result<Self> {
         let config = folder.path().join("nats.conf");
         let text =
             format!("listen: \"127.0.0.1:-1\"\nping_interval: \"1h\"\nports_file_dir: {:?}\n{extra}", folder.path());
         std::fs::write(&config, text)?;
-        let mut server = Server::start("nats-server", Command::new(program()?).arg("-c").arg(&config), folder.path())?;
+        let mut server = match space {
+            None => Server::start("nats-server", Command::new(program()?).arg("-c").arg(&config), folder.path())?,
+            Some(space) => {
+                let mut command = bound(&program()?);
+                command.arg("-c").arg(&config);
+                let path = folder.path().to_owned();
+                space.run(move || Server::start("nats-server", &mut command, &path))??
+            }
+        };
         let ports = folder.path().join(format!("nats-server_{}.ports", server.pid()));
         let address = server.wait_ready(|| {
             let text = std::fs::read_to_string(&ports).ok()?;
@@ -108,6 +131,12 @@ impl Nats {
     #[must_use]
     pub fn process(&self) -> &Server {
         &self.server
+    }
+
+    /// Where it listens for clients.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// A connection of its own.
@@ -130,8 +159,7 @@ impl Peer for Nats {
     }
 
     fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
-        let head = format!("PUB {key} {payload}\r\n").into_bytes();
-        Ok(Box::new(Frames::new(self.connect()?.socket, head, payload, b"\r\n")))
+        Ok(self.connect()?.publisher(key, payload))
     }
 
     fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
@@ -139,11 +167,7 @@ impl Peer for Nats {
     }
 
     fn watch(&self, keys: &[String], _payload: usize) -> Result<Box<dyn Subscribe>> {
-        let mut connection = self.connect()?;
-        let text: String = (1..).zip(keys).map(|(number, key): (u32, _)| format!("SUB {key} {number}\r\n")).collect();
-        connection.write(text.as_bytes())?;
-        connection.flush()?;
-        Ok(Box::new(connection))
+        self.connect()?.subscriber(keys)
     }
 
     fn spread(&self, keys: &[String], payload: usize) -> Result<Box<dyn Publish>> {
@@ -190,6 +214,21 @@ impl Connection {
         )?;
         connection.flush()?;
         Ok(connection)
+    }
+
+    /// A publisher on this connection.
+    #[must_use]
+    pub fn publisher(self, key: &str, payload: usize) -> Box<dyn Publish> {
+        let head = format!("PUB {key} {payload}\r\n").into_bytes();
+        Box::new(Frames::new(self.socket, head, payload, b"\r\n"))
+    }
+
+    /// A subscriber of these subjects on this connection.
+    pub fn subscriber(mut self, keys: &[String]) -> Result<Box<dyn Subscribe>> {
+        let text: String = (1..).zip(keys).map(|(number, key): (u32, _)| format!("SUB {key} {number}\r\n")).collect();
+        self.write(text.as_bytes())?;
+        self.flush()?;
+        Ok(Box::new(self))
     }
 
     /// Writes bytes as they are.

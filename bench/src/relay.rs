@@ -57,19 +57,18 @@ impl Peer for Relay {
                 }
             }
         });
-        let batch = vec![b'x'; (BATCH / payload).max(1) * payload];
-        Ok(Box::new(Half { socket: near, payload, batch, end: 0 }))
+        Ok(Box::new(Half::publisher(near, payload)))
     }
 
     fn subscriber(&self, _key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
         let (near, far) = pair()?;
         *self.waiting.lock().map_err(|_| anyhow!("a thread panicked"))? = Some(far);
-        Ok(Box::new(Half { socket: near, payload, batch: vec![0; CHUNK], end: 0 }))
+        Ok(Box::new(Half::subscriber(near, payload)))
     }
 }
 
 /// Either end: events are payloads, one after the other, with nothing around them.
-struct Half {
+pub(crate) struct Half {
     socket: TcpStream,
     payload: usize,
     batch: Vec<u8>,
@@ -78,6 +77,16 @@ struct Half {
 }
 
 impl Half {
+    /// One that writes.
+    pub(crate) fn publisher(socket: TcpStream, payload: usize) -> Self {
+        Self { socket, payload, batch: vec![b'x'; (BATCH / payload).max(1) * payload], end: 0 }
+    }
+
+    /// One that reads.
+    pub(crate) fn subscriber(socket: TcpStream, payload: usize) -> Self {
+        Self { socket, payload, batch: vec![0; CHUNK], end: 0 }
+    }
+
     /// Reads, and answers how many bytes of whole events there are.
     fn read(&mut self) -> Result<usize> {
         let read = self.socket.read(&mut self.batch[self.end..])?;
@@ -99,10 +108,13 @@ impl Publish for Half {
     }
 
     fn stamped(&mut self, times: &[u64]) -> Result<()> {
-        for (event, time) in self.batch.chunks_exact_mut(self.payload).zip(times) {
-            event[..8].copy_from_slice(&time.to_le_bytes());
+        for times in times.chunks(self.batch.len() / self.payload) {
+            for (event, time) in self.batch.chunks_exact_mut(self.payload).zip(times) {
+                event[..8].copy_from_slice(&time.to_le_bytes());
+            }
+            self.socket.write_all(&self.batch[..times.len() * self.payload])?;
         }
-        Ok(self.socket.write_all(&self.batch[..times.len() * self.payload])?)
+        Ok(())
     }
 }
 

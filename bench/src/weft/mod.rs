@@ -5,6 +5,7 @@
 //! it writes was built beforehand; per block it changes the sequence and counts
 //! the checksum anew.
 
+mod chain;
 mod connection;
 mod durable;
 mod publish;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use weft_base::{Lane, SubscriptionId};
 use weft_wire::frame::{Frame, OnFull, Start, Subscribe as SubscribeFrame};
 
+pub use self::chain::Chain;
 use self::connection::Connection;
 use self::publish::{Publisher, Spread};
 use crate::process::Server;
@@ -108,34 +110,38 @@ impl Hub {
     }
 
     fn subscribe<S: AsRef<str>>(&self, keys: &[S], on_full: OnFull) -> Result<Connection> {
-        let mut connection = Connection::open(&self.address)?;
-        let mut number = 0;
-        // Not all at once: neither side must wait for the other to read.
-        for some in keys.chunks(SUBSCRIBE_AT_ONCE) {
-            for key in some {
-                number += 1;
-                connection.send(&Frame::Subscribe(SubscribeFrame {
-                    id: SubscriptionId(number),
-                    filter: key.as_ref(),
-                    stream: "",
-                    start: Start::New,
-                    credit_events: u64::MAX,
-                    credit_bytes: u64::MAX,
-                    on_full,
-                    group: "",
-                    spill: "",
-                    position: Vec::new(),
-                    weight: 1,
-                }))?;
-            }
-            let mut left = some.len();
-            connection.answer(|frame| {
-                left -= usize::from(matches!(frame, Frame::Subscribed(_)));
-                left == 0
-            })?;
-        }
-        Ok(connection)
+        subscribe(Connection::open(&self.address)?, keys, on_full)
     }
+}
+
+/// Subscribes to these topics, with more credit than will ever be used.
+fn subscribe<S: AsRef<str>>(mut connection: Connection, keys: &[S], on_full: OnFull) -> Result<Connection> {
+    let mut number = 0;
+    // Not all at once: neither side must wait for the other to read.
+    for some in keys.chunks(SUBSCRIBE_AT_ONCE) {
+        for key in some {
+            number += 1;
+            connection.send(&Frame::Subscribe(SubscribeFrame {
+                id: SubscriptionId(number),
+                filter: key.as_ref(),
+                stream: "",
+                start: Start::New,
+                credit_events: u64::MAX,
+                credit_bytes: u64::MAX,
+                on_full,
+                group: "",
+                spill: "",
+                position: Vec::new(),
+                weight: 1,
+            }))?;
+        }
+        let mut left = some.len();
+        connection.answer(|frame| {
+            left -= usize::from(matches!(frame, Frame::Subscribed(_)));
+            left == 0
+        })?;
+    }
+    Ok(connection)
 }
 
 /// The program, beside this one in the target folder.

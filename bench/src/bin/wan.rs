@@ -1,0 +1,158 @@
+//! One link over a long line, beside NATS's leaf node and a bare TCP connection
+//! over the same line, in one run. `cargo xtask bench wan`
+//!
+//! The line is emulated (see `weft_chaos`): a round trip, a bandwidth, and a
+//! queue that holds what a round trip carries. Throughput is payload that
+//! arrives, as a share of the line's bits, once the connection has warmed up.
+//! Latency is open loop, from when an event was due.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use weft_bench::latency::{Pace, open_loop};
+use weft_bench::long::{Long, steady};
+use weft_bench::stats::{Runs, short};
+use weft_bench::table::Table;
+use weft_bench::weft::Chain;
+use weft_bench::work::Peer;
+use weft_bench::{machine, nats, process};
+use weft_load::latency::Latencies;
+
+/// One link over a long line.
+#[derive(Parser)]
+struct Arguments {
+    /// How often each figure is measured; the table shows medians.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// How long each run counts, in seconds.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// How long each run goes on before it counts, in seconds.
+    #[arg(long, default_value_t = 3.0)]
+    warm_up: f64,
+    /// The line's round trip, in milliseconds.
+    #[arg(long, default_value_t = 80)]
+    rtt: u64,
+    /// The line's bandwidth in each direction, in Mbit/s.
+    #[arg(long, default_value_t = 200)]
+    mbit: u64,
+    /// Payload bytes of an event.
+    #[arg(long, default_value_t = 1024)]
+    payload: usize,
+    /// How many MiB of payload the publisher may be ahead of the subscriber; by
+    /// default twice what a round trip carries.
+    #[arg(long)]
+    window: Option<u64>,
+    /// Events a second of the latency part, of which there may be several.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000])]
+    rate: Vec<u64>,
+    /// Measures Weft and the bare connection alone.
+    #[arg(long)]
+    weft_only: bool,
+    /// Further tables of the hubs' configuration, in TOML.
+    #[arg(long, default_value = "")]
+    config: String,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let bits = arguments.mbit * 1_000_000;
+    let round_trip = Duration::from_millis(arguments.rtt);
+    let carried = (bits as f64 / 8.0 * round_trip.as_secs_f64()) as u64;
+    let window = arguments.window.map_or(carried * 2, |mib| mib << 20).max(1 << 20);
+    let long = Long::new(round_trip, bits)?;
+    let mut peers: Vec<Box<dyn Peer + '_>> = vec![
+        Box::new(Chain::over(&process::target_folder()?, &long, "Weft, TCP and TLS 1.3", &arguments.config)?),
+        Box::new(long.bare()),
+    ];
+    if !arguments.weft_only {
+        peers.insert(1, Box::new(long.nats()?));
+    }
+    println!("{}", machine::line());
+    println!(
+        "line: {} ms there and back, {} Mbit/s each way, a queue of {} KiB; NATS server {} as a leaf node without TLS \
+         and compression; one topic, {} B, one publisher and one subscriber, at most {} KiB on the way; medians of {} \
+         runs of {} s after {} s, in turn\n",
+        arguments.rtt,
+        arguments.mbit,
+        carried >> 10,
+        nats::VERSION,
+        arguments.payload,
+        window >> 10,
+        arguments.runs,
+        arguments.seconds,
+        arguments.warm_up,
+    );
+    throughput(&arguments, &peers, &long, bits, window)?;
+    latency(&arguments, &peers)
+}
+
+fn throughput(arguments: &Arguments, peers: &[Box<dyn Peer + '_>], long: &Long, bits: u64, window: u64) -> Result<()> {
+    let mut share = vec![Runs::new(); peers.len()];
+    let mut cpu = share.clone();
+    let (warm_up, time) = (Duration::from_secs_f64(arguments.warm_up), Duration::from_secs_f64(arguments.seconds));
+    for _ in 0..arguments.runs {
+        for (row, peer) in peers.iter().enumerate() {
+            let run = steady(peer.as_ref(), arguments.payload, window, warm_up, time)?;
+            share[row].push(run.bytes * 800.0 / bits as f64);
+            cpu[row].push(run.cpu);
+        }
+    }
+    let mut table = Table::new([
+        "one topic over the line",
+        "share of its bits",
+        "smallest, largest",
+        "Mbit/s",
+        "CPU s per million",
+    ]);
+    for (row, peer) in peers.iter().enumerate() {
+        let (of, cpu) = (&share[row], cpu[row].median());
+        table.row([
+            peer.name().to_owned(),
+            format!("{:.1} %", of.median()),
+            format!("{:.1} to {:.1} %", of.min(), of.max()),
+            format!("{:.1}", of.median() * bits as f64 / 1e8),
+            if cpu.is_nan() { String::new() } else { short(cpu) },
+        ]);
+    }
+    println!("{table}");
+    if let [weft, nats, _] = &share[..] {
+        println!("Weft to NATS: {:.2}", weft.median() / nats.median());
+    }
+    let dropped: u64 = long.line().counts().iter().map(|counts| counts.full).sum();
+    println!("packets that the line's full queue dropped, all runs: {dropped}\n");
+    Ok(())
+}
+
+fn latency(arguments: &Arguments, peers: &[Box<dyn Peer + '_>]) -> Result<()> {
+    let rates: Vec<String> = arguments.rate.iter().map(|rate| format!("{}/s", short(*rate as f64))).collect();
+    let mut table = Table::new(["ms, p50 / p99 / p99.9 / max".to_owned()].into_iter().chain(rates));
+    let mut merged = vec![vec![Latencies::new(); arguments.rate.len()]; peers.len()];
+    for (column, &rate) in arguments.rate.iter().enumerate() {
+        for _ in 0..arguments.runs {
+            for (row, peer) in peers.iter().enumerate() {
+                let pace = Pace {
+                    rate,
+                    payload: arguments.payload,
+                    warm_up: Duration::from_secs_f64(arguments.warm_up / 3.0),
+                    time: Duration::from_secs_f64(arguments.seconds / 2.0),
+                    spin: false,
+                };
+                merged[row][column].merge(&open_loop(peer.as_ref(), "paced", &pace)?);
+            }
+        }
+    }
+    for (row, peer) in peers.iter().enumerate() {
+        let cell = |latencies: &Latencies| {
+            let ms = |nanos: u64| format!("{:.1}", nanos as f64 / 1e6);
+            let at = |q: f64| ms(latencies.at(q));
+            format!("{} / {} / {} / {}", at(0.5), at(0.99), at(0.999), ms(latencies.summary().max))
+        };
+        table.row([peer.name().to_owned()].into_iter().chain(merged[row].iter().map(cell)));
+    }
+    println!("Latency, open loop, free of coordinated omission; half a round trip is {} ms\n", arguments.rtt / 2);
+    println!("{table}");
+    Ok(())
+}

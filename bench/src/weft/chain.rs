@@ -1,0 +1,101 @@
+//! Hubs in a row, each linked to the next by mutual TLS: publishers at the
+//! first, subscribers at the last.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+use weft_base::Lane;
+use weft_chaos::hub::{Certificates, Config, Hub, VALID};
+use weft_wire::frame::OnFull;
+
+use super::connection::Connection;
+use super::publish::Publisher;
+use super::{program, subscribe};
+use crate::long::{Long, Side, settle};
+use crate::process::{self, Server};
+use crate::work::{Peer, Publish, Subscribe};
+
+/// The hubs.
+pub struct Chain<'a> {
+    name: String,
+    hubs: Vec<Hub>,
+    /// The line between the first and the second.
+    long: Option<&'a Long>,
+    _folder: TempDir,
+}
+
+impl<'a> Chain<'a> {
+    /// So many hubs, linked over the loopback interface.
+    pub fn on_loopback(disk: &Path, hubs: usize) -> Result<Self> {
+        Self::start(disk, hubs, None, format!("Weft, {hubs} hub{}", if hubs == 1 { "" } else { "s" }), "")
+    }
+
+    /// Two hubs at the ends of a long line, with these further tables in their configuration.
+    pub fn over(disk: &Path, long: &'a Long, name: &str, more: &str) -> Result<Self> {
+        Self::start(disk, 2, Some(long), name.to_owned(), more)
+    }
+
+    fn start(disk: &Path, hubs: usize, long: Option<&'a Long>, name: String, more: &str) -> Result<Self> {
+        let folder = tempfile::tempdir_in(disk)?;
+        let certificates = Certificates::make(&folder.path().join("tls"))?;
+        let mut started: Vec<Hub> = Vec::new();
+        // From the last on: each dials the next, which listens by then.
+        for number in (1..=hubs).rev() {
+            let host = long.map_or_else(|| "127.0.0.1".to_owned(), |long| long.address(Side::of(number)).to_string());
+            let config = Config {
+                name: format!("hub-{number}"),
+                region: "bench".into(),
+                clients: "127.0.0.1:0".into(),
+                hubs: format!("{host}:0"),
+                neighbours: Vec::from_iter(
+                    started.last().map(|next| (next.hubs().to_owned(), format!("hub-{}", number + 1))),
+                ),
+                more: more.to_owned(),
+            };
+            certificates.hub(&config.name, &[host], VALID)?;
+            let mut hub = Hub::new(&program()?, &folder.path().join(&config.name), &config, &certificates)?;
+            hub.start(long.map(|long| long.space(Side::of(number))))?;
+            started.push(hub);
+        }
+        started.reverse();
+        Ok(Self { name, hubs: started, long, _folder: folder })
+    }
+
+    fn connect(&self, side: Side) -> Result<Connection> {
+        let hub = if side == Side::Near { self.hubs.first() } else { self.hubs.last() };
+        let address = hub.context("a chain has hubs")?.clients().to_owned();
+        match self.long {
+            Some(long) => long.space(side).run(move || Connection::open(&address))?,
+            None => Connection::open(&address),
+        }
+    }
+}
+
+impl Peer for Chain<'_> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn version(&self) -> String {
+        concat!("weft ", env!("CARGO_PKG_VERSION")).to_owned()
+    }
+
+    fn server(&self) -> Option<&Server> {
+        None
+    }
+
+    fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
+        Ok(Box::new(Publisher::new(self.connect(Side::Near)?, key, payload, Lane::DEFAULT)?))
+    }
+
+    fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
+        let mut subscriber = subscribe(self.connect(Side::Far)?, &[key], OnFull::Disconnect)?;
+        settle(self.publisher(key, payload)?.as_mut(), &mut subscriber)?;
+        Ok(Box::new(subscriber))
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        self.hubs.iter().filter_map(Hub::pid).map(|pid| process::cpu_seconds(pid).unwrap_or(f64::NAN)).sum()
+    }
+}
