@@ -20,6 +20,7 @@ mod hub;
 mod network;
 mod plan;
 mod producers;
+pub mod scale;
 pub mod streams;
 mod world;
 

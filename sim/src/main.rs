@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! weft-sim [--streams] [--seeds N] [--first SEED] [--canary NAME | --canary all] [--plan]
+//! weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]
 //! ```
+//! With `--scale` what interest costs in one large mesh, in virtual time.
 //! With `--streams` the streams of several hubs, without it the mesh between
 //! them; `--plan` is of the mesh alone.
 //!
@@ -12,6 +14,7 @@
 
 use std::process::ExitCode;
 
+use weft_sim::scale::{self, ScaleOptions};
 use weft_sim::{Canary, Plan, Tally, run, streams};
 
 struct Arguments {
@@ -20,12 +23,15 @@ struct Arguments {
     canaries: Vec<String>,
     shows_plan: bool,
     streams: bool,
+    scale: Option<ScaleOptions>,
 }
 
-const USAGE: &str = "usage: weft-sim [--streams] [--seeds N] [--first SEED] [--canary NAME|all] [--plan]";
+const USAGE: &str = "usage: weft-sim [--streams] [--seeds N] [--first SEED] [--canary NAME|all] [--plan]\n       weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]";
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments { seeds: 100, first: 0, canaries: Vec::new(), shows_plan: false, streams: false };
+    let mut arguments =
+        Arguments { seeds: 100, first: 0, canaries: Vec::new(), shows_plan: false, streams: false, scale: None };
+    let mut large = ScaleOptions::default();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
         let number = |text: String| text.parse().map_err(|_| format!("`{text}` is not a number\n{USAGE}"));
@@ -34,11 +40,30 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--first" => arguments.first = number(value()?)?,
             "--plan" => arguments.shows_plan = true,
             "--streams" => arguments.streams = true,
+            "--scale" => arguments.scale = Some(large),
+            "--hubs" => large.hubs = number(value()?)? as usize,
+            "--filters" => large.filters = number(value()?)? as usize,
+            "--cover" => large.cover = number(value()?)? as usize,
+            "--neighbours" => large.neighbours = number(value()?)? as usize,
+            "--churn" => large.churn = number(value()?)?,
+            "--seconds" => large.seconds = number(value()?)?,
             "--canary" => arguments.canaries.push(value()?),
             _ => return Err(format!("`{word}` is not known\n{USAGE}")),
         }
     }
+    if large.hubs < 3 || large.neighbours < 2 || large.hubs > weft_mesh::MAX_HUBS {
+        return Err(format!("3 to {} hubs with 2 neighbours at least\n{USAGE}", weft_mesh::MAX_HUBS));
+    }
+    large.seed = arguments.first;
+    arguments.scale = arguments.scale.map(|_| large);
     Ok(arguments)
+}
+
+/// The memory of this process, where the system tells it.
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.map_or_else(|| "is not known here".to_owned(), |kib| kib.trim().to_owned())
 }
 
 fn main() -> ExitCode {
@@ -49,6 +74,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(options) = arguments.scale {
+        println!("{}", scale::run(options));
+        println!("memory of all hubs together          {}", memory());
+        return ExitCode::SUCCESS;
+    }
     let seeds = arguments.first..arguments.first.saturating_add(arguments.seeds);
     if arguments.shows_plan {
         seeds.clone().for_each(|seed| print!("{}", Plan::of_seed(seed)));
