@@ -182,6 +182,8 @@ pub(crate) fn timers() -> Timers {
         record_age: ms(20_000),
         interest_retention: ms(5000),
         rtt_hold: ms(1000),
+        damp_most: ms(3000),
+        damp_half_life: ms(1000),
         ..Timers::default()
     }
 }

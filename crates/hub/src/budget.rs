@@ -36,6 +36,8 @@ pub const ASIDE: usize = 60 << 10;
 /// Where a consumer is to run, as other hubs say and as it is routed by, and the
 /// name of one that was deleted.
 pub const PREFERENCE: usize = 1 << 10;
+/// A filter of up to 64 bytes whose coming and going is remembered.
+pub const DAMPED: usize = 320;
 /// A receipt that is waited for, with as many hubs named as can be.
 pub const RECEIPT: usize = 20 << 10;
 /// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.
@@ -100,6 +102,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("tunnels", "tunnels, tunnel_bytes", times(l.tunnels, l.tunnel_bytes.as_usize().saturating_mul(4))),
         part("shared memory", "shm_sessions, shm_ring", times(l.shm_sessions, l.shm_ring.as_usize().saturating_mul(2))),
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
+        part("damped filters", "", times(weft_mesh::MAX_DAMPED, DAMPED)),
         part("receipts", "receipts", times(l.receipts, RECEIPT)),
         part("waiting blocks", "waiting_blocks, subscriptions", times(waiting, WAITING)),
         part("handouts", "waiting_blocks", times(crate::consume::most_handouts(l) as usize, HANDOUT)),

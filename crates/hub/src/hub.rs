@@ -274,7 +274,7 @@ impl Hub {
         let (to_sync, sync_inbox) = mpsc::ring(slots);
         let (to_consume, consume_inbox) = mpsc::ring(slots);
 
-        let mesh = mesh_of(&identity, random.next_u64());
+        let mesh = mesh_of(&identity, &options, random.next_u64());
         let snapshot = Arc::new(ArcSwap::from_pointee(RouteTable::empty(mesh.routes())));
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -443,6 +443,8 @@ pub(crate) enum ToConductor {
     GateTurned { target: Target, closed: bool, behind_ms: u64 },
     /// A live subscription ends by itself.
     Unsubscribe { target: Target },
+    /// A session of a client is there, with the name that its subscriptions count under.
+    SessionOpened { session: SessionId, name: String },
     /// A session of a client has ended.
     SessionClosed { session: SessionId },
     /// A stream exists now; once it is routed to, `answer` gets `Done`.

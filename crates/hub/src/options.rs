@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_base::ByteCount;
+use weft_mesh::MAX_HUBS;
 use weft_stream::intake::BatchLimits;
 use weft_transport::{Security, shm};
 use weft_wire::frame::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
@@ -192,6 +193,12 @@ pub struct Limits {
     pub subscriptions_per_session: usize,
     /// Subscriptions of the whole hub; one more is refused with an error.
     pub subscriptions: usize,
+    /// Live subscriptions of all sessions of one name together, the certificate's; one more is refused (`interest`).
+    pub subscriptions_per_name: usize,
+    /// Live subscriptions that the sessions of one name make and end each second, ten seconds' worth at once; beyond it new ones are refused (`churn`).
+    pub interest_changes: u64,
+    /// Other hubs of the mesh; one more is taken in only when one that is out of reach can be forgotten.
+    pub hubs: usize,
     /// Receipts that clients wait for at a time, all together; one more is refused.
     pub receipts: usize,
     /// Events that wait for one subscriber; beyond it, the subscription's policy decides.
@@ -285,6 +292,9 @@ impl Default for Limits {
             tunnel_bytes: ByteCount::kib(128),
             subscriptions_per_session: 10_000,
             subscriptions: 250_000,
+            subscriptions_per_name: 250_000,
+            interest_changes: 20_000,
+            hubs: 256,
             receipts: 1_024,
             subscriber_events: 65_536,
             subscriber_bytes: ByteCount::mib(8),
@@ -388,6 +398,10 @@ pub struct Timers {
     /// How long all homes of a stream may be out of reach before publishes for it
     /// are refused; until then they wait at the publisher's hub.
     pub home_patience: Duration,
+    /// How long the interest of a hub out of reach is kept: what is published for it meanwhile counts as dropped (`no_path`), after that nobody knows of it.
+    pub interest_retention: Duration,
+    /// The longest that a filter stays told to the mesh that comes and goes and is not wanted any more; zero: such filters are not damped.
+    pub interest_damping: Duration,
     /// How long all homes of a stream are within reach and do not have it before what waits on disk here for it is given up.
     pub spool_gone: Duration,
     /// How long consumers' positions wait to be written together; what is lost with them is handed out again.
@@ -414,6 +428,8 @@ impl Default for Timers {
             redial_most: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             home_patience: Duration::from_secs(10),
+            interest_retention: Duration::from_secs(60),
+            interest_damping: Duration::from_secs(60),
             spool_gone: Duration::from_secs(60 * 60),
             positions: Duration::from_millis(50),
             keyed_syncs: Duration::from_secs(1),
@@ -511,6 +527,8 @@ impl HubOptions {
         at_least("limits.sessions", l.sessions as u64, 1);
         at_least("limits.subscriptions_per_session", l.subscriptions_per_session as u64, 1);
         at_least("limits.subscriptions", l.subscriptions as u64, 1);
+        at_least("limits.subscriptions_per_name", l.subscriptions_per_name as u64, 1);
+        at_least("limits.interest_changes", l.interest_changes, 1);
         at_least("limits.receipts", l.receipts as u64, 1);
         at_least("limits.subscriber_events", l.subscriber_events as u64, 1);
         at_least("limits.subscriber_bytes", l.subscriber_bytes.0, l.frame.0);
@@ -551,6 +569,9 @@ impl HubOptions {
         }
         if l.shm_ring > shm::MAX_RING {
             found.push(("limits.shm_ring", format!("{} is above the largest ring, {}", l.shm_ring, shm::MAX_RING)));
+        }
+        if !(1..=MAX_HUBS).contains(&l.hubs) {
+            found.push(("limits.hubs", format!("{} is not possible: 1 to {MAX_HUBS}", l.hubs)));
         }
         if l.frame.0 > weft_wire::block::MAX_BLOCK as u64 {
             found.push(("limits.frame", format!("{} is above the largest block, 8 MiB", l.frame)));

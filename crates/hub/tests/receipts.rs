@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::mesh::{authority, knows_interest, line, link_addr, member, until};
 use common::{Raw, options, start, stop};
 use weft_base::SubscriptionId;
 use weft_wire::frame::{AckLevel, ErrorCode, Frame, LiveAsk, LiveScope, LiveState};
@@ -113,4 +114,42 @@ fn a_publisher_hears_which_hubs_want_a_topic() {
     let bad = answer(&mut client, of_topic(5, "a//b", LiveScope::All, 0, Vec::new()));
     assert_eq!(bad, Err(ErrorCode::BAD_TOPIC));
     stop(hub);
+}
+
+#[test]
+fn what_is_published_where_a_subscription_is_live_reaches_it_at_once() {
+    let ca = authority();
+    let [east, middle, west] = line(&ca);
+    let mut publisher = Raw::connect(&east, 1);
+    until(&mut publisher, "the mesh is whole", |r| r.hubs.iter().filter(|hub| hub.reachable).count() == 3);
+    let mut listener = Raw::connect(&west, 2);
+    let all = ["chicago", "los-angeles", "new-york"];
+    for n in 0..20u64 {
+        let topic = format!("flights/{n}");
+        listener.subscribe(n + 1, &topic);
+        let told = answer(&mut listener, of_subscription(100 + n, n + 1, LiveScope::Named, 0, all.to_vec(), LONG));
+        assert_eq!(told.map(|(met, hubs)| (met, hubs.len())), Ok((true, 3)));
+        publisher.publish_acked(n, AckLevel::Routed, &topic, &[&[n as u8]]);
+        assert_eq!(listener.delivered(), [[n as u8]]);
+    }
+    assert_eq!(east.counters().ledger().forwarded, 20, "none was dropped for want of interest");
+    [east, middle, west].into_iter().for_each(stop);
+}
+
+#[test]
+fn a_hub_of_the_version_before_is_named_as_such() {
+    let ca = authority();
+    let mut old = member(&ca, "chicago", "127.0.0.1:0", &[]);
+    old.protocol_most = 1;
+    let old = start(old);
+    let hub = start(member(&ca, "new-york", "127.0.0.1:0", &[("chicago", link_addr(&old))]));
+    let mut client = Raw::connect(&hub, 1);
+    until(&mut client, "the hubs are linked", |r| {
+        r.hubs.iter().all(|h| h.reachable) && knows_interest(r, "chicago", 0)
+    });
+    client.subscribe(1, "a");
+    let told = answer(&mut client, of_subscription(2, 1, LiveScope::All, 0, Vec::new(), LONG));
+    let expected = lines(&[("chicago", LiveState::OldVersion), ("new-york", LiveState::Live)]);
+    assert_eq!(told, Ok((false, expected)), "said without waiting");
+    [hub, old].into_iter().for_each(stop);
 }

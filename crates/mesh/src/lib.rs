@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod close;
+mod damp;
 mod filters;
 pub mod flow;
 pub mod groups;
@@ -32,6 +33,7 @@ mod streams;
 mod transfer;
 
 pub use close::CloseReason;
+pub use damp::MOST as MAX_DAMPED;
 pub use groups::{GroupHub, GroupKey, Turns};
 pub use ledger::{DropReason, Ledger};
 pub use mesh::{Command, Event, LiveAt, Mesh, ReceiptLine};

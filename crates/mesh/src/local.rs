@@ -9,12 +9,14 @@ use weft_base::Mono;
 use weft_topic::{Aggregate, Filter};
 
 use crate::Kind;
+use crate::damp::Damp;
 use crate::filters::{Change, FilterSet, Item};
 use crate::streams::StreamDef;
 
 /// What the hub wants and what it has told the mesh of it.
 pub(crate) struct Local {
     limit: usize,
+    damp: Damp,
     wanted: Aggregate,
     /// Filters of streams here, and how often each is wanted.
     streams: BTreeMap<(Arc<StreamDef>, Filter), u32>,
@@ -28,12 +30,15 @@ pub(crate) struct Local {
     pub(crate) told: FilterSet,
     pub(crate) version: u64,
     told_at: Option<Mono>,
+    /// How long what was told last puts off what is told next.
+    put_off: Duration,
 }
 
 impl Local {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, damp: Damp) -> Self {
         Self {
             limit: limit.max(1),
+            damp,
             wanted: Aggregate::new(),
             streams: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -43,16 +48,28 @@ impl Local {
             // The empty set is a set: 0 would mean that nothing is known.
             version: 1,
             told_at: None,
+            put_off: Duration::ZERO,
         }
     }
 
     /// One more, or one less, live subscriber wants this filter.
-    pub(crate) fn change(&mut self, add: bool, filter: &Filter) {
+    pub(crate) fn change(&mut self, add: bool, filter: &Filter, now: Mono) {
         let change = if add { self.wanted.insert(filter) } else { self.wanted.remove(filter) };
         let steps = change.removed.into_iter().map(|f| (f, false)).chain(change.added.into_iter().map(|f| (f, true)));
         for (filter, add) in steps {
-            self.note(add, Item::plain(filter));
+            let item = Item::plain(filter);
+            if add {
+                self.damp.wanted(&item.filter);
+            } else if self.told.contains(&item) && self.damp.withdraw(&item.filter, now) {
+                continue;
+            }
+            self.note(add, item);
         }
+    }
+
+    /// Withdrawn filters that stay told for a while.
+    pub(crate) fn held(&self) -> usize {
+        self.damp.held()
     }
 
     /// A stream here begins or ceases to want a filter. Streams are told one by
@@ -108,15 +125,18 @@ impl Local {
 
     /// When the changes are to be told: at once, or so long after the last time.
     pub(crate) fn due(&self, batch: Duration) -> Option<Mono> {
-        if self.pending.is_empty() {
-            return None;
-        }
-        Some(self.told_at.map_or(Mono(0), |at| at + batch))
+        let next = self.told_at.map_or(Mono(0), |at| at + batch.max(self.put_off));
+        let pending = (!self.pending.is_empty()).then_some(next);
+        pending.into_iter().chain(self.damp.next().map(|at| at.max(next))).min()
     }
 
     /// Takes the changes that are to be told, and reckons them as told, with
     /// the next version. Empty when there is nothing to tell.
-    pub(crate) fn take_changes(&mut self, now: Mono) -> Vec<Change> {
+    /// Each puts off the next telling by `each`, all together by a second at most.
+    pub(crate) fn take_changes(&mut self, now: Mono, each: Duration) -> Vec<Change> {
+        for filter in self.damp.release(now) {
+            self.note(false, Item::plain(filter));
+        }
         let pending = std::mem::take(&mut self.pending);
         let mut changes: Vec<Change> = Vec::new();
         let everything = Item::plain(Filter::everything());
@@ -138,6 +158,8 @@ impl Local {
         if !changes.is_empty() {
             self.version += 1;
             self.told_at = Some(now);
+            let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+            self.put_off = each.saturating_mul(count).min(Duration::from_secs(1));
         }
         changes
     }
@@ -152,34 +174,34 @@ mod tests {
     }
 
     fn told(local: &mut Local) -> Vec<String> {
-        let changes = local.take_changes(Mono(1));
+        let changes = local.take_changes(Mono(1), Duration::ZERO);
         changes.iter().map(|c| format!("{}{}", if c.add { '+' } else { '-' }, c.item.filter.as_str())).collect()
     }
 
     #[test]
     fn only_changes_of_the_cover_are_told_and_only_once() {
-        let mut local = Local::new(100);
-        local.change(true, &filter("a/b"));
-        local.change(true, &filter("a/b"));
-        local.change(true, &filter("a/*"));
+        let mut local = Local::new(100, Damp::new(Duration::from_secs(1), Duration::ZERO));
+        local.change(true, &filter("a/b"), Mono(1));
+        local.change(true, &filter("a/b"), Mono(1));
+        local.change(true, &filter("a/*"), Mono(1));
         assert_eq!(told(&mut local), ["+a/*"]);
         assert_eq!(local.version, 2);
-        local.change(false, &filter("a/*"));
-        local.change(true, &filter("a/*"));
+        local.change(false, &filter("a/*"), Mono(1));
+        local.change(true, &filter("a/*"), Mono(1));
         assert_eq!(local.due(Duration::ZERO), None, "there and back is nothing");
-        local.change(false, &filter("a/*"));
+        local.change(false, &filter("a/*"), Mono(1));
         let mut steps = told(&mut local);
         steps.sort();
         assert_eq!(steps, ["+a/b", "-a/*"]);
-        local.change(false, &filter("a/b"));
+        local.change(false, &filter("a/b"), Mono(1));
         assert_eq!(told(&mut local), [""; 0], "another subscriber wants it still");
     }
 
     #[test]
     fn a_group_is_told_with_the_weight_of_its_members_here() {
-        let mut local = Local::new(100);
+        let mut local = Local::new(100, Damp::new(Duration::from_secs(1), Duration::ZERO));
         let told = |local: &mut Local| -> Vec<(bool, u32)> {
-            let changes = local.take_changes(Mono(1));
+            let changes = local.take_changes(Mono(1), Duration::ZERO);
             changes.iter().map(|c| (c.add, c.item.share.as_ref().expect("a group").weight)).collect()
         };
         let group: Arc<str> = "board".into();
@@ -191,32 +213,32 @@ mod tests {
         assert_eq!(local.due(Duration::ZERO), None, "there and back is nothing");
         local.member(false, group.clone(), filter("a/b"), 2);
         assert_eq!(told(&mut local), [(true, 3), (false, 5)]);
-        local.change(true, &filter("**"));
-        assert_eq!(local.take_changes(Mono(1)).len(), 1, "what is wider does not stand for a group");
+        local.change(true, &filter("**"), Mono(1));
+        assert_eq!(local.take_changes(Mono(1), Duration::ZERO).len(), 1, "what is wider does not stand for a group");
         local.member(false, group, filter("a/b"), 3);
         assert_eq!(told(&mut local), [(false, 3)]);
     }
 
     #[test]
     fn beyond_the_limit_the_hub_wants_everything_until_it_has_shrunk_to_half() {
-        let mut local = Local::new(4);
+        let mut local = Local::new(4, Damp::new(Duration::from_secs(1), Duration::ZERO));
         let names = ["a", "b", "c", "d", "e"];
         for name in names {
-            local.change(true, &filter(name));
+            local.change(true, &filter(name), Mono(1));
         }
         assert_eq!(told(&mut local), ["+**"]);
         for name in ["a", "b"] {
-            local.change(false, &filter(name));
+            local.change(false, &filter(name), Mono(1));
             assert_eq!(told(&mut local), [""; 0]);
         }
-        local.change(false, &filter("c"));
+        local.change(false, &filter("c"), Mono(1));
         assert_eq!(told(&mut local), ["-**", "+d", "+e"]);
         assert_eq!(local.told.count(Kind::Live), 2);
     }
 
     #[test]
     fn each_stream_is_told_by_itself_with_what_it_is() {
-        let mut local = Local::new(2);
+        let mut local = Local::new(2, Damp::new(Duration::from_secs(1), Duration::ZERO));
         let def =
             |name: &str, role| Arc::new(StreamDef { name: name.into(), id: 7, role, unreachable: 0, consistency: 0 });
         local.stream(true, def("a", 0), filter("x/**"));

@@ -75,6 +75,15 @@ pub struct Timers {
     /// Changes of this hub's interest that come closer together than this are
     /// told in one. Default 5 ms.
     pub interest_batch: Duration,
+    /// Each change that is told puts off the next telling by this, all together
+    /// by a second at most: who changes more tells more in one, and what comes and
+    /// goes meanwhile is not told. Default 50 µs: 20,000 changes a second.
+    pub interest_each: Duration,
+    /// Of the penalty of a filter that comes and goes. Default 15 s.
+    pub damp_half_life: Duration,
+    /// The longest that a filter stays told that comes and goes and is not wanted
+    /// any more; zero: such filters are not damped. Default 60 s.
+    pub damp_most: Duration,
     /// Between two frames of a long set of filters on one link, of at most 32
     /// KiB each. Default 2 ms: 16 MiB/s.
     pub transfer_pace: Duration,
@@ -98,6 +107,9 @@ impl Default for Timers {
             interest_retention: Duration::from_secs(60),
             rtt_hold: Duration::from_secs(10),
             interest_batch: Duration::from_millis(5),
+            interest_each: Duration::from_micros(50),
+            damp_half_life: Duration::from_secs(15),
+            damp_most: Duration::from_secs(60),
             transfer_pace: Duration::from_millis(2),
             receipt_pace: Duration::from_millis(10),
             receipt_retry: Duration::from_millis(100),

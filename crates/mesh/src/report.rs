@@ -81,6 +81,9 @@ pub struct Counters {
     pub hubs_forgotten: u64,
     /// Acknowledgements of flows that found no way.
     pub flow_acks_dropped: u64,
+    /// Filters that nobody here wants any more and that stay told for a while,
+    /// because they came and went too often: at present.
+    pub filters_held: u64,
     /// Answers for other hubs' receipts that found no way back. They ask again.
     pub receipts_dropped: u64,
 }

@@ -154,6 +154,10 @@ codes! {
     BEHIND_ITSELF = 64, "behind_itself", "this home has lost events that other homes have: publish again once it has them back";
     /// More receipts are waited for than the hub takes.
     RECEIPTS = 75, "receipts", "the hub waits for as many receipts as it may: ask again later, or raise limits.receipts";
+    /// All sessions of one name have as many subscriptions as they may.
+    INTEREST = 77, "interest", "sessions of this name have as many subscriptions as they may: use fewer or wider filters, or raise limits.subscriptions_per_name";
+    /// Subscriptions come and go faster than the hub lets them.
+    CHURN = 78, "churn", "subscriptions come and go too fast: keep them, or raise limits.interest_changes";
     /// A hub of another mesh.
     OTHER_MESH = 87, "other_mesh", "the hubs are of different meshes: link them only after giving both the same `mesh`";
     /// A setting that all hubs of a mesh must share differs.

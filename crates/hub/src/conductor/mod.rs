@@ -10,6 +10,7 @@ mod neighbours;
 mod receipts;
 mod report;
 mod streams;
+mod tenants;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use weft_wire::frame::{self, ErrorCode, Frame};
 use self::gates::{Gates, RemoteGate};
 use self::neighbours::Neighbours;
 use self::receipts::Receipts;
+use self::tenants::Tenants;
 use crate::Identity;
 use crate::counters::Counters;
 use crate::gate::Gate;
@@ -60,6 +62,7 @@ pub(crate) struct Conductor {
     streams: HashMap<StreamSlot, (Arc<StreamDef>, Vec<Filter>)>,
     gates: Gates,
     receipts: Receipts,
+    tenants: Tenants,
     epochs: HashMap<HubId, Epoch>,
     neighbours: Neighbours,
     commands: Vec<Command>,
@@ -94,7 +97,7 @@ pub(crate) struct ConductorParts {
 }
 
 /// The mesh's decider of a hub.
-pub(crate) fn mesh_of(identity: &Identity, seed: u64) -> Mesh {
+pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, seed: u64) -> Mesh {
     let info = HubInfo {
         id: identity.id,
         name: identity.name.clone(),
@@ -102,7 +105,11 @@ pub(crate) fn mesh_of(identity: &Identity, seed: u64) -> Mesh {
         labels: identity.labels.clone(),
         epoch: identity.epoch,
     };
-    Mesh::new(MeshOptions::default(), info, seed)
+    let mut mesh = MeshOptions::default();
+    mesh.limits.hubs = options.limits.hubs;
+    mesh.timers.interest_retention = options.timers.interest_retention;
+    mesh.timers.damp_most = options.timers.interest_damping;
+    Mesh::new(mesh, info, seed)
 }
 
 impl Conductor {
@@ -124,6 +131,7 @@ impl Conductor {
             streams: HashMap::new(),
             gates: Gates::new(parts.gate_waker),
             receipts: Receipts::default(),
+            tenants: Tenants::default(),
             epochs: HashMap::new(),
             neighbours,
             commands: Vec::new(),
@@ -170,6 +178,7 @@ impl Conductor {
             ToConductor::GateTurned { target, closed, behind_ms } => self.gate_turned(target, closed, behind_ms),
             ToConductor::Unsubscribe { target } => self.unsubscribe(target),
             ToConductor::LiveAsk(asked) => self.live_ask(*asked),
+            ToConductor::SessionOpened { session, name } => self.tenants.opened(session, &name, self.now.mono),
             ToConductor::SessionClosed { session } => {
                 self.receipts_of_session_end(session);
                 let low = Target { session, subscription: weft_base::SubscriptionId(0) };
@@ -178,6 +187,7 @@ impl Conductor {
                 for target in targets {
                     self.unsubscribe(target);
                 }
+                self.tenants.closed(session);
             }
             ToConductor::StreamUp { slot, def, filters, answer } => {
                 self.stream_up(slot, def, filters);
@@ -227,6 +237,9 @@ impl Conductor {
             let detail = format!("the hub has {most} subscriptions, its limit (limits.subscriptions)");
             return self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::LIMIT, detail });
         }
+        if let Err((code, detail)) = self.tenants.subscribe(target.session, self.now.mono, &self.options.limits) {
+            return self.net.push(ToNet::SubscribeRefused { target, code, detail });
+        }
         match &group {
             Some(membership) => {
                 if let Err(detail) = self.join(target, &filter, membership, gate) {
@@ -249,6 +262,7 @@ impl Conductor {
     fn unsubscribe(&mut self, target: Target) {
         let Some((filter, group)) = self.subscriptions.remove(&target) else { return };
         self.receipts_end(target);
+        self.tenants.unsubscribe(target.session, self.now.mono, &self.options.limits);
         match group {
             Some(membership) => self.leave(target, filter, membership),
             None => {

@@ -48,6 +48,7 @@ impl Conductor {
             ("mesh.hubs_forgotten", m.hubs_forgotten),
             ("mesh.flow_acks_dropped", m.flow_acks_dropped),
             ("mesh.receipts_dropped", m.receipts_dropped),
+            ("mesh.filters_held", m.filters_held),
         ];
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
         let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();

@@ -89,6 +89,8 @@ impl NetStage {
                     connection.role = Role::Client;
                     hello.name.clone_into(&mut connection.name);
                 }
+                let name = if peer.name.is_empty() { hello.name } else { &peer.name }.to_owned();
+                self.out.conductor.push(ToConductor::SessionOpened { session: id, name });
                 add(&self.counters.clients, 1);
             }
             (true, _) => self.violate(id, ErrorCode::IDENTITY, "this address is for hubs: connect to one for clients"),

@@ -120,7 +120,7 @@ impl Mesh {
             return;
         }
         let from = self.local.version;
-        let changes = self.local.take_changes(now);
+        let changes = self.local.take_changes(now, self.options.timers.interest_each);
         if !changes.is_empty() {
             self.pass_on(self.me.id, from, changes.into(), None, now);
         }

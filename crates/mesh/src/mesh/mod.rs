@@ -44,6 +44,7 @@ pub use self::receipts::{LiveAt, ReceiptLine};
 use self::pressure::Gates;
 use self::receipts::Receipts;
 use self::records::{Hub, OwnRecord};
+use crate::damp::Damp;
 use crate::filters::Wants;
 use crate::labels;
 use crate::link::Link;
@@ -281,7 +282,10 @@ impl Mesh {
             hubs: BTreeMap::new(),
             free_slots: (0..options.limits.hubs as u16).collect(),
             record: OwnRecord::default(),
-            local: Local::new(options.limits.filters),
+            local: Local::new(
+                options.limits.filters,
+                Damp::new(options.timers.damp_half_life, options.timers.damp_most),
+            ),
             interest: Wants::default(),
             routes: Arc::new(Routes::alone(me.id)),
             gates: Gates::new(),
@@ -322,7 +326,7 @@ impl Mesh {
                 self.own_gate(gate, state, behind_ms, &filter, &subscriber);
                 return self.hand_out(out);
             }
-            Event::Interest { add, filter } => self.local.change(add, &filter),
+            Event::Interest { add, filter } => self.local.change(add, &filter, now),
             Event::Stream { add, def, filter } => self.local.stream(add, def, filter),
             Event::Member { add, group, filter, weight } => self.local.member(add, group, filter, weight),
             // The only frequent ones, and nothing but a way is looked up for them.

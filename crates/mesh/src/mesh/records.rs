@@ -326,10 +326,12 @@ impl Mesh {
     pub(super) fn tend_hubs(&mut self, now: Mono, out: &mut Vec<Command>) {
         let timers = self.options.timers;
         let is_due = now >= self.hubs_due;
-        let old = |hub: &&mut Hub| !hub.is_expired && now >= hub.renewed + timers.record_age;
-        for hub in self.hubs.values_mut().filter(|_| is_due).filter(old) {
-            hub.is_expired = true;
-            self.graph_changed = true;
+        if is_due {
+            let old = |hub: &&mut Hub| !hub.is_expired && now >= hub.renewed + timers.record_age;
+            for hub in self.hubs.values_mut().filter(old) {
+                hub.is_expired = true;
+                self.graph_changed = true;
+            }
         }
         let finds = self.graph_changed && now >= self.paths_next;
         if finds {

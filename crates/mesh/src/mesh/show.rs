@@ -46,7 +46,7 @@ impl Mesh {
         });
         let mut hubs: Vec<HubReport> = std::iter::once(me).chain(others).collect();
         hubs.sort_unstable_by_key(|hub| hub.id);
-        Report { hubs, links: self.report_links(), counters: self.counters }
+        Report { hubs, links: self.report_links(), counters: self.counters() }
     }
 
     fn report_links(&self) -> Vec<LinkReport> {
@@ -80,7 +80,7 @@ impl Mesh {
     /// What was counted since the start.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { filters_held: self.local.held() as u64, ..self.counters }
     }
 
     /// The interest that routes go by of a hub, or that this hub has told of

@@ -48,6 +48,46 @@ fn changes_that_come_close_together_are_told_in_one() {
 }
 
 #[test]
+fn a_filter_that_comes_and_goes_is_told_a_few_times_and_then_stays_for_a_while() {
+    let mut net = Net::line(2);
+    net.want(1, true, "steady");
+    net.pass(SECOND);
+    let version = |net: &Net| net.hubs[&2].report().hubs[0].interest_version;
+    let before = version(&net);
+    for _ in 0..100 {
+        net.want(1, true, "flap");
+        net.want(1, false, "flap");
+    }
+    assert_eq!(version(&net), before + 7, "three times there and back, and there");
+    assert_eq!(net.known(2, 1), ["flap", "steady"]);
+    assert_eq!(net.hubs[&1].counters().filters_held, 1);
+    net.pass(Timers::default().damp_most + SECOND);
+    assert_eq!((net.known(2, 1), net.hubs[&1].counters().filters_held), (vec!["steady"], 0));
+}
+
+#[test]
+fn who_changes_much_tells_it_in_few_and_what_came_and_went_meanwhile_not_at_all() {
+    let mut net = Net::line(2);
+    net.pass(SECOND);
+    for n in 0..10_000 {
+        net.tell(1, Event::Interest { add: true, filter: filter(&format!("n/{n}")) });
+    }
+    net.pass(ms(100));
+    assert_eq!(net.known(2, 1).len(), 10_000, "what is there is told at once");
+    let version = |net: &Net| net.hubs[&2].report().hubs[0].interest_version;
+    let before = version(&net);
+    for n in 0..100 {
+        net.tell(1, Event::Interest { add: true, filter: filter(&format!("brief/{n}")) });
+        net.pass(ms(1));
+        net.tell(1, Event::Interest { add: false, filter: filter(&format!("brief/{n}")) });
+    }
+    net.tell(1, Event::Interest { add: true, filter: filter("here") });
+    net.pass(SECOND);
+    assert_eq!(version(&net), before + 1);
+    assert_eq!(net.known(2, 1).len(), 10_001);
+}
+
+#[test]
 fn a_lost_step_is_repaired_by_the_next_or_by_a_digest() {
     let mut net = Net::line(3);
     net.want(1, true, "a");
@@ -96,7 +136,8 @@ fn a_set_that_went_astray_is_repaired_from_its_owners_side() {
 
 #[test]
 fn a_long_set_arrives_while_it_goes_on_changing() {
-    let mut net = Net::new();
+    let undamped = Timers { damp_most: Duration::ZERO, ..Timers::default() };
+    let mut net = Net::with(Limits::default(), undamped);
     (1..=3).for_each(|hub| net.add(hub, 1));
     net.link(1, 1, 2);
     for n in 0..20_000 {

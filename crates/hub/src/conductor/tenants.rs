@@ -1,0 +1,149 @@
+//! Whose subscriptions these are: what sessions of one name may have together,
+//! and how fast they may change it.
+//!
+//! The name is that of the client's certificate; without TLS the one that it
+//! gives itself, which is worth as much as that. All sessions of a name count
+//! together, as one tenant.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weft_base::Mono;
+use weft_wire::frame::ErrorCode;
+
+use crate::messages::SessionId;
+use crate::options::Limits;
+
+/// Changes that may come at once, in seconds of the rate.
+const BURST: u64 = 10;
+
+/// What the sessions of one name have.
+#[derive(Debug)]
+struct Use {
+    sessions: usize,
+    subscriptions: usize,
+    /// Changes that may come now, in billionths.
+    tokens: i128,
+    filled: Mono,
+}
+
+/// All names with sessions here.
+#[derive(Debug, Default)]
+pub(super) struct Tenants {
+    names: HashMap<SessionId, Arc<str>>,
+    uses: HashMap<Arc<str>, Use>,
+}
+
+impl Tenants {
+    pub(super) fn opened(&mut self, session: SessionId, name: &str, now: Mono) {
+        let known = self.uses.get_key_value(name).map(|(known, _)| known.clone());
+        let name = known.unwrap_or_else(|| name.into());
+        let fresh = Use { sessions: 0, subscriptions: 0, tokens: i128::MAX, filled: now };
+        self.uses.entry(name.clone()).or_insert(fresh).sessions += 1;
+        self.names.insert(session, name);
+    }
+
+    pub(super) fn closed(&mut self, session: SessionId) {
+        let Some(name) = self.names.remove(&session) else { return };
+        if let Some(used) = self.uses.get_mut(&name) {
+            used.sessions -= 1;
+            if used.sessions == 0 {
+                self.uses.remove(&name);
+            }
+        }
+    }
+
+    fn used(&mut self, session: SessionId) -> Option<(&str, &mut Use)> {
+        let name = self.names.get(&session)?;
+        self.uses.get_mut(name).map(|used| (&**name, used))
+    }
+
+    /// One more subscription.
+    ///
+    /// # Errors
+    /// What is used up, and what to do.
+    pub(super) fn subscribe(
+        &mut self,
+        session: SessionId,
+        now: Mono,
+        limits: &Limits,
+    ) -> Result<(), (ErrorCode, String)> {
+        let Some((name, used)) = self.used(session) else { return Ok(()) };
+        let most = limits.subscriptions_per_name;
+        if used.subscriptions >= most {
+            let detail =
+                format!("sessions of `{name}` have {most} subscriptions, their limit (limits.subscriptions_per_name)");
+            return Err((ErrorCode::INTEREST, detail));
+        }
+        used.fill(now, limits);
+        if used.tokens < UNIT {
+            let rate = limits.interest_changes;
+            let detail =
+                format!("subscriptions of `{name}` change more than {rate} times a second (limits.interest_changes)");
+            return Err((ErrorCode::CHURN, detail));
+        }
+        used.tokens -= UNIT;
+        used.subscriptions += 1;
+        Ok(())
+    }
+
+    /// One less. It counts as a change, and is never refused.
+    pub(super) fn unsubscribe(&mut self, session: SessionId, now: Mono, limits: &Limits) {
+        if let Some((_, used)) = self.used(session) {
+            used.subscriptions = used.subscriptions.saturating_sub(1);
+            used.fill(now, limits);
+            used.tokens = (used.tokens - UNIT).max(-capacity(limits));
+        }
+    }
+}
+
+const UNIT: i128 = 1_000_000_000;
+
+fn capacity(limits: &Limits) -> i128 {
+    i128::from(limits.interest_changes.saturating_mul(BURST)) * UNIT
+}
+
+impl Use {
+    fn fill(&mut self, now: Mono, limits: &Limits) {
+        let passed = now.since(self.filled).as_nanos();
+        let more = i128::try_from(passed).unwrap_or(i128::MAX).saturating_mul(limits.interest_changes.into());
+        self.tokens = self.tokens.saturating_add(more).min(capacity(limits));
+        self.filled = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn sessions_of_a_name_share_what_they_may_and_others_are_unmoved() {
+        let limits = Limits { subscriptions_per_name: 5, interest_changes: 2, ..Limits::default() };
+        let (mut tenants, mut now) = (Tenants::default(), Mono(1));
+        let [a, b, other] = [1, 2, 3].map(SessionId);
+        for (session, name) in [(a, "noisy"), (b, "noisy"), (other, "calm")] {
+            tenants.opened(session, name, now);
+        }
+        let refused = |result: Result<(), (ErrorCode, String)>| result.err().map(|(code, _)| code);
+        for n in 0..5 {
+            assert_eq!(tenants.subscribe(if n % 2 == 0 { a } else { b }, now, &limits), Ok(()));
+        }
+        assert_eq!(refused(tenants.subscribe(b, now, &limits)), Some(ErrorCode::INTEREST));
+        // 20 changes at once are possible: five are done, these are the others and more.
+        for _ in 0..12 {
+            tenants.unsubscribe(a, now, &limits);
+            let _ = tenants.subscribe(a, now, &limits);
+        }
+        assert_eq!(refused(tenants.subscribe(a, now, &limits)), Some(ErrorCode::CHURN));
+        assert_eq!(tenants.subscribe(other, now, &limits), Ok(()), "another name");
+        now = now + Duration::from_secs(5);
+        assert_eq!(tenants.subscribe(a, now, &limits), Ok(()), "time has passed");
+        tenants.closed(a);
+        tenants.closed(b);
+        tenants.opened(a, "noisy", now);
+        assert_eq!(tenants.subscribe(a, now, &limits), Ok(()), "its sessions are gone, and what they had");
+        assert_eq!(tenants.subscribe(SessionId(9), now, &limits), Ok(()), "not of a client");
+    }
+}
