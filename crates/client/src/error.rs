@@ -26,7 +26,7 @@ pub struct Refusal {
 #[non_exhaustive]
 pub enum ConnectError {
     /// No address was given.
-    #[error("no address to connect to: give at least one `HOST:PORT` or `shm:PATH`")]
+    #[error("no address to connect to: give at least one `HOST:PORT`, `quic:HOST:PORT` or `shm:PATH`")]
     NoAddress,
     /// Every address failed; the reasons of the last round.
     #[error("cannot connect to {}", .reasons.join("; "))]

@@ -14,7 +14,7 @@ use crate::position::Position;
 /// How to reach a hub, and the client's bounds.
 #[derive(Clone, Debug)]
 pub struct ConnectOptions {
-    /// Where hubs listen for clients, `HOST:PORT`, or `shm:PATH` for shared
+    /// Where hubs listen for clients, `HOST:PORT`, `quic:HOST:PORT`, or `shm:PATH` for shared
     /// memory with a hub of this host, to which certificates and the hub's name
     /// do not apply; tried in turn, from the first.
     pub addresses: Vec<String>,

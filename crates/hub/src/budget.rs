@@ -101,6 +101,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         // Two ends at most, each with a window in both directions.
         part("tunnels", "tunnels, tunnel_bytes", times(l.tunnels, l.tunnel_bytes.as_usize().saturating_mul(4))),
         part("shared memory", "shm_sessions, shm_ring", times(l.shm_sessions, l.shm_ring.as_usize().saturating_mul(2))),
+        part("links by QUIC", "quic.links, quic.window", quic(options)),
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
         part("damped filters", "", times(weft_mesh::MAX_DAMPED, DAMPED)),
         part("receipts", "receipts", times(l.receipts, RECEIPT)),
@@ -136,6 +137,14 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("spools", "spool_streams", times(l.spool_streams, SPOOL)),
         part("keyed state", "", LsmOptions::default().memory()),
     ]
+}
+
+/// Windows of links by QUIC; nothing where no address is QUIC's.
+fn quic(options: &HubOptions) -> ByteCount {
+    let clients = options.clients.iter().map(|listen| &listen.addr);
+    let is_used = options.link_addresses().chain(clients).any(|addr| weft_transport::quic::target_of(addr).is_some());
+    let links = if is_used { options.quic.links as u64 } else { 0 };
+    ByteCount(options.quic.memory().0.saturating_mul(links))
 }
 
 /// The sum of all parts.

@@ -153,6 +153,7 @@ impl Environment {
             shm_ring: options.limits.shm_ring,
             unsent: Some(options.limits.unsent_bytes),
             shm_links: options.limits.shm_sessions,
+            quic: options.quic.clone(),
             ..weft_transport::TcpOptions::default()
         };
         let network =
@@ -164,7 +165,7 @@ impl Environment {
 /// A running hub. Dropping it without [`Hub::stop`] ends it without a drain.
 pub struct Hub {
     clients: Vec<String>,
-    hubs: Option<String>,
+    hubs: Vec<String>,
     identity: Arc<Identity>,
     counters: Arc<Counters>,
     lifecycle: Arc<Lifecycle>,
@@ -229,11 +230,13 @@ impl Hub {
             listeners.push((token, false));
             clients.push(addr);
         }
-        let mut hubs = None;
+        let mut hubs = Vec::new();
         if let Some(listen) = &options.hubs {
-            let (token, addr) = network.listen(&listen.addr, &listen.security, Accept::Hubs)?;
-            listeners.push((token, true));
-            hubs = Some(addr);
+            for addr in std::iter::once(&listen.addr).chain(&options.hubs_also) {
+                let (token, addr) = network.listen(addr, &listen.security, Accept::Hubs)?;
+                listeners.push((token, true));
+                hubs.push(addr);
+            }
         }
 
         let arena = Arena::new(ArenaOptions {
@@ -470,10 +473,16 @@ impl Hub {
         &self.clients
     }
 
-    /// Where hubs connect, as bound.
+    /// The first address where hubs connect, as bound.
     #[must_use]
     pub fn hub_address(&self) -> Option<&str> {
-        self.hubs.as_deref()
+        self.hubs.first().map(String::as_str)
+    }
+
+    /// Where hubs connect, as bound.
+    #[must_use]
+    pub fn hub_addresses(&self) -> &[String] {
+        &self.hubs
     }
 
     /// Who the hub is.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use weft_base::ByteCount;
 use weft_mesh::MAX_HUBS;
 use weft_stream::intake::BatchLimits;
-use weft_transport::{Security, shm};
+use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 use crate::budget;
@@ -34,6 +34,10 @@ pub struct HubOptions {
     pub clients: Vec<Listen>,
     /// Where other hubs connect; never [`Security::Plain`].
     pub hubs: Option<Listen>,
+    /// Further addresses where they do, with the same certificate.
+    pub hubs_also: Vec<String>,
+    /// Bounds of links by QUIC: those at, or to, addresses of the form `quic:HOST:PORT`.
+    pub quic: QuicOptions,
     /// Hubs that this one keeps a link to.
     pub neighbours: Vec<Neighbour>,
     /// The identity with which this hub dials its neighbours.
@@ -70,7 +74,7 @@ pub const MAX_ADMIT_THREADS: usize = crate::admit::NAMES.len();
 /// An address to listen on.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// `HOST:PORT`, where port 0 takes a free one; or, for clients of this host
+    /// `HOST:PORT`, or `quic:HOST:PORT`, where port 0 takes a free one; or, for clients of this host
     /// and user, `shm:PATH`, the path of the socket that gives them shared memory.
     pub addr: String,
     /// Plain text (loopback only) or mutual TLS; says nothing for shared memory.
@@ -80,7 +84,7 @@ pub struct Listen {
 /// A hub to keep a link to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
-    /// `HOST:PORT` of its listener for hubs.
+    /// `HOST:PORT` of its listener for hubs, or `quic:HOST:PORT`.
     pub addr: String,
     /// Its name; when given, a hub of another name is refused.
     pub name: Option<String>,
@@ -231,7 +235,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory: ByteCount::mib(1792),
+            memory: ByteCount::mib(2304),
             frame: ByteCount::mib(1),
             arena: ByteCount::mib(256),
             sessions: 4_096,
@@ -407,6 +411,8 @@ impl HubOptions {
             labels: Vec::new(),
             clients: Vec::new(),
             hubs: None,
+            hubs_also: Vec::new(),
+            quic: QuicOptions::default(),
             neighbours: Vec::new(),
             link_security: None,
             data: None,
@@ -421,6 +427,12 @@ impl HubOptions {
             protocol_most: PROTOCOL_VERSION,
             see: SeeOptions::default(),
         }
+    }
+
+    /// Where hubs connect, and where this one connects to hubs.
+    pub(crate) fn link_addresses(&self) -> impl Iterator<Item = &String> {
+        let listened = self.hubs.iter().map(|listen| &listen.addr).chain(&self.hubs_also);
+        listened.chain(self.neighbours.iter().map(|hub| &hub.addr))
     }
 
     /// All that is wrong with these options, each as the field's path and a
@@ -448,8 +460,7 @@ impl HubOptions {
         if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() {
             found.push(("clients", "the hub listens nowhere and has no neighbour: name an address".to_owned()));
         }
-        let links = self.hubs.iter().map(|listen| &listen.addr).chain(self.neighbours.iter().map(|hub| &hub.addr));
-        for addr in links.filter(|addr| shm::path_of(addr).is_some()) {
+        for addr in self.link_addresses().filter(|addr| shm::path_of(addr).is_some()) {
             found.push((
                 "hubs",
                 format!("`{addr}`: links between hubs do not go by shared memory, which is for clients"),
@@ -463,6 +474,7 @@ impl HubOptions {
         }
         self.stages.violations(&mut found);
         self.see.violations(&mut found);
+        found.extend(self.quic.violations());
         let l = &self.limits;
         let mut at_least = |field, value: u64, least: u64| {
             if value < least {

@@ -186,8 +186,8 @@ pub trait Network: Send {
     /// How many channels a link that is up has. Channels keep the bytes of
     /// different kinds of traffic apart: what is lost or unread on one holds up
     /// no other, bytes of different channels arrive in any order, and of what
-    /// waits to be sent lower channels go first. Both ends of a link have the
-    /// same number. [`Readable`](Ready::Readable) and
+    /// waits to be sent channel 0 goes first and the others take turns. Both
+    /// ends of a link have the same number. [`Readable`](Ready::Readable) and
     /// [`Writable`](Ready::Writable) are said of a link when they are true of
     /// one of its channels.
     fn channels(&self, _link: LinkToken) -> usize {

@@ -109,7 +109,7 @@ pub(crate) struct ProfileArgs {
 /// How to reach a hub.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// The hub's address for clients, HOST:PORT, or `shm:PATH` for shared
+    /// The hub's address for clients, HOST:PORT, `quic:HOST:PORT`, or `shm:PATH` for shared
     /// memory with a hub of this host; several are tried in turn.
     #[arg(long = "server", short = 's', value_name = "ADDRESS", default_value = "127.0.0.1:7411")]
     pub(crate) servers: Vec<String>,

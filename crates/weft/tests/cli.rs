@@ -40,7 +40,7 @@ fn fed(args: &[&str], input: &str) -> (i32, String, String) {
 struct Hub {
     child: Child,
     address: String,
-    /// Where it gives shared memory.
+    /// Its second address for clients: where it gives shared memory, unless configured.
     shared: String,
     hubs: String,
     log: PathBuf,
@@ -347,7 +347,7 @@ fn certificates_decide_who_may_speak() {
     assert_eq!(run(&["ca", "issue", "hub", "chicago", "--dir", &ours]).0, 1, "a key is not overwritten");
     let config = path("hub.toml");
     let text = "name = \"chicago\"\n[tls]\ncert = \"ours/chicago.pem\"\nkey = \"ours/chicago.key\"\nca = \"ours/ca.pem\"\n\
-                [[clients]]\nlisten = \"127.0.0.1:0\"\n[hubs]\nlisten = \"127.0.0.1:0\"\n";
+                [[clients]]\nlisten = \"127.0.0.1:0\"\n[[clients]]\nlisten = \"quic:127.0.0.1:0\"\n[hubs]\nlisten = \"127.0.0.1:0\"\n";
     fs::write(&config, text).expect("a file");
     let hub = Hub::start(&["--config", &config]);
     let with = |dir: &str, address: &str, hub: &str| {
@@ -355,11 +355,17 @@ fn certificates_decide_who_may_speak() {
         let (cert, key, ca) = (file("alice.pem"), file("alice.key"), file("ca.pem"));
         run(&["pub", "t", "x", "-s", address, "--hub", hub, "--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &ca])
     };
-    let (code, _, err) = with(&ours, &hub.address, "chicago");
-    assert_eq!(code, 0, "{err}");
+    let quic = &hub.shared;
+    assert!(quic.starts_with("quic:127.0.0.1:"), "{quic}");
+    for address in [&hub.address, quic] {
+        let (code, _, err) = with(&ours, address, "chicago");
+        assert_eq!(code, 0, "{address}: {err}");
+    }
     for (dir, address, name, part) in [
         (&theirs, &hub.address, "chicago", "certificate authority"),
         (&ours, &hub.address, "boston", "boston"),
+        (&theirs, quic, "chicago", "certificate authority"),
+        (&ours, quic, "boston", "boston"),
         (&ours, &hub.hubs, "chicago", "client"),
     ] {
         let (code, _, err) = with(dir, address, name);

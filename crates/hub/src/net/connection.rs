@@ -7,6 +7,7 @@ use weft_ring::arena::{Arena, Buffer};
 use weft_transport::{LinkToken, Peer};
 use weft_wire::frame::AckLevel;
 
+use super::apart::Apart;
 use super::egress::Egress;
 use super::link::{LinkIn, LinkOut};
 use crate::admit::LastShard;
@@ -58,6 +59,8 @@ pub(crate) struct Connection {
     /// `received` is of the reserve: there was no other memory. Control frames
     /// are taken from it, blocks are not, because they would keep it.
     pub(crate) on_reserve: bool,
+    /// Of a link that keeps lanes apart: what was received of each.
+    pub(crate) apart: Option<Box<Apart>>,
     /// Something was read since idle buffers were last looked for.
     pub(crate) active: bool,
     pub(crate) egress: Egress,

@@ -26,6 +26,7 @@ use weft_transport::{CloseReason, LinkToken, Network, WriteOutcome};
 use weft_wire::block::Block;
 use weft_wire::frame;
 
+use self::way::Way;
 use super::subscriber::{Bytes, Outgoing, Subscribers, Turn, Wanted};
 use crate::consume::Outflow;
 use crate::counters::{Counters, LinkCounters, add, sub};
@@ -114,7 +115,9 @@ pub(crate) struct Egress {
     control: Vec<u8>,
     spare: Vec<u8>,
     lanes: LaneQueue<Frame>,
-    sending: VecDeque<Frame>,
+    /// What is being written: to the only channel; or, kept apart, control
+    /// frames to the first and each lane's to one of its own.
+    ways: Vec<Way>,
     /// For members of consumers, in order of arrival: bounded by the outflow.
     handouts: VecDeque<Frame>,
     /// Subscriptions that are members of consumers.
@@ -123,9 +126,7 @@ pub(crate) struct Egress {
     outflow: Option<Arc<Outflow>>,
     /// The consume stage waits for room, and there is some.
     freed: bool,
-    /// How much of the first frame in `sending` is written.
-    written: usize,
-    /// Bytes in `sending`, those written included.
+    /// Bytes in all ways, those written included.
     sending_bytes: usize,
     /// What waits for credit before it comes here.
     pub(crate) subscribers: Subscribers,
@@ -144,12 +145,11 @@ impl Egress {
             control: Vec::new(),
             spare: Vec::new(),
             lanes: LaneQueue::new(LaneOptions::default()),
-            sending: VecDeque::new(),
+            ways: vec![Way::default()],
             handouts: VecDeque::new(),
             members: HashSet::new(),
             outflow: None,
             freed: false,
-            written: 0,
             sending_bytes: 0,
             subscribers: Subscribers::new(limits),
             unsent: [0; Lane::COUNT],
@@ -188,7 +188,8 @@ impl Egress {
 
     /// Whether all that was queued has been written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lanes.is_empty() && self.control.is_empty() && self.sending.is_empty() && self.handouts.is_empty()
+        let sent = self.ways.iter().all(|way| way.frames.is_empty());
+        self.lanes.is_empty() && self.control.is_empty() && sent && self.handouts.is_empty()
     }
 
     /// Queues a block for another hub, or drops it when the link has no room.
@@ -258,8 +259,16 @@ impl Egress {
         }
     }
 
+    /// From now on each lane's frames leave on a channel of their own: lane `n`
+    /// on channel `n + 1`, control frames on channel 0.
+    pub(crate) fn keep_lanes_apart(&mut self) {
+        self.ways.resize_with(Lane::COUNT + 1, Way::default);
+    }
+
     /// Writes until the socket takes no more or nothing is left. Answers how
-    /// many bytes were written, or why the link is closed.
+    /// many bytes were written, or why the link is closed; and whether there is
+    /// use in coming again before there is room. Where lanes are kept apart
+    /// there always is: what is full may be another lane's channel.
     pub(crate) fn flush(
         &mut self,
         network: &mut dyn Network,
@@ -269,40 +278,47 @@ impl Egress {
         let mut total = 0;
         loop {
             self.take_turns();
-            if self.sending.is_empty() {
-                return Ok((total, true));
+            let (mut written, mut left) = (0, false);
+            for channel in 0..self.ways.len() {
+                let (n, all) = self.flush_way(channel, network, link, counters)?;
+                written += n;
+                left |= !all;
             }
+            total += written;
+            if written == 0 {
+                return Ok((total, !left || self.ways.len() > 1));
+            }
+            if left && self.ways.len() == 1 {
+                return Ok((total, false));
+            }
+        }
+    }
+
+    /// Writes what one channel takes of its frames.
+    fn flush_way(
+        &mut self,
+        channel: usize,
+        network: &mut dyn Network,
+        link: LinkToken,
+        counters: &Counters,
+    ) -> Result<(usize, bool), CloseReason> {
+        let mut total = 0;
+        while let Some(way) = self.ways.get(channel).filter(|way| !way.frames.is_empty()) {
             let outcome = {
                 let mut slices = [IoSlice::new(&[]); SLICES];
-                let mut used = 0;
-                let mut skip = self.written;
-                for frame in &self.sending {
-                    if used + 3 > SLICES {
-                        break;
-                    }
-                    for part in frame.parts() {
-                        let part = if skip >= part.len() {
-                            // Also of those that are empty.
-                            skip -= part.len();
-                            continue;
-                        } else {
-                            &part[std::mem::take(&mut skip)..]
-                        };
-                        slices[used] = IoSlice::new(part);
-                        used += 1;
-                    }
-                }
-                network.write(link, &slices[..used])
+                let used = way.slices(&mut slices);
+                network.write_on(link, channel, &slices[..used])
             };
             match outcome {
                 WriteOutcome::Bytes(n) => {
                     total += n;
-                    self.advance(n, counters);
+                    self.advance(channel, n, counters);
                 }
                 WriteOutcome::WouldBlock => return Ok((total, false)),
                 WriteOutcome::Closed(reason) => return Err(reason),
             }
         }
+        Ok((total, true))
     }
 
     /// Drops what is of no use any more, before it is written. Answers whether
@@ -332,56 +348,61 @@ impl Egress {
         self.lanes.len() < before
     }
 
-    /// Fills `sending` from the control frames and the lanes.
+    /// Fills the ways from the control frames and the lanes.
     fn take_turns(&mut self) {
+        let Self { ways, lanes, .. } = self;
+        let Some((first, apart)) = ways.split_first_mut() else { return };
         if !self.control.is_empty() {
             let bytes = std::mem::replace(&mut self.control, std::mem::take(&mut self.spare));
-            // Behind a frame of which a part is written, before all others.
-            let place = usize::from(self.written > 0).min(self.sending.len());
             self.sending_bytes += bytes.len();
-            self.sending.insert(place, Frame::Control(bytes));
+            first.push_control(bytes);
         }
-        while self.sending_bytes < SENDING {
-            let before = self.sending.len();
-            if let Some((waiting, frame)) = self.lanes.pop() {
+        for (lane, way) in Lane::all().zip(apart.iter_mut()) {
+            while way.bytes < SENDING
+                && let Some((waiting, frame)) = lanes.pop_of(lane)
+            {
                 self.sending_bytes += waiting.cost;
-                self.sending.push_back(frame);
+                way.push(frame, waiting.cost);
+            }
+        }
+        while apart.is_empty() && first.bytes < SENDING {
+            let before = first.frames.len();
+            if let Some((waiting, frame)) = lanes.pop() {
+                self.sending_bytes += waiting.cost;
+                first.push(frame, waiting.cost);
             }
             // One of each: neither keeps the other from the socket.
             if let Some(frame) = self.handouts.pop_front() {
-                self.sending_bytes += frame.len();
-                self.sending.push_back(frame);
+                let cost = frame.len();
+                self.sending_bytes += cost;
+                first.push(frame, cost);
             }
-            if self.sending.len() == before {
+            if first.frames.len() == before {
                 break;
             }
         }
     }
 
-    /// Counts `n` written bytes off the frames in `sending`.
-    fn advance(&mut self, n: usize, counters: &Counters) {
-        let mut written = self.written + n;
-        while let Some(first) = self.sending.front() {
-            let len = first.len();
-            if written < len {
-                break;
-            }
-            written -= len;
+    /// Counts `n` bytes that a channel took off the frames on their way there.
+    fn advance(&mut self, channel: usize, n: usize, counters: &Counters) {
+        let Some(way) = self.ways.get_mut(channel) else { return };
+        way.written += n;
+        while let Some((frame, len)) = self.ways.get_mut(channel).and_then(Way::pop_written) {
             self.sending_bytes -= len;
-            match self.sending.pop_front() {
-                Some(Frame::Control(mut bytes)) => {
+            match frame {
+                Frame::Control(mut bytes) => {
                     bytes.clear();
                     self.spare = bytes;
                 }
-                Some(Frame::Relay(tunnel, bytes)) => self.relayed.push((tunnel, bytes.len())),
-                Some(Frame::Deliver(Deliver { events, live: true, block, .. })) => {
+                Frame::Relay(tunnel, bytes) => self.relayed.push((tunnel, bytes.len())),
+                Frame::Deliver(Deliver { events, live: true, block, .. }) => {
                     let account = counters.account(block.as_slice());
                     account.delivered(events);
                     account.leave(Waits::Subscribers, events);
                 }
-                Some(Frame::Deliver(Deliver { events, live: false, .. })) => add(&counters.replayed, events),
-                Some(Frame::Handout(handout)) => self.handout_done(&handout, counters),
-                Some(Frame::Forward(forward)) => {
+                Frame::Deliver(Deliver { events, live: false, .. }) => add(&counters.replayed, events),
+                Frame::Handout(handout) => self.handout_done(&handout, counters),
+                Frame::Forward(forward) => {
                     let account = counters.account(&forward.block);
                     account.forwarded(forward.live_copies);
                     account.leave(Waits::Links, forward.live_copies);
@@ -392,18 +413,17 @@ impl Egress {
                         add(&link.bytes_out, len as u64);
                     }
                 }
-                None => break,
             }
         }
-        self.written = written;
     }
 
     /// Counts all that is still queued as dropped: the session is over.
     pub(crate) fn abandon(&mut self, counters: &Counters) {
         let lanes = &mut self.lanes;
         let queued = self
-            .sending
-            .drain(..)
+            .ways
+            .iter_mut()
+            .flat_map(Way::drain)
             .chain(self.handouts.drain(..))
             .chain(std::iter::from_fn(|| lanes.pop().map(|(_, frame)| frame)));
         for frame in queued {
@@ -423,7 +443,6 @@ impl Egress {
             }
         }
         self.sending_bytes = 0;
-        self.written = 0;
         self.subscribers.abandon(counters);
     }
 }
@@ -452,6 +471,7 @@ fn push_block(lanes: &mut LaneQueue<Frame>, now: UnixNanos, lane: Lane, deliver:
 }
 
 mod members;
+mod way;
 
 #[cfg(test)]
 mod tests;

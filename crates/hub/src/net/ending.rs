@@ -34,7 +34,7 @@ impl NetStage {
     /// is counted as one that broke the protocol.
     pub(super) fn lose(&mut self, id: SessionId, reason: &CloseReason) {
         let detail = reason.to_string();
-        if matches!(reason, CloseReason::BrokenRing { .. }) {
+        if matches!(reason, CloseReason::BrokenRing { .. } | CloseReason::BrokenQuic { .. }) {
             add(&self.counters.violations, 1);
             tracing::warn!(code = "session_violation", session = id.0, detail, "a peer broke the protocol of its link");
         }

@@ -81,12 +81,11 @@ impl NetStage {
             Role::Client if self.tunnel_takes(id, &decoded, &block) => {}
             Role::Client => self.on_client_frame(id, decoded, &block),
             Role::Link { .. } => match &decoded {
-                Frame::Goodbye(goodbye) => self.end(id, &format!("the peer said goodbye: {}", goodbye.detail)),
+                Frame::Goodbye(goodbye) => self.on_link_goodbye(id, goodbye.detail),
                 Frame::LinkState(_)
                 | Frame::Record(_)
                 | Frame::Interest(_)
                 | Frame::Digest(_)
-                | Frame::DigestSum(_)
                 | Frame::Want(_)
                 | Frame::FlowAck(_)
                 | Frame::Pressure(_)

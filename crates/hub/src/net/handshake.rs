@@ -192,6 +192,8 @@ impl NetStage {
             frame::encode(&Frame::LinkCredit(LinkCredit { lane, limit }), connection.egress.control());
         }
         connection.credit = Some(credit);
+        let link = connection.link;
+        self.keep_lanes_apart(id, link);
         add(&self.counters.links, 1);
         self.mark_dirty(id);
         self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, version, neighbour });

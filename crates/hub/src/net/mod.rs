@@ -12,6 +12,7 @@
 //! acknowledgements are what sets memory free. It always empties its own inbox,
 //! so no other stage can wait for it for ever. It never blocks but in `on_idle`.
 
+mod apart;
 mod backlog;
 mod connection;
 mod consumers;
@@ -237,6 +238,7 @@ impl NetStage {
             credit: None,
             deadline: self.now.mono + self.options.timers.hello,
             received: None,
+            apart: None,
             on_reserve: false,
             egress: Egress::new(self.limits()),
             dirty: false,
@@ -336,6 +338,14 @@ impl NetStage {
     }
 
     fn read_one(&mut self, id: SessionId) -> Progress {
+        match self.connection(id) {
+            Some(connection) if connection.apart.is_some() => self.read_apart(id),
+            _ => self.read_channel(id, 0),
+        }
+    }
+
+    /// Reads one channel of a connection, which has one unless lanes are kept apart.
+    fn read_channel(&mut self, id: SessionId, channel: usize) -> Progress {
         let mut bytes = 0;
         for _ in 0..READS {
             match self.take_frames(id) {
@@ -347,7 +357,7 @@ impl NetStage {
             else {
                 return Progress::Ended;
             };
-            if connection.held {
+            if connection.held || connection.apart.as_ref().is_some_and(|apart| apart.ended.is_some()) {
                 return Progress::Drained(bytes);
             }
             let link = connection.link;
@@ -356,7 +366,7 @@ impl NetStage {
                 add(&self.counters.starved, 1);
                 return Progress::More(bytes);
             };
-            match self.network.read(link, buffer.spare_mut()) {
+            match self.network.read_on(link, channel, buffer.spare_mut()) {
                 ReadOutcome::Bytes(n) => {
                     buffer.advance(n);
                     bytes += n;
@@ -366,10 +376,17 @@ impl NetStage {
                     self.keeping |= connection.keep_buffer(self.tight);
                     return Progress::Drained(bytes);
                 }
-                ReadOutcome::Closed(reason) => {
-                    self.lose(id, &reason);
-                    return Progress::Ended;
-                }
+                ReadOutcome::Closed(reason) => match &mut connection.apart {
+                    // Other channels' frames may still lie here.
+                    Some(apart) => {
+                        apart.ended = Some(reason);
+                        return Progress::Drained(bytes);
+                    }
+                    None => {
+                        self.lose(id, &reason);
+                        return Progress::Ended;
+                    }
+                },
             }
         }
         match self.take_frames(id) {

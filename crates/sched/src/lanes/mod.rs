@@ -144,6 +144,13 @@ impl<T> LaneQueue<T> {
         self.settle(index, taken)
     }
 
+    /// Takes what goes next of one lane, whatever the others' turns: for who
+    /// has a way out for each lane.
+    pub fn pop_of(&mut self, lane: Lane) -> Option<(Waiting, T)> {
+        let taken = self.lanes[lane.index()].as_mut()?.pop();
+        self.settle(lane.index(), taken)
+    }
+
     /// What [`LaneQueue::pop`] would take.
     pub fn peek(&mut self) -> Option<(&Waiting, &T)> {
         let (index, _) = self.select()?;

@@ -27,8 +27,8 @@ impl<P: Ports> Quic<P> {
         identity: &Arc<TlsIdentity>,
         expect: Option<&str>,
     ) -> Result<LinkToken, DialError> {
-        let limit = self.shared.connections;
-        if self.links.len() + self.others >= limit {
+        let limit = self.limit();
+        if self.links.len() >= limit {
             return Err(DialError::TooManyLinks { address: addr.to_owned(), limit });
         }
         let blame = Blame::kept();

@@ -101,11 +101,12 @@ impl<P: Ports> Quic<P> {
 
     /// A peer that this side has not heard of: in, away, or to be asked again.
     pub(super) fn knock(&mut self, key: u64, incoming: Incoming, now: Now, ready: &mut Vec<Ready>) {
-        let full = self.links.len() + self.others >= self.shared.connections;
+        let limit = self.limit();
+        let full = self.links.len() >= limit;
         let busy = self.handshakes >= self.shared.handshakes;
         let retry_from = self.options.retry_from.unwrap_or(self.shared.handshakes.div_ceil(4));
         let crowded = busy || self.handshakes >= retry_from;
-        let (limit, at) = (self.shared.connections, self.instants.at(now.mono));
+        let at = self.instants.at(now.mono);
         let Some(site) = self.sites.get_mut(key) else { return };
         let Some(door) = &site.door else { return site.endpoint.ignore(incoming) };
         let (open, blame) = (door.open, door.blame.clone());

@@ -148,6 +148,11 @@ impl<P: Ports> Quic<P> {
         self.links.len()
     }
 
+    /// How many there may be.
+    pub(super) fn limit(&self) -> usize {
+        self.options.links.min(self.shared.connections.saturating_sub(self.others))
+    }
+
     /// How many were closed and still deliver.
     pub(crate) const fn closing(&self) -> usize {
         self.closing

@@ -257,12 +257,13 @@ impl Link {
         Ok(())
     }
 
-    /// Opens this side's streams; lower channels go first.
+    /// Opens this side's streams. The first goes before the others, which take
+    /// turns by the datagram, so that none waits for what another has queued.
     pub(super) fn open_channels(&mut self) -> Result<(), &'static str> {
         let Some(wire) = &mut self.wire else { return Ok(()) };
         for (at, channel) in self.channels.iter_mut().enumerate() {
             let Some(id) = wire.conn.streams().open(Dir::Uni) else { return Err("it lets too few streams be opened") };
-            let _ = wire.conn.send_stream(id).set_priority(-i32::try_from(at).unwrap_or(i32::MAX));
+            let _ = wire.conn.send_stream(id).set_priority(i32::from(at == 0));
             channel.own = Some(id);
         }
         Ok(())

@@ -10,8 +10,8 @@
 //! there is no QUIC without. Sessions are not resumed and nothing is sent ahead
 //! of the handshake (0-RTT), so each link is checked as a whole.
 //!
-//! A link has [`CHANNELS`] streams in each direction, one for each channel, of
-//! which lower ones go first. A lost datagram holds up only the channels whose
+//! A link has [`CHANNELS`] streams in each direction, one for each channel. The
+//! first goes before the others, which take turns by the datagram. A lost datagram holds up only the channels whose
 //! bytes were in it. The end of a link is the end of all its streams; who let
 //! go of it waits until the far side has read them, within a bound of time.
 //!
@@ -66,8 +66,11 @@ pub enum Congestion {
 }
 
 /// Bounds of links by QUIC.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuicOptions {
+    /// The most links by QUIC at once, in both directions together; handshakes
+    /// of peers that dialled count.
+    pub links: usize,
     /// Bytes of one channel that may be under way or unread: the path's
     /// bandwidth times its round trip is what one busy channel needs. A link
     /// holds at most twice this unread, and twice this unacknowledged.
@@ -89,6 +92,7 @@ pub struct QuicOptions {
 impl Default for QuicOptions {
     fn default() -> Self {
         Self {
+            links: 8,
             window: WINDOW,
             congestion: Congestion::default(),
             idle: Duration::from_secs(15),
@@ -96,6 +100,42 @@ impl Default for QuicOptions {
             retry_from: None,
             socket_buffer: ByteCount::mib(4),
         }
+    }
+}
+
+impl QuicOptions {
+    /// All that is wrong with these options, each as the field's path and a
+    /// sentence that says what to do.
+    #[must_use]
+    pub fn violations(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if self.links == 0 {
+            found.push(("quic.links", "0 is too small: at least 1".to_owned()));
+        }
+        if !(MIN_WINDOW..=MAX_WINDOW).contains(&self.window) {
+            let bounds = format!("{MIN_WINDOW} to {MAX_WINDOW}");
+            found.push((
+                "quic.window",
+                format!("{} is no window: {bounds}, the path's bandwidth times its round trip", self.window),
+            ));
+        }
+        if self.idle < Duration::from_millis(100) || self.idle > MAX_IDLE {
+            found.push(("quic.idle", format!("{:?} is out of range: 100 ms to {MAX_IDLE:?}", self.idle)));
+        }
+        if self.keep_alive.is_zero() || self.keep_alive > self.idle / 2 {
+            let idle = self.idle;
+            found.push((
+                "quic.keep_alive",
+                format!("{:?} is out of range: above 0, and at most half of idle = {idle:?}", self.keep_alive),
+            ));
+        }
+        found
+    }
+
+    /// The most memory that one link takes: a window of each direction, twice.
+    #[must_use]
+    pub const fn memory(&self) -> ByteCount {
+        ByteCount(self.window.0.saturating_mul(4))
     }
 }
 
@@ -108,6 +148,9 @@ pub const MIN_WINDOW: ByteCount = ByteCount::kib(16);
 
 /// The greatest window.
 pub const MAX_WINDOW: ByteCount = ByteCount::mib(1024);
+
+/// The longest time without a word after which a link is over.
+pub const MAX_IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// The part of an address behind [`PREFIX`]; none when it is another's.
 #[must_use]

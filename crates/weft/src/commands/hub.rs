@@ -53,19 +53,19 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let whole = args.profile.as_ref().map(|_| Sampling::start(WHOLE_LIFE_HERTZ)).transpose()?;
     let hub = Hub::start_in(options, environment)?;
     let latency_ms = started.now().mono.0 / 1_000_000;
-    let (clients, hubs) = (hub.client_addresses().to_vec(), hub.hub_address().map(str::to_owned));
+    let (clients, hubs) = (hub.client_addresses().to_vec(), hub.hub_addresses().to_vec());
     tracing::info!(
         code = "hub_ready",
         hub = name,
         clients = clients.join(" "),
-        hubs = hubs.as_deref().unwrap_or(""),
+        hubs = hubs.join(" "),
         latency_ms,
         "the hub is ready"
     );
     if let Some(path) = &args.ready_file {
         let ready = json!({
             "name": name, "pid": std::process::id(), "epoch": hub.identity().epoch.0,
-            "clients": clients, "hubs": hubs,
+            "clients": clients, "hubs": hubs.first(), "all_hubs": hubs,
         });
         write_whole(path, &ready.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -9,7 +9,7 @@ use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StageBounds, Stor
 use weft_hub::see::{LedgerClass, SeeOptions};
 use weft_log::Keys;
 use weft_topic::Filter;
-use weft_transport::{Security, TlsIdentity, shm};
+use weft_transport::{Congestion, QuicOptions, Security, TlsIdentity, quic, shm};
 
 use super::reader::{Problems, Section};
 
@@ -50,7 +50,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
             .extend(clients(section, identity.as_ref(), has_tls, problems).map(|listen| beside(folder, listen)));
     }
     if let Some(section) = top.section("hubs", problems) {
-        options.hubs = hubs(section, identity.as_ref(), has_tls, problems);
+        (options.hubs, options.hubs_also) = hubs(section, identity.as_ref(), has_tls, problems);
     }
     options.link_security = identity.map(Security::Tls);
     for section in top.sections("neighbours", problems) {
@@ -58,6 +58,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if !options.neighbours.is_empty() && !has_tls {
         problems.add_at("neighbours", TLS_NEEDED);
+    }
+    if let Some(section) = top.section("quic", problems) {
+        quic_links(section, &mut options.quic, problems);
     }
     if let Some(section) = top.section("stages", problems) {
         stages(section, &mut options.stages, problems);
@@ -130,14 +133,32 @@ fn address(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Prob
         section.missing(key, "\"127.0.0.1:7411\"", problems);
     }
     let text = text?;
+    checked(section, key, text, problems)
+}
+
+/// The text, if it is an address.
+fn checked(section: &Section<'_, '_>, key: &'static str, text: String, problems: &mut Problems) -> Option<String> {
+    let target = quic::target_of(&text).unwrap_or(&text);
     let port =
-        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
+        target.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
     if port.is_none() {
         let path = section.path_of(key);
         problems.add_at(&path, &format!("`{text}` is not an address: write `HOST:PORT`, for example `127.0.0.1:7411`"));
         return None;
     }
     Some(text)
+}
+
+/// One address or several.
+fn addresses(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Vec<String> {
+    match section.texts(key, &mut Problems::default()) {
+        Some(all) if all.is_empty() => {
+            problems.add_at(&section.path_of(key), "the list is empty: name an address, or leave the table out");
+            all
+        }
+        Some(all) => all.into_iter().filter_map(|text| checked(section, key, text, problems)).collect(),
+        None => address(section, key, problems).into_iter().collect(),
+    }
 }
 
 /// An address, or `shm:PATH`.
@@ -181,14 +202,29 @@ fn hubs(
     identity: Option<&Arc<TlsIdentity>>,
     has_tls: bool,
     problems: &mut Problems,
-) -> Option<Listen> {
-    let addr = address(&mut section, "listen", problems);
+) -> (Option<Listen>, Vec<String>) {
+    let mut addresses = addresses(&mut section, "listen", problems).into_iter();
     if !has_tls {
         problems.add_at("hubs", TLS_NEEDED);
     }
     section.finish(problems);
-    Some(Listen { addr: addr?, security: Security::Tls(identity?.clone()) })
+    let first = addresses.next().zip(identity);
+    (first.map(|(addr, identity)| Listen { addr, security: Security::Tls(identity.clone()) }), addresses.collect())
 }
+
+fn quic_links(mut section: Section<'_, '_>, quic: &mut QuicOptions, problems: &mut Problems) {
+    set!(section.number, problems, "links" => quic.links);
+    set!(section.bytes, problems, "window" => quic.window);
+    set!(section.duration, problems, "idle" => quic.idle, "keep_alive" => quic.keep_alive);
+    if let Some(value) = section.choice("congestion", &CONGESTION, problems) {
+        quic.congestion = value;
+    }
+    section.finish(problems);
+}
+
+/// The names of what finds out how much a path carries.
+pub(super) const CONGESTION: [(&str, Congestion); 3] =
+    [("cubic", Congestion::Cubic), ("bbr", Congestion::Bbr), ("newreno", Congestion::NewReno)];
 
 fn neighbour(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<Neighbour> {
     let addr = address(&mut section, "addr", problems);

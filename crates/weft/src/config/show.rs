@@ -5,9 +5,9 @@ use std::fmt::Write;
 
 use weft_hub::options::{Limits, StageBounds, Threads};
 use weft_hub::{HubOptions, budget};
-use weft_transport::Security;
+use weft_transport::{QuicOptions, Security};
 
-use super::read::{LANES, LOAD_POLICIES};
+use super::read::{CONGESTION, LANES, LOAD_POLICIES};
 use crate::time::show_duration;
 
 /// All values, also those that are defaults. Secrets and certificates are not
@@ -44,7 +44,10 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         writeln!(out, "plain = {}", matches!(listen.security, Security::Plain))?;
     }
     if let Some(hubs) = &o.hubs {
-        writeln!(out, "\n[hubs]\nlisten = {:?}", hubs.addr)?;
+        match o.hubs_also.as_slice() {
+            [] => writeln!(out, "\n[hubs]\nlisten = {:?}", hubs.addr)?,
+            also => writeln!(out, "\n[hubs]\nlisten = {:?}", [std::slice::from_ref(&hubs.addr), also].concat())?,
+        }
     }
     for neighbour in &o.neighbours {
         writeln!(out, "\n[[neighbours]]\naddr = {:?}", neighbour.addr)?;
@@ -53,6 +56,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out, "cost = {}", neighbour.cost)?;
     }
+    write_quic(&o.quic, out)?;
     writeln!(out, "\n[protocol]\nmost = {}", o.protocol_most)?;
     write_stages(&o.stages, out)?;
     write_limits(o, out)?;
@@ -105,6 +109,12 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     }
     let after = show_duration(o.see.alarm_after);
     writeln!(out, "\n[see]\nwindow = {}\nalarm_after = \"{after}\"", o.see.window)
+}
+
+fn write_quic(q: &QuicOptions, out: &mut String) -> std::fmt::Result {
+    let congestion = CONGESTION.iter().find(|(_, known)| *known == q.congestion).map_or("", |(name, _)| *name);
+    writeln!(out, "\n[quic]\nlinks = {}\nwindow = \"{}\"\ncongestion = {congestion:?}", q.links, q.window)?;
+    writeln!(out, "idle = \"{}\"\nkeep_alive = \"{}\"", show_duration(q.idle), show_duration(q.keep_alive))
 }
 
 fn write_stages(stages: &StageBounds, out: &mut String) -> std::fmt::Result {

@@ -29,6 +29,7 @@ fn the_documented_sample_is_right_and_shows_the_defaults() {
     let defaults = HubOptions::new("new-york");
     assert_eq!(options.limits, defaults.limits, "the sample shows the default limits");
     assert_eq!(options.timers, defaults.timers);
+    assert_eq!(options.quic, defaults.quic);
     assert_eq!((options.threads, &options.stages), (defaults.threads, &defaults.stages));
     assert_eq!(options.stream_defaults, defaults.stream_defaults);
     assert_eq!(options.data, Some(PathBuf::from("/etc/weft/data/new-york")));
@@ -88,6 +89,22 @@ fn keys_come_from_one_place_and_are_not_shown() {
 }
 
 #[test]
+fn addresses_may_be_of_quic_and_its_bounds_are_checked() {
+    let refused = |quic: &str, why: &str| {
+        let found = mistakes(&format!("name = \"a\"\n{CLIENTS}\n[quic]\n{quic}\n"));
+        assert!(found.iter().any(|mistake| mistake.contains(why)), "{found:#?}");
+    };
+    refused("window = \"1 KiB\"", "quic.window");
+    refused("links = 0", "quic.links");
+    refused("idle = \"5 s\"\nkeep_alive = \"4 s\"", "quic.keep_alive");
+    refused("congestion = \"fast\"", "\"cubic\"");
+    let found = mistakes("name = \"a\"\n[hubs]\nlisten = [\"0.0.0.0:1\", \"quic:here\"]\n");
+    assert!(found.iter().any(|mistake| mistake.contains("hubs.listen: `quic:here` is not an address")), "{found:#?}");
+    let shown = show(&good(&format!("name = \"a\"\n{CLIENTS}[quic]\nwindow = \"1 MiB\"\ncongestion = \"bbr\"\n")));
+    assert!(shown.contains("window = \"1 MiB\"\ncongestion = \"bbr\"\nidle = \"15 s\""), "{shown}");
+}
+
+#[test]
 fn shared_memory_needs_no_certificate_and_its_path_is_beside_the_file() {
     let options = good("name = \"a\"\n[[clients]]\nlisten = \"shm:run/a.sock\"\n");
     assert_eq!(options.clients[0].addr, "shm:/etc/weft/run/a.sock");
@@ -132,7 +149,7 @@ fn unknown_keys_are_refused_wherever_they_are() {
     );
     let found = mistakes(&text);
     for part in [
-        "colour is not known: the keys here are name, region",
+        "colour is not known: the keys here are name, labels",
         "clients.0.color is not known",
         "limits.frames is not known: did you mean `frame`?",
         "neighbours.0.nam is not known: did you mean `name`?",

@@ -23,6 +23,8 @@ const ONE: SubscriptionId = SubscriptionId(1);
 /// A network of one link that takes `room` more bytes and keeps them.
 #[derive(Default)]
 struct Socket {
+    /// The channel that takes nothing.
+    full: Option<usize>,
     room: usize,
     taken: Vec<u8>,
 }
@@ -49,6 +51,9 @@ impl Network for Socket {
             n += part;
         }
         if n == 0 { WriteOutcome::WouldBlock } else { WriteOutcome::Bytes(n) }
+    }
+    fn write_on(&mut self, link: LinkToken, channel: usize, slices: &[IoSlice<'_>]) -> WriteOutcome {
+        if self.full == Some(channel) { WriteOutcome::WouldBlock } else { self.write(link, slices) }
     }
     fn pause(&mut self, _: LinkToken) {}
     fn resume(&mut self, _: LinkToken) {}
@@ -192,6 +197,42 @@ fn urgent_waits_for_no_more_than_what_was_taken_for_the_socket() {
     assert!(place * bulk.len() <= (20 << 10) + SENDING + bulk.len(), "{place} blocks went first");
     assert_eq!(got.len(), 61);
     assert_eq!((get(&bench.counters.delivered), get(&bench.counters.waiting_subscribers)), (61, 0));
+}
+
+/// Symptom: hubs closed their links because credit "went back". Cause: control
+/// frames that found the socket full were overtaken by those that came later,
+/// as if they were blocks. Fix: they are put behind those before them.
+#[test]
+fn control_frames_that_find_the_socket_full_keep_their_order() {
+    let mut bench = Bench::new();
+    bench.egress.control().extend_from_slice(b"first");
+    bench.flush(0, 1);
+    bench.egress.control().extend_from_slice(b"second");
+    bench.flush(3, 1);
+    bench.egress.control().extend_from_slice(b"third");
+    bench.flush(usize::MAX, 1);
+    assert_eq!(bench.socket.taken, b"firstsecondthird");
+}
+
+#[test]
+fn lanes_that_are_kept_apart_do_not_wait_for_each_other() {
+    let mut bench = Bench::new();
+    bench.egress.keep_lanes_apart();
+    bench.socket.full = Some(8);
+    let (bulk, urgent) = (bench.block(7, 1, 0, b'b', 16 << 10), bench.block(0, 2, 0, b'u', 1_000));
+    for _ in 0..20 {
+        bench.forward(bulk.clone(), false, 1);
+    }
+    bench.flush(usize::MAX, 1);
+    assert!(bench.socket.taken.is_empty(), "the channel of lane 7 is full");
+    bench.forward(urgent, false, 1);
+    bench.flush(usize::MAX, 1);
+    assert_eq!(bench.read_blocks(), [b'u']);
+    assert!(!bench.egress.is_empty());
+    bench.socket.full = None;
+    bench.flush(usize::MAX, 1);
+    assert!(bench.egress.is_empty());
+    assert_eq!(bench.socket.taken.len(), 20 * bulk.len(), "and nothing is lost");
 }
 
 #[test]

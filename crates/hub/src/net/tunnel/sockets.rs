@@ -188,6 +188,18 @@ impl Network for Sockets {
         WriteOutcome::Bytes(written)
     }
 
+    fn channels(&self, link: LinkToken) -> usize {
+        if link.0 < FIRST { self.inner.channels(link) } else { 1 }
+    }
+
+    fn read_on(&mut self, link: LinkToken, channel: usize, buf: &mut [u8]) -> ReadOutcome {
+        if link.0 < FIRST { self.inner.read_on(link, channel, buf) } else { self.read(link, buf) }
+    }
+
+    fn write_on(&mut self, link: LinkToken, channel: usize, bufs: &[IoSlice<'_>]) -> WriteOutcome {
+        if link.0 < FIRST { self.inner.write_on(link, channel, bufs) } else { self.write(link, bufs) }
+    }
+
     fn pause(&mut self, link: LinkToken) {
         if link.0 < FIRST {
             self.inner.pause(link);

@@ -100,7 +100,7 @@ fn an_unread_channel_holds_up_no_other() {
 }
 
 #[test]
-fn of_what_waits_lower_channels_go_first() {
+fn what_waits_on_one_channel_lets_the_others_pass() {
     let (mut stage, near, far) = far_apart();
     let bulk = pattern(200_000);
     let sent = write(&mut stage.nodes[0].net, near, BULK, &bulk);

@@ -28,6 +28,7 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 /// the clock by hours at once.
 pub(super) fn options(limits: &Limits) -> QuicOptions {
     QuicOptions {
+        links: limits.connections,
         window: ByteCount::kib(256),
         idle: Duration::from_secs(100_000),
         keep_alive: Duration::ZERO,

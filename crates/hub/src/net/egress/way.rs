@@ -1,0 +1,71 @@
+//! Frames on their way into one channel of a link, the first of them written
+//! in part.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use super::{Frame, SLICES};
+
+#[derive(Default)]
+pub(super) struct Way {
+    pub(super) frames: VecDeque<Frame>,
+    /// How much of the first frame is written, or of several of them.
+    pub(super) written: usize,
+    /// Bytes in the frames, those written included.
+    pub(super) bytes: usize,
+}
+
+impl Way {
+    /// Behind all others.
+    pub(super) fn push(&mut self, frame: Frame, len: usize) {
+        self.bytes += len;
+        self.frames.push_back(frame);
+    }
+
+    /// Behind a frame of which a part is written and control frames that came
+    /// before, and before all others.
+    pub(super) fn push_control(&mut self, bytes: Vec<u8>) {
+        self.bytes += bytes.len();
+        let begun = usize::from(self.written > 0).min(self.frames.len());
+        let before = self.frames.iter().skip(begun).take_while(|frame| matches!(frame, Frame::Control(_)));
+        let place = begun + before.count();
+        self.frames.insert(place, Frame::Control(bytes));
+    }
+
+    /// What is to be written next, and how many slices that is.
+    pub(super) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let (mut used, mut skip) = (0, self.written);
+        for frame in &self.frames {
+            if used + 3 > SLICES {
+                break;
+            }
+            for part in frame.parts() {
+                if skip >= part.len() {
+                    // Also of those that are empty.
+                    skip -= part.len();
+                    continue;
+                }
+                slices[used] = IoSlice::new(&part[std::mem::take(&mut skip)..]);
+                used += 1;
+            }
+        }
+        used
+    }
+
+    /// A frame that is written as a whole, and its length.
+    pub(super) fn pop_written(&mut self) -> Option<(Frame, usize)> {
+        let len = self.frames.front()?.len();
+        if self.written < len {
+            return None;
+        }
+        self.written -= len;
+        self.bytes -= len;
+        self.frames.pop_front().map(|frame| (frame, len))
+    }
+
+    /// All frames: nothing is written any more.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Frame> {
+        (self.written, self.bytes) = (0, 0);
+        self.frames.drain(..)
+    }
+}
