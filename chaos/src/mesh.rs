@@ -20,6 +20,20 @@ const GOOD: Duration = Duration::from_millis(2);
 /// So that lost links are dialled again soon enough for a short run.
 const TIMERS: &str = "[timers]\nredial_first = \"50 ms\"\nredial_most = \"1 s\"\n";
 
+/// What the folders of runs begin with; the process follows.
+const FOLDERS: &str = "weft-chaos-";
+
+/// Removes folders of runs that were killed: whose process is no more.
+fn sweep() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix(FOLDERS).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if process.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Names of hubs, by number.
 pub(crate) fn name(hub: usize) -> String {
     format!("hub-{}", char::from(b'a' + hub as u8))
@@ -38,7 +52,9 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Starts all hubs; lines that come late are cut. Answers what is left out, too.
     pub(crate) fn start(plan: &Plan, program: &Path, seed: u64) -> Result<(Self, Option<String>)> {
-        let folder = tempfile::tempdir()?;
+        sweep();
+        let prefix = format!("{FOLDERS}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
         let certificates = Certificates::make(&folder.path().join("tls"))?;
         let (library, left_out) = match Library::make(folder.path()) {
             Ok(library) => (Some(library), None),
