@@ -19,12 +19,13 @@ fn a_hundred_hubs_with_ten_thousand_filters_keep_to_the_bounds() {
 #[test]
 fn control_grows_no_worse_than_linearly_with_neighbours() {
     let with = |neighbours| {
-        let options = ScaleOptions { hubs: 60, filters: 600, cover: 4, neighbours, churn: 200, seconds: 1, seed: 7 };
+        let options = ScaleOptions { hubs: 40, filters: 400, cover: 4, neighbours, churn: 100, seconds: 1, seed: 7 };
         let report = run(options);
         [report.rest[0], report.churn[0]]
     };
-    let (two, eight) = (with(2), with(8));
-    for (few, many) in two.into_iter().zip(eight) {
-        assert!(many <= few * 8, "{many} bytes a second with 8 neighbours, {few} with 2");
+    let (few, many) = (with(2), with(8));
+    // What comes by one link goes out by the others: by 1 of 2, by 7 of 8.
+    for (few, many) in few.into_iter().zip(many) {
+        assert!(many <= few * 7 * 11 / 10, "{many} bytes a second with 8 neighbours, {few} with 2");
     }
 }

@@ -464,7 +464,7 @@ impl<'p> World<'p> {
                 Ok(Frame::Interest(steps)) if steps.from_version != 0 => {
                     self.random.chance(if is_quiet { 200 } else { self.plan.lost_deltas })
                 }
-                Ok(Frame::Digest(_)) => is_quiet && self.now > Mono(2_500_000_000),
+                Ok(Frame::Digest(_) | Frame::DigestSum(_)) => is_quiet && self.now > Mono(2_500_000_000),
                 _ => false,
             };
             if !is_lost {

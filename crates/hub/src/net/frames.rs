@@ -86,6 +86,7 @@ impl NetStage {
                 | Frame::Record(_)
                 | Frame::Interest(_)
                 | Frame::Digest(_)
+                | Frame::DigestSum(_)
                 | Frame::Want(_)
                 | Frame::FlowAck(_)
                 | Frame::Pressure(_)

@@ -13,7 +13,8 @@
 //! version to the next; who misses a step asks for the whole set.
 //!
 //! **Repair.** Neighbours tell each other in digests what they know: when a link
-//! comes up, and from time to time. Who knows less asks.
+//! comes up, and from time to time; in a large mesh as sums, and in full only what
+//! differs. Who knows less asks.
 //!
 //! **Receipts.** A hub asks which hubs have its interest in force: see `receipts.rs`.
 //!
@@ -80,8 +81,8 @@ pub enum Event<'a> {
         /// The link.
         link: LinkId,
     },
-    /// A control frame has come: `LinkState`, `Record`, `Interest`, `Digest`, `Want`,
-    /// `FlowAck`, `Pressure`, `ReceiptAsk`, `ReceiptAck`, `Ping` or `Pong`. Others
+    /// A control frame has come: `LinkState`, `Record`, `Interest`, `Digest`,
+    /// `DigestSum`, `Want`, `FlowAck`, `Pressure`, `ReceiptAsk`, `ReceiptAck`, `Ping` or `Pong`. Others
     /// are ignored.
     Frame {
         /// The link that it came by.
@@ -448,6 +449,7 @@ impl Mesh {
             Frame::Record(said) => self.on_record(link, &said.record, Some(said.attributes), now, out),
             Frame::Interest(interest) => self.on_interest(link, interest, now, out),
             Frame::Digest(digest) => self.on_digest(link, &digest.entries, now),
+            Frame::DigestSum(sum) => self.on_digest_sum(link, &sum.sums),
             Frame::Want(want) => self.on_want(link, &want.entries, now),
             Frame::Pressure(pressure) => self.on_pressure(link, pressure, out),
             Frame::ReceiptAsk(ask) => self.on_receipt_ask(link, ask, now),
@@ -485,9 +487,7 @@ impl Mesh {
         self.tend_links(now, out);
         if self.next_digest <= now && !self.links.is_empty() {
             self.next_digest = self.after_about(now, self.options.timers.digest);
-            let digest = self.digest();
-            let links: Vec<LinkId> = self.links.keys().copied().collect();
-            links.into_iter().for_each(|link| self.send(link, &digest));
+            self.send_digests();
         }
         self.tend_own_record(now);
         self.tell_interest(now);

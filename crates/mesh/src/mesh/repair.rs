@@ -1,20 +1,64 @@
 //! Repair: neighbours compare what they know, and ask for what they lack.
 
 use weft_base::{HubId, Mono};
-use weft_wire::frame::{Digest, DigestEntry, Frame, Want, WantEntry};
+use weft_wire::frame::{DIGEST_SUMS, Digest, DigestEntry, DigestSum, Frame, Want, WantEntry};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Mesh;
 use super::interest::Wanted;
 use crate::LinkId;
 use crate::transfer::Transfer;
 
+/// From so many other hubs on sums are shorter than entries.
+const LONG_DIGEST: usize = 16;
+/// The first version of the protocol with sums.
+const SUMS_SINCE: u16 = 2;
+
 impl Mesh {
     /// What this hub knows: of itself, and of hubs within reach. Others are not
     /// spoken of, or the dead would be passed around for ever.
     pub(super) fn digest(&self) -> Frame<'static> {
+        Frame::Digest(Digest { entries: self.digest_entries().collect() })
+    }
+
+    fn digest_entries(&self) -> impl Iterator<Item = DigestEntry> {
         let reachable = self.hubs.iter().filter(|(_, hub)| hub.path.is_some()).map(|(id, _)| *id);
-        let entries = std::iter::once(self.me.id).chain(reachable).filter_map(|id| self.digest_entry(id)).collect();
-        Frame::Digest(Digest { entries })
+        std::iter::once(self.me.id).chain(reachable).filter_map(|id| self.digest_entry(id))
+    }
+
+    /// Tells each neighbour what this hub knows: as sums where these are shorter
+    /// and the neighbour knows of them.
+    pub(super) fn send_digests(&mut self) {
+        let digest = self.digest();
+        let is_long = self.hubs.len() >= LONG_DIGEST;
+        let sum = is_long.then(|| Frame::DigestSum(DigestSum { sums: self.digest_sums() }));
+        let links: Vec<(LinkId, bool)> =
+            self.links.iter().map(|(id, link)| (*id, link.version >= SUMS_SINCE)).collect();
+        for (link, knows_sums) in links {
+            self.send(link, sum.as_ref().filter(|_| knows_sums).unwrap_or(&digest));
+        }
+    }
+
+    fn digest_sums(&self) -> Vec<u64> {
+        let mut sums = vec![0u64; DIGEST_SUMS];
+        for entry in self.digest_entries() {
+            if let Some(sum) = sums.get_mut(place(entry.hub)) {
+                *sum = sum.wrapping_add(hash(&entry));
+            }
+        }
+        sums
+    }
+
+    /// A neighbour says in short what it knows: where this hub knows something
+    /// else it says what, and the neighbour asks. What the neighbour knows better
+    /// it says when this hub's own sums come there.
+    pub(super) fn on_digest_sum(&mut self, link: LinkId, theirs: &[u64]) {
+        let own = self.digest_sums();
+        let differs = |hub: HubId| own.get(place(hub)) != theirs.get(place(hub));
+        let entries: Vec<DigestEntry> = self.digest_entries().filter(|entry| differs(entry.hub)).collect();
+        if !entries.is_empty() {
+            self.send(link, &Frame::Digest(Digest { entries }));
+        }
     }
 
     pub(super) fn digest_entry(&self, id: HubId) -> Option<DigestEntry> {
@@ -92,4 +136,21 @@ impl Mesh {
             }
         }
     }
+}
+
+/// Which of the sums a hub is in.
+fn place(hub: HubId) -> usize {
+    (hub.0 % DIGEST_SUMS as u64) as usize
+}
+
+fn hash(entry: &DigestEntry) -> u64 {
+    let mut bytes = [0; 36];
+    let fields = [entry.hub.0, entry.link_version, entry.interest_version, entry.interest_hash];
+    for (room, field) in bytes.chunks_exact_mut(8).zip(fields) {
+        room.copy_from_slice(&field.to_le_bytes());
+    }
+    if let Some(room) = bytes.last_chunk_mut() {
+        *room = entry.epoch.0.to_le_bytes();
+    }
+    xxh3_64(&bytes)
 }

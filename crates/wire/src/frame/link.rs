@@ -277,6 +277,34 @@ impl Digest {
     }
 }
 
+/// Into how many sums a [`DigestSum`] puts the hubs.
+pub const DIGEST_SUMS: usize = 64;
+
+/// What the sender knows of the others, in short: the neighbour answers with the
+/// [`Digest`] of those hubs whose sums differ from its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestSum {
+    /// [`DIGEST_SUMS`] of them, by the hub's id modulo their number: of those
+    /// hubs' entries the hashes added up, modulo 2^64. An entry's hash is XXH3
+    /// (64 bits) of hub, link version, interest version, interest hash and epoch,
+    /// little-endian, one after the other.
+    pub sums: Vec<u64>,
+}
+
+impl DigestSum {
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let sums = r.list("sums", DIGEST_SUMS, 8, |r| r.u64("sum"))?;
+        if sums.len() != DIGEST_SUMS {
+            return r.refuse(FrameClause::ListLength, "sums", sums.len() as u64);
+        }
+        Ok(Self { sums })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.list("sums", &self.sums, DIGEST_SUMS, |w, sum| w.u64(*sum));
+    }
+}
+
 /// What the sender is missing of one hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WantEntry {

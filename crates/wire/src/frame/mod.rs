@@ -70,8 +70,8 @@ pub use error::{EncodeError, FrameClause, FrameError};
 pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, handout_head, handout_head_len};
 pub use kind::Kind;
 pub use link::{
-    Digest, DigestEntry, FlowAck, FlowPlace, Interest, InterestChange, InterestKind, LinkState, LinkStateLink,
-    LinkStateRecord, StreamInterest, Want, WantEntry,
+    DIGEST_SUMS, Digest, DigestEntry, DigestSum, FlowAck, FlowPlace, Interest, InterestChange, InterestKind, LinkState,
+    LinkStateLink, LinkStateRecord, StreamInterest, Want, WantEntry,
 };
 pub use native::{
     Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,
@@ -293,6 +293,8 @@ frames! {
     Record(Record<'a>);
     /// What a hub says of itself before anything else goes over a link.
     LinkOpen(LinkOpen<'a>);
+    /// What this hub knows of the others, in short.
+    DigestSum(DigestSum);
 }
 
 impl<'a> Frame<'a> {

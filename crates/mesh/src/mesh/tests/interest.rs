@@ -88,6 +88,43 @@ fn who_changes_much_tells_it_in_few_and_what_came_and_went_meanwhile_not_at_all(
 }
 
 #[test]
+fn in_a_large_mesh_neighbours_compare_sums_and_only_what_differs_in_full() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static ENTRIES: AtomicUsize = AtomicUsize::new(0);
+    static SUMS: AtomicUsize = AtomicUsize::new(0);
+    // Records are not renewed meanwhile: that would be told too.
+    let still = Timers { refresh: SECOND * 3600, record_age: SECOND * 7200, ..Timers::default() };
+    let mut net = Net::with(Limits::default(), still);
+    (1..=20).for_each(|hub| net.add(hub, 1));
+    (1..20).for_each(|hub| net.link(hub, hub, hub + 1));
+    net.want(1, true, "a");
+    net.pass(SECOND * 20);
+    net.loses = |frame| {
+        match frame {
+            Frame::Digest(digest) => _ = ENTRIES.fetch_add(digest.entries.len(), Ordering::Relaxed),
+            Frame::DigestSum(_) => _ = SUMS.fetch_add(1, Ordering::Relaxed),
+            _ => {}
+        }
+        false
+    };
+    net.pass(SECOND * 20);
+    assert_eq!(ENTRIES.load(Ordering::Relaxed), 0, "they agree");
+    assert!(SUMS.load(Ordering::Relaxed) >= 20 * 2);
+    net.loses = |frame| matches!(frame, Frame::Interest(_));
+    net.want(1, true, "b");
+    assert_eq!(net.known(20, 1), ["a"]);
+    net.loses = |frame| {
+        let entries = if let Frame::Digest(digest) = frame { digest.entries.len() } else { 0 };
+        ENTRIES.fetch_add(entries, Ordering::Relaxed);
+        false
+    };
+    net.pass(SECOND * 60);
+    assert_eq!(net.known(20, 1), ["a", "b"]);
+    let entries = ENTRIES.load(Ordering::Relaxed);
+    assert!((1..200).contains(&entries), "{entries} entries for one hub that differed");
+}
+
+#[test]
 fn a_lost_step_is_repaired_by_the_next_or_by_a_digest() {
     let mut net = Net::line(3);
     net.want(1, true, "a");
