@@ -456,3 +456,29 @@ fn requests_are_answered_by_a_command_and_groups_share_events() {
 fn said_of(child: Child) -> (i32, String, String) {
     said(child.wait_with_output().expect("it ends"))
 }
+
+#[test]
+fn receipts_are_printed_and_what_is_not_wanted_is_not_published() {
+    let hub = Hub::dev();
+    let at = ["-s", hub.address.as_str()];
+    let (code, _, stderr) = run(&[&["pub", "a/b", "x", "--require", "1"], &at[..]].concat());
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("`a/b` is not wanted at 1 hub (nobody wants it)"), "{stderr}");
+    let asked = ["sub", "a/*", "--live-at", "2", "--receipt-timeout", "100ms"];
+    let (code, _, stderr) = run(&[&asked, &at[..]].concat());
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("`a/*` is not live at 2 hubs: live at 1 hubs"), "{stderr}");
+
+    let mut sub =
+        weft(&[&["sub", "a/*", "--live-at", "all", "--count", "1"], &at[..]].concat()).spawn().expect("it starts");
+    let mut lines = BufReader::new(sub.stderr.take().expect("stderr")).lines();
+    let told: Vec<String> = lines.by_ref().map_while(Result::ok).take(3).collect();
+    assert!(told[1].starts_with("  ") && told[1].ends_with(" live"), "{told:?}");
+    assert_eq!(told[2], "live at all hubs within reach");
+    let (code, _, stderr) = run(&[&["pub", "a/b", "x", "--require", "all"], &at[..]].concat());
+    assert_eq!(code, 0, "{stderr}");
+    let (code, stdout, _) = said(sub.wait_with_output().expect("it ends"));
+    assert_eq!((code, stdout.as_str()), (0, "a/b  x\n"));
+    let (code, _, stderr) = run(&[&["sub", "a", "--live-at", "New York"], &at[..]].concat());
+    assert_eq!(code, 2, "{stderr}");
+}
