@@ -104,7 +104,7 @@ impl<P: Ports> Quic<P> {
         let limit = self.limit();
         let full = self.links.len() >= limit;
         let busy = self.handshakes >= self.shared.handshakes;
-        let retry_from = self.options.retry_from.unwrap_or(self.shared.handshakes.div_ceil(4));
+        let retry_from = self.options.retry_from.unwrap_or(self.shared.handshakes.min(limit) / 4);
         let crowded = busy || self.handshakes >= retry_from;
         let at = self.instants.at(now.mono);
         let Some(site) = self.sites.get_mut(key) else { return };

@@ -82,8 +82,9 @@ pub struct QuicOptions {
     /// How often a side that dialled says something when there is nothing to say.
     pub keep_alive: Duration,
     /// With so many handshakes under way a peer must first show that it
-    /// receives at the address it sends from; none for a quarter of those that
-    /// may go on at once.
+    /// receives at the address it sends from; none for a quarter of those, or of
+    /// the links, that there may be at once, so that senders who forge their
+    /// address cannot take the others' places.
     pub retry_from: Option<usize>,
     /// The system's buffers of a socket, each.
     pub socket_buffer: ByteCount,

@@ -84,9 +84,30 @@ fn a_flood_of_first_datagrams_takes_no_more_than_the_bound() {
 }
 
 #[test]
+fn who_forges_addresses_takes_no_places_of_others() {
+    let mut rig = InMemory::new();
+    rig.retry_from = Some(None);
+    let (mut stage, address) = two(rig, Limits { connections: 8, ..Limits::default() }, Accept::Both);
+    let clock = stage.rig.shore.world().clock();
+    for _ in 0..50 {
+        let flight = first_flight(&clock, at(&address));
+        let mut world = stage.rig.shore.world();
+        let from = world.free();
+        flight.iter().for_each(|datagram| world.send(from, at(&address), datagram));
+        drop(world);
+        stage.turn();
+    }
+    assert_eq!(stage.nodes[1].net.quic.len(), 2, "a quarter of the places");
+    for _ in 0..6 {
+        stage.link(0, 1, &address);
+    }
+    assert_eq!(stage.nodes[1].refused(), []);
+}
+
+#[test]
 fn under_load_a_peer_first_shows_where_it_is() {
     let mut rig = InMemory::new();
-    rig.retry_from = Some(0);
+    rig.retry_from = Some(Some(0));
     let (mut stage, address) = two(rig, Limits::default(), Accept::Both);
     let clock = stage.rig.shore.world().clock();
     stage.rig.shore.world().tapped = Some(Vec::new());

@@ -334,7 +334,7 @@ pub(super) struct InMemory {
     /// After how long without a word links end, if they are to.
     pub(super) idle: Option<Duration>,
     /// See [`QuicOptions::retry_from`].
-    pub(super) retry_from: Option<usize>,
+    pub(super) retry_from: Option<Option<usize>>,
 }
 
 impl InMemory {
@@ -370,7 +370,7 @@ impl Rig for InMemory {
         if let Some(idle) = self.idle {
             (quic.idle, quic.keep_alive) = (idle, idle / 3);
         }
-        quic.retry_from = self.retry_from.or(quic.retry_from);
+        quic.retry_from = self.retry_from.unwrap_or(quic.retry_from);
         MemoryNetwork::new(&self.shore, quic, limits)
     }
 
