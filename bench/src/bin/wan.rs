@@ -1,4 +1,4 @@
-//! One link over a long line, beside NATS's leaf node and a bare TCP connection
+//! One link over a long line, by TCP and by QUIC, beside NATS's leaf node and a bare TCP connection
 //! over the same line, in one run. `cargo xtask bench wan`
 //!
 //! The line is emulated (see `weft_chaos`): a round trip, a bandwidth, and a
@@ -63,14 +63,15 @@ fn main() -> Result<()> {
     let round_trip = Duration::from_millis(arguments.rtt);
     let carried = (bits as f64 / 8.0 * round_trip.as_secs_f64()) as u64;
     let window = arguments.window.map_or((carried * 2).min(4 << 20), |mib| mib << 20).max(1 << 20);
-    let long = Long::new(round_trip, bits)?;
+    let (long, disk) = (Long::new(round_trip, bits)?, process::target_folder()?);
     let mut peers: Vec<Box<dyn Peer + '_>> = vec![
-        Box::new(Chain::over(&process::target_folder()?, &long, "Weft, TCP and TLS 1.3", &arguments.config)?),
-        Box::new(long.bare()),
+        Box::new(Chain::over(&disk, &long, &arguments.config)?),
+        Box::new(Chain::over_quic(&disk, &long, &arguments.config)?),
     ];
     if !arguments.weft_only {
-        peers.insert(1, Box::new(long.nats()?));
+        peers.push(Box::new(long.nats()?));
     }
+    peers.push(Box::new(long.bare()));
     println!("{}", machine::line());
     println!(
         "line: {} ms there and back, {} Mbit/s each way, a queue of {} KiB; NATS server {} as a leaf node without TLS \
@@ -119,8 +120,9 @@ fn throughput(arguments: &Arguments, peers: &[Box<dyn Peer + '_>], long: &Long, 
         ]);
     }
     println!("{table}");
-    if let [weft, nats, _] = &share[..] {
-        println!("Weft to NATS: {:.2}", weft.median() / nats.median());
+    if let [tcp, quic, nats, _] = &share[..] {
+        let to = |weft: &Runs| weft.median() / nats.median();
+        println!("Weft to NATS: {:.2} by TCP, {:.2} by QUIC", to(tcp), to(quic));
     }
     let dropped: u64 = long.line().counts().iter().map(|counts| counts.full).sum();
     println!("packets that the line's full queue dropped, all runs: {dropped}\n");

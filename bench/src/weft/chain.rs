@@ -28,15 +28,27 @@ pub struct Chain<'a> {
 impl<'a> Chain<'a> {
     /// So many hubs, linked over the loopback interface.
     pub fn on_loopback(disk: &Path, hubs: usize) -> Result<Self> {
-        Self::start(disk, hubs, None, format!("Weft, {hubs} hub{}", if hubs == 1 { "" } else { "s" }), "")
+        Self::start(disk, hubs, None, format!("Weft, {hubs} hub{}", if hubs == 1 { "" } else { "s" }), ["", ""])
     }
 
     /// Two hubs at the ends of a long line, with these further tables in their configuration.
-    pub fn over(disk: &Path, long: &'a Long, name: &str, more: &str) -> Result<Self> {
-        Self::start(disk, 2, Some(long), name.to_owned(), more)
+    pub fn over(disk: &Path, long: &'a Long, more: &str) -> Result<Self> {
+        Self::start(disk, 2, Some(long), "Weft, TCP and TLS 1.3".to_owned(), ["", more])
     }
 
-    fn start(disk: &Path, hubs: usize, long: Option<&'a Long>, name: String, more: &str) -> Result<Self> {
+    /// The same by QUIC.
+    pub fn over_quic(disk: &Path, long: &'a Long, more: &str) -> Result<Self> {
+        Self::start(disk, 2, Some(long), "Weft, QUIC".to_owned(), ["quic:", more])
+    }
+
+    /// `scheme` is what the addresses of links begin with.
+    fn start(
+        disk: &Path,
+        hubs: usize,
+        long: Option<&'a Long>,
+        name: String,
+        [scheme, more]: [&str; 2],
+    ) -> Result<Self> {
         let folder = tempfile::tempdir_in(disk)?;
         let certificates = Certificates::make(&folder.path().join("tls"))?;
         let mut started: Vec<Hub> = Vec::new();
@@ -47,7 +59,7 @@ impl<'a> Chain<'a> {
                 name: format!("hub-{number}"),
                 region: "bench".into(),
                 clients: "127.0.0.1:0".into(),
-                hubs: format!("{host}:0"),
+                hubs: format!("{scheme}{host}:0"),
                 neighbours: Vec::from_iter(
                     started.last().map(|next| (next.hubs().to_owned(), format!("hub-{}", number + 1))),
                 ),
