@@ -85,20 +85,18 @@ fn a_hub_that_does_not_say_what_it_is_before_anything_else_is_no_link() {
     stop(hub);
 }
 
-/// Three hubs in a line, the one in the middle of an older version: events,
-/// streams and acknowledgements cross it.
+/// Three hubs in a line, the last one of an older version: events, streams and
+/// acknowledgements cross the border.
 #[test]
 fn a_mesh_in_which_one_hub_speaks_the_version_before_carries_everything() {
     let (ca, data) = (authority(), tempfile::tempdir().expect("a folder"));
-    let mut older = member(&ca, "chicago", "127.0.0.1:0", &[]);
-    older.protocol_most = 1;
-    let middle = start(older);
+    let middle = start(member(&ca, "chicago", "127.0.0.1:0", &[]));
     let to_middle = [("chicago", link_addr(&middle))];
     let east = start(member(&ca, "new-york", "127.0.0.1:0", &to_middle));
-    let mut keeper = member(&ca, "los-angeles", "127.0.0.1:0", &to_middle);
-    keeper.data = Some(data.path().to_owned());
-    keeper.neighbours.push(weft_hub::options::Neighbour { addr: link_addr(&east), name: None, cost: 1_000_000_000 });
-    let west = start(keeper);
+    let mut older = member(&ca, "los-angeles", "127.0.0.1:0", &to_middle);
+    older.data = Some(data.path().to_owned());
+    older.protocol_most = 1;
+    let west = start(older);
 
     let mut listener = Raw::connect(&west, 1);
     listener.subscribe(1, "live/**");
@@ -108,11 +106,9 @@ fn a_mesh_in_which_one_hub_speaks_the_version_before_carries_everything() {
     assert!(matches!(admin.receive().frame(), Frame::Done(_)));
     let mut publisher = Raw::connect(&east, 2);
     until(&mut publisher, "the interest arrives", |r| knows_interest(r, "los-angeles", 2));
-    until(&mut publisher, "the cheaper way by the older hub is found", |r| {
-        r.hubs.iter().any(|hub| hub.name == "los-angeles" && hub.hops == 2)
-    });
-    for (counter, version) in [("link.chicago.version", 1), ("link.los-angeles.version", 2)] {
-        until(&mut publisher, counter, |r| r.counters.iter().any(|c| c.name == counter && c.value == version));
+    let mut between = Raw::connect(&middle, 4);
+    for (counter, version) in [("link.new-york.version", 2), ("link.los-angeles.version", 1)] {
+        until(&mut between, counter, |r| r.counters.iter().any(|c| c.name == counter && c.value == version));
     }
     for n in 0..20u8 {
         publisher.publish_acked(u64::from(n), AckLevel::Routed, "live/x", &[&[n]]);
@@ -121,7 +117,7 @@ fn a_mesh_in_which_one_hub_speaks_the_version_before_carries_everything() {
     for n in 0..20u8 {
         let received = listener.receive();
         let Frame::Deliver(deliver) = received.frame() else { panic!("not a delivery: {:?}", received.frame()) };
-        assert_eq!((deliver.hops, common::payloads(deliver.block)), (2, vec![vec![n]]), "by way of the older hub");
+        assert_eq!((deliver.hops, common::payloads(deliver.block)), (2, vec![vec![n]]));
     }
     let mut reader = Raw::connect(&east, 3);
     reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all", Start::First));
@@ -130,6 +126,54 @@ fn a_mesh_in_which_one_hub_speaks_the_version_before_carries_everything() {
         assert_eq!(reader.delivered(), [[n]]);
     }
     for hub in [east, west, middle] {
+        hub.counters().ledger().balance().expect("every copy is accounted for");
+        stop(hub);
+    }
+}
+
+/// Two meshes of two hubs each work apart; then two hubs that link both start.
+/// What follows reaches everybody once, though there are two ways.
+#[test]
+fn two_meshes_that_worked_apart_become_one_and_deliver_everything_once() {
+    let ca = authority();
+    let pair = |first: &str, second: &str| {
+        let first = start(member(&ca, first, "127.0.0.1:0", &[]));
+        let second = start(member(&ca, second, "127.0.0.1:0", &[(&first.identity().name.clone(), link_addr(&first))]));
+        [first, second]
+    };
+    let [boston, new_york] = pair("boston", "new-york");
+    let [dallas, houston] = pair("dallas", "houston");
+    let mut listeners: Vec<Raw> = [&new_york, &houston].into_iter().map(|hub| Raw::connect(hub, 1)).collect();
+    listeners.iter_mut().for_each(|listener| listener.subscribe(1, "t/**"));
+    let mut publishers = [(&boston, 2, "new-york"), (&dallas, 3, "houston")].map(|(hub, producer, listener)| {
+        let mut publisher = Raw::connect(hub, producer);
+        until(&mut publisher, "its own mesh", |r| knows_interest(r, listener, 1));
+        publisher.publish_acked(1, AckLevel::Routed, "t/apart", &[&[0]]);
+        publisher
+    });
+    for listener in &mut listeners {
+        assert_eq!(listener.delivered(), [[0]], "its own mesh's event");
+    }
+    let both = [("boston", link_addr(&boston)), ("dallas", link_addr(&dallas))];
+    let bridges = ["memphis", "atlanta"].map(|name| start(member(&ca, name, "127.0.0.1:0", &both)));
+    for publisher in &mut publishers {
+        until(publisher, "one mesh", |r| knows_interest(r, "new-york", 1) && knows_interest(r, "houston", 1));
+        until(publisher, "of six hubs", |r| r.hubs.iter().filter(|hub| hub.reachable).count() == 6);
+        for n in 1..=50u8 {
+            publisher.publish_acked(10 + u64::from(n), AckLevel::Routed, "t/together", &[&[n]]);
+        }
+    }
+    for listener in &mut listeners {
+        let mut heard: Vec<u8> = Vec::new();
+        while heard.len() < 100 {
+            heard.extend(listener.delivered().into_iter().flatten());
+        }
+        assert!(listener.drain().is_empty(), "nothing twice");
+        heard.sort_unstable();
+        let expected: Vec<u8> = (1..=50u8).flat_map(|n| [n, n]).collect();
+        assert_eq!(heard, expected, "both publishers' events, each once");
+    }
+    for hub in [new_york, houston, boston, dallas].into_iter().chain(bridges) {
         hub.counters().ledger().balance().expect("every copy is accounted for");
         stop(hub);
     }
