@@ -325,8 +325,8 @@ impl SimHub {
                     }
                 });
             }
-            // No session here makes its publishers wait.
-            Command::Gate { .. } => {}
+            // No session here makes its publishers wait, and no folder is copied.
+            Command::Gate { .. } | Command::Conflict { .. } => {}
             Command::Receipt { receipt, hubs, .. } => out.push(Effect::Receipt { client: receipt as usize, hubs }),
             Command::CloseLink { link, reason } => out.push(Effect::Close { link, reason }),
         }

@@ -7,6 +7,7 @@
 //! missing at either side, because that side's version does not know it, it is
 //! not compared: versions that follow each other work together.
 
+use weft_mesh::Life;
 use weft_wire::ErrorCode;
 use weft_wire::frame::{LinkOpen, OpenItem};
 
@@ -47,14 +48,14 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    pub(crate) fn of(options: &HubOptions) -> Self {
+    pub(crate) fn of(options: &HubOptions, life: Life) -> Self {
         let mut settings = settings(options);
         for (_, value) in &mut settings {
             if value.len() > LONGEST_VALUE {
                 *value = format!("a value with the hash {:016x}", hash_of(value));
             }
         }
-        let mut items = vec![(OpenItem::MESH, options.mesh.clone().into_bytes())];
+        let mut items = vec![(OpenItem::MESH, options.mesh.clone().into_bytes()), (OpenItem::LIFE, life.encode())];
         items.extend(settings.iter().map(|(name, value)| (OpenItem::SETTING, format!("{name}\0{value}").into_bytes())));
         Self { mesh: options.mesh.clone(), settings, items }
     }
@@ -64,11 +65,11 @@ impl Opening {
         LinkOpen { items: self.items.iter().map(|(tag, value)| OpenItem { tag: *tag, value }).collect() }
     }
 
-    /// Holds what another hub says against this.
+    /// Holds what another hub says against this; answers what it says of its life.
     ///
     /// # Errors
     /// [`Refusal`]: the two must not be linked, and what is to be done about it.
-    pub(crate) fn judge(&self, said: &LinkOpen<'_>) -> Result<(), Refusal> {
+    pub(crate) fn judge(&self, said: &LinkOpen<'_>) -> Result<Option<Life>, Refusal> {
         let mesh = said.find(OpenItem::MESH).and_then(OpenItem::text).unwrap_or_default();
         if mesh != self.mesh {
             let detail = format!(
@@ -85,7 +86,7 @@ impl Opening {
                 return Err(Refusal { code: ErrorCode::DISAGREE, detail });
             }
         }
-        Ok(())
+        Ok(said.find(OpenItem::LIFE).and_then(|item| Life::decode(item.value)))
     }
 }
 
@@ -99,16 +100,18 @@ mod tests {
     use super::*;
     use weft_base::ByteCount;
 
+    const LIFE: Life = Life { instance: 7, starts: 1, nonce: 2 };
+
     fn opening(change: impl FnOnce(&mut HubOptions)) -> Opening {
         let mut options = HubOptions::new("chicago");
         change(&mut options);
-        Opening::of(&options)
+        Opening::of(&options, LIFE)
     }
 
     #[test]
     fn hubs_with_the_same_settings_agree_whatever_else_differs() {
         let other = opening(|o| o.limits.arena = ByteCount::mib(64));
-        assert_eq!(opening(|_| {}).judge(&other.frame()), Ok(()));
+        assert_eq!(opening(|_| {}).judge(&other.frame()), Ok(Some(LIFE)));
     }
 
     #[test]
@@ -138,9 +141,9 @@ mod tests {
         let mut said = own.frame();
         said.items.push(OpenItem { tag: OpenItem::SETTING, value: b"of a later version\x007" });
         said.items.push(OpenItem { tag: 60_000, value: &[0xff; 8] });
-        assert_eq!(own.judge(&said), Ok(()));
+        assert_eq!(own.judge(&said), Ok(Some(LIFE)));
         said.items.retain(|item| item.tag == OpenItem::MESH);
-        assert_eq!(own.judge(&said), Ok(()));
+        assert_eq!(own.judge(&said), Ok(None));
     }
 
     #[test]
@@ -148,7 +151,7 @@ mod tests {
         let own = opening(|_| {});
         let mut said = own.frame();
         said.items.push(OpenItem { tag: OpenItem::SETTING, value: &[0xff, 0, 0xff] });
-        assert_eq!(own.judge(&said), Ok(()), "no text: no setting that this hub knows");
+        assert_eq!(own.judge(&said), Ok(Some(LIFE)), "no text: no setting that this hub knows");
         said.items.insert(0, OpenItem { tag: OpenItem::MESH, value: &[0xff] });
         assert_eq!(own.judge(&said).map_err(|r| r.code), Err(ErrorCode::OTHER_MESH));
     }

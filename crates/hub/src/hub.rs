@@ -9,6 +9,7 @@ use weft_base::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Orderi
 use weft_base::{ByteCount, Clock, Epoch, HubId, Mono, Random};
 use weft_keyed::Keyed;
 use weft_log::fs::{Fs, RealFs};
+use weft_mesh::Life;
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
 use weft_ring::stage::{Placement, Runner, RunnerHandle, Stage, StageWaker};
@@ -17,10 +18,10 @@ use weft_transport::{Accept, Network};
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
 use crate::append::{
-    AppendParts, AppendStage, Folder, FolderError, FoundSpools, SyncStage, ToVerify, VerifyParts, VerifyStage,
+    AppendParts, AppendStage, Birth, Folder, FolderError, FoundSpools, SyncStage, ToVerify, VerifyParts, VerifyStage,
     load_spools,
 };
-use crate::conductor::{Conductor, ConductorParts, mesh_of};
+use crate::conductor::{Conductor, ConductorParts, PeersFile, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
@@ -198,14 +199,23 @@ impl Hub {
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
 
         let append_waker = StageWaker::parking();
-        let (mut folder, epoch) = match &options.data {
+        // Never 0, which stands for none.
+        let born = Life { instance: random.next_u64() | 1, starts: 1, nonce: random.next_u64() };
+        let peers = options.data.as_ref().map(|path| PeersFile::new(fs.clone(), path));
+        let (mut folder, epoch, life) = match &options.data {
             Some(path) => {
                 let keyed = (keyed, append_waker.clone());
-                let (folder, epoch) = Folder::open(fs.clone(), &PathBuf::from(path), &options.name, keyed, now)?;
+                let birth = Birth { now, life: born, new_instance: options.new_instance };
+                let (folder, epoch, life) =
+                    Folder::open(fs.clone(), &PathBuf::from(path), &options.name, keyed, birth)?;
                 let folder = folder.with_keys(options.storage.keys.clone());
-                (Some(folder), epoch)
+                (Some(folder), epoch, life)
             }
-            None => (None, Epoch(u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX))),
+            None => (
+                None,
+                Epoch(u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX)),
+                Life { instance: 0, starts: 0, ..born },
+            ),
         };
         let streams = match &mut folder {
             Some(folder) => folder.load(&options.limits, now)?,
@@ -216,6 +226,7 @@ impl Hub {
             None => (SpoolStart::default(), FoundSpools::default()),
         };
         let identity = Arc::new(Identity {
+            life,
             id: HubId::of_name(&options.name),
             epoch,
             name: options.name.clone(),
@@ -277,7 +288,8 @@ impl Hub {
         let (to_sync, sync_inbox) = mpsc::ring(slots);
         let (to_consume, consume_inbox) = mpsc::ring(slots);
 
-        let mesh = mesh_of(&identity, &options, random.next_u64());
+        let remembered = peers.as_ref().map_or_else(Vec::new, PeersFile::read);
+        let mesh = mesh_of(&identity, &options, remembered, random.next_u64());
         let snapshot = Arc::new(ArcSwap::from_pointee(RouteTable::empty(mesh.routes())));
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -408,6 +420,7 @@ impl Hub {
             net: Outbox::new(&to_net, &net_waker),
             route: RouteOutbox::new(&to_route, &route_waker),
             mesh,
+            peers,
             snapshot,
             options: options.clone(),
             identity: identity.clone(),

@@ -50,6 +50,8 @@ pub struct Identity {
     pub id: HubId,
     /// This life.
     pub epoch: Epoch,
+    /// The start of the data folder that this life is.
+    pub life: weft_mesh::Life,
     /// The name.
     pub name: String,
     /// The region.

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, SubscriptionId};
 use weft_log::LogBlock;
-use weft_mesh::StreamDef;
 use weft_mesh::ledger::DropReason;
+use weft_mesh::{Life, StreamDef};
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_stream::replica::Position;
 use weft_topic::Filter;
@@ -429,6 +429,8 @@ pub(crate) enum ToConductor {
         region: String,
         /// Of the protocol.
         version: u16,
+        /// The start of its data folder, as it says; of version 1 nothing is said.
+        life: Option<Life>,
         neighbour: Option<usize>,
     },
     /// A link that was up has ended.

@@ -60,6 +60,9 @@ pub struct HubOptions {
     pub storage: Storage,
     /// What happens to publishes that wait too long inside the hub, per lane.
     pub load: [LoadPolicy; weft_base::Lane::COUNT],
+    /// The data folder becomes a new one as far as other hubs are concerned: for
+    /// one start of a folder that was copied, set back or renamed.
+    pub new_instance: bool,
     /// What the mesh's timers run on.
     pub timers: Timers,
     /// The newest version of the protocol that is spoken, while hubs are upgraded one after the other.
@@ -426,6 +429,7 @@ impl HubOptions {
             timers: Timers::default(),
             protocol_most: PROTOCOL_VERSION,
             see: SeeOptions::default(),
+            new_instance: false,
         }
     }
 

@@ -29,6 +29,46 @@ pub enum CloseReason {
         /// The epoch of the hub at the other end.
         heard: Epoch,
     },
+    /// The data folder of a hub is known under another name.
+    #[error(
+        "the hub `{heard}` runs on the data folder of the hub `{known}`: give it its name back, or start it once \
+         with `weft hub --new-instance`"
+    )]
+    Renamed {
+        /// The folder's hub.
+        known: String,
+        /// What it is called now.
+        heard: String,
+    },
+    /// A copy of a hub's data folder runs, and so does the hub, or another copy.
+    #[error(
+        "two hubs run on copies of the data folder of `{name}`: stop one of them; a copy that is to stay needs \
+         another name, and to be started once with `weft hub --new-instance`"
+    )]
+    Cloned {
+        /// The name.
+        name: String,
+    },
+    /// A hub's data folder is one of an earlier time.
+    #[error(
+        "the data folder of `{name}` was set back: this is its start {heard}, and the mesh has seen start {known}; \
+         what it forgot may be missing from its streams: if it is to go on so, start it once with \
+         `weft hub --new-instance`"
+    )]
+    RolledBack {
+        /// The hub.
+        name: String,
+        /// The latest start that was seen.
+        known: u64,
+        /// The one that it says.
+        heard: u64,
+    },
+    /// Another hub of this name, with a data folder of its own, is in the mesh.
+    #[error("another hub named `{name}`, with another data folder, is in the mesh: rename one, or stop that one first")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// The hub at the other end is in a new life, which has links of its own.
     #[error("the hub at the other end has started anew")]
     Superseded,
@@ -64,6 +104,10 @@ impl CloseReason {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::OwnId | Self::TwoNames { .. } | Self::OldEpoch { .. } => ErrorCode::IDENTITY,
+            Self::Cloned { .. } => ErrorCode::CLONED,
+            Self::RolledBack { .. } => ErrorCode::ROLLED_BACK,
+            Self::Renamed { .. } => ErrorCode::RENAMED,
+            Self::NameTaken { .. } => ErrorCode::NAME_TAKEN,
             Self::BadInterest { .. } => ErrorCode::BAD_FRAME,
             Self::Superseded => ErrorCode::LEAVING,
             Self::Silent { .. } => ErrorCode::SILENT,

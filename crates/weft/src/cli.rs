@@ -79,6 +79,11 @@ pub(crate) struct HubArgs {
     /// With --dev: the port for clients; 0 takes a free one.
     #[arg(long, value_name = "N", default_value_t = 7411, requires = "dev")]
     pub(crate) port: u16,
+    /// The data folder becomes a new one as far as other hubs are concerned: for
+    /// one start of a folder that was copied, restored or renamed, after the mesh
+    /// has refused it (see docs/operating.md, Joining).
+    #[arg(long, requires = "config")]
+    pub(crate) new_instance: bool,
     /// Check the configuration, print the effective values and stop.
     #[arg(long, requires = "config")]
     pub(crate) check: bool,

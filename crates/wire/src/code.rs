@@ -162,6 +162,14 @@ codes! {
     OTHER_MESH = 87, "other_mesh", "the hubs are of different meshes: link them only after giving both the same `mesh`";
     /// A setting that all hubs of a mesh must share differs.
     DISAGREE = 88, "disagree", "a setting that all hubs of a mesh must share differs: set what the detail names alike at both";
+    /// A hub whose data folder, or a copy of it, runs twice.
+    CLONED = 89, "cloned", "two hubs run on copies of one data folder: stop one of them";
+    /// A hub whose data folder is one of an earlier time.
+    ROLLED_BACK = 90, "rolled_back", "the hub's data folder was set back: restore it, or start it once with `weft hub --new-instance`";
+    /// A hub whose data folder is known under another name.
+    RENAMED = 91, "renamed", "the data folder is another hub's: give it its name back, or start it once with `weft hub --new-instance`";
+    /// Another hub of this name is in the mesh.
+    NAME_TAKEN = 92, "name_taken", "another hub of this name is in the mesh: rename one of them";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -1,7 +1,8 @@
 //! The data folder: who owns it, and the streams that lie in it.
 //!
 //! ```text
-//! DATA/weft.json          format version, hub's name, epoch of its last start
+//! DATA/weft.json          format version, hub's name, epoch of its last start, the folder's own number, its starts
+//! DATA/peers.json         what is remembered of other hubs (`conductor/memory.rs`)
 //! DATA/keyed/              what is looked up by key; rebuilt or begun anew when it is lost
 //! DATA/lock               held by the running hub
 //! DATA/keyed/...          what is looked up by key; can be made anew from the logs
@@ -27,6 +28,7 @@ use weft_base::{ByteCount, Epoch, HubId, Now};
 use weft_keyed::{Keyed, KeyedError};
 use weft_log::fs::{Fs, Lock};
 use weft_log::{Keys, Log, LogOptions, LogReader, Recovery};
+use weft_mesh::Life;
 use weft_ring::stage::StageWaker;
 use weft_topic::Filter;
 
@@ -62,6 +64,12 @@ struct Description {
     version: u32,
     hub: String,
     epoch: u32,
+    /// The folder's random number: a copy of the folder has the same. 0 in folders of before.
+    #[serde(default)]
+    instance: u64,
+    /// How often a hub was started with the folder.
+    #[serde(default)]
+    starts: u64,
 }
 
 /// Why a data folder cannot be used.
@@ -186,6 +194,16 @@ pub(crate) struct Stream {
     pub(super) floor: u64,
 }
 
+/// What a start brings with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Birth {
+    pub(crate) now: Now,
+    /// That of a folder that is new: drawn by chance.
+    pub(crate) life: Life,
+    /// The folder becomes a new one, as far as other hubs are concerned.
+    pub(crate) new_instance: bool,
+}
+
 /// The folder, locked for as long as this lives.
 pub(crate) struct Folder {
     fs: Arc<dyn Fs>,
@@ -214,8 +232,9 @@ impl Folder {
         root: &Path,
         hub: &str,
         (keyed, waker): (Option<Arc<dyn Keyed>>, StageWaker),
-        now: Now,
-    ) -> Result<(Self, Epoch), FolderError> {
+        birth: Birth,
+    ) -> Result<(Self, Epoch, Life), FolderError> {
+        let now = birth.now;
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| FolderError::Io { path, source }
@@ -229,6 +248,7 @@ impl Folder {
             outcome => outcome.map_err(io(&lock_path))?,
         };
         let path = root.join("weft.json");
+        let mut life = birth.life;
         let mut epoch = u32::try_from(now.wall.0 / 1_000_000_000).unwrap_or(u32::MAX);
         if let Some(bytes) = read_if_there(&*fs, &path, DESCRIPTION_MOST)? {
             let found: Description = serde_json::from_slice(&bytes)
@@ -240,8 +260,13 @@ impl Folder {
                 return Err(FolderError::Foreign { path: root.to_owned(), found: found.hub });
             }
             epoch = epoch.max(found.epoch.saturating_add(1));
+            if !birth.new_instance && found.instance != 0 {
+                life.instance = found.instance;
+                life.starts = found.starts.saturating_add(1);
+            }
         }
-        let description = Description { version: VERSION, hub: hub.to_owned(), epoch };
+        let Life { instance, starts, .. } = life;
+        let description = Description { version: VERSION, hub: hub.to_owned(), epoch, instance, starts };
         let bytes = serde_json::to_vec_pretty(&description)
             .map_err(|e| FolderError::Damaged { path: path.clone(), reason: e.to_string() })?;
         fs.write(&path, &bytes).map_err(io(&path))?;
@@ -267,6 +292,7 @@ impl Folder {
                 _lock: lock,
             },
             Epoch(epoch),
+            life,
         ))
     }
 

@@ -44,7 +44,7 @@ use weft_wire::frame::{ErrorCode, Retention};
 use self::commit::Commits;
 pub(crate) use self::copies::as_mirrored;
 pub use self::folder::FolderError;
-pub(crate) use self::folder::{Folder, Stream};
+pub(crate) use self::folder::{Birth, Folder, Stream};
 pub(crate) use self::homes::AwaitedLevel;
 use self::internal::Internals;
 pub(crate) use self::mend::{Job, Mending, ToMend};

@@ -6,6 +6,7 @@
 //! is told that a subscription or a stream is live. Never touches a block.
 
 mod gates;
+mod memory;
 mod neighbours;
 mod receipts;
 mod report;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use weft_base::{Epoch, HubId, Mono, Now, Random};
-use weft_mesh::{Command, Event, GroupKey, HubInfo, LinkId, Mesh, MeshOptions, StreamDef};
+use weft_mesh::{Command, Event, GroupKey, HubInfo, LinkId, Mesh, MeshOptions, Remembered, StreamDef};
 use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
@@ -26,6 +27,7 @@ use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, Frame};
 
 use self::gates::{Gates, RemoteGate};
+pub(crate) use self::memory::PeersFile;
 use self::neighbours::Neighbours;
 use self::receipts::Receipts;
 use self::tenants::Tenants;
@@ -41,6 +43,8 @@ use crate::route::table::{GateSlot, RouteTable};
 
 /// Messages taken in one turn.
 const BATCH: usize = 1_024;
+/// Hubs that were refused, as they are shown.
+const MOST_REFUSED: usize = 256;
 /// Room that the next stages must have before a message is taken.
 const ROOM: usize = 32;
 
@@ -50,6 +54,9 @@ pub(crate) struct Conductor {
     net: Outbox<ToNet>,
     route: RouteOutbox,
     mesh: Mesh,
+    peers: Option<PeersFile>,
+    /// Hubs that were refused somewhere, and how often, by name and reason.
+    refused: BTreeMap<(String, ErrorCode), u64>,
     table: RouteTable,
     snapshot: Arc<ArcSwap<RouteTable>>,
     /// The snapshot is behind the table.
@@ -86,6 +93,8 @@ pub(crate) struct ConductorParts {
     pub(crate) net: Outbox<ToNet>,
     pub(crate) route: RouteOutbox,
     pub(crate) mesh: Mesh,
+    /// Where what is remembered of other hubs is kept; none without a data folder.
+    pub(crate) peers: Option<PeersFile>,
     pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
     pub(crate) options: Arc<HubOptions>,
     pub(crate) identity: Arc<Identity>,
@@ -97,7 +106,7 @@ pub(crate) struct ConductorParts {
 }
 
 /// The mesh's decider of a hub.
-pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, seed: u64) -> Mesh {
+pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, remembered: Vec<Remembered>, seed: u64) -> Mesh {
     let info = HubInfo {
         id: identity.id,
         name: identity.name.clone(),
@@ -105,11 +114,13 @@ pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, seed: u64) -> M
         labels: identity.labels.clone(),
         epoch: identity.epoch,
     };
-    let mut mesh = MeshOptions::default();
-    mesh.limits.hubs = options.limits.hubs;
-    mesh.timers.interest_retention = options.timers.interest_retention;
-    mesh.timers.damp_most = options.timers.interest_damping;
-    Mesh::new(mesh, info, seed)
+    let mut told = MeshOptions::default();
+    told.limits.hubs = options.limits.hubs;
+    told.timers.interest_retention = options.timers.interest_retention;
+    told.timers.damp_most = options.timers.interest_damping;
+    let mut mesh = Mesh::new(told, info, seed);
+    mesh.set_life(identity.life, remembered);
+    mesh
 }
 
 impl Conductor {
@@ -122,6 +133,8 @@ impl Conductor {
             net: parts.net,
             route: parts.route,
             mesh: parts.mesh,
+            peers: parts.peers,
+            refused: BTreeMap::new(),
             table: RouteTable::clone(&parts.snapshot.load()),
             snapshot: parts.snapshot,
             stale: false,
@@ -145,7 +158,14 @@ impl Conductor {
 
     fn on_message(&mut self, message: ToConductor) {
         match message {
-            ToConductor::LinkUp { link, hub, epoch, name, region, version, neighbour } => {
+            ToConductor::LinkUp { link, hub, epoch, name, region, version, life, neighbour } => {
+                let mut commands = std::mem::take(&mut self.commands);
+                let met = self.mesh.meet((hub, &name, epoch), life, self.now.mono, &mut commands);
+                self.perform(commands);
+                if let Err(reason) = met {
+                    let (code, detail) = (reason.code(), reason.to_string());
+                    return self.net.push(ToNet::Close { session: link, code, detail });
+                }
                 tracing::info!(code = "link_up", peer = name, region, version, "a link is up");
                 let cost = neighbour.and_then(|i| self.options.neighbours.get(i)).map_or(0, |n| n.cost);
                 if let Some(index) = neighbour {
@@ -315,6 +335,15 @@ impl Conductor {
     fn apply(&mut self, event: Event<'_>) {
         let mut commands = std::mem::take(&mut self.commands);
         self.mesh.apply(event, self.now, &mut commands);
+        self.perform(commands);
+        if let Some(peers) = &mut self.peers
+            && let Some(hubs) = self.mesh.take_remembered()
+        {
+            peers.changed(hubs, self.now.mono);
+        }
+    }
+
+    fn perform(&mut self, mut commands: Vec<Command>) {
         for command in commands.drain(..) {
             match command {
                 Command::Send { link, bytes } => self.net.push(ToNet::Control { session: SessionId(link.0), bytes }),
@@ -338,8 +367,15 @@ impl Conductor {
                     self.remote_gate(said);
                 }
                 Command::Receipt { receipt, met, hubs } => self.receipt_given(receipt, met, &hubs),
+                Command::Conflict { name, epoch, code, by, detail } => {
+                    let epoch = epoch.0;
+                    tracing::error!(code = "hub_conflict", hub = name, epoch, reason = %code, by, detail, "a hub was refused");
+                    if self.refused.len() < MOST_REFUSED || self.refused.contains_key(&(name.clone(), code)) {
+                        *self.refused.entry((name, code)).or_default() += 1;
+                    }
+                }
                 Command::CloseLink { link, reason } => {
-                    let code = ErrorCode::IDENTITY;
+                    let code = reason.code();
                     self.net.push(ToNet::Close { session: SessionId(link.0), code, detail: reason.to_string() });
                 }
             }
@@ -395,6 +431,11 @@ impl Stage for Conductor {
             self.net.push(ToNet::Dial { neighbour });
             work += 1;
         }
+        if let Some(peers) = &mut self.peers
+            && peers.due().is_some_and(|at| at <= now.mono)
+        {
+            peers.write();
+        }
         if self.mesh.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.apply(Event::Tick);
         }
@@ -405,7 +446,14 @@ impl Stage for Conductor {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        self.mesh.next_deadline().into_iter().chain(self.neighbours.next()).min()
+        let peers = self.peers.as_ref().and_then(PeersFile::due);
+        self.mesh.next_deadline().into_iter().chain(self.neighbours.next()).chain(peers).min()
+    }
+
+    fn on_stop(&mut self, _now: Now) {
+        if let Some(peers) = &mut self.peers {
+            peers.write();
+        }
     }
 
     fn load(&self) -> Backlog {

@@ -51,6 +51,7 @@ impl Conductor {
             ("mesh.filters_held", m.filters_held),
         ];
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
+        values.extend(self.refused.iter().map(|((name, code), times)| (format!("refused.{name}.{code}"), *times)));
         let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();
         let mut bytes = Vec::new();
         let me = self.identity.id;

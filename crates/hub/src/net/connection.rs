@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use weft_base::{Epoch, HubId, Mono};
+use weft_mesh::Life;
 use weft_ring::arena::{Arena, Buffer};
 use weft_transport::{LinkToken, Peer};
 use weft_wire::frame::AckLevel;
@@ -39,6 +40,8 @@ pub(crate) struct PeerHub {
     pub(crate) region: String,
     /// The version of the protocol that both speak.
     pub(crate) version: u16,
+    /// The start of its data folder, once it has said so.
+    pub(crate) life: Option<Life>,
 }
 
 /// A connection and its session.

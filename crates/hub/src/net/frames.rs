@@ -84,6 +84,7 @@ impl NetStage {
                 Frame::Goodbye(goodbye) => self.on_link_goodbye(id, goodbye.detail),
                 Frame::LinkState(_)
                 | Frame::Record(_)
+                | Frame::Conflict(_)
                 | Frame::Interest(_)
                 | Frame::Digest(_)
                 | Frame::DigestSum(_)

@@ -81,7 +81,7 @@ impl NetStage {
                 }
                 let (name, region) = (hello.name.to_owned(), hello.region.to_owned());
                 self.welcome(id, version);
-                self.open(id, PeerHub { hub: hello.hub, epoch: hello.epoch, name, region, version }, None);
+                self.open(id, PeerHub { hub: hello.hub, epoch: hello.epoch, name, region, version, life: None }, None);
             }
             (false, frame::Role::Client) => {
                 self.welcome(id, version);
@@ -110,7 +110,8 @@ impl NetStage {
             return self.violate(id, ErrorCode::IDENTITY, &detail);
         }
         let (name, region) = (welcome.name.to_owned(), welcome.region.to_owned());
-        let peer = PeerHub { hub: welcome.hub, epoch: welcome.epoch, name, region, version: welcome.version };
+        let (version, life) = (welcome.version, None);
+        let peer = PeerHub { hub: welcome.hub, epoch: welcome.epoch, name, region, version, life };
         self.open(id, peer, Some(neighbour));
     }
 
@@ -131,7 +132,7 @@ impl NetStage {
     /// What the hub at the other end says of itself.
     pub(super) fn on_link_open(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>, said: &LinkOpen<'_>) {
         match self.opening.judge(said) {
-            Ok(()) => self.link_up(id, peer, neighbour),
+            Ok(life) => self.link_up(id, PeerHub { life, ..peer }, neighbour),
             Err(Refusal { code, detail }) => {
                 add(&self.counters.links_disagreed, 1);
                 tracing::warn!(code = "link_refused", peer = peer.name, reason = %code, detail, "a hub is refused");
@@ -179,7 +180,7 @@ impl NetStage {
     }
 
     fn link_up(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>) {
-        let PeerHub { hub, epoch, name, region, version } = peer;
+        let PeerHub { hub, epoch, name, region, version, life } = peer;
         let counters = self.counters.link(&name);
         set(&counters.version, u64::from(version));
         let limits = &self.options.limits;
@@ -196,6 +197,6 @@ impl NetStage {
         self.keep_lanes_apart(id, link);
         add(&self.counters.links, 1);
         self.mark_dirty(id);
-        self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, version, neighbour });
+        self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, version, life, neighbour });
     }
 }

@@ -178,7 +178,7 @@ impl NetStage {
             snapshot: parts.snapshot,
             arena: parts.arena,
             reserve: parts.reserve,
-            opening: Opening::of(&parts.options),
+            opening: Opening::of(&parts.options, parts.identity.life),
             options: parts.options,
             identity: parts.identity,
             counters: parts.counters,

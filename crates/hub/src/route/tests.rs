@@ -89,8 +89,14 @@ fn stage_of(id: HubId, routes: Arc<weft_mesh::Routes>, peers: PeerOutlets) -> (R
     let (_, inbox) = crate::inbox::rings(64);
     let (to_net, net) = mpsc::ring(64);
     let (to_append, _append) = mpsc::ring(64);
-    let identity =
-        crate::Identity { id, epoch: Epoch(1), name: format!("hub-{id}"), region: String::new(), labels: Vec::new() };
+    let identity = crate::Identity {
+        id,
+        epoch: Epoch(1),
+        life: weft_mesh::Life::default(),
+        name: format!("hub-{id}"),
+        region: String::new(),
+        labels: Vec::new(),
+    };
     let table = RouteTable { version: 1, ..RouteTable::empty(routes) };
     let arena = ArenaOptions { initial: ByteCount::mib(1), ..ArenaOptions::default() };
     let stage = RouteStage::new(RouteParts {

@@ -23,6 +23,7 @@
 //! then it is forgotten. When it comes back in a new life, its old interest
 //! stands until the new set is there whole.
 
+mod identity;
 mod interest;
 mod pressure;
 mod receipts;
@@ -42,6 +43,7 @@ use weft_wire::frame::{self, ErrorCode, FlowAck, FlowPlace, Frame, GateState, Pi
 
 pub use self::receipts::{LiveAt, ReceiptLine};
 
+use self::identity::Identities;
 use self::pressure::Gates;
 use self::receipts::Receipts;
 use self::records::{Hub, OwnRecord};
@@ -225,6 +227,20 @@ pub enum Command {
         /// The hubs, by name: those that were named, or all that are known.
         hubs: Vec<ReceiptLine>,
     },
+    /// A hub was refused somewhere in the mesh, because it is not who it says or
+    /// is so twice. Said once of each.
+    Conflict {
+        /// The name that it claims.
+        name: String,
+        /// The epoch of the one that was refused.
+        epoch: Epoch,
+        /// Why.
+        code: ErrorCode,
+        /// The hub that refused it.
+        by: String,
+        /// Why, for people.
+        detail: String,
+    },
     /// Close a link. For the decider it has ended with this; the `LinkDown` that
     /// follows is ignored.
     CloseLink {
@@ -251,6 +267,7 @@ pub struct Mesh {
     routes: Arc<Routes>,
     gates: Gates,
     receipts: Receipts,
+    identities: Identities,
     next_digest: Mono,
     deadline: Option<Mono>,
     counters: Counters,
@@ -291,6 +308,7 @@ impl Mesh {
             routes: Arc::new(Routes::alone(me.id)),
             gates: Gates::new(),
             receipts: Receipts::new(),
+            identities: Identities::default(),
             next_digest: Mono(0),
             deadline: None,
             counters: Counters::default(),
@@ -454,6 +472,7 @@ impl Mesh {
             Frame::Pressure(pressure) => self.on_pressure(link, pressure, out),
             Frame::ReceiptAsk(ask) => self.on_receipt_ask(link, ask, now),
             Frame::ReceiptAck(ack) => self.on_receipt_ack(link, ack, now),
+            Frame::Conflict(conflict) => self.tell_conflict(Some(link), conflict, now, out),
             _ => {}
         }
     }

@@ -34,13 +34,14 @@ const WHOLE_LIFE_HERTZ: u32 = 99;
 const DEV_DAYS: u32 = 30;
 
 pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
-    let (options, _folder) = match &args.config {
+    let (mut options, _folder) = match &args.config {
         Some(path) => (config::load(path).map_err(|e| Usage(e.to_string()))?, None),
         None => {
             let (options, folder) = dev(args.port)?;
             (options, Some(folder))
         }
     };
+    options.new_instance = args.new_instance;
     if args.check {
         print!("{}", config::show(&options));
         return Ok(());

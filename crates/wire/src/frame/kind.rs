@@ -134,6 +134,8 @@ kinds! {
     Record = 112;
     /// Hub to hub, version 2: what must be known before the link counts.
     LinkOpen = 124;
+    /// Hub to hub, version 2: flooded.
+    Conflict = 125;
     /// Hub to hub, on links of version 2 and later; where it differs, answered by `Digest`.
     DigestSum = 137;
 }
@@ -160,6 +162,7 @@ impl Kind {
                 | Self::ReceiptAck
                 | Self::Record
                 | Self::LinkOpen
+                | Self::Conflict
         )
     }
 

@@ -77,7 +77,7 @@ pub use native::{
     Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,
     Subscribed, Unsubscribe, Unsubscribed, Welcome, Why, WhyReport,
 };
-pub use open::{LinkOpen, OpenItem};
+pub use open::{Conflict, LinkOpen, OpenItem};
 pub use peek::{Peek, peek, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};
 pub use profile::{Profile, ProfileReport, ProfileStack};
@@ -293,6 +293,8 @@ frames! {
     Record(Record<'a>);
     /// What a hub says of itself before anything else goes over a link.
     LinkOpen(LinkOpen<'a>);
+    /// A hub was refused that is not who it says, or is so twice.
+    Conflict(Conflict<'a>);
     /// What this hub knows of the others, in short.
     DigestSum(DigestSum);
 }

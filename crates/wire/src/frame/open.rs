@@ -1,8 +1,10 @@
 //! Between hubs, from version 2 of the protocol on: what each says of itself
 //! before anything else goes over the link.
 
+use weft_base::{Epoch, HubId};
+
 use super::codec::{Reader, Writer};
-use super::{FrameError, MAX_OPEN_ITEMS, MAX_OPEN_VALUE};
+use super::{ErrorCode, FrameError, MAX_OPEN_ITEMS, MAX_OPEN_VALUE, MAX_TEXT};
 
 /// The first frame of both ends of a link, right after `Hello` and
 /// [`Welcome`](super::Welcome): facts that the other end holds against its own
@@ -30,6 +32,10 @@ impl<'a> OpenItem<'a> {
     /// A setting that must be the same at both ends: its name, a zero byte,
     /// and its value in one canonical form, both UTF-8. Any number of times.
     pub const SETTING: u16 = 2;
+
+    /// Which data folder the hub runs on, and in which of its starts: as
+    /// [`attribute::LIFE`](super::attribute::LIFE). At most once.
+    pub const LIFE: u16 = 3;
 
     /// The name and the value of a [`SETTING`](Self::SETTING); `None` when it is none.
     #[must_use]
@@ -66,5 +72,49 @@ impl<'a> LinkOpen<'a> {
             w.u16(item.tag);
             w.bytes("value", item.value, MAX_OPEN_VALUE);
         });
+    }
+}
+
+/// A hub was refused because it is not who it says, or is so twice; flooded, so
+/// that the other one hears of it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict<'a> {
+    /// The id that both claim.
+    pub hub: HubId,
+    /// The epoch of the one that was refused.
+    pub epoch: Epoch,
+    /// Why.
+    pub code: ErrorCode,
+    /// Over how many links this may still go.
+    pub ttl: u8,
+    /// The name that both claim.
+    pub name: &'a str,
+    /// The hub that refused it.
+    pub by: &'a str,
+    /// Why, for people; cut to [`MAX_TEXT`].
+    pub detail: &'a str,
+}
+
+impl<'a> Conflict<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        Ok(Self {
+            hub: r.hub("hub")?,
+            epoch: r.epoch("epoch")?,
+            code: ErrorCode(r.u16("code")?),
+            ttl: r.u8("ttl")?,
+            name: r.name("name")?,
+            by: r.name("by")?,
+            detail: r.text("detail", MAX_TEXT)?,
+        })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.u64(self.hub.0);
+        w.u32(self.epoch.0);
+        w.u16(self.code.0);
+        w.u8(self.ttl);
+        w.name("name", self.name);
+        w.name("by", self.by);
+        w.cut("detail", self.detail);
     }
 }

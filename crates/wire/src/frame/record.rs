@@ -19,6 +19,8 @@ pub mod attribute {
     pub const SIGNATURE: u16 = 5;
     /// A digest of the hub's ledger.
     pub const LEDGER: u16 = 6;
+    /// Which data folder the hub runs on, and in which of its starts: three u64.
+    pub const LIFE: u16 = 9;
 }
 
 /// Attributes as they lie in a frame: `u16 tag, u16 length, bytes`, one after the

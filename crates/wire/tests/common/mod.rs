@@ -399,6 +399,15 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
                 OpenItem { tag: 65_000, value: b"of a later version" },
             ],
         }),
+        Frame::Conflict(Conflict {
+            hub,
+            epoch,
+            code: ErrorCode::CLONED,
+            ttl: 32,
+            name: "new-york",
+            by: "zürich",
+            detail: "two hubs run on copies of one data folder",
+        }),
     ]);
     all
 }

@@ -2,6 +2,7 @@
 //! alone whose neighbour is the test. Whole meshes under faults are in `sim`.
 
 mod gates;
+mod identity;
 mod interest;
 mod links;
 mod receipts;
@@ -154,6 +155,11 @@ impl Net {
         if out.contains(&Command::RoutesChanged) && !self.stuck.contains(&hub) {
             mesh.apply(Event::RoutesPublished, now(self.now), &mut out);
         }
+        self.take(hub, out);
+    }
+
+    /// Does what a hub wants done.
+    fn take(&mut self, hub: u64, out: Vec<Command>) {
         for command in out {
             match command {
                 Command::Send { link, bytes } => {

@@ -1,0 +1,102 @@
+//! What this hub remembers of others through its lives: `DATA/peers.json`.
+//!
+//! Written a while after something changed, at most as many hubs as a mesh has.
+//! A file that is lost or damaged costs what it remembered, and nothing else.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use weft_base::{Epoch, Mono};
+use weft_log::fs::Fs;
+use weft_mesh::{Life, Remembered};
+
+/// The largest file read: room for all hubs of a mesh.
+const MOST: usize = 1 << 20;
+/// How long a change waits for others.
+const WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    name: String,
+    instance: u64,
+    starts: u64,
+    nonce: u64,
+    epoch: u32,
+}
+
+/// The file.
+pub(crate) struct PeersFile {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+    pending: Option<(Mono, Vec<Remembered>)>,
+}
+
+impl PeersFile {
+    pub(crate) fn new(fs: Arc<dyn Fs>, data: &Path) -> Self {
+        Self { fs, path: data.join("peers.json"), pending: None }
+    }
+
+    /// What was remembered; nothing when there is no sound file.
+    pub(crate) fn read(&self) -> Vec<Remembered> {
+        let bytes = match self.fs.read(&self.path, MOST) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                self.lost(&error.to_string());
+                return Vec::new();
+            }
+        };
+        let entries: Vec<Entry> = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+            self.lost(&error.to_string());
+            Vec::new()
+        });
+        entries
+            .into_iter()
+            .map(|entry| Remembered {
+                name: entry.name,
+                life: Life { instance: entry.instance, starts: entry.starts, nonce: entry.nonce },
+                epoch: Epoch(entry.epoch),
+            })
+            .collect()
+    }
+
+    fn lost(&self, reason: &str) {
+        let path = self.path.display().to_string();
+        tracing::warn!(code = "peers_lost", path, reason, "what was remembered of other hubs cannot be read");
+    }
+
+    /// Something has changed.
+    pub(super) fn changed(&mut self, hubs: Vec<Remembered>, now: Mono) {
+        let at = self.pending.take().map_or(now + WAIT, |(at, _)| at);
+        self.pending = Some((at, hubs));
+    }
+
+    pub(super) fn due(&self) -> Option<Mono> {
+        self.pending.as_ref().map(|(at, _)| *at)
+    }
+
+    /// Writes what waits, if there is something.
+    pub(super) fn write(&mut self) {
+        let Some((_, hubs)) = self.pending.take() else { return };
+        let entries: Vec<Entry> = hubs
+            .into_iter()
+            .map(|Remembered { name, life: Life { instance, starts, nonce }, epoch }| Entry {
+                name,
+                instance,
+                starts,
+                nonce,
+                epoch: epoch.0,
+            })
+            .collect();
+        let written = serde_json::to_vec(&entries)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| self.fs.write(&self.path, &bytes));
+        if let Err(error) = written {
+            let path = self.path.display().to_string();
+            tracing::warn!(code = "peers_unwritten", path, reason = %error, "what is remembered of other hubs was not written");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether a hub is who it says: what is remembered of it, held against what a
+//! neighbour says before its link counts, and told to everybody when it is not.
+//!
+//! Which of two is refused: of a hub and a second one that has another data
+//! folder, the second, for as long as the first is within reach; of a hub and a
+//! copy of it, the one that was started earlier, as when a hub is started anew.
+//! Where neither has a neighbour that knows both, and two meshes come together,
+//! the later epoch counts for everybody.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId, Mono};
+use weft_wire::frame::{Conflict, ErrorCode, Frame, attribute};
+
+use super::{Command, Mesh};
+use crate::life::Memory;
+use crate::{CloseReason, Life, LinkId, Remembered};
+
+/// Links that news of a refusal crosses at most.
+const TTL: u8 = 32;
+/// Refusals that are remembered, so that each is told once.
+const TOLD: usize = 256;
+/// New ones that are told in [`PERIOD`]; more are counted as refused.
+const PER_PERIOD: usize = 64;
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// What is known of who hubs are.
+#[derive(Debug, Default)]
+pub(super) struct Identities {
+    memory: Memory,
+    /// The memory is not what it was when it was last taken.
+    is_news: bool,
+    /// The refusals told, the newest last.
+    told: VecDeque<(HubId, Epoch, ErrorCode)>,
+    period: Mono,
+    in_period: usize,
+}
+
+impl Mesh {
+    /// Says which data folder this hub runs on, and what it remembers of others
+    /// from its lives before. Once, before the first event.
+    pub fn set_life(&mut self, life: Life, remembered: Vec<Remembered>) {
+        for hub in remembered {
+            self.identities.memory.learn(HubId::of_name(&hub.name), &hub.name, hub.epoch, hub.life);
+        }
+        self.set_attribute(attribute::LIFE, Some(life.encode()));
+    }
+
+    /// What is remembered of other hubs, if that has changed since it was last asked for.
+    pub fn take_remembered(&mut self) -> Option<Vec<Remembered>> {
+        let is_news = std::mem::take(&mut self.identities.is_news);
+        is_news.then(|| self.identities.memory.iter().cloned().collect())
+    }
+
+    /// A link to a hub has been made, which says that it is in this life: to be
+    /// asked before [`Event::LinkUp`](super::Event::LinkUp). Those that say
+    /// nothing of it are of an earlier version.
+    ///
+    /// # Errors
+    /// Why the link must not be; everybody is told.
+    pub fn meet(
+        &mut self,
+        (hub, name, epoch): (HubId, &str, Epoch),
+        life: Option<Life>,
+        now: Mono,
+        out: &mut Vec<Command>,
+    ) -> Result<(), CloseReason> {
+        let Some(life) = life else { return Ok(()) };
+        let is_here =
+            self.hubs.get(&hub).is_some_and(|h| h.path.is_some()) || self.links.values().any(|link| link.hub == hub);
+        let verdict = self.identities.memory.judge(hub, name, life, is_here);
+        match &verdict {
+            Ok(()) => self.learn(hub, name, epoch, life),
+            Err(reason) => {
+                self.counters.links_refused += 1;
+                let (code, detail, by) = (reason.code(), reason.to_string(), self.me.name.clone());
+                let conflict = Conflict { hub, epoch, code, ttl: TTL, name, by: &by, detail: &detail };
+                self.tell_conflict(None, &conflict, now, out);
+                self.hand_out(out);
+            }
+        }
+        verdict
+    }
+
+    /// Remembers what a record says of its hub's life.
+    pub(super) fn learn_of_record(&mut self, hub: HubId) {
+        let Some(known) = self.hubs.get(&hub) else { return };
+        if let Some(life) = known.attribute(attribute::LIFE).and_then(Life::decode) {
+            let (name, epoch) = (known.name.clone(), known.epoch);
+            self.learn(hub, &name, epoch, life);
+        }
+    }
+
+    fn learn(&mut self, hub: HubId, name: &str, epoch: Epoch, life: Life) {
+        self.identities.is_news |= self.identities.memory.learn(hub, name, epoch, life);
+    }
+
+    /// Another hub has refused one, or this one has: told once, and passed on.
+    pub(super) fn tell_conflict(
+        &mut self,
+        came_by: Option<LinkId>,
+        conflict: &Conflict<'_>,
+        now: Mono,
+        out: &mut Vec<Command>,
+    ) {
+        let key = (conflict.hub, conflict.epoch, conflict.code);
+        let state = &mut self.identities;
+        if state.told.contains(&key) {
+            return;
+        }
+        if now >= state.period + PERIOD {
+            (state.period, state.in_period) = (now, 0);
+        }
+        if state.in_period >= PER_PERIOD {
+            self.counters.refused += 1;
+            return;
+        }
+        state.in_period += 1;
+        if state.told.len() == TOLD {
+            state.told.pop_front();
+        }
+        state.told.push_back(key);
+        self.counters.conflicts += 1;
+        out.push(Command::Conflict {
+            name: conflict.name.to_owned(),
+            epoch: conflict.epoch,
+            code: conflict.code,
+            by: conflict.by.to_owned(),
+            detail: conflict.detail.to_owned(),
+        });
+        if let Some(ttl) = conflict.ttl.checked_sub(1) {
+            let frame = Frame::Conflict(Conflict { ttl, ..*conflict });
+            let links = self.links.iter().filter(|(id, link)| Some(**id) != came_by && link.version >= 2);
+            let links: Vec<LinkId> = links.map(|(id, _)| *id).collect();
+            links.into_iter().for_each(|link| self.send(link, &frame));
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Who hubs are, as their neighbours remember it.
+
+use super::*;
+use crate::Life;
+
+fn life(starts: u64, nonce: u64) -> Life {
+    Life { instance: 7, starts, nonce }
+}
+
+/// Hub 1 is asked whether hub 9 may be its neighbour; what it says is delivered.
+fn meet(net: &mut Net, epoch: u32, said: Life) -> Result<(), CloseReason> {
+    let (mut out, now) = (Vec::new(), net.now);
+    let met = net.hubs.get_mut(&1).expect("a hub").meet((id(9), "hub-9", Epoch(epoch)), Some(said), now, &mut out);
+    net.take(1, out);
+    net.run();
+    met
+}
+
+fn conflicts(net: &Net, hub: u64) -> Vec<(Epoch, ErrorCode)> {
+    let told = net.said_by(hub).into_iter().filter_map(|command| match command {
+        Command::Conflict { epoch, code, by, .. } if by == "hub-1" => Some((*epoch, *code)),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_hub_that_was_set_back_is_refused_and_every_hub_hears_of_it_once() {
+    let mut net = Net::line(4);
+    net.link(9, 4, 2);
+    assert_eq!(meet(&mut net, 3, life(3, 1)), Ok(()));
+    for _ in 0..3 {
+        let refused = Err(CloseReason::RolledBack { name: "hub-9".to_owned(), known: 3, heard: 2 });
+        assert_eq!(meet(&mut net, 4, life(2, 2)), refused);
+    }
+    for hub in 1..=4 {
+        assert_eq!(conflicts(&net, hub), [(Epoch(4), ErrorCode::ROLLED_BACK)], "hub {hub}, also round the ring");
+    }
+    let taken = net.hubs.get_mut(&1).expect("a hub").take_remembered().expect("news");
+    assert_eq!(
+        taken.iter().map(|known| known.life).collect::<Vec<_>>(),
+        [life(3, 1)],
+        "the refused one changes nothing"
+    );
+    assert_eq!(net.hubs.get_mut(&1).expect("a hub").take_remembered(), None);
+}
+
+#[test]
+fn what_was_remembered_in_an_earlier_life_counts() {
+    let mut net = Net::line(1);
+    let known = crate::Remembered { name: "chicago".to_owned(), life: life(3, 1), epoch: Epoch(3) };
+    net.hubs.get_mut(&1).expect("a hub").set_life(Life::default(), vec![known]);
+    let chicago = HubId::of_name("chicago");
+    let mesh = net.hubs.get_mut(&1).expect("a hub");
+    let met = mesh.meet((chicago, "chicago", Epoch(9)), Some(life(2, 5)), net.now, &mut Vec::new());
+    assert!(matches!(met, Err(CloseReason::RolledBack { known: 3, heard: 2, .. })), "{met:?}");
+}
+
+#[test]
+fn lives_are_learned_from_records_of_hubs_that_are_no_neighbours() {
+    let mut net = Net::line(3);
+    net.hubs.get_mut(&3).expect("a hub").set_life(life(5, 1), Vec::new());
+    net.pass(SECOND);
+    let taken = net.hubs.get_mut(&1).expect("a hub").take_remembered().expect("news");
+    assert_eq!(
+        taken.iter().map(|known| (known.name.as_str(), known.life)).collect::<Vec<_>>(),
+        [("hub-3", life(5, 1))]
+    );
+}
+
+#[test]
+fn a_neighbour_that_floods_refusals_is_bounded() {
+    let mut net = Net::line(2);
+    for epoch in 0..1_000 {
+        let said = frame::Conflict {
+            hub: id(9),
+            epoch: Epoch(epoch),
+            code: ErrorCode::CLONED,
+            ttl: u8::MAX,
+            name: "hub-9",
+            by: "hub-1",
+            detail: "",
+        };
+        net.tell(2, Event::Frame { link: LinkId(1), frame: &Frame::Conflict(said) });
+    }
+    assert_eq!(conflicts(&net, 2).len(), 64);
+    assert_eq!(net.hubs[&2].counters().refused, 1_000 - 64);
+}
+
+#[test]
+fn of_two_hubs_of_a_name_in_meshes_that_come_together_all_take_the_later_one() {
+    let mut net = Net::line(3);
+    [11, 12].into_iter().for_each(|hub| net.add(hub, 1));
+    net.hubs.insert(13, Mesh::new(MeshOptions::default(), info(3, 5), 0));
+    net.link(21, 11, 12);
+    net.link(22, 12, 13);
+    assert_eq!((net.hops(1, 3), net.hops(11, 3)), (2, 2), "each has its own");
+    net.link(23, 1, 11);
+    net.pass(SECOND);
+    for hub in [1, 2, 11, 12] {
+        assert_eq!(net.hubs[&hub].routes().epoch(id(3)), Some(Epoch(5)), "hub {hub}");
+    }
+    assert_eq!((net.hops(2, 3), net.hops(11, 3)), (4, 2));
+    assert!(net.closed().contains(&(2, &CloseReason::Superseded)), "the earlier one is out");
+    net.said.clear();
+    net.up(2, 2, 3);
+    assert_eq!(net.closed(), [(2, &CloseReason::OldEpoch { known: Epoch(5), heard: Epoch(1) })], "it stays out");
+}
