@@ -6,10 +6,11 @@ use crate::step::Run;
 use crate::workspace;
 
 /// The benchmarks, in the order in which `all` runs them.
-pub(crate) const NAMES: [&str; 12] =
-    ["machine", "decode", "topic", "ring", "log", "hub", "hops", "wan", "streams", "start", "idle", "peers"];
+pub(crate) const NAMES: [&str; 13] = [
+    "machine", "decode", "topic", "ring", "log", "hub", "hops", "wan", "streams", "start", "idle", "interest", "peers",
+];
 /// Those that start the real program.
-const WITH_PROGRAM: [&str; 7] = ["hub", "hops", "wan", "streams", "start", "idle", "peers"];
+const WITH_PROGRAM: [&str; 8] = ["hub", "hops", "wan", "streams", "start", "idle", "interest", "peers"];
 
 /// Runs one benchmark, or all.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {
