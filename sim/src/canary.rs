@@ -36,11 +36,13 @@ pub enum Canary {
     GroupUnserved,
     /// Hubs say that they go by what they have only heard.
     EarlyReceipt,
+    /// Hubs reckon with other weights than they were given.
+    OtherWeights,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 15] = [
+    pub const ALL: [Canary; 16] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -56,6 +58,7 @@ impl Canary {
         Self::GroupTwice,
         Self::GroupUnserved,
         Self::EarlyReceipt,
+        Self::OtherWeights,
     ];
 
     /// The name on the command line.
@@ -77,6 +80,7 @@ impl Canary {
             Self::GroupTwice => "group-twice",
             Self::GroupUnserved => "group-unserved",
             Self::EarlyReceipt => "early-receipt",
+            Self::OtherWeights => "other-weights",
         }
     }
 
@@ -100,7 +104,7 @@ impl Canary {
             Self::LostDelta => Check::Interest,
             Self::EarlyAck => Check::Acknowledged,
             Self::NoDeduplication => Check::Stored,
-            Self::StaleRoutes => Check::Routes,
+            Self::StaleRoutes | Self::OtherWeights => Check::Routes,
             Self::TwoOfOneName => Check::Identity,
             Self::GroupTwice => Check::SharedTwice,
             Self::GroupUnserved => Check::Unserved,

@@ -194,7 +194,8 @@ pub(crate) fn now(at: Mono) -> Now {
 
 impl SimHub {
     pub(crate) fn new(info: HubInfo, streams: &[String], log: Log, seed: u64, canary: Option<Canary>) -> Self {
-        let options = MeshOptions { limits: Limits::default(), timers: timers() };
+        let mut options = MeshOptions { limits: Limits::default(), timers: timers(), ..MeshOptions::default() };
+        options.weights.rtt = if canary == Some(Canary::OtherWeights) { 50 } else { options.weights.rtt };
         let (id, epoch) = (info.id, info.epoch);
         let mut captured = InterestSet::new();
         for filter in streams.iter().filter_map(|text| Filter::parse(text).ok()) {

@@ -16,6 +16,7 @@ use crate::plan::PlannedLink;
 pub(crate) struct SimLink {
     pub(crate) ends: [usize; 2],
     pub(crate) cost: u32,
+    pub(crate) price: u32,
     delay: Duration,
     /// By the end that sends: whether all is lost.
     pub(crate) is_cut: [bool; 2],
@@ -40,6 +41,7 @@ impl SimLink {
         Self {
             ends: planned.ends,
             cost: planned.cost,
+            price: planned.price,
             delay: planned.delay,
             is_cut: [false; 2],
             cuts: [0; 2],

@@ -34,6 +34,8 @@ pub struct PlannedLink {
     pub delay: Duration,
     /// As both ends configure it.
     pub cost: u32,
+    /// What a GB costs, as the end that dials was told; the other was told nothing.
+    pub price: u32,
 }
 
 /// A producer whose events must be stored.
@@ -348,7 +350,8 @@ fn links_of(shape: Shape, hubs: usize, random: &mut Random) -> Vec<PlannedLink> 
     let mut link = |mut ends: [usize; 2]| {
         random.shuffle(&mut ends);
         let delay = alike.unwrap_or_else(|| any_delay(random));
-        PlannedLink { ends, delay, cost: if alike.is_none() && random.chance(300) { 20_000 } else { 0 } }
+        let (cost, price) = if alike.is_none() && random.chance(300) { (20_000, 7) } else { (0, 0) };
+        PlannedLink { ends, delay, cost, price }
     };
     pairs.into_iter().map(&mut link).collect()
 }
@@ -376,7 +379,11 @@ impl fmt::Display for Plan {
             writeln!(f, "  of a thousand steps of interest, {} are lost", self.lost_deltas)?;
         }
         for (number, link) in self.links.iter().enumerate() {
-            writeln!(f, "  link {number}: {:?}, {:?} one way, cost {}", link.ends, link.delay, link.cost)?;
+            writeln!(
+                f,
+                "  link {number}: {:?}, {:?} one way, cost {}, price {}",
+                link.ends, link.delay, link.cost, link.price
+            )?;
         }
         for (hub, filter) in &self.streams {
             writeln!(f, "  stream of `{filter}` at {hub}")?;

@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Mono, Random};
-use weft_mesh::{Command, Event, HubInfo, Limits, LinkId, LiveAt, Mesh, MeshOptions, Timers};
+use weft_mesh::{Command, Event, HubInfo, Limits, LinkId, LiveAt, Mesh, MeshOptions};
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::{Frame, PROTOCOL_VERSION, Peek, peek};
 
@@ -240,7 +240,7 @@ impl World {
                 epoch: Epoch(1),
                 labels: Vec::new(),
             };
-            let mesh = Mesh::new(MeshOptions { limits, timers: Timers::default() }, info, options.seed ^ hub as u64);
+            let mesh = Mesh::new(MeshOptions { limits, ..MeshOptions::default() }, info, options.seed ^ hub as u64);
             Node { mesh, ticks_at: None, sent: 0, frames: 0 }
         };
         Self {

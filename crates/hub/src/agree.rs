@@ -20,7 +20,7 @@ const LONGEST_VALUE: usize = 128;
 /// canonical form. The names are those of the configuration file.
 fn settings(options: &HubOptions) -> Vec<(&'static str, String)> {
     let timers = weft_mesh::Timers::default();
-    vec![
+    let mut settings = vec![
         // A block that one hub takes in must be one that the next one takes.
         ("limits.frame", options.limits.frame.0.to_string()),
         ("topic length", weft_wire::block::MAX_TOPIC.to_string()),
@@ -28,7 +28,9 @@ fn settings(options: &HubOptions) -> Vec<(&'static str, String)> {
         // A record that is renewed more slowly than others believe in it makes its hub come and go.
         ("record refresh ms", timers.refresh.as_millis().to_string()),
         ("record age ms", timers.record_age.as_millis().to_string()),
-    ]
+    ];
+    settings.extend(options.routing.fingerprint());
+    settings
 }
 
 /// Why a hub is refused.

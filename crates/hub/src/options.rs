@@ -1,6 +1,8 @@
 //! What a hub is told when it starts. Plain values without a file format:
 //! the program's configuration is mapped onto them.
 
+mod routing;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use weft_stream::intake::BatchLimits;
 use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
+pub use self::routing::Routing;
 use crate::budget;
 
 mod stages;
@@ -52,6 +55,8 @@ pub struct HubOptions {
     pub admit_threads: Option<u32>,
     /// What the stages' controllers may do, with [`Threads::Auto`].
     pub stages: StageBounds,
+    /// What ways through the mesh are found by.
+    pub routing: Routing,
     /// The bounds of every queue, window, table and buffer.
     pub limits: Limits,
     /// What a stream gets where its creator names nothing.
@@ -93,6 +98,9 @@ pub struct Neighbour {
     pub name: Option<String>,
     /// Added to the measured round-trip time, in microseconds, when paths are compared.
     pub cost: u32,
+    /// What a GB over the link costs, in any unit that all hubs of the mesh use;
+    /// counts by [`Routing::weights`].
+    pub price_per_gb: u32,
 }
 
 /// Which stages share a thread.
@@ -422,6 +430,7 @@ impl HubOptions {
             threads: Threads::Auto,
             admit_threads: None,
             stages: StageBounds::default(),
+            routing: Routing::default(),
             limits: Limits::default(),
             stream_defaults: StreamDefaults::default(),
             storage: Storage::default(),

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod close;
+mod costs;
 mod damp;
 mod filters;
 pub mod flow;
@@ -34,6 +35,7 @@ mod streams;
 mod transfer;
 
 pub use close::CloseReason;
+pub use costs::Weights;
 pub use damp::MOST as MAX_DAMPED;
 pub use groups::{GroupHub, GroupKey, Turns};
 pub use ledger::{DropReason, Ledger};

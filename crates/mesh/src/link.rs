@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Mono};
 
+use crate::costs::Loss;
 use crate::filters::Change;
 use crate::transfer::Transfer;
 
@@ -40,6 +41,10 @@ pub(crate) struct Link {
     pings: u64,
     /// Smoothed; none until the first answer. Until then the link carries no events.
     pub(crate) rtt: Option<Duration>,
+    /// What of its probes is lost.
+    pub(crate) loss: Loss,
+    /// Of a GB, as this hub was told.
+    pub(crate) price: u32,
     /// Long sets of filters on their way out, by the hub that they are of.
     pub(crate) transfers: BTreeMap<HubId, Transfer>,
     /// Those on their way in.
@@ -63,6 +68,8 @@ impl Link {
             ping_next: now,
             pings: 0,
             rtt: None,
+            loss: Loss::default(),
+            price: 0,
             transfers: BTreeMap::new(),
             incoming: BTreeMap::new(),
             served: HubId(0),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId};
 
+use crate::Weights;
+
 /// The most hubs of a mesh that one decider can be told to know: a block for
 /// all of them, live and guaranteed, still fits the entries of one frame.
 pub const MAX_HUBS: usize = weft_wire::frame::MAX_FLOW_ENTRIES / 2;
@@ -125,4 +127,6 @@ pub struct MeshOptions {
     pub limits: Limits,
     /// Intervals.
     pub timers: Timers,
+    /// What links cost. The same at all hubs of a mesh.
+    pub weights: Weights,
 }

@@ -57,6 +57,10 @@ pub struct LinkReport {
     pub rtt: Duration,
     /// The configured cost.
     pub cost: u32,
+    /// What is lost of its probes, as reported, in millionths.
+    pub loss: u32,
+    /// The price of a GB that this hub was told.
+    pub price: u32,
     /// Whether the other end reports the link too, so that it is used.
     pub up: bool,
     /// The link, when it is one of this hub.

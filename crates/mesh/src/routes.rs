@@ -32,7 +32,7 @@ pub struct Path {
     pub via: HubId,
     /// Links to cross.
     pub hops: u8,
-    /// What the path costs: configured costs plus round trips in microseconds.
+    /// What the path costs, in microseconds: the costs of its links added up ([`Weights`](crate::Weights)).
     pub cost: u64,
     /// The measured round trips of its links, added up.
     pub rtt: Duration,

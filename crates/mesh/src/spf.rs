@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use weft_base::HubId;
 
+use crate::costs::{Said, Weights};
+
 /// One direction of a link that both of its ends report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Edge {
@@ -36,21 +38,24 @@ pub(crate) struct Shortest {
 }
 
 impl Graph {
-    /// The graph of what the hubs report: (from, to, configured cost, round trip
-    /// in microseconds). A link counts when both of its ends report it.
-    pub(crate) fn of_reports(reports: impl Iterator<Item = (HubId, HubId, u32, u32)>) -> Self {
-        let mut all: BTreeMap<HubId, BTreeMap<HubId, (u32, u32)>> = BTreeMap::new();
-        for (from, to, cost, rtt_us) in reports {
-            all.entry(from).or_default().insert(to, (cost, rtt_us));
+    /// The graph of what the hubs report: (from, to, what of the link). A link
+    /// counts when both of its ends report it, and costs in both directions what
+    /// the end says that says more. Without weights it is reckoned as version 1
+    /// does: in each direction by what its own end says.
+    pub(crate) fn of_reports(reports: impl Iterator<Item = (HubId, HubId, Said)>, weights: Option<&Weights>) -> Self {
+        let mut all: BTreeMap<HubId, BTreeMap<HubId, Said>> = BTreeMap::new();
+        for (from, to, said) in reports {
+            all.entry(from).or_default().insert(to, said);
         }
         let mut graph = Self::default();
         for (from, links) in &all {
-            for (to, (cost, rtt_us)) in links {
-                if from != to && all.get(to).is_some_and(|back| back.contains_key(from)) {
-                    let (cost, rtt_us) = (u64::from(*cost), u64::from(*rtt_us));
-                    let edge = Edge { to: *to, cost: (cost + rtt_us).max(1), rtt_us };
-                    graph.edges.entry(*from).or_default().push(edge);
-                }
+            for (to, said) in links {
+                let Some(back) = all.get(to).and_then(|back| back.get(from)).filter(|_| from != to) else { continue };
+                let (cost, rtt_us) = match weights {
+                    Some(weights) => (weights.cost(said).max(weights.cost(back)), said.rtt_us.max(back.rtt_us)),
+                    None => ((u64::from(said.cost) + u64::from(said.rtt_us)).max(1), said.rtt_us),
+                };
+                graph.edges.entry(*from).or_default().push(Edge { to: *to, cost, rtt_us: rtt_us.into() });
             }
         }
         graph
@@ -87,9 +92,10 @@ mod tests {
     use super::*;
 
     fn graph(edges: &[(u64, u64, u32)]) -> Graph {
-        Graph::of_reports(
-            edges.iter().flat_map(|(a, b, cost)| [(HubId(*a), HubId(*b), *cost, 0), (HubId(*b), HubId(*a), *cost, 0)]),
-        )
+        let said = |cost: u32| Said { cost, ..Said::default() };
+        let both =
+            |(a, b, cost): &(u64, u64, u32)| [(HubId(*a), HubId(*b), said(*cost)), (HubId(*b), HubId(*a), said(*cost))];
+        Graph::of_reports(edges.iter().flat_map(both), Some(&Weights::default()))
     }
 
     fn ids(path: &Shortest) -> Vec<u64> {
@@ -112,9 +118,36 @@ mod tests {
 
     #[test]
     fn a_link_that_one_end_reports_does_not_count() {
-        let reports = [(1, 2), (2, 1), (2, 3)].map(|(a, b)| (HubId(a), HubId(b), 1, 1));
-        let paths = Graph::of_reports(reports.into_iter()).shortest(HubId(1));
-        assert_eq!(paths.keys().map(|hub| hub.0).collect::<Vec<_>>(), [2]);
+        let reports = [(1, 2), (2, 1), (2, 3)].map(|(a, b)| (HubId(a), HubId(b), Said::default()));
+        for weights in [None, Some(&Weights::default())] {
+            let paths = Graph::of_reports(reports.into_iter(), weights).shortest(HubId(1));
+            assert_eq!(paths.keys().map(|hub| hub.0).collect::<Vec<_>>(), [2]);
+        }
+    }
+
+    /// Hubs 1 to 4 as a square 1-2-4, 1-3-4 whose links cost 100 by all but hub 3.
+    fn square(lie: Said) -> Graph {
+        let honest = Said { cost: 100, ..Said::default() };
+        let links = [(1, 2), (2, 4), (1, 3), (3, 4)].into_iter().flat_map(|(a, b)| [(a, b), (b, a)]);
+        let said = links.map(|(a, b)| (HubId(a), HubId(b), if a == 3 { lie } else { honest }));
+        // A link to hub 4 that hub 4 knows nothing of changes nothing either.
+        let made_up = [(HubId(3), HubId(9), lie)];
+        Graph::of_reports(said.chain(made_up), Some(&Weights::default()))
+    }
+
+    #[test]
+    fn a_hub_that_lies_about_costs_drives_traffic_away_and_attracts_none() {
+        let four = HubId(4);
+        let cheap = square(Said::default());
+        assert_eq!(ids(&cheap.shortest(HubId(1))[&four]), [2, 4], "for the ends that do not lie say 100");
+        assert_eq!(cheap.shortest(HubId(1))[&four].cost, 200);
+        assert!(!cheap.shortest(HubId(1)).contains_key(&HubId(9)));
+        for dear in [Said { rtt_us: 101, ..Said::default() }, Said { loss: 200_000, ..Said::default() }] {
+            let paths = square(dear);
+            assert_eq!(ids(&paths.shortest(HubId(1))[&four]), [2, 4]);
+            assert_eq!(ids(&paths.shortest(four)[&HubId(1)]), [2, 1], "in both directions");
+            assert!(paths.shortest(HubId(1))[&HubId(3)].cost > 100);
+        }
     }
 
     /// Small costs, so that ties abound.

@@ -184,8 +184,13 @@ fn some_topics() -> Vec<String> {
 fn all_costs(report: &Report) -> BTreeMap<(HubId, HubId), u64> {
     let mut costs = BTreeMap::new();
     for link in report.links.iter().filter(|link| link.up) {
-        let cost = u64::from(link.cost) + link.rtt.as_micros() as u64;
-        costs.insert((link.from, link.to), cost.max(1));
+        // By the weights that a hub has when it was given none; the larger word counts.
+        let own =
+            u64::from(link.cost) + link.rtt.as_micros() as u64 + u64::from(link.loss) + 1_000 * u64::from(link.price);
+        for way in [(link.from, link.to), (link.to, link.from)] {
+            let cost = costs.entry(way).or_insert(1);
+            *cost = own.max(*cost);
+        }
     }
     let ids: Vec<HubId> = report.hubs.iter().map(|hub| hub.id).collect();
     for via in &ids {

@@ -48,7 +48,13 @@ impl World<'_> {
             version: weft_wire::frame::PROTOCOL_VERSION,
             cost: self.links[link].cost,
         };
-        self.tell(hub, |h, now, out| h.on_event(up, now, out))
+        let price = Event::LinkPrice { link: LinkId(session as u64), price: self.links[link].price };
+        self.tell(hub, |h, now, out| {
+            h.on_event(up, now, out);
+            if end == 0 {
+                h.on_event(price, now, out);
+            }
+        })
     }
 
     /// An end learns that its session is over.

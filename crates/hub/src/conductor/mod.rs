@@ -114,7 +114,7 @@ pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, remembered: Vec
         labels: identity.labels.clone(),
         epoch: identity.epoch,
     };
-    let mut told = MeshOptions::default();
+    let mut told = MeshOptions { weights: options.routing.weights, ..MeshOptions::default() };
     told.limits.hubs = options.limits.hubs;
     told.timers.interest_retention = options.timers.interest_retention;
     told.timers.damp_most = options.timers.interest_damping;
@@ -167,12 +167,16 @@ impl Conductor {
                     return self.net.push(ToNet::Close { session: link, code, detail });
                 }
                 tracing::info!(code = "link_up", peer = name, region, version, "a link is up");
-                let cost = neighbour.and_then(|i| self.options.neighbours.get(i)).map_or(0, |n| n.cost);
+                let told = neighbour.and_then(|i| self.options.neighbours.get(i));
+                let (cost, price) = told.map_or((0, 0), |n| (n.cost, n.price_per_gb));
                 if let Some(index) = neighbour {
                     self.neighbours.up(index);
                 }
                 self.epochs.insert(hub, epoch);
                 self.apply(Event::LinkUp { link: LinkId(link.0), hub, epoch, name, region, version, cost });
+                if price != 0 {
+                    self.apply(Event::LinkPrice { link: LinkId(link.0), price });
+                }
             }
             ToConductor::LinkDown { link, neighbour, reason } => {
                 tracing::warn!(code = "link_down", reason, "a link is down");

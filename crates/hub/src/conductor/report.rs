@@ -50,6 +50,11 @@ impl Conductor {
             ("mesh.receipts_dropped", m.receipts_dropped),
             ("mesh.filters_held", m.filters_held),
         ];
+        for link in report.links.iter().filter(|link| link.from == self.identity.id) {
+            let name = self.mesh.name_of(link.to).unwrap_or_default();
+            values.push((format!("link.{name}.loss"), link.loss.into()));
+            values.push((format!("link.{name}.price"), link.price.into()));
+        }
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
         values.extend(self.refused.iter().map(|((name, code), times)| (format!("refused.{name}.{code}"), *times)));
         let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();

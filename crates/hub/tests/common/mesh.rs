@@ -34,7 +34,12 @@ pub fn member(authority: &Authority, name: &str, addr: &str, neighbours: &[(&str
     options.hubs = Some(Listen { addr: addr.to_owned(), security: security.clone() });
     options.link_security = Some(security);
     for (name, addr) in neighbours {
-        options.neighbours.push(Neighbour { addr: addr.clone(), name: Some((*name).to_owned()), cost: 0 });
+        options.neighbours.push(Neighbour {
+            addr: addr.clone(),
+            name: Some((*name).to_owned()),
+            cost: 0,
+            price_per_gb: 0,
+        });
     }
     options.timers.redial_most = Duration::from_millis(200);
     options

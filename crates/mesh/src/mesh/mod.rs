@@ -78,6 +78,13 @@ pub enum Event<'a> {
         /// routes avoid links with a high cost.
         cost: u32,
     },
+    /// What a GB costs on a link, as this hub was told; 0 until it is said.
+    LinkPrice {
+        /// The link.
+        link: LinkId,
+        /// In any unit that all hubs of the mesh use, such as cents.
+        price: u32,
+    },
     /// A link has ended.
     LinkDown {
         /// The link.
@@ -335,6 +342,12 @@ impl Mesh {
                 (state.cost, state.version) = (cost, version);
                 self.link_up(link, state, now, out);
             }
+            Event::LinkPrice { link, price } => {
+                if let Some(known) = self.links.get_mut(&link) {
+                    known.price = price;
+                    self.links_changed = true;
+                }
+            }
             Event::LinkDown { link } => self.forget_link(link),
             Event::Frame { link, frame: Frame::FlowAck(ack) } => {
                 self.route_flow_ack(Some(link), ack, out);
@@ -461,6 +474,7 @@ impl Mesh {
         match frame {
             Frame::Ping(Ping { id, time }) => self.send(link, &Frame::Pong(Pong { id: *id, time: *time })),
             Frame::Pong(Pong { id, .. }) => {
+                known.loss.answered(*id, now, known.rtt);
                 self.links_changed |= known.on_pong(*id, now);
             }
             Frame::LinkState(state) => self.on_record(link, &state.record, None, now, out),
@@ -549,6 +563,7 @@ impl Mesh {
         let interval = self.options.timers.ping;
         if let Some(link) = self.links.get_mut(&id) {
             let number = link.start_ping(now, interval);
+            link.loss.asked(number, now);
             self.send(id, &Frame::Ping(Ping { id: number, time: now.0 }));
         }
     }

@@ -11,6 +11,7 @@ use weft_wire::frame::{
 use super::interest::{HubInterest, Wanted};
 use super::receipts::Asked;
 use super::{Command, Mesh};
+use crate::costs::{self, Said};
 use crate::link::{Link, has_shifted};
 use crate::options::Timers;
 use crate::routes::{KnownHub, Path, Routes};
@@ -73,6 +74,8 @@ pub(super) struct OwnRecord {
     /// By tag, and as they go into the record.
     attributes: BTreeMap<u16, Vec<u8>>,
     pub(super) encoded: Vec<u8>,
+    /// Loss and price of links, as they were told.
+    metrics: BTreeMap<HubId, (u32, u32)>,
     /// An attribute is another than the record that was told last has.
     has_changed: bool,
     made: Mono,
@@ -87,6 +90,7 @@ impl Default for OwnRecord {
             links: Vec::new(),
             attributes: BTreeMap::new(),
             encoded: Vec::new(),
+            metrics: BTreeMap::new(),
             has_changed: false,
             made: Mono(0),
             shifted: None,
@@ -278,10 +282,11 @@ impl Mesh {
         if !std::mem::take(&mut self.links_changed) && !is_due {
             return;
         }
-        let timers = &self.options.timers;
+        let timers = self.options.timers;
         let may_shift = now >= self.record.made + timers.rtt_hold;
         let mut shifted = false;
         let mut links = Vec::new();
+        let mut metrics = BTreeMap::new();
         for (peer, id) in self.links_in_use() {
             let Some((link, measured)) = self.links.get(&id).and_then(|l| l.rtt_us().map(|rtt| (l, rtt))) else {
                 continue;
@@ -295,8 +300,23 @@ impl Mesh {
                 }
                 _ => measured,
             };
+            let (loss, price) = (link.loss.millionths(), link.price);
+            let told = self.record.metrics.get(&peer).map(|(loss, _)| *loss);
+            let loss = match told {
+                Some(told) if !costs::has_shifted(told, loss) => told,
+                Some(told) if !may_shift => {
+                    shifted = true;
+                    told
+                }
+                // Of a link that is new nothing is known but that its first probe was answered.
+                None => 0,
+                _ => loss,
+            };
+            metrics.insert(peer, (loss, price));
             links.push(LinkStateLink { peer, rtt_us, cost: link.cost });
         }
+        self.record.metrics = metrics;
+        self.set_attribute(attribute::METRICS, costs::encode(&self.record.metrics));
         self.record.shifted = shifted.then(|| self.record.made + timers.rtt_hold);
         let is_changed = links != self.record.links;
         let has_changed = std::mem::take(&mut self.record.has_changed);
@@ -351,12 +371,7 @@ impl Mesh {
     }
 
     fn find_paths(&mut self, now: Mono, out: &mut Vec<Command>) {
-        let own = (self.me.id, &self.record.links);
-        let others = self.hubs.iter().filter(|(_, hub)| !hub.is_expired).map(|(id, hub)| (*id, &hub.links));
-        let reports = std::iter::once(own)
-            .chain(others)
-            .flat_map(|(from, links)| links.iter().map(move |link| (from, link.peer, link.cost, link.rtt_us)));
-        let shortest = Graph::of_reports(reports).shortest(self.me.id);
+        let shortest = self.graph().shortest(self.me.id);
         let in_use = self.links_in_use();
         for (id, hub) in &mut self.hubs {
             let path = shortest.get(id).and_then(|path| path_of(path, &in_use));
@@ -376,6 +391,24 @@ impl Mesh {
             }
         }
         self.receipts_see_paths(now);
+    }
+
+    /// The mesh as its hubs report it. While one of them reports as version 1
+    /// does, all reckon as it does, or they would find different ways.
+    fn graph(&self) -> Graph {
+        let others = self.hubs.iter().filter(|(_, hub)| !hub.is_expired);
+        let is_mixed = others.clone().any(|(_, hub)| hub.attributes.is_none());
+        let own = (self.me.id, &self.record.links, self.record.attribute(attribute::METRICS));
+        let others = others.map(|(id, hub)| (*id, &hub.links, hub.attribute(attribute::METRICS)));
+        let reports = std::iter::once(own).chain(others).flat_map(|(from, links, metrics)| {
+            let metrics = metrics.map(costs::decode).unwrap_or_default();
+            links.iter().map(move |link| {
+                let (loss, price) = metrics.get(&link.peer).copied().unwrap_or_default();
+                (from, link.peer, Said { cost: link.cost, rtt_us: link.rtt_us, loss, price })
+            })
+        });
+        let weights = (!is_mixed).then_some(&self.options.weights);
+        Graph::of_reports(reports, weights)
     }
 
     /// Makes sure that one more hub fits; forgets one that is out of reach, if it must.

@@ -7,6 +7,7 @@ use weft_topic::Filter;
 use weft_wire::frame::attribute;
 
 use super::Mesh;
+use crate::costs;
 use crate::filters::{FilterSet, Item};
 use crate::labels;
 use crate::report::{Counters, HubReport, LinkReport, Report};
@@ -51,15 +52,23 @@ impl Mesh {
 
     fn report_links(&self) -> Vec<LinkReport> {
         let in_use = self.links_in_use();
-        let others = self.hubs.iter().filter(|(_, hub)| !hub.is_expired).map(|(id, hub)| (*id, &hub.links));
-        let mut links: Vec<LinkReport> = std::iter::once((self.me.id, &self.record.links))
+        let metrics = |said: Option<&[u8]>| said.map(costs::decode).unwrap_or_default();
+        let own = (self.me.id, &self.record.links, metrics(self.record.attribute(attribute::METRICS)));
+        let others = self.hubs.iter().filter(|(_, hub)| !hub.is_expired);
+        let others = others.map(|(id, hub)| (*id, &hub.links, metrics(hub.attribute(attribute::METRICS))));
+        let mut links: Vec<LinkReport> = std::iter::once(own)
             .chain(others)
-            .flat_map(|(from, links)| links.iter().map(move |link| (from, link)))
-            .map(|(from, link)| LinkReport {
+            .flat_map(|(from, links, metrics)| {
+                let said = move |peer| metrics.get(&peer).copied().unwrap_or_default();
+                links.iter().map(move |link| (from, link, said(link.peer)))
+            })
+            .map(|(from, link, (loss, price))| LinkReport {
                 from,
                 to: link.peer,
                 rtt: Duration::from_micros(link.rtt_us.into()),
                 cost: link.cost,
+                loss,
+                price,
                 up: self.reports(link.peer, from),
                 link: (from == self.me.id).then(|| in_use.get(&link.peer).copied()).flatten(),
             })

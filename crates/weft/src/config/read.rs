@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use weft_base::Lane;
 use weft_hub::HubOptions;
-use weft_hub::options::{Limits, Listen, LoadPolicy, Neighbour, StageBounds, Storage, StreamDefaults, Threads, Timers};
+use weft_hub::options::{
+    Limits, Listen, LoadPolicy, Neighbour, Routing, StageBounds, Storage, StreamDefaults, Threads, Timers,
+};
 use weft_hub::see::{LedgerClass, SeeOptions};
 use weft_log::Keys;
 use weft_topic::Filter;
@@ -61,6 +63,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if let Some(section) = top.section("quic", problems) {
         quic_links(section, &mut options.quic, problems);
+    }
+    if let Some(section) = top.section("routing", problems) {
+        routing(section, &mut options.routing, problems);
     }
     if let Some(section) = top.section("stages", problems) {
         stages(section, &mut options.stages, problems);
@@ -230,8 +235,18 @@ fn neighbour(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<Ne
     let addr = address(&mut section, "addr", problems);
     let name = section.text("name", problems);
     let cost = section.number("cost", problems).unwrap_or(0);
+    let price_per_gb = section.number("price_per_gb", problems).unwrap_or(0);
     section.finish(problems);
-    Some(Neighbour { addr: addr?, name, cost })
+    Some(Neighbour { addr: addr?, name, cost, price_per_gb })
+}
+
+fn routing(mut section: Section<'_, '_>, routing: &mut Routing, problems: &mut Problems) {
+    set!(section.number, problems,
+        "rtt_weight" => routing.weights.rtt,
+        "loss_weight" => routing.weights.loss,
+        "price_weight" => routing.weights.price,
+    );
+    section.finish(problems);
 }
 
 fn stages(mut section: Section<'_, '_>, stages: &mut StageBounds, problems: &mut Problems) {

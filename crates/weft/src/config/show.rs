@@ -54,10 +54,12 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         if let Some(name) = &neighbour.name {
             writeln!(out, "name = {name:?}")?;
         }
-        writeln!(out, "cost = {}", neighbour.cost)?;
+        writeln!(out, "cost = {}\nprice_per_gb = {}", neighbour.cost, neighbour.price_per_gb)?;
     }
     write_quic(&o.quic, out)?;
     writeln!(out, "\n[protocol]\nmost = {}", o.protocol_most)?;
+    let w = &o.routing.weights;
+    writeln!(out, "\n[routing]\nrtt_weight = {}\nloss_weight = {}\nprice_weight = {}", w.rtt, w.loss, w.price)?;
     write_stages(&o.stages, out)?;
     write_limits(o, out)?;
     let s = &o.stream_defaults;

@@ -30,6 +30,7 @@ fn the_documented_sample_is_right_and_shows_the_defaults() {
     assert_eq!(options.limits, defaults.limits, "the sample shows the default limits");
     assert_eq!(options.timers, defaults.timers);
     assert_eq!(options.quic, defaults.quic);
+    assert_eq!(options.routing, defaults.routing);
     assert_eq!((options.threads, &options.stages), (defaults.threads, &defaults.stages));
     assert_eq!(options.stream_defaults, defaults.stream_defaults);
     assert_eq!(options.data, Some(PathBuf::from("/etc/weft/data/new-york")));
@@ -47,12 +48,13 @@ fn a_name_and_an_address_are_enough() {
 fn what_check_prints_is_a_configuration_that_leads_to_the_same() {
     let text = format!(
         "name = \"a\"\nregion = \"b\"\nlabels = [\"eu\", \"gdpr\"]\ndata = \"/data\"\nthreading = \"dedicated\"\n{CLIENTS}\n\
-         [limits]\nframe = \"2 MiB\"\nsessions = 7\n[streams]\nretain_bytes = 1000\nretain_age = \"36 h\"\n\
+         [routing]\nloss_weight = 7\n[limits]\nframe = \"2 MiB\"\nsessions = 7\n[streams]\nretain_bytes = 1000\nretain_age = \"36 h\"\n\
          [storage]\nverify = \"512 KiB/s\"\nrepair_pause = \"5 s\"\n[timers]\ndrain = \"90 s\"\n"
     );
     let options = good(&text);
     assert_eq!(options.limits.frame, ByteCount::mib(2));
     assert_eq!(options.labels, ["eu", "gdpr"]);
+    assert_eq!((options.routing.weights.rtt, options.routing.weights.loss), (100, 7));
     assert_eq!(options.stream_defaults.retain_bytes, Some(ByteCount(1000)));
     assert_eq!(options.storage.verify, ByteCount::kib(512));
     assert_eq!(options.storage.repair_pause, std::time::Duration::from_secs(5));

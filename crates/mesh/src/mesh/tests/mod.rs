@@ -115,7 +115,7 @@ impl Net {
     }
 
     fn add(&mut self, hub: u64, epoch: u32) {
-        let options = MeshOptions { limits: self.limits, timers: self.timers };
+        let options = MeshOptions { limits: self.limits, timers: self.timers, ..MeshOptions::default() };
         self.hubs.insert(hub, Mesh::new(options, info(hub, epoch), hub));
     }
 

@@ -106,3 +106,88 @@ fn labels_reach_hubs_that_are_not_neighbours_and_those_that_come_later() {
         assert_eq!(labels, [&["eu".to_owned(), "gdpr".to_owned()][..], &[], &[]], "at {at}");
     }
 }
+
+/// Hubs 1 to 3, each linked to the others, over wires of 10 µs.
+fn triangle() -> Net {
+    let mut net = Net::new();
+    (1..=3).for_each(|hub| net.add(hub, 1));
+    net.link(1, 1, 2);
+    net.link(2, 2, 3);
+    net.link(3, 1, 3);
+    net.pass(SECOND);
+    assert_eq!((net.hops(1, 2), net.hops(2, 1)), (1, 1));
+    net
+}
+
+#[test]
+fn a_price_that_one_end_was_told_of_moves_the_ways_of_all() {
+    let mut net = triangle();
+    net.tell(1, Event::LinkPrice { link: LinkId(1), price: 9 });
+    net.run();
+    assert_eq!((net.hops(1, 2), net.hops(2, 1), net.hops(3, 1)), (2, 2, 1));
+    net.tell(1, Event::LinkPrice { link: LinkId(1), price: 0 });
+    net.run();
+    assert_eq!((net.hops(1, 2), net.hops(2, 1)), (1, 1));
+}
+
+#[test]
+fn a_link_that_loses_probes_is_left_and_taken_again_but_not_often() {
+    let mut net = triangle();
+    // The way by hub 3 is longer than what round trips may be off by.
+    net.tell(3, Event::LinkPrice { link: LinkId(2), price: 2 });
+    net.run();
+    // Of the answers over the link between 1 and 2 each sixth comes late.
+    let probe = |net: &mut Net, turn: u64| {
+        net.tell(1, Event::Tick);
+        let (of_the_link, others) = net.queue.drain(..).partition(|(_, link, _)| *link == LinkId(1));
+        // The other link answers at once.
+        net.queue = others;
+        net.run();
+        let of_the_link: VecDeque<(u64, LinkId, Vec<u8>)> = of_the_link;
+        let asked = of_the_link.iter().flat_map(|(_, _, bytes)| frames(bytes)).find_map(|frame| match frame {
+            Ok(Frame::Ping(ping)) => Some(ping.id),
+            _ => None,
+        });
+        net.now = net.now + ms(if turn.is_multiple_of(6) { 800 } else { 0 });
+        let pong = asked.map(|id| Frame::Pong(Pong { id, time: 0 }));
+        pong.iter().for_each(|frame| net.tell(1, Event::Frame { link: LinkId(1), frame }));
+        // What else was said over the link comes too.
+        net.queue.extend(of_the_link);
+    };
+    let mut told = Vec::new();
+    let said = |net: &Net| {
+        let links = net.hubs[&2].hubs[&id(1)].attribute(attribute::METRICS).map(crate::costs::decode);
+        links.unwrap_or_default().get(&id(2)).map_or(0, |(loss, _)| *loss)
+    };
+    for turn in 0..90 {
+        let next = net.now + SECOND;
+        probe(&mut net, turn);
+        net.run();
+        net.now = next.max(net.now);
+        told.push((net.now, said(&net)));
+    }
+    assert!(told.last().is_some_and(|(_, loss)| *loss > 80_000), "{told:?}");
+    assert_eq!((net.hops(1, 2), net.hops(2, 1)), (2, 2), "the larger of both ends counts");
+    let mut changes: Vec<Mono> = Vec::new();
+    for pair in told.windows(2).filter(|pair| pair[0].1 != pair[1].1) {
+        changes.push(pair[1].0);
+    }
+    let hold = Timers::default().rtt_hold;
+    assert!(changes.windows(2).all(|pair| pair[1].since(pair[0]) + SECOND >= hold), "not often: {changes:?}");
+    // It gets well: the ways come back, once.
+    net.pass(Duration::from_secs(600));
+    assert_eq!((said(&net), net.hops(1, 2), net.hops(2, 1)), (0, 1, 1));
+}
+
+#[test]
+fn beside_a_hub_of_version_1_all_reckon_as_it_does() {
+    let mut net = triangle();
+    net.tell(1, Event::LinkPrice { link: LinkId(1), price: 9 });
+    net.run();
+    assert_eq!(net.hops(1, 2), 2);
+    let record =
+        LinkStateRecord { hub: id(3), epoch: Epoch(2), version: 1, name: "hub-3", region: "here", links: vec![] };
+    let frame = Frame::LinkState(LinkState { record });
+    net.tell(1, Event::Frame { link: LinkId(3), frame: &frame });
+    assert_eq!(net.hops(1, 2), 1);
+}

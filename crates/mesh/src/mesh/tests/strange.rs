@@ -200,7 +200,7 @@ proptest! {
     #[test]
     fn nothing_that_a_neighbour_says_breaks_the_decider(said in proptest::collection::vec(any_said(), 1..80)) {
         let limits = Limits { hubs: 4, links: 3, filters: 4 };
-        let options = MeshOptions { limits, timers: Timers::default() };
+        let options = MeshOptions { limits, ..MeshOptions::default() };
         let mesh = Mesh::new(options, info(1, 1), 9);
         let mut alone = Alone { mesh, now: Mono(5_000_000_000), link: 0 };
         for said in &said {
