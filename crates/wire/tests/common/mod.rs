@@ -369,7 +369,6 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             homes: 2,
         }),
         Frame::StreamAlter(StreamAlter { request: 15, spec: altered }),
-        Frame::DigestSum(DigestSum { sums: (1..=DIGEST_SUMS as u64).collect() }),
         Frame::ReceiptAsk(ReceiptAsk { hub, epoch, round: 3, version: 9 }),
         Frame::ReceiptAck(ReceiptAck {
             to: hub,
@@ -408,6 +407,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             by: "zürich",
             detail: "two hubs run on copies of one data folder",
         }),
+        Frame::DigestSum(DigestSum { sums: (1..=DIGEST_SUMS as u64).collect() }),
     ]);
     all
 }
