@@ -517,6 +517,12 @@ impl Hub {
         self.waker.wake();
     }
 
+    /// Looks at its links again at once, because its identity was replaced;
+    /// without this it does so the next time that something happens.
+    pub fn look_again(&self) {
+        self.waker.wake();
+    }
+
     /// Whether a drain is over, or given up after `timers.drain`.
     #[must_use]
     pub fn is_drained(&self) -> bool {

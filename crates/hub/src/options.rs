@@ -357,6 +357,9 @@ pub struct Timers {
     pub redial_most: Duration,
     /// How long a stopping hub flushes to its sessions before it closes them.
     pub drain: Duration,
+    /// How often the program looks whether the files of the hub's identity have
+    /// changed; zero: only when it is told to.
+    pub identity: Duration,
     /// How long all homes of a stream may be out of reach before publishes for it
     /// are refused; until then they wait at the publisher's hub.
     pub home_patience: Duration,
@@ -389,6 +392,7 @@ impl Default for Timers {
             redial_first: Duration::from_millis(100),
             redial_most: Duration::from_secs(10),
             drain: Duration::from_secs(5),
+            identity: Duration::from_secs(10),
             home_patience: Duration::from_secs(10),
             interest_retention: Duration::from_secs(60),
             interest_damping: Duration::from_secs(60),

@@ -4,15 +4,17 @@
 //! the files, and keeps keys readable by their owner alone (mode 0600). The
 //! authority's own key is needed only to issue, so it need not lie on any hub.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, DnsName};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, DnsName};
 use weft_base::UnixNanos;
 
 use crate::identity::{PeerKind, is_name, uri_of};
@@ -21,6 +23,8 @@ use crate::identity::{PeerKind, is_name, uri_of};
 pub const MAX_VALID_FOR: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The most host names and addresses in one certificate.
 pub const MAX_HOSTS: usize = 64;
+/// The most certificates on a list of what was revoked.
+pub const MAX_REVOKED: usize = 100_000;
 /// How long before its issue a certificate is valid already, for peers whose
 /// clocks are behind the issuer's.
 pub const EARLY: Duration = Duration::from_secs(300);
@@ -82,9 +86,8 @@ impl Authority {
     }
 
     fn with(certificate: String, key: KeyPair) -> Result<Self, CaError> {
-        let unreadable = |detail: String| CaError::Unreadable { detail };
-        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|e| unreadable(e.to_string()))?;
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unreadable)?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(unreadable)?;
         let ends = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
         let issuer = Issuer::from_ca_cert_der(&der, key)?;
         Ok(Self { issuer, certificate, ends })
@@ -147,6 +150,66 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// A list of what was revoked (RFC 5280, section 5): what is on the `list`
+    /// before it, if there is one, and these certificates, PEM all. Valid for
+    /// as long as the authority itself; a newer one takes its place.
+    ///
+    /// # Errors
+    /// [`CaError`]: a certificate is another authority's, or cannot be read.
+    pub fn revoke(&self, list: Option<&str>, certificates: &[&str], now: UnixNanos) -> Result<String, CaError> {
+        let seconds = now.0 / 1_000_000_000;
+        let time = |seconds: u64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        if seconds >= self.ends {
+            return Err(CaError::Ended { seconds_ago: seconds - self.ends });
+        }
+        let mut number = 0;
+        let mut revoked = BTreeMap::new();
+        if let Some(list) = list {
+            let der = CertificateRevocationListDer::from_pem_slice(list.as_bytes()).map_err(unreadable)?;
+            let (_, parsed) = x509_parser::parse_x509_crl(&der).map_err(unreadable)?;
+            let digits = parsed.crl_number().map(ToString::to_string);
+            number = digits.and_then(|digits| digits.parse::<u64>().ok()).unwrap_or(0);
+            for entry in parsed.iter_revoked_certificates() {
+                let since = u64::try_from(entry.revocation_date.timestamp()).unwrap_or(0);
+                revoked.insert(entry.raw_serial().to_vec(), since);
+            }
+        }
+        let root = CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(unreadable)?;
+        let (_, root) = x509_parser::parse_x509_certificate(&root).map_err(unreadable)?;
+        for certificate in certificates {
+            let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unreadable)?;
+            let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(unreadable)?;
+            if parsed.issuer().as_raw() != root.subject().as_raw() {
+                return Err(CaError::NotOurs { subject: parsed.subject().to_string() });
+            }
+            revoked.entry(parsed.raw_serial().to_vec()).or_insert(seconds);
+        }
+        if revoked.len() > MAX_REVOKED {
+            return Err(CaError::TooManyRevoked { given: revoked.len() });
+        }
+        let entry = |(serial, since): (Vec<u8>, u64)| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&serial),
+            revocation_time: time(since),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: time(seconds.saturating_sub(EARLY.as_secs())),
+            next_update: time(self.ends),
+            crl_number: SerialNumber::from(number.saturating_add(1)),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.into_iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer)?.pem()?)
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> CaError {
+    CaError::Unreadable { detail: error.to_string() }
+}
+
 /// What all certificates have: a subject, and their time.
 fn params_for(subject: &str, now: UnixNanos, valid_for: Duration, end: u64) -> Result<CertificateParams, CaError> {
     if valid_for < Duration::from_secs(1) || valid_for > MAX_VALID_FOR {
@@ -202,8 +265,20 @@ pub enum CaError {
     /// Certificates are for hubs and clients.
     #[error("a certificate is for a hub or a client: an anonymous peer has none")]
     Anonymous,
-    /// The authority's certificate or key cannot be read.
-    #[error("the authority cannot be read: {detail}")]
+    /// A certificate that is to be revoked is another authority's.
+    #[error("the certificate of `{subject}` was not issued by this authority: revoke it with its own")]
+    NotOurs {
+        /// Whose it is.
+        subject: String,
+    },
+    /// A list of what was revoked got too long.
+    #[error("{given} certificates are too many for one list, at most {MAX_REVOKED}: make a new authority")]
+    TooManyRevoked {
+        /// How many there would be.
+        given: usize,
+    },
+    /// A certificate, a key or a list cannot be read.
+    #[error("the PEM cannot be read: {detail}; check that the files are not exchanged")]
     Unreadable {
         /// What is wrong.
         detail: String,
@@ -273,6 +348,55 @@ mod tests {
         assert_eq!(issue(PeerKind::Hub, "a", &[], Duration::ZERO), Err(CaError::ValidFor { seconds: 0 }));
         assert!(matches!(issue(PeerKind::Hub, "a", &[], Duration::MAX), Err(CaError::ValidFor { .. })));
         assert!(matches!(Authority::from_pem("x", "y"), Err(CaError::Library { .. })));
+    }
+
+    #[test]
+    fn a_list_of_what_was_revoked_grows_and_is_the_authoritys_own() {
+        let ca = Authority::create("test", NOW, DAY).unwrap();
+        let other = Authority::create("other", NOW, DAY).unwrap();
+        let issued = |ca: &Authority, name| ca.issue(PeerKind::Hub, name, &[], NOW, DAY).unwrap();
+        let (one, two) = (issued(&ca, "a"), issued(&ca, "b"));
+        let first = ca.revoke(None, &[&one.certificate], NOW).unwrap();
+        let second = ca.revoke(Some(&first), &[&two.certificate, &one.certificate], NOW).unwrap();
+        let load = |list: &str, by: &Issued, root: &str| {
+            let (cert, key) = (by.certificate.as_bytes(), by.key.as_bytes());
+            TlsIdentity::from_pem_revoking(cert, key, root.as_bytes(), Some(list.as_bytes()))
+        };
+        for (list, len) in [(&first, 1), (&second, 2)] {
+            let der = CertificateRevocationListDer::from_pem_slice(list.as_bytes()).unwrap();
+            let (_, parsed) = x509_parser::parse_x509_crl(&der).unwrap();
+            assert_eq!(parsed.iter_revoked_certificates().count(), len);
+            assert_eq!(parsed.crl_number().map(ToString::to_string), Some(len.to_string()));
+            assert!(load(list, &one, ca.certificate_pem()).is_ok());
+        }
+        let foreign = issued(&other, "c").certificate;
+        assert!(matches!(ca.revoke(None, &[&foreign], NOW), Err(CaError::NotOurs { .. })));
+        assert!(matches!(ca.revoke(Some("x"), &[], NOW), Err(CaError::Unreadable { .. })));
+        let late = UnixNanos(NOW.0 + DAY.as_nanos() as u64);
+        assert!(matches!(ca.revoke(None, &[], late), Err(CaError::Ended { .. })));
+        let cut = first.replacen("MII", "AAA", 1);
+        let part = "revocation list";
+        assert!(
+            matches!(load(&cut, &one, ca.certificate_pem()), Err(IdentityError::Unusable { part: p, .. }) if p == part)
+        );
+    }
+
+    #[test]
+    fn an_identity_is_replaced_by_its_own_name_alone() {
+        let ca = Authority::create("test", NOW, DAY * 10).unwrap();
+        let load = |kind, name, days: u32| {
+            let issued = ca.issue(kind, name, &[], NOW, DAY * days).unwrap();
+            let root = ca.certificate_pem().as_bytes();
+            TlsIdentity::from_pem(issued.certificate.as_bytes(), issued.key.as_bytes(), root).unwrap()
+        };
+        let (a, longer) = (load(PeerKind::Hub, "a", 1), load(PeerKind::Hub, "a", 2));
+        for other in [load(PeerKind::Hub, "b", 1), load(PeerKind::Client, "a", 1)] {
+            let before = (a.me(), a.generation());
+            assert!(matches!(a.replace(&other), Err(IdentityError::OtherPeer { .. })));
+            assert_eq!((a.me(), a.generation()), before);
+        }
+        a.replace(&longer).unwrap();
+        assert_eq!((a.me(), a.generation()), (longer.me(), 1));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Who a peer is: names and dates out of certificates, and this side's own
-//! certificate, key and authority.
+//! certificate, key and authority, which may be replaced while they are in use.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use weft_base::UnixNanos;
-use weft_base::sync::Arc;
+use weft_base::sync::atomic::{AtomicU64, Ordering};
+use weft_base::sync::{Arc, Mutex, MutexGuard};
 use x509_parser::extensions::GeneralName;
+use zeroize::Zeroizing;
 
 /// The longest name of a hub or client in a certificate, in bytes.
 pub const MAX_NAME: usize = 255;
@@ -96,6 +98,12 @@ pub fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, NameError> {
     Ok(Peer { kind, name: name.to_owned(), expires: Some(expires) })
 }
 
+fn beginning_of(certificate: &CertificateDer<'static>) -> Option<UnixNanos> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = u64::try_from(parsed.validity().not_before.timestamp()).ok()?;
+    Some(UnixNanos(seconds.saturating_mul(1_000_000_000)))
+}
+
 /// Why a certificate names nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -110,28 +118,66 @@ pub enum NameError {
     NoIdentity,
 }
 
-/// This side's certificate, its key, and the authority that peers are checked
-/// against.
-pub struct TlsIdentity {
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    pub(crate) key: PrivateKeyDer<'static>,
-    pub(crate) roots: Arc<RootCertStore>,
-    me: Peer,
+/// The files of an identity, PEM each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityFiles {
+    /// The certificate, with intermediate ones after it, if there are any.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authority's certificates.
+    pub ca: PathBuf,
+    /// What the authority has revoked (RFC 5280, section 5), if there is such a list.
+    pub crl: Option<PathBuf>,
 }
 
-impl TlsIdentity {
-    /// Reads the three files, PEM each: the certificate (with intermediate
-    /// ones after it, if there are any), its key, and the authority's
-    /// certificates.
+impl IdentityFiles {
+    /// Reads the files, and nothing of them is kept but what they say.
     ///
     /// # Errors
     /// [`IdentityError`], which names the file and the remedy.
-    pub fn from_pem_files(cert: &Path, key: &Path, ca: &Path) -> Result<Self, IdentityError> {
+    pub fn load(&self) -> Result<TlsIdentity, IdentityError> {
         let read = |path: &Path| {
             std::fs::read(path)
                 .map_err(|e| IdentityError::Read { path: path.display().to_string(), detail: e.to_string() })
         };
-        Self::from_pem(&read(cert)?, &read(key)?, &read(ca)?)
+        let revoked = self.crl.as_deref().map(read).transpose()?;
+        let key = Zeroizing::new(read(&self.key)?);
+        let identity = TlsIdentity::from_pem_revoking(&read(&self.cert)?, &key, &read(&self.ca)?, revoked.as_deref())?;
+        Ok(TlsIdentity { files: Some(self.clone()), ..identity })
+    }
+}
+
+/// What stands in the files of an identity at one time.
+pub(crate) struct Credentials {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: PrivateKeyDer<'static>,
+    pub(crate) roots: Arc<RootCertStore>,
+    pub(crate) revoked: Vec<CertificateRevocationListDer<'static>>,
+    me: Peer,
+    begins: UnixNanos,
+}
+
+/// This side's certificate, its key, and the authority that peers are checked
+/// against. All of it may be [replaced](TlsIdentity::replace) at any time:
+/// handshakes that begin then use the new, and links whose peer the new would
+/// not let in are closed.
+pub struct TlsIdentity {
+    current: Mutex<Arc<Credentials>>,
+    /// How often it was replaced.
+    generation: AtomicU64,
+    /// Where it came from.
+    files: Option<IdentityFiles>,
+}
+
+impl TlsIdentity {
+    /// Reads the three files; see [`IdentityFiles`], which also takes a list of
+    /// what was revoked.
+    ///
+    /// # Errors
+    /// [`IdentityError`], which names the file and the remedy.
+    pub fn from_pem_files(cert: &Path, key: &Path, ca: &Path) -> Result<Self, IdentityError> {
+        IdentityFiles { cert: cert.to_owned(), key: key.to_owned(), ca: ca.to_owned(), crl: None }.load()
     }
 
     /// The same, from the files' content.
@@ -139,6 +185,20 @@ impl TlsIdentity {
     /// # Errors
     /// [`IdentityError`], which says which part is wrong and the remedy.
     pub fn from_pem(cert: &[u8], key: &[u8], ca: &[u8]) -> Result<Self, IdentityError> {
+        Self::from_pem_revoking(cert, key, ca, None)
+    }
+
+    /// The same, with the authority's list of what it has revoked. One whose
+    /// time is over still counts: it is better than none.
+    ///
+    /// # Errors
+    /// [`IdentityError`], which says which part is wrong and the remedy.
+    pub fn from_pem_revoking(
+        cert: &[u8],
+        key: &[u8],
+        ca: &[u8],
+        revoked: Option<&[u8]>,
+    ) -> Result<Self, IdentityError> {
         let certificates = |part: &'static str, pem: &[u8]| -> Result<Vec<CertificateDer<'static>>, IdentityError> {
             let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
             match list {
@@ -157,21 +217,107 @@ impl TlsIdentity {
             Some(first) => peer_of(first)?,
             None => return Err(IdentityError::NoCertificate { part: "certificate" }),
         };
+        let part = "revocation list";
+        let revoked = match revoked.map(|pem| CertificateRevocationListDer::pem_slice_iter(pem).collect()) {
+            None => Vec::new(),
+            Some(Ok(list)) => list,
+            Some(Err::<Vec<_>, _>(e)) => return Err(IdentityError::NotPem { part, detail: e.to_string() }),
+        };
         crate::tls::check_key(&chain, &key)?;
-        Ok(Self { chain, key, roots: Arc::new(roots), me })
+        let begins = chain.first().and_then(beginning_of).unwrap_or(UnixNanos(0));
+        let credentials = Credentials { chain, key, roots: Arc::new(roots), revoked, me, begins };
+        crate::tls::check_revoked(&credentials)?;
+        Ok(Self { current: Mutex::new(Arc::new(credentials)), generation: AtomicU64::new(0), files: None })
     }
 
     /// Who this certificate says that this side is, and until when.
     #[must_use]
-    pub fn me(&self) -> &Peer {
-        &self.me
+    pub fn me(&self) -> Peer {
+        self.credentials().me.clone()
+    }
+
+    /// From when this certificate is valid.
+    #[must_use]
+    pub fn begins(&self) -> UnixNanos {
+        self.credentials().begins
+    }
+
+    /// Reads the files that it came from again, and puts what stands there now
+    /// in its place; answers whether that is something new. Does nothing for
+    /// one that came from no files.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: what stands there cannot be used. Nothing changes then.
+    pub fn reload(&self) -> Result<bool, IdentityError> {
+        let Some(files) = &self.files else { return Ok(false) };
+        let new = files.load()?;
+        if new.credentials() == self.credentials() {
+            return Ok(false);
+        }
+        self.replace(&new).map(|()| true)
+    }
+
+    /// Puts another identity of the same name in the place of this one, for all
+    /// who hold it.
+    ///
+    /// # Errors
+    /// [`IdentityError::OtherPeer`]: the other is somebody else's. Nothing changes then.
+    pub fn replace(&self, by: &Self) -> Result<(), IdentityError> {
+        let new = by.credentials();
+        let mut current = self.lock();
+        let is_same = |a: &Peer, b: &Peer| a.kind == b.kind && a.name == b.name;
+        if !is_same(&current.me, &new.me) {
+            let name = |peer: &Peer| format!("{} `{}`", peer.kind, peer.name);
+            return Err(IdentityError::OtherPeer { found: name(&new.me), expected: name(&current.me) });
+        }
+        *current = new;
+        drop(current);
+        self.generation.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// What it is now, for who is not to learn of replacements.
+    #[cfg(test)]
+    pub(crate) fn as_it_is(&self) -> Self {
+        Self { current: Mutex::new(self.credentials()), generation: AtomicU64::new(0), files: None }
+    }
+
+    /// Counts how often it was replaced.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// What counts now.
+    pub(crate) fn credentials(&self) -> Arc<Credentials> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Credentials>> {
+        // Nothing can go wrong while it is held.
+        self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl PartialEq for Credentials {
+    // The name and the time stand in the certificate.
+    fn eq(&self, other: &Self) -> bool {
+        self.chain == other.chain
+            && self.key == other.key
+            && self.roots.roots == other.roots.roots
+            && self.revoked == other.revoked
+    }
+}
+
+// Keys stay out of logs.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("me", &self.me).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for TlsIdentity {
-    // The key stays out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsIdentity").field("me", &self.me).finish_non_exhaustive()
+        f.debug_struct("TlsIdentity").field("me", &self.me()).finish_non_exhaustive()
     }
 }
 
@@ -190,7 +336,7 @@ pub enum IdentityError {
     /// A file is not PEM.
     #[error("the {part} is not PEM: {detail}")]
     NotPem {
-        /// Which of the three.
+        /// Which of them.
         part: &'static str,
         /// The parser's words.
         detail: String,
@@ -198,7 +344,7 @@ pub enum IdentityError {
     /// A file has no certificate in it.
     #[error("the {part} file has no `BEGIN CERTIFICATE` in it: check that the files are not exchanged")]
     NoCertificate {
-        /// Which of the three.
+        /// Which of them.
         part: &'static str,
     },
     /// The key cannot be used.
@@ -213,7 +359,7 @@ pub enum IdentityError {
     /// A certificate cannot be used.
     #[error("the {part} cannot be used: {detail}")]
     Unusable {
-        /// Which of the three.
+        /// Which of them.
         part: &'static str,
         /// What is wrong.
         detail: String,
@@ -221,4 +367,12 @@ pub enum IdentityError {
     /// The certificate names nobody.
     #[error("the certificate names nobody: {0}; issue one with `weft ca issue`")]
     Name(#[from] NameError),
+    /// An identity cannot become somebody else's while it is in use.
+    #[error("the new certificate is for {found}, the one in use for {expected}: a new name needs a restart")]
+    OtherPeer {
+        /// Who the new one names.
+        found: String,
+        /// Who it has to name.
+        expected: String,
+    },
 }

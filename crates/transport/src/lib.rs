@@ -24,7 +24,7 @@ pub mod tcp;
 mod tls;
 
 pub use ca::{Authority, CaError, Issued};
-pub use identity::{IdentityError, Peer, PeerKind, TlsIdentity};
+pub use identity::{IdentityError, IdentityFiles, Peer, PeerKind, TlsIdentity};
 pub use network::{
     Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
     WriteOutcome,

@@ -98,6 +98,9 @@ pub enum CloseReason {
         /// In how long.
         seconds: u64,
     },
+    /// The authority has taken the peer's certificate back.
+    #[error("the peer's certificate was revoked: issue it a new one, if it may have one")]
+    CertificateRevoked,
     /// The peer's certificate carries no name of ours.
     #[error(
         "the peer's certificate has no weft name: it needs one URI \
@@ -222,6 +225,7 @@ impl CloseReason {
             Self::UnknownIssuer => "unknown_issuer",
             Self::CertificateExpired { .. } => "certificate_expired",
             Self::CertificateNotYetValid { .. } => "certificate_not_yet_valid",
+            Self::CertificateRevoked => "certificate_revoked",
             Self::NoIdentity => "no_identity",
             Self::WrongKind { .. } => "wrong_kind",
             Self::WrongName { .. } => "wrong_name",

@@ -463,6 +463,16 @@ pub(crate) enum CaCommand {
         #[arg(long, value_name = "N", default_value_t = 3650)]
         days: u32,
     },
+    /// Take certificates back: puts them on the list `crl.pem`, which hubs read
+    /// as `crl` of `[tls]`.
+    Revoke {
+        /// The certificates.
+        #[arg(required = true, value_name = "FILE")]
+        certificates: Vec<PathBuf>,
+        /// The authority's folder; the list is there too.
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        dir: PathBuf,
+    },
     /// Issue a certificate: `NAME.pem` and `NAME.key`.
     Issue {
         /// For a hub or for a client.

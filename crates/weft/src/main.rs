@@ -10,6 +10,7 @@ mod events;
 mod keys;
 mod logs;
 mod profiler;
+mod renewal;
 mod time;
 
 use std::io::ErrorKind;

@@ -56,6 +56,10 @@ enum Fault {
     /// Dials with the right hub's name where none was given.
     KnowsBetter,
     IgnoresExpect,
+    /// Identities stay what they were when it got them.
+    KeepsIdentity,
+    /// Links stay whatever is revoked.
+    NeverLooksAgain,
 }
 
 struct Faulty<N> {
@@ -89,6 +93,10 @@ impl<N: Network> Network for Faulty<N> {
         accept: Accept,
     ) -> Result<(ListenerToken, String), ListenError> {
         let accept = if self.fault == Fault::TakesBoth { Accept::Both } else { accept };
+        let security = match security {
+            Security::Tls(identity) if self.fault == Fault::KeepsIdentity => &Security::Tls(identity.as_it_is().into()),
+            _ => security,
+        };
         let bound = self.net.listen(addr, security, accept);
         bound.map_err(|e| match self.fault {
             Fault::Mumbles => ListenError::Io { address: String::new(), detail: "something".to_owned() },
@@ -136,6 +144,9 @@ impl<N: Network> Network for Faulty<N> {
                 (Fault::Mumbles, Ready::Closed { reason, .. } | Ready::Refused { reason, .. }) => *reason = mumble(),
                 (Fault::Nameless, Ready::Connected { peer, .. } | Ready::Accepted { peer, .. }) => {
                     *peer = Peer::anonymous();
+                }
+                (Fault::NeverLooksAgain, Ready::Closed { reason: CloseReason::CertificateRevoked, .. }) => {
+                    return false;
                 }
                 (Fault::NeverExpires, Ready::Closed { reason: CloseReason::CertificateExpired { .. }, .. }) => {
                     return false;
@@ -300,7 +311,7 @@ impl<R: Rig> Rig for FaultyRig<R> {
 type Check = fn(FaultyRig<Simulated>);
 
 /// Each check, and a fault that it is there to find.
-const CANARIES: [(&str, Fault, Check); 38] = [
+const CANARIES: [(&str, Fault, Check); 41] = [
     ("the_stream_arrives_in_order", Fault::Swaps, the_stream_arrives_in_order),
     ("both_directions_at_once", Fault::Swaps, both_directions_at_once),
     ("vectored_writes_keep_their_order", Fault::Backwards, vectored_writes_keep_their_order),
@@ -338,6 +349,9 @@ const CANARIES: [(&str, Fault, Check); 38] = [
     ("an_expired_certificate_is_refused", Fault::Mumbles, an_expired_certificate_is_refused),
     ("a_certificate_too_early_is_refused", Fault::Mumbles, a_certificate_too_early_is_refused),
     ("a_link_ends_with_its_certificate", Fault::NeverExpires, a_link_ends_with_its_certificate),
+    ("a_replaced_identity_counts_for_new_links", Fault::KeepsIdentity, a_replaced_identity_counts_for_new_links),
+    ("a_revoked_peer_is_refused", Fault::KeepsIdentity, a_revoked_peer_is_refused),
+    ("a_link_ends_when_its_peer_is_revoked", Fault::NeverLooksAgain, a_link_ends_when_its_peer_is_revoked),
     ("plain_and_tls_do_not_mix", Fault::Mumbles, plain_and_tls_do_not_mix),
 ];
 

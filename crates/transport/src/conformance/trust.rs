@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use weft_base::sync::Arc;
+
 use super::{Limits, Rig, Stage, VALID_FOR, authority, issue, listen, name_of};
-use crate::identity::{Peer, PeerKind};
+use crate::ca::Issued;
+use crate::identity::{Peer, PeerKind, TlsIdentity};
 use crate::network::{Accept, DialError, LinkToken, ListenError, Network, Security};
 use crate::reason::CloseReason;
 
@@ -211,6 +214,108 @@ pub fn a_link_ends_with_its_certificate<R: Rig>(rig: R) {
     for (at, link) in [(0, near), (1, far)] {
         let reason = stage.until("the end", |stage| stage.nodes[at].closed(link));
         assert!(matches!(reason, CloseReason::CertificateExpired { .. }), "{reason}");
+    }
+}
+
+/// A hub's identity, valid for so much longer than others, of an authority that
+/// has revoked these certificates.
+fn hub_of<R: Rig>(stage: &Stage<R>, at: usize, longer: Duration, revoked: &[&Issued]) -> (TlsIdentity, Issued) {
+    let (name, host, now) = (name_of(at), stage.rig.host(&name_of(at)), stage.now());
+    let made = stage.ca.issue(PeerKind::Hub, &name, &[&host], now, VALID_FOR + longer).and_then(|issued| {
+        let revoked: Vec<&str> = revoked.iter().map(|issued| issued.certificate.as_str()).collect();
+        Ok((issued, stage.ca.revoke(None, &revoked, now)?))
+    });
+    let (issued, list) = made.unwrap_or_else(|e| panic!("a certificate: {e}"));
+    let (cert, key) = (issued.certificate.as_bytes(), issued.key.as_bytes());
+    let root = stage.ca.certificate_pem().as_bytes();
+    match TlsIdentity::from_pem_revoking(cert, key, root, Some(list.as_bytes())) {
+        Ok(identity) => (identity, issued),
+        Err(e) => panic!("an identity: {e}"),
+    }
+}
+
+/// Two hubs that listen with identities of their own.
+fn two_hubs<R: Rig>(stage: &mut Stage<R>) -> ([(Arc<TlsIdentity>, Issued); 2], String) {
+    let hubs = [0, 1].map(|at| {
+        let (identity, issued) = hub_of(stage, at, Duration::ZERO, &[]);
+        (Arc::new(identity), issued)
+    });
+    let address = stage.rig.address(&name_of(1));
+    let security = Security::Tls(hubs[1].0.clone());
+    let (_, address) = listen(&mut stage.nodes[1].net, &address, &security, Accept::Hubs);
+    (hubs, address)
+}
+
+fn replace(identity: &TlsIdentity, by: &TlsIdentity) {
+    if let Err(e) = identity.replace(by) {
+        panic!("replacing: {e}");
+    }
+}
+
+/// An identity that is replaced counts for the next link, at the listener and
+/// at the side that dials, and a link that is up stays.
+pub fn a_replaced_identity_counts_for_new_links<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, _) = two(rig, Accept::Both);
+    let (hubs, address) = two_hubs(&mut stage);
+    let dialler = Security::Tls(hubs[0].0.clone());
+    let old = dial(&mut stage, &address, &dialler, None);
+    stage.until("the link", |stage| stage.nodes[0].connected(old));
+    let far = stage.until("the link", |stage| stage.nodes[1].accepted().first().map(|(link, _)| *link));
+    let longer = Duration::from_secs(100);
+    for (at, (identity, _)) in hubs.iter().enumerate() {
+        replace(identity, &hub_of(&stage, at, longer, &[]).0);
+    }
+    let new = dial(&mut stage, &address, &dialler, None);
+    let hub = stage.until("the new link", |stage| stage.nodes[0].connected(new));
+    let other = stage.until("the new link", |stage| stage.nodes[1].accepted().get(1).map(|(_, peer)| peer.clone()));
+    assert_eq!([other, hub], [0, 1].map(|at: usize| hubs[at].0.me()));
+    assert!(stage.carry((0, old), (1, far), b"still up") == b"still up");
+}
+
+/// A peer whose certificate is on the list of those that were revoked is
+/// refused, on either side.
+pub fn a_revoked_peer_is_refused<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, _) = two(rig, Accept::Both);
+    let (hubs, address) = two_hubs(&mut stage);
+    let dialler = Security::Tls(hubs[0].0.clone());
+    replace(&hubs[1].0, &hub_of(&stage, 1, Duration::ZERO, &[&hubs[0].1]).0);
+    let (near, far) = both_reasons(&mut stage, &address, &dialler, None);
+    assert_eq!(far, CloseReason::CertificateRevoked);
+    refused_with(&near, "revoked");
+
+    let (second, issued) = hub_of(&stage, 1, Duration::ZERO, &[]);
+    replace(&hubs[1].0, &second);
+    replace(&hubs[0].0, &hub_of(&stage, 0, Duration::ZERO, &[&issued]).0);
+    stage.nodes[1].seen.clear();
+    let (near, far) = both_reasons(&mut stage, &address, &dialler, None);
+    assert_eq!(near, CloseReason::CertificateRevoked);
+    refused_with(&far, "revoked");
+}
+
+/// A link that is up ends when its peer's certificate is revoked.
+pub fn a_link_ends_when_its_peer_is_revoked<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, _) = two(rig, Accept::Both);
+    for revoking in [0, 1] {
+        let (hubs, address) = two_hubs(&mut stage);
+        let dialler = Security::Tls(hubs[0].0.clone());
+        stage.nodes[1].seen.clear();
+        let near = dial(&mut stage, &address, &dialler, None);
+        stage.until("the link", |stage| stage.nodes[0].connected(near));
+        let far = stage.until("the link", |stage| stage.nodes[1].accepted().first().map(|(link, _)| *link));
+        let peer = &hubs[1 - revoking].1;
+        replace(&hubs[revoking].0, &hub_of(&stage, revoking, Duration::ZERO, &[peer]).0);
+        let link = [near, far][revoking];
+        let reason = stage.until("the end", |stage| stage.nodes[revoking].closed(link));
+        assert_eq!(reason, CloseReason::CertificateRevoked);
     }
 }
 

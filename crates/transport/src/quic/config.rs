@@ -64,7 +64,7 @@ pub(super) fn endpoint(identity: &TlsIdentity) -> Arc<EndpointConfig> {
     let drawn = |label: &[u8]| {
         let mut secret = digest::Context::new(&digest::SHA256);
         secret.update(label);
-        secret.update(identity.key.secret_der());
+        secret.update(identity.credentials().key.secret_der());
         secret.finish()
     };
     let resets = hmac::Key::new(hmac::HMAC_SHA256, drawn(b"weft quic reset").as_ref());

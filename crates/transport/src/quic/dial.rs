@@ -13,8 +13,7 @@ use super::reason::DONE;
 use crate::identity::{Peer, TlsIdentity, peer_of};
 use crate::network::{DialError, LinkToken, ListenerToken, Ready};
 use crate::reason::CloseReason;
-use crate::tls::Blame;
-use rustls::pki_types::CertificateDer;
+use crate::tls::{Blame, Trust};
 use weft_base::sync::Arc;
 
 impl<P: Ports> Quic<P> {
@@ -32,9 +31,12 @@ impl<P: Ports> Quic<P> {
             return Err(DialError::TooManyLinks { address: addr.to_owned(), limit });
         }
         let blame = Blame::kept();
-        let config = config::client(&self.options, identity, expect, &self.clock, blame.clone())
-            .map_err(|detail| DialError::Identity { address: addr.to_owned(), detail })?;
-        let mut link = Link::new(Stage::Resolving, addr.to_owned(), blame, None);
+        let unusable = |detail| DialError::Identity { address: addr.to_owned(), detail };
+        // The trust first: what is replaced meanwhile is looked at again.
+        self.identities.add(identity);
+        let trust = Trust::of_dialled(identity, host, expect).map_err(unusable)?;
+        let config = config::client(&self.options, identity, expect, &self.clock, blame.clone()).map_err(unusable)?;
+        let mut link = Link::new(Stage::Resolving, addr.to_owned(), blame, trust, None);
         link.dial =
             Some(Box::new(Dial { host: host.to_owned(), config, identity: identity.clone(), rest: Vec::new() }));
         let key = self.links.insert_with(|_| link);
@@ -102,9 +104,7 @@ impl<P: Ports> Quic<P> {
         if !matches!(link.stage, Stage::Shaking) {
             return;
         }
-        let shown = link.wire.as_ref().and_then(|wire| wire.conn.crypto_session().peer_identity());
-        let chain = shown.and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
-        let peer: Option<Peer> = chain.and_then(|chain| chain.first().and_then(|first| peer_of(first).ok()));
+        let peer: Option<Peer> = link.chain().and_then(|chain| chain.first().and_then(|first| peer_of(first).ok()));
         let Some(peer) = peer else {
             // The verifier has read it already.
             return self.lose(key, CloseReason::NoIdentity, ready);

@@ -15,12 +15,15 @@ use super::{PREFIX, config};
 use crate::identity::TlsIdentity;
 use crate::network::{Accept, ListenError, ListenerToken, Ready};
 use crate::reason::CloseReason;
-use crate::tls::Blame;
+use crate::tls::{Blame, Trust};
 
 /// What lets peers in.
 pub(super) struct Door {
     /// Where the verifier leaves why it refused somebody.
     blame: Blame,
+    /// By what peers are let in, and whom.
+    trust: Trust,
+    accept: Accept,
     /// Whether peers are still taken in.
     open: bool,
 }
@@ -31,14 +34,16 @@ impl<P: Ports> Quic<P> {
         &mut self,
         addr: &str,
         at: SocketAddr,
-        identity: &TlsIdentity,
+        identity: &Arc<TlsIdentity>,
         accept: Accept,
     ) -> Result<(ListenerToken, String), ListenError> {
         let blame = Blame::kept();
+        self.identities.add(identity);
+        let trust = Trust::of_dialling(identity, accept);
         let server = config::server(&self.options, identity, accept, &self.clock, blame.clone())
             .map_err(|detail| ListenError::Identity { address: addr.to_owned(), detail })?;
-        let key =
-            self.site(identity, Some(server), Some(Door { blame, open: true }), |ports, site| ports.bind(at, site));
+        let door = Door { blame, trust, accept, open: true };
+        let key = self.site(identity, Some(server), Some(door), |ports, site| ports.bind(at, site));
         let bound = key.and_then(|key| match self.sites.get(key).map(|site| site.port.local()) {
             Some(Ok(bound)) => Ok((key, bound)),
             Some(Err(e)) => Err(e),
@@ -99,6 +104,18 @@ impl<P: Ports> Quic<P> {
         Some(Ready::Refused { listener: ListenerToken(link.listener? | MARK), from: link.name.clone(), reason })
     }
 
+    /// The identity of a listener counts as it is now, for who knocks from here on.
+    pub(super) fn renew(&mut self, key: u64) {
+        let Some(Site { door: Some(door), endpoint, .. }) = self.sites.get_mut(key) else { return };
+        let Some(new) = door.trust.renewed() else { return };
+        // What was read of its files can be used, or it would not count.
+        if let Ok(server) = config::server(&self.options, new.identity(), door.accept, &self.clock, door.blame.clone())
+        {
+            endpoint.set_server_config(Some(server));
+            door.trust = new;
+        }
+    }
+
     /// A peer that this side has not heard of: in, away, or to be asked again.
     pub(super) fn knock(&mut self, key: u64, incoming: Incoming, now: Now, ready: &mut Vec<Ready>) {
         let limit = self.limit();
@@ -109,7 +126,7 @@ impl<P: Ports> Quic<P> {
         let at = self.instants.at(now.mono);
         let Some(site) = self.sites.get_mut(key) else { return };
         let Some(door) = &site.door else { return site.endpoint.ignore(incoming) };
-        let (open, blame) = (door.open, door.blame.clone());
+        let (open, blame, trust) = (door.open, door.blame.clone(), door.trust.clone());
         let from = incoming.remote_address();
         let refused =
             |reason| Ready::Refused { listener: ListenerToken(key | MARK), from: format!("{PREFIX}{from}"), reason };
@@ -138,7 +155,7 @@ impl<P: Ports> Quic<P> {
                 }
                 Ok((handle, conn)) => {
                     let name = format!("{PREFIX}{from}");
-                    let mut link = Link::new(Stage::Shaking, name, blame, Some(key));
+                    let mut link = Link::new(Stage::Shaking, name, blame, trust, Some(key));
                     link.wire = Some(Box::new(Wire { site: key, handle, conn, drained: false }));
                     link.counted = true;
                     let link = self.links.insert_with(|_| link);

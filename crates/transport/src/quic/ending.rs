@@ -119,6 +119,18 @@ impl<P: Ports> Quic<P> {
         }
     }
 
+    /// Looks at the peers of all links again whose identity was replaced.
+    pub(super) fn look_again(&mut self, ready: &mut Vec<Ready>) {
+        for key in self.links.keys() {
+            let Some(link) = self.links.get_mut(key).filter(|link| link.is_up()) else { continue };
+            let chain = link.chain().unwrap_or_default();
+            if let Err(reason) = link.trust.check(&chain, &*self.clock) {
+                ready.push(Ready::Closed { link: LinkToken(key | MARK), reason });
+                self.let_go(key);
+            }
+        }
+    }
+
     /// A link's certificate has ended: the link does, too.
     pub(super) fn expired(&mut self, key: u64, since: std::time::Duration, ready: &mut Vec<Ready>) {
         let reason = CloseReason::CertificateExpired { seconds_ago: since.as_secs() };

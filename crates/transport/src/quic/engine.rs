@@ -16,6 +16,7 @@ use super::port::{DatagramPort, Outgoing, Ports};
 use crate::network::{LinkToken, ReadOutcome, Ready, WriteOutcome, take_end};
 use crate::reason::CloseReason;
 use crate::slab::Slab;
+use crate::tls::InUse;
 
 /// The mark of QUIC's keys among a network's tokens: a slab leaves it free.
 pub(crate) const MARK: u64 = 1 << 62;
@@ -103,6 +104,7 @@ pub(crate) struct Quic<P: Ports> {
     pub(super) listed: Vec<u64>,
     pub(super) timers: BTreeSet<(Mono, u64)>,
     pub(super) expiries: BTreeSet<(UnixNanos, u64)>,
+    pub(super) identities: InUse,
     /// What was found outside a turn.
     pub(super) queued: Vec<Ready>,
     /// Where datagrams come in.
@@ -131,6 +133,7 @@ impl<P: Ports> Quic<P> {
             listed: Vec::new(),
             timers: BTreeSet::new(),
             expiries: BTreeSet::new(),
+            identities: InUse::default(),
             queued: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             out: Vec::new(),

@@ -8,6 +8,7 @@ use quinn_proto::{
     ClientConfig, Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, ReadError, ReadableError,
     StreamEvent, StreamId,
 };
+use rustls::pki_types::CertificateDer;
 use weft_base::sync::Arc;
 use weft_base::{Mono, UnixNanos};
 
@@ -16,7 +17,7 @@ use crate::identity::TlsIdentity;
 use crate::level::Report;
 use crate::network::{MAX_SLICES, ReadOutcome, WriteOutcome};
 use crate::reason::CloseReason;
-use crate::tls::Blame;
+use crate::tls::{Blame, Trust};
 
 /// How much is handed to a stream at a time: one allocation each.
 const PIECE: usize = 64 << 10;
@@ -74,6 +75,8 @@ pub(super) struct Link {
     /// Where it was dialled, as it was written; or where it came from.
     pub(super) name: String,
     pub(super) blame: Blame,
+    /// By what its peer is let in.
+    pub(super) trust: Trust,
     channels: [Channel; CHANNELS],
     /// Why it is over, once it is.
     pub(super) lost: Option<CloseReason>,
@@ -104,7 +107,7 @@ pub(super) enum Said {
 }
 
 impl Link {
-    pub(super) fn new(stage: Stage, name: String, blame: Blame, listener: Option<u64>) -> Self {
+    pub(super) fn new(stage: Stage, name: String, blame: Blame, trust: Trust, listener: Option<u64>) -> Self {
         let channel = || Channel { own: None, front: Bytes::new(), ended: false, writable: true, report: Report::Off };
         Self {
             stage,
@@ -113,6 +116,7 @@ impl Link {
             listener,
             name,
             blame,
+            trust,
             channels: std::array::from_fn(|_| channel()),
             lost: None,
             counted: false,
@@ -124,6 +128,12 @@ impl Link {
             due: None,
             expires: None,
         }
+    }
+
+    /// What the peer showed in the handshake, once that is done.
+    pub(super) fn chain(&self) -> Option<Vec<CertificateDer<'static>>> {
+        let shown = self.wire.as_ref()?.conn.crypto_session().peer_identity()?;
+        shown.downcast().ok().map(|chain| *chain)
     }
 
     pub(super) const fn is_opening(&self) -> bool {

@@ -219,6 +219,10 @@ impl<P: Ports> Quic<P> {
             self.set_expiry(key, None);
             self.expired(key, std::time::Duration::from_nanos(now.wall.0 - end.0), ready);
         }
+        if self.identities.has_new() {
+            self.sites.keys().into_iter().for_each(|site| self.renew(site));
+            self.look_again(ready);
+        }
     }
 
     /// Reports what is ready.

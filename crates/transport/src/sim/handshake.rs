@@ -89,6 +89,7 @@ impl World {
         if let Some(shared) = self.connections.get_mut(&connection) {
             shared.accept = accept;
             let end = &mut shared.ends[ACCEPTED];
+            end.shown = identity.as_ref().map(|identity| identity.credentials());
             (end.token, end.identity, end.phase) = (link, identity, Phase::Shaking);
         }
         if secure {
@@ -129,20 +130,13 @@ impl World {
         if self.phase(connection, DIALLED) != Phase::Shaking {
             return;
         }
-        let now = unix_time(self.wall());
-        let Some(shared) = self.connections.get(&connection) else { return };
-        let (Some(mine), Some(theirs)) = (&shared.ends[DIALLED].identity, &shared.ends[ACCEPTED].identity) else {
-            return;
-        };
-        let Ok(host) = ServerName::try_from(shared.hosts[ACCEPTED].as_str()) else { return };
-        let Some((certificate, rest)) = theirs.chain.split_first() else { return };
-        let verifier = DialledPeer::new(mine, shared.expect.as_deref(), &provider());
-        match verifier.check(certificate, rest, &host, now) {
-            Ok(peer) => {
+        match self.look_at_peer(connection, DIALLED) {
+            Some(Ok(peer)) => {
                 self.send(connection, ACCEPTED, Parcel::Finished);
                 self.hand_over(connection, DIALLED, peer);
             }
-            Err(e) => self.refuse(connection, DIALLED, &e),
+            Some(Err(e)) => self.refuse(connection, DIALLED, &e),
+            None => {}
         }
     }
 
@@ -151,19 +145,42 @@ impl World {
         if self.phase(connection, ACCEPTED) != Phase::Shaking {
             return;
         }
+        match self.look_at_peer(connection, ACCEPTED) {
+            Some(Ok(peer)) => self.hand_over(connection, ACCEPTED, peer),
+            Some(Err(e)) => self.refuse(connection, ACCEPTED, &e),
+            None => {}
+        }
+    }
+
+    /// What one side finds when it looks at the other's certificate; none when
+    /// there is no TLS.
+    fn look_at_peer(&self, connection: u64, side: Side) -> Option<Result<Peer, rustls::Error>> {
         let now = unix_time(self.wall());
-        let Some(shared) = self.connections.get(&connection) else { return };
-        let (Some(theirs), Some(mine)) = (&shared.ends[DIALLED].identity, &shared.ends[ACCEPTED].identity) else {
-            return;
-        };
-        let Some((certificate, rest)) = theirs.chain.split_first() else { return };
-        let checked = match DiallingPeer::new(mine, shared.accept, &provider()) {
-            Ok(verifier) => verifier.check(certificate, rest, now),
-            Err(detail) => Err(rustls::Error::General(detail)),
-        };
-        match checked {
-            Ok(peer) => self.hand_over(connection, ACCEPTED, peer),
-            Err(e) => self.refuse(connection, ACCEPTED, &e),
+        let shared = self.connections.get(&connection)?;
+        let mine = shared.ends[side].identity.as_ref()?.credentials();
+        let (certificate, rest) = shared.ends[1 - side].shown.as_ref()?.chain.split_first()?;
+        let unusable = rustls::Error::General;
+        Some(if side == DIALLED {
+            let host = ServerName::try_from(shared.hosts[ACCEPTED].as_str()).ok()?;
+            let verifier = DialledPeer::new(&mine, shared.expect.as_deref(), &provider()).map_err(unusable);
+            verifier.and_then(|verifier| verifier.check(certificate, rest, &host, now))
+        } else {
+            let verifier = DiallingPeer::new(&mine, shared.accept, &provider()).map_err(unusable);
+            verifier.and_then(|verifier| verifier.check(certificate, rest, now))
+        })
+    }
+
+    /// An identity was replaced: links whose peer it does not let in end.
+    pub(super) fn look_again(&mut self) {
+        let connections: Vec<u64> = self.connections.keys().copied().collect();
+        for (connection, side) in connections.into_iter().flat_map(|id| [(id, DIALLED), (id, ACCEPTED)]) {
+            if self.phase(connection, side) != Phase::Up {
+                continue;
+            }
+            if let Some(Err(error)) = self.look_at_peer(connection, side) {
+                self.announce_end(connection, side, reason_of(&error, false));
+                self.close(connection, side);
+            }
         }
     }
 

@@ -117,7 +117,11 @@ impl Network for SimNetwork {
             }
             endpoint.next_token += 1;
             let token = ListenerToken(endpoint.next_token);
-            endpoint.listeners.insert(token, Listener { port, identity: identity_of(security), accept });
+            let identity = identity_of(security);
+            if let Some(identity) = &identity {
+                world.identities.add(identity);
+            }
+            endpoint.listeners.insert(token, Listener { port, identity, accept });
             Ok((token, format!("{host}:{port}")))
         })
     }
@@ -140,6 +144,9 @@ impl Network for SimNetwork {
             }
             if endpoint.links.len() >= limits.connections {
                 return Err(DialError::TooManyLinks { address, limit: limits.connections });
+            }
+            if let Some(identity) = &identity {
+                world.identities.add(identity);
             }
             let connection = world.id();
             let link = world.token(self.id, connection, DIALLED);

@@ -8,10 +8,11 @@ use weft_base::{Clock, ManualClock, Mono, Random, UnixNanos};
 
 use super::pipe::{Parcel, Pipe};
 use super::{SimLimits, SimOptions, SimPath};
-use crate::identity::{Peer, TlsIdentity};
+use crate::identity::{Credentials, Peer, TlsIdentity};
 use crate::level::Report;
 use crate::network::{Accept, LinkToken, ListenerToken, Ready};
 use crate::reason::CloseReason;
+use crate::tls::InUse;
 
 /// Which end of a connection: the one that dialled, or the one that was dialled.
 pub(super) type Side = usize;
@@ -55,6 +56,8 @@ pub(super) struct End {
     pub(super) token: LinkToken,
     pub(super) phase: Phase,
     pub(super) identity: Option<Arc<TlsIdentity>>,
+    /// What of the identity the far side was shown.
+    pub(super) shown: Option<Arc<Credentials>>,
     pub(super) paused: bool,
     pub(super) report: Report,
     pub(super) expires: Option<UnixNanos>,
@@ -68,6 +71,7 @@ impl End {
             endpoint,
             token,
             phase: Phase::Connecting,
+            shown: identity.as_ref().map(|identity| identity.credentials()),
             identity,
             paused: false,
             report: Report::Off,
@@ -129,6 +133,7 @@ pub(super) struct World {
     pub(super) history: u64,
     events: BTreeMap<(Mono, u64), Event>,
     next_event: u64,
+    pub(super) identities: InUse,
     /// Ends of certificates, by the time of day.
     pub(super) expiries: BTreeSet<(UnixNanos, u64, Side)>,
     /// The endpoint that runs on a host; none when it is switched off.
@@ -149,6 +154,7 @@ impl World {
             history: seed,
             events: BTreeMap::new(),
             next_event: 0,
+            identities: InUse::default(),
             expiries: BTreeSet::new(),
             hosts: BTreeMap::new(),
             endpoints: BTreeMap::new(),
@@ -194,6 +200,9 @@ impl World {
             self.happen(event);
         }
         self.time = now.mono;
+        if self.identities.has_new() {
+            self.look_again();
+        }
         while let Some((at, connection, side)) = self.expiries.first().copied().filter(|(at, ..)| *at <= now.wall) {
             self.expiries.pop_first();
             let seconds_ago = (now.wall.0 - at.0) / 1_000_000_000;

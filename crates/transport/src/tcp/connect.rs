@@ -14,7 +14,7 @@ use crate::address::{Target, parse};
 use crate::identity::{Peer, peer_of};
 use crate::network::{DialError, LinkToken, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;
-use crate::tls;
+use crate::tls::{self, Trust};
 
 impl TcpNetwork {
     pub(super) fn open_link(
@@ -39,9 +39,12 @@ impl TcpNetwork {
             }
             (Security::Plain, _) => None,
             (Security::Tls(identity), _) => {
-                let tls = tls::client(identity, &host, expect, &self.clock)
-                    .map_err(|detail| DialError::Identity { address, detail })?;
-                Some(Box::new(Secure::new(tls.into())))
+                let unusable = |detail| DialError::Identity { address: address.clone(), detail };
+                self.identities.add(identity);
+                // The trust first: what is replaced meanwhile is looked at again.
+                let trust = Trust::of_dialled(identity, &host, expect).map_err(unusable)?;
+                let tls = tls::client(identity, &host, expect, &self.clock).map_err(unusable)?;
+                Some(Box::new(Secure::new(tls.into(), trust)))
             }
         };
         let stage = Stage::Resolving { host: host.clone() };
@@ -217,6 +220,18 @@ impl TcpNetwork {
     pub(super) fn expired(&mut self, key: u64, since: Duration, ready: &mut Vec<Ready>) {
         self.announce(key, CloseReason::CertificateExpired { seconds_ago: since.as_secs() }, ready);
         self.let_go(key);
+    }
+
+    /// Looks at the peers of all links again whose identity was replaced.
+    pub(super) fn look_again(&mut self, ready: &mut Vec<Ready>) {
+        for key in self.links.keys() {
+            let Some(link) = self.links.get_mut(key).filter(|link| matches!(link.stage, Stage::Up)) else { continue };
+            let Some(Err(reason)) = link.secure.as_mut().map(|secure| secure.look_again(&*self.clock)) else {
+                continue;
+            };
+            self.announce(key, reason, ready);
+            self.let_go(key);
+        }
     }
 
     /// A bound of time has passed.

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::ServerConnection;
 use socket2::SockRef;
-use weft_base::sync::Arc;
 
 use super::link::{Link, Stage};
 use super::secure::Secure;
@@ -19,7 +18,7 @@ use crate::identity::Peer;
 use crate::network::{Accept, ListenError, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;
 use crate::shm::{Door, Visitor};
-use crate::tls;
+use crate::tls::Gatekeeper;
 
 pub(super) struct Listener {
     pub(super) gate: Gate,
@@ -29,22 +28,22 @@ pub(super) struct Listener {
 
 /// Where peers come in.
 pub(super) enum Gate {
-    /// A port; without a configuration of TLS it is plain.
-    Tcp(TcpListener, Option<Arc<ServerConfig>>),
+    /// A port; without a gatekeeper it is plain.
+    Tcp(TcpListener, Option<Gatekeeper>),
     /// Shared memory.
     Shm(Door),
 }
 
 /// Who came in.
 enum Arrival {
-    Tcp(TcpStream, SocketAddr, Option<Arc<ServerConfig>>),
+    Tcp(TcpStream, SocketAddr),
     Shm(Visitor),
 }
 
 impl Gate {
     fn accept(&self) -> io::Result<Arrival> {
         match self {
-            Self::Tcp(socket, tls) => socket.accept().map(|(stream, from)| Arrival::Tcp(stream, from, tls.clone())),
+            Self::Tcp(socket, _) => socket.accept().map(|(stream, from)| Arrival::Tcp(stream, from)),
             Self::Shm(door) => door.accept().map(Arrival::Shm),
         }
     }
@@ -69,10 +68,11 @@ impl TcpNetwork {
         let tls = match security {
             Security::Plain if !first.ip().is_loopback() => return Err(ListenError::PlainBeyondLoopback { address }),
             Security::Plain => None,
-            Security::Tls(identity) => Some(
-                tls::server_config(identity, accept, &self.clock)
-                    .map_err(|detail| ListenError::Identity { address, detail })?,
-            ),
+            Security::Tls(identity) => {
+                self.identities.add(identity);
+                let made = Gatekeeper::new(identity, accept, &self.clock);
+                Some(made.map_err(|detail| ListenError::Identity { address, detail })?)
+            }
         };
         let mut socket = TcpListener::bind(first).map_err(|e| ListenError::of_bind(addr, &e))?;
         let bound = socket.local_addr().map_err(|e| ListenError::of_bind(addr, &e))?;
@@ -144,7 +144,7 @@ impl TcpNetwork {
             }
             let Some(listener) = self.listeners.get(key) else { return false };
             match listener.gate.accept() {
-                Ok(Arrival::Tcp(stream, from, tls)) => self.take_in(key, tls, stream, from, ready),
+                Ok(Arrival::Tcp(stream, from)) => self.take_in(key, stream, from, ready),
                 Ok(Arrival::Shm(visitor)) => self.let_in(key, visitor, ready),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
                 // The peer went away while it waited, or a signal came.
@@ -161,30 +161,19 @@ impl TcpNetwork {
         true
     }
 
-    fn take_in(
-        &mut self,
-        listener: u64,
-        tls: Option<Arc<ServerConfig>>,
-        stream: TcpStream,
-        from: SocketAddr,
-        ready: &mut Vec<Ready>,
-    ) {
+    fn take_in(&mut self, listener: u64, stream: TcpStream, from: SocketAddr, ready: &mut Vec<Ready>) {
         let token = ListenerToken(listener);
         let refused = |reason| Ready::Refused { listener: token, from: from.to_string(), reason };
         if self.count() >= self.options.connections {
             ready.push(refused(CloseReason::TooManyLinks { limit: self.options.connections }));
             return;
         }
-        let (stage, secure) = match tls.map(ServerConnection::new) {
-            None => (Stage::Handshaking, None),
-            Some(Ok(tls)) => (Stage::Handshaking, Some(Box::new(Secure::new(tls.into())))),
-            Some(Err(e)) => {
-                ready.push(refused(CloseReason::Tls { detail: e.to_string() }));
-                return;
-            }
+        let secure = match self.begin_shake(listener) {
+            Ok(secure) => secure,
+            Err(reason) => return ready.push(refused(reason)),
         };
         let shakes = secure.is_some();
-        let key = self.links.insert_with(|_| Link::new(stage, secure, Some(listener)));
+        let key = self.links.insert_with(|_| Link::new(Stage::Handshaking, secure, Some(listener)));
         if let Err(e) = self.adopt(key, stream) {
             self.discard(key);
             ready.push(refused(CloseReason::of_io(&e)));
@@ -198,6 +187,16 @@ impl TcpNetwork {
         } else {
             self.hand_over(key, Peer::anonymous(), ready);
         }
+    }
+
+    /// The beginning of a handshake, with a listener that is not plain.
+    fn begin_shake(&mut self, listener: u64) -> Result<Option<Box<Secure>>, CloseReason> {
+        let Some(Gate::Tcp(_, Some(gatekeeper))) = self.listeners.get_mut(listener).map(|l| &mut l.gate) else {
+            return Ok(None);
+        };
+        let (config, trust) = gatekeeper.admit()?;
+        let tls = ServerConnection::new(config).map_err(|e| CloseReason::Tls { detail: e.to_string() })?;
+        Ok(Some(Box::new(Secure::new(tls.into(), trust))))
     }
 
     /// What to say of a peer that was refused.

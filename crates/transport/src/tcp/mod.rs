@@ -38,6 +38,7 @@ use crate::network::{
 use crate::quic::{CHANNELS, Quic, QuicOptions, UdpPorts, target_of};
 use crate::reason::CloseReason;
 use crate::slab::Slab;
+use crate::tls::InUse;
 use link::{Link, Stage};
 use listen::Listener;
 use resolve::Resolver;
@@ -130,6 +131,7 @@ pub struct TcpNetwork {
     /// Links and listeners by QUIC, with keys of their own.
     quic: Quic<UdpPorts>,
     resolver: Resolver,
+    identities: InUse,
     wake: Arc<WakeState>,
     /// What was found outside `poll`.
     queued: Vec<Ready>,
@@ -179,6 +181,7 @@ impl TcpNetwork {
             timers: Timers::default(),
             quic,
             resolver: Resolver::new(resolve, wake.clone()),
+            identities: InUse::default(),
             wake,
             queued: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),

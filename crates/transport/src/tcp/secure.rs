@@ -6,11 +6,12 @@ use std::mem;
 
 use rustls::Connection;
 use rustls::pki_types::CertificateDer;
+use weft_base::Clock;
 
 use super::socket::Socket;
 use crate::network::MAX_SLICES;
 use crate::reason::CloseReason;
-use crate::tls::reason_of;
+use crate::tls::{Trust, reason_of};
 
 /// How much is encrypted before it is handed to the system, and so the most
 /// that a link holds when the system takes no more: four full records.
@@ -42,6 +43,7 @@ impl From<io::Error> for Stop {
 #[derive(Debug)]
 pub(super) struct Secure {
     tls: Connection,
+    trust: Trust,
     /// Bytes from the peer that did not fit when they came, from `fed` on.
     rest: Vec<u8>,
     fed: usize,
@@ -54,13 +56,18 @@ pub(super) struct Secure {
 }
 
 impl Secure {
-    pub(super) fn new(mut tls: Connection) -> Self {
+    pub(super) fn new(mut tls: Connection, trust: Trust) -> Self {
         tls.set_buffer_limit(Some(UNSENT));
-        Self { tls, rest: Vec::new(), fed: 0, first: true, over: None, more: false }
+        Self { tls, trust, rest: Vec::new(), fed: 0, first: true, over: None, more: false }
     }
 
     pub(super) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.tls.peer_certificates().and_then(|chain| chain.first())
+    }
+
+    /// Looks at the peer again, if this side's identity was replaced.
+    pub(super) fn look_again(&mut self, clock: &dyn Clock) -> Result<(), CloseReason> {
+        self.tls.peer_certificates().map_or(Ok(()), |chain| self.trust.check(chain, clock))
     }
 
     /// Goes on with the handshake as far as it goes; `Ok` when it is done.

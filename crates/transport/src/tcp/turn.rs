@@ -40,6 +40,9 @@ impl TcpNetwork {
         if !self.timers.is_empty() {
             self.expire(ready);
         }
+        if self.identities.has_new() {
+            self.look_again(ready);
+        }
         self.report(ready);
         self.quic.others = self.links.len();
         self.quic.turn(ready);

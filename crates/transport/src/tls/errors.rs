@@ -34,6 +34,7 @@ fn of_certificate(error: &CertificateError) -> CloseReason {
         },
         // An authority of the same name but with another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => CloseReason::UnknownIssuer,
+        CertificateError::Revoked => CloseReason::CertificateRevoked,
         CertificateError::ExpiredContext { time, not_after } => {
             CloseReason::CertificateExpired { seconds_ago: time.as_secs().saturating_sub(not_after.as_secs()) }
         }
@@ -54,6 +55,9 @@ pub(crate) fn of_alert(alert: AlertDescription) -> CloseReason {
         AlertDescription::CertificateExpired => {
             "by its clock, this side's certificate has expired or is not valid yet; \
              issue a new one, or correct the clocks"
+        }
+        AlertDescription::CertificateRevoked => {
+            "this side's certificate is on its list of those that were revoked; issue a new one, if it may have one"
         }
         AlertDescription::CertificateUnknown => {
             "this side's certificate is genuine, but its name or kind (hub or client) is not the one expected there; \

@@ -6,6 +6,7 @@
 
 mod blame;
 mod errors;
+mod trust;
 mod verify;
 
 use rustls::client::Resumption;
@@ -19,11 +20,12 @@ use std::time::Duration;
 use weft_base::sync::Arc;
 use weft_base::{Clock, UnixNanos};
 
-use crate::identity::{IdentityError, TlsIdentity};
+use crate::identity::{Credentials, IdentityError, TlsIdentity};
 use crate::network::Accept;
 
 pub(crate) use blame::Blame;
 pub(crate) use errors::{of_alert, reason_of, seen_by_peer};
+pub(crate) use trust::{Gatekeeper, InUse, Trust};
 pub(crate) use verify::{DialledPeer, DiallingPeer};
 
 /// The one cryptography used, named so that no other can slip in by a feature.
@@ -71,7 +73,8 @@ pub(crate) fn blaming_server_config(
     blame: Blame,
 ) -> Result<ServerConfig, String> {
     let provider = provider();
-    let verifier = DiallingPeer::new(identity, accept, &provider)?.blaming(blame);
+    let identity = identity.credentials();
+    let verifier = DiallingPeer::new(&identity, accept, &provider)?.blaming(blame);
     let mut config = ServerConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
@@ -104,7 +107,8 @@ pub(crate) fn client_config(
     blame: Blame,
 ) -> Result<ClientConfig, String> {
     let provider = provider();
-    let verifier = DialledPeer::new(identity, expect, &provider).blaming(blame);
+    let identity = identity.credentials();
+    let verifier = DialledPeer::new(&identity, expect, &provider)?.blaming(blame);
     let mut config = ClientConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
@@ -129,4 +133,10 @@ pub(crate) fn check_key(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'
         Err(rustls::Error::InconsistentKeys(_)) => Ok(()),
         Err(e) => Err(IdentityError::Unusable { part: "certificate", detail: e.to_string() }),
     }
+}
+
+/// Whether the lists of what was revoked can be read.
+pub(crate) fn check_revoked(credentials: &Credentials) -> Result<(), IdentityError> {
+    let unusable = |detail| IdentityError::Unusable { part: "revocation list", detail };
+    DialledPeer::new(credentials, None, &provider()).map(|_| ()).map_err(unusable)
 }

@@ -1,18 +1,16 @@
 //! Who may be at the far side: the chain and dates by webpki, then kind and name.
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
 use weft_base::sync::Arc;
 
 use super::Blame;
-use crate::identity::{NameError, Peer, PeerKind, TlsIdentity, peer_of};
+use crate::identity::{Credentials, NameError, Peer, PeerKind, peer_of};
 use crate::network::Accept;
 use crate::reason::CloseReason;
 
@@ -38,8 +36,13 @@ pub(crate) struct DiallingPeer {
 }
 
 impl DiallingPeer {
-    pub(crate) fn new(identity: &TlsIdentity, accept: Accept, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
-        let chain = WebPkiClientVerifier::builder_with_provider(identity.roots.clone(), provider.clone());
+    pub(crate) fn new(mine: &Credentials, accept: Accept, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        // An authority without a list has revoked nothing, and of a chain it is
+        // the peer's own certificate that is looked up.
+        let chain = WebPkiClientVerifier::builder_with_provider(mine.roots.clone(), provider.clone())
+            .with_crls(mine.revoked.clone())
+            .only_check_end_entity_revocation()
+            .allow_unknown_revocation_status();
         Ok(Self { chain: chain.build().map_err(|e| e.to_string())?, accept, blame: Blame::default() })
     }
 
@@ -107,20 +110,26 @@ impl ClientCertVerifier for DiallingPeer {
 /// Checks a peer that this side dialled.
 #[derive(Debug)]
 pub(crate) struct DialledPeer {
-    roots: Arc<RootCertStore>,
+    chain: Arc<WebPkiServerVerifier>,
     expect: Option<String>,
-    algorithms: WebPkiSupportedAlgorithms,
     blame: Blame,
 }
 
 impl DialledPeer {
-    pub(crate) fn new(identity: &TlsIdentity, expect: Option<&str>, provider: &Arc<CryptoProvider>) -> Self {
-        Self {
-            roots: identity.roots.clone(),
+    pub(crate) fn new(
+        mine: &Credentials,
+        expect: Option<&str>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, String> {
+        let chain = WebPkiServerVerifier::builder_with_provider(mine.roots.clone(), provider.clone())
+            .with_crls(mine.revoked.clone())
+            .only_check_end_entity_revocation()
+            .allow_unknown_revocation_status();
+        Ok(Self {
+            chain: chain.build().map_err(|e| e.to_string())?,
             expect: expect.map(str::to_owned),
-            algorithms: provider.signature_verification_algorithms,
             blame: Blame::default(),
-        }
+        })
     }
 
     /// It keeps there why a peer was refused.
@@ -137,16 +146,21 @@ impl DialledPeer {
         host: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<Peer, Error> {
-        let parsed = ParsedCertificate::try_from(certificate)?;
-        let chain = verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, rest, now, self.algorithms.all);
-        let peer = match chain {
-            Ok(()) => named(certificate)?,
-            // A client's certificate is not for serving; the name says so better.
+        // The chain, its dates and what was revoked first, the host last.
+        let (chain, is_host) = match self.chain.verify_server_cert(certificate, rest, host, &[], now) {
+            Ok(_) => (Ok(()), true),
             Err(Error::InvalidCertificate(
-                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
-            )) => named(certificate)?,
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => (Ok(()), false),
+            // A client's certificate is not for serving; its name says so better.
+            Err(
+                e @ Error::InvalidCertificate(
+                    CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+                ),
+            ) => (Err(e), false),
             Err(e) => return Err(e),
         };
+        let peer = named(certificate)?;
         if peer.kind != PeerKind::Hub {
             return Err(refuse(CloseReason::WrongKind { found: peer.kind, expected: PeerKind::Hub, name: peer.name }));
         }
@@ -155,7 +169,7 @@ impl DialledPeer {
             Some(expected) if *expected != peer.name => {
                 Err(refuse(CloseReason::WrongName { found: peer.name, expected: expected.clone() }))
             }
-            None if verify_server_name(&parsed, host).is_err() => {
+            None if !is_host => {
                 Err(refuse(CloseReason::WrongHost { hub: peer.name, host: host.to_str().into_owned() }))
             }
             _ => Ok(peer),
@@ -182,7 +196,7 @@ impl ServerCertVerifier for DialledPeer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        self.chain.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -191,10 +205,10 @@ impl ServerCertVerifier for DialledPeer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        self.chain.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.chain.supported_verify_schemes()
     }
 }

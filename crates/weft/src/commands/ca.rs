@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -38,6 +38,14 @@ pub(crate) fn run(command: CaCommand) -> anyhow::Result<()> {
             issue(&dir, &out, kind, &name, &hosts, days)?;
             eprintln!("made {0}/{name}.pem and {0}/{name}.key, for {kind} `{name}`", out.display());
         }
+        CaCommand::Revoke { certificates, dir } => {
+            let list = revoke(&dir, &certificates)?;
+            eprintln!(
+                "{} certificates revoked in {}: give it to each hub as `tls.crl`",
+                certificates.len(),
+                list.display()
+            );
+        }
     }
     Ok(())
 }
@@ -59,16 +67,36 @@ pub(crate) fn issue(
     hosts: &[&str],
     days: u32,
 ) -> anyhow::Result<()> {
+    let authority = authority(dir)?;
+    let issued = authority.issue(kind, name, hosts, SystemClock::new().now().wall, days_of(days))?;
+    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+    write_secret(&out.join(format!("{name}.key")), &issued.key)?;
+    write_new(&out.join(format!("{name}.pem")), &issued.certificate, 0o644)
+}
+
+/// Puts certificates on the list of what the authority in `dir` has revoked;
+/// answers where that is. Hubs that read it meanwhile find the old or the new.
+pub(crate) fn revoke(dir: &Path, certificates: &[PathBuf]) -> anyhow::Result<PathBuf> {
+    let path = dir.join("crl.pem");
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let old = path.exists().then(|| read(&path)).transpose()?;
+    let certificates = certificates.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let certificates: Vec<&str> = certificates.iter().map(String::as_str).collect();
+    let list = authority(dir)?.revoke(old.as_deref(), &certificates, SystemClock::new().now().wall)?;
+    let beside = dir.join("crl.pem.new");
+    fs::write(&beside, list).with_context(|| format!("cannot write {}", beside.display()))?;
+    fs::rename(&beside, &path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// The authority in a folder.
+fn authority(dir: &Path) -> anyhow::Result<Authority> {
     let read = |file: &str| {
         let path = dir.join(file);
         fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}: make an authority with `weft ca init`", path.display()))
     };
-    let authority = Authority::from_pem(&read("ca.pem")?, &read("ca.key")?)?;
-    let issued = authority.issue(kind, name, hosts, SystemClock::new().now().wall, days_of(days))?;
-    fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-    write_secret(&out.join(format!("{name}.key")), &issued.key)?;
-    write_new(&out.join(format!("{name}.pem")), &issued.certificate, 0o644)
+    Ok(Authority::from_pem(&read("ca.pem")?, &read("ca.key")?)?)
 }
 
 fn days_of(days: u32) -> Duration {

@@ -2,7 +2,8 @@
 //!
 //! The first SIGTERM or SIGINT drains: nothing new is accepted, what is under
 //! way is finished, acknowledged and synced, sessions are told and closed. A
-//! second signal ends the process at once.
+//! second signal ends the process at once. SIGHUP reads the identity's files
+//! again.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use weft_base::{Clock, Random, SystemClock};
 use weft_hub::options::Listen;
 use weft_hub::{Environment, Hub, HubOptions};
@@ -23,6 +24,7 @@ use crate::Usage;
 use crate::cli::HubArgs;
 use crate::config;
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
+use crate::renewal::Renewal;
 
 /// How often a running hub looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(100);
@@ -46,8 +48,12 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         print!("{}", config::show(&options));
         return Ok(());
     }
-    let stop = on_signals()?;
+    let (stop, renew) = on_signals()?;
     let started = SystemClock::new();
+    let mut renewal = match &options.link_security {
+        Some(Security::Tls(identity)) => Some(Renewal::new(identity.clone(), options.timers.identity)),
+        _ => None,
+    };
     let name = options.name.clone();
     let mut environment = Environment::of_machine(&options)?;
     environment.profiler = Some(Arc::new(Sampler));
@@ -72,6 +78,10 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     }
     while !stop.load(Ordering::Relaxed) && !hub.has_failed() {
         std::thread::park_timeout(LOOK);
+        let asked = renew.swap(false, Ordering::Relaxed);
+        if renewal.as_mut().is_some_and(|renewal| renewal.look(started.now(), asked)) {
+            hub.look_again();
+        }
     }
     if hub.has_failed() {
         tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
@@ -98,16 +108,18 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A flag that the first signal sets; the second ends the process.
-fn on_signals() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
+/// A flag that the first signal sets, of which the second ends the process, and
+/// one that each SIGHUP sets.
+fn on_signals() -> anyhow::Result<(Arc<AtomicBool>, Arc<AtomicBool>)> {
+    let (stop, renew) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    signal_hook::flag::register(SIGHUP, renew.clone()).context("cannot take signals")?;
     for signal in [SIGTERM, SIGINT] {
         // In this order: the first signal finds the flag not set yet.
         signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, stop.clone())
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
             .context("cannot take signals")?;
     }
-    Ok(stop)
+    Ok((stop, renew))
 }
 
 /// Options without a configuration, and the folder that lives as long as the hub.

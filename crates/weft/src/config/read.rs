@@ -11,7 +11,7 @@ use weft_hub::options::{
 use weft_hub::see::{LedgerClass, SeeOptions};
 use weft_log::Keys;
 use weft_topic::Filter;
-use weft_transport::{Congestion, QuicOptions, Security, TlsIdentity, quic, shm};
+use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdentity, quic, shm};
 
 use super::reader::{Problems, Section};
 
@@ -122,8 +122,9 @@ fn tls(mut section: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> 
     let cert = path(&mut section, "cert", problems);
     let key = path(&mut section, "key", problems);
     let ca = path(&mut section, "ca", problems);
+    let crl = section.text("crl", problems).map(|text| folder.join(text));
     section.finish(problems);
-    match TlsIdentity::from_pem_files(&cert?, &key?, &ca?) {
+    match (IdentityFiles { cert: cert?, key: key?, ca: ca?, crl }).load() {
         Ok(identity) => Some(Arc::new(identity)),
         Err(error) => {
             problems.add_at("tls", &error.to_string());
@@ -387,6 +388,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "redial_first" => timers.redial_first,
         "redial_most" => timers.redial_most,
         "drain" => timers.drain,
+        "identity" => timers.identity,
         "home_patience" => timers.home_patience,
         "interest_retention" => timers.interest_retention,
         "interest_damping" => timers.interest_damping,

@@ -92,6 +92,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("redial_first", t.redial_first),
         ("redial_most", t.redial_most),
         ("drain", t.drain),
+        ("identity", t.identity),
         ("home_patience", t.home_patience),
         ("interest_retention", t.interest_retention),
         ("interest_damping", t.interest_damping),

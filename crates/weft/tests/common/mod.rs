@@ -1,4 +1,4 @@
-//! A development hub in a process of its own, for the tests of the program.
+//! A hub in a process of its own, for the tests of the program.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::fs;
@@ -11,28 +11,53 @@ use serde_json::Value;
 pub struct Hub {
     pub child: Child,
     pub address: String,
+    /// Where it takes links.
+    pub hubs: String,
     pub folder: tempfile::TempDir,
 }
 
 impl Hub {
+    /// One for development.
     pub fn start() -> Self {
+        Self::start_with(&["--dev", "--port", "0"])
+    }
+
+    pub fn start_with(args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let ready = folder.path().join("ready.json");
         let log = fs::File::create(folder.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-        command.args(["hub", "--dev", "--port", "0", "--ready-file"]).arg(&ready);
+        command.arg("hub").args(args).arg("--ready-file").arg(&ready);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
-        let mut hub = Self { child, address: String::new(), folder };
+        let mut hub = Self { child, address: String::new(), hubs: String::new(), folder };
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             if let Ok(text) = fs::read_to_string(&ready) {
                 let value: Value = serde_json::from_str(&text).expect("JSON");
                 value["clients"][0].as_str().expect("an address").clone_into(&mut hub.address);
+                value["hubs"].as_str().unwrap_or_default().clone_into(&mut hub.hubs);
                 return hub;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("the hub is not ready");
+        panic!("the hub is not ready: {}", hub.log());
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until the log has so many events with this code and this text.
+    pub fn wait_for_events(&self, count: usize, code: &str, text: &str) {
+        let code = format!("\"{code}\"");
+        let until = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < until {
+            if self.log().lines().filter(|line| line.contains(&code) && line.contains(text)).count() >= count {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no {count} of {code} with `{text}`: {}", self.log());
     }
 }
 

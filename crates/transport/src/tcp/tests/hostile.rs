@@ -80,7 +80,7 @@ fn a_peer_without_a_certificate_is_refused() {
     let (mut stage, address) = listening();
     let Security::Tls(identity) = stage.security(PeerKind::Hub, "n9", &[]) else { panic!("no identity") };
     let provider = crate::tls::provider();
-    let verifier = crate::tls::DialledPeer::new(&identity, Some("n0"), &provider);
+    let verifier = crate::tls::DialledPeer::new(&identity.credentials(), Some("n0"), &provider).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(stage.rig.clock.clone());
     let config = rustls::ClientConfig::builder_with_details(provider, crate::tls::time_provider(&clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
