@@ -10,6 +10,7 @@
 //! bytes, one message per stage that takes it.
 
 mod admit;
+mod arrive;
 mod away;
 mod flows;
 pub(crate) mod groups;
@@ -26,16 +27,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use weft_base::{HubId, Lane, Mono, Now, UnixNanos};
-use weft_mesh::LinkId;
+use weft_base::{HubId, Mono, Now};
 use weft_mesh::ledger::DropReason;
-use weft_mesh::{INITIAL_TTL, Split, hops, split};
-use weft_ring::arena::{Arena, BlockMut, BlockRef};
+use weft_mesh::{INITIAL_TTL, Split, split};
+use weft_ring::arena::{Arena, BlockRef};
 use weft_ring::stage::{Backlog, Stage, StageWaker};
-use weft_topic::Topic;
 use weft_wire::block::Block;
-use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame};
-use weft_wire::peer::PeerAddress;
+use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind};
 
 use self::admit::HeldBack;
 use self::away::Away;
@@ -50,13 +48,11 @@ use crate::Identity;
 use crate::counters::{Counters, add, get, set};
 use crate::inbox::RouteInbox;
 use crate::load::{Conditioner, Load};
-use crate::messages::{
-    Completion, FlowKey, FlowSaid, Forward, FromPeer, Head, Request, SessionId, ToAppend, ToNet, ToRoute,
-};
+use crate::messages::{Completion, FlowSaid, Forward, FromPeer, Head, Request, SessionId, ToAppend, ToNet, ToRoute};
 use crate::net::link::Taken;
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
-use crate::producers::{Place, Producers};
+use crate::producers::Producers;
 use crate::see::account::Waits;
 use crate::spool::SpoolStart;
 
@@ -230,173 +226,11 @@ impl RouteStage {
         self.settle_spools(said.refused);
     }
 
-    /// A block from another hub: what is for this hub stays, the rest goes on.
-    /// Answers the lane; none of what breaks the format, whose link is closed.
-    fn forward(&mut self, link: SessionId, (from, since): (HubId, Mono), mut bytes: BlockMut) -> Option<Lane> {
-        let (ttl, block_len) = match Frame::decode(&bytes) {
-            Ok(Frame::Forward(forward)) => {
-                self.entries.clear();
-                self.entries.extend(forward.entries());
-                (forward.ttl, forward.block.len())
-            }
-            Ok(_) => return None,
-            Err(error) => {
-                self.close(link, ErrorCode::BAD_FRAME, error.to_string());
-                return None;
-            }
-        };
-        let _head = bytes.split_to(bytes.len() - block_len);
-        let block = bytes.freeze();
-        let (stamp, events, lane) = match Block::validate(&block) {
-            Ok(parsed) => match parsed.stamp() {
-                Some(stamp) => (stamp, u64::from(parsed.event_count()), parsed.lane()),
-                None => {
-                    self.close(link, ErrorCode::BAD_BLOCK, "a forwarded block has no stamp".to_owned());
-                    return None;
-                }
-            },
-            Err(error) => {
-                self.close(link, ErrorCode::BAD_BLOCK, error.to_string());
-                return None;
-            }
-        };
-        let again = self.entries.iter().all(|entry| entry.retransmit);
-        // What another hub passes on goes from there to one hub and may cross those that had it before.
-        let passed_on = again && self.entries.iter().all(|entry| entry.kind == FlowKind::Group);
-        let is_own = stamp.origin == self.identity.id && !passed_on;
-        if is_own || (!again && !self.flows.first_time(&stamp, lane)) {
-            add(&self.counters.mesh_duplicates, 1);
-            self.counters.window.came_again(Block::trusted(&block));
-            return Some(lane);
-        }
-        let Ok(topic) = Topic::parse(Block::trusted(&block).topic()) else {
-            self.close(link, ErrorCode::BAD_TOPIC, "a forwarded block has a topic that is none".to_owned());
-            return None;
-        };
-        let peer = PeerAddress::parse(topic.as_str());
-        if peer.is_none() {
-            self.note(&block, from, since);
-        }
-        let reserved = if peer.is_some() {
-            Some(Ok(Arc::default()))
-        } else {
-            self.replies.route(self.identity.id, topic.as_str())
-        };
-        let route = match reserved {
-            None => self.cache.route(&self.table, topic),
-            Some(Ok(route)) => route,
-            Some(Err(detail)) => {
-                self.close(link, ErrorCode::BAD_TOPIC, detail.to_owned());
-                return None;
-            }
-        };
-        let hops = hops(ttl);
-        split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
-        let here = std::mem::take(&mut self.split);
-        for entry in here.here() {
-            match entry.kind {
-                FlowKind::Live => {
-                    let (deliver, missed) = self.flows.live_arrived(&stamp, lane, entry, events);
-                    add(&self.counters.missed, missed);
-                    if !deliver {
-                        add(&self.counters.mesh_duplicates, 1);
-                    } else if let Some(address) = peer {
-                        self.peer_arrived(address.service, &block);
-                    } else {
-                        self.counters.account(&block).arrived(events);
-                        let copies = self.deliver_locally(&route, &block, events, hops);
-                        self.count_if_unwanted(&block, copies, events);
-                        if copies == 0 {
-                            self.no_responders(&block, 1);
-                        }
-                    }
-                }
-                // Of the guaranteed entry beside it.
-                FlowKind::Except | FlowKind::Spooled => {}
-                FlowKind::Group => self.group_arrived(&route, &block, (&stamp, lane), entry, events, hops),
-                FlowKind::Guaranteed => {
-                    let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane };
-                    if self.flows.guaranteed_arrived(key, entry) {
-                        self.counters.account(&block).arrived(events);
-                        let except = here.here().iter().filter(|e| e.kind == FlowKind::Except);
-                        let route = homes::without(&route, except.map(|e| e.base));
-                        let spooled = here.here().iter().find(|e| e.kind == FlowKind::Spooled).map(|e| e.base);
-                        if spooled.is_some_and(|id| !route.stream_ids.contains(&id)) {
-                            // Where it came from it is kept until somebody has it.
-                            self.count_if_unwanted(&block, 0, events);
-                            self.append.push(ToAppend::RefuseFlow { key, incarnation: entry.incarnation });
-                            continue;
-                        }
-                        let completion =
-                            Completion::Flow { key, incarnation: entry.incarnation, number: entry.sequence };
-                        self.store_arrived(&route, &block, (events, hops), completion, spooled.is_some());
-                    } else {
-                        self.append.push(ToAppend::SayAgain { key, incarnation: entry.incarnation });
-                    }
-                }
-            }
-        }
-        self.split = here;
-        let deadline = Block::trusted(&block).deadline();
-        // Messages between hubs are no events: the ledger does not know them.
-        let events = if peer.is_some() { 0 } else { events };
-        let onwards = self.entries.iter().filter(|e| e.kind.is_best_effort() && e.hub != self.identity.id).count();
-        if onwards > 0 {
-            let account = self.counters.account(&block);
-            account.transit(events * onwards as u64);
-            account.copies(events * onwards as u64);
-        }
-        if deadline.0 != 0 {
-            self.drop_hopeless(&block, deadline, events);
-            split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
-        }
-        self.send_split(&block, events);
-        self.pass_on(&block, events, ttl);
-        Some(lane)
-    }
-
     /// Begins the record of a block that was just taken.
     pub(super) fn note(&self, block: &[u8], from: HubId, since: Mono) {
         let waited = u64::try_from(self.now.mono.since(since).as_nanos()).unwrap_or(u64::MAX);
         let now = self.now.wall.0;
         self.counters.window.begin(Block::trusted(block), from.0, now.saturating_sub(waited), now);
-    }
-
-    /// Of the entries of a block in transit, drops the live ones for hubs that
-    /// it cannot reach in time.
-    fn drop_hopeless(&mut self, block: &BlockRef, deadline: UnixNanos, events: u64) {
-        let Self { entries, table, counters, now, identity, .. } = self;
-        entries.retain(|entry| {
-            let hopeless = entry.kind == FlowKind::Live
-                && entry.hub != identity.id
-                && !table.routes.can_arrive(entry.hub, deadline, now.wall);
-            if hopeless {
-                counters.account(block).drop(DropReason::CannotArrive, events);
-            }
-            !hopeless
-        });
-    }
-
-    /// A guaranteed block has arrived in its turn: it is stored, and live
-    /// subscribers get it unless it is an earlier publish that came again.
-    fn store_arrived(
-        &mut self,
-        route: &Route,
-        block: &BlockRef,
-        (events, hops): (u64, u8),
-        completion: Completion,
-        spooled: bool,
-    ) {
-        let parsed = Block::trusted(block);
-        let (producer, first, count) = (parsed.producer(), parsed.first_sequence(), parsed.event_count());
-        let lane = parsed.lane();
-        let mut copies = 0;
-        if self.producers.place(producer, lane, first, count) == Place::New {
-            self.producers.note(producer, lane, first, count);
-            copies += self.deliver_locally(route, block, events, hops);
-        }
-        copies += self.store_locally(route, block, events, completion, spooled);
-        self.count_if_unwanted(block, copies, events);
     }
 
     /// Sends a block to the live subscriptions of this hub; answers the copies.

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 
 use weft_base::{ByteCount, Epoch, Lane, UnixNanos};
 use weft_mesh::flow::LiveSender;
-use weft_mesh::{Command, Event, GroupKey, HubInfo, Mesh, MeshOptions, StreamDef};
+use weft_mesh::{Command, Event, GroupKey, HubInfo, LinkId, Mesh, MeshOptions, StreamDef};
 use weft_ring::arena::ArenaOptions;
-use weft_topic::Filter;
+use weft_topic::{Filter, Topic};
 use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
+use weft_wire::frame::Frame;
 use weft_wire::headers::{HeadersWriter, names};
 use weft_wire::reply::ReplyAddress;
 
