@@ -22,6 +22,7 @@ pub(crate) enum Reply {
     Why(Box<crate::why::WhyWaiting>),
     Profile(Box<ProfileReport>),
     Live(Box<crate::live::Receipt>),
+    Seen(Vec<crate::see::HubSaid>),
 }
 
 /// A stream as it is at one hub.

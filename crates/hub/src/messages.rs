@@ -463,6 +463,10 @@ pub(crate) enum ToConductor {
     SpoolLow { stream: u64, round: u32 },
     /// How far a flow from another hub is stored here.
     FlowStored { key: FlowKey, incarnation: u32, written: u64, synced: u64, refused: ErrorCode, places: Vec<FlowPlace> },
+    /// A client asks all hubs where events went.
+    Ask { session: SessionId, frame: BlockRef },
+    /// Another hub asks that, or answers.
+    Seen { from: HubId, frame: BlockRef },
     /// A client asks what the mesh looks like.
     MeshShow { session: SessionId, id: u64 },
     /// A client asks where a subscription is live, or who wants a topic.

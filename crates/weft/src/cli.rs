@@ -369,7 +369,41 @@ fn on_full(text: &str) -> Result<(OnFull, Option<String>), String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeshCommand {
-    /// Hubs, links, round-trip times, interest, and the hub's counters.
+    /// Where an event is, or ended, at each hub that remembers it.
+    Where {
+        /// `HUB/SEQUENCE` or `HUB/EPOCH/SEQUENCE`, where it entered the mesh, as
+        /// `weft pub` says; or `producer:ID/SEQUENCE`.
+        event: crate::commands::see::EventName,
+        /// How long hubs may take to answer.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
+        wait: std::time::Duration,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Publish an event and show the way that it takes, hub by hub.
+    Trace {
+        /// The topic.
+        topic: String,
+        /// What the event says.
+        #[arg(long, default_value = "trace")]
+        payload: String,
+        /// Publish nothing: show where an event would go.
+        #[arg(long)]
+        dry: bool,
+        /// How long hubs may take to answer.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
+        wait: std::time::Duration,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Hubs, links, round-trip times, interest, the hub's counters, and the
+    /// ledger of all hubs.
     Show {
         /// As a JSON object.
         #[arg(long)]

@@ -13,6 +13,7 @@ use crate::error::{ConnectError, Refusal};
 use crate::last::LastValue;
 use crate::live::Receipt;
 use crate::report::{MeshReport, ProfileReport, Reply, StreamReport};
+use crate::see::HubSaid;
 use crate::why::WhyWaiting;
 
 impl Session {
@@ -179,6 +180,11 @@ impl Session {
             Frame::ProfileReport(report) => {
                 let reply = Reply::Profile(Box::new(ProfileReport::of(report)));
                 self.requests.answered(report.request, Ok(reply), &mut self.wake);
+            }
+            Frame::Told(told) => {
+                let said = told.hubs.iter().map(HubSaid::of);
+                let taken = self.requests.seen(told.request, said, told.more, &mut self.wake);
+                return taken.map_err(|detail| (ErrorCode::UNEXPECTED, detail));
             }
             Frame::LiveReport(report) => {
                 let reply = Reply::Live(Box::new(Receipt::of(report)));

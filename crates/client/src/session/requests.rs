@@ -7,6 +7,7 @@ use std::task::Waker;
 use crate::error::{Refusal, RequestError};
 use crate::last::{LastValue, MOST_LAST};
 use crate::report::Reply;
+use crate::see::{HubSaid, MOST_HUBS};
 use crate::ticket::Ticket;
 
 /// Requests that may wait for answers.
@@ -27,6 +28,8 @@ struct Waiting {
     frame: Option<Vec<u8>>,
     /// Of one that is answered with last values: those that came.
     found: Option<Vec<LastValue>>,
+    /// Of a question to the mesh: what hubs have said.
+    seen: Vec<HubSaid>,
 }
 
 impl Requests {
@@ -44,7 +47,7 @@ impl Requests {
             }
             None => Some(frame),
         };
-        self.waiting.insert(id, Waiting { ticket: ticket.clone(), frame, found: None });
+        self.waiting.insert(id, Waiting { ticket: ticket.clone(), frame, found: None, seen: Vec::new() });
         ticket
     }
 
@@ -65,6 +68,30 @@ impl Requests {
             return Err(format!("more than {MOST_LAST} last values for one request"));
         }
         found.push(value);
+        Ok(())
+    }
+
+    /// What hubs say to a question; `more`: others follow. One that is over is
+    /// no error.
+    ///
+    /// # Errors
+    /// More hubs than an answer has.
+    pub(crate) fn seen(
+        &mut self,
+        id: u64,
+        said: impl Iterator<Item = HubSaid>,
+        more: bool,
+        wake: &mut Vec<Waker>,
+    ) -> Result<(), String> {
+        let Some(waiting) = self.waiting.get_mut(&id) else { return Ok(()) };
+        waiting.seen.extend(said.take(MOST_HUBS + 1));
+        if waiting.seen.len() > MOST_HUBS {
+            return Err(format!("more than {MOST_HUBS} hubs answer one question"));
+        }
+        if !more {
+            let seen = std::mem::take(&mut waiting.seen);
+            self.answered(id, Ok(Reply::Seen(seen)), wake);
+        }
         Ok(())
     }
 

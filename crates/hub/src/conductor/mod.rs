@@ -10,6 +10,7 @@ mod memory;
 mod neighbours;
 mod receipts;
 mod report;
+mod see;
 mod streams;
 mod tenants;
 
@@ -30,6 +31,7 @@ use self::gates::{Gates, RemoteGate};
 pub(crate) use self::memory::PeersFile;
 use self::neighbours::Neighbours;
 use self::receipts::Receipts;
+use self::see::Asks;
 use self::tenants::Tenants;
 use crate::Identity;
 use crate::counters::Counters;
@@ -68,6 +70,7 @@ pub(crate) struct Conductor {
     groups: BTreeMap<GroupKey, (Arc<str>, usize)>,
     streams: HashMap<StreamSlot, (Arc<StreamDef>, Vec<Filter>)>,
     gates: Gates,
+    asks: Asks,
     receipts: Receipts,
     tenants: Tenants,
     epochs: HashMap<HubId, Epoch>,
@@ -144,6 +147,7 @@ impl Conductor {
             streams: HashMap::new(),
             gates: Gates::new(parts.gate_waker),
             receipts: Receipts::default(),
+            asks: Asks::default(),
             tenants: Tenants::default(),
             epochs: HashMap::new(),
             neighbours,
@@ -239,6 +243,8 @@ impl Conductor {
             ToConductor::SpoolEmpty { stream, taken } => self.route.push(ToRoute::SpoolEmpty { stream, taken }),
             ToConductor::SpoolLow { stream, round } => self.route.push(ToRoute::SpoolLow { stream, round }),
             ToConductor::Release { block } => self.route.push(ToRoute::Release { block }),
+            ToConductor::Ask { session, frame } => self.ask(session, &frame),
+            ToConductor::Seen { from, frame } => self.on_seen(from, &frame),
             ToConductor::MeshShow { session, id } => {
                 let bytes = self.report(id);
                 self.net.push(ToNet::Control { session, bytes });
@@ -443,6 +449,7 @@ impl Stage for Conductor {
         if self.mesh.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
             self.apply(Event::Tick);
         }
+        self.tend_asks();
         self.publish();
         self.net.notify();
         self.route.notify();
@@ -451,7 +458,8 @@ impl Stage for Conductor {
 
     fn next_deadline(&self) -> Option<Mono> {
         let peers = self.peers.as_ref().and_then(PeersFile::due);
-        self.mesh.next_deadline().into_iter().chain(self.neighbours.next()).chain(peers).min()
+        let others = self.neighbours.next().into_iter().chain(self.asks.next_deadline());
+        self.mesh.next_deadline().into_iter().chain(others).chain(peers).min()
     }
 
     fn on_stop(&mut self, _now: Now) {

@@ -276,6 +276,7 @@ impl NetStage {
                     self.refuse(id, asked.request, code, &detail);
                 }
             }
+            Frame::Ask(_) => self.out.conductor.push(ToConductor::Ask { session: id, frame: bytes.clone() }),
             Frame::MeshShow(show) => {
                 self.out.conductor.push(ToConductor::MeshShow { session: id, id: show.request });
             }

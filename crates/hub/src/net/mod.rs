@@ -25,7 +25,7 @@ pub(crate) mod link;
 mod outbound;
 mod subscriber;
 mod sweep;
-mod tunnel;
+pub(crate) mod tunnel;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

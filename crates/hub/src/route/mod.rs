@@ -15,7 +15,7 @@ mod away;
 mod flows;
 pub(crate) mod groups;
 mod held;
-mod homes;
+pub(crate) mod homes;
 pub(crate) mod peers;
 mod replies;
 mod spool;

@@ -9,6 +9,7 @@
 pub(crate) mod account;
 pub(crate) mod alarm;
 pub(crate) mod classes;
+pub(crate) mod facts;
 mod options;
 pub(crate) mod watch;
 pub(crate) mod window;

@@ -8,7 +8,6 @@
 //! in the wrong record: this is a memory of what happened, not a ledger.
 
 use weft_base::sync::atomic::{AtomicU64, Ordering};
-#[cfg(test)]
 use weft_base::{Epoch, HubId, ProducerId};
 use weft_mesh::ledger::DropReason;
 use weft_wire::block::Block;
@@ -52,7 +51,6 @@ pub(crate) struct Record {
     again: AtomicU64,
 }
 
-#[cfg(test)]
 /// A record as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -137,7 +135,14 @@ impl Record {
         self.again.fetch_add(1, Ordering::Relaxed);
     }
 
-    #[cfg(test)]
+    /// Whether it can be that of an event: looked at before all is read.
+    fn may_have(&self, name: EventName) -> bool {
+        match name {
+            EventName::Entry { origin, .. } => load(&self.origin) == origin.0,
+            EventName::Producer { producer, .. } => load(&self.producer) == producer.0,
+        }
+    }
+
     fn read(&self) -> Option<Seen> {
         let block = load(&self.block);
         if block == 0 {
@@ -180,7 +185,6 @@ impl Record {
     }
 }
 
-#[cfg(test)]
 /// What a question for an event may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventName {
@@ -190,7 +194,6 @@ pub(crate) enum EventName {
     Producer { producer: ProducerId, sequence: u64 },
 }
 
-#[cfg(test)]
 impl EventName {
     fn is_in(&self, seen: &Seen) -> bool {
         let within = |first: u64, sequence: u64| sequence.wrapping_sub(first) < u64::from(seen.events);
@@ -221,7 +224,6 @@ impl Window {
         if blocks == 0 { 0 } else { blocks.next_power_of_two() * size_of::<Record>() }
     }
 
-    #[cfg(test)]
     /// How many blocks it has room for.
     pub(crate) fn capacity(&self) -> usize {
         self.records.len()
@@ -291,17 +293,24 @@ impl Window {
         }
     }
 
-    #[cfg(test)]
     /// All that is known of an event here, by looking through the whole window.
     pub(crate) fn look_up(&self, name: EventName) -> Option<Seen> {
-        self.records.iter().filter_map(Record::read).find(|seen| name.is_in(seen))
+        self.records
+            .iter()
+            .filter(|record| record.may_have(name))
+            .filter_map(Record::read)
+            .find(|seen| name.is_in(seen))
     }
 
-    #[cfg(test)]
     /// When the oldest block entered the mesh that the window still has; 0 when
     /// it has none.
     pub(crate) fn reaches_back_to(&self) -> u64 {
-        self.records.iter().filter_map(Record::read).map(|seen| seen.ingested).min().unwrap_or(0)
+        self.records
+            .iter()
+            .filter(|record| load(&record.block) != 0)
+            .map(|record| load(&record.ingested))
+            .min()
+            .unwrap_or(0)
     }
 }
 

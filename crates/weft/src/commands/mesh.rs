@@ -1,23 +1,41 @@
-//! `weft mesh show`.
+//! `weft mesh show`, and the way to the other questions to the mesh.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use weft_client::MeshReport;
+use weft_client::{MeshReport, Question};
 
+use super::see;
 use crate::cli::MeshCommand;
 use crate::connect::connect;
 
+/// How long hubs may take to say their ledger.
+const LEDGERS: Duration = Duration::from_secs(1);
+
 pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
-    let MeshCommand::Show { json, server } = command;
+    let (json, server) = match command {
+        MeshCommand::Show { json, server } => (json, server),
+        MeshCommand::Where { event, wait, json, server } => return see::where_is(event, wait, json, &server).await,
+        MeshCommand::Trace { topic, payload, dry, wait, json, server } => {
+            return see::trace(&topic, payload.as_bytes(), dry, wait, json, &server).await;
+        }
+    };
     let client = connect(&server, "weft mesh show").await?;
     let report = client.mesh().await?;
+    // A hub of an earlier version ends the session at this question: the rest is shown all the same.
+    let ledgers = client.ask_mesh(&Question::Ledger, LEDGERS).await.unwrap_or_else(|error| {
+        eprintln!("the hub does not tell the ledgers of all hubs: {error}");
+        Vec::new()
+    });
     let mut out = io::stdout().lock();
     if json {
-        writeln!(out, "{}", object(&report))?;
+        let mut object = object(&report);
+        see::add_ledgers(&ledgers, &mut object);
+        writeln!(out, "{object}")?;
     } else {
         human(&report, &mut out)?;
+        see::ledgers(&ledgers, &mut out)?;
     }
     out.flush()?;
     client.close().await;

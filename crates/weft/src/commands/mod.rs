@@ -12,5 +12,6 @@ pub(crate) mod profile;
 pub(crate) mod publish;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod see;
 pub(crate) mod stream;
 pub(crate) mod subscribe;

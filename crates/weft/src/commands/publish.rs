@@ -87,13 +87,17 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
         done.map_err(|error| why(&client, error)).with_context(|| format!("level {level} of stream `{stream}`"))?;
         reached = level;
     }
-    let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
+    let name = client.hub().map(|hub| hub.name);
+    let hub = name.as_ref().map_or_else(String::new, |name| format!(" at hub `{name}`"));
     if !client.close().await {
         anyhow::bail!("not everything was sent before the time was up");
     }
     let place = last.filter(|last| last.home_sequence > 0 && published == 1);
     let place = place.map_or_else(String::new, |last| format!(", sequence {}", last.home_sequence));
     eprintln!("published {published} event{}{hub}, level {reached}{place}", if published == 1 { "" } else { "s" });
+    if let Some((last, hub)) = last.filter(|last| last.sequence > 0 && published == 1).zip(name) {
+        eprintln!("to see where it went: weft mesh where {hub}/{}/{}", last.epoch.0, last.sequence);
+    }
     if spooled > 0 {
         eprintln!("{spooled} of them wait on the hub's disk: no home of their stream can be reached");
     }

@@ -132,6 +132,10 @@ kinds! {
     LiveReport = 111;
     /// Hub to hub, on links of version 2 and later: flooded.
     Record = 112;
+    /// Client to hub: where did it go? Answered by `Told`.
+    Ask = 116;
+    /// Hub to client: what hubs say to an `Ask`.
+    Told = 117;
     /// Hub to hub, version 2: what must be known before the link counts.
     LinkOpen = 124;
     /// Hub to hub, version 2: flooded.

@@ -54,6 +54,7 @@ mod pressure;
 mod profile;
 mod receipt;
 mod record;
+mod see;
 mod stream;
 
 pub use crate::code::ErrorCode;
@@ -85,6 +86,7 @@ pub use receipt::{
     LiveAsk, LiveLine, LiveReport, LiveScope, LiveState, MAX_LIVE_HUBS, ReceiptAck, ReceiptAsk, ReceiptEntry,
 };
 pub use record::{Attributes, Record, attribute, push_attribute};
+pub use see::{Ask, Fact, HubTold, MAX_FACTS, SeeWhat, Told, facts};
 pub use stream::{
     AwaitLevel, Consistency, LastGet, LastValues, Retention, StreamAlter, StreamCreate, StreamDelete, StreamInfo,
     StreamList, StreamReport, StreamReports, StreamRole, StreamSpec, Unreachable,
@@ -297,6 +299,10 @@ frames! {
     Conflict(Conflict<'a>);
     /// What this hub knows of the others, in short.
     DigestSum(DigestSum);
+    /// Ask all hubs where events went.
+    Ask(Ask<'a>);
+    /// What they say.
+    Told(Told<'a>);
 }
 
 impl<'a> Frame<'a> {

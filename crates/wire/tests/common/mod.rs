@@ -391,6 +391,28 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             hubs: vec![LiveLine { name: "newark", epoch: Epoch(5), state: LiveState::OutOfReach }],
         }),
         Frame::Record(Record { record: record(), attributes: attributes() }),
+        Frame::Ask(Ask {
+            request: 18,
+            what: SeeWhat::Event,
+            wait_ms: 1_000,
+            topic: "",
+            origin: hub,
+            epoch,
+            producer: ProducerId(0),
+            sequence: 2_699,
+        }),
+        Frame::Told(Told {
+            request: 18,
+            more: true,
+            hubs: vec![HubTold {
+                hub,
+                name: "chicago",
+                answered: true,
+                took_ns: 81_000_000,
+                ahead_ns: -2_000_000,
+                facts: vec![Fact { name: facts::SENT_TO, text: "newark", value: 1 }],
+            }],
+        }),
         Frame::LinkOpen(LinkOpen {
             items: vec![
                 OpenItem { tag: OpenItem::MESH, value: "flüge".as_bytes() },

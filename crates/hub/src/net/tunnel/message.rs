@@ -9,10 +9,32 @@
 //! 24 u64 word: bytes sent
 //! 32 open: the client's name; data: bytes; close: text
 //! ```
+//!
+//! A message whose first byte is 4 is none of a tunnel: from 32 on it is a frame
+//! of a question to the mesh, for the conductor. Hubs that do not know it take no
+//! notice of it.
 
+use weft_ring::arena::BlockRef;
 use weft_wire::frame::ErrorCode;
 
 const HEAD: usize = 32;
+/// The first byte of a question to the mesh, or of an answer.
+const SEE: u8 = 4;
+
+/// A question to the mesh, or an answer, as a message.
+pub(crate) fn see_message(frame: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; HEAD];
+    if let Some(first) = out.first_mut() {
+        *first = SEE;
+    }
+    out.extend_from_slice(frame);
+    out
+}
+
+/// The frame of such a message.
+pub(super) fn see_of(bytes: &BlockRef) -> Option<BlockRef> {
+    (bytes.first() == Some(&SEE) && bytes.len() > HEAD).then(|| bytes.slice(HEAD..bytes.len()))
+}
 
 /// What is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,7 @@ use weft_transport::LinkToken;
 use weft_wire::frame::{self, ErrorCode, Frame, Kind, Peek};
 use weft_wire::peer::Service;
 
+pub(crate) use self::message::see_message;
 use self::message::{DATA_AT, Said, What};
 use self::near::refusal;
 use self::pipe::Broken;
@@ -35,7 +36,7 @@ pub(super) use self::sockets::Sockets;
 use self::sockets::far_word;
 use super::{NetStage, Role};
 use crate::counters::add;
-use crate::messages::{FarSaid, FromPeer, PeerMessage, SessionId, ToRoute};
+use crate::messages::{FarSaid, FromPeer, PeerMessage, SessionId, ToConductor, ToRoute};
 
 /// How often ends look after each other.
 const TICK: Duration = Duration::from_secs(1);
@@ -70,6 +71,10 @@ impl NetStage {
     }
 
     fn on_said(&mut self, message: &PeerMessage) {
+        if let Some(frame) = message::see_of(&message.bytes) {
+            let from = message.from;
+            return self.out.conductor.push(ToConductor::Seen { from, frame });
+        }
         let Some(said) = Said::decode(&message.bytes) else { return };
         if said.by_home {
             return self.on_said_by_home(message.from, &said);

@@ -1,0 +1,168 @@
+//! Where events went: questions to all hubs of the mesh, and what they say.
+
+use std::time::Duration;
+
+use weft_base::{Epoch, HubId, ProducerId};
+use weft_wire::frame::{Ask, Frame, HubTold, SeeWhat};
+
+pub use weft_wire::frame::facts;
+
+use crate::client::Client;
+use crate::error::RequestError;
+use crate::report::Reply;
+
+/// The most hubs that an answer has.
+pub(crate) const MOST_HUBS: usize = 4_096;
+
+/// What the mesh is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Each hub's ledger, and that of each class of topics.
+    Ledger,
+    /// What became of an event that entered the mesh at this hub, in this life of
+    /// it (0: in any), with this sequence there.
+    Event {
+        /// The hub.
+        origin: HubId,
+        /// Its life.
+        epoch: Epoch,
+        /// The event's sequence there.
+        sequence: u64,
+    },
+    /// What became of the event with this sequence of a producer.
+    OfProducer {
+        /// The producer.
+        producer: ProducerId,
+        /// The event's sequence there.
+        sequence: u64,
+    },
+    /// Where an event of this topic would go from each hub.
+    Topic(String),
+}
+
+/// One thing that a hub says; [`facts`] has the names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is about.
+    pub name: String,
+    /// In words, where it is not a number.
+    pub text: String,
+    /// A number, a time in Unix nanoseconds, or an id.
+    pub value: u64,
+}
+
+/// What one hub says, or that it did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubSaid {
+    /// The hub.
+    pub hub: HubId,
+    /// Its name.
+    pub name: String,
+    /// Whether it answered in time.
+    pub answered: bool,
+    /// How long question and answer took.
+    pub took: Duration,
+    /// How far its clock seemed ahead of that of the hub that was asked, in
+    /// nanoseconds, give or take half of `took`.
+    pub ahead_ns: i64,
+    /// What it says.
+    pub facts: Vec<Fact>,
+}
+
+impl HubSaid {
+    pub(crate) fn of(told: &HubTold<'_>) -> Self {
+        let fact = |fact: &weft_wire::frame::Fact<'_>| Fact {
+            name: fact.name.to_owned(),
+            text: fact.text.to_owned(),
+            value: fact.value,
+        };
+        Self {
+            hub: told.hub,
+            name: told.name.to_owned(),
+            answered: told.answered,
+            took: Duration::from_nanos(told.took_ns),
+            ahead_ns: told.ahead_ns,
+            facts: told.facts.iter().map(fact).collect(),
+        }
+    }
+
+    /// The first fact of a name.
+    #[must_use]
+    pub fn fact(&self, name: &str) -> Option<&Fact> {
+        self.facts.iter().find(|fact| fact.name == name)
+    }
+
+    /// Its number; 0 when the hub does not say.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        self.fact(name).map_or(0, |fact| fact.value)
+    }
+
+    /// All facts of a name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Fact> {
+        self.facts.iter().filter(move |fact| fact.name == name)
+    }
+
+    /// When something happened there, by the clock of the hub that was asked, in
+    /// Unix nanoseconds; none when the hub does not say.
+    #[must_use]
+    pub fn time(&self, name: &str) -> Option<u64> {
+        let there = self.number(name);
+        (there > 0).then(|| there.saturating_add_signed(self.ahead_ns.saturating_neg()))
+    }
+}
+
+impl Client {
+    /// Asks all hubs of the mesh, and waits for their answers as long as this,
+    /// ten seconds at most. The first of the answers is that of the client's own
+    /// hub; hubs that say nothing are among them.
+    ///
+    /// # Errors
+    /// [`RequestError`]; a hub that says nothing is none.
+    pub async fn ask_mesh(&self, question: &Question, wait: Duration) -> Result<Vec<HubSaid>, RequestError> {
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+        let none = Ask {
+            request: 0,
+            what: SeeWhat::Ledger,
+            wait_ms,
+            topic: "",
+            origin: HubId(0),
+            epoch: Epoch(0),
+            producer: ProducerId(0),
+            sequence: 0,
+        };
+        let asked = match *question {
+            Question::Ledger => none,
+            Question::Event { origin, epoch, sequence } => {
+                Ask { what: SeeWhat::Event, origin, epoch, sequence, ..none }
+            }
+            Question::OfProducer { producer, sequence } => Ask { what: SeeWhat::Event, producer, sequence, ..none },
+            Question::Topic(ref topic) => Ask { what: SeeWhat::Topic, topic, ..none },
+        };
+        match self.ask(|request| Frame::Ask(Ask { request, ..asked })).await? {
+            Reply::Seen(said) => Ok(said),
+            _ => Err(RequestError::Unexpected { expected: "what hubs say" }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_by_the_clock_of_the_hub_that_was_asked() {
+        let fact = |name: &str, value| Fact { name: name.to_owned(), text: String::new(), value };
+        let said = HubSaid {
+            hub: HubId(1),
+            name: "east".to_owned(),
+            answered: true,
+            took: Duration::ZERO,
+            ahead_ns: 300,
+            facts: vec![fact(facts::ROUTED_AT, 1_000)],
+        };
+        assert_eq!((said.time(facts::ROUTED_AT), said.time(facts::SENT_AT)), (Some(700), None));
+        let behind = HubSaid { ahead_ns: -300, ..said };
+        assert_eq!(behind.time(facts::ROUTED_AT), Some(1_300));
+    }
+}

@@ -1,0 +1,226 @@
+//! Where did it go? A client asks its hub, that asks all others, and passes on
+//! what they say as it comes.
+//!
+//! Questions and answers between hubs are the same frames as between a client
+//! and its hub, and go as messages to the other hub's tunnel: a hub of an
+//! earlier version does not know them there and says nothing, which is what is
+//! told of it. A lost message is a hub that did not answer. Bounded: so many
+//! questions are open at a time, each for so long.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weft_base::{HubId, Mono, Now};
+use weft_ring::arena::BlockRef;
+use weft_topic::Topic;
+use weft_wire::frame::{self, Ask, ErrorCode, Fact, Frame, HubTold, SeeWhat, Told, facts};
+use weft_wire::peer::Service;
+
+use super::Conductor;
+use crate::messages::{SessionId, ToNet, ToRoute};
+use crate::net::tunnel::see_message;
+use crate::route::homes::Chosen;
+use crate::route::peers::most_bytes;
+use crate::see::facts::{Said, of_event, of_ledger};
+use crate::see::window::EventName;
+
+/// Questions that are open at a time.
+const MOST: usize = 64;
+/// How long answers are waited for where the question does not say.
+const WAIT: Duration = Duration::from_secs(1);
+/// The longest time that they are.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// A question of a client that others have still to answer.
+struct Open {
+    session: SessionId,
+    request: u64,
+    asked: Now,
+    until: Mono,
+    waiting: BTreeMap<HubId, String>,
+    /// Those that cannot be reached.
+    silent: BTreeMap<HubId, String>,
+}
+
+/// The open questions, by the number that other hubs know them by.
+#[derive(Default)]
+pub(super) struct Asks {
+    last: u64,
+    open: BTreeMap<u64, Open>,
+}
+
+impl Asks {
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        self.open.values().map(|open| open.until).min()
+    }
+}
+
+impl Conductor {
+    /// A client asks.
+    pub(super) fn ask(&mut self, session: SessionId, bytes: &BlockRef) {
+        let Ok(Frame::Ask(ask)) = Frame::decode(bytes) else { return };
+        let request = ask.request;
+        if self.asks.open.len() >= MOST {
+            let detail = format!("{MOST} questions to the mesh are open at this hub: ask again in a moment");
+            let refusal = frame::ErrorFrame { request, code: ErrorCode::LIMIT, retry_after_ms: 1_000, detail: &detail };
+            return self.control(session, &Frame::Error(refusal));
+        }
+        let own = self.facts_for(&ask);
+        let name = self.identity.name.clone();
+        self.pass_on(session, request, true, &[(self.identity.id, &name, true, (0, 0), &own)]);
+        self.asks.last += 1;
+        let number = self.asks.last;
+        let wait = if ask.wait_ms == 0 { WAIT } else { Duration::from_millis(ask.wait_ms.into()).min(LONGEST) };
+        let (mut waiting, mut silent) = (BTreeMap::new(), BTreeMap::new());
+        let mut question = Vec::new();
+        frame::encode(&Frame::Ask(Ask { request: number, ..ask }), &mut question);
+        for hub in self.mesh.report().hubs.into_iter().filter(|hub| hub.id != self.identity.id) {
+            if hub.reachable {
+                let bytes = see_message(&question);
+                self.route.push(ToRoute::Peer { to: hub.id, service: Service::Tunnel, bytes });
+                waiting.insert(hub.id, hub.name);
+            } else {
+                silent.insert(hub.id, hub.name);
+            }
+        }
+        let open = Open { session, request, asked: self.now, until: self.now.mono + wait, waiting, silent };
+        self.asks.open.insert(number, open);
+        self.tend_asks();
+    }
+
+    /// Another hub asks, or answers.
+    pub(super) fn on_seen(&mut self, from: HubId, bytes: &BlockRef) {
+        match Frame::decode(bytes) {
+            Ok(Frame::Ask(ask)) => {
+                let own = self.facts_for(&ask);
+                let name = self.identity.name.clone();
+                let told = [(self.identity.id, name.as_str(), true, (0, 0), own.as_slice())];
+                let answer = see_message(&encode(ask.request, false, &told));
+                self.route.push(ToRoute::Peer { to: from, service: Service::Tunnel, bytes: answer });
+            }
+            Ok(Frame::Told(told)) => {
+                let now = self.now;
+                let Some(open) = self.asks.open.get_mut(&told.request) else { return };
+                let Some(name) = open.waiting.remove(&from) else { return };
+                let (session, request) = (open.session, open.request);
+                let took = u64::try_from(now.mono.since(open.asked.mono).as_nanos()).unwrap_or(u64::MAX);
+                let Some(said) = told.hubs.into_iter().next() else { return };
+                let clock = said.facts.iter().find(|fact| fact.name == facts::CLOCK).map(|fact| fact.value);
+                let half_way = open.asked.wall.0.saturating_add(took / 2);
+                let ahead = clock.map_or(0, |clock| clock.wrapping_sub(half_way).cast_signed());
+                let said: Vec<Said> = said.facts.iter().map(Said::of).collect();
+                self.pass_on(session, request, true, &[(from, &name, true, (took, ahead), &said)]);
+                self.tend_asks();
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the questions that all have answered, or whose time is over.
+    pub(super) fn tend_asks(&mut self) {
+        let now = self.now.mono;
+        let over = |open: &Open| open.waiting.is_empty() || open.until <= now;
+        let done: Vec<u64> = self.asks.open.iter().filter(|(_, open)| over(open)).map(|(number, _)| *number).collect();
+        for number in done {
+            let Some(Open { session, request, waiting, silent, .. }) = self.asks.open.remove(&number) else { continue };
+            let told: Vec<_> = waiting
+                .iter()
+                .chain(&silent)
+                .take(frame::MAX_FACTS)
+                .map(|(hub, name)| (*hub, name.as_str(), false, (0, 0), &[][..]))
+                .collect();
+            self.pass_on(session, request, false, &told);
+        }
+    }
+
+    fn pass_on(&mut self, session: SessionId, request: u64, more: bool, told: &[Answer<'_>]) {
+        let bytes = encode(request, more, told);
+        self.net.push(ToNet::Control { session, bytes });
+    }
+
+    /// What this hub says; no more than a message between hubs holds.
+    fn facts_for(&self, ask: &Ask<'_>) -> Vec<Said> {
+        let mut said = vec![Said::number(facts::CLOCK, self.now.wall.0)];
+        match ask.what {
+            SeeWhat::Ledger => of_ledger(&self.counters, &mut said),
+            SeeWhat::Event => {
+                let name = if ask.producer.0 == 0 {
+                    EventName::Entry { origin: ask.origin, epoch: ask.epoch, sequence: ask.sequence }
+                } else {
+                    EventName::Producer { producer: ask.producer, sequence: ask.sequence }
+                };
+                let hub = |id: HubId| self.name_of_hub(id);
+                let stream = |id: u64| {
+                    let named = self.table.stream_names.iter().find(|(_, (stream, _))| stream.id == id);
+                    named.map_or_else(|| format!("{id:x}"), |(name, _)| name.to_string())
+                };
+                of_event(&self.counters.window, name, hub, stream, &mut said);
+            }
+            SeeWhat::Topic => self.facts_of_topic(ask.topic, &mut said),
+        }
+        let mut left = most_bytes(self.options.limits.frame.as_usize()).saturating_sub(1_024);
+        let fits = said.iter().take(frame::MAX_FACTS).take_while(|fact| {
+            let len = fact.name.len() + fact.text.len() + 16;
+            left = left.saturating_sub(len);
+            left > 0
+        });
+        let fits = fits.count();
+        said.truncate(fits);
+        said
+    }
+
+    fn name_of_hub(&self, id: HubId) -> String {
+        if id == self.identity.id {
+            return self.identity.name.clone();
+        }
+        self.mesh.name_of(id).map_or_else(|| id.to_string(), str::to_owned)
+    }
+
+    /// Where an event that a client published here on this topic would go.
+    fn facts_of_topic(&self, topic: &str, said: &mut Vec<Said>) {
+        let Ok(topic) = Topic::parse(topic) else { return };
+        let table = &self.table;
+        let route = table.resolve(topic, &mut Chosen::default());
+        said.push(Said::number(facts::LOCAL, route.local.len() as u64));
+        for (name, (stream, _)) in table.stream_names.iter() {
+            if route.streams.contains(&stream.slot) {
+                said.push(Said::text(facts::STREAM, name.to_string(), 0));
+            }
+        }
+        for group in &route.groups {
+            let name =
+                self.groups.get(&group.group).map_or_else(|| format!("{:x}", group.group.0), |(n, _)| n.to_string());
+            said.push(Said::text(facts::GROUP, name, group.local.len() as u64));
+        }
+        for id in route.spooled.iter() {
+            said.push(Said::text(facts::TO_SPOOL, format!("{id:x}"), 0));
+        }
+        for remote in &route.remote {
+            said.push(Said::text(facts::TO, self.name_of_hub(remote.hub), u64::from(remote.stream)));
+            let path = self.table.routes.path(remote.hub);
+            let (via, hops) = path.map_or((String::new(), 0), |path| (self.name_of_hub(path.via), path.hops.into()));
+            said.push(Said::text(facts::VIA, via, hops));
+        }
+    }
+}
+
+/// A hub, its name, whether it answered, how long that took and how far its
+/// clock seemed ahead, and what it says.
+type Answer<'a> = (HubId, &'a str, bool, (u64, i64), &'a [Said]);
+
+fn encode(request: u64, more: bool, told: &[Answer<'_>]) -> Vec<u8> {
+    let hubs = told.iter().map(|answer| told_of(*answer)).collect();
+    let mut bytes = Vec::new();
+    frame::encode(&Frame::Told(Told { request, more, hubs }), &mut bytes);
+    bytes
+}
+
+fn told_of<'a>((hub, name, answered, (took_ns, ahead_ns), said): Answer<'a>) -> HubTold<'a> {
+    // Names are cut: not all of what they are made of is this hub's.
+    let fact = |said: &'a Said| Fact { name: frame_name(&said.name), text: &said.text, value: said.value };
+    HubTold { hub, name: frame_name(name), answered, took_ns, ahead_ns, facts: said.iter().map(fact).collect() }
+}
+
+fn frame_name(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(frame::MAX_NAME)).unwrap_or(name)
+}

@@ -1,0 +1,91 @@
+//! What a hub says of its ledger and of an event.
+
+use weft_base::HubId;
+use weft_mesh::ledger::DropReason;
+use weft_wire::frame::{Fact, facts};
+
+use super::window::{EventName, Window};
+use crate::counters::Counters;
+
+/// A fact, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) value: u64,
+}
+
+impl Said {
+    pub(crate) fn of(fact: &Fact<'_>) -> Self {
+        Self::text(fact.name, fact.text.to_owned(), fact.value)
+    }
+
+    pub(crate) fn number(name: &str, value: u64) -> Self {
+        Self::text(name, String::new(), value)
+    }
+
+    pub(crate) fn text(name: &str, text: String, value: u64) -> Self {
+        Self { name: name.to_owned(), text, value }
+    }
+}
+
+/// The ledger of the hub and of each class, but for what is zero.
+pub(crate) fn of_ledger(counters: &Counters, said: &mut Vec<Said>) {
+    let own = counters.ledger();
+    for (what, reason, value) in own.counters().filter(|(.., value)| *value > 0) {
+        let reason = reason.map_or(String::new(), |reason| format!(".{}", reason.name()));
+        said.push(Said::number(&format!("{}{what}{reason}", facts::LEDGER), value));
+    }
+    let imbalance = crate::counters::get(&counters.ledger_imbalance);
+    if imbalance > 0 {
+        said.push(Said::number(&format!("{}imbalance", facts::LEDGER), imbalance));
+    }
+    let classes = counters.list().into_iter().filter(|(name, _)| name.starts_with(facts::CLASS));
+    said.extend(classes.filter(|(_, value)| *value > 0).map(|(name, value)| Said::number(&name, value)));
+}
+
+/// What became of an event here, or how far back the window reaches.
+pub(crate) fn of_event(
+    window: &Window,
+    name: EventName,
+    hub: impl Fn(HubId) -> String,
+    stream: impl Fn(u64) -> String,
+    said: &mut Vec<Said>,
+) {
+    said.push(Said::number(facts::WINDOW, window.capacity() as u64));
+    let Some(seen) = window.look_up(name) else {
+        return said.push(Said::number(facts::REACHES_BACK, window.reaches_back_to()));
+    };
+    let ended = seen.drops.iter().map(|(_, n)| n).sum::<u64>();
+    let accounted = seen.delivered + seen.stored + seen.forwarded + seen.spooled + ended;
+    said.push(Said::number(facts::FOUND, 1));
+    said.push(Said::text(facts::ORIGIN, hub(seen.origin), seen.sequence));
+    said.push(Said::text(facts::PRODUCER, format!("{:x}", seen.producer.0), seen.first));
+    if seen.from.0 != 0 {
+        said.push(Said::text(facts::FROM, hub(seen.from), 0));
+    }
+    let numbers = [
+        (facts::EPOCH, u64::from(seen.epoch.0)),
+        (facts::INGESTED, seen.ingested),
+        (facts::EVENTS, u64::from(seen.events)),
+        (facts::CAME_AT, seen.came_at),
+        (facts::ROUTED_AT, seen.routed_at),
+        (facts::COPIES, seen.copies),
+        (facts::DELIVERED, seen.delivered),
+        (facts::DELIVERED_AT, seen.delivered_at),
+        (facts::STORED, seen.stored),
+        (facts::STORED_AT, seen.stored_at),
+        (facts::FORWARDED, seen.forwarded),
+        (facts::SPOOLED, seen.spooled),
+        (facts::IN_FLIGHT, seen.copies.saturating_sub(accounted)),
+        (facts::AGAIN, seen.again),
+        (facts::SENT_AT, seen.sent_at),
+    ];
+    said.extend(numbers.iter().filter(|(_, value)| *value > 0).map(|(name, value)| Said::number(name, *value)));
+    said.extend(seen.links.iter().map(|link| Said::text(facts::SENT_TO, hub(*link), 0)));
+    for (code, n) in &seen.drops {
+        let reason = DropReason::from_code(*code).map_or("unknown", DropReason::name);
+        said.push(Said::number(&format!("{}{reason}", facts::DROPPED), *n));
+    }
+    said.extend(seen.streams.iter().map(|(id, _, first)| Said::text(facts::STREAM, stream(*id), *first)));
+}

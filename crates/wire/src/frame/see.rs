@@ -1,0 +1,223 @@
+//! Where events went, as an operator asks for it: one question to all hubs of
+//! the mesh, and what each of them says. Not on the data path: lists are
+//! collected.
+//!
+//! Answers are facts by name, so that a hub may say more than who asks knows
+//! of, and less than it hopes for. [`facts`] lists the names.
+
+use weft_base::{Epoch, HubId, ProducerId};
+
+use super::codec::{Reader, Writer, wire_enum};
+use super::{FrameError, MAX_FILTER, MAX_TEXT};
+
+/// The most facts that a hub answers with.
+pub const MAX_FACTS: usize = 4_096;
+
+wire_enum! {
+    /// What is asked.
+    SeeWhat {
+        /// The ledger, by classes of topics.
+        Ledger = 1,
+        /// What became of an event.
+        Event = 2,
+        /// Where an event of a topic would go.
+        Topic = 4,
+    }
+}
+
+/// A question to all hubs; answered by one [`Told`] or several. A client asks
+/// its hub, and that asks the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask<'a> {
+    /// Chosen by who asks.
+    pub request: u64,
+    /// What.
+    pub what: SeeWhat,
+    /// How long answers are waited for, in milliseconds; 0 for a second, at most ten.
+    pub wait_ms: u32,
+    /// Of a topic: that. Empty for other questions.
+    pub topic: &'a str,
+    /// Of an event: where it entered the mesh, or 0 with `producer`.
+    pub origin: HubId,
+    /// Of an event with `origin`: in which life of that; 0 for any.
+    pub epoch: Epoch,
+    /// Of an event: who published it, or 0 with `origin`.
+    pub producer: ProducerId,
+    /// Of an event: its sequence there.
+    pub sequence: u64,
+}
+
+impl<'a> Ask<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        Ok(Self {
+            request: r.id(),
+            what: r.one_of("what", SeeWhat::from_number)?,
+            wait_ms: r.u32("wait_ms")?,
+            topic: r.text("topic", MAX_FILTER)?,
+            origin: r.hub("origin")?,
+            epoch: r.epoch("epoch")?,
+            producer: ProducerId(r.u64("producer")?),
+            sequence: r.u64("sequence")?,
+        })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.id(self.request);
+        w.u8(self.what as u8);
+        w.u32(self.wait_ms);
+        w.text("topic", self.topic, MAX_FILTER);
+        w.u64(self.origin.0);
+        w.u32(self.epoch.0);
+        w.u64(self.producer.0);
+        w.u64(self.sequence);
+    }
+}
+
+/// One thing that a hub says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact<'a> {
+    /// What it is about; see [`facts`].
+    pub name: &'a str,
+    /// In words, where it is not a number.
+    pub text: &'a str,
+    /// A number, a time in Unix nanoseconds, or an id.
+    pub value: u64,
+}
+
+/// What one hub says, or that it did not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubTold<'a> {
+    /// The hub.
+    pub hub: HubId,
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it answered in time.
+    pub answered: bool,
+    /// How long question and answer took together, in nanoseconds; 0 for the hub that was asked.
+    pub took_ns: u64,
+    /// How far its clock seemed ahead of the asked hub's when it answered, in
+    /// nanoseconds, as if both ways took as long: give or take half of `took_ns`.
+    pub ahead_ns: i64,
+    /// What it says.
+    pub facts: Vec<Fact<'a>>,
+}
+
+/// What hubs say to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// The question.
+    pub request: u64,
+    /// Others follow.
+    pub more: bool,
+    /// Those that said something, and in the last one those that did not.
+    pub hubs: Vec<HubTold<'a>>,
+}
+
+impl<'a> Told<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        let more = r.bool("more")?;
+        let hubs = r.list("hubs", MAX_FACTS, 29, |r| {
+            Ok(HubTold {
+                hub: r.hub("hub")?,
+                name: r.name("name")?,
+                answered: r.bool("answered")?,
+                took_ns: r.u64("took_ns")?,
+                ahead_ns: r.u64("ahead_ns")?.cast_signed(),
+                facts: r.list("facts", MAX_FACTS, 12, |r| {
+                    Ok(Fact { name: r.name("name")?, text: r.text("text", MAX_TEXT)?, value: r.u64("value")? })
+                })?,
+            })
+        })?;
+        Ok(Self { request: r.id(), more, hubs })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.id(self.request);
+        w.bool(self.more);
+        w.list("hubs", &self.hubs, MAX_FACTS, |w, hub| {
+            w.u64(hub.hub.0);
+            w.name("name", hub.name);
+            w.bool(hub.answered);
+            w.u64(hub.took_ns);
+            w.u64(hub.ahead_ns.cast_unsigned());
+            w.list("facts", &hub.facts, MAX_FACTS, |w, fact| {
+                w.name("name", fact.name);
+                w.cut("text", fact.text);
+                w.u64(fact.value);
+            });
+        });
+    }
+}
+
+/// The names of facts.
+pub mod facts {
+    /// Every answer: the hub's clock when it answered.
+    pub const CLOCK: &str = "clock";
+    /// Ledger: begins the name of a count of the whole hub, such as `ledger.copies`.
+    pub const LEDGER: &str = "ledger.";
+    /// Ledger: begins the name of a count of a class, such as `class.orders.copies`.
+    pub const CLASS: &str = "class.";
+    /// Event: the hub remembers so many blocks.
+    pub const WINDOW: &str = "window";
+    /// Event: the oldest block that it remembers entered the mesh then.
+    pub const REACHES_BACK: &str = "reaches_back";
+    /// Event: the hub remembers it. All that follow are of its block.
+    pub const FOUND: &str = "found";
+    /// The name of the hub where it entered, and its sequence there.
+    pub const ORIGIN: &str = "origin";
+    /// The life of that hub.
+    pub const EPOCH: &str = "epoch";
+    /// When it entered.
+    pub const INGESTED: &str = "ingested";
+    /// Who published it, in hexadecimal, and its sequence there.
+    pub const PRODUCER: &str = "producer";
+    /// So many events are in its block.
+    pub const EVENTS: &str = "events";
+    /// The neighbour that it came from; nothing when a client published it here.
+    pub const FROM: &str = "from";
+    /// When it came from its socket.
+    pub const CAME_AT: &str = "came_at";
+    /// When it was routed.
+    pub const ROUTED_AT: &str = "routed_at";
+    /// Copies that were made here.
+    pub const COPIES: &str = "copies";
+    /// Of them: written to subscribers, and when last.
+    pub const DELIVERED: &str = "delivered";
+    /// When one was last.
+    pub const DELIVERED_AT: &str = "delivered_at";
+    /// Stored in streams here.
+    pub const STORED: &str = "stored";
+    /// When one was last.
+    pub const STORED_AT: &str = "stored_at";
+    /// Written to links, or stored by a stream at another hub.
+    pub const FORWARDED: &str = "forwarded";
+    /// Written to the spool.
+    pub const SPOOLED: &str = "spooled";
+    /// Still here.
+    pub const IN_FLIGHT: &str = "in_flight";
+    /// It came so many times more.
+    pub const AGAIN: &str = "again";
+    /// A neighbour that it was written to.
+    pub const SENT_TO: &str = "sent_to";
+    /// When it was last written to a link.
+    pub const SENT_AT: &str = "sent_at";
+    /// Begins the name of a drop: `dropped.no_interest`, copies.
+    pub const DROPPED: &str = "dropped.";
+    /// A stream here that took it, and the first sequence of its block at that
+    /// stream's home. Topic: a stream here that would take it.
+    pub const STREAM: &str = "stream";
+    /// Topic: live subscriptions here that would get it.
+    pub const LOCAL: &str = "local";
+    /// Topic: a group here or elsewhere, one member of which would get it, and how many are here.
+    pub const GROUP: &str = "group";
+    /// Topic: a stream that would wait for its home in the spool here.
+    pub const TO_SPOOL: &str = "to_spool";
+    /// Topic: a stream of which no home can be reached.
+    pub const ABSENT: &str = "absent";
+    /// Topic: another hub that it would go to; 1 when that is to store it, 0 for
+    /// live subscribers. [`VIA`] follows.
+    pub const TO: &str = "to";
+    /// Topic: the neighbour on the way there, and how many links; nothing where
+    /// there is no path.
+    pub const VIA: &str = "via";
+}
