@@ -70,7 +70,10 @@ impl Authority {
             return Err(CaError::Name { name: name.to_owned() });
         }
         let key = KeyPair::generate()?;
-        let mut params = params_for(&format!("weft authority {name}"), now, valid_for, u64::MAX)?;
+        // Its key is in its name: of two authorities of one name, lists of what
+        // was revoked are told apart by that.
+        let subject = format!("weft authority {name} {}", fingerprint(key.public_key_raw()));
+        let mut params = params_for(&subject, now, valid_for, u64::MAX)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?.pem();
@@ -204,6 +207,12 @@ impl Authority {
         };
         Ok(params.signed_by(&self.issuer)?.pem()?)
     }
+}
+
+/// The first half of a key's SHA-256, in hexadecimal.
+fn fingerprint(key: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
+    digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unreadable(error: impl std::fmt::Display) -> CaError {
@@ -374,11 +383,34 @@ mod tests {
         assert!(matches!(ca.revoke(Some("x"), &[], NOW), Err(CaError::Unreadable { .. })));
         let late = UnixNanos(NOW.0 + DAY.as_nanos() as u64);
         assert!(matches!(ca.revoke(None, &[], late), Err(CaError::Ended { .. })));
+        let theirs = other.revoke(None, &[], NOW).unwrap();
+        assert!(load(&theirs, &one, ca.certificate_pem()).is_err(), "another authority's");
         let cut = first.replacen("MII", "AAA", 1);
         let part = "revocation list";
         assert!(
             matches!(load(&cut, &one, ca.certificate_pem()), Err(IdentityError::Unusable { part: p, .. }) if p == part)
         );
+    }
+
+    #[test]
+    fn a_list_of_the_authority_before_does_not_stand_for_the_one_after_it() {
+        let [old, new] = [(); 2].map(|()| Authority::create("weft", NOW, DAY).unwrap());
+        let gone = old.issue(PeerKind::Hub, "gone", &[], NOW, DAY).unwrap();
+        let list = old.revoke(None, &[&gone.certificate], NOW).unwrap();
+        let mine = new.issue(PeerKind::Hub, "a", &[], NOW, DAY).unwrap();
+        let roots = format!("{}{}", old.certificate_pem(), new.certificate_pem());
+        let (cert, key) = (mine.certificate.as_bytes(), mine.key.as_bytes());
+        let identity =
+            TlsIdentity::from_pem_revoking(cert, key, roots.as_bytes(), Some(list.as_bytes())).unwrap().credentials();
+        let check = |issued: &Issued| {
+            let certificate = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+            let verifier = crate::tls::DialledPeer::new(&identity, None, &crate::tls::provider()).unwrap();
+            let host = rustls::pki_types::ServerName::try_from("b").unwrap();
+            verifier.check(&certificate, &[], &host, crate::tls::unix_time(NOW)).map(|peer| peer.name)
+        };
+        let peer = new.issue(PeerKind::Hub, "b", &["b"], NOW, DAY).unwrap();
+        assert_eq!(check(&peer).unwrap(), "b");
+        assert!(check(&gone).is_err());
     }
 
     #[test]

@@ -98,6 +98,13 @@ pub fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, NameError> {
     Ok(Peer { kind, name: name.to_owned(), expires: Some(expires) })
 }
 
+/// Whether a list of what was revoked says that it is this authority's.
+fn is_list_of(list: &CertificateRevocationListDer<'_>, authority: &CertificateDer<'_>) -> bool {
+    let list = x509_parser::parse_x509_crl(list);
+    let authority = x509_parser::parse_x509_certificate(authority);
+    matches!((list, authority), (Ok((_, l)), Ok((_, a))) if l.issuer().as_raw() == a.subject().as_raw())
+}
+
 fn beginning_of(certificate: &CertificateDer<'static>) -> Option<UnixNanos> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let seconds = u64::try_from(parsed.validity().not_before.timestamp()).ok()?;
@@ -141,9 +148,9 @@ impl IdentityFiles {
             std::fs::read(path)
                 .map_err(|e| IdentityError::Read { path: path.display().to_string(), detail: e.to_string() })
         };
+        let (cert, key, ca) = (read(&self.cert)?, Zeroizing::new(read(&self.key)?), read(&self.ca)?);
         let revoked = self.crl.as_deref().map(read).transpose()?;
-        let key = Zeroizing::new(read(&self.key)?);
-        let identity = TlsIdentity::from_pem_revoking(&read(&self.cert)?, &key, &read(&self.ca)?, revoked.as_deref())?;
+        let identity = TlsIdentity::from_pem_revoking(&cert, &key, &ca, revoked.as_deref())?;
         Ok(TlsIdentity { files: Some(self.clone()), ..identity })
     }
 }
@@ -210,7 +217,8 @@ impl TlsIdentity {
         let chain = certificates("certificate", cert)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| IdentityError::Key { detail: e.to_string() })?;
         let mut roots = RootCertStore::empty();
-        for root in certificates("authority", ca)? {
+        let authorities = certificates("authority", ca)?;
+        for root in authorities.iter().cloned() {
             roots.add(root).map_err(|e| IdentityError::Unusable { part: "authority", detail: e.to_string() })?;
         }
         let me = match chain.first() {
@@ -223,6 +231,10 @@ impl TlsIdentity {
             Some(Ok(list)) => list,
             Some(Err::<Vec<_>, _>(e)) => return Err(IdentityError::NotPem { part, detail: e.to_string() }),
         };
+        if !revoked.iter().all(|list| authorities.iter().any(|authority| is_list_of(list, authority))) {
+            let detail = "it is of an authority that is not in the authority's file".to_owned();
+            return Err(IdentityError::Unusable { part, detail });
+        }
         crate::tls::check_key(&chain, &key)?;
         let begins = chain.first().and_then(beginning_of).unwrap_or(UnixNanos(0));
         let credentials = Credentials { chain, key, roots: Arc::new(roots), revoked, me, begins };

@@ -46,9 +46,10 @@ impl Renewal {
         Self { identity, every, next: Mono(0), failure: None, told: None }
     }
 
-    /// Looks at the files, if it is time to or it is `asked` to; answers
-    /// whether there is a new identity.
+    /// Tells when the certificate ends soon. Looks at the files, if it is time
+    /// to or it is `asked` to; answers whether there is a new identity.
     pub(crate) fn look(&mut self, now: Now, asked: bool) -> bool {
+        self.tell(now);
         let due = self.every > Duration::ZERO && self.next <= now.mono;
         if !due && !asked {
             return false;
@@ -77,7 +78,6 @@ impl Renewal {
             let expires_in_s = me.expires.map(|ends| ends.0.saturating_sub(now.wall.0) / 1_000_000_000);
             tracing::info!(code = "identity_replaced", name = me.name, expires_in_s, "the identity was replaced");
         }
-        self.tell(now);
         is_new
     }
 

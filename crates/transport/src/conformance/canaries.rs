@@ -311,7 +311,7 @@ impl<R: Rig> Rig for FaultyRig<R> {
 type Check = fn(FaultyRig<Simulated>);
 
 /// Each check, and a fault that it is there to find.
-const CANARIES: [(&str, Fault, Check); 41] = [
+const CANARIES: [(&str, Fault, Check); 42] = [
     ("the_stream_arrives_in_order", Fault::Swaps, the_stream_arrives_in_order),
     ("both_directions_at_once", Fault::Swaps, both_directions_at_once),
     ("vectored_writes_keep_their_order", Fault::Backwards, vectored_writes_keep_their_order),
@@ -351,6 +351,11 @@ const CANARIES: [(&str, Fault, Check); 41] = [
     ("a_link_ends_with_its_certificate", Fault::NeverExpires, a_link_ends_with_its_certificate),
     ("a_replaced_identity_counts_for_new_links", Fault::KeepsIdentity, a_replaced_identity_counts_for_new_links),
     ("a_revoked_peer_is_refused", Fault::KeepsIdentity, a_revoked_peer_is_refused),
+    (
+        "a_peer_that_is_revoked_while_it_comes_in_does_not_stay",
+        Fault::NeverLooksAgain,
+        a_peer_that_is_revoked_while_it_comes_in_does_not_stay,
+    ),
     ("a_link_ends_when_its_peer_is_revoked", Fault::NeverLooksAgain, a_link_ends_when_its_peer_is_revoked),
     ("plain_and_tls_do_not_mix", Fault::Mumbles, plain_and_tls_do_not_mix),
 ];

@@ -395,7 +395,7 @@ macro_rules! conformance_tests {
             a_client_in_place_of_a_hub_is_refused, another_hub_is_refused, a_host_not_in_the_certificate_is_refused,
             a_foreign_authority_is_refused, an_expired_certificate_is_refused, a_certificate_too_early_is_refused,
             a_link_ends_with_its_certificate, a_replaced_identity_counts_for_new_links, a_revoked_peer_is_refused,
-            a_link_ends_when_its_peer_is_revoked, plain_and_tls_do_not_mix
+            a_link_ends_when_its_peer_is_revoked, a_peer_that_is_revoked_while_it_comes_in_does_not_stay, plain_and_tls_do_not_mix
         );
     };
     (@each $rig:expr, $($check:ident),+) => {

@@ -298,6 +298,30 @@ pub fn a_revoked_peer_is_refused<R: Rig>(rig: R) {
     refused_with(&far, "revoked");
 }
 
+/// Wherever its handshake stands when a peer is revoked: it is not let in, or
+/// not for long.
+pub fn a_peer_that_is_revoked_while_it_comes_in_does_not_stay<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, _) = two(rig, Accept::Both);
+    for turns in 0..12 {
+        let (hubs, address) = two_hubs(&mut stage);
+        stage.nodes[1].seen.clear();
+        dial(&mut stage, &address, &Security::Tls(hubs[0].0.clone()), None);
+        for _ in 0..turns {
+            stage.turn();
+        }
+        replace(&hubs[1].0, &hub_of(&stage, 1, Duration::ZERO, &[&hubs[0].1]).0);
+        let reason = stage.until("the end", |stage| {
+            let node = &stage.nodes[1];
+            let ended = node.accepted().first().and_then(|(link, _)| node.closed(*link));
+            node.refused().first().cloned().or(ended)
+        });
+        assert_eq!(reason, CloseReason::CertificateRevoked, "after {turns} turns");
+    }
+}
+
 /// A link that is up ends when its peer's certificate is revoked.
 pub fn a_link_ends_when_its_peer_is_revoked<R: Rig>(rig: R) {
     if !rig.secure() {

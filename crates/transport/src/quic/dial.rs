@@ -104,7 +104,12 @@ impl<P: Ports> Quic<P> {
         if !matches!(link.stage, Stage::Shaking) {
             return;
         }
-        let peer: Option<Peer> = link.chain().and_then(|chain| chain.first().and_then(|first| peer_of(first).ok()));
+        let chain = link.chain().unwrap_or_default();
+        // An identity that was replaced meanwhile has not looked at this peer.
+        if let Err(reason) = link.trust.check(&chain, &*self.clock) {
+            return self.lose(key, reason, ready);
+        }
+        let peer: Option<Peer> = chain.first().and_then(|first| peer_of(first).ok());
         let Some(peer) = peer else {
             // The verifier has read it already.
             return self.lose(key, CloseReason::NoIdentity, ready);

@@ -170,10 +170,12 @@ impl TcpNetwork {
         let Some(link) = self.links.get_mut(key) else { return };
         let (Some(socket), Some(secure)) = (&mut link.socket, &mut link.secure) else { return };
         match secure.shake(socket, &mut self.scratch) {
-            Ok(()) => match secure.peer_certificate().map(peer_of) {
-                Some(Ok(peer)) => self.hand_over(key, peer, ready),
+            // An identity that was replaced meanwhile has not looked at this peer.
+            Ok(()) => match secure.look_again(&*self.clock).map(|()| secure.peer_certificate().map(peer_of)) {
+                Ok(Some(Ok(peer))) => self.hand_over(key, peer, ready),
                 // The verifier has read both already.
-                Some(Err(_)) | None => self.refuse(key, CloseReason::NoIdentity, ready),
+                Ok(Some(Err(_)) | None) => self.refuse(key, CloseReason::NoIdentity, ready),
+                Err(reason) => self.refuse(key, reason, ready),
             },
             Err(Stop::WouldBlock) => {}
             Err(Stop::Closed(reason)) => self.refuse(key, reason, ready),
