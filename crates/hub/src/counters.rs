@@ -33,7 +33,7 @@ macro_rules! counters {
             /// Does nothing where the program is built without debug assertions.
             #[doc(hidden)]
             pub canary: AtomicU64,
-            /// Unix nanoseconds at the last turn of a stage, for records.
+            /// Unix nanoseconds at the last turn of a stage at which copies end, for records.
             clock: AtomicU64,
             /// What the links carried, by the name of the hub at the other end.
             links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
@@ -351,13 +351,13 @@ impl Counters {
         Self { classes: Classes::new(see, random), window: Window::new(see.window), ..Self::default() }
     }
 
-    /// A stage begins a turn.
+    /// A stage at which copies end begins a turn.
     #[inline]
     pub(crate) fn turn(&self, now: Now) {
         self.clock.store(now.wall.0, Ordering::Relaxed);
     }
 
-    /// Unix nanoseconds when a stage last began a turn.
+    /// Unix nanoseconds when such a stage last began a turn.
     #[inline]
     pub(crate) fn wall(&self) -> u64 {
         get(&self.clock)

@@ -327,6 +327,7 @@ impl Stage for AppendStage {
 
     fn do_work(&mut self, now: Now) -> usize {
         self.now = now;
+        self.counters.turn(now);
         let mut work = 0;
         let mut appended = false;
         while work < BATCH

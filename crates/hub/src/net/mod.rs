@@ -471,6 +471,7 @@ impl Stage for NetStage {
 
     fn do_work(&mut self, now: Now) -> usize {
         self.now = now;
+        self.counters.turn(now);
         // Before an idle thread sleeps it polls in any case: polling here as
         // well would double the system calls of sparse traffic.
         self.unpolled += 1;
@@ -488,6 +489,7 @@ impl Stage for NetStage {
 
     fn finish(&mut self, now: Now) {
         self.now = now;
+        self.counters.turn(now);
         self.write();
         self.pump_tunnels();
         self.out.notify();

@@ -415,7 +415,6 @@ impl Stage for RouteStage {
 
     fn do_work(&mut self, now: Now) -> usize {
         self.now = now;
-        self.counters.turn(now);
         let mut work = 0;
         while work < self.batch && self.net.has_room(ROOM) && self.append.has_room(ROOM) {
             let Some(message) = self.inbox.pop() else { break };
