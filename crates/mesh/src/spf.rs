@@ -7,7 +7,7 @@
 //! origin's tree, and two copies of a block never meet again after they parted.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use weft_base::HubId;
 
@@ -59,6 +59,17 @@ impl Graph {
             }
         }
         graph
+    }
+
+    /// `root` and the hubs that it can reach.
+    pub(crate) fn reached(&self, root: HubId) -> BTreeSet<HubId> {
+        let mut reached = BTreeSet::from([root]);
+        let mut left = vec![root];
+        while let Some(from) = left.pop() {
+            let edges = self.edges.get(&from).map_or(&[][..], Vec::as_slice);
+            left.extend(edges.iter().map(|edge| edge.to).filter(|to| reached.insert(*to)));
+        }
+        reached
     }
 
     /// The shortest path from `root` to each hub that it can reach (Dijkstra,

@@ -11,7 +11,7 @@ use weft_wire::frame::{
 use super::interest::{HubInterest, Wanted};
 use super::receipts::Asked;
 use super::{Command, Mesh};
-use crate::costs::{self, Said};
+use crate::costs::{self, Said, Weights};
 use crate::link::{Link, has_shifted};
 use crate::options::Timers;
 use crate::routes::{KnownHub, Path, Routes};
@@ -145,6 +145,11 @@ impl Mesh {
             if (record.epoch, record.version, attributes.is_some()) <= has {
                 return;
             }
+            let loses = known.epoch == record.epoch && known.attributes.is_some() && attributes.is_none();
+            if loses && !known.is_expired && !self.may_be_bare(link, record.hub) {
+                self.counters.refused += 1;
+                return;
+            }
         }
         // A hub has no more neighbours than the mesh has hubs.
         if record.links.len() > crate::MAX_HUBS || !(self.hubs.contains_key(&record.hub) || self.make_room()) {
@@ -155,6 +160,13 @@ impl Mesh {
         self.learn_of_record(record.hub);
         self.close_older_links(record.hub, record.epoch, out);
         self.flood_record(record.hub, Some(link));
+    }
+
+    /// Whether a record that had attributes may come without them: only a hub of
+    /// version 1 on its way takes them off, the neighbour or one behind it.
+    fn may_be_bare(&self, link: LinkId, of: HubId) -> bool {
+        let is_bare = |(id, hub): (&HubId, &Hub)| *id != of && !hub.is_expired && hub.attributes.is_none();
+        self.links.get(&link).is_some_and(|link| link.version < WITH_ATTRIBUTES) || self.hubs.iter().any(is_bare)
     }
 
     fn take_record(&mut self, record: &LinkStateRecord<'_>, attributes: Option<Box<[u8]>>, now: Mono) {
@@ -191,6 +203,8 @@ impl Mesh {
         self.graph_changed |= hub.is_expired
             || hub.epoch != record.epoch
             || hub.links != record.links
+            // Whether all have attributes decides how links are reckoned.
+            || hub.attributes.is_some() != attributes.is_some()
             || (hub.attributes != attributes && OF_WAYS.iter().any(is_other));
         record.region.clone_into(&mut hub.region);
         hub.epoch = record.epoch;
@@ -393,11 +407,17 @@ impl Mesh {
         self.receipts_see_paths(now);
     }
 
-    /// The mesh as its hubs report it. While one of them reports as version 1
-    /// does, all reckon as it does, or they would find different ways.
+    /// The mesh as its hubs report it. While one that is linked with this one, by
+    /// whatever way, reports as version 1 does, all of those reckon as it does, or
+    /// they would find different ways. Which links there are depends on no weights.
     fn graph(&self) -> Graph {
+        let graph = self.graph_by(Some(&self.options.weights));
+        let is_bare = |id: &HubId| self.hubs.get(id).is_some_and(|hub| hub.attributes.is_none());
+        if graph.reached(self.me.id).iter().any(is_bare) { self.graph_by(None) } else { graph }
+    }
+
+    fn graph_by(&self, weights: Option<&Weights>) -> Graph {
         let others = self.hubs.iter().filter(|(_, hub)| !hub.is_expired);
-        let is_mixed = others.clone().any(|(_, hub)| hub.attributes.is_none());
         let own = (self.me.id, &self.record.links, self.record.attribute(attribute::METRICS));
         let others = others.map(|(id, hub)| (*id, &hub.links, hub.attribute(attribute::METRICS)));
         let reports = std::iter::once(own).chain(others).flat_map(|(from, links, metrics)| {
@@ -407,7 +427,6 @@ impl Mesh {
                 (from, link.peer, Said { cost: link.cost, rtt_us: link.rtt_us, loss, price })
             })
         });
-        let weights = (!is_mixed).then_some(&self.options.weights);
         Graph::of_reports(reports, weights)
     }
 
@@ -421,6 +440,7 @@ impl Mesh {
         true
     }
 
+    /// Of a hub without a way, which no way leads over: the graph is as it was.
     fn forget_hub(&mut self, id: HubId) {
         let Some(hub) = self.hubs.remove(&id) else { return };
         for item in hub.interest.set.iter() {

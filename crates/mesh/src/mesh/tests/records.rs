@@ -85,7 +85,16 @@ fn at_equal_versions_a_record_with_attributes_is_newer_than_one_without() {
     assert_eq!(hub.take(7, Some(attributes)).len(), 1, "this says more");
     assert_eq!(hub.take(7, Some(attributes)).len(), 0);
     assert_eq!(hub.take(7, None).len(), 0, "this says less");
-    assert_eq!(hub.take(8, None).len(), 1, "but a later version counts, whatever it says");
+    assert_eq!(hub.take(8, None).len(), 0, "nobody on the way can have taken the attributes off");
+    hub.up(2, 2, 1);
+    assert_eq!(hub.take(8, None).len(), 1, "a neighbour of version 1 knows none");
+    assert_eq!(hub.take(9, Some(attributes)).len(), 1);
+    hub.up(2, 2, 2);
+    assert_eq!(hub.take(10, None).len(), 0);
+    let record =
+        LinkStateRecord { hub: id(5), epoch: Epoch(1), version: 1, name: "hub-5", region: "", links: Vec::new() };
+    hub.event(Event::Frame { link: LinkId(3), frame: &Frame::LinkState(LinkState { record }) });
+    assert_eq!(hub.take(10, None).len(), 1, "it may have come by hub 5");
 }
 
 #[test]
@@ -179,15 +188,39 @@ fn a_link_that_loses_probes_is_left_and_taken_again_but_not_often() {
     assert_eq!((said(&net), net.hops(1, 2), net.hops(2, 1)), (0, 1, 1));
 }
 
+/// The record of a hub, as it comes to hub 1 by a link.
+fn say(net: &mut Net, link: u64, hub: u64, links: Vec<LinkStateLink>, attributes: Option<Attributes<'_>>) {
+    let name = format!("hub-{hub}");
+    let record = LinkStateRecord { hub: id(hub), epoch: Epoch(1), version: 1_000, name: &name, region: "here", links };
+    let frame = match attributes {
+        Some(attributes) => Frame::Record(Record { record, attributes }),
+        None => Frame::LinkState(LinkState { record }),
+    };
+    net.tell(1, Event::Frame { link: LinkId(link), frame: &frame });
+}
+
 #[test]
 fn beside_a_hub_of_version_1_all_reckon_as_it_does() {
     let mut net = triangle();
     net.tell(1, Event::LinkPrice { link: LinkId(1), price: 9 });
     net.run();
     assert_eq!(net.hops(1, 2), 2);
-    let record =
-        LinkStateRecord { hub: id(3), epoch: Epoch(2), version: 1, name: "hub-3", region: "here", links: vec![] };
-    let frame = Frame::LinkState(LinkState { record });
-    net.tell(1, Event::Frame { link: LinkId(3), frame: &frame });
+    net.version = 1;
+    net.link(4, 1, 3);
+    // Nothing but whether there are attributes differs from what is known.
+    let links = net.hubs[&1].hubs[&id(3)].links.clone();
+    say(&mut net, 4, 3, links.clone(), None);
     assert_eq!(net.hops(1, 2), 1);
+    say(&mut net, 3, 3, links, Some(Attributes::default()));
+    assert_eq!(net.hops(1, 2), 2, "it was upgraded");
+}
+
+#[test]
+fn a_hub_of_version_1_that_is_not_linked_changes_no_way() {
+    let mut net = triangle();
+    net.tell(1, Event::LinkPrice { link: LinkId(1), price: 9 });
+    net.run();
+    // It says that it is linked with hub 1, which knows nothing of that.
+    say(&mut net, 3, 9, vec![LinkStateLink { peer: id(1), rtt_us: 1, cost: 0 }], None);
+    assert_eq!(net.hops(1, 2), 2);
 }
