@@ -114,6 +114,13 @@ impl Receipts {
         }
     }
 
+    /// A hub is out of reach: it may forget what it said is live. Answers the
+    /// first round that it can say so in again.
+    pub(super) fn lost(&mut self, hub: HubId) -> u64 {
+        self.answers.remove(&hub);
+        self.round + 1
+    }
+
     pub(super) fn forget(&mut self, hub: HubId) {
         self.answers.remove(&hub);
         self.owed.remove(&hub);
@@ -270,7 +277,8 @@ impl Mesh {
         for entry in &ack.entries {
             let can_be_said =
                 matches!(entry.state, LiveState::Live | LiveState::Behind | LiveState::Limit | LiveState::OldVersion);
-            let is_known = self.hubs.get(&entry.hub).is_some_and(|hub| hub.epoch == entry.epoch);
+            let is_known =
+                self.hubs.get(&entry.hub).is_some_and(|hub| hub.epoch == entry.epoch && ack.round >= hub.counts_from);
             let is_newer = self.receipts.answers.get(&entry.hub).is_none_or(|old| {
                 let is_better = old.state == LiveState::Behind || entry.state == LiveState::Live;
                 old.epoch != entry.epoch || ack.round > old.round || (ack.round == old.round && is_better)

@@ -43,6 +43,8 @@ pub(super) struct Hub {
     pub(super) wanted: Option<Wanted>,
     /// What it asked last of its interest here.
     pub(super) asked: Option<Asked>,
+    /// The first round of receipts whose answer counts: it came after the way there.
+    pub(super) counts_from: u64,
 }
 
 impl Hub {
@@ -188,6 +190,7 @@ impl Mesh {
                 interest: HubInterest::default(),
                 wanted: None,
                 asked: None,
+                counts_from: 0,
             };
             self.hubs.insert(record.hub, hub);
             self.hubs_changed = true;
@@ -391,6 +394,7 @@ impl Mesh {
             let path = shortest.get(id).and_then(|path| path_of(path, &in_use));
             if path.is_none() && hub.path.is_some() {
                 hub.lost = now;
+                hub.counts_from = self.receipts.lost(*id);
             }
             self.hubs_changed |= path != hub.path;
             hub.path = path;

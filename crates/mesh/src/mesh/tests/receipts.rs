@@ -84,6 +84,28 @@ fn who_is_out_of_reach_is_listed_and_not_waited_for_by_all() {
 }
 
 #[test]
+fn what_a_hub_said_before_it_was_out_of_reach_does_not_count() {
+    let mut net = Net::line(3);
+    net.pass(SECOND);
+    net.stuck = vec![2];
+    net.tell(1, Event::Interest { add: true, filter: filter("a") });
+    ask(&mut net, 1, 1, LiveAt::All, SECOND * 60);
+    net.pass(ms(50));
+    net.loses = |frame| matches!(frame, Frame::ReceiptAsk(_));
+    net.cut(2);
+    net.link(9, 2, 3);
+    net.pass(SECOND);
+    assert_eq!(net.hops(1, 3), 2);
+    // Hub 2 was the only one that was waited for; hub 3 was not asked again.
+    net.tell(2, Event::RoutesPublished);
+    net.pass(SECOND);
+    assert_eq!(given(&net), []);
+    net.loses = |_| false;
+    net.pass(SECOND * 10);
+    assert_eq!(given(&net), [(1, true, vec![("hub-1", Live), ("hub-2", Live), ("hub-3", Live)])]);
+}
+
+#[test]
 fn what_is_lost_is_asked_again_and_time_ends_the_wait() {
     let mut net = Net::line(2);
     net.pass(SECOND);
