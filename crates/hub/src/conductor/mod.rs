@@ -215,7 +215,7 @@ impl Conductor {
                 for target in targets {
                     self.unsubscribe(target);
                 }
-                self.tenants.closed(session);
+                self.tenants.closed(session, self.now.mono, &self.options.limits);
             }
             ToConductor::StreamUp { slot, def, filters, answer } => {
                 self.stream_up(slot, def, filters);
@@ -273,6 +273,7 @@ impl Conductor {
         match &group {
             Some(membership) => {
                 if let Err(detail) = self.join(target, &filter, membership, gate) {
+                    self.tenants.refused(target.session);
                     return self.net.push(ToNet::SubscribeRefused { target, code: ErrorCode::IN_USE, detail });
                 }
             }

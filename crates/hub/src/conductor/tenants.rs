@@ -5,7 +5,7 @@
 //! gives itself, which is worth as much as that. All sessions of a name count
 //! together, as one tenant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use weft_base::Mono;
@@ -16,6 +16,9 @@ use crate::options::Limits;
 
 /// Changes that may come at once, in seconds of the rate.
 const BURST: u64 = 10;
+/// So many names without sessions are remembered, each until it may change as much
+/// as a new one: twice [`BURST`] seconds at most.
+const MOST_GONE: usize = 256;
 
 /// What the sessions of one name have.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ struct Use {
 pub(super) struct Tenants {
     names: HashMap<SessionId, Arc<str>>,
     uses: HashMap<Arc<str>, Use>,
+    /// Names whose last session has ended and whose changes are remembered.
+    gone: VecDeque<Arc<str>>,
 }
 
 impl Tenants {
@@ -39,17 +44,44 @@ impl Tenants {
         let known = self.uses.get_key_value(name).map(|(known, _)| known.clone());
         let name = known.unwrap_or_else(|| name.into());
         let fresh = Use { sessions: 0, subscriptions: 0, tokens: i128::MAX, filled: now };
-        self.uses.entry(name.clone()).or_insert(fresh).sessions += 1;
+        let used = self.uses.entry(name.clone()).or_insert(fresh);
+        used.sessions += 1;
+        if used.sessions == 1 {
+            self.gone.retain(|gone| *gone != name);
+        }
         self.names.insert(session, name);
     }
 
-    pub(super) fn closed(&mut self, session: SessionId) {
+    /// A session has ended, and its subscriptions with it. How fast the name may
+    /// change what it has outlives its sessions.
+    pub(super) fn closed(&mut self, session: SessionId, now: Mono, limits: &Limits) {
         let Some(name) = self.names.remove(&session) else { return };
         if let Some(used) = self.uses.get_mut(&name) {
             used.sessions -= 1;
             if used.sessions == 0 {
-                self.uses.remove(&name);
+                used.subscriptions = 0;
+                used.fill(now, limits);
+                self.gone.push_back(name);
             }
+        }
+        self.forget(now, limits);
+    }
+
+    /// Forgets names without sessions that may change as much as new ones; and
+    /// the first to go of those that may not, when there are too many.
+    fn forget(&mut self, now: Mono, limits: &Limits) {
+        let uses = &mut self.uses;
+        self.gone.retain(|name| {
+            let Some(used) = uses.get_mut(name).filter(|used| used.sessions == 0) else { return false };
+            used.fill(now, limits);
+            let keeps = used.tokens < capacity(limits);
+            if !keeps {
+                uses.remove(name);
+            }
+            keeps
+        });
+        while self.gone.len() > MOST_GONE {
+            self.gone.pop_front().and_then(|name| self.uses.remove(&name));
         }
     }
 
@@ -85,6 +117,14 @@ impl Tenants {
         used.tokens -= UNIT;
         used.subscriptions += 1;
         Ok(())
+    }
+
+    /// What [`Tenants::subscribe`] counted was refused for another reason. It
+    /// counts as a change all the same.
+    pub(super) fn refused(&mut self, session: SessionId) {
+        if let Some((_, used)) = self.used(session) {
+            used.subscriptions = used.subscriptions.saturating_sub(1);
+        }
     }
 
     /// One less. It counts as a change, and is never refused.
@@ -140,10 +180,37 @@ mod tests {
         assert_eq!(tenants.subscribe(other, now, &limits), Ok(()), "another name");
         now = now + Duration::from_secs(5);
         assert_eq!(tenants.subscribe(a, now, &limits), Ok(()), "time has passed");
-        tenants.closed(a);
-        tenants.closed(b);
+        tenants.closed(a, now, &limits);
+        tenants.closed(b, now, &limits);
         tenants.opened(a, "noisy", now);
         assert_eq!(tenants.subscribe(a, now, &limits), Ok(()), "its sessions are gone, and what they had");
+        tenants.refused(a);
+        now = now + Duration::from_secs(60);
+        let more = (0..9).filter(|_| tenants.subscribe(a, now, &limits).is_ok()).count();
+        assert_eq!(more, 5, "what was refused for another reason takes no place");
         assert_eq!(tenants.subscribe(SessionId(9), now, &limits), Ok(()), "not of a client");
+    }
+
+    #[test]
+    fn a_name_that_changed_too_much_cannot_begin_anew_with_another_session() {
+        let limits = Limits { interest_changes: 2, ..Limits::default() };
+        let (mut tenants, now) = (Tenants::default(), Mono(1));
+        let refused = |result: Result<(), (ErrorCode, String)>| result.err().map(|(code, _)| code);
+        tenants.opened(SessionId(1), "noisy", now);
+        while tenants.subscribe(SessionId(1), now, &limits).is_ok() {}
+        tenants.closed(SessionId(1), now, &limits);
+        tenants.opened(SessionId(2), "noisy", now);
+        assert_eq!(refused(tenants.subscribe(SessionId(2), now, &limits)), Some(ErrorCode::CHURN));
+        tenants.closed(SessionId(2), now, &limits);
+        let later = now + Duration::from_secs(60);
+        tenants.opened(SessionId(3), "calm", later);
+        tenants.closed(SessionId(3), later, &limits);
+        assert!(tenants.uses.is_empty() && tenants.gone.is_empty(), "forgotten when nothing is owed");
+        for n in 0..2 * MOST_GONE as u64 {
+            tenants.opened(SessionId(n), &format!("name-{n}"), later);
+            let _ = tenants.subscribe(SessionId(n), later, &limits);
+            tenants.closed(SessionId(n), later, &limits);
+        }
+        assert_eq!((tenants.uses.len(), tenants.gone.len()), (MOST_GONE, MOST_GONE), "so many and no more");
     }
 }
