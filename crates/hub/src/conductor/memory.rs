@@ -93,7 +93,8 @@ impl PeersFile {
             .collect();
         let written = serde_json::to_vec(&entries)
             .map_err(std::io::Error::other)
-            .and_then(|bytes| self.fs.write(&self.path, &bytes));
+            // Without waiting for the disk: this is the conductor's thread.
+            .and_then(|bytes| self.fs.write_lossy(&self.path, &bytes));
         if let Err(error) = written {
             let path = self.path.display().to_string();
             tracing::warn!(code = "peers_unwritten", path, reason = %error, "what is remembered of other hubs was not written");
