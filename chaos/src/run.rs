@@ -238,9 +238,12 @@ fn strike(
             Step::Begin(fault, lasts) => {
                 if let Fault::Hub(hub, Strike::Kill) = fault {
                     struck.before.extend(load.report(hub, LAST_WORDS).map(|report| said(&report)));
-                    struck.kills.push((hub, timeline.now()));
                 }
                 mesh.begin(fault)?;
+                // Until here it may still have answered.
+                if let Fault::Hub(hub, Strike::Kill) = fault {
+                    struck.kills.push((hub, timeline.now()));
+                }
                 *struck.counts.entry(kind(fault)).or_default() += 1;
                 timeline.note(format!("{} (for {:.1} s)", mesh.describe(fault), lasts.as_secs_f64()));
             }
