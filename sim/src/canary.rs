@@ -38,11 +38,19 @@ pub enum Canary {
     EarlyReceipt,
     /// Hubs reckon with other weights than they were given.
     OtherWeights,
+    /// A link goes on breaking when nothing is wrong with it any more.
+    Restless,
+    /// Hubs take new routes over seconds late.
+    LateRoutes,
+    /// Blocks are handed over a minute after they were published.
+    SlowDelivery,
+    /// A hub tells its neighbours everything, all the time.
+    Talkative,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 16] = [
+    pub const ALL: [Canary; 20] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -59,6 +67,10 @@ impl Canary {
         Self::GroupUnserved,
         Self::EarlyReceipt,
         Self::OtherWeights,
+        Self::Restless,
+        Self::LateRoutes,
+        Self::SlowDelivery,
+        Self::Talkative,
     ];
 
     /// The name on the command line.
@@ -81,6 +93,10 @@ impl Canary {
             Self::GroupUnserved => "group-unserved",
             Self::EarlyReceipt => "early-receipt",
             Self::OtherWeights => "other-weights",
+            Self::Restless => "restless",
+            Self::LateRoutes => "late-routes",
+            Self::SlowDelivery => "slow-delivery",
+            Self::Talkative => "talkative",
         }
     }
 
@@ -109,6 +125,10 @@ impl Canary {
             Self::GroupTwice => Check::SharedTwice,
             Self::GroupUnserved => Check::Unserved,
             Self::EarlyReceipt => Check::Receipt,
+            Self::Restless => Check::Convergence,
+            Self::LateRoutes => Check::Failover,
+            Self::SlowDelivery => Check::Latency,
+            Self::Talkative => Check::Control,
         }
     }
 }

@@ -8,15 +8,9 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Lane, Mono};
 use weft_mesh::GroupKey;
 
+use crate::histogram::Histogram;
 use crate::hub::{Block, BlockId, FlowId};
 use crate::plan::Time;
-
-/// What a mesh that is left alone needs to come to rest: routes and interest
-/// agree everywhere this long after the last change of a link, a hub or a path.
-/// Some digests, and the way of a set through the whole mesh.
-pub(crate) const SETTLING: Duration = Duration::from_secs(4);
-/// No block is on its way for longer.
-pub(crate) const LIFE: Duration = Duration::from_secs(1);
 
 /// A promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +45,86 @@ pub enum Check {
     Unserved,
     /// Where a receipt says that a subscription is live, what is published goes to it.
     Receipt,
+    /// Links and paths come to rest in time after the last fault.
+    Convergence,
+    /// With a link cut and another path there, traffic flows again in time.
+    Failover,
+    /// Deliveries are as quick as the mesh is held to.
+    Latency,
+    /// No hub sends more control than the mesh is held to.
+    Control,
+}
+
+/// What a promise is about: reports count by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Blocks that go in circles.
+    Loops,
+    /// Blocks that somebody gets twice.
+    Duplicates,
+    /// Blocks that somebody does not get, acknowledged ones among them.
+    Missing,
+    /// Receipts that are wrong.
+    Receipts,
+    /// Copies that no counter has.
+    Ledger,
+    /// Routes, interest and identity, and when they come to rest.
+    Agreement,
+    /// The order of blocks.
+    Order,
+    /// How long traffic stands still.
+    Failover,
+    /// What the mesh is held to beyond that.
+    Bounds,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Family; 9] = [
+        Self::Loops,
+        Self::Duplicates,
+        Self::Missing,
+        Self::Receipts,
+        Self::Ledger,
+        Self::Agreement,
+        Self::Order,
+        Self::Failover,
+        Self::Bounds,
+    ];
+
+    /// A word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loops => "loops",
+            Self::Duplicates => "duplicates",
+            Self::Missing => "missing",
+            Self::Receipts => "receipts",
+            Self::Ledger => "ledger",
+            Self::Agreement => "agreement",
+            Self::Order => "order",
+            Self::Failover => "failover",
+            Self::Bounds => "bounds",
+        }
+    }
+}
+
+impl Check {
+    /// What this promise is about.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::CrossedTwice => Family::Loops,
+            Self::DeliveredTwice | Self::SharedTwice => Family::Duplicates,
+            Self::Missing | Self::Unserved | Self::Acknowledged | Self::Stored => Family::Missing,
+            Self::Receipt => Family::Receipts,
+            Self::Ledger | Self::LinkBalance | Self::FlowBalance => Family::Ledger,
+            Self::Interest | Self::Routes | Self::Identity | Self::Convergence => Family::Agreement,
+            Self::Order => Family::Order,
+            Self::Failover => Family::Failover,
+            Self::Latency | Self::Control => Family::Bounds,
+        }
+    }
 }
 
 /// A broken promise.
@@ -105,6 +179,10 @@ pub struct Tally {
     pub repairs: u64,
     /// Faults.
     pub faults: u64,
+    /// Copies for which there was no room on a link.
+    pub overflowed: u64,
+    /// Bytes of control frames that hubs sent.
+    pub control: u64,
     /// Virtual time, in milliseconds.
     pub virtual_ms: u64,
 }
@@ -126,6 +204,8 @@ impl AddAssign for Tally {
         self.kept += other.kept;
         self.repairs += other.repairs;
         self.faults += other.faults;
+        self.overflowed += other.overflowed;
+        self.control += other.control;
         self.virtual_ms += other.virtual_ms;
     }
 }
@@ -161,6 +241,13 @@ pub(crate) struct Checkers {
     /// What receipts say, by client and the hub where blocks are published.
     promises: BTreeMap<(usize, usize), Promise>,
     pub(crate) disturbed: Mono,
+    /// Likewise, but for ways that round trips change where those never rest.
+    pub(crate) links_changed: Mono,
+    /// When a link's queue was last long, or it lost packets: what is late is excused.
+    excused: Mono,
+    settling: Duration,
+    life: Duration,
+    pub(crate) latency: Histogram,
     flows: BTreeMap<FlowId, Flow>,
     /// Copies on links.
     pub(crate) sent: u64,
@@ -193,14 +280,40 @@ pub(crate) struct Flow {
 }
 
 impl Checkers {
+    /// Checkers of a mesh that comes to rest within `settling`, and whose blocks
+    /// are on their way for no longer than `life`.
+    pub(crate) fn new(settling: Duration, life: Duration) -> Self {
+        Self { settling, life, ..Self::default() }
+    }
+
+    /// Blocks may come too late now, and are not missed for it.
+    pub(crate) fn excuse(&mut self, at: Mono) {
+        self.excused = at;
+    }
+
+    /// Whether something happened since that makes it no wonder that a block
+    /// does not come in time.
+    fn is_excused(&self, published: Mono) -> bool {
+        self.disturbed.max(self.excused) > published
+    }
+
     /// Links, hubs or paths change.
     pub(crate) fn disturb(&mut self, at: Mono) {
         self.disturbed = at;
+        self.links_changed = at;
+    }
+
+    /// A hub takes another way.
+    pub(crate) fn paths_changed(&mut self, at: Mono, is_noisy: bool) {
+        self.disturbed = at;
+        if !is_noisy {
+            self.links_changed = at;
+        }
     }
 
     /// Whether the mesh has come to rest.
     pub(crate) fn is_settled(&self, at: Mono) -> bool {
-        self.disturbed + SETTLING <= at
+        self.disturbed + self.settling <= at
     }
 
     /// A block is sent over a session, for the first time or with others.
@@ -220,12 +333,16 @@ impl Checkers {
         Err(Violation { check: Check::CrossedTwice, at, detail })
     }
 
-    pub(crate) fn delivers(&mut self, client: usize, block: &Block, at: Mono) -> Result<(), Violation> {
+    pub(crate) fn delivers(&mut self, client: usize, block: &Block, at: Mono, is_old: bool) -> Result<(), Violation> {
         self.tally.delivered += 1;
+        self.latency.add(at.since(block.published));
         let BlockId { origin, epoch, number } = block.id;
         if !self.delivered.insert((client, block.id)) {
             let detail = format!("client {client} gets {:?} of `{}` again", block.id, block.topic);
             return Err(Violation { check: Check::DeliveredTwice, at, detail });
+        }
+        if is_old {
+            return Ok(());
         }
         let last = self.last.entry((client, origin, block.lane)).or_insert((epoch, 0));
         if (epoch, number) <= *last {
@@ -251,17 +368,18 @@ impl Checkers {
     /// A group with members within reach must be served, unless something
     /// happens meanwhile.
     pub(crate) fn expect_served(&mut self, group: GroupKey, block: BlockId, at: Mono) {
-        if self.group_changed.get(&group).is_none_or(|changed| *changed + SETTLING <= at) {
+        if self.group_changed.get(&group).is_none_or(|changed| *changed + self.settling <= at) {
             self.to_serve.push((at, group, block));
         }
     }
 
     fn look_back_at_groups(&mut self, at: Mono) -> Result<(), Violation> {
-        let (due, later) = std::mem::take(&mut self.to_serve).into_iter().partition(|(from, _, _)| *from + LIFE <= at);
+        let life = self.life;
+        let (due, later) = std::mem::take(&mut self.to_serve).into_iter().partition(|(from, _, _)| *from + life <= at);
         self.to_serve = later;
         for (published, group, block) in Vec::from_iter(due as Vec<(Mono, GroupKey, BlockId)>) {
             let changed = self.group_changed.get(&group).is_some_and(|changed| *changed > published);
-            if self.disturbed > published || changed {
+            if self.is_excused(published) || changed {
                 continue;
             }
             self.tally.served += 1;
@@ -298,7 +416,7 @@ impl Checkers {
     /// A client must get a block, unless something happens meanwhile.
     pub(crate) fn expect(&mut self, client: usize, block: BlockId, at: Mono) {
         let times = self.clients.get(&client).copied().unwrap_or(0);
-        self.expected.push(Expectation { published: at, due: at + LIFE, client: (client, times), block });
+        self.expected.push(Expectation { published: at, due: at + self.life, client: (client, times), block });
     }
 
     /// Looks at what should have happened by now.
@@ -308,7 +426,7 @@ impl Checkers {
         self.expected = later;
         for Expectation { published, client: (client, times), block, .. } in Vec::from_iter(due as Vec<Expectation>) {
             let is_same_client = self.clients.get(&client).copied().unwrap_or(0) == times;
-            if self.disturbed > published || !is_same_client {
+            if self.is_excused(published) || !is_same_client {
                 continue;
             }
             self.tally.expected += 1;

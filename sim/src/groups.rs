@@ -25,7 +25,7 @@ pub(crate) struct Groups {
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) client: usize,
-    pub(crate) group: &'static str,
+    pub(crate) group: String,
     pub(crate) filter: Filter,
     pub(crate) weight: u16,
 }
@@ -42,7 +42,7 @@ impl SimHub {
         let members = &mut self.groups.members;
         let is_change = if add { members.insert(filter, value) } else { members.remove(filter, &value) };
         if is_change {
-            let event = Event::Member { add, group: (*group).into(), filter: filter.clone(), weight: *weight };
+            let event = Event::Member { add, group: group.as_str().into(), filter: filter.clone(), weight: *weight };
             self.on_event(event, at, out);
         }
     }

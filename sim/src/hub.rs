@@ -9,14 +9,15 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Lane, Mono, Now, UnixNanos};
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::{
-    CloseReason, Command, DropReason, Event, GroupKey, HubInfo, INITIAL_TTL, Kind, Ledger, Limits, LinkId, Mesh,
-    MeshOptions, ReceiptLine, Routes, Split, StreamDef, Timers, split,
+    CloseReason, Command, DropReason, Event, GroupKey, HubInfo, INITIAL_TTL, Kind, Ledger, LinkId, Mesh, MeshOptions,
+    ReceiptLine, Routes, Split, StreamDef, split,
 };
 use weft_topic::{Filter, InterestSet, Topic};
 use weft_wire::frame::{AckLevel, ErrorCode, FlowAck, FlowEntry, FlowKind};
 
 use crate::Canary;
 use crate::groups::Groups;
+use crate::log::Log;
 
 /// Blocks that a guaranteed flow holds.
 pub(crate) const FLOW_LIMIT: usize = 4096;
@@ -29,6 +30,19 @@ pub(crate) struct Block {
     pub(crate) topic: String,
     pub(crate) events: u64,
     /// The producer and its sequence, when the block must be stored.
+    pub(crate) produced: Option<Produced>,
+    /// Bytes of each event.
+    pub(crate) size: u64,
+    pub(crate) published: Mono,
+}
+
+/// What a client hands its hub.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publish<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) lane: Lane,
+    pub(crate) events: u64,
+    pub(crate) size: u64,
     pub(crate) produced: Option<Produced>,
 }
 
@@ -113,27 +127,6 @@ pub(crate) enum Effect {
     },
 }
 
-/// What outlives a hub's life: its log, as far as it is synced.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Log {
-    pub(crate) blocks: Vec<Produced>,
-    pub(crate) synced: usize,
-}
-
-impl Log {
-    /// What a new life finds.
-    pub(crate) fn after_a_crash(mut self) -> Self {
-        self.blocks.truncate(self.synced);
-        self
-    }
-
-    /// Whether this block would be a second copy, by its producer's sequence.
-    fn has(&self, produced: Produced) -> bool {
-        let last = self.blocks.iter().rev().find(|known| known.producer == produced.producer);
-        last.is_some_and(|known| known.sequence >= produced.sequence)
-    }
-}
-
 /// A guaranteed flow that ends here.
 #[derive(Debug, Default)]
 struct FlowIn {
@@ -168,33 +161,28 @@ pub(crate) struct SimHub {
     turns: u64,
     kept_back: Option<(usize, Rc<Block>)>,
     commands: Vec<Command>,
+    /// By how many seconds the time of day is off.
+    pub(crate) wall_off: i64,
 }
 
-/// The timers of simulated hubs: shorter than the defaults, so that more
-/// happens in a run.
-pub(crate) fn timers() -> Timers {
-    let ms = Duration::from_millis;
-    Timers {
-        ping: ms(500),
-        silence: ms(2000),
-        digest: ms(1000),
-        refresh: ms(6000),
-        record_age: ms(20_000),
-        interest_retention: ms(5000),
-        rtt_hold: ms(1000),
-        damp_most: ms(3000),
-        damp_half_life: ms(1000),
-        ..Timers::default()
-    }
-}
+/// The time of day at which runs begin: not near zero, so that clocks can jump back.
+const NOON: u64 = 1_700_000_000_000_000_000;
 
-pub(crate) fn now(at: Mono) -> Now {
-    Now { mono: at, wall: UnixNanos(at.0) }
+/// Both clocks of a hub whose time of day is off by so many seconds.
+pub(crate) fn now(at: Mono, wall_off: i64) -> Now {
+    let off = wall_off.saturating_mul(1_000_000_000);
+    Now { mono: at, wall: UnixNanos(NOON.saturating_add(at.0).saturating_add_signed(off)) }
 }
 
 impl SimHub {
-    pub(crate) fn new(info: HubInfo, streams: &[String], log: Log, seed: u64, canary: Option<Canary>) -> Self {
-        let mut options = MeshOptions { limits: Limits::default(), timers: timers(), ..MeshOptions::default() };
+    pub(crate) fn new(
+        info: HubInfo,
+        mut options: MeshOptions,
+        streams: &[String],
+        log: Log,
+        seed: u64,
+        canary: Option<Canary>,
+    ) -> Self {
         options.weights.rtt = if canary == Some(Canary::OtherWeights) { 50 } else { options.weights.rtt };
         let (id, epoch) = (info.id, info.epoch);
         let mut captured = InterestSet::new();
@@ -225,6 +213,7 @@ impl SimHub {
             turns: 0,
             kept_back: None,
             commands: Vec::new(),
+            wall_off: 0,
         }
     }
 
@@ -272,7 +261,7 @@ impl SimHub {
             self.routes = self.mesh.routes();
         }
         let mut commands = std::mem::take(&mut self.commands);
-        self.mesh.apply(event, now(at), &mut commands);
+        self.mesh.apply(event, now(at, self.wall_off), &mut commands);
         let is_changed = commands.contains(&Command::RoutesChanged);
         for command in commands.drain(..) {
             self.on_command(command, at, out);
@@ -292,6 +281,8 @@ impl SimHub {
                 let is_frozen = self.canary == Some(Canary::StaleRoutes) && at > Mono(2_500_000_000);
                 if self.canary == Some(Canary::EarlyReceipt) {
                     self.late_routes.get_or_insert(at + Duration::from_millis(500));
+                } else if self.canary == Some(Canary::LateRoutes) && at > Mono(2_500_000_000) {
+                    self.late_routes.get_or_insert(at + Duration::from_secs(3));
                 } else if !is_frozen {
                     out.extend(paths_differ(&self.routes, &routes).then_some(Effect::PathsChanged));
                     self.routes = routes;
@@ -350,17 +341,14 @@ impl SimHub {
     /// A client of this hub publishes a block.
     pub(crate) fn publish(
         &mut self,
-        topic: &str,
-        lane: Lane,
-        events: u64,
-        produced: Option<Produced>,
+        Publish { topic, lane, events, size, produced }: Publish<'_>,
         at: Mono,
         out: &mut Vec<Effect>,
     ) -> Option<Rc<Block>> {
         let parsed = Topic::parse(topic).ok()?;
         let id = BlockId { origin: self.id, epoch: self.epoch, number: self.next_block };
         self.next_block += 1;
-        let block = Rc::new(Block { id, lane, topic: topic.to_owned(), events, produced });
+        let block = Rc::new(Block { id, lane, topic: topic.to_owned(), events, produced, size, published: at });
         self.ledger.published += events;
         let (shared, mut entries) = self.serve_groups(&block, out);
         let mut copies = shared + self.deliver_here(&block, out);

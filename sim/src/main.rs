@@ -1,12 +1,13 @@
 //! `weft-sim`: runs many meshes and says what held.
 //!
 //! ```text
-//! weft-sim [--streams] [--seeds N] [--first SEED] [--canary NAME | --canary all] [--plan]
+//! weft-sim [--streams] [--shape NAME[:HUBS]] [--seeds N] [--first SEED] [--canary NAME | --canary all] [--plan]
 //! weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]
 //! ```
 //! With `--scale` what interest costs in one large mesh, in virtual time.
 //! With `--streams` the streams of several hubs, without it the mesh between
-//! them; `--plan` is of the mesh alone.
+//! them, of one shape after the other or of that which `--shape` names; `--plan`
+//! and `--shape` are of the mesh alone. Meshes from files: `weft sim`.
 //!
 //! Ends with 0 when all held (with a canary: when it was caught), with 1 when a
 //! promise was broken, with 2 when the arguments make no sense.
@@ -15,7 +16,7 @@
 use std::process::ExitCode;
 
 use weft_sim::scale::{self, ScaleOptions};
-use weft_sim::{Canary, Plan, Tally, run, streams};
+use weft_sim::{Canary, Plan, Report, SizedShape, run, streams};
 
 struct Arguments {
     seeds: u64,
@@ -24,13 +25,21 @@ struct Arguments {
     shows_plan: bool,
     streams: bool,
     scale: Option<ScaleOptions>,
+    shape: Option<SizedShape>,
 }
 
-const USAGE: &str = "usage: weft-sim [--streams] [--seeds N] [--first SEED] [--canary NAME|all] [--plan]\n       weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]";
+const USAGE: &str = "usage: weft-sim [--streams] [--shape NAME[:HUBS]] [--seeds N] [--first SEED] [--canary NAME|all] [--plan]\n       weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]";
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments =
-        Arguments { seeds: 100, first: 0, canaries: Vec::new(), shows_plan: false, streams: false, scale: None };
+    let mut arguments = Arguments {
+        seeds: 100,
+        first: 0,
+        canaries: Vec::new(),
+        shows_plan: false,
+        streams: false,
+        scale: None,
+        shape: None,
+    };
     let mut large = ScaleOptions::default();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("`{word}` needs a value\n{USAGE}"));
@@ -40,6 +49,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--first" => arguments.first = number(value()?)?,
             "--plan" => arguments.shows_plan = true,
             "--streams" => arguments.streams = true,
+            "--shape" => arguments.shape = Some(value()?.parse().map_err(|error| format!("{error}\n{USAGE}"))?),
             "--scale" => arguments.scale = Some(large),
             "--hubs" => large.hubs = number(value()?)? as usize,
             "--filters" => large.filters = number(value()?)? as usize,
@@ -81,13 +91,13 @@ fn main() -> ExitCode {
     }
     let seeds = arguments.first..arguments.first.saturating_add(arguments.seeds);
     if arguments.shows_plan {
-        seeds.clone().for_each(|seed| print!("{}", Plan::of_seed(seed)));
+        seeds.clone().for_each(|seed| print!("{}", plan_of(arguments.shape, seed)));
     }
     let held = match (arguments.canaries.as_slice(), arguments.streams) {
-        ([], false) => Ok(all_hold(seeds)),
+        ([], false) => Ok(all_hold(arguments.shape, seeds)),
         ([], true) => Ok(all_streams_hold(seeds)),
         (names, false) => named(names, &Canary::ALL, Canary::name)
-            .map(|canaries| canaries.into_iter().all(|canary| is_caught(canary, seeds.clone()))),
+            .map(|canaries| canaries.into_iter().all(|canary| is_caught(canary, arguments.shape, seeds.clone()))),
         (names, true) => named(names, &streams::Canary::ALL, streams::Canary::name)
             .map(|canaries| canaries.into_iter().all(|canary| is_caught_in_streams(canary, seeds.clone()))),
     };
@@ -145,33 +155,32 @@ fn is_caught_in_streams(canary: streams::Canary, seeds: std::ops::Range<u64>) ->
     false
 }
 
-fn all_hold(seeds: std::ops::Range<u64>) -> bool {
-    let mut tally = Tally::default();
-    let mut failed = Vec::new();
-    for seed in seeds.clone() {
-        match run(seed, None) {
-            Ok(more) => tally += more,
-            Err(failure) => {
-                println!("{failure}");
-                failed.push(failure);
-            }
+fn all_hold(shape: Option<SizedShape>, seeds: std::ops::Range<u64>) -> bool {
+    let mut report = Report::default();
+    for seed in seeds {
+        let plan = plan_of(shape, seed);
+        let outcome = run(&plan, None);
+        if let Err(violation) = &outcome {
+            let shape = shape.map_or_else(String::new, |shape| format!(" --shape {shape}"));
+            println!("{violation}\nagain with: weft-sim{shape} --seeds 1 --first {seed} --plan");
         }
+        report.add(&plan, outcome);
     }
-    println!("{} seeds from {}: {} failed", seeds.end - seeds.start, seeds.start, failed.len());
-    println!("{tally:#?}");
-    if let Some(first) = failed.first() {
-        print!("{first}\nagain with: weft-sim --seeds 1 --first {}\n{}", first.plan.seed, first.plan);
-    }
-    failed.is_empty()
+    print!("{report}");
+    report.holds()
 }
 
-fn is_caught(canary: Canary, seeds: std::ops::Range<u64>) -> bool {
+fn plan_of(shape: Option<SizedShape>, seed: u64) -> Plan {
+    shape.map_or_else(|| Plan::of_seed(seed), |shape| Plan::of_shape(shape, seed))
+}
+
+fn is_caught(canary: Canary, shape: Option<SizedShape>, seeds: std::ops::Range<u64>) -> bool {
     let count = seeds.end - seeds.start;
     for seed in seeds {
-        if let Err(failure) = run(seed, Some(canary))
-            && failure.violation.check == canary.caught_by()
+        if let Err(violation) = run(&plan_of(shape, seed), Some(canary))
+            && violation.check == canary.caught_by()
         {
-            println!("{}: caught by {:?}: {failure}", canary.name(), canary.caught_by());
+            println!("{}: caught by {:?} with seed {seed}: {violation}", canary.name(), canary.caught_by());
             return true;
         }
     }

@@ -11,8 +11,9 @@ use crate::plan::PlannedProducer;
 #[derive(Debug)]
 pub(crate) struct SimProducer {
     pub(crate) hub: usize,
-    pub(crate) topic: String,
+    topics: Vec<String>,
     pub(crate) lane: weft_base::Lane,
+    pub(crate) size: u64,
     pub(crate) homes: BTreeSet<HubId>,
     /// Not handed to the hub yet, in order.
     waiting: VecDeque<u64>,
@@ -25,8 +26,9 @@ impl SimProducer {
     pub(crate) fn new(planned: &PlannedProducer, id_of: impl Fn(usize) -> HubId) -> Self {
         Self {
             hub: planned.hub,
-            topic: planned.topic.clone(),
+            topics: planned.topics.clone(),
             lane: planned.lane,
+            size: planned.size,
             homes: planned.homes.iter().map(|home| id_of(*home)).collect(),
             waiting: VecDeque::new(),
             sent: BTreeMap::new(),
@@ -38,6 +40,12 @@ impl SimProducer {
     pub(crate) fn produce(&mut self) {
         self.produced += 1;
         self.waiting.push_back(self.produced);
+    }
+
+    /// The topic of the next block for the hub, if there is one.
+    pub(crate) fn next_topic(&self) -> Option<&str> {
+        let sequence = *self.waiting.front()?;
+        self.topics.get((sequence % self.topics.len().max(1) as u64) as usize).map(String::as_str)
     }
 
     /// The next block for the hub, if it knows the way to all homes.

@@ -296,10 +296,10 @@ impl World {
     fn tell(&mut self, hub: usize, event: Event<'_>) {
         let mut commands = std::mem::take(&mut self.commands);
         let node = &mut self.nodes[hub];
-        node.mesh.apply(event, now(self.now), &mut commands);
+        node.mesh.apply(event, now(self.now, 0), &mut commands);
         if commands.contains(&Command::RoutesChanged) {
             self.changed.insert(hub);
-            node.mesh.apply(Event::RoutesPublished, now(self.now), &mut commands);
+            node.mesh.apply(Event::RoutesPublished, now(self.now, 0), &mut commands);
         }
         let deadline = node.mesh.next_deadline().map(|at| at.max(self.now));
         if let Some(at) = deadline.filter(|at| node.ticks_at.is_none_or(|known| *at < known)) {

@@ -2,7 +2,7 @@
 //! --seeds 1000` runs more. A failure prints its seed and plan: run it again
 //! with `--seeds 1 --first SEED`.
 
-use weft_sim::{Canary, Tally, run};
+use weft_sim::{Canary, Plan, Report, Shape, Tally, run, run_seed};
 
 const SEEDS: u64 = 100;
 /// Enough for each canary; most are caught by the first seed.
@@ -10,14 +10,22 @@ const CANARY_SEEDS: u64 = 10;
 
 #[test]
 fn a_hundred_meshes_keep_their_promises() {
-    let mut tally = Tally::default();
+    let mut report = Report::default();
     for seed in 0..SEEDS {
-        match run(seed, None) {
-            Ok(more) => tally += more,
-            Err(failure) => panic!("{failure}\n{}", failure.plan),
+        let plan = Plan::of_seed(seed);
+        let outcome = run(&plan, None);
+        if let Err(violation) = &outcome {
+            panic!("{violation}\n{plan}");
         }
+        report.add(&plan, outcome);
     }
-    println!("{tally:#?}");
+    println!("{report}");
+    assert_eq!(report.rows.len(), Shape::ALL.len(), "every shape has its turn");
+    let (mut tally, mut failovers) = (Tally::default(), [0; 2]);
+    for row in report.rows.values() {
+        tally += row.tally;
+        row.failovers.iter().for_each(|one| failovers[usize::from(one.noticed)] += 1);
+    }
     // What is never reached is not tested.
     let Tally {
         expected, shared, served, missed, dropped, stored, retransmitted, repairs, faults, receipts, kept, ..
@@ -37,12 +45,13 @@ fn a_hundred_meshes_keep_their_promises() {
     ] {
         assert!(count > SEEDS, "only {count} {what} in {SEEDS} meshes");
     }
+    assert!(failovers.iter().all(|count| *count > SEEDS / 10), "only {failovers:?} cuts with another path there");
 }
 
 #[test]
 fn a_seed_does_the_same_each_time() {
     for seed in 0..3 {
-        let tally = || run(seed, None).map_err(|failure| failure.to_string());
+        let tally = || run_seed(seed, None).map_err(|failure| failure.to_string());
         assert_eq!(tally(), tally());
     }
 }
@@ -50,7 +59,7 @@ fn a_seed_does_the_same_each_time() {
 #[test]
 fn every_checker_catches_its_canary() {
     for canary in Canary::ALL {
-        let caught = (0..CANARY_SEEDS).find_map(|seed| run(seed, Some(canary)).err());
+        let caught = (0..CANARY_SEEDS).find_map(|seed| run_seed(seed, Some(canary)).err());
         let caught = caught.unwrap_or_else(|| panic!("{} is not caught in {CANARY_SEEDS} seeds", canary.name()));
         assert_eq!(caught.violation.check, canary.caught_by());
     }

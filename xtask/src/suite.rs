@@ -23,7 +23,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         race_canary(),
         Step::command("thread sanitizer: ring and log", 15, sanitized("thread", full)),
         Step::command(
-            "simulator: random graphs, delays, losses, cuts and restarts",
+            "simulator: every shape, with delays, losses, cuts and restarts",
             if full { 60 } else { 10 },
             sim(full),
         ),
@@ -125,7 +125,7 @@ fn race_canary() -> Step {
 }
 
 fn sim(full: bool) -> Run {
-    simulator(&["--seeds", if full { "1000" } else { "100" }])
+    simulator(&["--seeds", if full { "10000" } else { "300" }])
 }
 
 fn streams(full: bool) -> Run {

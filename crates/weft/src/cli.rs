@@ -2,6 +2,7 @@
 
 pub(crate) mod consumer;
 mod live;
+mod simulate;
 mod storage;
 pub(crate) mod stream;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_client::{AckLevel, LiveAt, OnFull};
 
 use self::consumer::ConsumerCommand;
+pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
 use self::stream::StreamCommand;
 
@@ -64,6 +66,9 @@ pub(crate) enum Command {
     /// Three hubs, three days of flights, a hub that dies and comes back, and
     /// the accounts in balance.
     Demo(DemoArgs),
+    /// Try a topology: a mesh and faults from files, or a shape, in simulated
+    /// time with the hubs' own deciders; says what held and what it cost.
+    Sim(SimArgs),
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `profile`, `ca`, `demo`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `profile`, `ca`, `demo`, `sim`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -11,6 +11,7 @@ mod keys;
 mod logs;
 mod profiler;
 mod renewal;
+mod simulate;
 mod time;
 
 use std::io::ErrorKind;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Ca(command) => commands::ca::run(command),
         Command::Demo(args) => demo::run(&args),
+        Command::Sim(args) => simulate::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

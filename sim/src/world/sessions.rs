@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 
 use weft_mesh::{CloseReason, Event, LinkId};
+use weft_wire::frame::PROTOCOL_VERSION;
 
-use super::{Check, Checked, Due, Session, World};
+use super::{Check, Checked, Due, Sent, Session, SimHub, World};
+
+/// Bytes of what begins and ends a session.
+const HELLO: u64 = 300;
 
 impl World<'_> {
     /// The first end of a link tries to make a session.
@@ -13,7 +17,7 @@ impl World<'_> {
         if has_one {
             return;
         }
-        let lives = self.links[link].ends.map(|hub| self.slots[hub].running.as_ref().map(|running| running.epoch));
+        let lives = self.links[link].ends.map(|hub| self.awake(hub).map(|running| running.epoch));
         let ([Some(dialling), Some(accepting)], true) = (lives, self.links[link].works()) else {
             let pause = self.soon(150, 250);
             self.after(pause, Due::Dial { link });
@@ -23,9 +27,9 @@ impl World<'_> {
         self.sessions.push(Session { link, lives: [dialling, accepting], is_open: [true; 2] });
         self.at(self.now, Due::Up { session, end: 1 });
         // The answer takes its time; what follows it comes after it.
-        match self.links[link].send(1, self.now) {
-            Some((at, _)) => self.at(at, Due::Up { session, end: 0 }),
-            None => self.sessions[session].is_open[0] = false,
+        match self.links[link].send(1, self.now, HELLO, true, &mut self.random) {
+            Sent::Arrives { at, .. } => self.at(at, Due::Up { session, end: 0 }),
+            Sent::Lost | Sent::Full => self.sessions[session].is_open[0] = false,
         }
     }
 
@@ -44,9 +48,9 @@ impl World<'_> {
             hub: weft_base::HubId::of_name(&name),
             epoch: lives[1 - end],
             name,
-            region: "sim".to_owned(),
-            version: weft_wire::frame::PROTOCOL_VERSION,
-            cost: self.links[link].cost,
+            region: self.slots[peer].region.clone(),
+            version: ends.map(|hub| self.plan.hubs[hub].version).into_iter().min().unwrap_or(PROTOCOL_VERSION),
+            cost: self.links[link].cost[end],
         };
         let price = Event::LinkPrice { link: LinkId(session as u64), price: self.links[link].price };
         self.tell(hub, |h, now, out| {
@@ -59,6 +63,7 @@ impl World<'_> {
 
     /// An end learns that its session is over.
     pub(super) fn session_down(&mut self, session: usize, end: usize) -> Checked {
+        let Some(Due::Down { session, end }) = self.held_back(Due::Down { session, end }) else { return Ok(()) };
         if !std::mem::take(&mut self.sessions[session].is_open[end]) {
             return Ok(());
         }
@@ -72,7 +77,8 @@ impl World<'_> {
     pub(super) fn end_of_session(&mut self, session: usize, end: usize) {
         self.checks.disturb(self.now);
         let link = self.sessions[session].link;
-        if let Some((at, _)) = self.links[link].send(end, self.now) {
+        let goodbye = self.links[link].send(end, self.now, HELLO, true, &mut self.random);
+        if let Sent::Arrives { at, .. } = goodbye {
             self.at(at, Due::Down { session, end: 1 - end });
         }
         if end == 0 {
@@ -83,10 +89,16 @@ impl World<'_> {
 
     /// The hubs to which working sessions lead from this one, itself among them.
     pub(super) fn connected(&self, hub: usize) -> BTreeSet<usize> {
+        self.connected_without(hub, None)
+    }
+
+    /// The same, if a link were cut.
+    pub(super) fn connected_without(&self, hub: usize, link: Option<usize>) -> BTreeSet<usize> {
         let mut near = BTreeSet::new();
-        near.extend(self.slots[hub].running.is_some().then_some(hub));
-        let usable = self.sessions.iter().filter(|s| s.is_open == [true; 2] && self.links[s.link].works());
-        let pairs: Vec<[usize; 2]> = usable.map(|s| self.links[s.link].ends).collect();
+        near.extend(self.awake(hub).map(|_| hub));
+        let works = |s: &&Session| s.is_open == [true; 2] && Some(s.link) != link && self.links[s.link].works();
+        let ends = self.sessions.iter().filter(works).map(|s| self.links[s.link].ends);
+        let pairs: Vec<[usize; 2]> = ends.filter(|ends| ends.iter().all(|end| self.awake(*end).is_some())).collect();
         loop {
             let next = pairs.iter().find_map(|[a, b]| match (near.contains(a), near.contains(b)) {
                 (true, false) => Some(*b),
@@ -100,9 +112,22 @@ impl World<'_> {
         }
     }
 
+    /// A hub that runs and is not stopped.
+    fn awake(&self, hub: usize) -> Option<&SimHub> {
+        let slot = &self.slots[hub];
+        slot.running.as_ref().filter(|_| slot.stopped.is_none())
+    }
+
     /// A decider wants a session closed.
     pub(super) fn closed_by_hub(&mut self, hub: usize, session: usize, reason: &CloseReason) -> Checked {
-        if !matches!(reason, CloseReason::Silent { .. } | CloseReason::Superseded) {
+        let [one, other] = self.sessions.get(session).map_or([hub; 2], |session| self.links[session.link].ends);
+        let was_old = self.slots[one].was_old || self.slots[other].was_old;
+        let may_close = match reason {
+            CloseReason::Silent { .. } | CloseReason::Superseded => true,
+            CloseReason::OldEpoch { .. } => was_old,
+            _ => false,
+        };
+        if !may_close {
             return Err(self.violation(Check::Identity, format!("hub {hub} closes session {session}: {reason}")));
         }
         if let Some((_, end)) = self.end_of(hub, session) {

@@ -64,6 +64,7 @@ const PLACES: [Place; 18] = [
             "stream",
             "hub",
             "client",
+            "sim",
         ],
     },
     Place {

@@ -5,7 +5,7 @@
 //! `examples/hub.toml`; a test reads it.
 
 mod read;
-mod reader;
+pub(crate) mod reader;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -23,19 +23,19 @@ pub(crate) use self::show::show;
 #[derive(Debug)]
 pub(crate) enum ConfigError {
     /// The file cannot be read.
-    Read { path: PathBuf, source: std::io::Error },
+    Read { what: &'static str, path: PathBuf, source: std::io::Error },
     /// The file has mistakes: as many lines as there are.
-    Mistakes { count: usize, lines: String },
+    Mistakes { what: &'static str, count: usize, lines: String },
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::Read { path, source } => {
-                write!(f, "cannot read the configuration {}: {source}", path.display())
+            ConfigError::Read { what, path, source } => {
+                write!(f, "cannot read the {what} {}: {source}", path.display())
             }
-            ConfigError::Mistakes { count, lines } => {
-                write!(f, "{lines}{count} mistake{} in the configuration", if *count == 1 { "" } else { "s" })
+            ConfigError::Mistakes { what, count, lines } => {
+                write!(f, "{lines}{count} mistake{} in the {what}", if *count == 1 { "" } else { "s" })
             }
         }
     }
@@ -45,12 +45,22 @@ impl std::error::Error for ConfigError {}
 
 /// Reads a configuration file. Paths in it are relative to its folder.
 pub(crate) fn load(path: &Path) -> Result<HubOptions, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, folder).map_err(|problems| {
+    load_with("configuration", path, |text| parse(text, folder))
+}
+
+/// Reads a file of TOML; `what` is what to call it.
+pub(crate) fn load_with<T>(
+    what: &'static str,
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<T, Vec<Problem>>,
+) -> Result<T, ConfigError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { what, path: path.to_owned(), source })?;
+    parse(&text).map_err(|problems| {
         let count = problems.len();
         let lines = problems.iter().map(|problem| line_of(path, &text, problem)).collect();
-        ConfigError::Mistakes { count, lines }
+        ConfigError::Mistakes { what, count, lines }
     })
 }
 
@@ -61,6 +71,19 @@ fn line_of(path: &Path, text: &str, problem: &Problem) -> String {
 
 /// Reads a configuration; every mistake, in order of place.
 pub(crate) fn parse(text: &str, folder: &Path) -> Result<HubOptions, Vec<Problem>> {
+    let violations = |options: &HubOptions| {
+        options.violations().into_iter().map(|(field, message)| (field.to_owned(), message)).collect()
+    };
+    parse_with(text, |top, problems| read::options(top, folder, problems), violations)
+}
+
+/// Reads a document: with `read` what it says, with `violations` what in it
+/// contradicts itself, by the path of a key; every mistake, in order of place.
+pub(crate) fn parse_with<T>(
+    text: &str,
+    read: impl FnOnce(Section<'_, '_>, &mut Problems) -> T,
+    violations: impl FnOnce(&T) -> Vec<(String, String)>,
+) -> Result<T, Vec<Problem>> {
     let mut problems = Problems::default();
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -68,15 +91,15 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<HubOptions, Vec<Problem
         problems.add(offset, format!("{}: correct the TOML here", error.message()));
     }
     let top = Section::new("", document.get_ref(), 0, &mut problems);
-    let options = read::options(top, folder, &mut problems);
+    let read = read(top, &mut problems);
     // What contradicts only makes sense once every value could be read.
     if problems.list.is_empty() {
-        for (field, message) in options.violations() {
-            problems.add_at(field, &message);
+        for (field, message) in violations(&read) {
+            problems.add_at(&field, &message);
         }
     }
     if problems.list.is_empty() {
-        return Ok(options);
+        return Ok(read);
     }
     let mut list = problems.list;
     list.sort();

@@ -106,11 +106,69 @@ impl<'a, 'i> Section<'a, 'i> {
         self.of_kind(key, "a text in quotes", problems, |value| value.as_str().map(|text| Ok(text.to_owned())))
     }
 
-    /// A list of texts.
+    /// A list of texts; a text alone is a list of one.
     pub(crate) fn texts(&mut self, key: &'static str, problems: &mut Problems) -> Option<Vec<String>> {
-        self.of_kind(key, "a list of texts in quotes", problems, |value| {
-            let items = value.as_array()?.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
-            items.collect::<Option<Vec<String>>>().map(Ok)
+        self.of_kind(key, "a list of texts such as `[\"a\", \"b\"]`", problems, |value| match value {
+            DeValue::String(text) => Some(Ok(vec![text.to_string()])),
+            DeValue::Array(items) => {
+                items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>().map(Ok)
+            }
+            _ => None,
+        })
+    }
+
+    /// A list of lists of texts.
+    pub(crate) fn lists(&mut self, key: &'static str, problems: &mut Problems) -> Option<Vec<Vec<String>>> {
+        self.of_kind(key, "a list of lists such as `[[\"a\", \"b\"], [\"c\"]]`", problems, |value| {
+            let text = |item: &Spanned<DeValue<'_>>| item.get_ref().as_str().map(str::to_owned);
+            let list = |item: &Spanned<DeValue<'_>>| item.get_ref().as_array()?.iter().map(text).collect();
+            value.as_array()?.iter().map(list).collect::<Option<Vec<Vec<String>>>>().map(Ok)
+        })
+    }
+
+    /// A number, whole or not, not below 0.
+    pub(crate) fn fraction(&mut self, key: &'static str, problems: &mut Problems) -> Option<f64> {
+        self.of_kind(key, "a number", problems, |value| {
+            let text = match value {
+                DeValue::Integer(integer) => integer.as_str(),
+                DeValue::Float(float) => float.as_str(),
+                _ => return None,
+            };
+            let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+            Some(number.ok_or_else(|| format!("{text} is out of range: take a number that is not below 0")))
+        })
+    }
+
+    /// A whole number of seconds, forwards or backwards: `"-90 s"`.
+    pub(crate) fn jump(&mut self, key: &'static str, problems: &mut Problems) -> Option<i64> {
+        self.of_kind(key, "a duration such as `\"-90 s\"`", problems, |value| {
+            let text = value.as_str()?;
+            let (sign, rest) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+            Some(parse_duration(rest.trim()).map(|time| sign * i64::try_from(time.as_secs()).unwrap_or(i64::MAX)))
+        })
+    }
+
+    /// A share: `"0.5 %"`; answered in millionths.
+    pub(crate) fn share(&mut self, key: &'static str, problems: &mut Problems) -> Option<u32> {
+        self.of_kind(key, "a share such as `\"0.5 %\"`", problems, |value| {
+            let text = value.as_str()?;
+            let percent = text.strip_suffix('%').and_then(|text| text.trim().parse::<f64>().ok());
+            let share = percent.filter(|percent| (0.0..=100.0).contains(percent)).map(|percent| percent * 1e4);
+            Some(share.map(|share| share as u32).ok_or_else(|| format!("`{text}` is no share: write `\"0.5 %\"`")))
+        })
+    }
+
+    /// A duration, or two between which chance is to choose.
+    pub(crate) fn span(&mut self, key: &'static str, problems: &mut Problems) -> Option<[Duration; 2]> {
+        let what = "a duration such as `\"5 s\"`, or two such as `[\"5 s\", \"20 s\"]`";
+        self.of_kind(key, what, problems, |value| match value {
+            DeValue::String(text) => Some(parse_duration(text).map(|one| [one; 2])),
+            DeValue::Array(items) => {
+                let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+                let [least, most] = texts?.try_into().ok()?;
+                Some(parse_duration(least).and_then(|least| Ok([least, parse_duration(most)?])))
+            }
+            _ => None,
         })
     }
 
