@@ -141,6 +141,8 @@ counters! {
     peers_sent = "peers.sent",
     /// Messages of other hubs' stages that were handed to a stage here.
     peers_received = "peers.received",
+    /// Messages of other hubs' stages that were lost on their way here.
+    peers_missed = "peers.missed",
     /// Gauge: consumers of the streams of this hub.
     consumers = "consumer.consumers",
     /// Gauge: members of consumers.

@@ -118,14 +118,21 @@ impl RouteStage {
     ) {
         let events = u64::from(Block::trusted(block).event_count());
         for entry in here.here() {
-            match entry.kind {
-                FlowKind::Live => {
+            match (entry.kind, peer) {
+                (FlowKind::Live, Some(address)) => {
+                    let (take, missed) = self.flows.message_arrived(stamp, entry);
+                    add(&self.counters.peers_missed, missed);
+                    if take {
+                        self.peer_arrived(address.service, block);
+                    } else {
+                        add(&self.counters.mesh_duplicates, 1);
+                    }
+                }
+                (FlowKind::Live, None) => {
                     let (deliver, missed) = self.flows.live_arrived(stamp, lane, entry, events);
                     add(&self.counters.missed, missed);
                     if !deliver {
                         add(&self.counters.mesh_duplicates, 1);
-                    } else if let Some(address) = peer {
-                        self.peer_arrived(address.service, block);
                     } else {
                         self.counters.account(block).arrived(events);
                         let copies = self.deliver_locally(route, block, events, hops);
@@ -136,9 +143,9 @@ impl RouteStage {
                     }
                 }
                 // Of the guaranteed entry beside it.
-                FlowKind::Except | FlowKind::Spooled => {}
-                FlowKind::Group => self.group_arrived(route, block, (stamp, lane), entry, events, hops),
-                FlowKind::Guaranteed => {
+                (FlowKind::Except | FlowKind::Spooled, _) => {}
+                (FlowKind::Group, _) => self.group_arrived(route, block, (stamp, lane), entry, events, hops),
+                (FlowKind::Guaranteed, _) => {
                     let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane };
                     if self.flows.guaranteed_arrived(key, entry) {
                         self.counters.account(block).arrived(events);

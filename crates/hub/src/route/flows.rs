@@ -56,6 +56,9 @@ pub(super) struct Flows {
     names: HashMap<HubId, String>,
     live_out: HashMap<(HubId, Lane), LiveSender>,
     live_in: HashMap<(HubId, Lane), LiveReceiver>,
+    /// Messages between hubs have numbers of their own: one that is lost is no event that is missing.
+    messages_out: HashMap<HubId, LiveSender>,
+    messages_in: HashMap<HubId, LiveReceiver>,
     out: BTreeMap<(HubId, Lane), Sender<Held>>,
     into: HashMap<(HubId, Lane), Receiver>,
     seen: Seen,
@@ -78,6 +81,8 @@ impl Flows {
             names: HashMap::new(),
             live_out: HashMap::new(),
             live_in: HashMap::new(),
+            messages_out: HashMap::new(),
+            messages_in: HashMap::new(),
             out: BTreeMap::new(),
             into: HashMap::new(),
             seen: Seen::new(ORIGINS),
@@ -111,6 +116,21 @@ impl Flows {
         let own = self.own;
         let receiver = self.live_in.entry((stamp.origin, lane)).or_insert_with(|| LiveReceiver::new(own));
         let live = receiver.accept(stamp.epoch, entry.incarnation, entry.sequence, events);
+        (live.deliver, live.missed)
+    }
+
+    /// The entry for the next message to a hub.
+    pub(super) fn send_message(&mut self, to: (HubId, Lane)) -> FlowEntry {
+        let epoch = self.epochs.get(&to.0).copied().unwrap_or_default();
+        self.messages_out.entry(to.0).or_insert_with(|| LiveSender::new(epoch)).entry(to.0, 1)
+    }
+
+    /// What to do with a message that came: take it or not, and how many before
+    /// it are lost.
+    pub(super) fn message_arrived(&mut self, stamp: &Stamp, entry: &FlowEntry) -> (bool, u64) {
+        let own = self.own;
+        let receiver = self.messages_in.entry(stamp.origin).or_insert_with(|| LiveReceiver::new(own));
+        let live = receiver.accept(stamp.epoch, entry.incarnation, entry.sequence, 1);
         (live.deliver, live.missed)
     }
 
@@ -253,6 +273,9 @@ impl Flows {
         self.names.insert(hub, name);
         self.down.remove(&hub);
         let earlier = self.epochs.insert(hub, epoch);
+        if let Some(sender) = self.messages_out.get_mut(&hub) {
+            sender.restart(epoch);
+        }
         for lane in Lane::all() {
             if let Some(sender) = self.live_out.get_mut(&(hub, lane)) {
                 sender.restart(epoch);

@@ -1,9 +1,9 @@
 //! Messages between the stages of different hubs: blocks of one event to an
 //! address (`weft_wire::peer`) that no client can publish or subscribe to.
 //!
-//! They go as live flow on one lane. So they may be lost, with a link or where
-//! a queue is full, and come in order as long as they come: who uses them
-//! numbers what must not be missed. A message that its service's inbox has no
+//! They go as a live flow of their own, all on one lane. So they may be lost,
+//! with a link or where a queue is full, and come in order as long as they come:
+//! who uses them numbers what must not be missed. A message that its service's inbox has no
 //! room for is dropped and counted; the route stage never waits for a service,
 //! because services send through it.
 
@@ -130,7 +130,7 @@ impl RouteStage {
         if !self.is_reachable(to) {
             return self.drop_message(DropReason::NoPath);
         }
-        let entry = self.flows.send_live((to, LANE), 1);
+        let entry = self.flows.send_message((to, LANE));
         split(&self.table.routes, [entry], None, INITIAL_TTL, &mut self.split);
         self.send_split(&block, 0);
     }

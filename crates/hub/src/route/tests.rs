@@ -272,6 +272,24 @@ fn a_service_that_is_behind_loses_messages_counted_and_hears_of_every_hub() {
 }
 
 #[test]
+fn a_message_that_is_lost_on_its_way_is_counted_and_is_no_event_that_is_missing() {
+    let mut line = Line::new(4);
+    let say = |line: &mut Line, n: u8| {
+        line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: vec![n] });
+    };
+    say(&mut line, 0);
+    line.carry();
+    say(&mut line, 1);
+    assert!(line.stages[0].1.pop().is_some(), "it is lost with its link");
+    say(&mut line, 2);
+    line.carry();
+    let counters = &line.stages[2].0.counters;
+    let [missed, messages, received] =
+        [&counters.missed, &counters.peers_missed, &counters.peers_received].map(crate::counters::get);
+    assert_eq!((missed, messages, received), (0, 1, 2));
+}
+
+#[test]
 fn a_message_to_the_hub_itself_is_handed_over_at_once() {
     let mut line = Line::new(4);
     line.stages[2].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: b"own".to_vec() });
