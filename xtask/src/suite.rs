@@ -3,7 +3,7 @@
 //! Unit, property and doc tests of the workspace; loom over every
 //! synchronisation edge of the rings; the address and thread sanitizers over the
 //! code that is unsafe or shared between threads; the simulator over random
-//! graphs and faults; a smoke run of each fuzz target; with `--full` real hubs in a
+//! graphs and faults; the demo; a smoke run of each fuzz target; with `--full` real hubs in a
 //! ring under faults.
 
 use std::time::Duration;
@@ -40,6 +40,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
             simulator(&["--streams", "--canary", "all"]),
         ),
     ];
+    steps.push(Step::command("demo: the main job, and its accounts", 10, demo()));
     // Ways may still change when all is healed, and what is overtaken then is
     // late, which a run judges as lost: too strict for every change.
     if full {
@@ -56,6 +57,11 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
 
 fn workspace_tests(full: bool) -> Run {
     drawn(Run::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--locked"]), full)
+}
+
+/// What the README's first command runs, without optimising it.
+fn demo() -> Run {
+    Run::cargo(["run", "--package", "weft", "--locked", "--", "demo"])
 }
 
 /// Property tests draw the same cases at every run, so that what fails is the
