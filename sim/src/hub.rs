@@ -284,7 +284,13 @@ impl SimHub {
                 } else if self.canary == Some(Canary::LateRoutes) && at > Mono(2_500_000_000) {
                     self.late_routes.get_or_insert(at + Duration::from_secs(3));
                 } else if !is_frozen {
-                    out.extend(paths_differ(&self.routes, &routes).then_some(Effect::PathsChanged));
+                    let ways = |routes: &Routes| routes.hubs().map(|h| (h, routes.next_hop(h))).collect::<Vec<_>>();
+                    out.extend((ways(&self.routes) != ways(&routes)).then_some(Effect::PathsChanged));
+                    for ((hub, _), sender) in &mut self.out {
+                        if self.routes.next_hop(*hub) != routes.next_hop(*hub) {
+                            sender.way_changed(at);
+                        }
+                    }
                     self.routes = routes;
                 }
             }
@@ -317,8 +323,8 @@ impl SimHub {
                     }
                 });
             }
-            // No session here makes its publishers wait, and no folder is copied.
-            Command::Gate { .. } | Command::Conflict { .. } => {}
+            // No session here makes its publishers wait, no folder is copied, and there is no log.
+            Command::Gate { .. } | Command::Conflict { .. } | Command::LinkNotice { .. } => {}
             Command::Receipt { receipt, hubs, .. } => out.push(Effect::Receipt { client: receipt as usize, hubs }),
             Command::CloseLink { link, reason } => out.push(Effect::Close { link, reason }),
         }
@@ -579,9 +585,4 @@ impl SimHub {
 
 fn lanes_of(hub: HubId) -> std::ops::RangeInclusive<(HubId, Lane)> {
     (hub, Lane::URGENT)..=(hub, Lane::BULK)
-}
-
-fn paths_differ(old: &Routes, new: &Routes) -> bool {
-    let hubs = |routes: &Routes| routes.hubs().map(|hub| (hub, routes.next_hop(hub))).collect::<Vec<_>>();
-    hubs(old) != hubs(new)
 }

@@ -170,6 +170,8 @@ pub(crate) enum ToRoute {
     FlowAcked(FlowSaid),
     /// A link has ended.
     LinkGone { link: SessionId },
+    /// There is a snapshot with other ways: what is overdue is to try them.
+    WaysChanged,
     /// A client asks what its publishes wait for.
     Why { session: SessionId, id: u64, unanswered: u32 },
     /// A hub can be reached (again), in this life of it.
@@ -432,6 +434,7 @@ pub(crate) enum ToConductor {
         /// The start of its data folder, as it says; of version 1 nothing is said.
         life: Option<Life>,
         neighbour: Option<usize>,
+        heard: crate::net::link::Heard,
     },
     /// A link that was up has ended.
     LinkDown { link: SessionId, neighbour: Option<usize>, reason: String },

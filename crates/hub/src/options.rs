@@ -351,6 +351,10 @@ impl Default for Storage {
 pub struct Timers {
     /// How long a peer may take from the connection to its first frame.
     pub hello: Duration,
+    /// Between probes of each link: one that is silent for about two of these is suspected, and other ways are used.
+    pub probe: Duration,
+    /// A link from which nothing was heard for so long is given up.
+    pub link_silence: Duration,
     /// The first pause before a lost link is dialled again; doubles, with full jitter.
     pub redial_first: Duration,
     /// The longest such pause.
@@ -389,6 +393,8 @@ impl Default for Timers {
     fn default() -> Self {
         Self {
             hello: Duration::from_secs(5),
+            probe: Duration::from_millis(250),
+            link_silence: Duration::from_secs(5),
             redial_first: Duration::from_millis(100),
             redial_most: Duration::from_secs(10),
             drain: Duration::from_secs(5),
@@ -531,7 +537,9 @@ impl HubOptions {
         at_least("limits.replica_readers", l.replica_readers as u64, 1);
         at_least("timers.replica_keep_alive", self.timers.replica_keep_alive.as_millis() as u64, 10);
         let t = &self.timers;
-        for (field, value, least) in [("timers.batch", t.batch, 100), ("timers.keyed_syncs", t.keyed_syncs, 10)] {
+        let least_of =
+            [("timers.batch", t.batch, 100), ("timers.keyed_syncs", t.keyed_syncs, 10), ("timers.probe", t.probe, 10)];
+        for (field, value, least) in least_of {
             if value < Duration::from_millis(least) {
                 found.push((field, format!("{value:?} is too short: at least {least} ms")));
             }
@@ -539,6 +547,14 @@ impl HubOptions {
         if self.timers.replica_timeout < self.timers.replica_keep_alive * 2 {
             let why = "at least twice timers.replica_keep_alive, or a source that is there looks silent";
             found.push(("timers.replica_timeout", why.to_owned()));
+        }
+        if t.link_silence < t.probe * 4 {
+            let why = format!("{:?} is too short: at least four times timers.probe", t.link_silence);
+            found.push(("timers.link_silence", why));
+        }
+        if let Some(cost) = self.neighbours.iter().map(|n| n.cost).find(|cost| *cost > weft_mesh::MOST_COST) {
+            let most = weft_mesh::MOST_COST;
+            found.push(("neighbours", format!("a cost of {cost} µs is too high: at most {most}")));
         }
         if self.admit_threads.is_some_and(|n| n as usize > MAX_ADMIT_THREADS) {
             found.push(("admit_threads", format!("more than {MAX_ADMIT_THREADS} is not possible")));

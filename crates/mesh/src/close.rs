@@ -72,11 +72,19 @@ pub enum CloseReason {
     /// The hub at the other end is in a new life, which has links of its own.
     #[error("the hub at the other end has started anew")]
     Superseded,
-    /// The other end does not answer pings.
+    /// Nothing is heard from the other end, or never an answer to pings.
     #[error("no answer to pings for {seconds} s: the path between the hubs is broken, perhaps in one direction only")]
     Silent {
         /// For how long.
         seconds: u64,
+    },
+    /// The other end sends pings, or answers to no ping, without end.
+    #[error(
+        "a flood of {what}: at most 200 pings a second are answered, and an answer needs a ping; mend the other hub"
+    )]
+    Flood {
+        /// Of what.
+        what: &'static str,
     },
     /// This hub has as many links as it may have.
     #[error("the limit of {limit} links is reached: raise it, or link through another hub")]
@@ -111,6 +119,7 @@ impl CloseReason {
             Self::BadInterest { .. } => ErrorCode::BAD_FRAME,
             Self::Superseded => ErrorCode::LEAVING,
             Self::Silent { .. } => ErrorCode::SILENT,
+            Self::Flood { .. } => ErrorCode::LINK_FLOOD,
             Self::TooManyLinks { .. } | Self::TooManyHubs { .. } => ErrorCode::LIMIT,
         }
     }

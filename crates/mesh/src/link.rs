@@ -1,12 +1,12 @@
-//! One link of this hub: is the other end there, and how far away is it?
+//! One link of this hub: who is at the other end, and what is under way to it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Mono};
 
 use crate::costs::Loss;
 use crate::filters::Change;
+use crate::health::Health;
 use crate::transfer::Transfer;
 
 /// Steps of a hub's interest that come in over a link, in several frames. What
@@ -32,15 +32,7 @@ pub(crate) struct Link {
     pub(crate) cost: u32,
     /// Of the protocol: what the other end does not know is not sent to it.
     pub(crate) version: u16,
-    /// When the last answer came, or the link came up.
-    pub(crate) heard: Mono,
-    /// Number of the ping under way, and when it left. One at a time: the
-    /// transport loses nothing while the link is up.
-    pub(crate) ping: Option<(u64, Mono)>,
-    pub(crate) ping_next: Mono,
-    pings: u64,
-    /// Smoothed; none until the first answer. Until then the link carries no events.
-    pub(crate) rtt: Option<Duration>,
+    pub(crate) health: Health,
     /// What of its probes is lost.
     pub(crate) loss: Loss,
     /// Of a GB, as this hub was told.
@@ -63,11 +55,7 @@ impl Link {
             name,
             cost: 0,
             version: weft_wire::frame::PROTOCOL_VERSION_LEAST,
-            heard: now,
-            ping: None,
-            ping_next: now,
-            pings: 0,
-            rtt: None,
+            health: Health::new(now),
             loss: Loss::default(),
             price: 0,
             transfers: BTreeMap::new(),
@@ -77,30 +65,27 @@ impl Link {
         }
     }
 
-    /// The number of the ping to send now.
-    pub(crate) fn start_ping(&mut self, now: Mono, interval: Duration) -> u64 {
-        self.pings += 1;
-        self.ping = Some((self.pings, now));
-        self.ping_next = now + interval;
-        self.pings
-    }
-
-    /// An answer has come. Whether it was to the ping under way.
-    pub(crate) fn on_pong(&mut self, number: u64, now: Mono) -> bool {
-        let Some((_, sent)) = self.ping.filter(|(expected, _)| *expected == number) else { return false };
-        self.ping = None;
-        self.heard = now;
-        let sample = now.since(sent);
-        // RFC 6298: an eighth of what is new.
-        self.rtt = Some(self.rtt.map_or(sample, |old| (old * 7 + sample) / 8));
-        true
+    /// Whether both directions were seen to work: until then it carries no events.
+    pub(crate) fn works(&self) -> bool {
+        self.health.rtt().is_some()
     }
 
     /// The round trip as records carry it: at least 1, so that no link is free.
     pub(crate) fn rtt_us(&self) -> Option<u32> {
-        self.rtt.map(|rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1))
+        self.health.rtt().map(|rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1))
     }
 }
+
+/// What a link's cost is raised by in the record of a hub that suspects it, in
+/// microseconds: about 18 minutes, so that every other way is better. Hubs that
+/// know nothing of suspicion reckon with it all the same.
+pub const SUSPECTED: u32 = 1 << 30;
+/// What it is raised by in the record of the hub at the other end, once that
+/// has heard of it: both directions are to be avoided, and neither end may take
+/// the other's echo for a suspicion.
+pub const DOUBTED: u32 = 1 << 29;
+/// The most that a link's cost may be configured to.
+pub const MOST_COST: u32 = DOUBTED - 1;
 
 /// Whether a round trip has changed so much that the others are to know: by a
 /// quarter, and by more than half a millisecond.
@@ -111,20 +96,6 @@ pub(crate) fn has_shifted(reported_us: u32, measured_us: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_round_trip_is_smoothed_and_strange_answers_are_ignored() {
-        let mut link = Link::new(HubId(2), Epoch(1), String::new(), Mono(0));
-        let number = link.start_ping(Mono(0), Duration::from_secs(1));
-        assert!(!link.on_pong(number + 1, Mono(5)));
-        assert_eq!(link.rtt_us(), None);
-        assert!(link.on_pong(number, Mono(8_000_000)));
-        assert!(!link.on_pong(number, Mono(9_000_000)), "one answer for each");
-        assert_eq!(link.rtt_us(), Some(8_000));
-        let number = link.start_ping(Mono(1_000_000_000), Duration::from_secs(1));
-        assert!(link.on_pong(number, Mono(1_016_000_000)));
-        assert_eq!(link.rtt_us(), Some(9_000));
-    }
 
     #[test]
     fn small_shifts_are_kept_quiet() {

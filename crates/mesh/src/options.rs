@@ -58,9 +58,10 @@ impl Default for Limits {
 /// How often and how long. Local to a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
-    /// Between pings on each link. Default 1 s.
+    /// Between pings on each link: the interval that suspicion counts in. Default 250 ms.
     pub ping: Duration,
-    /// A link without an answer to its pings for this long is closed. Default 5 s.
+    /// A link from which nothing was heard for this long is closed, and one whose
+    /// pings were not answered for three times as long. Default 5 s.
     pub silence: Duration,
     /// Between digests to each neighbour, give or take a quarter. Default 5 s.
     pub digest: Duration,
@@ -101,7 +102,7 @@ pub struct Timers {
 impl Default for Timers {
     fn default() -> Self {
         Self {
-            ping: Duration::from_secs(1),
+            ping: Duration::from_millis(250),
             silence: Duration::from_secs(5),
             digest: Duration::from_secs(5),
             refresh: Duration::from_secs(30),

@@ -55,7 +55,8 @@ pub struct LinkReport {
     pub to: HubId,
     /// The round trip, as reported.
     pub rtt: Duration,
-    /// The configured cost.
+    /// The configured cost; raised by [`SUSPECTED`](crate::SUSPECTED) or
+    /// [`DOUBTED`](crate::DOUBTED) while the link is suspected.
     pub cost: u32,
     /// What is lost of its probes, as reported, in millionths.
     pub loss: u32,
@@ -90,4 +91,12 @@ pub struct Counters {
     pub filters_held: u64,
     /// Answers for other hubs' receipts that found no way back. They ask again.
     pub receipts_dropped: u64,
+    /// Times that a link was suspected of being dead.
+    pub suspicions: u64,
+    /// Times that such a link was trusted again.
+    pub recoveries: u64,
+    /// Answers to pings that were never sent.
+    pub strange_pongs: u64,
+    /// Pings beyond what is answered.
+    pub pings_damped: u64,
 }

@@ -152,6 +152,8 @@ codes! {
     SPOOL_FULL = 59, "spool_full", "the hub keeps no more for homes that cannot be reached: try again later, or raise limits.spool_bytes";
     /// A home of a stream has lost what entered there, and gets it back from the others.
     BEHIND_ITSELF = 64, "behind_itself", "this home has lost events that other homes have: publish again once it has them back";
+    /// Pings, or answers to none, without end.
+    LINK_FLOOD = 72, "link_flood", "the other hub sends probes of the link without end: mend or upgrade it";
     /// More receipts are waited for than the hub takes.
     RECEIPTS = 75, "receipts", "the hub waits for as many receipts as it may: ask again later, or raise limits.receipts";
     /// All sessions of one name have as many subscriptions as they may.

@@ -6,6 +6,7 @@
 //! is told that a subscription or a stream is live. Never touches a block.
 
 mod gates;
+mod links;
 mod memory;
 mod neighbours;
 mod receipts;
@@ -28,6 +29,7 @@ use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, Frame};
 
 use self::gates::{Gates, RemoteGate};
+use self::links::Links;
 pub(crate) use self::memory::PeersFile;
 use self::neighbours::Neighbours;
 use self::receipts::Receipts;
@@ -63,6 +65,8 @@ pub(crate) struct Conductor {
     snapshot: Arc<ArcSwap<RouteTable>>,
     /// The snapshot is behind the table.
     stale: bool,
+    /// And the route stage is to look at it by itself.
+    ways_changed: bool,
     /// Told once the snapshot is out.
     answers: Vec<Answer>,
     subscriptions: BTreeMap<Target, (Filter, Option<Membership>)>,
@@ -75,6 +79,7 @@ pub(crate) struct Conductor {
     tenants: Tenants,
     epochs: HashMap<HubId, Epoch>,
     neighbours: Neighbours,
+    links: Links,
     commands: Vec<Command>,
     options: Arc<HubOptions>,
     identity: Arc<Identity>,
@@ -117,10 +122,12 @@ pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, remembered: Vec
         labels: identity.labels.clone(),
         epoch: identity.epoch,
     };
+    let timers = &options.timers;
     let mut told = MeshOptions { weights: options.routing.weights, ..MeshOptions::default() };
     told.limits.hubs = options.limits.hubs;
-    told.timers.interest_retention = options.timers.interest_retention;
-    told.timers.damp_most = options.timers.interest_damping;
+    told.timers.interest_retention = timers.interest_retention;
+    told.timers.damp_most = timers.interest_damping;
+    (told.timers.ping, told.timers.silence) = (timers.probe, timers.link_silence);
     let mut mesh = Mesh::new(told, info, seed);
     mesh.set_life(identity.life, remembered);
     mesh
@@ -141,6 +148,7 @@ impl Conductor {
             table: RouteTable::clone(&parts.snapshot.load()),
             snapshot: parts.snapshot,
             stale: false,
+            ways_changed: false,
             answers: Vec::new(),
             subscriptions: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -151,6 +159,7 @@ impl Conductor {
             tenants: Tenants::default(),
             epochs: HashMap::new(),
             neighbours,
+            links: Links::default(),
             commands: Vec::new(),
             options: parts.options,
             identity: parts.identity,
@@ -162,7 +171,7 @@ impl Conductor {
 
     fn on_message(&mut self, message: ToConductor) {
         match message {
-            ToConductor::LinkUp { link, hub, epoch, name, region, version, life, neighbour } => {
+            ToConductor::LinkUp { link, hub, epoch, name, region, version, life, neighbour, heard } => {
                 let mut commands = std::mem::take(&mut self.commands);
                 let met = self.mesh.meet((hub, &name, epoch), life, self.now.mono, &mut commands);
                 self.perform(commands);
@@ -177,6 +186,7 @@ impl Conductor {
                     self.neighbours.up(index);
                 }
                 self.epochs.insert(hub, epoch);
+                self.links.up(LinkId(link.0), heard);
                 self.apply(Event::LinkUp { link: LinkId(link.0), hub, epoch, name, region, version, cost });
                 if price != 0 {
                     self.apply(Event::LinkPrice { link: LinkId(link.0), price });
@@ -184,6 +194,7 @@ impl Conductor {
             }
             ToConductor::LinkDown { link, neighbour, reason } => {
                 tracing::warn!(code = "link_down", reason, "a link is down");
+                self.links.down(LinkId(link.0));
                 self.apply(Event::LinkDown { link: LinkId(link.0) });
                 if let Some(index) = neighbour {
                     self.neighbours.down(index, self.now.mono);
@@ -358,7 +369,7 @@ impl Conductor {
         for command in commands.drain(..) {
             match command {
                 Command::Send { link, bytes } => self.net.push(ToNet::Control { session: SessionId(link.0), bytes }),
-                Command::RoutesChanged => self.stale = true,
+                Command::RoutesChanged => (self.stale, self.ways_changed) = (true, true),
                 Command::HubUp { hub, epoch } => {
                     tracing::info!(code = "hub_up", hub = %hub, "a hub can be reached");
                     let name = self.mesh.name_of(hub).unwrap_or_default().to_owned();
@@ -385,6 +396,7 @@ impl Conductor {
                         *self.refused.entry((name, code)).or_default() += 1;
                     }
                 }
+                Command::LinkNotice { name, notice, .. } => links::tell(&name, notice),
                 Command::CloseLink { link, reason } => {
                     let code = reason.code();
                     self.net.push(ToNet::Close { session: SessionId(link.0), code, detail: reason.to_string() });
@@ -406,6 +418,9 @@ impl Conductor {
             self.table.version += 1;
             self.table.routes = self.mesh.routes();
             self.snapshot.store(Arc::new(self.table.clone()));
+            if std::mem::take(&mut self.ways_changed) {
+                self.route.push(ToRoute::WaysChanged);
+            }
             // Other hubs hear of it only now. What that makes due is published in the next round.
             self.apply(Event::RoutesPublished);
         }
@@ -448,6 +463,7 @@ impl Stage for Conductor {
             peers.write();
         }
         if self.mesh.next_deadline().is_some_and(|deadline| deadline <= now.mono) {
+            self.hear();
             self.apply(Event::Tick);
         }
         self.tend_asks();

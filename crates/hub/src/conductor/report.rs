@@ -49,6 +49,10 @@ impl Conductor {
             ("mesh.flow_acks_dropped", m.flow_acks_dropped),
             ("mesh.receipts_dropped", m.receipts_dropped),
             ("mesh.filters_held", m.filters_held),
+            ("mesh.suspicions", m.suspicions),
+            ("mesh.recoveries", m.recoveries),
+            ("mesh.strange_pongs", m.strange_pongs),
+            ("mesh.pings_damped", m.pings_damped),
         ];
         for link in report.links.iter().filter(|link| link.from == self.identity.id) {
             let name = self.mesh.name_of(link.to).unwrap_or_default();

@@ -10,7 +10,7 @@ use weft_wire::frame::AckLevel;
 
 use super::apart::Apart;
 use super::egress::Egress;
-use super::link::{LinkIn, LinkOut};
+use super::link::{Heard, LinkIn, LinkOut};
 use crate::admit::LastShard;
 use crate::messages::{Forward, SessionId};
 
@@ -89,6 +89,7 @@ pub(crate) struct Connection {
 pub(crate) struct Credit {
     pub(crate) out: LinkOut<Forward>,
     pub(crate) into: LinkIn,
+    pub(crate) heard: Heard,
 }
 
 /// The destinations of one publish that have not answered yet.

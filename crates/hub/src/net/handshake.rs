@@ -6,7 +6,7 @@ use weft_transport::{LinkToken, Network as _, Peer, PeerKind};
 use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, Welcome};
 
 use super::connection::{Credit, PeerHub};
-use super::link::{LinkIn, LinkOut};
+use super::link::{Heard, LinkIn, LinkOut};
 use super::{NetStage, Role};
 use crate::agree::Refusal;
 use crate::counters::{add, set};
@@ -188,7 +188,8 @@ impl NetStage {
         let Some(connection) = self.connection(id) else { return };
         connection.role = Role::Link { neighbour };
         connection.egress.count_as_link(counters);
-        let mut credit = Box::new(Credit { out: LinkOut::new(room), into: LinkIn::new(window) });
+        let heard = Heard::default();
+        let mut credit = Box::new(Credit { out: LinkOut::new(room), into: LinkIn::new(window), heard: heard.clone() });
         for (lane, limit) in credit.into.first() {
             frame::encode(&Frame::LinkCredit(LinkCredit { lane, limit }), connection.egress.control());
         }
@@ -197,6 +198,7 @@ impl NetStage {
         self.keep_lanes_apart(id, link);
         add(&self.counters.links, 1);
         self.mark_dirty(id);
-        self.out.conductor.push(ToConductor::LinkUp { link: id, hub, epoch, name, region, version, life, neighbour });
+        let up = ToConductor::LinkUp { link: id, hub, epoch, name, region, version, life, neighbour, heard };
+        self.out.conductor.push(up);
     }
 }

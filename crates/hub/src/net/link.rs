@@ -13,8 +13,27 @@
 //! that goes back or beyond what can be counted is a lie.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use weft_base::Lane;
+use weft_base::sync::atomic::{AtomicU64, Ordering};
+use weft_base::{Lane, Mono};
+
+/// When a link was last heard, whatever came: written where it is read, and
+/// read where its silence is judged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    /// Something came.
+    pub(crate) fn note(&self, now: Mono) {
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+
+    /// When something last came; zero before the first time.
+    pub(crate) fn get(&self) -> Mono {
+        Mono(self.0.load(Ordering::Relaxed))
+    }
+}
 
 /// The most that one word of credit may add: no window is larger.
 const MOST_ADDED: u64 = 1 << 40;

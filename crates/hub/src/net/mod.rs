@@ -371,6 +371,9 @@ impl NetStage {
                     buffer.advance(n);
                     bytes += n;
                     connection.active = true;
+                    if let Some(credit) = &connection.credit {
+                        credit.heard.note(self.now.mono);
+                    }
                 }
                 ReadOutcome::WouldBlock => {
                     self.keeping |= connection.keep_buffer(self.tight);

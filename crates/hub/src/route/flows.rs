@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use weft_base::bounded::Full;
 use weft_base::{Epoch, HubId, Lane, Mono, ProducerId};
-use weft_mesh::GroupKey;
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::ledger::DropReason;
+use weft_mesh::{GroupKey, Routes};
 use weft_ring::arena::BlockRef;
 use weft_wire::block::{Block, Stamp};
 use weft_wire::frame::{AckLevel, FlowEntry};
@@ -295,6 +295,15 @@ impl Flows {
         for lane in Lane::all() {
             if let Some(sender) = self.out.get_mut(&(hub, lane)) {
                 sender.set_reachable(false, now);
+            }
+        }
+    }
+
+    /// Other ways may lead to other hubs: what is overdue tries them at once.
+    pub(super) fn ways_changed(&mut self, before: &Routes, after: &Routes, now: Mono) {
+        for ((hub, _), sender) in &mut self.out {
+            if before.next_hop(*hub) != after.next_hop(*hub) {
+                sender.way_changed(now);
             }
         }
     }

@@ -194,6 +194,8 @@ impl RouteStage {
                 self.flows.hub_down(hub, self.now.mono);
             }
             ToRoute::Peer { to, service, bytes } => self.send_to_peer(to, service, &bytes),
+            // The table was looked at before this message, as before each.
+            ToRoute::WaysChanged => {}
             ToRoute::Release { block } => self.release_block(&block),
             ToRoute::Unanswered { request, receivers } => self.no_responders(&request, receivers),
             ToRoute::Far(said) => self.far_said(said),

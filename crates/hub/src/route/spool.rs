@@ -138,6 +138,7 @@ impl RouteStage {
         if self.table.version != self.snapshot.load().version {
             let before = std::mem::replace(&mut self.table, self.snapshot.load_full());
             self.away.progress += 1;
+            self.flows.ways_changed(&before.routes, &self.table.routes, self.now.mono);
             self.look_at_streams(&before.routes);
             self.move_held();
         }

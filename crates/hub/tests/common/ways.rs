@@ -1,15 +1,23 @@
 //! Ways between hubs that can be cut: each carries what comes to its address
-//! on to another one, until it is cut.
+//! on to another one, until it is cut or holds what comes back.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 pub struct Way {
     pub addr: String,
     cut: Arc<AtomicBool>,
     open: Arc<Mutex<Vec<TcpStream>>>,
+    held: Arc<Held>,
+}
+
+/// Which directions carry nothing at present: away from who dialled, and back.
+#[derive(Default)]
+struct Held {
+    directions: Mutex<[bool; 2]>,
+    changed: Condvar,
 }
 
 impl Way {
@@ -18,25 +26,34 @@ impl Way {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("it is bound").to_string();
         let (cut, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let way = Self { addr, cut: cut.clone(), open: open.clone() };
+        let held = Arc::new(Held::default());
+        let way = Self { addr, cut: cut.clone(), open: open.clone(), held: held.clone() };
         std::thread::spawn(move || {
             while let Ok((near, _)) = listener.accept() {
                 let Ok(far) = TcpStream::connect(&to) else { continue };
-                let pairs = [(near.try_clone(), far.try_clone()), (far.try_clone(), near.try_clone())];
+                let pairs = [(near.try_clone(), far.try_clone(), 0), (far.try_clone(), near.try_clone(), 1)];
                 let mut open = open.lock().expect("nobody panics with it");
                 open.extend([near, far]);
                 if cut.load(Ordering::SeqCst) {
                     open.drain(..).for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
                     continue;
                 }
-                for (from, to) in pairs {
+                for (from, to, direction) in pairs {
                     if let (Ok(from), Ok(to)) = (from, to) {
-                        std::thread::spawn(move || carry(from, to));
+                        let held = held.clone();
+                        std::thread::spawn(move || carry(from, to, &held, direction));
                     }
                 }
             }
         });
         way
+    }
+
+    /// Carries nothing away from who dialled, or back, until told otherwise;
+    /// nothing is lost, and nobody is told.
+    pub fn hold(&self, directions: [bool; 2]) {
+        *self.held.directions.lock().expect("nobody panics with it") = directions;
+        self.held.changed.notify_all();
     }
 
     /// Cuts the way, also for what is under way; or makes it whole.
@@ -49,9 +66,11 @@ impl Way {
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream) {
+fn carry(mut from: TcpStream, mut to: TcpStream, held: &Held, direction: usize) {
     let mut bytes = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut bytes) {
+        let directions = held.directions.lock().expect("nobody panics with it");
+        drop(held.changed.wait_while(directions, |held| held[direction]));
         if to.write_all(&bytes[..read]).is_err() {
             break;
         }

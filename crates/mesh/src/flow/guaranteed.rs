@@ -257,6 +257,14 @@ impl<T> Sender<T> {
         self.arm(now);
     }
 
+    /// Another way leads to the destination. Blocks whose acknowledgement is
+    /// overdue are sent again at once, not when the ever longer pauses end.
+    pub fn way_changed(&mut self, now: Mono) {
+        if self.attempts > 0 {
+            self.set_reachable(self.reachable, now);
+        }
+    }
+
     /// The measured round trip to the destination: the wait for an
     /// acknowledgement becomes twice that plus the floor.
     pub fn set_rtt(&mut self, rtt: Duration) {

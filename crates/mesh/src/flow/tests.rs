@@ -76,6 +76,19 @@ fn a_timeout_goes_back_and_the_waits_grow() {
 }
 
 #[test]
+fn another_way_is_tried_at_once_by_what_is_overdue_and_by_nothing_else() {
+    let mut sender = sender_of(3);
+    sender.way_changed(at(100));
+    assert_eq!(due(&mut sender, 100), [], "it may be on its way");
+    assert_eq!(due(&mut sender, 200), [0, 1, 2]);
+    assert_eq!(due(&mut sender, 300), [], "the next would be due at 600");
+    sender.way_changed(at(300));
+    assert_eq!(due(&mut sender, 300), [0, 1, 2]);
+    assert_eq!(due(&mut sender, 499), []);
+    assert_eq!(due(&mut sender, 500), [0, 1, 2], "and the pauses begin anew");
+}
+
+#[test]
 fn with_all_written_one_block_asks_for_the_sync() {
     let mut sender = sender_of(3);
     sender.acked(0, 3, 0, at(0), |_, _| {});

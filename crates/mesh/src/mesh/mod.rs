@@ -25,6 +25,7 @@
 
 mod identity;
 mod interest;
+mod life;
 mod pressure;
 mod receipts;
 mod records;
@@ -39,8 +40,9 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, Now, Random};
 use weft_topic::Filter;
-use weft_wire::frame::{self, ErrorCode, FlowAck, FlowPlace, Frame, GateState, Ping, Pong, attribute};
+use weft_wire::frame::{self, ErrorCode, FlowAck, FlowPlace, Frame, GateState, attribute};
 
+pub use self::life::LinkNotice;
 pub use self::receipts::{LiveAt, ReceiptLine};
 
 use self::identity::Identities;
@@ -50,7 +52,7 @@ use self::records::{Hub, OwnRecord};
 use crate::damp::Damp;
 use crate::filters::Wants;
 use crate::labels;
-use crate::link::Link;
+use crate::link::{Link, MOST_COST};
 use crate::local::Local;
 use crate::options::MAX_HUBS;
 use crate::report::Counters;
@@ -89,6 +91,15 @@ pub enum Event<'a> {
     LinkDown {
         /// The link.
         link: LinkId,
+    },
+    /// Something has come by a link, whatever it was: a sign of life. To be said
+    /// before a `Tick` for what came since the last one; frames that are handed
+    /// over need no such word.
+    Heard {
+        /// The link.
+        link: LinkId,
+        /// When.
+        at: Mono,
     },
     /// A control frame has come: `LinkState`, `Record`, `Interest`, `Digest`,
     /// `DigestSum`, `Want`, `FlowAck`, `Pressure`, `ReceiptAsk`, `ReceiptAck`, `Ping` or `Pong`. Others
@@ -248,6 +259,15 @@ pub enum Command {
         /// Why, for people.
         detail: String,
     },
+    /// Something about a link that people are to know; nothing is to be done.
+    LinkNotice {
+        /// The link.
+        link: LinkId,
+        /// The name of the hub at its other end.
+        name: String,
+        /// What.
+        notice: LinkNotice,
+    },
     /// Close a link. For the decider it has ended with this; the `LinkDown` that
     /// follows is ignored.
     CloseLink {
@@ -339,7 +359,7 @@ impl Mesh {
         match event {
             Event::LinkUp { link, hub, epoch, name, region: _, version, cost } => {
                 let mut state = Link::new(hub, epoch, name, now);
-                (state.cost, state.version) = (cost, version);
+                (state.cost, state.version) = (cost.min(MOST_COST), version);
                 self.link_up(link, state, now, out);
             }
             Event::LinkPrice { link, price } => {
@@ -349,6 +369,12 @@ impl Mesh {
                 }
             }
             Event::LinkDown { link } => self.forget_link(link),
+            Event::Heard { link, at } => {
+                if let Some(known) = self.links.get_mut(&link) {
+                    known.health.heard(at.min(now), &self.options.timers);
+                }
+                return;
+            }
             Event::Frame { link, frame: Frame::FlowAck(ack) } => {
                 self.route_flow_ack(Some(link), ack, out);
                 return self.hand_out(out);
@@ -471,12 +497,10 @@ impl Mesh {
 
     fn on_frame(&mut self, link: LinkId, frame: &Frame<'_>, now: Mono, out: &mut Vec<Command>) {
         let Some(known) = self.links.get_mut(&link) else { return };
+        known.health.heard(now, &self.options.timers);
         match frame {
-            Frame::Ping(Ping { id, time }) => self.send(link, &Frame::Pong(Pong { id: *id, time: *time })),
-            Frame::Pong(Pong { id, .. }) => {
-                known.loss.answered(*id, now, known.rtt);
-                self.links_changed |= known.on_pong(*id, now);
-            }
+            Frame::Ping(ping) => self.on_ping(link, *ping, now, out),
+            Frame::Pong(pong) => self.on_pong(link, *pong, now, out),
             Frame::LinkState(state) => self.on_record(link, &state.record, None, now, out),
             Frame::Record(said) => self.on_record(link, &said.record, Some(said.attributes), now, out),
             Frame::Interest(interest) => self.on_interest(link, interest, now, out),
@@ -545,29 +569,6 @@ impl Mesh {
         out.extend(boxes.map(|(link, bytes)| Command::Send { link, bytes }));
     }
 
-    fn tend_links(&mut self, now: Mono, out: &mut Vec<Command>) {
-        let silence = self.options.timers.silence;
-        let ids: Vec<LinkId> = self.links.keys().copied().collect();
-        for id in ids {
-            let Some(link) = self.links.get(&id) else { continue };
-            if now >= link.heard + silence {
-                let seconds = now.since(link.heard).as_secs();
-                self.close(id, CloseReason::Silent { seconds }, out);
-            } else if link.ping.is_none() && now >= link.ping_next {
-                self.ping(id, now);
-            }
-        }
-    }
-
-    fn ping(&mut self, id: LinkId, now: Mono) {
-        let interval = self.options.timers.ping;
-        if let Some(link) = self.links.get_mut(&id) {
-            let number = link.start_ping(now, interval);
-            link.loss.asked(number, now);
-            self.send(id, &Frame::Ping(Ping { id: number, time: now.0 }));
-        }
-    }
-
     /// Puts a frame with the others of this turn for the link. One that breaks
     /// the bounds of the format is left out and counted.
     fn send(&mut self, link: LinkId, frame: &Frame<'_>) {
@@ -585,9 +586,8 @@ impl Mesh {
     fn find_deadline(&self) -> Option<Mono> {
         let timers = &self.options.timers;
         let links = self.links.values().flat_map(|link| {
-            let ping = link.ping.is_none().then_some(link.ping_next);
             let transfer = (!link.transfers.is_empty()).then_some(link.transfer_next);
-            [Some(link.heard + timers.silence), ping, transfer]
+            [Some(link.health.deadline(timers)), transfer]
         });
         let hubs = Some(self.hubs_due).filter(|due| *due < Mono(u64::MAX));
         let paths = self.graph_changed.then_some(self.paths_next);

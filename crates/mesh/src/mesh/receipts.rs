@@ -453,7 +453,7 @@ impl Mesh {
         let timers = &self.options.timers;
         let is_suspect = self.hubs.get(&id).is_some_and(|hub| {
             let way = hub.path.and_then(|path| self.links.get(&path.link));
-            now >= hub.renewed + timers.record_age / 2 || way.is_some_and(|l| now >= l.heard + timers.silence / 2)
+            now >= hub.renewed + timers.record_age / 2 || way.is_some_and(|link| link.health.is_suspect())
         });
         if is_suspect { LiveState::Suspect } else { LiveState::TimedOut }
     }

@@ -9,6 +9,7 @@ use weft_wire::frame::{
 };
 
 use super::interest::{HubInterest, Wanted};
+use super::life::suspects;
 use super::receipts::Asked;
 use super::{Command, Mesh};
 use crate::costs::{self, Said, Weights};
@@ -209,6 +210,7 @@ impl Mesh {
             // Whether all have attributes decides how links are reckoned.
             || hub.attributes.is_some() != attributes.is_some()
             || (hub.attributes != attributes && OF_WAYS.iter().any(is_other));
+        self.links_changed |= suspects(&hub.links, self.me.id) != suspects(&record.links, self.me.id);
         record.region.clone_into(&mut hub.region);
         hub.epoch = record.epoch;
         hub.version = record.version;
@@ -286,8 +288,12 @@ impl Mesh {
     /// The links that this hub uses: of each neighbour, the first that works.
     pub(super) fn links_in_use(&self) -> BTreeMap<HubId, LinkId> {
         let mut in_use = BTreeMap::new();
-        for (id, link) in self.links.iter().filter(|(_, link)| link.rtt.is_some()) {
-            in_use.entry(link.hub).or_insert(*id);
+        // One that is trusted before one that is suspected.
+        for suspect in [false, true] {
+            let these = self.links.iter().filter(|(_, link)| link.works() && link.health.is_suspect() == suspect);
+            for (id, link) in these {
+                in_use.entry(link.hub).or_insert(*id);
+            }
         }
         in_use
     }
@@ -330,7 +336,7 @@ impl Mesh {
                 _ => loss,
             };
             metrics.insert(peer, (loss, price));
-            links.push(LinkStateLink { peer, rtt_us, cost: link.cost });
+            links.push(LinkStateLink { peer, rtt_us, cost: self.told_cost(link) });
         }
         self.record.metrics = metrics;
         self.set_attribute(attribute::METRICS, costs::encode(&self.record.metrics));
@@ -346,13 +352,9 @@ impl Mesh {
             self.flood_record(self.me.id, None);
         }
         // A link that takes over from another to the same neighbour changes no record.
-        self.graph_changed |= self.hubs.values().any(|hub| hub.path.is_some_and(|p| !self.is_in_use(p.link)));
-    }
-
-    fn is_in_use(&self, id: LinkId) -> bool {
-        self.links.get(&id).is_some_and(|link| {
-            link.rtt.is_some() && !self.links.range(..id).any(|(_, l)| l.hub == link.hub && l.rtt.is_some())
-        })
+        let in_use = self.links_in_use();
+        let is_other = |path: Path| in_use.get(&path.via) != Some(&path.link);
+        self.graph_changed |= self.hubs.values().any(|hub| hub.path.is_some_and(is_other));
     }
 
     pub(super) fn own_record_deadline(&self) -> Option<Mono> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use weft_client::{MeshReport, Question};
+use weft_mesh::{DOUBTED, SUSPECTED};
 
 use super::see;
 use crate::cli::MeshCommand;
@@ -50,11 +51,16 @@ fn human(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
         let (hops, rtt) = (hub.hops, show_rtt(hub.rtt));
         writeln!(out, "{name:<20} {:<14} {reachable:>9} {hops:>4} {rtt:>10} {:>8}", hub.region, hub.interest)?;
     }
-    writeln!(out, "\n{:<42} {:>10} {:>8} {:>5}", "LINK", "RTT", "COST", "STATE")?;
+    writeln!(out, "\n{:<42} {:>10} {:>8} {:>8}", "LINK", "RTT", "COST", "STATE")?;
     for link in &report.links {
         let ends = format!("{} -> {}", report.name_of(link.from), report.name_of(link.to));
-        let state = if link.up { "up" } else { "down" };
-        writeln!(out, "{ends:<42} {:>10} {:>8} {state:>5}", show_rtt(link.rtt), link.cost)?;
+        let (cost, suspect) = cost_of(link.cost);
+        let state = match (link.up, suspect) {
+            (false, _) => "down",
+            (true, true) => "suspect",
+            (true, false) => "up",
+        };
+        writeln!(out, "{ends:<42} {:>10} {cost:>8} {state:>8}", show_rtt(link.rtt))?;
     }
     writeln!(out, "\n{:<42} {:>14}", "COUNTER (of the hub marked *)", "VALUE")?;
     for (name, value) in report.counters.iter().filter(|(name, value)| *value > 0 && !name.starts_with(STAGE)) {
@@ -89,6 +95,12 @@ fn stages(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// What a link was configured to cost, and whether one of its ends suspects it.
+fn cost_of(told: u32) -> (u32, bool) {
+    let raised = [SUSPECTED, DOUBTED].into_iter().find(|raised| told >= *raised);
+    (told - raised.unwrap_or(0), raised.is_some())
+}
+
 fn show_rtt(rtt: Option<Duration>) -> String {
     rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{:.3} ms", rtt.as_secs_f64() * 1e3))
 }
@@ -109,9 +121,10 @@ fn object(report: &MeshReport) -> Value {
         .links
         .iter()
         .map(|link| {
+            let (cost, suspect) = cost_of(link.cost);
             json!({
                 "from": report.name_of(link.from), "to": report.name_of(link.to),
-                "rttMs": rtt(link.rtt), "cost": link.cost, "up": link.up,
+                "rttMs": rtt(link.rtt), "cost": cost, "up": link.up, "suspect": suspect,
             })
         })
         .collect();

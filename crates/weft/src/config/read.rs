@@ -385,6 +385,8 @@ fn see(mut section: Section<'_, '_>, see: &mut SeeOptions, problems: &mut Proble
 fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Problems) {
     set!(section.duration, problems,
         "hello" => timers.hello,
+        "probe" => timers.probe,
+        "link_silence" => timers.link_silence,
         "redial_first" => timers.redial_first,
         "redial_most" => timers.redial_most,
         "drain" => timers.drain,

@@ -89,6 +89,8 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n[timers]")?;
     for (key, duration) in [
         ("hello", t.hello),
+        ("probe", t.probe),
+        ("link_silence", t.link_silence),
         ("redial_first", t.redial_first),
         ("redial_most", t.redial_most),
         ("drain", t.drain),

@@ -4,17 +4,18 @@
 mod gates;
 mod identity;
 mod interest;
+mod life;
 mod links;
 mod receipts;
 mod records;
 mod strange;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use weft_base::UnixNanos;
 use weft_topic::Topic;
-use weft_wire::frame::{FrameError, Peek, Pressure, peek};
+use weft_wire::frame::{FrameError, Peek, Ping, Pong, Pressure, peek};
 
 use super::*;
 use crate::Kind;
@@ -81,6 +82,8 @@ struct Net {
     stuck: Vec<u64>,
     /// What the next links speak.
     version: u16,
+    /// Links whose way to a hub swallows everything.
+    swallows: BTreeSet<(u64, u64)>,
     /// How long the wires take: the clock moves so much with each delivery.
     delay: Duration,
 }
@@ -102,6 +105,7 @@ impl Net {
             loses: |_| false,
             stuck: Vec::new(),
             version: 2,
+            swallows: BTreeSet::new(),
             delay: Duration::from_micros(10),
         }
     }
@@ -174,6 +178,9 @@ impl Net {
     /// Delivers until nothing is under way.
     fn run(&mut self) {
         while let Some((hub, link, bytes)) = self.queue.pop_front() {
+            if self.swallows.contains(&(link.0, hub)) {
+                continue;
+            }
             self.now = self.now + self.delay;
             for frame in frames(&bytes) {
                 let frame = frame.expect("a frame of a decider");

@@ -1,0 +1,63 @@
+//! Signs of life of links, and what the log says of them.
+//!
+//! Blocks do not pass the conductor, so the net stage notes per link when it
+//! last read anything, and the mesh's decider is told before it judges a silence.
+
+use std::collections::BTreeMap;
+
+use weft_base::Mono;
+use weft_mesh::{Event, LinkId, LinkNotice};
+
+use super::Conductor;
+use crate::net::link::Heard;
+
+/// The links of the hub, and how far the decider knows when each was heard.
+#[derive(Default)]
+pub(super) struct Links(BTreeMap<LinkId, (Heard, Mono)>);
+
+impl Links {
+    pub(super) fn up(&mut self, link: LinkId, heard: Heard) {
+        self.0.insert(link, (heard, Mono(0)));
+    }
+
+    pub(super) fn down(&mut self, link: LinkId) {
+        self.0.remove(&link);
+    }
+}
+
+impl Conductor {
+    /// Tells the decider which links were heard since it was told last.
+    pub(super) fn hear(&mut self) {
+        let mut links = std::mem::take(&mut self.links);
+        for (link, (heard, told)) in &mut links.0 {
+            let at = heard.get();
+            if at > *told {
+                *told = at;
+                self.apply(Event::Heard { link: *link, at });
+            }
+        }
+        self.links = links;
+    }
+}
+
+/// Says in the log what there is to know of a link that goes on.
+pub(super) fn tell(peer: &str, notice: LinkNotice) {
+    match notice {
+        LinkNotice::Suspect { silent } => {
+            let silent_ms = silent.as_millis() as u64;
+            tracing::warn!(
+                code = "link_suspect",
+                peer,
+                silent_ms,
+                "a link is silent: other ways are used, if there are any"
+            );
+        }
+        LinkNotice::Trusted => tracing::info!(code = "link_trusted", peer, "a link that was suspected answers again"),
+        LinkNotice::Damped => {
+            tracing::warn!(code = "link_probes_damped", peer, "a hub probes its link faster than is answered");
+        }
+        LinkNotice::StrangePong => {
+            tracing::warn!(code = "link_strange_answer", peer, "a hub answers a probe that was never sent");
+        }
+    }
+}

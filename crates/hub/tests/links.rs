@@ -1,0 +1,97 @@
+//! Links that fall silent in one direction, in both, and for a while: other
+//! ways are used before anybody gives the link up.
+
+mod common;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::mesh::{authority, knows_interest, link_addr, member, until};
+use common::ways::Way;
+use common::{Raw, start, stop};
+use weft_base::HubId;
+use weft_hub::HubOptions;
+use weft_mesh::DOUBTED;
+use weft_transport::ca::Authority;
+use weft_wire::frame::{AckLevel, Frame, MeshReport, Start, StreamCreate, StreamSpec};
+
+/// A hub that suspects soon and gives up late.
+fn patient(ca: &Authority, name: &str, neighbours: &[(&str, String)]) -> HubOptions {
+    let mut options = member(ca, name, "127.0.0.1:0", neighbours);
+    options.timers.probe = Duration::from_millis(100);
+    options.timers.link_silence = Duration::from_secs(600);
+    options
+}
+
+/// Whether both ends of the link are to be avoided, or neither.
+fn avoided(report: &MeshReport<'_>, a: &str, b: &str) -> Option<bool> {
+    let ends = (HubId::of_name(a), HubId::of_name(b));
+    let both = report.links.iter().filter(|link| [(link.from, link.to), (link.to, link.from)].contains(&ends));
+    let costs: Vec<bool> = both.map(|link| link.cost >= DOUBTED).collect();
+    (costs.len() == 2 && costs[0] == costs[1]).then(|| costs[0])
+}
+
+#[test]
+fn a_link_that_falls_silent_is_left_in_both_directions_and_nothing_acknowledged_is_lost_or_doubled() {
+    let (ca, data) = (authority(), tempfile::tempdir().expect("a folder"));
+    let mut options = patient(&ca, "chicago", &[]);
+    options.data = Some(data.path().to_owned());
+    let home = start(options);
+    let way = Way::to(link_addr(&home));
+    let round = start(patient(&ca, "los-angeles", &[("chicago", link_addr(&home))]));
+    let mut options = patient(&ca, "new-york", &[("chicago", way.addr.clone()), ("los-angeles", link_addr(&round))]);
+    // The way round is the worse one.
+    options.neighbours[1].cost = 1_000_000;
+    let entry = start(options);
+    let mut listener = Raw::connect(&home, 1);
+    listener.subscribe(1, "t/**");
+    let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
+    listener.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
+    assert!(matches!(listener.receive().frame(), Frame::Done(_)));
+    let mut publisher = Raw::connect(&entry, 2);
+    until(&mut publisher, "all are linked, and the interest is known", |r| {
+        knows_interest(r, "chicago", 2) && avoided(r, "new-york", "chicago") == Some(false)
+    });
+
+    let mut next = 0u8;
+    let mut publish = |publisher: &mut Raw| {
+        for _ in 0..4 {
+            publisher.publish_acked(u64::from(next), AckLevel::Written, "t/a", &[&[next]]);
+            next += 1;
+        }
+    };
+    publish(&mut publisher);
+    for silent in [[true, false], [false, true]] {
+        way.hold(silent);
+        publish(&mut publisher);
+        until(&mut publisher, "the link is left", |r| avoided(r, "new-york", "chicago") == Some(true));
+        publish(&mut publisher);
+        way.hold([false, false]);
+        until(&mut publisher, "the link is trusted again", |r| avoided(r, "new-york", "chicago") == Some(false));
+        publish(&mut publisher);
+    }
+    assert_eq!(entry.counters().links.load(Ordering::Relaxed), 2, "no link was given up");
+
+    let mut reader = Raw::connect(&home, 3);
+    reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all", Start::First));
+    reader.receive();
+    for n in 0..next {
+        assert_eq!(reader.delivered(), [[n]]);
+    }
+    // Live copies of a silent link are lost and counted, and none comes twice or late.
+    let mut last = None;
+    loop {
+        let received = listener.receive();
+        let Frame::Deliver(deliver) = received.frame() else { continue };
+        for payload in common::payloads(deliver.block) {
+            assert!(last < Some(payload[0]), "{payload:?} after {last:?}");
+            last = Some(payload[0]);
+        }
+        if last == Some(next - 1) {
+            break;
+        }
+    }
+    for hub in [entry, round, home] {
+        stop(hub);
+    }
+}
