@@ -169,10 +169,15 @@ impl Flows {
         &mut self,
         to: (HubId, Lane),
         held: Held,
+        routes: &Routes,
         now: Mono,
     ) -> Result<Option<FlowEntry>, Box<Held>> {
         let limit = self.limit;
-        let sender = self.out.entry(to).or_insert_with(|| Sender::new(limit, RetransmitOptions::default()));
+        let sender = self.out.entry(to).or_insert_with(|| {
+            let mut sender = Sender::new(limit, RetransmitOptions::default());
+            wait_for_way(&mut sender, routes, to.0);
+            sender
+        });
         match sender.push(held, now) {
             Ok(pushed) => Ok(pushed.send.then(|| sender.entry(to.0, pushed.number, false))),
             Err(Full { item, .. }) => Err(Box::new(item)),
@@ -299,9 +304,11 @@ impl Flows {
         }
     }
 
-    /// Other ways may lead to other hubs: what is overdue tries them at once.
+    /// Other ways may lead to other hubs: what is overdue tries them at once, and
+    /// acknowledgements may take as long as the ways do now.
     pub(super) fn ways_changed(&mut self, before: &Routes, after: &Routes, now: Mono) {
         for ((hub, _), sender) in &mut self.out {
+            wait_for_way(sender, after, *hub);
             if before.next_hop(*hub) != after.next_hop(*hub) {
                 sender.way_changed(now);
             }
@@ -359,6 +366,13 @@ impl Flows {
     /// When `due` has something to do by itself.
     pub(super) fn next_deadline(&self) -> Option<Mono> {
         self.out.values().filter_map(Sender::next_deadline).min()
+    }
+}
+
+/// The wait for an acknowledgement follows the round trip of the way, if there is one.
+fn wait_for_way(sender: &mut Sender<Held>, routes: &Routes, hub: HubId) {
+    if let Some(path) = routes.path(hub) {
+        sender.set_rtt(path.rtt);
     }
 }
 

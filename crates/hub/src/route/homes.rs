@@ -291,7 +291,7 @@ impl RouteStage {
     fn hold_for(&mut self, (hub, except): (HubId, Arc<[u64]>), lane: Lane, held: Held) {
         let block = held.block.clone();
         let held = Held { except: except.clone(), ..held };
-        match self.flows.send_guaranteed((hub, lane), held, self.now.mono) {
+        match self.flows.send_guaranteed((hub, lane), held, &self.table.routes, self.now.mono) {
             Ok(None) => {}
             Ok(Some(entry)) => {
                 // Hubs on the way may have seen the block.

@@ -370,7 +370,7 @@ impl RouteStage {
                 let (except, meant) = (remote.except.clone(), remote.meant.clone());
                 let (block, since) = (block.clone(), self.now.mono);
                 let held = flows::Held { block, events, request, except, meant, since, in_vain: None, spooled: None };
-                match self.flows.send_guaranteed((remote.hub, lane), held, self.now.mono) {
+                match self.flows.send_guaranteed((remote.hub, lane), held, &self.table.routes, self.now.mono) {
                     Ok(entry) => {
                         account.enter(Waits::Flows, events);
                         entry

@@ -226,7 +226,7 @@ impl RouteStage {
         let (meant, (request, in_vain)) = ([place.stream].into(), (None, None));
         let held =
             Held { block: block.clone(), events, request, except: except.clone(), meant, since, in_vain, spooled };
-        match self.flows.send_guaranteed((hub, lane), held, since) {
+        match self.flows.send_guaranteed((hub, lane), held, &self.table.routes, since) {
             Ok(None) => {}
             Ok(Some(entry)) => {
                 // Hubs on the way may have seen the block.

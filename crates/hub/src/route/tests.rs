@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use weft_base::{ByteCount, Epoch, Lane, UnixNanos};
-use weft_mesh::flow::LiveSender;
+use weft_mesh::flow::{LiveSender, RetransmitOptions};
 use weft_mesh::{Command, Event, GroupKey, HubInfo, LinkId, Mesh, MeshOptions, StreamDef};
 use weft_ring::arena::ArenaOptions;
 use weft_topic::{Filter, Topic};
@@ -182,6 +182,40 @@ fn without_any_member_left_the_drop_is_counted_and_the_requester_told() {
     let event = mark.events().next().expect("an event");
     assert_eq!(event.headers.get(names::REPLY), Some(names::REPLY_NO_RESPONDERS));
     assert_eq!((mark.lane(), mark.flags() & REQUEST), (Lane::DEFAULT, 0), "nobody answers a mark");
+}
+
+#[test]
+fn an_acknowledgement_is_awaited_for_the_round_trip_of_the_way() {
+    let [routes, ..] = routes_of_all(false);
+    let rtt = routes.path(LAST).expect("a way").rtt;
+    let waits = rtt * 2 + RetransmitOptions::default().floor;
+    assert!(!rtt.is_zero());
+    let (to, nanosecond) = ((LAST, Lane::DEFAULT), Duration::from_nanos(1));
+    let held = || {
+        let mut buffer = stage_buffer(64);
+        buffer.extend(&[0; 64]);
+        let (block, except, meant) = (buffer.split_to(64).freeze(), [].into(), [].into());
+        flows::Held { block, events: 1, request: None, except, meant, since: Mono(0), in_vain: None, spooled: None }
+    };
+    // One that the way is known of from the start, and one that hears of it later.
+    for later in [false, true] {
+        let mut flows = flows::Flows::new(8, Epoch(1));
+        let none = weft_mesh::Routes::alone(FIRST);
+        if later {
+            assert!(flows.send_guaranteed(to, held(), &none, Mono(0)).is_ok());
+            flows.hub_down(LAST, Mono(0));
+            flows.ways_changed(&none, &routes, Mono(0));
+            flows.hub_up(LAST, Epoch(1), "hub-3".into(), Mono(0));
+            flows.due(Mono(0));
+            assert_eq!(flows.again.drain(..).count(), 1);
+        } else {
+            assert!(flows.send_guaranteed(to, held(), &routes, Mono(0)).is_ok());
+        }
+        flows.due(Mono(0) + (waits - nanosecond));
+        assert_eq!(flows.again.len(), 0, "it may be on its way");
+        flows.due(Mono(0) + waits);
+        assert_eq!(flows.again.len(), 1);
+    }
 }
 
 /// Three stages in a line, and the last one's inbox of replicas with `slots`.
