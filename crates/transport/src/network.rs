@@ -189,14 +189,20 @@ pub trait Network: Send {
     /// waits to be sent channel 0 goes first and the others take turns. Both
     /// ends of a link have the same number. [`Readable`](Ready::Readable) and
     /// [`Writable`](Ready::Writable) are said of a link when they are true of
-    /// one of its channels.
+    /// one of its channels, `Readable` only of those that are read
+    /// ([`Network::read_channels`]).
     fn channels(&self, _link: LinkToken) -> usize {
         1
     }
 
+    /// The caller reads all channels of this link from here on. Until then it
+    /// reads channel 0 alone: what lies on the others is not reported, and
+    /// does not keep the end of the link from being found.
+    fn read_channels(&mut self, _link: LinkToken) {}
+
     /// Reads what came on one of the link's channels; [`Network::read`] is the
     /// same of channel 0. The end of the link is found by a read of any channel
-    /// once there is nothing more on all of them.
+    /// once there is nothing more on all that are read.
     fn read_on(&mut self, link: LinkToken, _channel: usize, buf: &mut [u8]) -> ReadOutcome {
         self.read(link, buf)
     }

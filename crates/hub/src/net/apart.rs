@@ -59,6 +59,7 @@ impl NetStage {
         if let Some(connection) = self.connection(id) {
             connection.apart = Some(Box::default());
             connection.egress.keep_lanes_apart();
+            self.network.read_channels(link);
         }
     }
 

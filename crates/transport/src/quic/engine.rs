@@ -191,6 +191,14 @@ impl<P: Ports> Quic<P> {
         outcome
     }
 
+    /// See [`crate::Network::read_channels`].
+    pub(crate) fn read_channels(&mut self, token: LinkToken) {
+        if let Some(link) = self.links.get_mut(token.0 & !MARK) {
+            link.read_all();
+            self.list(token.0 & !MARK);
+        }
+    }
+
     /// See [`crate::Network::write_on`].
     pub(crate) fn write(&mut self, token: LinkToken, channel: usize, bufs: &[IoSlice<'_>]) -> WriteOutcome {
         let outcome = match self.known(token) {

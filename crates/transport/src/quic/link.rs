@@ -78,6 +78,8 @@ pub(super) struct Link {
     /// By what its peer is let in.
     pub(super) trust: Trust,
     channels: [Channel; CHANNELS],
+    /// How many of the channels, the first ones, are read here.
+    read: usize,
     /// Why it is over, once it is.
     pub(super) lost: Option<CloseReason>,
     /// Whether it counts as a handshake of a peer that dialled.
@@ -118,6 +120,7 @@ impl Link {
             blame,
             trust,
             channels: std::array::from_fn(|_| channel()),
+            read: 1,
             lost: None,
             counted: false,
             answered: false,
@@ -154,8 +157,15 @@ impl Link {
         self.channels.iter().all(|channel| channel.ended)
     }
 
+    /// All channels are read from here on.
+    pub(super) const fn read_all(&mut self) {
+        self.read = CHANNELS;
+    }
+
+    /// Whether something lies on a channel that is read. What lies on another
+    /// waits: it neither keeps a poll busy nor hides the end.
     fn has_unread(&self) -> bool {
-        self.channels.iter().any(|channel| !channel.front.is_empty())
+        self.channels.iter().take(self.read).any(|channel| !channel.front.is_empty())
     }
 
     /// Whether a read finds something, be it the end.
@@ -307,7 +317,7 @@ impl Link {
     }
 
     /// Reads from a channel. The end of the link is found by whichever channel
-    /// is read once none has anything more.
+    /// is read once none that is read has more.
     pub(super) fn read(&mut self, at: usize, buf: &mut [u8]) -> ReadOutcome {
         let mut filled = 0;
         while let Some(room) = buf.get_mut(filled..).filter(|room| !room.is_empty()) {

@@ -300,6 +300,12 @@ impl Network for TcpNetwork {
         if is_quic(link) { CHANNELS } else { 1 }
     }
 
+    fn read_channels(&mut self, link: LinkToken) {
+        if is_quic(link) {
+            self.quic.read_channels(link);
+        }
+    }
+
     fn read_on(&mut self, link: LinkToken, channel: usize, buf: &mut [u8]) -> ReadOutcome {
         if is_quic(link) { self.quic.read(link, channel, buf) } else { self.read(link, buf) }
     }

@@ -192,6 +192,12 @@ impl Network for Sockets {
         if link.0 < FIRST { self.inner.channels(link) } else { 1 }
     }
 
+    fn read_channels(&mut self, link: LinkToken) {
+        if link.0 < FIRST {
+            self.inner.read_channels(link);
+        }
+    }
+
     fn read_on(&mut self, link: LinkToken, channel: usize, buf: &mut [u8]) -> ReadOutcome {
         if link.0 < FIRST { self.inner.read_on(link, channel, buf) } else { self.read(link, buf) }
     }

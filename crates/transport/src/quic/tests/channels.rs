@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::memory::{Faults, InMemory, MemoryNetwork};
 use crate::conformance::{Stage, pattern};
-use crate::network::{LinkToken, Network, ReadOutcome, WriteOutcome};
+use crate::network::{LinkToken, Network, ReadOutcome, Ready, WriteOutcome};
 use crate::quic::CHANNELS;
 
 const BULK: usize = CHANNELS - 1;
@@ -35,6 +35,7 @@ fn far_apart() -> (Stage<InMemory>, LinkToken, LinkToken) {
     let faults = Faults { delay: Duration::from_millis(10), ..Faults::default() };
     let (mut stage, near, far) = Stage::linked(InMemory::faulty(1, faults));
     stage.settle();
+    stage.nodes[1].net.read_channels(far);
     (stage, near, far)
 }
 
@@ -112,6 +113,37 @@ fn what_waits_on_one_channel_lets_the_others_pass() {
         Some(read(&mut stage.nodes[1].net, far, URGENT)).filter(|got| got == b"first")
     });
     assert!(late < sent / 2, "{late} of {sent} bytes went before");
+}
+
+/// Whether a poll says that a link of node 1 can be read.
+fn is_readable(stage: &mut Stage<InMemory>, link: LinkToken) -> bool {
+    let mut ready = Vec::new();
+    stage.nodes[1].net.poll(Some(Duration::ZERO), &mut ready).unwrap();
+    ready.iter().any(|ready| matches!(ready, Ready::Readable(of) if *of == link))
+}
+
+#[test]
+fn a_channel_that_nobody_reads_neither_keeps_a_poll_busy_nor_hides_the_end() {
+    let (mut stage, near, far) = Stage::linked(InMemory::new());
+    stage.settle();
+    assert_eq!(write(&mut stage.nodes[0].net, near, URGENT, b"unasked"), 7);
+    stage.settle();
+    assert_eq!(read(&mut stage.nodes[1].net, far, 0), []);
+    assert!(!is_readable(&mut stage, far), "nothing is there for who reads channel 0");
+    stage.nodes[0].net.close(near);
+    assert_eq!(stage.end_of(1, far), crate::CloseReason::Truncated);
+}
+
+#[test]
+fn what_came_before_all_channels_were_read_is_reported_then() {
+    let (mut stage, near, far) = Stage::linked(InMemory::new());
+    stage.settle();
+    assert_eq!(write(&mut stage.nodes[0].net, near, URGENT, b"early"), 5);
+    stage.settle();
+    assert!(!is_readable(&mut stage, far));
+    stage.nodes[1].net.read_channels(far);
+    assert!(is_readable(&mut stage, far));
+    assert_eq!(read(&mut stage.nodes[1].net, far, URGENT), b"early");
 }
 
 #[test]

@@ -30,6 +30,7 @@ proptest! {
         stage.add(limits);
         let (_, address) = stage.listen(1);
         let (near, far) = stage.link(0, 1, &address);
+        stage.nodes[1].net.read_channels(far);
         let data: Vec<u8> = pattern(size);
         let (mut sent, mut got) = ([0; CHANNELS], vec![Vec::new(); CHANNELS]);
         let mut buf = [0; 4_000];

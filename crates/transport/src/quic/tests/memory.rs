@@ -290,6 +290,10 @@ impl Network for MemoryNetwork {
         CHANNELS
     }
 
+    fn read_channels(&mut self, link: LinkToken) {
+        self.quic.read_channels(link);
+    }
+
     fn read_on(&mut self, link: LinkToken, channel: usize, buf: &mut [u8]) -> ReadOutcome {
         self.quic.read(link, channel, buf)
     }
