@@ -183,7 +183,7 @@ impl Conductor {
                 let told = neighbour.and_then(|i| self.options.neighbours.get(i));
                 let (cost, price) = told.map_or((0, 0), |n| (n.cost, n.price_per_gb));
                 if let Some(index) = neighbour {
-                    self.neighbours.up(index);
+                    self.neighbours.up(index, self.now.mono);
                 }
                 self.epochs.insert(hub, epoch);
                 self.links.up(LinkId(link.0), heard);
