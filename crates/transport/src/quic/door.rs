@@ -120,9 +120,10 @@ impl<P: Ports> Quic<P> {
     pub(super) fn knock(&mut self, key: u64, incoming: Incoming, now: Now, ready: &mut Vec<Ready>) {
         let limit = self.limit();
         let full = self.links.len() >= limit;
-        let busy = self.handshakes >= self.shared.handshakes;
+        // Half of the places are for those who came in, and for dials.
+        let busy = self.handshakes >= self.shared.handshakes.min((limit / 2).max(1));
         let retry_from = self.options.retry_from.unwrap_or(self.shared.handshakes.min(limit) / 4);
-        let crowded = busy || self.handshakes >= retry_from;
+        let crowded = full || busy || self.handshakes >= retry_from;
         let at = self.instants.at(now.mono);
         let Some(site) = self.sites.get_mut(key) else { return };
         let Some(door) = &site.door else { return site.endpoint.ignore(incoming) };
@@ -132,13 +133,17 @@ impl<P: Ports> Quic<P> {
             |reason| Ready::Refused { listener: ListenerToken(key | MARK), from: format!("{PREFIX}{from}"), reason };
         let mut out = std::mem::take(&mut self.out);
         out.clear();
-        if open && full {
-            let answer = site.endpoint.refuse(incoming, &mut out);
-            site.send(answer, &out);
-            ready.push(refused(CloseReason::TooManyLinks { limit }));
-        } else if open && crowded && incoming.may_retry() {
+        // Anybody can forge an address: nothing is said of one that is not proved.
+        let proved = incoming.remote_address_validated();
+        if open && crowded && incoming.may_retry() {
             if let Ok(answer) = site.endpoint.retry(incoming, &mut out) {
                 site.send(answer, &out);
+            }
+        } else if open && full {
+            let answer = site.endpoint.refuse(incoming, &mut out);
+            site.send(answer, &out);
+            if proved {
+                ready.push(refused(CloseReason::TooManyLinks { limit }));
             }
         } else if open && busy {
             // It asks again by itself, and there may be room then.
@@ -168,7 +173,10 @@ impl<P: Ports> Quic<P> {
                     if let Some(answer) = error.response {
                         site.send(answer, &out);
                     }
-                    ready.push(refused(reason_of(&error.cause, blame.take(), "", false)));
+                    let reason = reason_of(&error.cause, blame.take(), "", false);
+                    if proved {
+                        ready.push(refused(reason));
+                    }
                 }
             }
         }

@@ -105,6 +105,40 @@ fn who_forges_addresses_takes_no_places_of_others() {
 }
 
 #[test]
+fn handshakes_under_way_leave_half_of_the_places_and_no_words_of_forged_addresses() {
+    let mut rig = InMemory::new();
+    rig.retry_from = Some(Some(64));
+    let (mut stage, address) = two(rig, Limits { connections: 8, ..Limits::default() }, Accept::Both);
+    let clock = stage.rig.shore.world().clock();
+    for _ in 0..50 {
+        let flight = first_flight(&clock, at(&address));
+        let mut world = stage.rig.shore.world();
+        let from = world.free();
+        flight.iter().for_each(|datagram| world.send(from, at(&address), datagram));
+        drop(world);
+        stage.turn();
+    }
+    assert_eq!(stage.nodes[1].net.quic.len(), 4);
+    assert_eq!(stage.nodes[1].refused(), []);
+}
+
+#[test]
+fn a_full_endpoint_says_so_only_to_who_shows_where_it_is() {
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let (mut stage, address) = two(InMemory::new(), limits, Accept::Both);
+    stage.link(0, 1, &address);
+    let clock = stage.rig.shore.world().clock();
+    for datagram in first_flight(&clock, at(&address)) {
+        let mut world = stage.rig.shore.world();
+        let from = world.free();
+        world.send(from, at(&address), &datagram);
+    }
+    stage.turn();
+    stage.turn();
+    assert_eq!(stage.nodes[1].refused(), []);
+}
+
+#[test]
 fn under_load_a_peer_first_shows_where_it_is() {
     let mut rig = InMemory::new();
     rig.retry_from = Some(Some(0));
