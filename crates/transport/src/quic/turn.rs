@@ -73,12 +73,14 @@ impl<P: Ports> Quic<P> {
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => site.refused = true,
-                // Nothing is there; any other error is that of a datagram sent
-                // before, which is lost.
-                Err(_) => {
+                // Only this says that nothing is there, and that the port will
+                // tell when something is.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     site.heard = false;
                     break;
                 }
+                // That of a datagram sent before, which is lost.
+                Err(_) => {}
             }
         }
         self.scratch = scratch;

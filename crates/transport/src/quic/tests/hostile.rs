@@ -139,6 +139,20 @@ fn a_full_endpoint_says_so_only_to_who_shows_where_it_is() {
 }
 
 #[test]
+fn an_error_of_the_port_does_not_leave_what_lies_behind_it() {
+    let (mut stage, address) = two(InMemory::new(), Limits::default(), Accept::Both);
+    let clock = stage.rig.shore.world().clock();
+    let flight = first_flight(&clock, at(&address));
+    let mut world = stage.rig.shore.world();
+    let from = world.free();
+    world.fail(at(&address), std::io::ErrorKind::HostUnreachable);
+    flight.iter().for_each(|datagram| world.send(from, at(&address), datagram));
+    drop(world);
+    stage.turn();
+    assert_eq!(stage.nodes[1].net.quic.handshakes, 1, "it is read in the same turn");
+}
+
+#[test]
 fn under_load_a_peer_first_shows_where_it_is() {
     let mut rig = InMemory::new();
     rig.retry_from = Some(Some(0));

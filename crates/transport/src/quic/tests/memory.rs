@@ -42,6 +42,8 @@ struct Datagram {
 struct Inbox {
     come: VecDeque<Datagram>,
     refused: bool,
+    /// What the next read says instead.
+    failed: Option<io::ErrorKind>,
 }
 
 /// All ports and what is between them.
@@ -121,6 +123,13 @@ impl World {
         }
     }
 
+    /// The next read of a port fails.
+    pub(super) fn fail(&mut self, at: SocketAddr, error: io::ErrorKind) {
+        if let Some(inbox) = self.bound.get_mut(&at) {
+            inbox.failed = Some(error);
+        }
+    }
+
     /// Delivers what is due.
     fn deliver(&mut self) {
         let now = self.clock.now().mono;
@@ -166,6 +175,9 @@ impl DatagramPort for MemoryPort {
         let Some(inbox) = world.bound.get_mut(&self.at) else { return Err(io::ErrorKind::NotConnected.into()) };
         if std::mem::take(&mut inbox.refused) {
             return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        if let Some(error) = inbox.failed.take() {
+            return Err(error.into());
         }
         let Some(datagram) = inbox.come.pop_front() else { return Err(io::ErrorKind::WouldBlock.into()) };
         let len = datagram.bytes.len();
