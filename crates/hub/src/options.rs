@@ -1,24 +1,25 @@
 //! What a hub is told when it starts. Plain values without a file format:
 //! the program's configuration is mapped onto them.
 
+mod limits;
 mod routing;
+mod stages;
+mod timers;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use weft_base::ByteCount;
 use weft_mesh::MAX_HUBS;
-use weft_stream::intake::BatchLimits;
 use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
+pub use self::limits::Limits;
 pub use self::routing::Routing;
+pub use self::stages::StageBounds;
+pub use self::timers::Timers;
 use crate::budget;
-
-mod stages;
-
 use crate::see::SeeOptions;
-pub use stages::StageBounds;
 
 /// Everything that a hub is told at its start.
 #[derive(Clone, Debug)]
@@ -135,166 +136,6 @@ pub enum LoadPolicy {
     Refuse = 4,
 }
 
-/// The bounds. Each names what happens at the bound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// What all of it may come to together: a hub whose limits reckon to more does not start.
-    pub memory: ByteCount,
-    /// The largest frame taken from a peer; a larger one closes the session with an error.
-    pub frame: ByteCount,
-    /// The arena that blocks live in; when it is used up publishes are refused until blocks are given back.
-    pub arena: ByteCount,
-    /// Sessions of clients and links together; one more is refused.
-    pub sessions: usize,
-    /// Sessions of this hub's clients at streams of other hubs, and of other hubs'
-    /// clients at streams here: this many of each; one more is refused.
-    pub tunnels: usize,
-    /// Bytes under way in each direction of such a session.
-    pub tunnel_bytes: ByteCount,
-    /// Subscriptions of one session; one more is refused with an error.
-    pub subscriptions_per_session: usize,
-    /// Subscriptions of the whole hub; one more is refused with an error.
-    pub subscriptions: usize,
-    /// Live subscriptions of all sessions of one name together, the certificate's; one more is refused (`interest`).
-    pub subscriptions_per_name: usize,
-    /// Live subscriptions that the sessions of one name make and end each second, ten seconds' worth at once; beyond it new ones are refused (`churn`).
-    pub interest_changes: u64,
-    /// Other hubs of the mesh; one more is taken in only when one that is out of reach can be forgotten.
-    pub hubs: usize,
-    /// Receipts that clients wait for at a time, all together; one more is refused.
-    pub receipts: usize,
-    /// Events that wait for one subscriber; beyond it, the subscription's policy decides.
-    pub subscriber_events: usize,
-    /// Bytes that wait for one subscriber; beyond it, the subscription's policy decides.
-    pub subscriber_bytes: ByteCount,
-    /// Blocks that wait for all subscribers together; beyond it a subscriber's policy decides as if its own bound were reached. An eighth as many besides may be on their way to members of consumers, and beyond that they wait in their streams.
-    pub waiting_blocks: usize,
-    /// Keys that subscriptions with the policy `conflate` tell apart, all together; beyond it the oldest block of one that wants more is dropped.
-    pub conflate_keys: usize,
-    /// Blocks of one publisher that the hub holds back, in bytes, while a subscriber makes it wait; beyond it the publisher is not read.
-    pub held_bytes: ByteCount,
-    /// Bytes of one lane that another hub may have under way to this one, at least four times `frame` whatever this says; what it has beyond that waits there.
-    pub link_window: ByteCount,
-    /// Bytes queued for one socket, live blocks beyond it wait per subscriber or, on a link, are dropped and counted.
-    pub socket_bytes: ByteCount,
-    /// Bytes that the system may hold of a TCP connection and not have sent yet: what is urgent waits for no more than that.
-    pub unsent_bytes: ByteCount,
-    /// Blocks that a publisher may have unacknowledged, told to it at the start; a publisher that exceeds it is refused.
-    pub publish_blocks: u32,
-    /// Bytes that a publisher may have unacknowledged, told to it at the start.
-    pub publish_bytes: ByteCount,
-    /// Blocks on their way to a stream at another hub, per hub and lane; beyond it publishes are refused.
-    pub flow_blocks: usize,
-    /// Slots of each ring between two stages, and of the route stage's rings for the eight lanes together; a stage whose next ring is full waits.
-    pub ring_slots: usize,
-    /// Topics whose route is remembered; beyond it the memory starts anew.
-    pub topics: usize,
-    /// Producers whose last sequence is remembered; beyond it the older half is forgotten.
-    pub producers: usize,
-    /// The same for each stream.
-    pub stream_producers: usize,
-    /// Of each stream with several homes and each mirror: producers whose events are known, to tell copies that are here under another name; beyond it the older half is forgotten.
-    pub replica_producers: usize,
-    /// Bytes of streams that other homes may have under way to this hub, together; they wait there.
-    pub replica_bytes: ByteCount,
-    /// Hubs that may copy one stream from here at a time; one more waits.
-    pub replica_readers: usize,
-    /// Last values of each stream that are kept in memory; others are read from disk.
-    pub stream_last_values: usize,
-    /// Atomic batches whose blocks are not all there; one more is refused.
-    pub open_batches: usize,
-    /// Blocks of one atomic batch; a longer one is refused.
-    pub batch_blocks: usize,
-    /// Bytes of one atomic batch; a larger one is refused. They lie in the arena.
-    pub batch_bytes: ByteCount,
-    /// Delayed events that wait at this hub; one more is refused.
-    pub scheduled: usize,
-    /// How far ahead an event may be delayed; one that is further is refused.
-    pub schedule_ahead: Duration,
-    /// Bytes of publishes that wait on disk here for streams whose homes cannot be reached; one more is refused.
-    pub spool_bytes: ByteCount,
-    /// Streams that this hub does so for; publishes for another one are refused while its homes cannot be reached.
-    pub spool_streams: usize,
-    /// Bytes that the streams of one tenant hold on this hub, 0 for any number; beyond it they take nothing more. Looked at once a second.
-    pub tenant_stream_bytes: ByteCount,
-    /// Streams; one more is refused.
-    pub streams: usize,
-    /// Consumers of the hub's streams; one more is refused.
-    pub consumers: usize,
-    /// Consumers of one stream; one more is refused.
-    pub consumers_per_stream: usize,
-    /// Events of all consumers that are handed out and not settled; beyond it nothing new is handed out. A consumer may ask for as many at most.
-    pub in_flight: usize,
-    /// Clients by shared memory; one more is refused.
-    pub shm_sessions: usize,
-    /// Each of the two rings of a client by shared memory, rounded up to a power of two; a full one makes its writer wait.
-    pub shm_ring: ByteCount,
-}
-
-impl Limits {
-    /// The bounds of atomic batches, which may take so long.
-    pub(crate) fn batches(&self, time: Duration) -> BatchLimits {
-        BatchLimits { open: self.open_batches, blocks: self.batch_blocks, bytes: self.batch_bytes.as_usize(), time }
-    }
-
-    /// The window of links, in bytes: a frame must fit also while a half of it is not said again.
-    pub(crate) fn window_of_links(&self) -> u64 {
-        self.link_window.0.max(self.frame.0.saturating_mul(4))
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory: ByteCount::mib(2304),
-            frame: ByteCount::mib(1),
-            arena: ByteCount::mib(256),
-            sessions: 4_096,
-            tunnels: 256,
-            tunnel_bytes: ByteCount::kib(128),
-            subscriptions_per_session: 10_000,
-            subscriptions: 250_000,
-            subscriptions_per_name: 250_000,
-            interest_changes: 20_000,
-            hubs: 256,
-            receipts: 1_024,
-            subscriber_events: 65_536,
-            subscriber_bytes: ByteCount::mib(8),
-            waiting_blocks: 524_288,
-            conflate_keys: 65_536,
-            held_bytes: ByteCount::mib(1),
-            link_window: ByteCount::mib(4),
-            socket_bytes: ByteCount::mib(1),
-            unsent_bytes: weft_transport::UNSENT,
-            publish_blocks: 256,
-            publish_bytes: ByteCount::mib(16),
-            flow_blocks: 4_096,
-            ring_slots: 4_096,
-            topics: 65_536,
-            producers: 65_536,
-            stream_producers: 4_096,
-            replica_producers: 1_024,
-            replica_bytes: ByteCount::mib(32),
-            replica_readers: 64,
-            stream_last_values: 1_024,
-            open_batches: 64,
-            batch_blocks: 1_024,
-            batch_bytes: ByteCount::mib(8),
-            scheduled: 1_000_000,
-            schedule_ahead: Duration::from_secs(365 * 24 * 60 * 60),
-            spool_bytes: ByteCount::mib(1024),
-            spool_streams: 256,
-            tenant_stream_bytes: ByteCount(0),
-            streams: 256,
-            consumers: 1_024,
-            consumers_per_stream: 256,
-            in_flight: 262_144,
-            shm_sessions: 64,
-            shm_ring: shm::DEFAULT_RING,
-        }
-    }
-}
-
 /// What a stream gets where its creator names nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamDefaults {
@@ -342,74 +183,6 @@ impl Default for Storage {
             repair_pause: Duration::from_secs(1),
             repair_backoff: Duration::from_secs(10 * 60),
             keys: None,
-        }
-    }
-}
-
-/// The timers of links and sessions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timers {
-    /// How long a peer may take from the connection to its first frame.
-    pub hello: Duration,
-    /// Between probes of each link: one that is silent for about two of these is suspected, and other ways are used.
-    pub probe: Duration,
-    /// A link from which nothing was heard for so long is given up.
-    pub link_silence: Duration,
-    /// The first pause before a lost link is dialled again; doubles, with full jitter.
-    pub redial_first: Duration,
-    /// The longest such pause.
-    pub redial_most: Duration,
-    /// How long a stopping hub flushes to its sessions before it closes them.
-    pub drain: Duration,
-    /// How often the program looks whether the files of the hub's identity have
-    /// changed; zero: only when it is told to.
-    pub identity: Duration,
-    /// How long all homes of a stream may be out of reach before publishes for it
-    /// are refused; until then they wait at the publisher's hub.
-    pub home_patience: Duration,
-    /// How long the interest of a hub out of reach is kept: what is published for it meanwhile counts as dropped (`no_path`), after that nobody knows of it.
-    pub interest_retention: Duration,
-    /// The longest that a filter stays told to the mesh that comes and goes and is not wanted any more; zero: such filters are not damped.
-    pub interest_damping: Duration,
-    /// How long all homes of a stream are within reach and do not have it before what waits on disk here for it is given up.
-    pub spool_gone: Duration,
-    /// How long consumers' positions wait to be written together; what is lost with them is handed out again.
-    pub positions: Duration,
-    /// Keyed state that nobody waits for, such as those positions, is synced at most so often, and at the latest so long after it was written.
-    pub keyed_syncs: Duration,
-    /// How long an atomic batch may take from its first block to its last; one that takes longer is refused.
-    pub batch: Duration,
-    /// How long what happens to a consumer of a stream with several homes waits until the other homes are told; what is lost with it is handed out again.
-    pub consumer_copies: Duration,
-    /// How often two hubs that copy a stream say that they are there.
-    pub replica_keep_alive: Duration,
-    /// After such a silence a source is asked anew, and shown as silent.
-    pub replica_timeout: Duration,
-    /// The longest pause between two such tries; each is a random part of a pause that doubles.
-    pub replica_backoff: Duration,
-}
-
-impl Default for Timers {
-    fn default() -> Self {
-        Self {
-            hello: Duration::from_secs(5),
-            probe: Duration::from_millis(250),
-            link_silence: Duration::from_secs(5),
-            redial_first: Duration::from_millis(100),
-            redial_most: Duration::from_secs(10),
-            drain: Duration::from_secs(5),
-            identity: Duration::from_secs(10),
-            home_patience: Duration::from_secs(10),
-            interest_retention: Duration::from_secs(60),
-            interest_damping: Duration::from_secs(60),
-            spool_gone: Duration::from_secs(60 * 60),
-            positions: Duration::from_millis(50),
-            keyed_syncs: Duration::from_secs(1),
-            batch: Duration::from_secs(10),
-            consumer_copies: Duration::from_millis(100),
-            replica_keep_alive: Duration::from_secs(1),
-            replica_timeout: Duration::from_secs(3),
-            replica_backoff: Duration::from_secs(30),
         }
     }
 }
