@@ -101,6 +101,13 @@ impl Loss {
         }
     }
 
+    /// The link has fallen silent: that is a matter of suspicion, which keeps
+    /// traffic away by itself and is over when the silence is. As a loss it would
+    /// weigh on for some hundred probes.
+    pub(crate) fn silent(&mut self) {
+        self.under_way.clear();
+    }
+
     fn sample(&mut self, lost: bool) {
         let sum = u64::from(self.millionths) * u64::from(SHARE - 1) + if lost { 1_000_000 } else { 0 };
         self.millionths = u32::try_from(sum / u64::from(SHARE)).unwrap_or(u32::MAX);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Mono, Random};
 use weft_mesh::{Event, GroupKey, LinkId};
 use weft_topic::{Filter, Topic};
-use weft_wire::frame::{FlowKind, Frame, Peek, Pong, peek, try_encode};
+use weft_wire::frame::{FlowKind, Frame, Peek, Want, peek, try_encode};
 
 use crate::checks::{Check, Checkers, Violation};
 use crate::failover::{Failover, Pending};
@@ -447,8 +447,8 @@ impl<'p> World<'p> {
             }
         }
         if self.canary == Some(Canary::Talkative) && !kept.is_empty() {
-            // Answers that nobody has asked for.
-            let idle = Frame::Pong(Pong { id: u64::MAX, time: 0 });
+            // Requests for nothing.
+            let idle = Frame::Want(Want { entries: Vec::new() });
             for _ in 0..400 {
                 let _ = try_encode(&idle, &mut kept);
             }

@@ -48,6 +48,7 @@ impl Mesh {
             match link.health.look(now, &timers) {
                 Verdict::Down { silent } => self.close(id, CloseReason::Silent { seconds: silent.as_secs() }, out),
                 Verdict::Suspect { silent } => {
+                    link.loss.silent();
                     self.links_changed = true;
                     self.counters.suspicions += 1;
                     self.notice(id, LinkNotice::Suspect { silent }, out);

@@ -13,13 +13,13 @@ mod strange;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use weft_base::UnixNanos;
-use weft_topic::Topic;
-use weft_wire::frame::{FrameError, Peek, Ping, Pong, Pressure, peek};
+use weft_base::{Lane, UnixNanos};
+use weft_topic::{Filter, Topic};
+use weft_wire::frame::{ErrorCode, FlowPlace, FrameError, GateState, Peek, Ping, Pong, Pressure, peek};
 
 use super::*;
-use crate::Kind;
 use crate::options::{Limits, Timers};
+use crate::{Kind, StreamDef};
 
 const SECOND: Duration = Duration::from_secs(1);
 
