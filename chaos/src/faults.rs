@@ -75,7 +75,7 @@ impl fmt::Display for Strike {
     }
 }
 
-/// The kinds, for counts: the same names as in the timeline's table.
+/// The kinds, as the timeline's sum of faults names them.
 pub(crate) fn kind(fault: Fault) -> &'static str {
     match fault {
         Fault::Line(_, Trouble::Delay(_)) => "delay",

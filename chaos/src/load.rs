@@ -68,7 +68,7 @@ pub(crate) struct Load {
     durable: Vec<[Publisher; 2]>,
     received: Vec<Arc<Mutex<Vec<Receipt>>>>,
     readers: Vec<JoinHandle<()>>,
-    /// Live publishers stop at once when the first is set, the others too when the second is.
+    /// All publishers stop when it is set.
     stop: Arc<AtomicBool>,
 }
 

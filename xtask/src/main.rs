@@ -39,7 +39,7 @@ enum Task {
     },
     /// Runs the whole test suite, sized for CI.
     Test {
-        /// Long runs: 1,000 simulator seeds, 10 minutes of fuzzing per target.
+        /// Long runs: 10,000 simulator seeds, real hubs under faults, 10 minutes of fuzzing per target.
         #[arg(long)]
         full: bool,
         /// Runs only the steps whose name contains this.
@@ -50,7 +50,7 @@ enum Task {
     Lint,
     /// Checks what no compiler checks: layers, unsafe, banned calls, documents, sizes.
     Tidy,
-    /// Builds and runs a benchmark: decode, topic, ring, log, hub, hops, wan, streams, start, idle, peers, machine or all.
+    /// Builds and runs a benchmark: decode, topic, ring, log, hub, hops, wan, interest, streams, start, idle, peers, machine or all.
     Bench {
         /// Which one.
         name: String,

@@ -145,7 +145,10 @@ fn subscribe<S: AsRef<str>>(mut connection: Connection, keys: &[S], on_full: OnF
 }
 
 /// The program, beside this one in the target folder.
-fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// It is not there: it has to be built first.
+pub fn program() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let program = here.parent().context("this program lies in no folder")?.join("weft");
     ensure!(program.exists(), "there is no {}; build it with `cargo build --profile dist -p weft`", program.display());

@@ -170,12 +170,7 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]: the event cannot be taken.
     pub async fn publish_event(&self, topic: &str, event: EventFields<'_>) -> Result<Acknowledgement, PublishError> {
-        self.ask_required(topic).await?;
-        poll_fn(|cx| match self.take_on(topic, &event, &Terms::default(), Some(cx)) {
-            Err(PublishError::Full { .. }) => Poll::Pending,
-            taken => Poll::Ready(taken),
-        })
-        .await
+        self.publish_on(topic, event, Terms::default()).await
     }
 
     /// Asks who wants the topic, where that is required.

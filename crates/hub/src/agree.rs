@@ -13,9 +13,6 @@ use weft_wire::frame::{LinkOpen, OpenItem};
 
 use crate::options::HubOptions;
 
-/// The longest value that is said as it is; of a longer one, a hash is.
-const LONGEST_VALUE: usize = 128;
-
 /// The settings that must be the same at every hub, each with its value in one
 /// canonical form. The names are those of the configuration file.
 fn settings(options: &HubOptions) -> Vec<(&'static str, String)> {
@@ -51,12 +48,7 @@ pub(crate) struct Opening {
 
 impl Opening {
     pub(crate) fn of(options: &HubOptions, life: Life) -> Self {
-        let mut settings = settings(options);
-        for (_, value) in &mut settings {
-            if value.len() > LONGEST_VALUE {
-                *value = format!("a value with the hash {:016x}", hash_of(value));
-            }
-        }
+        let settings = settings(options);
         let mut items = vec![(OpenItem::MESH, options.mesh.clone().into_bytes()), (OpenItem::LIFE, life.encode())];
         items.extend(settings.iter().map(|(name, value)| (OpenItem::SETTING, format!("{name}\0{value}").into_bytes())));
         Self { mesh: options.mesh.clone(), settings, items }
@@ -90,11 +82,6 @@ impl Opening {
         }
         Ok(said.find(OpenItem::LIFE).and_then(|item| Life::decode(item.value)))
     }
-}
-
-/// FNV-1a, 64 bits (Fowler, Noll, Vo): the same at every hub and version.
-fn hash_of(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]

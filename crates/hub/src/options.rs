@@ -30,9 +30,8 @@ pub struct HubOptions {
     pub mesh: String,
     /// The region's label; hubs of one region are close. 1 to 64 of the same characters.
     pub region: String,
-    /// Labels that say where the hub is or what holds there, for residency: at
-    /// most 16, of the same characters. What must stay with a label never
-    /// reaches a hub without it.
+    /// Labels that say where the hub is or what holds there: at most 16, of the
+    /// same characters. All hubs are told them; nothing is held back by them.
     pub labels: Vec<String>,
     /// Where clients connect.
     pub clients: Vec<Listen>,

@@ -24,7 +24,7 @@ pub struct HubInfo {
     pub name: String,
     /// Its region: a label, at most 255 bytes.
     pub region: String,
-    /// Its labels, for residency: at most [`MAX_LABELS`], of 1 to [`MAX_LABEL`]
+    /// Its labels: at most [`MAX_LABELS`], of 1 to [`MAX_LABEL`]
     /// bytes. What is more or longer is left out.
     pub labels: Vec<String>,
     /// This life of it: must be greater than that of each earlier life.

@@ -26,7 +26,7 @@ pub struct HubReport {
     pub name: String,
     /// Its region.
     pub region: String,
-    /// Its labels, for residency.
+    /// Its labels.
     pub labels: Vec<String>,
     /// The newest life that was heard of.
     pub epoch: Epoch,
@@ -60,7 +60,7 @@ pub struct LinkReport {
     pub cost: u32,
     /// What is lost of its probes, as reported, in millionths.
     pub loss: u32,
-    /// The price of a GB that this hub was told.
+    /// The price of a GB, as reported by `from`.
     pub price: u32,
     /// Whether the other end reports the link too, so that it is used.
     pub up: bool,
@@ -76,7 +76,7 @@ pub struct Counters {
     /// Links that were closed later, with a reason.
     pub links_closed: u64,
     /// Records and digests that claim this hub's id in a later life, or another
-    /// hub's id under another name.
+    /// hub's id under another name; and refusals of such hubs anywhere in the mesh.
     pub conflicts: u64,
     /// Records, and frames of this hub, beyond a limit.
     pub refused: u64,
@@ -89,7 +89,8 @@ pub struct Counters {
     /// Filters that nobody here wants any more and that stay told for a while,
     /// because they came and went too often: at present.
     pub filters_held: u64,
-    /// Answers for other hubs' receipts that found no way back. They ask again.
+    /// Answers for receipts, or frames of them, that found no way back or were
+    /// too many. They are asked for again.
     pub receipts_dropped: u64,
     /// Times that a link was suspected of being dead.
     pub suspicions: u64,

@@ -234,8 +234,9 @@ pub(crate) struct PubArgs {
     #[arg(long, value_name = "DURATION", conflicts_with = "batch", value_parser = crate::time::parse_duration)]
     pub(crate) after: Option<std::time::Duration>,
     /// Only if the topic is wanted at all hubs that want it (and one at least), at
-    /// so many hubs, or at these hubs; else nothing is sent.
-    #[arg(long, value_name = "all|N|HUB,HUB", conflicts_with = "batch", value_parser = live::live_at)]
+    /// the hub that is connected to, at so many hubs, or at these hubs; else
+    /// nothing is sent.
+    #[arg(long, value_name = "all|here|N|HUB,HUB", conflicts_with = "batch", value_parser = live::live_at)]
     pub(crate) require: Option<LiveAt>,
     /// All events or none: they are one batch of their stream. With --level
     /// written or higher.
@@ -297,9 +298,10 @@ pub(crate) struct SubArgs {
     #[arg(long, value_name = "N", default_value_t = 1, requires = "group",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) weight: u16,
-    /// Wait until the subscription is live at all hubs within reach, at so many
-    /// hubs, or at these hubs, and print at which it is and at which not.
-    #[arg(long, value_name = "all|N|HUB,HUB", conflicts_with = "stream", value_parser = live::live_at)]
+    /// Wait until the subscription is live at all hubs within reach, at the hub
+    /// that is connected to, at so many hubs, or at these hubs, and print at which
+    /// it is and at which not.
+    #[arg(long, value_name = "all|here|N|HUB,HUB", conflicts_with = "stream", value_parser = live::live_at)]
     pub(crate) live_at: Option<LiveAt>,
     /// How long that may take, such as 500ms or 2s; then it ends with an error.
     #[arg(long, value_name = "DURATION", default_value = "10s", requires = "live_at",

@@ -18,7 +18,8 @@ pub(super) const CHECK: Check = Check {
 /// Documents that there must be.
 const WANTED: [&str; 5] = ["README.md", "ARCHITECTURE.md", "STYLE.md", "SPEC.md", "CHANGELOG.md"];
 /// A word that starts with one of these is a path of the tree.
-const FOLDERS: [&str; 9] = ["crates/", "sim/", "bench/", "xtask/", "fuzz/", "docs/", "examples/", ".ci/", ".cargo/"];
+const FOLDERS: [&str; 10] =
+    ["crates/", "sim/", "bench/", "chaos/", "xtask/", "fuzz/", "docs/", "examples/", ".ci/", ".cargo/"];
 /// Paths that running something makes, which are not kept.
 const MADE: [&str; 2] = ["fuzz/corpus", "fuzz/artifacts"];
 const TASKS: [&str; 8] = ["demo", "test", "lint", "tidy", "bench", "chaos", "crash-matrix", "fuzz"];

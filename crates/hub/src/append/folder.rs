@@ -3,7 +3,6 @@
 //! ```text
 //! DATA/weft.json          format version, hub's name, epoch of its last start, the folder's own number, its starts
 //! DATA/peers.json         what is remembered of other hubs (`conductor/memory.rs`)
-//! DATA/keyed/              what is looked up by key; rebuilt or begun anew when it is lost
 //! DATA/lock               held by the running hub
 //! DATA/keyed/...          what is looked up by key; can be made anew from the logs
 //! DATA/streams/NAME/stream.json

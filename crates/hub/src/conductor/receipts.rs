@@ -119,7 +119,7 @@ impl Conductor {
         let lines: Vec<_> = match asked.scope {
             LiveScope::Named => asked.hubs.iter().map(|name| line(HubId::of_name(name), name.clone())).collect(),
             LiveScope::Here => vec![line(self.identity.id, self.identity.name.clone())],
-            _ => wanting.keys().map(|hub| line(*hub, self.hub_name(*hub))).collect(),
+            _ => wanting.keys().map(|hub| line(*hub, self.name_of_hub(*hub))).collect(),
         };
         let live = lines.iter().filter(|(_, _, state)| *state == LiveState::Live).count();
         let met = match asked.scope {
@@ -127,13 +127,6 @@ impl Conductor {
             _ => live > 0 && live == lines.len(),
         };
         self.report_live(asked.session, asked.request, met, &lines);
-    }
-
-    fn hub_name(&self, hub: HubId) -> String {
-        if hub == self.identity.id {
-            return self.identity.name.clone();
-        }
-        self.mesh.name_of(hub).map_or_else(|| hub.to_string(), str::to_owned)
     }
 
     fn report_live(

@@ -169,7 +169,8 @@ impl Conductor {
         said
     }
 
-    fn name_of_hub(&self, id: HubId) -> String {
+    /// The hub's name, or its id where none is known.
+    pub(super) fn name_of_hub(&self, id: HubId) -> String {
         if id == self.identity.id {
             return self.identity.name.clone();
         }

@@ -53,8 +53,8 @@ pub enum Event<'a> {
         at: Mono,
     },
     /// A control frame has come: `LinkState`, `Record`, `Interest`, `Digest`,
-    /// `DigestSum`, `Want`, `FlowAck`, `Pressure`, `ReceiptAsk`, `ReceiptAck`, `Ping` or `Pong`. Others
-    /// are ignored.
+    /// `DigestSum`, `Want`, `FlowAck`, `Pressure`, `Conflict`, `ReceiptAsk`, `ReceiptAck`, `Ping` or
+    /// `Pong`. Others are ignored.
     Frame {
         /// The link that it came by.
         link: LinkId,

@@ -131,9 +131,7 @@ impl Mesh {
         });
         if let Some(ttl) = conflict.ttl.checked_sub(1) {
             let frame = Frame::Conflict(Conflict { ttl, ..*conflict });
-            let links = self.links.iter().filter(|(id, link)| Some(**id) != came_by && link.version >= 2);
-            let links: Vec<LinkId> = links.map(|(id, _)| *id).collect();
-            links.into_iter().for_each(|link| self.send(link, &frame));
+            self.flood_since(2, &frame, came_by);
         }
     }
 }

@@ -1,6 +1,6 @@
 /* Moves a program's wall clock by what a file of 8 bytes says, in nanoseconds,
- * while the program runs: preloaded into a hub by the crash matrix, which
- * compiles it. The monotonic clock stays as it is, as when a person or NTP
+ * while the program runs: preloaded into a hub by the crash matrix and by
+ * the chaos runs, which compile it. The monotonic clock stays as it is, as when a person or NTP
  * sets the clock. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -5,9 +5,11 @@
 use super::codec::{Reader, Writer};
 use super::{FrameClause, FrameError, LinkStateRecord, MAX_ATTRIBUTES};
 
-/// The tags of attributes that are in use. A number is never given to another meaning.
+/// The tags of attributes that are given out; of these nobody sets [`FLAGS`](attribute::FLAGS),
+/// [`PARALLEL`](attribute::PARALLEL), [`SIGNATURE`](attribute::SIGNATURE) and
+/// [`LEDGER`](attribute::LEDGER) yet. A number is never given to another meaning.
 pub mod attribute {
-    /// Labels of the hub, for residency: each a u8 length and a name.
+    /// Labels of the hub: each a u8 length and a name.
     pub const LABELS: u16 = 1;
     /// What links cost beside their round trip, by peer.
     pub const METRICS: u16 = 2;

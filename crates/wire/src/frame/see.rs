@@ -181,7 +181,7 @@ pub mod facts {
     pub const ROUTED_AT: &str = "routed_at";
     /// Copies that were made here.
     pub const COPIES: &str = "copies";
-    /// Of them: written to subscribers, and when last.
+    /// Of them: written to subscribers.
     pub const DELIVERED: &str = "delivered";
     /// When one was last.
     pub const DELIVERED_AT: &str = "delivered_at";
@@ -212,8 +212,6 @@ pub mod facts {
     pub const GROUP: &str = "group";
     /// Topic: a stream that would wait for its home in the spool here.
     pub const TO_SPOOL: &str = "to_spool";
-    /// Topic: a stream of which no home can be reached.
-    pub const ABSENT: &str = "absent";
     /// Topic: another hub that it would go to; 1 when that is to store it, 0 for
     /// live subscribers. [`VIA`] follows.
     pub const TO: &str = "to";
