@@ -12,7 +12,7 @@
 //! earlier may have been forgotten since. Lost questions and answers cost time:
 //! the round is repeated, with growing pauses, while somebody waits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use weft_base::{Epoch, HubId, Mono};
 use weft_wire::frame::{Frame, LiveState, ReceiptAck, ReceiptAsk, ReceiptEntry};
@@ -85,7 +85,8 @@ pub(super) struct Receipts {
     waiting: BTreeMap<u64, Waiting>,
     by_time: BTreeSet<(Mono, u64)>,
     round: u64,
-    asked_at: Option<Mono>,
+    /// When the last rounds began, those whose answers may count.
+    begun: VecDeque<Mono>,
     /// Rounds repeated since somebody new has begun to wait.
     repeated: u32,
     answers: BTreeMap<HubId, Answer>,
@@ -105,7 +106,7 @@ impl Receipts {
             waiting: BTreeMap::new(),
             by_time: BTreeSet::new(),
             round: 0,
-            asked_at: None,
+            begun: VecDeque::new(),
             repeated: 0,
             answers: BTreeMap::new(),
             judge: None,
@@ -271,7 +272,8 @@ impl Mesh {
     }
 
     fn take_answers(&mut self, ack: &ReceiptAck, now: Mono) {
-        if ack.epoch != self.me.epoch || ack.round > self.receipts.round || self.receipts.waiting.is_empty() {
+        let rounds = self.first_round(now)..=self.receipts.round;
+        if ack.epoch != self.me.epoch || !rounds.contains(&ack.round) || self.receipts.waiting.is_empty() {
             return;
         }
         for entry in &ack.entries {
@@ -294,6 +296,18 @@ impl Mesh {
         }
         let soon = now + self.options.timers.receipt_gather;
         self.receipts.judge = Some(self.receipts.judge.map_or(soon, |at| at.min(soon)));
+    }
+
+    /// The first round whose answers may count: who answered may have given this
+    /// hub up at once, when this one did not run, and has forgotten what it wants
+    /// after that time.
+    fn first_round(&mut self, now: Mono) -> u64 {
+        let kept = self.options.timers.interest_retention;
+        let Receipts { round, begun, .. } = &mut self.receipts;
+        while begun.front().is_some_and(|at| *at + kept <= now) {
+            begun.pop_front();
+        }
+        *round + 1 - begun.len() as u64
     }
 
     /// Sends what was gathered for a hub.
@@ -344,7 +358,7 @@ impl Mesh {
     fn ask_round(&mut self, now: Mono) {
         let receipts = &mut self.receipts;
         receipts.round += 1;
-        receipts.asked_at = Some(now);
+        receipts.begun.push_back(now);
         receipts.repeated += 1;
         let round = receipts.round;
         for waiting in receipts.waiting.values_mut() {
@@ -366,7 +380,7 @@ impl Mesh {
         if receipts.waiting.is_empty() || !self.local.is_told() {
             return None;
         }
-        let Some(asked) = receipts.asked_at else { return Some(Mono(0)) };
+        let Some(asked) = receipts.begun.back().copied() else { return Some(Mono(0)) };
         let timers = &self.options.timers;
         let is_new = receipts.waiting.values().any(|waiting| waiting.round.is_none());
         let pause = timers.receipt_retry * (1 << receipts.repeated.min(5));
@@ -374,11 +388,14 @@ impl Mesh {
     }
 
     fn judge_receipts(&mut self, now: Mono, out: &mut Vec<Command>) {
+        let first = self.first_round(now);
         let mut tallies: BTreeMap<u64, Tally> = BTreeMap::new();
         let mut done = Vec::new();
         for (id, waiting) in &self.receipts.waiting {
             let is_late = waiting.until <= now;
-            let Some(round) = waiting.round.or(is_late.then_some(u64::MAX)) else { continue };
+            let Some(round) = waiting.round.map(|round| round.max(first)).or(is_late.then_some(u64::MAX)) else {
+                continue;
+            };
             let (met, is_final) = match &waiting.at {
                 LiveAt::Named(names) => {
                     let states = names.iter().map(|name| self.state_at(HubId::of_name(name), round));

@@ -185,6 +185,34 @@ fn what_an_earlier_life_said_does_not_count() {
 }
 
 #[test]
+fn an_answer_that_is_older_than_interest_is_kept_does_not_count() {
+    let mut net = Net::line(2);
+    net.pass(SECOND);
+    net.loses = |frame| matches!(frame, Frame::ReceiptAck(_));
+    ask(&mut net, 1, 1, LiveAt::All, SECOND * 90);
+    net.pass(ms(5));
+    // Hub 1 does not run for a minute and finds the answer when it does. The
+    // other one has given it up and forgotten what it wants.
+    net.now = net.now + SECOND * 60;
+    let entries = vec![ReceiptEntry { hub: id(2), epoch: Epoch(1), state: Live }];
+    let ack = Frame::ReceiptAck(ReceiptAck { to: id(1), epoch: Epoch(1), round: 1, entries });
+    net.tell(1, Event::Frame { link: LinkId(1), frame: &ack });
+    net.pass(SECOND);
+    assert_eq!(given(&net), []);
+    // Nor does one that had come before, when the time is up before the silence is seen.
+    let mut net = Net::line(3);
+    net.pass(SECOND);
+    net.stuck = vec![3];
+    net.tell(1, Event::Interest { add: true, filter: filter("a") });
+    ask(&mut net, 1, 1, LiveAt::All, SECOND * 30);
+    net.pass(ms(5));
+    net.now = net.now + SECOND * 61;
+    net.tell(1, Event::Tick);
+    let [(1, false, hubs)] = &given(&net)[..] else { panic!("{:?}", given(&net)) };
+    assert!(hubs[1].0 == "hub-2" && hubs[1].1 != Live, "{hubs:?}");
+}
+
+#[test]
 fn a_round_costs_a_line_of_hubs_one_frame_for_each_link_and_direction() {
     let mut net = Net::line(6);
     net.pass(SECOND);
