@@ -159,10 +159,11 @@ impl World<'_> {
             self.plan.streams.iter().filter(|(home, _)| *home == hub).map(|(_, filter)| filter.clone()).collect();
         let slot = &mut self.slots[hub];
         slot.life += u32::from(!is_old);
+        slot.old_starts += u32::from(is_old);
         slot.is_old = is_old;
         slot.was_old |= is_old;
         slot.ticks_at = None;
-        let epoch = epoch_of(hub, slot.life, is_old);
+        let epoch = epoch_of(hub, slot.life, is_old.then_some(slot.old_starts));
         let id = HubId::of_name(&slot.name);
         let (name, region, labels) = (slot.name.clone(), slot.region.clone(), self.plan.hubs[hub].labels.clone());
         let info = HubInfo { id, name, region, labels, epoch };

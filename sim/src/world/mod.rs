@@ -35,13 +35,14 @@ const BLOCK_BYTES: u64 = 128;
 const ENTRY_BYTES: u64 = 32;
 
 /// The epoch of a hub's life: greater in each, and never that of another hub. A
-/// life with an old state has one between those of earlier lives.
-fn epoch_of(hub: usize, life: u32, is_old: bool) -> Epoch {
-    Epoch(life * 1000 + if is_old { 500 } else { 1000 } + hub as u32)
+/// life with an old state, of which it is the `old`th, has one between those of
+/// earlier lives: two that are alike would give two blocks one name.
+fn epoch_of(hub: usize, life: u32, old: Option<u32>) -> Epoch {
+    Epoch(life * 1_000_000 + old.map_or(1_000_000, |old| 500_000 + old * 1000) + hub as u32)
 }
 
 fn is_old_epoch(epoch: Epoch) -> bool {
-    epoch.0 % 1000 >= 500
+    epoch.0 % 1_000_000 >= 500_000
 }
 
 /// Something that is due.
@@ -64,6 +65,8 @@ struct Slot {
     name: String,
     region: String,
     life: u32,
+    /// Starts with an old state.
+    old_starts: u32,
     running: Option<SimHub>,
     log: Log,
     ticks_at: Option<Mono>,
@@ -112,6 +115,7 @@ impl<'p> World<'p> {
             },
             region: planned.region.clone(),
             life: 0,
+            old_starts: 0,
             running: None,
             log: Log::default(),
             ticks_at: None,
