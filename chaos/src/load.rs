@@ -1,7 +1,7 @@
 //! Clients at each hub, and their journals: what was published, what became of
 //! it, and what was received.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -11,14 +11,18 @@ use anyhow::{Context, Result, anyhow, ensure};
 use futures_lite::future::block_on;
 use weft_chaos::Space;
 use weft_client::{
-    AckLevel, Acknowledgement, Client, MeshReport, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
+    AckLevel, Acknowledgement, Client, MeshReport, Producer, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
 };
 
 use crate::judge::{Event, Fate, Published, Receipt, Stored};
 use crate::mesh::{Mesh, name};
 
-/// The streams: each at one hub, captures what all hubs publish below its name.
+/// The streams: each captures what all hubs publish below its name.
 pub(crate) const STREAMS: [&str; 2] = ["one", "two"];
+/// How long hubs that have just started may take to see each other.
+const TOGETHER: Duration = Duration::from_secs(60);
+/// How long homes may take to copy from each other what is there when nothing comes any more.
+const COPIED: Duration = Duration::from_secs(60);
 /// Between two events of a publisher.
 const TICK: Duration = Duration::from_millis(20);
 /// Events of a publisher that have no answer yet, at most.
@@ -26,6 +30,11 @@ const WINDOW: usize = 64;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The hubs that keep a stream: of the first the first one, of the second the last one and one in the middle.
+pub(crate) fn homes(stream: usize, hubs: usize) -> Vec<usize> {
+    if stream == 0 { vec![0] } else { vec![hubs - 1, hubs / 2] }
 }
 
 /// Who published an event, and its number, as a payload that is taken for no other.
@@ -51,6 +60,18 @@ pub(crate) fn client(space: &Space) -> Result<Client> {
     connected.map_err(|error| anyhow!("a client cannot connect: {error}"))
 }
 
+/// Makes a stream, once its homes see each other.
+fn make(client: &Client, options: &StreamOptions) -> Result<()> {
+    let end = Instant::now() + TOGETHER;
+    loop {
+        match block_on(client.streams().create(options)) {
+            Ok(()) => return Ok(()),
+            Err(error) if Instant::now() > end => return Err(error.into()),
+            Err(_) => std::thread::park_timeout(Duration::from_millis(20)),
+        }
+    }
+}
+
 /// The journal of a publisher: each event's time and fate, by number.
 type Shared = Arc<Mutex<Vec<Published>>>;
 
@@ -73,14 +94,16 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Makes the streams at the first and the last hub, and begins.
+    /// Makes the streams at their homes, and begins.
     pub(crate) fn start(mesh: &Mesh, start: Instant) -> Result<Self> {
         let hubs = mesh.spaces.len();
         let clients: Result<Vec<Client>> = mesh.spaces.iter().map(client).collect();
         let clients = clients?;
-        for (stream, home) in STREAMS.into_iter().zip([0, hubs - 1]) {
-            let options = StreamOptions::new(stream, format!("{stream}/**"));
-            block_on(clients[home].streams().create(&options)).with_context(|| format!("the stream {stream}"))?;
+        for (number, stream) in STREAMS.into_iter().enumerate() {
+            let mut options = StreamOptions::new(stream, format!("{stream}/**"));
+            let homes = homes(number, hubs);
+            options.homes = homes.iter().map(|hub| name(*hub)).collect();
+            make(&clients[homes[0]], &options).with_context(|| format!("the stream {stream}"))?;
         }
         let (mut received, mut readers) = (Vec::new(), Vec::new());
         for client in &clients {
@@ -223,10 +246,39 @@ impl Journals {
         }
     }
 
-    /// Reads a stream from its first event on, through the hub that keeps it.
-    pub(crate) fn read(&self, stream: usize) -> Result<Stored> {
-        let hub = if stream == 0 { 0 } else { self.clients.len() - 1 };
-        let client = &self.clients[hub];
+    /// Reads a stream at each of its homes, once these have all of each other.
+    pub(crate) fn read(&self, stream: usize) -> Result<Vec<Stored>> {
+        let homes = homes(stream, self.clients.len());
+        let end = Instant::now() + COPIED;
+        loop {
+            let mut places = Vec::new();
+            for home in &homes {
+                let report = block_on(self.clients[*home].streams().info(STREAMS[stream]))?;
+                ensure!(
+                    report.home == name(*home),
+                    "{} is asked for its stream, and {} answers",
+                    name(*home),
+                    report.home
+                );
+                // A home says its own place first.
+                places.push(BTreeMap::from_iter(report.position));
+            }
+            if places.windows(2).all(|two| two[0] == two[1]) {
+                break;
+            }
+            ensure!(
+                Instant::now() < end,
+                "the homes of {} do not have the same after {COPIED:?}: {places:?}",
+                STREAMS[stream]
+            );
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        homes.iter().map(|home| self.read_at(*home, stream)).collect()
+    }
+
+    /// Reads a stream from its first event on, as one of its homes keeps it.
+    fn read_at(&self, home: usize, stream: usize) -> Result<Stored> {
+        let client = &self.clients[home];
         let mut stored = Stored::default();
         block_on(async {
             let end = client.streams().info(STREAMS[stream]).await?.next;
@@ -267,7 +319,9 @@ fn publish(
     journal: &Mutex<Vec<Published>>,
     stop: &AtomicBool,
 ) {
-    let publisher = client.publisher(PublisherOptions::level(level));
+    // A producer of its own: of one that uses few of its numbers in a stream, homes remember little (ADR 9).
+    let producer = Some(Producer::named(topic, 1));
+    let publisher = client.publisher(PublisherOptions { producer, ..PublisherOptions::level(level) });
     let mut waiting: VecDeque<(usize, Acknowledgement)> = VecDeque::new();
     let settle = |number: usize, good: bool| {
         let fate = if good { Fate::Acknowledged } else { Fate::Refused };

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod failover;
 mod faults;
 mod judge;
 mod load;
@@ -23,7 +24,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
+use run::What;
 use shape::Shape;
+
+/// Minutes of faults of a long run.
+const FULL: f64 = 5.0;
 
 /// Real hubs under faults of lines, processes and clocks.
 #[derive(Parser)]
@@ -35,6 +40,15 @@ struct Arguments {
     /// How long there are faults, in minutes, for each shape.
     #[arg(long, default_value_t = 1.0)]
     minutes: f64,
+    /// A long run: five minutes of faults for each shape, by TCP and then by QUIC.
+    #[arg(long, conflicts_with_all = ["minutes", "quic"])]
+    full: bool,
+    /// Links by QUIC.
+    #[arg(long)]
+    quic: bool,
+    /// No faults but so many cuts of lines with another way, one after the other: how long failover takes.
+    #[arg(long, value_name = "CUTS", conflicts_with_all = ["minutes", "full"])]
+    failover: Option<usize>,
     /// What all chance comes from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -70,12 +84,27 @@ fn go(arguments: &Arguments) -> Result<bool> {
     let folder = here.parent().context("this program lies in no folder")?;
     let out = arguments.out.clone().unwrap_or_else(|| folder.join("chaos"));
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-    let time = Duration::try_from_secs_f64(arguments.minutes * 60.0).context("--minutes is a time above zero")?;
+    let minutes = match (arguments.full, arguments.failover) {
+        (_, Some(_)) => 0.0,
+        (true, _) => FULL,
+        _ => arguments.minutes,
+    };
+    let time = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes is a time above zero")?;
+    let networks: &[bool] = if arguments.full { &[false, true] } else { &[arguments.quic] };
     let mut good = true;
     for shape in shapes {
-        let path = out.join(format!("{}-{}.txt", shape.name(), arguments.seed));
-        good &= run::run(shape, time, arguments.seed, &folder.join("weft"), &path)?;
-        println!("the timeline is in {}\n", path.display());
+        for &quic in networks {
+            let what = What { shape, time, seed: arguments.seed, cuts: arguments.failover.unwrap_or(1), quic };
+            let kind = match (arguments.failover, quic) {
+                (None, false) => "",
+                (None, true) => "-quic",
+                (Some(_), false) => "-failover",
+                (Some(_), true) => "-failover-quic",
+            };
+            let path = out.join(format!("{}{kind}-{}.txt", shape.name(), arguments.seed));
+            good &= run::run(what, &folder.join("weft"), &path)?;
+            println!("the timeline is in {}\n", path.display());
+        }
     }
     Ok(good)
 }

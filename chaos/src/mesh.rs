@@ -17,8 +17,10 @@ const HUBS: u16 = 7_412;
 const CLIENTS: &str = "127.0.0.1:7411";
 /// What a line does when nothing is wrong with it.
 const GOOD: Duration = Duration::from_millis(2);
+/// Between probes of a link, which failover is measured in: the default.
+pub(crate) const PROBE: Duration = Duration::from_millis(250);
 /// So that lost links are dialled again soon enough for a short run.
-const TIMERS: &str = "[timers]\nredial_first = \"50 ms\"\nredial_most = \"1 s\"\n";
+const REDIAL: &str = "redial_first = \"50 ms\"\nredial_most = \"1 s\"";
 
 /// What the folders of runs begin with; the process follows.
 const FOLDERS: &str = "weft-chaos-";
@@ -51,7 +53,7 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     /// Starts all hubs; lines that come late are cut. Answers what is left out, too.
-    pub(crate) fn start(plan: &Plan, program: &Path, seed: u64) -> Result<(Self, Option<String>)> {
+    pub(crate) fn start(plan: &Plan, program: &Path, quic: bool, seed: u64) -> Result<(Self, Option<String>)> {
         sweep();
         let prefix = format!("{FOLDERS}{}-", std::process::id());
         let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
@@ -67,12 +69,13 @@ impl Mesh {
             let conditions = Conditions { cut: plan.late.contains(&number), ..Conditions::delay(GOOD) };
             lines.push(Line::new([&spaces[a], &spaces[b]], number as u16, conditions, seed ^ (number as u64) << 32)?);
         }
+        let network = if quic { "quic:" } else { "" };
         let (mut hubs, mut clocks) = (Vec::new(), Vec::new());
         for (number, region) in plan.regions.iter().enumerate() {
             let (mut neighbours, mut hosts) = (Vec::new(), Vec::new());
             for (&(a, b), line) in plan.lines.iter().zip(&lines) {
                 if a == number {
-                    neighbours.push((format!("{}:{HUBS}", line.address(1)), name(b)));
+                    neighbours.push((format!("{network}{}:{HUBS}", line.address(1)), name(b)));
                     hosts.push(line.address(0).to_string());
                 }
                 if b == number {
@@ -83,9 +86,9 @@ impl Mesh {
                 name: name(number),
                 region: (*region).to_owned(),
                 clients: CLIENTS.into(),
-                hubs: format!("0.0.0.0:{HUBS}"),
+                hubs: format!("{network}0.0.0.0:{HUBS}"),
                 neighbours,
-                more: TIMERS.into(),
+                more: format!("[timers]\nprobe = \"{} ms\"\n{REDIAL}\n", PROBE.as_millis()),
             };
             certificates.hub(&config.name, &hosts, VALID)?;
             let home = folder.path().join(&config.name);

@@ -71,7 +71,7 @@ enum Task {
     /// Real hubs in network namespaces, on lines that delay, lose and cut, killed, held and with clocks that
     /// jump: what was acknowledged and received, judged, with a timeline.
     Chaos {
-        /// `--shape SHAPE|all`, `--minutes M` for each shape, `--seed N`, `--out FOLDER`.
+        /// `--full`, `--shape SHAPE|all`, `--minutes M` for each shape, `--seed N`, `--quic`, `--failover CUTS`, `--out FOLDER`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
