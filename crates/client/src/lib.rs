@@ -96,7 +96,7 @@ pub use position::{ParsePositionError, Position};
 pub use publisher::{Acknowledgement, Published, Publisher};
 pub use report::{HubReport, LinkReport, MeshReport, ProfileReport, StreamReport};
 pub use request::{DEFAULT_DEADLINE, Replies, Reply, Request, RequestBuilder, Responder};
-pub use see::{Fact, HubSaid, Question, facts};
+pub use see::{Fact, HubSaid, Question, facts, surveyed};
 pub use session::{HubInfo, Membership, OPEN_TOPICS, Status, Terms};
 pub use sink::PublisherSink;
 pub use streams::{Read, Streams};

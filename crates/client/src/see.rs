@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, ProducerId};
-use weft_wire::frame::{Ask, Frame, HubTold, SeeWhat};
+use weft_wire::frame::{Ask, Frame, HubTold, SeeWhat, Survey};
 
-pub use weft_wire::frame::facts;
+pub use weft_wire::frame::{facts, surveyed};
 
 use crate::client::Client;
 use crate::error::RequestError;
@@ -146,9 +146,50 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Asks the client's hub how it sees the mesh, with all that ways are found
+    /// by and what is wanted where: [`surveyed`] names the facts. Every hub that it
+    /// knows of is there once; one out of reach has not `answered`.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn survey(&self) -> Result<Vec<HubSaid>, RequestError> {
+        match self.ask(|request| Frame::Survey(Survey { request })).await? {
+            Reply::Seen(said) => Ok(together(said)),
+            _ => Err(RequestError::Unexpected { expected: "what the hub knows of others" }),
+        }
+    }
+}
+
+/// What was said in parts of one hub, in one.
+fn together(said: Vec<HubSaid>) -> Vec<HubSaid> {
+    let mut hubs: Vec<HubSaid> = Vec::new();
+    for part in said {
+        match hubs.last_mut().filter(|last| last.hub == part.hub) {
+            Some(last) => last.facts.extend(part.facts),
+            None => hubs.push(part),
+        }
+    }
+    hubs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_hub_in_parts_becomes_one() {
+        let part = |hub: u64, facts: &[&str]| HubSaid {
+            hub: HubId(hub),
+            name: hub.to_string(),
+            answered: true,
+            took: Duration::ZERO,
+            ahead_ns: 0,
+            facts: facts.iter().map(|f| Fact { name: surveyed::WANTS.into(), text: (*f).into(), value: 0 }).collect(),
+        };
+        let said = together(vec![part(1, &["a", "b"]), part(1, &["c"]), part(2, &["d"])]);
+        assert_eq!(said, [part(1, &["a", "b", "c"]), part(2, &["d"])]);
+    }
 
     #[test]
     fn times_are_told_by_the_clock_of_the_hub_that_was_asked() {

@@ -470,6 +470,8 @@ pub(crate) enum ToConductor {
     Ask { session: SessionId, frame: BlockRef },
     /// Another hub asks that, or answers.
     Seen { from: HubId, frame: BlockRef },
+    /// A client asks for the mesh with all that ways are found by.
+    Survey { session: SessionId, id: u64 },
     /// A client asks what the mesh looks like.
     MeshShow { session: SessionId, id: u64 },
     /// A client asks where a subscription is live, or who wants a topic.

@@ -6,7 +6,7 @@ use common::mesh::{authority, knows_interest, line, link_addr, member, until};
 use common::{Raw, start, stop};
 use weft_base::{Epoch, HubId, ProducerId};
 use weft_hub::Hub;
-use weft_wire::frame::{AckLevel, Ask, Frame, SeeWhat, facts};
+use weft_wire::frame::{AckLevel, Ask, Frame, SeeWhat, Survey, facts, surveyed};
 
 /// What a hub said: its name, whether it answered, and its facts.
 type Said = (String, bool, Vec<(String, String, u64)>);
@@ -19,11 +19,16 @@ fn question(what: SeeWhat) -> Ask<'static> {
 /// Asks, and gathers what comes until the last.
 fn ask(client: &mut Raw, question: Ask<'_>) -> Vec<Said> {
     client.send(&Frame::Ask(question));
+    gathered(client, question.request)
+}
+
+/// What hubs say to a request, until the last.
+fn gathered(client: &mut Raw, request: u64) -> Vec<Said> {
     let mut all = Vec::new();
     loop {
         let received = client.receive();
         let Frame::Told(told) = received.frame() else { panic!("no answer: {:?}", received.frame()) };
-        assert_eq!(told.request, question.request);
+        assert_eq!(told.request, request);
         for hub in told.hubs {
             let facts = hub.facts.iter().map(|f| (f.name.to_owned(), f.text.to_owned(), f.value)).collect();
             all.push((hub.name.to_owned(), hub.answered, facts));
@@ -148,4 +153,29 @@ fn a_hub_that_cannot_be_reached_is_named_and_what_is_no_topic_is_answered() {
     let strange = Ask { topic: "not//a topic", ..question(SeeWhat::Topic) };
     assert_eq!(ask(&mut client, strange)[0].2.len(), 1, "its clock alone");
     stop(east);
+}
+
+#[test]
+fn a_survey_says_of_every_hub_what_ways_are_found_by_and_what_it_wants() {
+    let ca = authority();
+    let hubs = line(&ca);
+    let (mut client, mut subscriber) = (Raw::connect(&hubs[0], 1), Raw::connect(&hubs[2], 2));
+    subscriber.subscribe(1, "flights/**");
+    until(&mut client, "the filter is known", |report| knows_interest(report, "los-angeles", 1));
+    client.send(&Frame::Survey(Survey { request: 5 }));
+    let said = gathered(&mut client, 5);
+    assert_eq!(said.iter().filter(|(_, reachable, _)| *reachable).count(), 3);
+    let (own, middle, end) = (of(&said, "new-york"), of(&said, "chicago"), of(&said, "los-angeles"));
+    let links = |said: &Said| -> Vec<String> {
+        let links = said.2.iter().filter(|(name, ..)| name == surveyed::LINK);
+        let mut links: Vec<String> = links.map(|(_, text, _)| text.clone()).collect();
+        links.sort();
+        links
+    };
+    assert_eq!(links(middle), ["los-angeles", "new-york"]);
+    assert_eq!((links(own), links(end)), (vec!["chicago".to_owned()], vec!["chicago".to_owned()]));
+    assert!(number(own, surveyed::RTT) > 0 && number(end, surveyed::HOPS) == 2);
+    assert_eq!((number(own, surveyed::WEIGHT_RTT), number(middle, surveyed::WEIGHT_RTT)), (100, 0));
+    assert_eq!((text(end, surveyed::WANTS), text(middle, surveyed::WANTS)), ("flights/**", ""));
+    hubs.into_iter().for_each(stop);
 }

@@ -6,6 +6,7 @@
 //!   want a topic and which link leads to each. [`split`] sorts a block's
 //!   destinations by links with it.
 //! * [`flow`] is the state of what one hub sends to another, at both ends.
+//! * [`plan`] says beforehand what a change of the mesh would do.
 //! * [`ledger`] counts what became of every event.
 //!
 //! Behaviour depends on events, times and the seed alone, never on addresses or
@@ -29,6 +30,7 @@ mod link;
 mod local;
 mod mesh;
 mod options;
+pub mod plan;
 mod report;
 mod routes;
 mod spf;

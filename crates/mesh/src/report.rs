@@ -28,6 +28,9 @@ pub struct HubReport {
     pub region: String,
     /// Its labels.
     pub labels: Vec<String>,
+    /// Its record came without attributes: it speaks version 1 of the protocol,
+    /// or only hubs that do pass its record on.
+    pub is_bare: bool,
     /// The newest life that was heard of.
     pub epoch: Epoch,
     /// Whether a path leads there.

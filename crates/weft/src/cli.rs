@@ -409,6 +409,17 @@ pub(crate) enum MeshCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// What would come of changes of the mesh, from its links and interest as they
+    /// are; nothing is changed.
+    Plan {
+        /// The changes (TOML); `examples/plan.toml` documents them.
+        file: PathBuf,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Hubs, links, round-trip times, interest, the hub's counters, and the
     /// ledger of all hubs.
     Show {

@@ -9,6 +9,7 @@ mod demo;
 mod events;
 mod keys;
 mod logs;
+mod plan;
 mod profiler;
 mod renewal;
 mod simulate;

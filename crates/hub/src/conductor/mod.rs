@@ -13,6 +13,7 @@ mod receipts;
 mod report;
 mod see;
 mod streams;
+mod survey;
 mod tenants;
 
 use std::collections::BTreeMap;
@@ -256,6 +257,7 @@ impl Conductor {
             ToConductor::Release { block } => self.route.push(ToRoute::Release { block }),
             ToConductor::Ask { session, frame } => self.ask(session, &frame),
             ToConductor::Seen { from, frame } => self.on_seen(from, &frame),
+            ToConductor::Survey { session, id } => self.survey(session, id),
             ToConductor::MeshShow { session, id } => {
                 let bytes = self.report(id);
                 self.net.push(ToNet::Control { session, bytes });

@@ -133,7 +133,7 @@ impl Conductor {
         }
     }
 
-    fn pass_on(&mut self, session: SessionId, request: u64, more: bool, told: &[Answer<'_>]) {
+    pub(super) fn pass_on(&mut self, session: SessionId, request: u64, more: bool, told: &[Answer<'_>]) {
         let bytes = encode(request, more, told);
         self.net.push(ToNet::Control { session, bytes });
     }

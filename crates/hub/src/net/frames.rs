@@ -277,6 +277,9 @@ impl NetStage {
                 }
             }
             Frame::Ask(_) => self.out.conductor.push(ToConductor::Ask { session: id, frame: bytes.clone() }),
+            Frame::Survey(asked) => {
+                self.out.conductor.push(ToConductor::Survey { session: id, id: asked.request });
+            }
             Frame::MeshShow(show) => {
                 self.out.conductor.push(ToConductor::MeshShow { session: id, id: show.request });
             }

@@ -31,6 +31,15 @@ pub enum Event<'a> {
         /// routes avoid links with a high cost.
         cost: u32,
     },
+    /// What this end adds to the round trip of a link is another from now on.
+    LinkCost {
+        /// The link.
+        link: LinkId,
+        /// In microseconds.
+        cost: u32,
+    },
+    /// This hub has other labels from now on.
+    Labels(Vec<String>),
     /// What a GB costs on a link, as this hub was told; 0 until it is said.
     LinkPrice {
         /// The link.

@@ -143,6 +143,16 @@ impl Mesh {
                 (state.cost, state.version) = (cost.min(MOST_COST), version);
                 self.link_up(link, state, now, out);
             }
+            Event::LinkCost { link, cost } => {
+                if let Some(known) = self.links.get_mut(&link) {
+                    known.cost = cost.min(MOST_COST);
+                    self.links_changed = true;
+                }
+            }
+            Event::Labels(labels) => {
+                self.me.labels = labels;
+                self.set_attribute(attribute::LABELS, labels::encode(&self.me.labels));
+            }
             Event::LinkPrice { link, price } => {
                 if let Some(known) = self.links.get_mut(&link) {
                     known.price = price;

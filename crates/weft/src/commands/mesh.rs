@@ -10,6 +10,7 @@ use weft_mesh::{DOUBTED, SUSPECTED};
 use super::see;
 use crate::cli::MeshCommand;
 use crate::connect::connect;
+use crate::plan;
 
 /// How long hubs may take to say their ledger.
 const LEDGERS: Duration = Duration::from_secs(1);
@@ -17,6 +18,7 @@ const LEDGERS: Duration = Duration::from_secs(1);
 pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
     let (json, server) = match command {
         MeshCommand::Show { json, server } => (json, server),
+        MeshCommand::Plan { file, json, server } => return plan::plan(&file, json, &server).await,
         MeshCommand::Where { event, wait, json, server } => return see::where_is(event, wait, json, &server).await,
         MeshCommand::Trace { topic, payload, dry, wait, json, server } => {
             return see::trace(&topic, payload.as_bytes(), dry, wait, json, &server).await;

@@ -142,6 +142,8 @@ kinds! {
     Conflict = 125;
     /// Hub to hub, on links of version 2 and later; where it differs, answered by `Digest`.
     DigestSum = 137;
+    /// Client to hub; answered by `Told`.
+    Survey = 138;
 }
 
 impl Kind {

@@ -56,6 +56,7 @@ mod receipt;
 mod record;
 mod see;
 mod stream;
+mod survey;
 
 pub use crate::code::ErrorCode;
 pub use admin::{CounterReport, Done, HubReport, LinkReport, MeshReport, MeshShow};
@@ -91,6 +92,7 @@ pub use stream::{
     AwaitLevel, Consistency, LastGet, LastValues, Retention, StreamAlter, StreamCreate, StreamDelete, StreamInfo,
     StreamList, StreamReport, StreamReports, StreamRole, StreamSpec, Unreachable,
 };
+pub use survey::{Survey, surveyed};
 
 use codec::{Reader, Writer};
 use peek::Head;
@@ -303,6 +305,8 @@ frames! {
     Ask(Ask<'a>);
     /// What they say.
     Told(Told<'a>);
+    /// Ask for the mesh with all that ways are found by.
+    Survey(Survey);
 }
 
 impl<'a> Frame<'a> {

@@ -430,6 +430,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             detail: "two hubs run on copies of one data folder",
         }),
         Frame::DigestSum(DigestSum { sums: (1..=DIGEST_SUMS as u64).collect() }),
+        Frame::Survey(Survey { request: 19 }),
     ]);
     all
 }

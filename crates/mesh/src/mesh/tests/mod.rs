@@ -6,6 +6,7 @@ mod identity;
 mod interest;
 mod life;
 mod links;
+mod plan;
 mod receipts;
 mod records;
 mod strange;
