@@ -118,6 +118,8 @@ pub(crate) struct Egress {
     /// What is being written: to the only channel; or, kept apart, control
     /// frames to the first and each lane's to one of its own.
     ways: Vec<Way>,
+    /// The lane that is asked first, where they are apart.
+    turn: usize,
     /// For members of consumers, in order of arrival: bounded by the outflow.
     handouts: VecDeque<Frame>,
     /// Subscriptions that are members of consumers.
@@ -146,6 +148,7 @@ impl Egress {
             spare: Vec::new(),
             lanes: LaneQueue::new(LaneOptions::default()),
             ways: vec![Way::default()],
+            turn: 0,
             handouts: VecDeque::new(),
             members: HashSet::new(),
             outflow: None,
@@ -278,9 +281,16 @@ impl Egress {
         let mut total = 0;
         loop {
             self.take_turns();
-            let (mut written, mut left) = (0, false);
-            for channel in 0..self.ways.len() {
-                let (n, all) = self.flush_way(channel, network, link, counters)?;
+            let (mut written, all) = self.flush_way(0, network, link, counters)?;
+            let mut left = !all;
+            // The channels share what the network takes. Who comes after the one
+            // that had some of it last is asked first.
+            let (lanes, first) = (self.ways.len() - 1, self.turn);
+            for lane in (first..lanes).chain(0..first.min(lanes)) {
+                let (n, all) = self.flush_way(lane + 1, network, link, counters)?;
+                if n > 0 {
+                    self.turn = (lane + 1) % lanes;
+                }
                 written += n;
                 left |= !all;
             }

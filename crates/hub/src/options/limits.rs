@@ -117,7 +117,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory: ByteCount::mib(2304),
+            memory: ByteCount::mib(2560),
             frame: ByteCount::mib(1),
             arena: ByteCount::mib(256),
             sessions: 4_096,

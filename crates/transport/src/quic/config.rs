@@ -46,8 +46,9 @@ fn transport(options: &QuicOptions, dials: bool) -> Arc<TransportConfig> {
         .max_concurrent_uni_streams(VarInt::from_u32(CHANNELS as u32))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .stream_receive_window(bounded(window))
-        // A channel that nobody reads leaves the others as much again.
-        .receive_window(bounded(window * 2))
+        // Channels that nobody reads take no room of the others: not that of the
+        // first one, whose frames are what makes lanes be read again.
+        .receive_window(bounded(window * CHANNELS as u64))
         .send_window(window * 2)
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(IdleTimeout::try_from(options.idle).ok())

@@ -36,7 +36,7 @@ impl<P: Ports> Quic<P> {
         self.identities.add(identity);
         let trust = Trust::of_dialled(identity, host, expect).map_err(unusable)?;
         let config = config::client(&self.options, identity, expect, &self.clock, blame.clone()).map_err(unusable)?;
-        let mut link = Link::new(Stage::Resolving, addr.to_owned(), blame, trust, None);
+        let mut link = Link::new(Stage::Resolving, addr.to_owned(), blame, trust, None, self.ahead());
         link.dial =
             Some(Box::new(Dial { host: host.to_owned(), config, identity: identity.clone(), rest: Vec::new() }));
         let key = self.links.insert_with(|_| link);

@@ -125,6 +125,7 @@ impl<P: Ports> Quic<P> {
         let retry_from = self.options.retry_from.unwrap_or(self.shared.handshakes.min(limit) / 4);
         let crowded = full || busy || self.handshakes >= retry_from;
         let at = self.instants.at(now.mono);
+        let ahead = self.ahead();
         let Some(site) = self.sites.get_mut(key) else { return };
         let Some(door) = &site.door else { return site.endpoint.ignore(incoming) };
         let (open, blame, trust) = (door.open, door.blame.clone(), door.trust.clone());
@@ -160,7 +161,7 @@ impl<P: Ports> Quic<P> {
                 }
                 Ok((handle, conn)) => {
                     let name = format!("{PREFIX}{from}");
-                    let mut link = Link::new(Stage::Shaking, name, blame, trust, Some(key));
+                    let mut link = Link::new(Stage::Shaking, name, blame, trust, Some(key), ahead);
                     link.wire = Some(Box::new(Wire { site: key, handle, conn, drained: false }));
                     link.counted = true;
                     let link = self.links.insert_with(|_| link);

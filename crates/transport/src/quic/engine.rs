@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use quinn_proto::Endpoint;
 use weft_base::sync::Arc;
-use weft_base::{Clock, Instants, Mono, Now, UnixNanos};
+use weft_base::{ByteCount, Clock, Instants, Mono, Now, UnixNanos};
 
 use super::QuicOptions;
+use super::ahead::Ahead;
 use super::door::Door;
 use super::link::Link;
 use super::port::{DatagramPort, Outgoing, Ports};
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) handshake_timeout: Duration,
     pub(crate) dial_timeout: Duration,
     pub(crate) linger: Duration,
+    /// See [`crate::TcpOptions::unsent`].
+    pub(crate) unsent: Option<ByteCount>,
 }
 
 /// A port and the state machine that its datagrams go to.
@@ -149,6 +152,12 @@ impl<P: Ports> Quic<P> {
     /// How many links there are, of whatever stage.
     pub(crate) const fn len(&self) -> usize {
         self.links.len()
+    }
+
+    /// What bounds how much a new link takes ahead of its path.
+    pub(super) fn ahead(&self) -> Ahead {
+        let most = self.options.window.0.saturating_mul(2);
+        Ahead::new(self.shared.unsent.map(|unsent| unsent.0), most)
     }
 
     /// How many there may be.

@@ -13,14 +13,16 @@ use weft_base::sync::Arc;
 use weft_base::{Mono, UnixNanos};
 
 use super::CHANNELS;
+use super::ahead::{Ahead, Path, RESERVE};
 use crate::identity::TlsIdentity;
 use crate::level::Report;
 use crate::network::{MAX_SLICES, ReadOutcome, WriteOutcome};
 use crate::reason::CloseReason;
 use crate::tls::{Blame, Trust};
 
-/// How much is handed to a stream at a time: one allocation each.
-const PIECE: usize = 64 << 10;
+/// How much is handed to a stream at a time: one allocation each. What the
+/// stream does not take of a piece was gathered for nothing.
+const PIECE: usize = 16 << 10;
 
 /// Where a link stands.
 pub(super) enum Stage {
@@ -80,6 +82,9 @@ pub(super) struct Link {
     channels: [Channel; CHANNELS],
     /// How many of the channels, the first ones, are read here.
     read: usize,
+    ahead: Ahead,
+    /// How many bytes may be unacknowledged, as last reckoned.
+    bound: u64,
     /// Why it is over, once it is.
     pub(super) lost: Option<CloseReason>,
     /// Whether it counts as a handshake of a peer that dialled.
@@ -109,7 +114,14 @@ pub(super) enum Said {
 }
 
 impl Link {
-    pub(super) fn new(stage: Stage, name: String, blame: Blame, trust: Trust, listener: Option<u64>) -> Self {
+    pub(super) fn new(
+        stage: Stage,
+        name: String,
+        blame: Blame,
+        trust: Trust,
+        listener: Option<u64>,
+        ahead: Ahead,
+    ) -> Self {
         let channel = || Channel { own: None, front: Bytes::new(), ended: false, writable: true, report: Report::Off };
         Self {
             stage,
@@ -121,6 +133,8 @@ impl Link {
             trust,
             channels: std::array::from_fn(|_| channel()),
             read: 1,
+            ahead,
+            bound: 0,
             lost: None,
             counted: false,
             answered: false,
@@ -195,6 +209,15 @@ impl Link {
             room |= channel.report.poll(channel.writable && !gone);
         }
         room
+    }
+
+    /// Reckons how much the channels take now.
+    pub(super) fn reckon(&mut self, now: Mono) {
+        let Some(wire) = &mut self.wire else { return };
+        let stats = wire.conn.stats().path;
+        let path = Path { congestion_window: stats.cwnd, rtt: stats.rtt, lost: stats.lost_packets };
+        self.bound = self.ahead.bound(path, now);
+        wire.conn.set_send_window(self.bound);
     }
 
     /// Moves what the connection and its port's state machine have for each
@@ -360,10 +383,17 @@ impl Link {
             channel.report.wrote(0, 0, true);
             return WriteOutcome::Bytes(0);
         }
+        let first = at == 0;
+        if first {
+            wire.conn.set_send_window(self.bound.saturating_add(RESERVE));
+        }
         let taken = match channel.own {
             Some(id) if channel.writable => send(&mut wire.conn, id, slices, offered),
             _ => 0,
         };
+        if first {
+            wire.conn.set_send_window(self.bound);
+        }
         channel.writable &= taken == offered;
         channel.report.wrote(taken, offered, bufs.len() <= MAX_SLICES);
         if taken == 0 { WriteOutcome::WouldBlock } else { WriteOutcome::Bytes(taken) }

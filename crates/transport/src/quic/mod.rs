@@ -22,6 +22,7 @@
 //! it sends from (a stateless retry), and with too many it is told the same or
 //! not answered: it asks again by itself.
 
+mod ahead;
 mod config;
 mod dial;
 mod door;
@@ -73,7 +74,8 @@ pub struct QuicOptions {
     pub links: usize,
     /// Bytes of one channel that may be under way or unread: the path's
     /// bandwidth times its round trip is what one busy channel needs. A link
-    /// holds at most twice this unread, and twice this unacknowledged.
+    /// holds at most this unread of each channel, so that none that is unread
+    /// takes the room of another, and twice this unacknowledged of all.
     pub window: ByteCount,
     /// How a link finds out how much its path carries.
     pub congestion: Congestion,
@@ -133,16 +135,16 @@ impl QuicOptions {
         found
     }
 
-    /// The most memory that one link takes: a window of each direction, twice.
+    /// The most memory that one link takes: a window of each channel unread,
+    /// and twice a window unacknowledged.
     #[must_use]
     pub const fn memory(&self) -> ByteCount {
-        ByteCount(self.window.0.saturating_mul(4))
+        ByteCount(self.window.0.saturating_mul(CHANNELS as u64 + 2))
     }
 }
 
-/// The default of [`QuicOptions::window`]: a gigabit per second over a round
-/// trip of 100 ms.
-pub const WINDOW: ByteCount = ByteCount(12_500_000);
+/// The default of [`QuicOptions::window`]: 600 Mbit/s over a round trip of 80 ms.
+pub const WINDOW: ByteCount = ByteCount::mib(6);
 
 /// The least window: room for a few datagrams.
 pub const MIN_WINDOW: ByteCount = ByteCount::kib(16);

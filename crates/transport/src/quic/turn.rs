@@ -150,6 +150,9 @@ impl<P: Ports> Quic<P> {
     /// Hears what a link has to say and sends what it has, a bounded share.
     /// Answers whether there may be more to send.
     fn drive(&mut self, key: u64, now: Now, ready: &mut Vec<Ready>) -> bool {
+        if let Some(link) = self.links.get_mut(key) {
+            link.reckon(now.mono);
+        }
         self.hear(key, ready);
         self.go_on_ending(key);
         let more = self.transmit(key, now);

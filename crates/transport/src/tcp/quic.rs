@@ -22,6 +22,7 @@ pub(super) fn engine(options: &TcpOptions, registry: Registry, clock: Arc<dyn Cl
         handshake_timeout: options.handshake_timeout,
         dial_timeout: options.dial_timeout,
         linger: options.linger,
+        unsent: options.unsent,
     };
     let ports = UdpPorts::new(registry, options.quic.socket_buffer.as_usize());
     Quic::new(ports, options.quic.clone(), shared, clock)

@@ -235,6 +235,25 @@ fn lanes_that_are_kept_apart_do_not_wait_for_each_other() {
     assert_eq!(bench.socket.taken.len(), 20 * bulk.len(), "and nothing is lost");
 }
 
+/// A network that bounds what it takes of all channels together let an urgent
+/// lane with enough to say keep the others silent.
+#[test]
+fn lanes_that_are_kept_apart_share_what_the_network_takes() {
+    let mut bench = Bench::new();
+    bench.egress.keep_lanes_apart();
+    let (urgent, bulk) = (bench.block(6, 1, 0, b'u', 1_000), bench.block(7, 1, 0, b'b', 1_000));
+    for _ in 0..40 {
+        bench.forward(urgent.clone(), false, 1);
+        bench.forward(bulk.clone(), false, 1);
+    }
+    for _ in 0..20 {
+        bench.flush(urgent.len(), 1);
+    }
+    let got = bench.read_blocks();
+    let share = got.iter().filter(|mark| **mark == b'b').count();
+    assert_eq!((got.len(), share), (20, 10));
+}
+
 #[test]
 fn what_has_expired_is_not_written_and_its_credit_comes_back() {
     let mut bench = Bench::new();

@@ -3,6 +3,8 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
+use weft_base::ByteCount;
+
 use super::memory::{Faults, InMemory, MemoryNetwork};
 use crate::conformance::{Stage, pattern};
 use crate::network::{LinkToken, Network, ReadOutcome, Ready, WriteOutcome};
@@ -98,6 +100,51 @@ fn an_unread_channel_holds_up_no_other() {
         (got.len() >= urgent.len()).then_some(())
     });
     assert!(got == urgent);
+}
+
+/// Finding A11: two lanes that nobody read filled the link's window, and the
+/// control frames that would have had them read came no more.
+#[test]
+fn lanes_that_nobody_reads_leave_the_first_channel_its_room() {
+    let (mut stage, near, far) = far_apart();
+    let bulk = pattern(1 << 20);
+    let (mut filled, mut quiet) = (0, 0);
+    while quiet < 100 {
+        let n: usize = (1..CHANNELS).map(|lane| write(&mut stage.nodes[0].net, near, lane, &bulk)).sum();
+        filled += n;
+        quiet = if n == 0 { quiet + 1 } else { 0 };
+        stage.turn();
+    }
+    assert!(filled >= (CHANNELS - 1) * (256 << 10), "a window of each lane: {filled}");
+    assert_eq!(write(&mut stage.nodes[0].net, near, 0, b"credit"), 6);
+    let got = stage
+        .until("the control frame", |stage| Some(read(&mut stage.nodes[1].net, far, 0)).filter(|got| !got.is_empty()));
+    assert_eq!(got, b"credit");
+}
+
+/// Finding A10: a lane's blocks went past their deadlines in the state
+/// machine, which took a window of them whatever the path carried.
+#[test]
+fn a_link_takes_little_ahead_of_what_its_path_carries_and_the_first_channel_always_something() {
+    let faults = Faults { delay: Duration::from_millis(10), ..Faults::default() };
+    let rig = InMemory { unsent: Some(ByteCount::kib(32)), ..InMemory::faulty(1, faults) };
+    let (mut stage, near, far) = Stage::linked(rig);
+    stage.settle();
+    stage.nodes[1].net.read_channels(far);
+    let bulk = pattern(1 << 20);
+    let taken = write(&mut stage.nodes[0].net, near, BULK, &bulk);
+    assert!((32 << 10..128 << 10).contains(&taken), "what may be unsent and the first congestion window: {taken}");
+    assert_eq!(write(&mut stage.nodes[0].net, near, BULK, &bulk), 0);
+    assert_eq!(write(&mut stage.nodes[0].net, near, 0, b"control"), 7, "it has room of its own");
+    assert_eq!(write(&mut stage.nodes[0].net, near, BULK, &bulk), 0, "which is nobody else's");
+    let (mut sent, mut got, mut control) = (taken, Vec::new(), Vec::new());
+    stage.until("all of it", |stage| {
+        sent += write(&mut stage.nodes[0].net, near, BULK, &bulk[sent..]);
+        got.extend(read(&mut stage.nodes[1].net, far, BULK));
+        control.extend(read(&mut stage.nodes[1].net, far, 0));
+        (got.len() == bulk.len()).then_some(())
+    });
+    assert!(got == bulk && control == b"control");
 }
 
 #[test]

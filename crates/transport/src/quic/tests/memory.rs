@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use weft_base::sync::atomic::{AtomicBool, Ordering};
 use weft_base::sync::{Arc, Mutex, MutexGuard};
-use weft_base::{Clock, ManualClock, Mono, Random};
+use weft_base::{ByteCount, Clock, ManualClock, Mono, Random};
 
 use super::{TICK, first_flight, options};
 use crate::address::{Target, parse};
@@ -236,13 +236,14 @@ pub(super) struct MemoryNetwork {
 }
 
 impl MemoryNetwork {
-    pub(super) fn new(shore: &Shore, quic: QuicOptions, limits: Limits) -> Self {
+    pub(super) fn new(shore: &Shore, quic: QuicOptions, limits: Limits, unsent: Option<ByteCount>) -> Self {
         let shared = Shared {
             connections: limits.connections,
             handshakes: limits.handshakes,
             handshake_timeout: limits.handshake_timeout,
             dial_timeout: limits.dial_timeout,
             linger: limits.linger,
+            unsent,
         };
         let ports = MemoryPorts { shore: shore.clone(), sites: BTreeSet::new(), keys: BTreeMap::new() };
         let clock = Arc::new(shore.world().clock());
@@ -351,11 +352,13 @@ pub(super) struct InMemory {
     pub(super) idle: Option<Duration>,
     /// See [`QuicOptions::retry_from`].
     pub(super) retry_from: Option<Option<usize>>,
+    /// See [`Shared::unsent`].
+    pub(super) unsent: Option<ByteCount>,
 }
 
 impl InMemory {
     pub(super) fn new() -> Self {
-        Self { shore: Shore::new(1), idle: None, retry_from: None }
+        Self { shore: Shore::new(1), idle: None, retry_from: None, unsent: None }
     }
 
     /// With paths that do this to datagrams.
@@ -387,7 +390,7 @@ impl Rig for InMemory {
             (quic.idle, quic.keep_alive) = (idle, idle / 3);
         }
         quic.retry_from = self.retry_from.unwrap_or(quic.retry_from);
-        MemoryNetwork::new(&self.shore, quic, limits)
+        MemoryNetwork::new(&self.shore, quic, limits, self.unsent)
     }
 
     fn address(&self, _name: &str) -> String {
