@@ -118,6 +118,35 @@ fn a_subscriber_that_never_reads_costs_its_own_bounds_and_nothing_else() {
     stop(hub);
 }
 
+/// Finding A8: a session that was told goodbye and read nothing stayed for
+/// ever, and what it went on to send was read, and kept.
+#[test]
+fn a_session_that_does_not_take_its_goodbye_is_ended_and_is_not_read_meanwhile() {
+    let mut soon = options("hub", None);
+    soon.timers.drain = Duration::from_millis(300);
+    let hub = start(soon);
+    let mut others = Others::new(&hub);
+    let mut deaf = Raw::connect(&hub, 1);
+    deaf.subscribe(1, "t");
+    let mut publisher = Raw::connect(&hub, 2);
+    let payload = vec![7u8; 60_000];
+    // More than its socket takes.
+    for n in 0..200u64 {
+        publisher.publish_acked(n, AckLevel::Routed, "t", &[&payload]);
+    }
+    assert_eq!(hub.counters().clients.load(Ordering::Relaxed), 4);
+    deaf.socket.write_all(b"GET / HTTP/1.1\r\nHost: hub\r\n\r\n").expect("the hub reads");
+    // It says more for as long as anybody takes it.
+    let mut socket = deaf.socket.try_clone().expect("a socket");
+    let talker = std::thread::spawn(move || while socket.write_all(&[0; 65_536]).is_ok() {});
+    talker.join().expect("it was let go");
+    others.subscriber.round_trip();
+    assert_eq!(hub.counters().clients.load(Ordering::Relaxed), 3);
+    balanced(&hub);
+    others.are_served();
+    stop(hub);
+}
+
 #[test]
 fn a_subscriber_that_reads_a_byte_at_a_time_gets_everything_in_order() {
     let hub = start(options("hub", None));

@@ -55,7 +55,7 @@ pub(crate) struct Connection {
     pub(crate) held: bool,
     /// Its socket is a tunnel: the client is at another hub.
     pub(crate) tunnelled: bool,
-    /// When the handshake must be over.
+    /// When the handshake must be over, or the end.
     pub(crate) deadline: Mono,
     /// Bytes received and not yet taken apart; none while nothing is pending.
     pub(crate) received: Option<Buffer>,

@@ -20,13 +20,19 @@ impl NetStage {
         self.goodbye(id, code, detail);
     }
 
-    /// Says why and closes once that is written.
+    /// Says why and closes once that is written, or once the peer has had its
+    /// time to take it. What it still sends is not read: it would be kept for
+    /// nothing, and announced at every turn.
     pub(super) fn goodbye(&mut self, id: SessionId, code: ErrorCode, detail: &str) {
-        let Some(connection) = self.connection(id) else { return };
+        let deadline = self.now.mono + self.options.timers.drain;
+        let Some(connection) = self.connection(id).filter(|c| !c.closing) else { return };
         let frame = frame::Frame::Goodbye(frame::Goodbye { code, detail });
         frame::encode(&frame, connection.egress.control());
-        connection.closing = true;
+        (connection.closing, connection.deadline) = (true, deadline);
         connection.received = None;
+        let link = connection.link;
+        self.network.pause(link);
+        self.sweeping = true;
         self.mark_dirty(id);
     }
 

@@ -135,7 +135,7 @@ pub(crate) struct NetStage {
     /// Connections with something to write.
     dirty: VecDeque<SessionId>,
     next_sweep: Mono,
-    /// Whether a connection may be no session yet, for which sweeps are due.
+    /// Whether a connection may be no session yet, or no more, for which sweeps are due.
     sweeping: bool,
     /// Whether a connection may keep a buffer that it has not used for a while.
     keeping: bool,
@@ -357,7 +357,7 @@ impl NetStage {
             else {
                 return Progress::Ended;
             };
-            if connection.held || connection.apart.as_ref().is_some_and(|apart| apart.ended.is_some()) {
+            if connection.held || connection.closing || connection.apart.as_ref().is_some_and(|apart| apart.ended.is_some()) {
                 return Progress::Drained(bytes);
             }
             let link = connection.link;
@@ -512,8 +512,8 @@ impl Stage for NetStage {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        // Nothing is swept while every connection is a session, and nothing
-        // released while none has a buffer.
+        // Nothing is swept while every connection is a session that goes on, and
+        // nothing released while none has a buffer.
         let sweep = self.sweeping.then_some(self.next_sweep);
         let release = self.keeping.then_some(self.next_release);
         sweep.into_iter().chain(release).chain(self.tunnels_deadline()).min()

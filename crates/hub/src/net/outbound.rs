@@ -242,7 +242,7 @@ impl NetStage {
     /// same: its credit comes by the same way, and others may wait for that.
     fn hold(&mut self, session: SessionId, held: bool) {
         let Some(connection) = self.connection(session) else { return };
-        if connection.held == held || (held && connection.egress.subscriptions() > 0) {
+        if connection.closing || connection.held == held || (held && connection.egress.subscriptions() > 0) {
             return;
         }
         connection.held = held;

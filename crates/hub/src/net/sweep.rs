@@ -1,9 +1,9 @@
-//! What the net stage looks after from time to time: handshakes that take too
-//! long, and buffers that nobody uses.
+//! What the net stage looks after from time to time: handshakes and ends that
+//! take too long, and buffers that nobody uses.
 
 use std::time::Duration;
 
-use super::NetStage;
+use super::{Connection, NetStage};
 use crate::messages::SessionId;
 
 /// How long a connection that says nothing keeps its buffer, at least.
@@ -25,23 +25,23 @@ impl NetStage {
         }
     }
 
-    /// Ends handshakes that take too long.
+    /// Ends handshakes that take too long, and sessions whose peers do not take
+    /// what is left for them.
     pub(super) fn sweep(&mut self) {
         self.release_buffers();
         if !self.sweeping || self.now.mono < self.next_sweep {
             return;
         }
         self.next_sweep = self.now.mono + Duration::from_millis(250);
-        let late: Vec<SessionId> = self
-            .connections
-            .iter()
-            .flatten()
-            .filter(|c| !c.is_session() && !c.closing && c.deadline <= self.now.mono)
-            .map(|c| c.id)
-            .collect();
-        self.sweeping = self.connections.iter().flatten().any(|c| !c.is_session());
-        for id in late {
-            self.end(id, "the peer did not finish its handshake in time");
+        let is_due = |c: &&Connection| c.closing || !c.is_session();
+        let due = self.connections.iter().flatten().filter(is_due);
+        let late: Vec<(SessionId, bool)> =
+            due.filter(|c| c.deadline <= self.now.mono).map(|c| (c.id, c.closing)).collect();
+        self.sweeping = self.connections.iter().flatten().any(|c| is_due(&c));
+        for (id, closing) in late {
+            let reason =
+                if closing { "the peer did not take its goodbye" } else { "the peer did not finish its handshake" };
+            self.end(id, &format!("{reason} in time"));
         }
     }
 }
