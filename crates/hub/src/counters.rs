@@ -259,6 +259,8 @@ counters! {
 pub struct LinkCounters {
     /// Gauge: the version of the protocol that the newest link speaks.
     pub version: AtomicU64,
+    /// Gauge: the largest window of a lane that this hub grants over the newest link, in bytes.
+    pub window: AtomicU64,
     /// The id of the hub at the other end.
     pub hub: u64,
     /// Events written to the link.
@@ -274,9 +276,10 @@ pub struct LinkCounters {
 }
 
 impl LinkCounters {
-    fn each(&self) -> [(&'static str, &AtomicU64); 6] {
+    fn each(&self) -> [(&'static str, &AtomicU64); 7] {
         [
             ("version", &self.version),
+            ("window", &self.window),
             ("events_out", &self.events_out),
             ("blocks_out", &self.blocks_out),
             ("bytes_out", &self.bytes_out),

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::atomic::Ordering;
 
-use common::{Raw, mesh, options, payloads, start, stop};
+use common::{Raw, mesh, options, payloads, start, stop, ways};
 use weft_base::{ByteCount, SubscriptionId};
 use weft_hub::Hub;
 use weft_mesh::ledger::DropReason;
@@ -384,6 +384,46 @@ fn a_link_of_a_small_window_carries_everything_in_order() {
     }
     publisher.round_trip();
     subscriber.round_trip();
+    balanced(&east);
+    balanced(&west);
+    stop(east);
+    stop(west);
+}
+
+#[test]
+fn the_window_of_a_far_link_grows_by_what_it_carries() {
+    let ca = mesh::authority();
+    let tight = |mut o: weft_hub::HubOptions| {
+        o.limits.frame = ByteCount::kib(4);
+        o.limits.link_window = ByteCount::kib(16);
+        o.limits.link_window_most = ByteCount::kib(100);
+        o
+    };
+    let west = start(tight(mesh::member(&ca, "los-angeles", "127.0.0.1:0", &[])));
+    let way = ways::Way::far(mesh::link_addr(&west), std::time::Duration::from_millis(20));
+    let east = start(tight(mesh::member(&ca, "new-york", "127.0.0.1:0", &[("los-angeles", way.addr.clone())])));
+    let mut subscriber = Raw::connect(&west, 1);
+    subscriber.subscribe(1, "t");
+    let mut publisher = Raw::connect(&east, 2);
+    mesh::until(&mut publisher, "the interest arrives", |r| mesh::knows_interest(r, "los-angeles", 1));
+    let window = || {
+        let list = west.counters().list();
+        list.iter().find(|(name, _)| name == "link.new-york.window").map_or(0, |(_, bytes)| *bytes)
+    };
+    assert_eq!(window(), 16 << 10);
+    let payload = [0u8; 2_000];
+    let mut sent = 0u64;
+    while window() < 100 << 10 {
+        assert!(sent < 20_000, "it does not grow: {}", window());
+        // Many times the window at once.
+        for _ in 0..64 {
+            publisher.publish_acked(sent, AckLevel::Routed, "t", &[&sent.to_le_bytes(), &payload]);
+            sent += 1;
+        }
+        for n in sent - 64..sent {
+            assert_eq!(subscriber.delivered()[0], n.to_le_bytes());
+        }
+    }
     balanced(&east);
     balanced(&west);
     stop(east);

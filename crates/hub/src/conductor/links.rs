@@ -26,10 +26,14 @@ impl Links {
 }
 
 impl Conductor {
-    /// Tells the decider which links were heard since it was told last.
+    /// Tells the decider which links were heard since it was told last, and the
+    /// net stage how long their round trips take.
     pub(super) fn hear(&mut self) {
         let mut links = std::mem::take(&mut self.links);
         for (link, (heard, told)) in &mut links.0 {
+            if let Some(rtt) = self.mesh.rtt(*link) {
+                heard.note_rtt(rtt);
+            }
             let at = heard.get();
             if at > *told {
                 *told = at;

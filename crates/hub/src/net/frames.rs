@@ -13,7 +13,7 @@ use weft_wire::reply::{ReplyAddress, is_reserved};
 use super::{NetStage, READ_ROOM, Role};
 use crate::append::{AwaitedLevel, StreamSpec};
 use crate::consume::ToConsume;
-use crate::counters::add;
+use crate::counters::{add, set};
 use crate::gate::{Bounds, Gate, Holder};
 use crate::load::Verdict;
 use crate::messages::{
@@ -23,6 +23,7 @@ use crate::messages::{
 impl NetStage {
     /// Sends a whole frame of a connection where it belongs.
     pub(super) fn on_frame(&mut self, id: SessionId, mut bytes: BlockMut) {
+        let now = self.now.mono;
         let Some(connection) = self.connection(id) else { return };
         let role = connection.role.clone();
         let on_reserve = connection.on_reserve;
@@ -44,9 +45,18 @@ impl NetStage {
                     add(&link.bytes_in, bytes.len() as u64);
                 }
                 let (lane, len) = (forwarded_lane(&bytes), bytes.len());
-                let came = lane.zip(connection.credit.as_mut()).map(|(lane, credit)| credit.into.came(lane, len));
-                if let Some(Err(error)) = came {
-                    return self.violate(id, ErrorCode::NO_CREDIT, &error.to_string());
+                if let Some((lane, credit)) = lane.zip(connection.credit.as_mut()) {
+                    match credit.into.came(lane, len, credit.heard.rtt(), now) {
+                        Ok(false) => {}
+                        Ok(true) => {
+                            if let Some(link) = connection.egress.link() {
+                                set(&link.window, credit.into.windows().largest());
+                            }
+                            // Said at once.
+                            self.on_taken(id, lane, 0);
+                        }
+                        Err(error) => return self.violate(id, ErrorCode::NO_CREDIT, &error.to_string()),
+                    }
                 }
                 if on_reserve {
                     // Its destination counts live events as missing; the origin sends guaranteed ones again.
@@ -93,8 +103,11 @@ impl NetStage {
                 | Frame::Pressure(_)
                 | Frame::ReceiptAsk(_)
                 | Frame::ReceiptAck(_)
-                | Frame::Ping(_)
-                | Frame::Pong(_) => self.out.conductor.push(ToConductor::LinkFrame { link: id, frame: block }),
+                | Frame::Ping(_) => self.out.conductor.push(ToConductor::LinkFrame { link: id, frame: block }),
+                Frame::Pong(_) => {
+                    self.rest(id);
+                    self.out.conductor.push(ToConductor::LinkFrame { link: id, frame: block });
+                }
                 Frame::LinkCredit(credit) => self.on_link_credit(id, *credit),
                 other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
             },

@@ -7,6 +7,7 @@ use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, Welc
 
 use super::connection::{Credit, PeerHub};
 use super::link::{Heard, LinkIn, LinkOut};
+use super::window::Windows;
 use super::{NetStage, Role};
 use crate::agree::Refusal;
 use crate::counters::{add, set};
@@ -184,12 +185,14 @@ impl NetStage {
         let counters = self.counters.link(&name);
         set(&counters.version, u64::from(version));
         let limits = &self.options.limits;
-        let (window, room) = (limits.window_of_links(), limits.socket_bytes.as_usize() * 4);
+        let windows = Windows::new(limits.window_of_links(), limits.link_window_most.0, self.growth.clone());
+        set(&counters.window, windows.largest());
+        let room = limits.socket_bytes.as_usize() * 4;
         let Some(connection) = self.connection(id) else { return };
         connection.role = Role::Link { neighbour };
         connection.egress.count_as_link(counters);
         let heard = Heard::default();
-        let mut credit = Box::new(Credit { out: LinkOut::new(room), into: LinkIn::new(window), heard: heard.clone() });
+        let mut credit = Box::new(Credit { out: LinkOut::new(room), into: LinkIn::new(windows), heard: heard.clone() });
         for (lane, limit) in credit.into.first() {
             frame::encode(&Frame::LinkCredit(LinkCredit { lane, limit }), connection.egress.control());
         }

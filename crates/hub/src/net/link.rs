@@ -9,29 +9,44 @@
 //! `link_full`, and guaranteed ones stay with their origin, which sends them
 //! again. Control frames need no credit.
 //!
+//! The window is as large as the lane needs ([`Windows`]).
+//!
 //! Totals are said, not differences: saying one again changes nothing, and one
 //! that goes back or beyond what can be counted is a lie.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::{Lane, Mono};
 
+use super::window::Windows;
+
 /// When a link was last heard, whatever came: written where it is read, and
-/// read where its silence is judged.
+/// read where its silence is judged. And its round trip, the other way round.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heard(Arc<AtomicU64>);
+pub(crate) struct Heard(Arc<(AtomicU64, AtomicU64)>);
 
 impl Heard {
     /// Something came.
     pub(crate) fn note(&self, now: Mono) {
-        self.0.store(now.0, Ordering::Relaxed);
+        self.0.0.store(now.0, Ordering::Relaxed);
     }
 
     /// When something last came; zero before the first time.
     pub(crate) fn get(&self) -> Mono {
-        Mono(self.0.load(Ordering::Relaxed))
+        Mono(self.0.0.load(Ordering::Relaxed))
+    }
+
+    /// The probes' answers take so long.
+    pub(crate) fn note_rtt(&self, rtt: Duration) {
+        self.0.1.store(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long a round trip takes; zero before the first one.
+    pub(crate) fn rtt(&self) -> Duration {
+        Duration::from_nanos(self.0.1.load(Ordering::Relaxed))
     }
 }
 
@@ -150,45 +165,57 @@ impl<T> OutLane<T> {
 /// The receiving end.
 #[derive(Debug)]
 pub(crate) struct LinkIn {
-    window: u64,
+    windows: Windows,
     /// Per lane: what came, what was taken of it, and what was granted.
     lanes: [(u64, u64, u64); Lane::COUNT],
 }
 
 impl LinkIn {
-    /// With this window, in bytes, for each lane.
-    pub(crate) fn new(window: u64) -> Self {
-        Self { window, lanes: [(0, 0, 0); Lane::COUNT] }
+    /// With these windows.
+    pub(crate) fn new(windows: Windows) -> Self {
+        Self { windows, lanes: [(0, 0, 0); Lane::COUNT] }
+    }
+
+    pub(crate) fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// Time has passed: see [`Windows::rest`].
+    pub(crate) fn rest(&mut self, now: Mono) {
+        self.windows.rest(now);
     }
 
     /// The credit to begin with.
     pub(crate) fn first(&mut self) -> impl Iterator<Item = (Lane, u64)> {
-        let window = self.window;
+        let windows = &self.windows;
         Lane::all().zip(&mut self.lanes).map(move |(lane, (_, _, granted))| {
-            *granted = window;
-            (lane, window)
+            *granted = windows.of(lane);
+            (lane, *granted)
         })
     }
 
-    /// A block of `len` bytes has come.
+    /// A block of `len` bytes has come; a round trip takes `rtt`. Answers
+    /// whether a window has grown.
     ///
     /// # Errors
     /// [`CreditError::Exceeded`]: the other hub had no credit for it.
-    pub(crate) fn came(&mut self, lane: Lane, len: usize) -> Result<(), CreditError> {
+    pub(crate) fn came(&mut self, lane: Lane, len: usize, rtt: Duration, now: Mono) -> Result<bool, CreditError> {
         let (came, _, granted) = &mut self.lanes[lane.index()];
         *came += len as u64;
         if *came > *granted {
             return Err(CreditError::Exceeded { lane, sent: *came, limit: *granted });
         }
-        Ok(())
+        Ok(self.windows.came(lane, len, rtt, now))
     }
 
     /// So many bytes of a lane were taken; answers the credit to say, if it is time.
     pub(crate) fn took(&mut self, lane: Lane, bytes: u64) -> Option<u64> {
         let (_, taken, granted) = &mut self.lanes[lane.index()];
         *taken += bytes;
-        let limit = *taken + self.window;
-        if limit - *granted < self.window / 4 {
+        let window = self.windows.of(lane);
+        let limit = *taken + window;
+        // It may be below what was granted, where the window was larger then.
+        if limit.saturating_sub(*granted) < window / 4 {
             return None;
         }
         *granted = limit;

@@ -2,9 +2,15 @@
 
 use weft_base::Random;
 
+use super::super::window::Growth;
 use super::*;
 
 const LANE: Lane = Lane::DEFAULT;
+
+/// Windows that stay as they are.
+fn fixed(bytes: u64) -> Windows {
+    Windows::new(bytes, bytes, Growth::new(0))
+}
 
 #[test]
 fn a_lane_without_credit_waits_in_order_and_other_lanes_go_on() {
@@ -45,10 +51,10 @@ fn credit_that_goes_back_or_beyond_all_bounds_is_a_lie() {
     assert_eq!(out.granted(LANE, 49, |()| {}), Err(CreditError::TakenBack { lane: LANE, from: 50, to: 49 }));
     let to = u64::MAX;
     assert_eq!(out.granted(LANE, to, |()| {}), Err(CreditError::Overflow { lane: LANE, from: 50, to }));
-    let mut into = LinkIn::new(100);
+    let mut into = LinkIn::new(fixed(100));
     assert_eq!(into.first().count(), Lane::COUNT);
-    into.came(LANE, 100).expect("it was granted");
-    let exceeded = into.came(LANE, 1).expect_err("it was not");
+    into.came(LANE, 100, Duration::ZERO, Mono(0)).expect("it was granted");
+    let exceeded = into.came(LANE, 1, Duration::ZERO, Mono(0)).expect_err("it was not");
     assert_eq!(exceeded, CreditError::Exceeded { lane: LANE, sent: 101, limit: 100 });
     assert_eq!(exceeded.to_string(), "101 bytes came on lane 4, and 100 were granted: wait for credit");
 }
@@ -70,7 +76,7 @@ enum Fault {
 fn run(seed: u64, fault: Fault) -> Result<(), String> {
     let mut random = Random::from_seed(seed);
     let window = 64 + random.below(1_000);
-    let (mut out, mut into) = (LinkOut::new(2_000), LinkIn::new(window));
+    let (mut out, mut into) = (LinkOut::new(2_000), LinkIn::new(fixed(window)));
     let mut taken = Taken::new(window);
     let (mut wire, mut ring) = (VecDeque::new(), VecDeque::new());
     let mut grants: VecDeque<(Lane, u64)> = into.first().collect();
@@ -107,7 +113,7 @@ fn run(seed: u64, fault: Fault) -> Result<(), String> {
             }
             3 => {
                 if let Some((lane, len, number)) = wire.pop_front() {
-                    into.came(lane, len).map_err(|error| format!("seed {seed}: {error}"))?;
+                    into.came(lane, len, Duration::ZERO, Mono(0)).map_err(|error| format!("seed {seed}: {error}"))?;
                     ring.push_back((lane, len, number));
                 }
             }
@@ -140,7 +146,7 @@ fn run(seed: u64, fault: Fault) -> Result<(), String> {
             out.granted(lane, limit, |item| wire.push_back(item)).map_err(|e| format!("seed {seed}: {e}"))?;
         }
         while let Some((lane, len, _)) = wire.pop_front() {
-            into.came(lane, len).map_err(|error| format!("seed {seed}: {error}"))?;
+            into.came(lane, len, Duration::ZERO, Mono(0)).map_err(|error| format!("seed {seed}: {error}"))?;
             ring.push_back((lane, len, 0));
         }
         while let Some((lane, len, _)) = ring.pop_front() {

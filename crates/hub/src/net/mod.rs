@@ -26,6 +26,7 @@ mod outbound;
 mod subscriber;
 mod sweep;
 pub(crate) mod tunnel;
+mod window;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use weft_wire::frame::{self, ErrorCode, Peek};
 pub(crate) use self::connection::{Connection, Role};
 use self::egress::{Egress, EgressLimits};
 use self::tunnel::Sockets;
+use self::window::Growth;
 use crate::Identity;
 use crate::admit::Admission;
 use crate::agree::Opening;
@@ -134,6 +136,8 @@ pub(crate) struct NetStage {
     urgent: VecDeque<SessionId>,
     /// Connections with something to write.
     dirty: VecDeque<SessionId>,
+    /// What the windows of links may still grow by.
+    growth: Growth,
     next_sweep: Mono,
     /// Whether a connection may be no session yet, or no more, for which sweeps are due.
     sweeping: bool,
@@ -176,6 +180,7 @@ impl NetStage {
         Self {
             network: Sockets::new(parts.network, &parts.identity),
             snapshot: parts.snapshot,
+            growth: Growth::new(parts.options.limits.arena.0 / 4),
             arena: parts.arena,
             reserve: parts.reserve,
             opening: Opening::of(&parts.options, parts.identity.life),
@@ -357,7 +362,10 @@ impl NetStage {
             else {
                 return Progress::Ended;
             };
-            if connection.held || connection.closing || connection.apart.as_ref().is_some_and(|apart| apart.ended.is_some()) {
+            if connection.held
+                || connection.closing
+                || connection.apart.as_ref().is_some_and(|apart| apart.ended.is_some())
+            {
                 return Progress::Drained(bytes);
             }
             let link = connection.link;

@@ -12,7 +12,7 @@ use super::connection::Parts;
 use super::link::Offered;
 use super::subscriber::{Delivery, Memory};
 use super::{Connection, NetStage, Role};
-use crate::counters::{Counters, add};
+use crate::counters::{Counters, add, set};
 use crate::hub::Phase;
 use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::see::account::Waits;
@@ -222,6 +222,17 @@ impl NetStage {
         let Some(limit) = connection.credit.as_mut().and_then(|credit| credit.into.took(lane, bytes)) else { return };
         frame::encode(&Frame::LinkCredit(LinkCredit { lane, limit }), connection.egress.control());
         self.mark_dirty(link);
+    }
+
+    /// The answer to a probe came, as it does now and then on every link: its
+    /// windows give back what is not used.
+    pub(super) fn rest(&mut self, id: SessionId) {
+        let now = self.now.mono;
+        let Some(Connection { credit: Some(credit), egress, .. }) = self.connection(id) else { return };
+        credit.into.rest(now);
+        if let Some(link) = egress.link() {
+            set(&link.window, credit.into.windows().largest());
+        }
     }
 
     /// Appends what a subscriber has no room for to the stream that it named.

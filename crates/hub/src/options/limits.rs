@@ -44,8 +44,10 @@ pub struct Limits {
     pub conflate_keys: usize,
     /// Blocks of one publisher that the hub holds back, in bytes, while a subscriber makes it wait; beyond it the publisher is not read.
     pub held_bytes: ByteCount,
-    /// Bytes of one lane that another hub may have under way to this one, at least four times `frame` whatever this says; what it has beyond that waits there.
+    /// Bytes of one lane that another hub may have under way to this one at first, at least four times `frame` whatever this says; what it has beyond that waits there.
     pub link_window: ByteCount,
+    /// What that may grow to on a long line that carries more; all windows together grow by at most a quarter of `arena`.
+    pub link_window_most: ByteCount,
     /// Bytes queued for one socket, live blocks beyond it wait per subscriber or, on a link, are dropped and counted.
     pub socket_bytes: ByteCount,
     /// Bytes that the system may hold of a TCP connection and not have sent yet: what is urgent waits for no more than that.
@@ -135,6 +137,7 @@ impl Default for Limits {
             conflate_keys: 65_536,
             held_bytes: ByteCount::mib(1),
             link_window: ByteCount::mib(4),
+            link_window_most: ByteCount::mib(32),
             socket_bytes: ByteCount::mib(1),
             unsent_bytes: weft_transport::UNSENT,
             publish_blocks: 256,

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 pub struct Way {
     pub addr: String,
@@ -23,6 +24,11 @@ struct Held {
 impl Way {
     /// A way to `to`.
     pub fn to(to: String) -> Self {
+        Self::far(to, Duration::ZERO)
+    }
+
+    /// A way to `to` on which each 16 KiB take so long, in either direction.
+    pub fn far(to: String, each: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("it is bound").to_string();
         let (cut, open) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
@@ -41,7 +47,7 @@ impl Way {
                 for (from, to, direction) in pairs {
                     if let (Ok(from), Ok(to)) = (from, to) {
                         let held = held.clone();
-                        std::thread::spawn(move || carry(from, to, &held, direction));
+                        std::thread::spawn(move || carry(from, to, &held, direction, each));
                     }
                 }
             }
@@ -66,11 +72,14 @@ impl Way {
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, held: &Held, direction: usize) {
+fn carry(mut from: TcpStream, mut to: TcpStream, held: &Held, direction: usize, each: Duration) {
     let mut bytes = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut bytes) {
         let directions = held.directions.lock().expect("nobody panics with it");
         drop(held.changed.wait_while(directions, |held| held[direction]));
+        if !each.is_zero() {
+            std::thread::sleep(each);
+        }
         if to.write_all(&bytes[..read]).is_err() {
             break;
         }

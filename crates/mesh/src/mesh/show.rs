@@ -11,7 +11,7 @@ use crate::costs;
 use crate::filters::{FilterSet, Item};
 use crate::labels;
 use crate::report::{Counters, HubReport, LinkReport, Report};
-use crate::{Kind, Path, StreamDef};
+use crate::{Kind, LinkId, Path, StreamDef};
 
 impl Mesh {
     /// What is known of the mesh, in the order of hub ids.
@@ -86,6 +86,12 @@ impl Mesh {
             self.hubs.get(&hub).filter(|hub| !hub.is_expired).map(|hub| &hub.links)
         };
         links.is_some_and(|links| links.iter().any(|link| link.peer == peer))
+    }
+
+    /// The round trip of a link of this hub, once it is known.
+    #[must_use]
+    pub fn rtt(&self, link: LinkId) -> Option<Duration> {
+        self.links.get(&link)?.health.rtt()
     }
 
     /// What was counted since the start.

@@ -270,6 +270,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "subscriber_bytes" => limits.subscriber_bytes,
         "held_bytes" => limits.held_bytes,
         "link_window" => limits.link_window,
+        "link_window_most" => limits.link_window_most,
         "socket_bytes" => limits.socket_bytes,
         "unsent_bytes" => limits.unsent_bytes,
         "publish_bytes" => limits.publish_bytes,
