@@ -128,7 +128,7 @@ impl<T: Ord> PopFirstIf<T> for BTreeSet<T> {
 
 /// What is left of a penalty: half of it after each half-life, in a straight
 /// line between.
-fn decayed(penalty: u32, age: Duration, half_life: Duration) -> u32 {
+pub(crate) fn decayed(penalty: u32, age: Duration, half_life: Duration) -> u32 {
     let halvings = age.as_nanos() / half_life.as_nanos();
     let left = penalty.checked_shr(u32::try_from(halvings).unwrap_or(u32::MAX)).unwrap_or(0);
     let part = age.as_nanos() % half_life.as_nanos();
@@ -137,7 +137,7 @@ fn decayed(penalty: u32, age: Duration, half_life: Duration) -> u32 {
 }
 
 /// How long a penalty takes to fall below the lower threshold, in half-lives rounded up.
-fn time_to(penalty: u32, half_life: Duration) -> Duration {
+pub(crate) fn time_to(penalty: u32, half_life: Duration) -> Duration {
     let halvings = (0..u32::BITS).find(|n| penalty >> n < REUSE).unwrap_or(u32::BITS);
     half_life * halvings
 }

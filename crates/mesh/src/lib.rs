@@ -20,6 +20,7 @@ mod close;
 mod costs;
 mod damp;
 mod filters;
+mod flap;
 pub mod flow;
 pub mod groups;
 mod health;

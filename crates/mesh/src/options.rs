@@ -87,6 +87,11 @@ pub struct Timers {
     /// The longest that a filter stays told that comes and goes and is not wanted
     /// any more; zero: such filters are not damped. Default 60 s.
     pub damp_most: Duration,
+    /// Of the penalty of a neighbour whose link comes and goes. Default 15 s.
+    pub flap_half_life: Duration,
+    /// The longest that such a link counts as suspect after its last loss; zero:
+    /// it never does. Default 60 s.
+    pub flap_most: Duration,
     /// Between two frames of a long set of filters on one link, of at most 32
     /// KiB each. Default 2 ms: 16 MiB/s.
     pub transfer_pace: Duration,
@@ -113,6 +118,8 @@ impl Default for Timers {
             interest_each: Duration::from_micros(50),
             damp_half_life: Duration::from_secs(15),
             damp_most: Duration::from_secs(60),
+            flap_half_life: Duration::from_secs(15),
+            flap_most: Duration::from_secs(60),
             transfer_pace: Duration::from_millis(2),
             receipt_pace: Duration::from_millis(10),
             receipt_retry: Duration::from_millis(100),

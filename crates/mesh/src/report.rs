@@ -67,6 +67,8 @@ pub struct LinkReport {
     pub price: u32,
     /// Whether the other end reports the link too, so that it is used.
     pub up: bool,
+    /// Whether this hub holds it back, because it came and went too often.
+    pub held: bool,
     /// The link, when it is one of this hub.
     pub link: Option<LinkId>,
 }
@@ -99,6 +101,8 @@ pub struct Counters {
     pub suspicions: u64,
     /// Times that such a link was trusted again.
     pub recoveries: u64,
+    /// Times that a link began to be held back, because it came and went too often.
+    pub links_held: u64,
     /// Answers to pings that were never sent.
     pub strange_pongs: u64,
     /// Pings beyond what is answered.

@@ -60,6 +60,18 @@ pub(super) fn tell(peer: &str, notice: LinkNotice) {
         LinkNotice::Damped => {
             tracing::warn!(code = "link_probes_damped", peer, "a hub probes its link faster than is answered");
         }
+        LinkNotice::Held { for_now } => {
+            let for_ms = for_now.as_millis() as u64;
+            tracing::warn!(
+                code = "link_held",
+                peer,
+                for_ms,
+                "a link came and went too often: other ways are used until it has lasted"
+            );
+        }
+        LinkNotice::Released => {
+            tracing::info!(code = "link_released", peer, "a link that came and went has lasted: it is used again");
+        }
         LinkNotice::StrangePong => {
             tracing::warn!(code = "link_strange_answer", peer, "a hub answers a probe that was never sent");
         }

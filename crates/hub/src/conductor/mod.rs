@@ -128,6 +128,7 @@ pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, remembered: Vec
     told.limits.hubs = options.limits.hubs;
     told.timers.interest_retention = timers.interest_retention;
     told.timers.damp_most = timers.interest_damping;
+    told.timers.flap_most = timers.link_hold;
     (told.timers.ping, told.timers.silence) = (timers.probe, timers.link_silence);
     let mut mesh = Mesh::new(told, info, seed);
     mesh.set_life(identity.life, remembered);

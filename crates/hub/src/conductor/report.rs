@@ -51,6 +51,7 @@ impl Conductor {
             ("mesh.filters_held", m.filters_held),
             ("mesh.suspicions", m.suspicions),
             ("mesh.recoveries", m.recoveries),
+            ("mesh.links_held", m.links_held),
             ("mesh.strange_pongs", m.strange_pongs),
             ("mesh.pings_damped", m.pings_damped),
         ];
@@ -58,6 +59,7 @@ impl Conductor {
             let name = self.mesh.name_of(link.to).unwrap_or_default();
             values.push((format!("link.{name}.loss"), link.loss.into()));
             values.push((format!("link.{name}.price"), link.price.into()));
+            values.push((format!("link.{name}.held"), link.held.into()));
         }
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
         values.extend(self.refused.iter().map(|((name, code), times)| (format!("refused.{name}.{code}"), *times)));

@@ -11,6 +11,8 @@ pub struct Timers {
     pub probe: Duration,
     /// A link from which nothing was heard for so long is given up.
     pub link_silence: Duration,
+    /// The longest that a link which came and went too often is avoided after its last loss, until it has lasted; zero: it never is.
+    pub link_hold: Duration,
     /// The first pause before a lost link is dialled again; doubles, with full jitter.
     pub redial_first: Duration,
     /// The longest such pause.
@@ -51,6 +53,7 @@ impl Default for Timers {
             hello: Duration::from_secs(5),
             probe: Duration::from_millis(250),
             link_silence: Duration::from_secs(5),
+            link_hold: Duration::from_secs(60),
             redial_first: Duration::from_millis(100),
             redial_most: Duration::from_secs(10),
             drain: Duration::from_secs(5),

@@ -3,7 +3,8 @@
 //! A suspect link keeps its traffic while there is no other way; where there is
 //! one, the raised cost in this hub's record moves the routes of all hubs away
 //! from it. The hub at the other end raises its own cost too when it reads
-//! that, so that a link that works in one direction only is left in both.
+//! that, so that a link that works in one direction only is left in both. A link
+//! that comes and goes is told the same of until it has lasted.
 
 use std::time::Duration;
 
@@ -28,6 +29,14 @@ pub enum LinkNotice {
     Trusted,
     /// Pings come faster than they are answered. Said once for each flood.
     Damped,
+    /// It came and went too often of late: other ways are used, where there are
+    /// any, until it has lasted.
+    Held {
+        /// For so long, unless it is lost again.
+        for_now: Duration,
+    },
+    /// It has lasted: it is used as others are.
+    Released,
     /// An answer to no ping has come. Said for the first of a link.
     StrangePong,
 }
@@ -109,7 +118,21 @@ impl Mesh {
         }
     }
 
-    fn notice(&self, id: LinkId, notice: LinkNotice, out: &mut Vec<Command>) {
+    /// Takes in which hubs' links were lost, and lets go of those that have lasted.
+    pub(super) fn tend_flaps(&mut self, now: Mono, out: &mut Vec<Command>) {
+        for hub in std::mem::take(&mut self.lost) {
+            let held = self.flaps.held(hub).is_some();
+            self.flaps.lost(hub, now);
+            self.counters.links_held += u64::from(!held && self.flaps.held(hub).is_some());
+        }
+        for hub in self.flaps.release(now) {
+            self.links_changed = true;
+            let ids: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.hub == hub).map(|(id, _)| *id).collect();
+            ids.into_iter().for_each(|id| self.notice(id, LinkNotice::Released, out));
+        }
+    }
+
+    pub(super) fn notice(&self, id: LinkId, notice: LinkNotice, out: &mut Vec<Command>) {
         let name = self.links.get(&id).map(|link| link.name.clone()).unwrap_or_default();
         out.push(Command::LinkNotice { link: id, name, notice });
     }
@@ -117,7 +140,7 @@ impl Mesh {
     /// What this hub's record says that a link costs.
     pub(super) fn told_cost(&self, link: &Link) -> u32 {
         let peer = self.hubs.get(&link.hub).filter(|peer| peer.epoch == link.epoch && !peer.is_expired);
-        if link.health.is_suspect() {
+        if link.health.is_suspect() || self.flaps.held(link.hub).is_some() {
             link.cost + SUSPECTED
         } else if peer.is_some_and(|peer| suspects(&peer.links, self.me.id)) {
             link.cost + DOUBTED

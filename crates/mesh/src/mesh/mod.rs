@@ -52,6 +52,7 @@ use self::receipts::Receipts;
 use self::records::{Hub, OwnRecord};
 use crate::damp::Damp;
 use crate::filters::Wants;
+use crate::flap::Flaps;
 use crate::labels;
 use crate::link::{Link, MOST_COST};
 use crate::local::Local;
@@ -65,6 +66,9 @@ pub struct Mesh {
     me: HubInfo,
     random: Random,
     links: BTreeMap<LinkId, Link>,
+    flaps: Flaps,
+    /// Hubs to which the last link that worked was lost in this turn.
+    lost: Vec<HubId>,
     hubs: BTreeMap<HubId, Hub>,
     /// Keys of the interest set that no hub has.
     free_slots: BTreeSet<u16>,
@@ -105,6 +109,8 @@ impl Mesh {
         let mut mesh = Self {
             random: Random::from_seed(seed),
             links: BTreeMap::new(),
+            flaps: Flaps::new(options.timers.flap_half_life, options.timers.flap_most),
+            lost: Vec::new(),
             hubs: BTreeMap::new(),
             free_slots: (0..options.limits.hubs as u16).collect(),
             record: OwnRecord::default(),
@@ -228,6 +234,9 @@ impl Mesh {
         let (hub, epoch) = (link.hub, link.epoch);
         self.links.insert(id, link);
         self.links_changed = true;
+        if let Some(until) = self.flaps.held(hub) {
+            self.notice(id, LinkNotice::Held { for_now: until.since(now) }, out);
+        }
         self.close_older_links(hub, epoch, out);
         self.ping(id, now);
         let digest = self.digest();
@@ -279,7 +288,12 @@ impl Mesh {
     }
 
     fn forget_link(&mut self, link: LinkId) {
-        self.links_changed |= self.links.remove(&link).is_some();
+        if let Some(lost) = self.links.remove(&link) {
+            self.links_changed = true;
+            if lost.works() && !self.links.values().any(|other| other.hub == lost.hub && other.works()) {
+                self.lost.push(lost.hub);
+            }
+        }
         self.outbox.remove(&link);
         for hub in self.hubs.values_mut() {
             hub.forget_link(link);
@@ -333,6 +347,7 @@ impl Mesh {
     /// and what piled up is handed out.
     fn settle(&mut self, now: Mono, out: &mut Vec<Command>) {
         self.tend_links(now, out);
+        self.tend_flaps(now, out);
         if self.next_digest <= now && !self.links.is_empty() {
             self.next_digest = self.after_about(now, self.options.timers.digest);
             self.send_digests();
@@ -384,7 +399,7 @@ impl Mesh {
         let paths = self.graph_changed.then_some(self.paths_next);
         let digest = (!self.links.is_empty()).then_some(self.next_digest);
         let told = self.local.due(timers.interest_batch);
-        let own = [digest, self.own_record_deadline(), told, self.receipts_deadline()];
+        let own = [digest, self.own_record_deadline(), told, self.receipts_deadline(), self.flaps.next()];
         links.chain([hubs, paths]).chain(own).flatten().min()
     }
 }

@@ -72,6 +72,7 @@ impl Mesh {
                 loss,
                 price,
                 up: self.reports(link.peer, from),
+                held: from == self.me.id && self.flaps.held(link.peer).is_some(),
                 link: (from == self.me.id).then(|| in_use.get(&link.peer).copied()).flatten(),
             })
             .collect();

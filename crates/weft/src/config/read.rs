@@ -388,6 +388,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "hello" => timers.hello,
         "probe" => timers.probe,
         "link_silence" => timers.link_silence,
+        "link_hold" => timers.link_hold,
         "redial_first" => timers.redial_first,
         "redial_most" => timers.redial_most,
         "drain" => timers.drain,

@@ -91,6 +91,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("hello", t.hello),
         ("probe", t.probe),
         ("link_silence", t.link_silence),
+        ("link_hold", t.link_hold),
         ("redial_first", t.redial_first),
         ("redial_most", t.redial_most),
         ("drain", t.drain),

@@ -148,3 +148,51 @@ fn a_flood_of_probes_is_answered_in_part_said_once_and_ends_the_link() {
     assert_eq!(notices, 1);
     assert_eq!(net.closed(), [(1, &CloseReason::Flood { what: "pings" })]);
 }
+
+#[test]
+fn a_link_that_comes_and_goes_moves_routes_no_more_until_it_has_lasted() {
+    let mut net = triangle();
+    let mut next = 10;
+    net.cut(1);
+    let mut used = Vec::new();
+    for _ in 0..10 {
+        net.pass(3 * SECOND);
+        assert_eq!((net.hops(1, 2), net.hops(2, 1)), (2, 2), "by hub 3");
+        net.link(next, 1, 2);
+        net.pass(3 * SECOND);
+        used.push(net.hops(1, 2) == 1);
+        assert_eq!(net.hops(1, 2), net.hops(2, 1), "both ends go by it, or none");
+        net.cut(next);
+        next += 1;
+    }
+    assert_eq!(used.iter().filter(|used| **used).count(), used.iter().take_while(|used| **used).count());
+    assert!(used[0] && !used[5..].contains(&true), "a few times and not again: {used:?}");
+    assert_eq!(net.hubs[&1].counters().links_held, 1);
+    net.said.clear();
+    net.link(next, 1, 2);
+    net.pass(5 * SECOND);
+    assert_eq!(net.hops(1, 2), 2, "it is there, and not trusted");
+    net.pass(60 * SECOND);
+    assert_eq!((net.hops(1, 2), net.hops(2, 1)), (1, 1), "it has lasted");
+    let notices = net.said.iter().filter_map(|(hub, command)| match command {
+        Command::LinkNotice { notice, .. } if *hub == 1 => Some(*notice),
+        _ => None,
+    });
+    let notices: Vec<LinkNotice> = notices.collect();
+    assert!(matches!(notices[..], [LinkNotice::Held { .. }, LinkNotice::Released]), "{notices:?}");
+}
+
+#[test]
+fn a_link_that_comes_and_goes_carries_what_has_no_other_way() {
+    let mut net = Net::line(2);
+    for next in 10..20 {
+        net.pass(3 * SECOND);
+        assert_eq!(net.hops(1, 2), 1);
+        net.cut(if next == 10 { 1 } else { next - 1 });
+        assert_eq!(net.hops(1, 2), 0);
+        net.link(next, 1, 2);
+    }
+    net.pass(SECOND);
+    assert_eq!(net.hubs[&1].counters().links_held, 1);
+    assert_eq!(net.hops(1, 2), 1);
+}
