@@ -10,6 +10,8 @@ use std::mem::size_of;
 
 use weft_base::ByteCount;
 use weft_keyed::LsmOptions;
+use weft_mesh::MAX_HUBS;
+use weft_wire::frame::LinkStateLink;
 
 use crate::append::ToSync;
 use crate::consume::ToConsume;
@@ -38,6 +40,9 @@ pub const ASIDE: usize = 60 << 10;
 pub const PREFERENCE: usize = 1 << 10;
 /// A filter of up to 64 bytes whose coming and going is remembered.
 pub const DAMPED: usize = 320;
+/// Another hub: its record with the most links and attributes that one can have,
+/// and what is remembered of it.
+pub const HUB: usize = weft_wire::frame::MAX_ATTRIBUTES + MAX_HUBS * size_of::<LinkStateLink>() + (2 << 10);
 /// A receipt that is waited for, with as many hubs named as can be.
 pub const RECEIPT: usize = 20 << 10;
 /// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.
@@ -103,6 +108,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("shared memory", "shm_sessions, shm_ring", times(l.shm_sessions, l.shm_ring.as_usize().saturating_mul(2))),
         part("links by QUIC", "quic.links, quic.window", quic(options)),
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
+        part("other hubs", "hubs", times(l.hubs, HUB)),
         part("damped filters", "", times(weft_mesh::MAX_DAMPED, DAMPED)),
         part("receipts", "receipts", times(l.receipts, RECEIPT)),
         part("waiting blocks", "waiting_blocks, subscriptions", times(waiting, WAITING)),

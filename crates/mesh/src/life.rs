@@ -4,8 +4,8 @@
 //!
 //! A folder has a random number, its instance, and counts its starts; each
 //! start has a random number of its own. Hubs remember these of every hub that
-//! they meet or hear of, and hold a neighbour against them before its link
-//! counts:
+//! was their neighbour, as it said them itself, know those of hubs within reach
+//! from their records, and hold a neighbour against them before its link counts:
 //!
 //! | the neighbour says | and | it is |
 //! |---|---|---|
@@ -55,7 +55,7 @@ impl Life {
 pub struct Remembered {
     /// Its name.
     pub name: String,
-    /// Its latest start that was heard of.
+    /// Its latest start that it told of.
     pub life: Life,
     /// Its epoch then.
     pub epoch: Epoch,
@@ -73,7 +73,7 @@ impl Memory {
         self.hubs.values()
     }
 
-    /// Takes in what was heard of a hub; answers whether that is news.
+    /// Takes in what a hub has said of itself; answers whether that is news.
     pub(crate) fn learn(&mut self, hub: HubId, name: &str, epoch: Epoch, life: Life) -> bool {
         if life.instance == 0 {
             return false;
@@ -95,11 +95,18 @@ impl Memory {
     }
 
     /// Whether a neighbour may be who it says. `is_here`: a hub of this name is
-    /// within reach, by another way than this neighbour's.
+    /// within reach, by another way than this neighbour's; `heard`: the life that
+    /// that one is said to be in.
     ///
     /// # Errors
     /// What it is instead, and what to do about it.
-    pub(crate) fn judge(&self, hub: HubId, name: &str, life: Life, is_here: bool) -> Result<(), CloseReason> {
+    pub(crate) fn judge(
+        &self,
+        (hub, name): (HubId, &str),
+        life: Life,
+        is_here: bool,
+        heard: Option<Life>,
+    ) -> Result<(), CloseReason> {
         if life.instance == 0 {
             return Ok(());
         }
@@ -107,12 +114,13 @@ impl Memory {
         if let Some((_, other)) = others.find(|(_, known)| known.life.instance == life.instance) {
             return Err(CloseReason::Renamed { known: other.name.clone(), heard: name.to_owned() });
         }
-        let Some(known) = self.hubs.get(&hub) else { return Ok(()) };
-        let was_there = life.starts < known.life.starts || (life.starts == known.life.starts && life != known.life);
-        match (life.instance == known.life.instance, is_here) {
+        let heard = heard.filter(|heard| is_here && heard.instance != 0);
+        let Some(known) = heard.or(self.hubs.get(&hub).map(|known| known.life)) else { return Ok(()) };
+        let was_there = life.starts < known.starts || (life.starts == known.starts && life != known);
+        match (life.instance == known.instance, is_here) {
             (true, true) if was_there => Err(CloseReason::Cloned { name: name.to_owned() }),
             (true, false) if was_there => {
-                let (known, heard) = (known.life.starts, life.starts);
+                let (known, heard) = (known.starts, life.starts);
                 Err(CloseReason::RolledBack { name: name.to_owned(), known, heard })
             }
             (false, true) => Err(CloseReason::NameTaken { name: name.to_owned() }),
@@ -138,7 +146,7 @@ mod tests {
     }
 
     fn judged(life: Life, is_here: bool) -> Option<&'static str> {
-        match memory().judge(CHICAGO, "chicago", life, is_here) {
+        match memory().judge((CHICAGO, "chicago"), life, is_here, None) {
             Ok(()) => None,
             Err(CloseReason::Cloned { .. }) => Some("cloned"),
             Err(CloseReason::RolledBack { known: 3, .. }) => Some("rolled back"),
@@ -163,7 +171,7 @@ mod tests {
         ] {
             assert_eq!(judged(said, is_here), expected, "{said:?}, {is_here}");
         }
-        let renamed = memory().judge(HubId(2), "boston", life(7, 4, 1), false);
+        let renamed = memory().judge((HubId(2), "boston"), life(7, 4, 1), false, None);
         assert_eq!(renamed, Err(CloseReason::Renamed { known: "chicago".to_owned(), heard: "boston".to_owned() }));
     }
 

@@ -67,9 +67,12 @@ impl Mesh {
         out: &mut Vec<Command>,
     ) -> Result<(), CloseReason> {
         let Some(life) = life else { return Ok(()) };
-        let is_here =
-            self.hubs.get(&hub).is_some_and(|h| h.path.is_some()) || self.links.values().any(|link| link.hub == hub);
-        let verdict = self.identities.memory.judge(hub, name, life, is_here);
+        let reached = self.hubs.get(&hub).filter(|known| known.path.is_some());
+        let is_here = reached.is_some() || self.links.values().any(|link| link.hub == hub);
+        // What others say of a hub counts while it is there, and is not kept: one
+        // that lies would keep it out for ever.
+        let heard = reached.and_then(|known| known.attribute(attribute::LIFE)).and_then(Life::decode);
+        let verdict = self.identities.memory.judge((hub, name), life, is_here, heard);
         match &verdict {
             Ok(()) => self.learn(hub, name, epoch, life),
             Err(reason) => {
@@ -81,15 +84,6 @@ impl Mesh {
             }
         }
         verdict
-    }
-
-    /// Remembers what a record says of its hub's life.
-    pub(super) fn learn_of_record(&mut self, hub: HubId) {
-        let Some(known) = self.hubs.get(&hub) else { return };
-        if let Some(life) = known.attribute(attribute::LIFE).and_then(Life::decode) {
-            let (name, epoch) = (known.name.clone(), known.epoch);
-            self.learn(hub, &name, epoch, life);
-        }
     }
 
     fn learn(&mut self, hub: HubId, name: &str, epoch: Epoch, life: Life) {

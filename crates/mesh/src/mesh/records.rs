@@ -160,7 +160,6 @@ impl Mesh {
             return;
         }
         self.take_record(record, attributes.map(|attributes| attributes.bytes().into()), now);
-        self.learn_of_record(record.hub);
         self.close_older_links(record.hub, record.epoch, out);
         self.flood_record(record.hub, Some(link));
     }
@@ -444,6 +443,11 @@ impl Mesh {
             self.forget_hub(oldest);
         }
         true
+    }
+
+    /// Whether one more hub can be known, in the place of one out of reach if need be.
+    pub(super) fn has_room(&self) -> bool {
+        !self.free_slots.is_empty() || self.hubs.values().any(|hub| hub.path.is_none())
     }
 
     /// Of a hub without a way, which no way leads over: the graph is as it was.

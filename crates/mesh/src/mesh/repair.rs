@@ -86,6 +86,9 @@ impl Mesh {
             self.counters.conflicts += u64::from(theirs.epoch > self.me.epoch);
             return None;
         }
+        if !self.hubs.contains_key(&theirs.hub) && !self.has_room() {
+            return None;
+        }
         let Some(hub) = self.hubs.get_mut(&theirs.hub).filter(|hub| hub.epoch >= theirs.epoch) else {
             return Some(WantEntry { hub: theirs.hub, have_link_version: 0, have_interest_version: 0 });
         };

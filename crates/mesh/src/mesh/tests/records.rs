@@ -1,7 +1,9 @@
 //! Records with attributes: kept and passed on as they came, to whom they mean
 //! something.
 
-use weft_wire::frame::{Attributes, LinkState, LinkStateLink, LinkStateRecord, Record, push_attribute};
+use weft_wire::frame::{
+    Attributes, Digest, DigestEntry, LinkState, LinkStateLink, LinkStateRecord, Record, push_attribute,
+};
 
 use super::*;
 
@@ -223,4 +225,36 @@ fn a_hub_of_version_1_that_is_not_linked_changes_no_way() {
     // It says that it is linked with hub 1, which knows nothing of that.
     say(&mut net, 3, 9, vec![LinkStateLink { peer: id(1), rtt_us: 1, cost: 0 }], None);
     assert_eq!(net.hops(1, 2), 2);
+}
+
+/// Symptom: a hub at its limit of hubs had its neighbours send the whole sets
+/// of all others with each digest, and threw them away. Cause: it asked for
+/// hubs that it has no room for.
+#[test]
+fn hubs_that_there_is_no_room_for_are_not_asked_for() {
+    let mut net = Net::with(Limits { hubs: 1, ..Limits::default() }, Timers::default());
+    (1..=2).for_each(|hub| net.add(hub, 1));
+    net.link(1, 1, 2);
+    let entry =
+        |hub| DigestEntry { hub: id(hub), epoch: Epoch(1), link_version: 1, interest_version: 1, interest_hash: 1 };
+    let asked = |net: &mut Net| {
+        let digest = Frame::Digest(Digest { entries: vec![entry(8), entry(9)] });
+        let mut out = Vec::new();
+        let heard = Event::Frame { link: LinkId(1), frame: &digest };
+        net.hubs.get_mut(&1).expect("a hub").apply(heard, now(net.now), &mut out);
+        let sent = out.iter().filter_map(|command| match command {
+            Command::Send { bytes, .. } => Some(bytes),
+            _ => None,
+        });
+        let wants = sent.flat_map(|bytes| frames(bytes)).filter(|frame| matches!(frame, Ok(Frame::Want(_))));
+        wants.count()
+    };
+    assert_eq!(asked(&mut net), 0, "hub 2 is all that fits");
+    // Once it is out of reach, another one has its place.
+    net.add(3, 1);
+    net.cut(1);
+    net.link(1, 1, 3);
+    net.hubs.get_mut(&1).expect("a hub").options.limits.hubs = 2;
+    net.hubs.get_mut(&1).expect("a hub").free_slots.insert(1);
+    assert_eq!(asked(&mut net), 1, "there is room");
 }
