@@ -245,6 +245,26 @@ counters! {
     violations = "sessions.violations",
     /// Links refused because the hubs are of different meshes or differ in what they must share.
     links_disagreed = "links.disagreed",
+    /// Certificates issued to hubs that joined with a token.
+    joins_issued = "joins.issued",
+    /// Certificates issued in the place of others.
+    joins_renewed = "joins.renewed",
+    /// Requests to join refused: no such token, or another secret.
+    joins_bad_token = "joins.refused.bad_token",
+    /// Requests to join refused: the token was used before.
+    joins_token_used = "joins.refused.token_used",
+    /// Requests to join refused: the token is past its time.
+    joins_token_expired = "joins.refused.token_expired",
+    /// Requests to join refused: the name is taken, or not the token's.
+    joins_name = "joins.refused.name",
+    /// Requests to join refused: malformed.
+    joins_bad_request = "joins.refused.bad_request",
+    /// Requests to join refused: the hub cannot issue, or not keep what it issued.
+    joins_failed = "joins.refused.failed",
+    /// Connections to join refused: no TLS, or a certificate that does not count.
+    joins_strangers = "joins.refused.strangers",
+    /// Connections to join closed unheard: too many at a time, or too often from one address.
+    joins_limited = "joins.limited",
     /// Connections refused or lost before they became a session.
     failed_handshakes = "sessions.failed_handshakes",
     /// Turns in which a connection was not read for want of any buffer.

@@ -170,8 +170,27 @@ pub struct Hub {
     identity: Arc<Identity>,
     counters: Arc<Counters>,
     lifecycle: Arc<Lifecycle>,
+    reach: Reach,
     waker: StageWaker,
     runner: RunnerHandle,
+}
+
+/// Which hubs are in the mesh, as the routes have it at any time.
+#[derive(Clone)]
+pub struct Reach(Arc<ArcSwap<RouteTable>>);
+
+impl Reach {
+    /// Whether a hub of this name can be reached now.
+    #[must_use]
+    pub fn is_there(&self, name: &str) -> bool {
+        self.0.load().routes.is_reachable(HubId::of_name(name))
+    }
+}
+
+impl std::fmt::Debug for Reach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reach").finish_non_exhaustive()
+    }
 }
 
 impl Hub {
@@ -421,7 +440,7 @@ impl Hub {
             route: RouteOutbox::new(&to_route, &route_waker),
             mesh,
             peers,
-            snapshot,
+            snapshot: snapshot.clone(),
             options: options.clone(),
             identity: identity.clone(),
             counters: counters.clone(),
@@ -477,7 +496,8 @@ impl Hub {
             .map_err(|e| StartError::System(e.to_string()))?;
         // Set once: the control stage waits for it.
         let _ = reins.set(Reins { watch: runner.watch(), mover: runner.mover() });
-        Ok(Self { clients, hubs, identity, counters, lifecycle, waker: net_waker, runner })
+        let reach = Reach(snapshot);
+        Ok(Self { clients, hubs, identity, counters, lifecycle, reach, waker: net_waker, runner })
     }
 
     /// Where clients connect, as bound.
@@ -508,6 +528,12 @@ impl Hub {
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Which hubs are in the mesh, for who asks from another thread.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.reach.clone()
     }
 
     /// Begins the orderly end: stop accepting, finish what is under way,

@@ -38,7 +38,7 @@ mod spool;
 
 pub use append::{FolderError, stream_json};
 pub use counters::Counters;
-pub use hub::{Environment, Hub, StartError, StopError};
+pub use hub::{Environment, Hub, Reach, StartError, StopError};
 pub use options::HubOptions;
 
 use weft_base::{Epoch, HubId};

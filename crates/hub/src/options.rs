@@ -39,6 +39,8 @@ pub struct HubOptions {
     pub hubs: Option<Listen>,
     /// Further addresses where they do, with the same certificate.
     pub hubs_also: Vec<String>,
+    /// Where other hubs reach it, when that is not where it listens: told to those who join.
+    pub advertise: Vec<String>,
     /// Bounds of links by QUIC: those at, or to, addresses of the form `quic:HOST:PORT`.
     pub quic: QuicOptions,
     /// Hubs that this one keeps a link to.
@@ -205,6 +207,7 @@ impl HubOptions {
             clients: Vec::new(),
             hubs: None,
             hubs_also: Vec::new(),
+            advertise: Vec::new(),
             quic: QuicOptions::default(),
             neighbours: Vec::new(),
             link_security: None,

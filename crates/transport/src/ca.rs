@@ -4,6 +4,8 @@
 //! the files, and keeps keys readable by their owner alone (mode 0600). The
 //! authority's own key is needed only to issue, so it need not lie on any hub.
 
+mod request;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, DnsName};
 use weft_base::UnixNanos;
 
 use crate::identity::{PeerKind, is_name, uri_of};
+
+pub use self::request::Request;
 
 /// The longest that a certificate may be valid: 100 years of 365 days.
 pub const MAX_VALID_FOR: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -80,16 +84,27 @@ impl Authority {
         Self::with(certificate, key)
     }
 
-    /// The authority that was made before.
+    /// The authority that was made before. Of several certificates, as they
+    /// stand in a file while one authority takes the place of another, the one
+    /// that the key belongs to.
     ///
     /// # Errors
-    /// [`CaError`]: one of the two cannot be read.
-    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, CaError> {
-        Self::with(certificate.to_owned(), KeyPair::from_pem(key)?)
+    /// [`CaError`]: one of the two cannot be read, or the key is another's.
+    pub fn from_pem(certificates: &str, key: &str) -> Result<Self, CaError> {
+        const END: &str = "-----END CERTIFICATE-----";
+        let key = KeyPair::from_pem(key)?;
+        for certificate in certificates.split_inclusive(END).filter(|part| part.ends_with(END)) {
+            let der = certificate_of(certificate)?;
+            let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(unreadable)?;
+            if *parsed.public_key().subject_public_key.data == *key.public_key_raw() {
+                return Self::with(format!("{}\n", certificate.trim_start()), key);
+            }
+        }
+        Err(unreadable("no certificate there belongs to the key"))
     }
 
     fn with(certificate: String, key: KeyPair) -> Result<Self, CaError> {
-        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unreadable)?;
+        let der = certificate_of(&certificate)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(unreadable)?;
         let ends = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
         let issuer = Issuer::from_ca_cert_der(&der, key)?;
@@ -123,6 +138,21 @@ impl Authority {
         now: UnixNanos,
         valid_for: Duration,
     ) -> Result<Issued, CaError> {
+        let key = KeyPair::generate()?;
+        let params = self.params(kind, name, hosts, now, valid_for)?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Issued { certificate, key: key.serialize_pem() })
+    }
+
+    /// What stands in a holder's certificate.
+    fn params(
+        &self,
+        kind: PeerKind,
+        name: &str,
+        hosts: &[&str],
+        now: UnixNanos,
+        valid_for: Duration,
+    ) -> Result<CertificateParams, CaError> {
         let usages = match kind {
             PeerKind::Hub => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
             PeerKind::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
@@ -134,7 +164,6 @@ impl Authority {
         if hosts.len() > MAX_HOSTS {
             return Err(CaError::TooManyHosts { given: hosts.len() });
         }
-        let key = KeyPair::generate()?;
         let mut params = params_for(&format!("{kind} {name}"), now, valid_for, self.ends)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -148,8 +177,7 @@ impl Authority {
                 Err(_) => return Err(CaError::Host { host: (*host).to_owned() }),
             });
         }
-        let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Issued { certificate, key: key.serialize_pem() })
+        Ok(params)
     }
 }
 
@@ -178,10 +206,10 @@ impl Authority {
                 revoked.insert(entry.raw_serial().to_vec(), since);
             }
         }
-        let root = CertificateDer::from_pem_slice(self.certificate.as_bytes()).map_err(unreadable)?;
+        let root = certificate_of(&self.certificate)?;
         let (_, root) = x509_parser::parse_x509_certificate(&root).map_err(unreadable)?;
         for certificate in certificates {
-            let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unreadable)?;
+            let der = certificate_of(certificate)?;
             let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(unreadable)?;
             if parsed.issuer().as_raw() != root.subject().as_raw() {
                 return Err(CaError::NotOurs { subject: parsed.subject().to_string() });
@@ -213,6 +241,11 @@ impl Authority {
 fn fingerprint(key: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
     digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first certificate of a PEM file.
+fn certificate_of(pem: &str) -> Result<CertificateDer<'static>, CaError> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).map_err(unreadable)
 }
 
 fn unreadable(error: impl std::fmt::Display) -> CaError {
@@ -289,6 +322,14 @@ pub enum CaError {
     /// A certificate, a key or a list cannot be read.
     #[error("the PEM cannot be read: {detail}; check that the files are not exchanged")]
     Unreadable {
+        /// What is wrong.
+        detail: String,
+    },
+    /// What asks for a certificate is no request, or not one for a key of ours.
+    #[error(
+        "the request for a certificate cannot be used: {detail}; make a key on the curve P-256 and a PKCS #10 request with it"
+    )]
+    Request {
         /// What is wrong.
         detail: String,
     },

@@ -2,6 +2,7 @@
 //! certificate, key and authority, which may be replaced while they are in use.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -96,6 +97,21 @@ pub fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, NameError> {
     let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
     let expires = UnixNanos(seconds.saturating_mul(1_000_000_000).max(1));
     Ok(Peer { kind, name: name.to_owned(), expires: Some(expires) })
+}
+
+/// The host names and addresses in a certificate; none when it cannot be read.
+pub(crate) fn hosts_of(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(host).collect()
 }
 
 /// Whether a list of what was revoked says that it is this authority's.

@@ -13,6 +13,7 @@ pub mod ca;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod identity;
+pub mod joining;
 mod level;
 pub mod network;
 pub mod quic;

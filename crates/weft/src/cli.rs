@@ -1,6 +1,7 @@
 //! The command line: what there is to say and what it means.
 
 pub(crate) mod consumer;
+mod joining;
 mod live;
 mod simulate;
 mod storage;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_client::{AckLevel, LiveAt, OnFull};
 
 use self::consumer::ConsumerCommand;
+pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
 pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
 use self::stream::StreamCommand;
@@ -63,6 +65,14 @@ pub(crate) enum Command {
     /// A private certificate authority for hubs and clients.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Tokens to join with, at a hub that issues certificates.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Join a mesh: a key is made here, and a hub that issues gives its
+    /// certificate for a token; writes a configuration that starts.
+    Join(JoinArgs),
+    /// Renew a hub's certificate by the one that it has, at a hub that issues.
+    Renew(RenewArgs),
     /// Three hubs, three days of flights, a hub that dies and comes back, and
     /// the accounts in balance.
     Demo(DemoArgs),
@@ -499,61 +509,6 @@ pub(crate) struct BenchArgs {
     pub(crate) svg: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CaCommand {
-    /// Make an authority: its certificate `ca.pem` and its key `ca.key`.
-    Init {
-        /// The folder for them; made when it is not there.
-        #[arg(long, value_name = "FOLDER", default_value = ".")]
-        dir: PathBuf,
-        /// The authority's name, for people.
-        #[arg(long, default_value = "weft")]
-        name: String,
-        /// For how many days its certificate is valid.
-        #[arg(long, value_name = "N", default_value_t = 3650)]
-        days: u32,
-    },
-    /// Take certificates back: puts them on the list `crl.pem`, which hubs read
-    /// as `crl` of `[tls]`.
-    Revoke {
-        /// The certificates.
-        #[arg(required = true, value_name = "FILE")]
-        certificates: Vec<PathBuf>,
-        /// The authority's folder; the list is there too.
-        #[arg(long, value_name = "FOLDER", default_value = ".")]
-        dir: PathBuf,
-    },
-    /// Issue a certificate: `NAME.pem` and `NAME.key`.
-    Issue {
-        /// For a hub or for a client.
-        #[arg(value_enum)]
-        kind: Kind,
-        /// The name in it: a hub's name is the one in its configuration.
-        name: String,
-        /// The authority's folder.
-        #[arg(long, value_name = "FOLDER", default_value = ".")]
-        dir: PathBuf,
-        /// The folder for certificate and key; the authority's when not given.
-        #[arg(long, value_name = "FOLDER")]
-        out: Option<PathBuf>,
-        /// A host name or address at which a hub is dialled; as many as needed.
-        /// Without one, `localhost`, `127.0.0.1` and `::1`.
-        #[arg(long, value_name = "HOST")]
-        host: Vec<String>,
-        /// For how many days it is valid.
-        #[arg(long, value_name = "N", default_value_t = 365)]
-        days: u32,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    /// A hub.
-    Hub,
-    /// A client.
-    Client,
 }
 
 #[derive(Debug, Args)]

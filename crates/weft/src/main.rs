@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `profile`, `ca`, `demo`, `sim`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -7,6 +7,7 @@ mod config;
 mod connect;
 mod demo;
 mod events;
+mod issue;
 mod keys;
 mod logs;
 mod plan;
@@ -51,6 +52,9 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Ca(command) => commands::ca::run(command),
+        Command::Token(command) => commands::token::run(command),
+        Command::Join(args) => commands::join::run(&args),
+        Command::Renew(args) => commands::join::renew(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Sim(args) => simulate::run(&args),
     };

@@ -172,6 +172,16 @@ codes! {
     RENAMED = 91, "renamed", "the data folder is another hub's: give it its name back, or start it once with `weft hub --new-instance`";
     /// Another hub of this name is in the mesh.
     NAME_TAKEN = 92, "name_taken", "another hub of this name is in the mesh: rename one of them";
+    /// A token to join with that the hub does not have, or whose secret is another.
+    BAD_TOKEN = 98, "bad_token", "the token is not one of this hub's, or was revoked: have another made with `weft token create`";
+    /// A token to join with was used before.
+    TOKEN_USED = 99, "token_used", "the token was used before, it is good for one hub: have another made with `weft token create`";
+    /// A token to join with is past its time.
+    TOKEN_EXPIRED = 100, "token_expired", "the token's time is over: have another made with `weft token create`";
+    /// A token to join with, or the certificate to be renewed, is for another name.
+    TOKEN_NAME = 101, "token_name", "the token is for a hub of another name: use that name, or have another token made";
+    /// A request for a certificate that is not one.
+    BAD_REQUEST = 102, "bad_request", "the request for a certificate is malformed: ask with `weft join` of the same version";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -3,10 +3,12 @@
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+};
 use weft_base::sync::Arc;
 
 use super::Blame;
@@ -121,8 +123,19 @@ impl DialledPeer {
         expect: Option<&str>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, String> {
-        let chain = WebPkiServerVerifier::builder_with_provider(mine.roots.clone(), provider.clone())
-            .with_crls(mine.revoked.clone())
+        Self::by(mine.roots.clone(), mine.revoked.clone(), expect, provider)
+    }
+
+    /// One that has a certificate of these authorities, and not one of those
+    /// that they have revoked.
+    pub(crate) fn by(
+        roots: Arc<RootCertStore>,
+        revoked: Vec<CertificateRevocationListDer<'static>>,
+        expect: Option<&str>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, String> {
+        let chain = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            .with_crls(revoked)
             .only_check_end_entity_revocation()
             .allow_unknown_revocation_status();
         Ok(Self {

@@ -103,12 +103,12 @@ fn days_of(days: u32) -> Duration {
     Duration::from_secs(u64::from(days) * 86_400)
 }
 
-fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(super) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     write_new(path, text, 0o600)
 }
 
 /// Writes a file that is not there yet: a key is never overwritten.
-fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+pub(super) fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -23,6 +23,7 @@ use super::ca;
 use crate::Usage;
 use crate::cli::HubArgs;
 use crate::config;
+use crate::issue::{Facts, IssueOptions, Issuer};
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
 use crate::renewal::Renewal;
 
@@ -36,16 +37,19 @@ const WHOLE_LIFE_HERTZ: u32 = 99;
 const DEV_DAYS: u32 = 30;
 
 pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
-    let (mut options, _folder) = match &args.config {
-        Some(path) => (config::load(path).map_err(|e| Usage(e.to_string()))?, None),
+    let (mut options, issue, _folder) = match &args.config {
+        Some(path) => {
+            let config = config::load(path).map_err(|e| Usage(e.to_string()))?;
+            (config.hub, config.issue, None)
+        }
         None => {
             let (options, folder) = dev(args.port)?;
-            (options, Some(folder))
+            (options, None, Some(folder))
         }
     };
     options.new_instance = args.new_instance;
     if args.check {
-        print!("{}", config::show(&options));
+        print!("{}{}", config::show(&options), issue.as_ref().map(config::show_issue).unwrap_or_default());
         return Ok(());
     }
     let (stop, renew) = on_signals()?;
@@ -55,6 +59,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         _ => None,
     };
     let name = options.name.clone();
+    let told = issue.as_ref().map(|_| options.clone());
     let mut environment = Environment::of_machine(&options)?;
     environment.profiler = Some(Arc::new(Sampler));
     let whole = args.profile.as_ref().map(|_| Sampling::start(WHOLE_LIFE_HERTZ)).transpose()?;
@@ -69,8 +74,13 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         latency_ms,
         "the hub is ready"
     );
+    let issuer = match (&issue, told) {
+        (Some(issue), Some(options)) => Some(open_issuer(issue, &options, &hub)?),
+        _ => None,
+    };
     if let Some(path) = &args.ready_file {
         let ready = json!({
+            "issues": issuer.as_ref().map(|issuer| issuer.address().to_string()),
             "name": name, "pid": std::process::id(), "epoch": hub.identity().epoch.0,
             "clients": clients, "hubs": hubs.first(), "all_hubs": hubs,
         });
@@ -83,6 +93,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             hub.look_again();
         }
     }
+    drop(issuer);
     if hub.has_failed() {
         tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
     } else {
@@ -106,6 +117,33 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     }
     tracing::info!(code = "hub_stopped", hub = name, "the hub has stopped");
     Ok(())
+}
+
+/// Opens the door for those who join.
+fn open_issuer(issue: &IssueOptions, options: &HubOptions, hub: &Hub) -> anyhow::Result<Issuer> {
+    let (Some(Security::Tls(identity)), Some(data)) = (&options.link_security, &options.data) else {
+        return Err(Usage("`[issue]` needs `[tls]` and `data`".to_owned()).into());
+    };
+    let addresses = if options.advertise.is_empty() { hub.hub_addresses() } else { &options.advertise };
+    let weights = options.routing.weights;
+    let facts = Facts {
+        name: options.name.clone(),
+        mesh: options.mesh.clone(),
+        addresses: addresses.to_vec(),
+        settings: vec![
+            ("limits.frame", options.limits.frame.0),
+            ("routing.rtt_weight", weights.rtt.into()),
+            ("routing.loss_weight", weights.loss.into()),
+            ("routing.price_weight", weights.price.into()),
+        ],
+        data: data.clone(),
+        identity: identity.clone(),
+        reach: hub.reach(),
+        counters: hub.counters().clone(),
+    };
+    let issuer = Issuer::open(issue, facts, Arc::new(SystemClock::new()))?;
+    tracing::info!(code = "issuing", hub = options.name, address = %issuer.address(), "the hub issues certificates");
+    Ok(issuer)
 }
 
 /// A flag that the first signal sets, of which the second ends the process, and

@@ -4,6 +4,7 @@
 //! that are not known are mistakes. The documented sample is
 //! `examples/hub.toml`; a test reads it.
 
+mod joining;
 mod read;
 pub(crate) mod reader;
 mod show;
@@ -15,9 +16,23 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 use weft_hub::HubOptions;
+use weft_transport::IdentityFiles;
 
+pub(crate) use self::joining::show_issue;
 use self::reader::{Problem, Problems, Section, line_column};
 pub(crate) use self::show::show;
+use crate::issue::IssueOptions;
+
+/// What a configuration says.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// For the hub.
+    pub(crate) hub: HubOptions,
+    /// Where its identity lies, if it has one.
+    pub(crate) tls: Option<IdentityFiles>,
+    /// For the door beside it.
+    pub(crate) issue: Option<IssueOptions>,
+}
 
 /// Why a configuration cannot be used.
 #[derive(Debug)]
@@ -44,7 +59,7 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// Reads a configuration file. Paths in it are relative to its folder.
-pub(crate) fn load(path: &Path) -> Result<HubOptions, ConfigError> {
+pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     load_with("configuration", path, |text| parse(text, folder))
 }
@@ -70,9 +85,9 @@ fn line_of(path: &Path, text: &str, problem: &Problem) -> String {
 }
 
 /// Reads a configuration; every mistake, in order of place.
-pub(crate) fn parse(text: &str, folder: &Path) -> Result<HubOptions, Vec<Problem>> {
-    let violations = |options: &HubOptions| {
-        options.violations().into_iter().map(|(field, message)| (field.to_owned(), message)).collect()
+pub(crate) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
+    let violations = |config: &Config| {
+        config.hub.violations().into_iter().map(|(field, message)| (field.to_owned(), message)).collect()
     };
     parse_with(text, |top, problems| read::options(top, folder, problems), violations)
 }

@@ -13,6 +13,8 @@ use weft_log::Keys;
 use weft_topic::Filter;
 use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdentity, quic, shm};
 
+use super::Config;
+use super::joining::{self, Needs};
 use super::reader::{Problems, Section};
 
 /// Sets a field from a key, if the key is there and right.
@@ -25,7 +27,7 @@ macro_rules! set {
 }
 
 /// Reads the whole document.
-pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> HubOptions {
+pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> Config {
     let mut options = HubOptions::new("");
     match top.text("name", problems) {
         Some(name) => options.name = name,
@@ -44,7 +46,8 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         options.threads = value;
     }
     options.admit_threads = top.number("admit_threads", problems);
-    let identity = top.section("tls", problems).and_then(|section| tls(section, folder, problems));
+    let found = top.section("tls", problems).and_then(|section| tls(section, folder, problems));
+    let (tls, identity) = found.unzip();
     let has_tls = top.has("tls");
     for section in top.sections("clients", problems) {
         options
@@ -52,8 +55,12 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
             .extend(clients(section, identity.as_ref(), has_tls, problems).map(|listen| beside(folder, listen)));
     }
     if let Some(section) = top.section("hubs", problems) {
-        (options.hubs, options.hubs_also) = hubs(section, identity.as_ref(), has_tls, problems);
+        (options.hubs, options.hubs_also) = hubs(section, identity.as_ref(), has_tls, &mut options.advertise, problems);
     }
+    let issue = top.section("issue", problems).and_then(|section| {
+        let needs = Needs { tls: tls.as_ref(), has_tls, has_data: options.data.is_some() };
+        joining::issue(section, folder, &needs, problems)
+    });
     options.link_security = identity.map(Security::Tls);
     for section in top.sections("neighbours", problems) {
         options.neighbours.extend(neighbour(section, problems));
@@ -92,7 +99,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         see(section, &mut options.see, problems);
     }
     top.finish(problems);
-    options
+    Config { hub: options, tls, issue }
 }
 
 const TLS_NEEDED: &str = "links between hubs need mutual TLS: add a table `[tls]` with `cert`, `key` and `ca`, \
@@ -111,7 +118,11 @@ fn keys(section: &mut Section<'_, '_>, folder: &Path, problems: &mut Problems) -
     keys.map_err(|message| problems.add_at(at, &message)).ok()
 }
 
-fn tls(mut section: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> Option<Arc<TlsIdentity>> {
+fn tls(
+    mut section: Section<'_, '_>,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Option<(IdentityFiles, Arc<TlsIdentity>)> {
     let path = |section: &mut Section<'_, '_>, key, problems: &mut Problems| -> Option<PathBuf> {
         let text = section.text(key, problems);
         if text.is_none() && !section.has(key) {
@@ -124,8 +135,9 @@ fn tls(mut section: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> 
     let ca = path(&mut section, "ca", problems);
     let crl = section.text("crl", problems).map(|text| folder.join(text));
     section.finish(problems);
-    match (IdentityFiles { cert: cert?, key: key?, ca: ca?, crl }).load() {
-        Ok(identity) => Some(Arc::new(identity)),
+    let files = IdentityFiles { cert: cert?, key: key?, ca: ca?, crl };
+    match files.load() {
+        Ok(identity) => Some((files, Arc::new(identity))),
         Err(error) => {
             problems.add_at("tls", &error.to_string());
             None
@@ -133,7 +145,7 @@ fn tls(mut section: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> 
     }
 }
 
-fn address(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Option<String> {
+pub(super) fn address(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Option<String> {
     let text = section.text(key, problems);
     if text.is_none() && !section.has(key) {
         section.missing(key, "\"127.0.0.1:7411\"", problems);
@@ -207,11 +219,15 @@ fn hubs(
     mut section: Section<'_, '_>,
     identity: Option<&Arc<TlsIdentity>>,
     has_tls: bool,
+    advertise: &mut Vec<String>,
     problems: &mut Problems,
 ) -> (Option<Listen>, Vec<String>) {
     let mut addresses = addresses(&mut section, "listen", problems).into_iter();
     if !has_tls {
         problems.add_at("hubs", TLS_NEEDED);
+    }
+    if section.has("advertise") {
+        *advertise = self::addresses(&mut section, "advertise", problems);
     }
     section.finish(problems);
     let first = addresses.next().zip(identity);

@@ -49,6 +49,9 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
             also => writeln!(out, "\n[hubs]\nlisten = {:?}", [std::slice::from_ref(&hubs.addr), also].concat())?,
         }
     }
+    if !o.advertise.is_empty() {
+        writeln!(out, "advertise = {:?}", o.advertise)?;
+    }
     for neighbour in &o.neighbours {
         writeln!(out, "\n[[neighbours]]\naddr = {:?}", neighbour.addr)?;
         if let Some(name) = &neighbour.name {

@@ -8,7 +8,7 @@ use weft_transport::Security;
 const SAMPLE: &str = include_str!("../../../../examples/hub.toml");
 
 fn good(text: &str) -> HubOptions {
-    parse(text, Path::new("/etc/weft")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    parse(text, Path::new("/etc/weft")).unwrap_or_else(|problems| panic!("{problems:#?}")).hub
 }
 
 /// Every mistake as `line:column: message`.
@@ -70,7 +70,9 @@ fn keys_come_from_one_place_and_are_not_shown() {
     let (file, key) = (folder.path().join("storage.keys"), "9f".repeat(32));
     std::fs::write(&file, &key).expect("a file");
     let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("its mode");
-    let read = |storage: &str| parse(&format!("name = \"a\"\n{CLIENTS}\n[storage]\n{storage}\n"), folder.path());
+    let read = |storage: &str| {
+        parse(&format!("name = \"a\"\n{CLIENTS}\n[storage]\n{storage}\n"), folder.path()).map(|config| config.hub)
+    };
     mode(0o600);
     let options = read("key_file = \"storage.keys\"").unwrap_or_else(|problems| panic!("{problems:#?}"));
     let keys = options.storage.keys.as_ref().expect("keys, from beside the configuration");
@@ -238,4 +240,29 @@ fn no_text_makes_it_panic() {
             assert!(!lines.is_empty());
         }
     }
+}
+
+#[test]
+fn issuing_needs_a_certificate_data_and_the_authoritys_key_for_its_owner_alone() {
+    let issue = "[issue]\nlisten = \"127.0.0.1:0\"\nkey = \"ca.key\"\n";
+    let found =
+        mistakes(&format!("name = \"a\"\n{CLIENTS}{issue}valid_for = \"1 s\"\nconnections = 0\nattempts = 0\n"));
+    for part in ["add a table `[tls]`", "add `data", "issue.valid_for", "issue.connections", "issue.attempts"] {
+        assert!(found.iter().any(|mistake| mistake.contains(part)), "{part}: {found:#?}");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |file: &str| folder.path().join(file);
+    crate::commands::ca::init(folder.path(), "test", 10).expect("an authority");
+    crate::commands::ca::issue(folder.path(), folder.path(), weft_transport::PeerKind::Hub, "a", &["::1"], 5)
+        .expect("a certificate");
+    let tls = "[tls]\ncert = \"a.pem\"\nkey = \"a.key\"\nca = \"ca.pem\"\n";
+    let text = format!("name = \"a\"\ndata = \"data\"\n{CLIENTS}{tls}{issue}");
+    let read = || parse(&text, folder.path());
+    let shown = show_issue(read().expect("it is right").issue.as_ref().expect("it issues"));
+    assert!(shown.contains("attempts = 60") && !shown.contains("ca.key"), "{shown}");
+    std::fs::set_permissions(path("ca.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("its mode");
+    assert!(read().expect_err("others can read it")[0].message.contains("chmod 600"));
+    std::fs::copy(path("a.key"), path("ca.key")).expect("another key");
+    std::fs::set_permissions(path("ca.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its mode");
+    assert!(read().expect_err("another's").iter().any(|problem| problem.message.contains("belongs to the key")));
 }

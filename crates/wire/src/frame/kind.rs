@@ -140,6 +140,10 @@ kinds! {
     LinkOpen = 124;
     /// Hub to hub, version 2: flooded.
     Conflict = 125;
+    /// To a hub that issues certificates, on a connection of its own; answered by `Joined`.
+    Join = 130;
+    /// The answer to `Join`.
+    Joined = 131;
     /// Hub to hub, on links of version 2 and later; where it differs, answered by `Digest`.
     DigestSum = 137;
     /// Client to hub; answered by `Told`.

@@ -45,6 +45,7 @@ mod consumer;
 mod data;
 mod error;
 mod handout;
+mod join;
 mod kind;
 mod link;
 mod native;
@@ -70,6 +71,7 @@ pub use data::{
 };
 pub use error::{EncodeError, FrameClause, FrameError};
 pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, handout_head, handout_head_len};
+pub use join::{Join, JoinNeighbour, JoinSetting, Joined, MAX_CSR, MAX_JOIN_HOSTS, MAX_JOIN_LIST, MAX_SECRET};
 pub use kind::Kind;
 pub use link::{
     DIGEST_SUMS, Digest, DigestEntry, DigestSum, FlowAck, FlowPlace, Interest, InterestChange, InterestKind, LinkState,
@@ -151,6 +153,8 @@ pub const MAX_ATTRIBUTES: usize = 16 << 10;
 pub const MAX_OPEN_ITEMS: usize = 1024;
 /// The longest of them, in bytes.
 pub const MAX_OPEN_VALUE: usize = 1024;
+/// The longest certificates in a `Joined`, PEM, in bytes.
+pub const MAX_PEM: usize = 65_535;
 /// The most items in any other list.
 pub const MAX_LIST: usize = 65_535;
 
@@ -307,6 +311,10 @@ frames! {
     Told(Told<'a>);
     /// Ask for the mesh with all that ways are found by.
     Survey(Survey);
+    /// A certificate is wanted.
+    Join(Join<'a>);
+    /// Here it is.
+    Joined(Joined<'a>);
 }
 
 impl<'a> Frame<'a> {

@@ -431,6 +431,22 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
         }),
         Frame::DigestSum(DigestSum { sums: (1..=DIGEST_SUMS as u64).collect() }),
         Frame::Survey(Survey { request: 19 }),
+        Frame::Join(Join {
+            request: 19,
+            token: 0xfeed_f00d_0102_0304,
+            secret: &[0xa5; 32],
+            name: "boston",
+            csr: &[0x30, 0x82, 1, 0],
+            hosts: vec!["boston.example.org", "::1"],
+        }),
+        Frame::Joined(Joined {
+            request: 19,
+            certificate: "-----BEGIN CERTIFICATE-----\n",
+            authority: "-----BEGIN CERTIFICATE-----\n",
+            mesh: "flüge",
+            neighbours: vec![JoinNeighbour { name: "new-york", address: "[::1]:7412" }],
+            settings: vec![JoinSetting { name: "limits.frame", value: 1 << 20 }],
+        }),
     ]);
     all
 }
