@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, ProducerId};
-use weft_wire::frame::{Ask, Frame, HubTold, SeeWhat, Survey};
+use weft_wire::frame::{Ask, Frame, HubTold, SeeWhat, Survey, WhyNot};
 
 pub use weft_wire::frame::{facts, surveyed};
 
@@ -38,6 +38,15 @@ pub enum Question {
     },
     /// Where an event of this topic would go from each hub.
     Topic(String),
+    /// What stands between an event of a topic and a subscriber.
+    WhyNot {
+        /// The topic.
+        topic: String,
+        /// The name of a client, a stream or a consumer.
+        subscriber: String,
+        /// The hub where the event would enter the mesh; none for that of the client.
+        from: Option<HubId>,
+    },
 }
 
 /// One thing that a hub says; [`facts`] has the names.
@@ -114,8 +123,9 @@ impl HubSaid {
 
 impl Client {
     /// Asks all hubs of the mesh, and waits for their answers as long as this,
-    /// ten seconds at most. The first of the answers is that of the client's own
-    /// hub; hubs that say nothing are among them.
+    /// ten seconds at most. Hubs that say nothing are among the answers. The first
+    /// is that of the client's own hub, but of [`Question::WhyNot`], for which it
+    /// has to ask its own stages.
     ///
     /// # Errors
     /// [`RequestError`]; a hub that says nothing is none.
@@ -138,11 +148,13 @@ impl Client {
             }
             Question::OfProducer { producer, sequence } => Ask { what: SeeWhat::Event, producer, sequence, ..none },
             Question::Topic(ref topic) => Ask { what: SeeWhat::Topic, topic, ..none },
+            Question::WhyNot { ref topic, ref subscriber, from } => {
+                let from = from.unwrap_or_default();
+                let asked = |request| Frame::WhyNot(WhyNot { request, wait_ms, from, topic, subscriber });
+                return seen(self.ask(asked).await?);
+            }
         };
-        match self.ask(|request| Frame::Ask(Ask { request, ..asked })).await? {
-            Reply::Seen(said) => Ok(said),
-            _ => Err(RequestError::Unexpected { expected: "what hubs say" }),
-        }
+        seen(self.ask(|request| Frame::Ask(Ask { request, ..asked })).await?)
     }
 }
 
@@ -173,6 +185,12 @@ fn together(said: Vec<HubSaid>) -> Vec<HubSaid> {
     hubs
 }
 
+fn seen(reply: Reply) -> Result<Vec<HubSaid>, RequestError> {
+    match reply {
+        Reply::Seen(said) => Ok(said),
+        _ => Err(RequestError::Unexpected { expected: "what hubs say" }),
+    }
+}
 #[cfg(test)]
 mod tests {
     use super::*;

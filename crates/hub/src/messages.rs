@@ -30,6 +30,7 @@ use weft_wire::peer::Service;
 use crate::append::{AwaitedLevel, StreamSpec};
 use crate::gate::Gate;
 use crate::replicate::CopyBatch;
+use crate::see::look::Look;
 use crate::spool::{FromSpool, Round, SpoolPlace, SpooledStream};
 
 /// A session of this hub, with a client or with another hub: the slot in the
@@ -270,6 +271,10 @@ pub(crate) enum ToNet {
     Handout { target: Target, head: Head, block: LogBlock },
     /// A session could not become, or is no more, a member of a consumer.
     MemberEnded { target: Target, code: ErrorCode, detail: String },
+    /// Somebody asks how a subscriber stands.
+    Look(Box<Look>),
+    /// What is known of it.
+    Looked(Box<Look>),
     /// At which homes consumers are to run, all that are known to prefer one.
     Preferences(Arc<std::collections::BTreeMap<weft_stream::seat::Id, weft_stream::seat::Preference>>),
 }
@@ -472,6 +477,8 @@ pub(crate) enum ToConductor {
     Seen { from: HubId, frame: BlockRef },
     /// A client asks for the mesh with all that ways are found by.
     Survey { session: SessionId, id: u64 },
+    /// How a subscriber stands.
+    Looked(Box<Look>),
     /// A client asks what the mesh looks like.
     MeshShow { session: SessionId, id: u64 },
     /// A client asks where a subscription is live, or who wants a topic.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId};
+use weft_base::{Epoch, HubId, Mono};
 
 use crate::LinkId;
 
@@ -35,6 +35,8 @@ pub struct HubReport {
     pub epoch: Epoch,
     /// Whether a path leads there.
     pub reachable: bool,
+    /// Since when none does.
+    pub lost: Option<Mono>,
     /// Links to cross; 0 for this hub itself and for one out of reach.
     pub hops: u8,
     /// The round trips on the way there, added up.

@@ -3,6 +3,7 @@
 pub(crate) mod consumer;
 mod joining;
 mod live;
+mod mesh;
 mod simulate;
 mod storage;
 pub(crate) mod stream;
@@ -14,6 +15,7 @@ use weft_client::{AckLevel, LiveAt, OnFull};
 
 use self::consumer::ConsumerCommand;
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
+pub(crate) use self::mesh::{MeshCommand, WhyNotArgs};
 pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
 use self::stream::StreamCommand;
@@ -317,6 +319,9 @@ pub(crate) struct SubArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", requires = "live_at",
           value_parser = crate::time::parse_duration)]
     pub(crate) receipt_timeout: std::time::Duration,
+    /// What this client is called, so that `weft mesh why-not` finds it.
+    #[arg(long, value_name = "NAME", default_value = "weft sub")]
+    pub(crate) name: String,
     /// Stop after this many events.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u64>,
@@ -382,63 +387,6 @@ fn on_full(text: &str) -> Result<(OnFull, Option<String>), String> {
         },
     };
     Ok((policy, None))
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum MeshCommand {
-    /// Where an event is, or ended, at each hub that remembers it.
-    Where {
-        /// `HUB/SEQUENCE` or `HUB/EPOCH/SEQUENCE`, where it entered the mesh, as
-        /// `weft pub` says; or `producer:ID/SEQUENCE`.
-        event: crate::commands::see::EventName,
-        /// How long hubs may take to answer.
-        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
-        wait: std::time::Duration,
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Publish an event and show the way that it takes, hub by hub.
-    Trace {
-        /// The topic.
-        topic: String,
-        /// What the event says.
-        #[arg(long, default_value = "trace")]
-        payload: String,
-        /// Publish nothing: show where an event would go.
-        #[arg(long)]
-        dry: bool,
-        /// How long hubs may take to answer.
-        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
-        wait: std::time::Duration,
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// What would come of changes of the mesh, from its links and interest as they
-    /// are; nothing is changed.
-    Plan {
-        /// The changes (TOML); `examples/plan.toml` documents them.
-        file: PathBuf,
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-    /// Hubs, links, round-trip times, interest, the hub's counters, and the
-    /// ledger of all hubs.
-    Show {
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
 }
 
 /// Publishers and subscribers, `PxS`.

@@ -5,23 +5,53 @@
 
 use std::collections::BTreeMap;
 
-use weft_base::Mono;
+use weft_base::{Mono, Now, UnixNanos};
 use weft_mesh::{Event, LinkId, LinkNotice};
 
 use super::Conductor;
 use crate::net::link::Heard;
 
-/// The links of the hub, and how far the decider knows when each was heard.
+/// Hubs that there was a link to and is none, as they are remembered.
+const MOST_LOST: usize = 64;
+
+/// A link.
+struct Known {
+    /// The hub at its other end.
+    peer: String,
+    heard: Heard,
+    /// How far the decider knows when it was heard.
+    told: Mono,
+}
+
+/// The links of the hub, and those that are no more.
 #[derive(Default)]
-pub(super) struct Links(BTreeMap<LinkId, (Heard, Mono)>);
+pub(super) struct Links {
+    up: BTreeMap<LinkId, Known>,
+    /// By hub: since when there is none, and why.
+    lost: BTreeMap<String, (UnixNanos, String)>,
+}
 
 impl Links {
-    pub(super) fn up(&mut self, link: LinkId, heard: Heard) {
-        self.0.insert(link, (heard, Mono(0)));
+    pub(super) fn up(&mut self, link: LinkId, peer: &str, heard: Heard) {
+        self.lost.remove(peer);
+        self.up.insert(link, Known { peer: peer.to_owned(), heard, told: Mono(0) });
     }
 
-    pub(super) fn down(&mut self, link: LinkId) {
-        self.0.remove(&link);
+    pub(super) fn down(&mut self, link: LinkId, reason: &str, now: Now) {
+        let Some(Known { peer, .. }) = self.up.remove(&link) else { return };
+        if self.up.values().any(|other| other.peer == peer) {
+            return;
+        }
+        if self.lost.len() >= MOST_LOST {
+            let oldest = self.lost.iter().min_by_key(|(_, (since, _))| *since).map(|(peer, _)| peer.clone());
+            oldest.map(|peer| self.lost.remove(&peer));
+        }
+        self.lost.insert(peer, (now.wall, reason.to_owned()));
+    }
+
+    /// Hubs that there was a link to and is none: since when, and why.
+    pub(super) fn lost(&self) -> impl Iterator<Item = (&str, UnixNanos, &str)> {
+        self.lost.iter().map(|(peer, (since, reason))| (peer.as_str(), *since, reason.as_str()))
     }
 }
 
@@ -30,7 +60,7 @@ impl Conductor {
     /// net stage how long their round trips take.
     pub(super) fn hear(&mut self) {
         let mut links = std::mem::take(&mut self.links);
-        for (link, (heard, told)) in &mut links.0 {
+        for (link, Known { heard, told, .. }) in &mut links.up {
             if let Some(rtt) = self.mesh.rtt(*link) {
                 heard.note_rtt(rtt);
             }

@@ -15,6 +15,7 @@ mod see;
 mod streams;
 mod survey;
 mod tenants;
+mod why_not;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -188,7 +189,7 @@ impl Conductor {
                     self.neighbours.up(index, self.now.mono);
                 }
                 self.epochs.insert(hub, epoch);
-                self.links.up(LinkId(link.0), heard);
+                self.links.up(LinkId(link.0), &name, heard);
                 self.apply(Event::LinkUp { link: LinkId(link.0), hub, epoch, name, region, version, cost });
                 if price != 0 {
                     self.apply(Event::LinkPrice { link: LinkId(link.0), price });
@@ -196,7 +197,7 @@ impl Conductor {
             }
             ToConductor::LinkDown { link, neighbour, reason } => {
                 tracing::warn!(code = "link_down", reason, "a link is down");
-                self.links.down(LinkId(link.0));
+                self.links.down(LinkId(link.0), &reason, self.now);
                 self.apply(Event::LinkDown { link: LinkId(link.0) });
                 if let Some(index) = neighbour {
                     self.neighbours.down(index, self.now.mono);
@@ -259,6 +260,7 @@ impl Conductor {
             ToConductor::Ask { session, frame } => self.ask(session, &frame),
             ToConductor::Seen { from, frame } => self.on_seen(from, &frame),
             ToConductor::Survey { session, id } => self.survey(session, id),
+            ToConductor::Looked(look) => self.looked(*look),
             ToConductor::MeshShow { session, id } => {
                 let bytes = self.report(id);
                 self.net.push(ToNet::Control { session, bytes });

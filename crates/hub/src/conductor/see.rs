@@ -13,10 +13,11 @@ use std::time::Duration;
 use weft_base::{HubId, Mono, Now};
 use weft_ring::arena::BlockRef;
 use weft_topic::Topic;
-use weft_wire::frame::{self, Ask, ErrorCode, Fact, Frame, HubTold, SeeWhat, Told, facts};
+use weft_wire::frame::{self, Ask, ErrorCode, Fact, Frame, HubTold, SeeWhat, Told, WhyNot, facts};
 use weft_wire::peer::Service;
 
 use super::Conductor;
+use super::why_not::{Asker, Looks};
 use crate::messages::{SessionId, ToNet, ToRoute};
 use crate::net::tunnel::see_message;
 use crate::route::homes::Chosen;
@@ -47,6 +48,8 @@ struct Open {
 pub(super) struct Asks {
     last: u64,
     open: BTreeMap<u64, Open>,
+    /// Subscribers that are being looked for.
+    pub(super) looks: Looks,
 }
 
 impl Asks {
@@ -58,22 +61,50 @@ impl Asks {
 impl Conductor {
     /// A client asks.
     pub(super) fn ask(&mut self, session: SessionId, bytes: &BlockRef) {
-        let Ok(Frame::Ask(ask)) = Frame::decode(bytes) else { return };
-        let request = ask.request;
+        match Frame::decode(bytes) {
+            Ok(Frame::Ask(ask)) => {
+                let own = |hub: &mut Self, _| Some(hub.facts_for(&ask));
+                self.open(session, ask.request, ask.wait_ms, |request| Frame::Ask(Ask { request, ..ask }), own);
+            }
+            Ok(Frame::WhyNot(asked)) => {
+                let from = if asked.from.0 == 0 { self.identity.id } else { asked.from };
+                let own = |hub: &mut Self, number| {
+                    hub.look(Asker::Here(number), WhyNot { from, ..asked });
+                    None
+                };
+                let build = |request| Frame::WhyNot(WhyNot { request, from, ..asked });
+                self.open(session, asked.request, asked.wait_ms, build, own);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends a question to all hubs. `own` says what this hub says to it, or
+    /// nothing when it has to look first.
+    fn open<'f>(
+        &mut self,
+        session: SessionId,
+        request: u64,
+        wait_ms: u32,
+        build: impl FnOnce(u64) -> Frame<'f>,
+        own: impl FnOnce(&mut Self, u64) -> Option<Vec<Said>>,
+    ) {
         if self.asks.open.len() >= MOST {
             let detail = format!("{MOST} questions to the mesh are open at this hub: ask again in a moment");
             let refusal = frame::ErrorFrame { request, code: ErrorCode::LIMIT, retry_after_ms: 1_000, detail: &detail };
             return self.control(session, &Frame::Error(refusal));
         }
-        let own = self.facts_for(&ask);
-        let name = self.identity.name.clone();
-        self.pass_on(session, request, true, &[(self.identity.id, &name, true, (0, 0), &own)]);
         self.asks.last += 1;
         let number = self.asks.last;
-        let wait = if ask.wait_ms == 0 { WAIT } else { Duration::from_millis(ask.wait_ms.into()).min(LONGEST) };
         let (mut waiting, mut silent) = (BTreeMap::new(), BTreeMap::new());
+        let name = self.identity.name.clone();
+        match own(self, number) {
+            Some(own) => self.pass_on(session, request, true, &[(self.identity.id, &name, true, (0, 0), &own)]),
+            None => _ = waiting.insert(self.identity.id, name),
+        }
+        let wait = if wait_ms == 0 { WAIT } else { Duration::from_millis(wait_ms.into()).min(LONGEST) };
         let mut question = Vec::new();
-        frame::encode(&Frame::Ask(Ask { request: number, ..ask }), &mut question);
+        frame::encode(&build(number), &mut question);
         for hub in self.mesh.report().hubs.into_iter().filter(|hub| hub.id != self.identity.id) {
             if hub.reachable {
                 let bytes = see_message(&question);
@@ -93,11 +124,9 @@ impl Conductor {
         match Frame::decode(bytes) {
             Ok(Frame::Ask(ask)) => {
                 let own = self.facts_for(&ask);
-                let name = self.identity.name.clone();
-                let told = [(self.identity.id, name.as_str(), true, (0, 0), own.as_slice())];
-                let answer = see_message(&encode(ask.request, false, &told));
-                self.route.push(ToRoute::Peer { to: from, service: Service::Tunnel, bytes: answer });
+                self.answer_hub(from, ask.request, &own);
             }
+            Ok(Frame::WhyNot(asked)) => self.look(Asker::Hub(from, asked.request), asked),
             Ok(Frame::Told(told)) => {
                 let now = self.now;
                 let Some(open) = self.asks.open.get_mut(&told.request) else { return };
@@ -114,6 +143,22 @@ impl Conductor {
             }
             _ => {}
         }
+    }
+
+    /// Says to another hub what this one knows.
+    pub(super) fn answer_hub(&mut self, to: HubId, request: u64, own: &[Said]) {
+        let told = [(self.identity.id, self.identity.name.as_str(), true, (0, 0), own)];
+        let bytes = see_message(&encode(request, false, &told));
+        self.route.push(ToRoute::Peer { to, service: Service::Tunnel, bytes });
+    }
+
+    /// Says to a client of this hub what this one knows, once it has looked.
+    pub(super) fn answer_here(&mut self, number: u64, own: &[Said]) {
+        let Some(open) = self.asks.open.get_mut(&number) else { return };
+        let Some(name) = open.waiting.remove(&self.identity.id) else { return };
+        let (session, request) = (open.session, open.request);
+        self.pass_on(session, request, true, &[(self.identity.id, &name, true, (0, 0), own)]);
+        self.tend_asks();
     }
 
     /// Ends the questions that all have answered, or whose time is over.
@@ -158,6 +203,12 @@ impl Conductor {
             }
             SeeWhat::Topic => self.facts_of_topic(ask.topic, &mut said),
         }
+        self.cut(&mut said);
+        said
+    }
+
+    /// What is more than a message between hubs holds is left out.
+    pub(super) fn cut(&self, said: &mut Vec<Said>) {
         let mut left = most_bytes(self.options.limits.frame.as_usize()).saturating_sub(1_024);
         let fits = said.iter().take(frame::MAX_FACTS).take_while(|fact| {
             let len = fact.name.len() + fact.text.len() + 16;
@@ -166,7 +217,6 @@ impl Conductor {
         });
         let fits = fits.count();
         said.truncate(fits);
-        said
     }
 
     /// The hub's name, or its id where none is known.
@@ -178,7 +228,7 @@ impl Conductor {
     }
 
     /// Where an event that a client published here on this topic would go.
-    fn facts_of_topic(&self, topic: &str, said: &mut Vec<Said>) {
+    pub(super) fn facts_of_topic(&self, topic: &str, said: &mut Vec<Said>) {
         let Ok(topic) = Topic::parse(topic) else { return };
         let table = &self.table;
         let route = table.resolve(topic, &mut Chosen::default());
@@ -201,6 +251,9 @@ impl Conductor {
             let path = self.table.routes.path(remote.hub);
             let (via, hops) = path.map_or((String::new(), 0), |path| (self.name_of_hub(path.via), path.hops.into()));
             said.push(Said::text(facts::VIA, via, hops));
+            if let Some(path) = path {
+                said.push(Said::number(facts::WAY_RTT, u64::try_from(path.rtt.as_nanos()).unwrap_or(u64::MAX)));
+            }
         }
     }
 }

@@ -85,6 +85,15 @@ impl Tenants {
         }
     }
 
+    /// The sessions of a name, in order; a bounded number.
+    pub(super) fn sessions_of(&self, name: &str) -> Vec<SessionId> {
+        let of_name = self.names.iter().filter(|(_, known)| &***known == name);
+        let mut sessions: Vec<SessionId> = of_name.map(|(session, _)| *session).collect();
+        sessions.sort_unstable();
+        sessions.truncate(crate::see::look::MOST);
+        sessions
+    }
+
     fn used(&mut self, session: SessionId) -> Option<(&str, &mut Use)> {
         let name = self.names.get(&session)?;
         self.uses.get_mut(name).map(|used| (&**name, used))

@@ -10,6 +10,7 @@ use weft_ring::arena::BlockRef;
 use super::definition::{Begin, Definition};
 use super::outflow::Outflow;
 use crate::messages::{SessionId, StreamSlot, Target};
+use crate::see::look::Look;
 
 /// Inbox of the consume stage.
 pub(crate) enum ToConsume {
@@ -39,6 +40,8 @@ pub(crate) enum ToConsume {
     StreamDown { slot: StreamSlot },
     /// A dead letter is on disk, or why it is not.
     Stored { ticket: u64, refused: Option<String> },
+    /// Somebody asks how a subscriber stands.
+    Look(Box<Look>),
 }
 
 /// What is done to a consumer.

@@ -18,6 +18,7 @@ mod definition;
 mod entry;
 mod inbox;
 mod keep;
+mod look;
 mod outflow;
 mod positions;
 mod requests;
@@ -220,6 +221,7 @@ impl ConsumeStage {
             ToConsume::StreamUp(up) => self.on_stream_up(*up),
             ToConsume::StreamDown { slot } => self.on_stream_down(slot),
             ToConsume::Stored { ticket, refused } => self.on_stored(ticket, refused),
+            ToConsume::Look(look) => self.on_look(look),
         }
     }
 

@@ -194,7 +194,12 @@ impl<B: AsRef<[u8]>> Backlog<B> {
         self.blocks > 0 || self.lines.iter().any(|l| !l.before.is_empty() || !l.behind.is_empty())
     }
 
-    #[cfg(test)]
+    /// What happens at the bound.
+    pub(crate) fn policy(&self) -> OnFull {
+        self.on_full
+    }
+
+    /// How many events wait.
     pub(crate) fn events(&self) -> u64 {
         self.events
     }

@@ -289,7 +289,9 @@ impl NetStage {
                     self.refuse(id, asked.request, code, &detail);
                 }
             }
-            Frame::Ask(_) => self.out.conductor.push(ToConductor::Ask { session: id, frame: bytes.clone() }),
+            Frame::Ask(_) | Frame::WhyNot(_) => {
+                self.out.conductor.push(ToConductor::Ask { session: id, frame: bytes.clone() });
+            }
             Frame::Survey(asked) => {
                 self.out.conductor.push(ToConductor::Survey { session: id, id: asked.request });
             }

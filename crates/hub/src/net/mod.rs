@@ -22,6 +22,7 @@ mod flush;
 mod frames;
 mod handshake;
 pub(crate) mod link;
+mod look;
 mod outbound;
 mod subscriber;
 mod sweep;

@@ -95,6 +95,8 @@ impl NetStage {
                 }
                 account.leave(Waits::Net, live_copies);
             }
+            ToNet::Look(look) => self.on_look(look),
+            ToNet::Looked(look) => self.out.conductor.push(ToConductor::Looked(look)),
             ToNet::Acked(request) => self.on_acked(request),
             ToNet::Far(far) => self.on_far(&far),
             ToNet::FarAcked { session, ack } => {

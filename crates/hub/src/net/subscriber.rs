@@ -22,6 +22,7 @@ use crate::counters::{Counters, add, get, sub};
 use crate::gate::Gate;
 use crate::messages::{Fetched, StreamSlot, SubscribeOptions};
 use crate::see::account::{Account, Waits};
+use crate::see::look::{Past, SubscriberState};
 
 /// What a stream's subscription reads ahead of the socket.
 const READ_AHEAD: usize = 256 << 10;
@@ -79,6 +80,7 @@ struct Subscriber {
     queued: bool,
     /// Blocks and keys of the backlog, as they are counted for the hub.
     counted: (usize, usize),
+    past: Past,
     /// Where small blocks that wait long are copied to, side by side.
     compact: Option<Buffer>,
 }
@@ -242,6 +244,7 @@ impl Subscribers {
             spill: None,
             queued: false,
             counted: (0, 0),
+            past: Past::default(),
             compact: None,
         };
         self.table.insert(id, subscriber);
@@ -285,6 +288,7 @@ impl Subscribers {
         let Some(s) = self.table.get_mut(&id) else { return false };
         s.credit_events = s.credit_events.saturating_add(clamp(events));
         s.credit_bytes = s.credit_bytes.saturating_add(clamp(bytes));
+        s.past.credit(s.has_credit(), s.past.dry);
         if s.backlog.has_news() && !s.queued {
             s.queued = true;
             self.ready.push_back(id);
@@ -305,6 +309,7 @@ impl Subscribers {
     ) {
         let Some(s) = self.table.get_mut(&id) else { return };
         for (reason, events) in missing {
+            s.past.lost(events, reason);
             s.backlog.missing(lane, reason, events);
         }
         self.grant(id, events, bytes as u64);
@@ -340,8 +345,10 @@ impl Subscribers {
         });
         let block = s.for_waiting(block, now, memory);
         let waiting = Waiting { block: Bytes::Arena(block), events, hops, since: now };
-        let gate = s.gate.as_ref();
+        s.past.credit(s.has_credit(), counters.wall());
+        let (gate, past) = (s.gate.as_ref(), &mut s.past);
         let pushed = s.backlog.push(lane, waiting, |reason, events, block: &Bytes| {
+            past.lost(events, reason);
             let account = counters.account(block.as_slice());
             account.drop(reason, events);
             account.leave(Waits::Subscribers, events);
@@ -437,6 +444,8 @@ impl Subscribers {
                         s.credit_events = s.credit_events.saturating_sub(clamp(events));
                         s.credit_bytes = s.credit_bytes.saturating_sub(clamp(len as u64));
                         share = share.saturating_sub(len);
+                        s.past.sent(events, counters.wall());
+                        s.past.credit(s.has_credit(), counters.wall());
                         if let Some(gate) = &s.gate {
                             gate.leave(events, len as u64);
                         }
@@ -460,6 +469,27 @@ impl Subscribers {
                 rounds += 1;
             }
         }
+    }
+
+    /// How the first of them stand, by number.
+    pub(crate) fn states(&self, most: usize) -> Vec<SubscriberState> {
+        let mut ids: Vec<SubscriptionId> = self.table.keys().copied().collect();
+        ids.sort_unstable();
+        let state = |id: SubscriptionId| {
+            let s = self.table.get(&id)?;
+            Some(SubscriberState {
+                id,
+                stream: s.stream.as_ref().map(|cursor| cursor.slot),
+                policy: s.backlog.policy(),
+                credit: (s.credit_events, s.credit_bytes),
+                waiting: s.backlog.events(),
+                oldest: s.backlog.oldest(),
+                queue: self.limits.subscriber_events,
+                is_gate_closed: s.gate.as_ref().is_some_and(|gate| gate.is_closed()),
+                past: s.past,
+            })
+        };
+        ids.into_iter().take(most).filter_map(state).collect()
     }
 
     /// The subscriptions whose gate has turned since the last call, with the gate.

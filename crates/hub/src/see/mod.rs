@@ -10,6 +10,7 @@ pub(crate) mod account;
 pub(crate) mod alarm;
 pub(crate) mod classes;
 pub(crate) mod facts;
+pub(crate) mod look;
 mod options;
 pub(crate) mod watch;
 pub(crate) mod window;

@@ -20,6 +20,7 @@ pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
         MeshCommand::Show { json, server } => (json, server),
         MeshCommand::Plan { file, json, server } => return plan::plan(&file, json, &server).await,
         MeshCommand::Where { event, wait, json, server } => return see::where_is(event, wait, json, &server).await,
+        MeshCommand::WhyNot(args) => return super::why_not::run(&args).await,
         MeshCommand::Trace { topic, payload, dry, wait, json, server } => {
             return see::trace(&topic, payload.as_bytes(), dry, wait, json, &server).await;
         }

@@ -17,3 +17,4 @@ pub(crate) mod see;
 pub(crate) mod stream;
 pub(crate) mod subscribe;
 pub(crate) mod token;
+pub(crate) mod why_not;

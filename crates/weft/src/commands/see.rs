@@ -284,7 +284,7 @@ fn ways(hub: &HubSaid) -> impl Iterator<Item = (&weft_client::Fact, &weft_client
 
 /// The hubs from one to another, as each of them says; where one does not, or
 /// they say that it goes round in a circle, with a gap.
-fn path<'a>(said: &'a [HubSaid], from: &'a str, to: &'a str) -> Vec<&'a str> {
+pub(crate) fn path<'a>(said: &'a [HubSaid], from: &'a str, to: &'a str) -> Vec<&'a str> {
     let mut path = vec![from];
     while let Some(last) = path.last().filter(|last| **last != to) {
         let hub = said.iter().find(|hub| hub.name == **last);

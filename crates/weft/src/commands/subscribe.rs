@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &SubArgs) -> anyhow::Result<()> {
     }
     (options.on_full, options.spill) = args.on_full.clone();
     (options.group, options.weight) = (args.group.clone(), args.weight);
-    let client = connect_for(&args.server, "weft sub", None).await?;
+    let client = connect_for(&args.server, &args.name, None).await?;
     let subscription = client.subscribe(&args.filter, options).await?;
     let hub = client.hub().map_or_else(String::new, |hub| format!(" at hub `{}`", hub.name));
     eprintln!("subscribed to `{}`{hub}", args.filter);
@@ -68,7 +68,7 @@ const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Reads a stream through a consumer that is made for it and deleted at the
 /// end: a hub chooses and paces for consumers only.
 async fn through_consumer(args: &SubArgs, stream: &str) -> anyhow::Result<()> {
-    let client = connect_for(&args.server, "weft sub", None).await?;
+    let client = connect_for(&args.server, &args.name, None).await?;
     let consumers = client.streams().consumers(stream);
     let name = format!("sub-{:016x}", Random::from_entropy()?.next_u64());
     let options = ConsumerOptions {

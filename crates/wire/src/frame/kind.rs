@@ -136,6 +136,8 @@ kinds! {
     Ask = 116;
     /// Hub to client: what hubs say to an `Ask`.
     Told = 117;
+    /// Client to hub: why does it not reach a subscriber? Answered by `Told`.
+    WhyNot = 118;
     /// Hub to hub, version 2: what must be known before the link counts.
     LinkOpen = 124;
     /// Hub to hub, version 2: flooded.

@@ -89,7 +89,7 @@ pub use receipt::{
     LiveAsk, LiveLine, LiveReport, LiveScope, LiveState, MAX_LIVE_HUBS, ReceiptAck, ReceiptAsk, ReceiptEntry,
 };
 pub use record::{Attributes, Record, attribute, push_attribute};
-pub use see::{Ask, Fact, HubTold, MAX_FACTS, SeeWhat, Told, facts};
+pub use see::{Ask, Fact, HubTold, MAX_FACTS, SeeWhat, Told, WhyNot, facts};
 pub use stream::{
     AwaitLevel, Consistency, LastGet, LastValues, Retention, StreamAlter, StreamCreate, StreamDelete, StreamInfo,
     StreamList, StreamReport, StreamReports, StreamRole, StreamSpec, Unreachable,
@@ -315,6 +315,8 @@ frames! {
     Join(Join<'a>);
     /// Here it is.
     Joined(Joined<'a>);
+    /// Ask all hubs why events do not reach a subscriber.
+    WhyNot(WhyNot<'a>);
 }
 
 impl<'a> Frame<'a> {

@@ -11,7 +11,7 @@ use super::codec::{Reader, Writer, wire_enum};
 use super::{FrameError, MAX_FILTER, MAX_TEXT};
 
 /// The most facts that a hub answers with.
-pub const MAX_FACTS: usize = 4_096;
+pub const MAX_FACTS: usize = 8_192;
 
 wire_enum! {
     /// What is asked.
@@ -70,6 +70,42 @@ impl<'a> Ask<'a> {
         w.u32(self.epoch.0);
         w.u64(self.producer.0);
         w.u64(self.sequence);
+    }
+}
+
+/// Why does an event of a topic not reach a subscriber, or would it? A question
+/// to all hubs, answered as [`Ask`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WhyNot<'a> {
+    /// Chosen by who asks.
+    pub request: u64,
+    /// How long answers are waited for, in milliseconds; 0 for a second, at most ten.
+    pub wait_ms: u32,
+    /// The hub where the event would enter the mesh; 0 for the one that the client asks.
+    pub from: HubId,
+    /// The topic, whether it is one or not.
+    pub topic: &'a str,
+    /// The name of a client, a stream or a consumer.
+    pub subscriber: &'a str,
+}
+
+impl<'a> WhyNot<'a> {
+    pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        Ok(Self {
+            request: r.id(),
+            wait_ms: r.u32("wait_ms")?,
+            from: r.hub("from")?,
+            topic: r.text("topic", MAX_FILTER)?,
+            subscriber: r.name("subscriber")?,
+        })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.id(self.request);
+        w.u32(self.wait_ms);
+        w.u64(self.from.0);
+        w.text("topic", self.topic, MAX_FILTER);
+        w.name("subscriber", self.subscriber);
     }
 }
 
@@ -218,4 +254,88 @@ pub mod facts {
     /// Topic: the neighbour on the way there, and how many links; nothing where
     /// there is no path.
     pub const VIA: &str = "via";
+
+    /// Why not: the event would enter the mesh at this hub.
+    pub const ENTRY: &str = "entry";
+    /// At the entry: why nothing can be published on the topic.
+    pub const TOPIC_REFUSED: &str = "topic_refused";
+    /// The hub stops, and takes nothing from clients any more.
+    pub const DRAINING: &str = "draining";
+    /// At the entry: a hub that no path leads to, and since when.
+    pub const UNREACHABLE: &str = "unreachable";
+    /// A hub that there was a link to and is none, and since when; [`REASON`] follows.
+    pub const LINK_DOWN: &str = "link_down";
+    /// Why, in words.
+    pub const REASON: &str = "reason";
+    /// At the entry: a hub, and the version of its interest that is known here.
+    /// [`VIA`] and [`WAY_RTT`] follow.
+    pub const INTEREST: &str = "interest";
+    /// The version of this hub's own interest that it tells the mesh.
+    pub const INTEREST_TOLD: &str = "interest_told";
+    /// At the entry: publishes on the topic wait for this subscriber; for how long
+    /// it has been behind, in milliseconds. [`AT`] follows.
+    pub const HELD_FOR: &str = "held_for";
+    /// The hub of what was said before.
+    pub const AT: &str = "at";
+    /// Follows [`VIA`]: the round trips of the way added up, in nanoseconds.
+    pub const WAY_RTT: &str = "way_rtt";
+    /// A session of the subscriber here. Its subscriptions follow.
+    pub const CLIENT: &str = "client";
+    /// A subscription of it: the filter, and its number. What is said of it follows.
+    pub const SUBSCRIPTION: &str = "subscription";
+    /// It shares its events with this group.
+    pub const OF_GROUP: &str = "of_group";
+    /// It reads this stream.
+    pub const OF_STREAM: &str = "of_stream";
+    /// It is a member of this consumer, `STREAM/NAME`.
+    pub const OF_CONSUMER: &str = "of_consumer";
+    /// What happens where its queue is full.
+    pub const POLICY: &str = "policy";
+    /// Events that it may be sent still.
+    pub const CREDIT_EVENTS: &str = "credit_events";
+    /// Bytes that it may be sent still.
+    pub const CREDIT_BYTES: &str = "credit_bytes";
+    /// It has had no credit since then.
+    pub const NO_CREDIT_SINCE: &str = "no_credit_since";
+    /// Events that wait for it.
+    pub const WAITING: &str = "waiting";
+    /// For so many nanoseconds the oldest of them.
+    pub const WAITED: &str = "waited";
+    /// The bound of its queue, in events.
+    pub const QUEUE: &str = "queue";
+    /// Events that were dropped for it, and the reason of the last.
+    pub const LOST: &str = "lost";
+    /// Its queue is so full that its publishers are held back.
+    pub const GATE_CLOSED: &str = "gate_closed";
+    /// Events that it was sent.
+    pub const GOT: &str = "got";
+    /// When it was sent one last.
+    pub const GOT_AT: &str = "got_at";
+    /// A name that is like the one that was asked for.
+    pub const ALIKE: &str = "alike";
+    /// There is a stream of the name here: 0 a home of it, 1 a mirror. What is said
+    /// of it follows.
+    pub const IS_STREAM: &str = "is_stream";
+    /// A filter of it.
+    pub const FILTER: &str = "filter";
+    /// There is a consumer of the name here, `STREAM/NAME`. What is said of it follows.
+    pub const IS_CONSUMER: &str = "is_consumer";
+    /// How it shares.
+    pub const MODE: &str = "mode";
+    /// It hands out nothing until then; the largest number: until it is resumed.
+    pub const PAUSED_UNTIL: &str = "paused_until";
+    /// A member, and how many events it has.
+    pub const MEMBER: &str = "member";
+    /// A member that waits its turn: another one gets everything.
+    pub const IDLE_MEMBER: &str = "idle_member";
+    /// Events that are handed out and not settled.
+    pub const UNSETTLED: &str = "unsettled";
+    /// How many may be.
+    pub const UNSETTLED_MOST: &str = "unsettled_most";
+    /// Events of the stream that it has not done with.
+    pub const LAG: &str = "lag";
+    /// Events that its filters or its predicate did not want.
+    pub const FILTERED: &str = "filtered";
+    /// It has a predicate that an event must satisfy.
+    pub const PREDICATE: &str = "predicate";
 }

@@ -413,6 +413,13 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
                 facts: vec![Fact { name: facts::SENT_TO, text: "newark", value: 1 }],
             }],
         }),
+        Frame::WhyNot(WhyNot {
+            request: 19,
+            wait_ms: 1_000,
+            from: hub,
+            topic: "flights/departed/JFK/LAX/B6",
+            subscriber: "board@los-angeles",
+        }),
         Frame::LinkOpen(LinkOpen {
             items: vec![
                 OpenItem { tag: OpenItem::MESH, value: "flüge".as_bytes() },

@@ -21,6 +21,11 @@ impl Egress {
         self.subscribers.subscriptions() + self.members.len()
     }
 
+    /// Those subscriptions, in no order.
+    pub(crate) fn members(&self) -> impl Iterator<Item = SubscriptionId> {
+        self.members.iter().copied()
+    }
+
     pub(crate) fn is_member(&self, id: SubscriptionId) -> bool {
         self.members.contains(&id)
     }

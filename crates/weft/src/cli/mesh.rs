@@ -1,0 +1,93 @@
+//! The arguments of `weft mesh`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::ServerArgs;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MeshCommand {
+    /// Where an event is, or ended, at each hub that remembers it.
+    Where {
+        /// `HUB/SEQUENCE` or `HUB/EPOCH/SEQUENCE`, where it entered the mesh, as
+        /// `weft pub` says; or `producer:ID/SEQUENCE`.
+        event: crate::commands::see::EventName,
+        /// How long hubs may take to answer.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
+        wait: Duration,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Publish an event and show the way that it takes, hub by hub.
+    Trace {
+        /// The topic.
+        topic: String,
+        /// What the event says.
+        #[arg(long, default_value = "trace")]
+        payload: String,
+        /// Publish nothing: show where an event would go.
+        #[arg(long)]
+        dry: bool,
+        /// How long hubs may take to answer.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
+        wait: Duration,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// What would come of changes of the mesh, from its links and interest as they
+    /// are; nothing is changed.
+    Plan {
+        /// The changes (TOML); `examples/plan.toml` documents them.
+        file: PathBuf,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Why an event of a topic does not reach a subscriber, or that it would.
+    WhyNot(WhyNotArgs),
+    /// Hubs, links, round-trip times, interest, the hub's counters, and the
+    /// ledger of all hubs.
+    Show {
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyNotArgs {
+    /// The topic of the event.
+    pub(crate) topic: String,
+    /// A client's name, a stream's or a consumer's; NAME@HUB: only there.
+    pub(crate) subscriber: String,
+    /// The hub where the event enters the mesh, when it is not the one that is asked.
+    #[arg(long, value_name = "HUB", value_parser = hub)]
+    pub(crate) from: Option<String>,
+    /// The time that the event has (`weft pub --deadline`).
+    #[arg(long, value_name = "TIME", value_parser = crate::time::parse_duration)]
+    pub(crate) deadline: Option<Duration>,
+    /// How long hubs may take to answer.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
+    pub(crate) wait: Duration,
+    /// As a JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+fn hub(text: &str) -> Result<String, String> {
+    if weft_hub::options::is_label(text) { Ok(text.to_owned()) } else { Err("not the name of a hub".to_owned()) }
+}
