@@ -4,6 +4,7 @@
 //! them first: a check that finds nothing in them is blind, which is an error.
 
 mod banned;
+mod codes;
 mod commands;
 mod documents;
 mod layers;
@@ -33,12 +34,13 @@ pub(crate) struct Check {
     canaries: fn() -> Vec<Tree>,
 }
 
-const CHECKS: [&Check; 10] = [
+const CHECKS: [&Check; 11] = [
     &layers::CHECK,
     &unsafety::CHECK,
     &banned::CHECK,
     &documents::CHECK,
     &promises::CHECK,
+    &codes::CHECK,
     &sizes::CHECK,
     &leftovers::CHECK,
     &machine::CHECK,
