@@ -95,3 +95,33 @@ fn a_link_that_falls_silent_is_left_in_both_directions_and_nothing_acknowledged_
         stop(hub);
     }
 }
+
+/// What a hub shows under this name.
+fn shown(client: &mut Raw, name: &str, is_so: impl Fn(u64) -> bool) {
+    until(client, name, |r| r.counters.iter().any(|counter| counter.name == name && is_so(counter.value)));
+}
+
+#[test]
+fn a_neighbour_that_refuses_is_left_alone_and_comes_back_once_it_lasts() {
+    let ca = authority();
+    // There is a way, and nobody at its end.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = nobody.local_addr().expect("it is bound").to_string();
+    drop(nobody);
+    let mut options = member(&ca, "new-york", "127.0.0.1:0", &[("chicago", addr.clone())]);
+    options.timers.redial_first = Duration::from_millis(10);
+    options.timers.redial_most = Duration::from_millis(100);
+    options.timers.link_stable = Duration::from_millis(200);
+    options.limits.dial_failures = 3;
+    let here = start(options);
+    let mut client = Raw::connect(&here, 1);
+    shown(&mut client, "circuit.chicago.failures", |failures| failures >= 3);
+    shown(&mut client, "circuit.chicago.state", |state| state > 0);
+    shown(&mut client, "circuits.opened", |opened| opened == 1);
+    let there = start(member(&ca, "chicago", &addr, &[]));
+    shown(&mut client, "circuit.chicago.state", |state| state == 0);
+    shown(&mut client, "circuit.chicago.failures", |failures| failures == 0);
+    shown(&mut client, "circuits.opened", |opened| opened == 1);
+    stop(here);
+    stop(there);
+}

@@ -1,14 +1,16 @@
-//! Signs of life of links, and what the log says of them.
+//! Signs of life of links, circuits of neighbours, and what the log says of them.
 //!
 //! Blocks do not pass the conductor, so the net stage notes per link when it
 //! last read anything, and the mesh's decider is told before it judges a silence.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use weft_base::{Mono, Now, UnixNanos};
 use weft_mesh::{Event, LinkId, LinkNotice};
 
 use super::Conductor;
+use super::neighbours::Failed;
 use crate::net::link::Heard;
 
 /// Hubs that there was a link to and is none, as they are remembered.
@@ -71,6 +73,43 @@ impl Conductor {
             }
         }
         self.links = links;
+    }
+}
+
+impl Conductor {
+    /// A dial failed or a dialled link was lost; answers the pause before the next try.
+    pub(super) fn link_failed(&mut self, index: usize) -> Duration {
+        let Failed { pause, failures, opened } = self.neighbours.down(index, self.now.mono);
+        if opened {
+            let neighbour = self.options.neighbours.get(index).map_or("", |n| n.addr.as_str());
+            tracing::warn!(
+                code = "circuit_open",
+                neighbour,
+                failures,
+                "a neighbour failed too often in a row: it is tried now and then only"
+            );
+        }
+        pause
+    }
+
+    /// Closes the circuits of neighbours whose links have lasted.
+    pub(super) fn tend_circuits(&mut self) {
+        for index in self.neighbours.lasted(self.now.mono) {
+            let neighbour = self.options.neighbours.get(index).map_or("", |n| n.addr.as_str());
+            tracing::info!(code = "circuit_closed", neighbour, "a neighbour's link has lasted: it is dialled as usual");
+        }
+    }
+
+    /// What there is to show of each neighbour: its circuit, and failures in a row.
+    pub(super) fn circuits(&self) -> Vec<(String, u64)> {
+        let mut values = vec![("circuits.opened".to_owned(), self.neighbours.opened())];
+        for (index, neighbour) in self.options.neighbours.iter().enumerate() {
+            let (circuit, failures) = self.neighbours.circuit(index);
+            let name = neighbour.name.as_deref().unwrap_or(&neighbour.addr);
+            values.push((format!("circuit.{name}.state"), circuit as u64));
+            values.push((format!("circuit.{name}.failures"), failures.into()));
+        }
+        values
     }
 }
 

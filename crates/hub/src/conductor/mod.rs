@@ -33,7 +33,7 @@ use weft_wire::frame::{self, ErrorCode, Frame};
 use self::gates::{Gates, RemoteGate};
 use self::links::Links;
 pub(crate) use self::memory::PeersFile;
-use self::neighbours::Neighbours;
+use self::neighbours::{Neighbours, Pace};
 use self::receipts::Receipts;
 use self::see::Asks;
 use self::tenants::Tenants;
@@ -139,8 +139,13 @@ pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, remembered: Vec
 impl Conductor {
     pub(crate) fn new(parts: ConductorParts) -> Self {
         let timers = &parts.options.timers;
-        let neighbours =
-            Neighbours::new(parts.options.neighbours.len(), timers.redial_first, timers.redial_most, parts.random);
+        let pace = Pace {
+            first: timers.redial_first,
+            most: timers.redial_most,
+            stable: timers.link_stable,
+            failures: parts.options.limits.dial_failures,
+        };
+        let neighbours = Neighbours::new(parts.options.neighbours.len(), pace, parts.random);
         Self {
             inbox: parts.inbox,
             net: parts.net,
@@ -200,11 +205,11 @@ impl Conductor {
                 self.links.down(LinkId(link.0), &reason, self.now);
                 self.apply(Event::LinkDown { link: LinkId(link.0) });
                 if let Some(index) = neighbour {
-                    self.neighbours.down(index, self.now.mono);
+                    self.link_failed(index);
                 }
             }
             ToConductor::DialFailed { neighbour, reason } => {
-                let pause = self.neighbours.down(neighbour, self.now.mono);
+                let pause = self.link_failed(neighbour);
                 let addr = self.options.neighbours.get(neighbour).map_or("", |n| n.addr.as_str());
                 let again_ms = pause.as_millis() as u64;
                 tracing::warn!(
@@ -458,6 +463,7 @@ impl Stage for Conductor {
             self.on_message(message);
             work += 1;
         }
+        self.tend_circuits();
         for neighbour in self.neighbours.due(now.mono) {
             self.net.push(ToNet::Dial { neighbour });
             work += 1;

@@ -1,16 +1,46 @@
-//! When to dial which neighbour: exponential back-off with full jitter
-//! (Brooker, "Exponential Backoff And Jitter", 2015), as a pure decider.
+//! When to dial which neighbour, and when to leave it alone: exponential
+//! back-off with full jitter (Brooker, "Exponential Backoff And Jitter", 2015)
+//! and a circuit breaker (Nygard, "Release It!", 2007), as a pure decider.
+//!
+//! A failure is a dial that comes to nothing, a handshake that is refused, and a
+//! link that dies young. After so many in a row the circuit of that neighbour
+//! is open: it is dialled at the slowest rate alone, one trial at a time. A link
+//! that comes of a trial closes it once it has lasted; whatever ends before
+//! that opens it again.
 
 use std::time::Duration;
 
 use weft_base::{Mono, Random};
 
+/// How often and how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// The bound of the first pause; it doubles with each failure.
+    pub(super) first: Duration,
+    /// The longest pause.
+    pub(super) most: Duration,
+    /// How long a link must last for failures before it to be forgotten.
+    pub(super) stable: Duration,
+    /// Failures in a row that open the circuit.
+    pub(super) failures: u32,
+}
+
+/// Whether a neighbour is dialled as usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Circuit {
+    Closed,
+    /// A trial is under way, or its link stands and has not lasted yet.
+    HalfOpen,
+    /// It waits for the next trial.
+    Open,
+}
+
 /// The links that this hub keeps by dialling.
 pub(super) struct Neighbours {
     states: Vec<State>,
-    first: Duration,
-    most: Duration,
+    pace: Pace,
     random: Random,
+    opened: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +51,24 @@ struct State {
     failures: u32,
     /// Since when the link stands, as this side sees it.
     up: Option<Mono>,
+    circuit: Circuit,
+}
+
+/// What comes of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failed {
+    /// Before the next try.
+    pub(super) pause: Duration,
+    /// In a row.
+    pub(super) failures: u32,
+    /// The circuit was closed until now.
+    pub(super) opened: bool,
 }
 
 impl Neighbours {
-    pub(super) fn new(count: usize, first: Duration, most: Duration, random: Random) -> Self {
-        Self { states: vec![State { due: Some(Mono(0)), failures: 0, up: None }; count], first, most, random }
+    pub(super) fn new(count: usize, pace: Pace, random: Random) -> Self {
+        let state = State { due: Some(Mono(0)), failures: 0, up: None, circuit: Circuit::Closed };
+        Self { states: vec![state; count], pace, random, opened: 0 }
     }
 
     /// The neighbours to dial now; they count as being dialled from here on.
@@ -34,19 +77,35 @@ impl Neighbours {
         for (index, state) in self.states.iter_mut().enumerate() {
             if state.due.is_some_and(|at| at <= now) {
                 state.due = None;
+                if state.circuit == Circuit::Open {
+                    state.circuit = Circuit::HalfOpen;
+                }
                 due.push(index);
             }
         }
         due
     }
 
-    /// When the next one is due.
+    /// The neighbours whose circuits close now, because their links have lasted.
+    pub(super) fn lasted(&mut self, now: Mono) -> Vec<usize> {
+        let stable = self.pace.stable;
+        let lasted =
+            self.states.iter_mut().enumerate().filter(|(_, state)| state.lasts(stable).is_some_and(|at| at <= now));
+        lasted
+            .map(|(index, state)| {
+                (state.circuit, state.failures) = (Circuit::Closed, 0);
+                index
+            })
+            .collect()
+    }
+
+    /// When something is due.
     pub(super) fn next(&self) -> Option<Mono> {
-        self.states.iter().filter_map(|state| state.due).min()
+        self.states.iter().flat_map(|state| [state.due, state.lasts(self.pace.stable)]).flatten().min()
     }
 
     /// A link stands on this side. The far side may still refuse it, so that
-    /// what failed before counts until it has lasted for the longest pause.
+    /// what failed before counts until it has lasted.
     pub(super) fn up(&mut self, index: usize, now: Mono) {
         if let Some(state) = self.states.get_mut(index) {
             state.due = None;
@@ -54,18 +113,45 @@ impl Neighbours {
         }
     }
 
-    /// A dial failed, or a link was lost; answers the pause before the next try.
-    pub(super) fn down(&mut self, index: usize, now: Mono) -> Duration {
-        let Some(state) = self.states.get_mut(index) else { return Duration::ZERO };
-        if state.up.take().is_some_and(|up| now.since(up) >= self.most) {
-            state.failures = 0;
+    /// A dial failed, or a link was lost.
+    pub(super) fn down(&mut self, index: usize, now: Mono) -> Failed {
+        let Pace { first, most, stable, failures } = self.pace;
+        let Some(state) = self.states.get_mut(index) else {
+            return Failed { pause: Duration::ZERO, failures: 0, opened: false };
+        };
+        if state.up.take().is_some_and(|up| now.since(up) >= stable) {
+            (state.failures, state.circuit) = (0, Circuit::Closed);
         }
-        let bound = self.first.saturating_mul(1 << state.failures.min(20)).min(self.most);
+        let bound = first.saturating_mul(1 << state.failures.min(20)).min(most);
         state.failures = state.failures.saturating_add(1);
-        let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
-        let pause = Duration::from_nanos(self.random.below(nanos.saturating_add(1)));
+        let opened = state.circuit == Circuit::Closed && state.failures >= failures;
+        if opened || state.circuit != Circuit::Closed {
+            state.circuit = Circuit::Open;
+        }
+        // An open circuit is tried at the slowest rate: never after less than half of the longest pause.
+        let (least, span) = if state.circuit == Circuit::Open { (most / 2, most / 2) } else { (Duration::ZERO, bound) };
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let pause = least + Duration::from_nanos(self.random.below(nanos.saturating_add(1)));
         state.due = Some(now + pause);
-        pause
+        self.opened += u64::from(opened);
+        Failed { pause, failures: state.failures, opened }
+    }
+
+    /// The circuit of a neighbour, and its failures in a row.
+    pub(super) fn circuit(&self, index: usize) -> (Circuit, u32) {
+        self.states.get(index).map_or((Circuit::Closed, 0), |state| (state.circuit, state.failures))
+    }
+
+    /// How often a circuit was opened.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened
+    }
+}
+
+impl State {
+    /// When the link of a trial will have lasted.
+    fn lasts(&self, stable: Duration) -> Option<Mono> {
+        self.up.filter(|_| self.circuit == Circuit::HalfOpen).map(|up| up + stable)
     }
 }
 
@@ -73,18 +159,24 @@ impl Neighbours {
 mod tests {
     use super::*;
 
-    const FIRST: Duration = Duration::from_millis(100);
     const MOST: Duration = Duration::from_secs(10);
+    const STABLE: Duration = Duration::from_secs(20);
+    const PACE: Pace = Pace { first: Duration::from_millis(100), most: MOST, stable: STABLE, failures: 5 };
+
+    fn one(seed: u64) -> Neighbours {
+        Neighbours::new(1, PACE, Random::from_seed(seed))
+    }
 
     #[test]
     fn pauses_stay_below_a_bound_that_doubles_up_to_the_longest() {
-        let mut n = Neighbours::new(1, FIRST, MOST, Random::from_seed(1));
+        let pace = Pace { failures: u32::MAX, ..PACE };
+        let mut n = Neighbours::new(1, pace, Random::from_seed(1));
         assert_eq!(n.due(Mono(0)), [0]);
         assert!(n.due(Mono(u64::MAX)).is_empty(), "it is being dialled");
         let mut longest = Duration::ZERO;
         for failures in 0..40 {
-            let pause = n.down(0, Mono(0));
-            assert!(pause <= FIRST.saturating_mul(1 << failures.min(20)).min(MOST));
+            let pause = n.down(0, Mono(0)).pause;
+            assert!(pause <= PACE.first.saturating_mul(1 << failures.min(20)).min(MOST));
             longest = longest.max(pause);
         }
         assert!(longest > Duration::from_secs(5), "it did grow: {longest:?}");
@@ -92,25 +184,58 @@ mod tests {
 
     #[test]
     fn a_link_that_lasted_starts_from_the_first_pause_again() {
-        let mut n = Neighbours::new(1, FIRST, MOST, Random::from_seed(2));
-        for _ in 0..10 {
+        let mut n = one(2);
+        for _ in 0..4 {
             n.down(0, Mono(0));
         }
         n.up(0, Mono(0));
-        assert!(n.down(0, Mono(0) + MOST) <= FIRST);
+        assert!(n.down(0, Mono(0) + STABLE).pause <= PACE.first);
     }
 
     #[test]
-    fn links_that_the_far_side_refuses_at_once_do_not_start_the_pauses_again() {
-        let mut n = Neighbours::new(1, FIRST, MOST, Random::from_seed(3));
-        let (mut now, mut longest) = (Mono(0), Duration::ZERO);
-        for _ in 0..40 {
-            n.up(0, now);
-            now = now + Duration::from_millis(5);
-            let pause = n.down(0, now);
-            longest = longest.max(pause);
-            now = now + pause;
+    fn failures_in_a_row_open_the_circuit_and_then_one_trial_at_a_time_is_made_slowly() {
+        let mut n = one(3);
+        let (mut now, mut dials) = (Mono(0), Vec::new());
+        for failure in 1..=40u32 {
+            assert_eq!(n.due(now), [0]);
+            assert!(n.due(Mono(u64::MAX)).is_empty(), "one at a time");
+            assert_eq!(n.circuit(0).0, if failure <= 5 { Circuit::Closed } else { Circuit::HalfOpen });
+            dials.push(now);
+            // A dial that fails, or a link that the far side ends at once.
+            if failure % 2 == 0 {
+                n.up(0, now);
+                now = now + Duration::from_millis(5);
+            }
+            let failed = n.down(0, now);
+            assert_eq!((failed.failures, failed.opened), (failure, failure == 5));
+            assert!(failure < 5 || (MOST / 2..=MOST).contains(&failed.pause), "{:?}", failed.pause);
+            now = n.next().expect("a next try");
         }
-        assert!(longest > MOST / 2, "the pauses did grow: {longest:?}");
+        assert_eq!((n.circuit(0), n.opened()), ((Circuit::Open, 40), 1));
+        let last = dials.last().expect("dials").since(dials[5]);
+        assert!(last >= MOST / 2 * 34, "at the slow rate: {last:?}");
+    }
+
+    #[test]
+    fn a_trial_whose_link_lasts_closes_the_circuit_and_one_that_dies_young_does_not() {
+        let mut n = one(4);
+        for _ in 0..5 {
+            n.down(0, Mono(0));
+        }
+        let trial = n.next().expect("a trial");
+        n.due(trial);
+        n.up(0, trial);
+        assert_eq!((n.circuit(0).0, n.next()), (Circuit::HalfOpen, Some(trial + STABLE)));
+        let young = trial + STABLE / 2;
+        assert!(n.lasted(young).is_empty());
+        assert!(!n.down(0, young).opened, "it was not closed");
+        assert_eq!(n.circuit(0), (Circuit::Open, 6));
+        let trial = n.next().expect("another trial");
+        n.due(trial);
+        n.up(0, trial);
+        assert_eq!(n.lasted(trial + STABLE), [0]);
+        assert_eq!((n.circuit(0), n.next()), ((Circuit::Closed, 0), None));
+        assert!(n.lasted(trial + STABLE * 2).is_empty(), "said once");
+        assert!(n.down(0, trial + STABLE).pause <= PACE.first);
     }
 }

@@ -61,6 +61,7 @@ impl Conductor {
             values.push((format!("link.{name}.price"), link.price.into()));
             values.push((format!("link.{name}.held"), link.held.into()));
         }
+        values.extend(self.circuits());
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
         values.extend(self.refused.iter().map(|((name, code), times)| (format!("refused.{name}.{code}"), *times)));
         let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();

@@ -48,6 +48,8 @@ pub struct Limits {
     pub link_window: ByteCount,
     /// What that may grow to on a long line that carries more; all windows together grow by at most a quarter of `arena`.
     pub link_window_most: ByteCount,
+    /// Failures in a row (dials, refused handshakes, links that die young) after which a neighbour is dialled at the slowest rate alone, until a link has lasted.
+    pub dial_failures: u32,
     /// Bytes queued for one socket, live blocks beyond it wait per subscriber or, on a link, are dropped and counted.
     pub socket_bytes: ByteCount,
     /// Bytes that the system may hold of a TCP connection and not have sent yet: what is urgent waits for no more than that.
@@ -138,6 +140,7 @@ impl Default for Limits {
             held_bytes: ByteCount::mib(1),
             link_window: ByteCount::mib(4),
             link_window_most: ByteCount::mib(32),
+            dial_failures: 5,
             socket_bytes: ByteCount::mib(1),
             unsent_bytes: weft_transport::UNSENT,
             publish_blocks: 256,

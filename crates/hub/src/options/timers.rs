@@ -13,6 +13,8 @@ pub struct Timers {
     pub link_silence: Duration,
     /// The longest that a link which came and went too often is avoided after its last loss, until it has lasted; zero: it never is.
     pub link_hold: Duration,
+    /// How long a link must last for failures before it to be forgotten, and for the circuit of its neighbour to close.
+    pub link_stable: Duration,
     /// The first pause before a lost link is dialled again; doubles, with full jitter.
     pub redial_first: Duration,
     /// The longest such pause.
@@ -54,6 +56,7 @@ impl Default for Timers {
             probe: Duration::from_millis(250),
             link_silence: Duration::from_secs(5),
             link_hold: Duration::from_secs(60),
+            link_stable: Duration::from_secs(10),
             redial_first: Duration::from_millis(100),
             redial_most: Duration::from_secs(10),
             drain: Duration::from_secs(5),
