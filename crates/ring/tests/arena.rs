@@ -39,18 +39,24 @@ fn buffers_are_aligned_of_the_asked_size_and_splits_keep_eights() {
 #[test]
 fn memory_grows_up_to_the_budget_and_no_class_starves_the_other() {
     let arena = Arena::new(options()).unwrap();
-    assert_eq!(arena.stats().bytes, 1 << 20);
+    assert_eq!((arena.stats().bytes, arena.stats().busy), (1 << 20, 0));
     let mut small = Vec::new();
     while let Some(buffer) = arena.lend(1) {
         small.push(buffer);
     }
     assert_eq!((small.len(), arena.stats().bytes), (1536, 6 << 20));
+    assert_eq!(arena.stats().busy, 1_000, "of this size there is none left, though a quarter of the budget is");
+    small.truncate(768);
+    assert_eq!(arena.stats().busy, 500);
+    while let Some(buffer) = arena.lend(1) {
+        small.push(buffer);
+    }
     let mut large = Vec::new();
     while let Some(buffer) = arena.lend(5000) {
         large.push(buffer);
     }
     let stats = arena.stats();
-    assert_eq!((large.len(), stats.bytes, stats.lent, stats.free, stats.refused), (32, 8 << 20, 1568, 0, 2));
+    assert_eq!((large.len(), stats.bytes, stats.lent, stats.free, stats.refused), (32, 8 << 20, 1568, 0, 3));
     // What comes back can be lent again.
     small.pop();
     assert!(arena.lend(1).is_some());

@@ -537,11 +537,9 @@ impl Stage for NetStage {
 }
 
 impl NetStage {
-    /// Whether more than three quarters of the arena's budget are lent.
+    /// Whether more than three quarters of the buffers of a size that there can be are lent.
     fn is_tight(&self) -> bool {
-        let stats = self.arena.stats();
-        let buffers = (stats.lent + stats.free).max(1) as u64;
-        stats.bytes / buffers * stats.lent as u64 > self.options.limits.arena.0 / 4 * 3
+        self.arena.stats().busy > 750
     }
 
     /// Asks the network what is ready, for the work that follows.

@@ -117,6 +117,9 @@ pub const MAX_BUFFER: usize = 1 << 30;
 pub struct ArenaStats {
     /// Buffers out now.
     pub lent: usize,
+    /// Of the size of buffers with the least left: how many are out of all that
+    /// there can be, in thousandths. The sizes do not share what they have taken.
+    pub busy: u32,
     /// Buffers ready to be lent without growing.
     pub free: usize,
     /// Memory taken from the system.

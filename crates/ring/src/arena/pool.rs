@@ -225,8 +225,16 @@ impl Pool {
         let bytes = small.bytes() + large.bytes();
         let slots = |class: &Class| class.grown.load(Ordering::Relaxed) << class.shift;
         let lent = small.lent.load(Ordering::Relaxed) + large.lent.load(Ordering::Relaxed);
+        let left = usize::try_from(self.budget.saturating_sub(bytes)).unwrap_or(usize::MAX);
+        let busy = |class: &Class| {
+            let grown = class.grown.load(Ordering::Relaxed);
+            let most = class.chunks.len().min(grown + left / class.chunk_bytes) << class.shift;
+            let lent = class.lent.load(Ordering::Relaxed);
+            lent.saturating_mul(1_000).checked_div(most).map_or(0, |permille| u32::try_from(permille).unwrap_or(1_000))
+        };
         ArenaStats {
             lent,
+            busy: busy(small).max(busy(large)),
             free: (slots(small) + slots(large)).saturating_sub(lent),
             bytes,
             refused: self.refused.load(Ordering::Relaxed),
