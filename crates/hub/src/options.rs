@@ -293,6 +293,7 @@ impl HubOptions {
         at_least("limits.conflate_keys", l.conflate_keys as u64, 1);
         at_least("limits.socket_bytes", l.socket_bytes.0, 64 << 10);
         at_least("limits.link_window_most", l.link_window_most.0, l.link_window.0);
+        at_least("limits.link_bytes", l.link_bytes.0, l.frame.0.saturating_mul(5));
         at_least("limits.dial_failures", u64::from(l.dial_failures), 1);
         at_least("limits.unsent_bytes", l.unsent_bytes.0, 4 << 10);
         at_least("limits.publish_blocks", u64::from(l.publish_blocks), 1);

@@ -9,9 +9,10 @@ use std::time::Duration;
 use common::mesh::{authority, knows_interest, link_addr, member, until};
 use common::ways::Way;
 use common::{Raw, start, stop};
-use weft_base::HubId;
+use weft_base::{ByteCount, HubId};
 use weft_hub::HubOptions;
 use weft_mesh::DOUBTED;
+use weft_mesh::ledger::DropReason;
 use weft_transport::ca::Authority;
 use weft_wire::frame::{AckLevel, Frame, MeshReport, Start, StreamCreate, StreamSpec};
 
@@ -124,4 +125,42 @@ fn a_neighbour_that_refuses_is_left_alone_and_comes_back_once_it_lasts() {
     shown(&mut client, "circuits.opened", |opened| opened == 1);
     stop(here);
     stop(there);
+}
+
+#[test]
+fn a_stuck_link_does_not_use_up_the_memory_of_a_good_one() {
+    let ca = authority();
+    let small = |name: &str, neighbours: &[(&str, String)]| {
+        let mut options = patient(&ca, name, neighbours);
+        options.limits.frame = ByteCount::kib(64);
+        options.limits.arena = ByteCount::mib(8);
+        options.limits.subscriber_bytes = ByteCount::mib(1);
+        options
+    };
+    let (good, slow) = (start(small("chicago", &[])), start(small("los-angeles", &[])));
+    let way = Way::to(link_addr(&slow));
+    let entry = start(small("new-york", &[("chicago", link_addr(&good)), ("los-angeles", way.addr.clone())]));
+    let mut listener = Raw::connect(&good, 1);
+    listener.subscribe(1, "t");
+    let mut other = Raw::connect(&slow, 2);
+    other.subscribe(1, "t");
+    let mut publisher = Raw::connect(&entry, 3);
+    until(&mut publisher, "both are known", |r| knows_interest(r, "chicago", 1) && knows_interest(r, "los-angeles", 1));
+    way.hold([true, true]);
+    let mut payload = vec![0; 60_000];
+    // Several times what sockets, windows and the arena hold.
+    for n in 0..1_000u32 {
+        payload[..4].copy_from_slice(&n.to_le_bytes());
+        publisher.publish_acked(u64::from(n), AckLevel::Routed, "t", &[&payload]);
+        assert_eq!(listener.delivered()[0][..4], n.to_le_bytes());
+    }
+    let dropped = &entry.counters().dropped;
+    let crowded = dropped[DropReason::LinkCrowded].load(Ordering::Relaxed);
+    assert!(crowded > 100, "{crowded} found no room");
+    publisher.round_trip();
+    entry.counters().ledger().balance().expect("every copy is accounted for");
+    way.hold([false, false]);
+    for hub in [entry, good, slow] {
+        stop(hub);
+    }
 }

@@ -79,6 +79,7 @@ drop_reasons! {
     Damaged = 29, "damaged", "The event lies damaged in the stream, and its consumer goes on behind it.";
     Removed = 30, "removed", "The stream's retention removed the event before its consumer had it.";
     StreamGone = 31, "stream_gone", "The event waited on disk for a stream whose homes do not have that stream any more.";
+    LinkCrowded = 35, "link_crowded", "The event would have waited for a link that is behind, and the hub is short of memory for what waits.";
 }
 
 /// Something for each [`DropReason`]. An array of its own kind, because std's

@@ -106,6 +106,8 @@ pub(crate) struct EgressLimits {
     pub(crate) subscriber_bytes: usize,
     pub(crate) conflate_keys: usize,
     pub(crate) socket_bytes: usize,
+    /// Of a link: what may wait for its socket.
+    pub(crate) link_bytes: usize,
     pub(crate) waiting_blocks: u64,
 }
 
@@ -197,7 +199,7 @@ impl Egress {
 
     /// Queues a block for another hub, or drops it when the link has no room.
     pub(crate) fn forward(&mut self, forward: Forward, now: UnixNanos, counters: &Counters) {
-        if self.lanes.bytes() + self.sending_bytes >= self.limits.socket_bytes * 8 {
+        if self.queued() >= self.limits.link_bytes {
             let lane = Block::trusted(&forward.block).lane();
             self.unsent[lane.index()] += forward.len() as u64;
             return counters.account(&forward.block).drop(DropReason::LinkFull, forward.live_copies);
@@ -212,6 +214,11 @@ impl Egress {
             events: u64::from(block.event_count()),
         };
         self.lanes.push(waiting, now, Frame::Forward(forward));
+    }
+
+    /// Bytes that wait for the socket.
+    pub(crate) fn queued(&self) -> usize {
+        self.lanes.bytes() + self.sending_bytes
     }
 
     /// Bytes of a lane that were to be forwarded and were dropped, since the last call.

@@ -55,6 +55,7 @@ impl NetStage {
         connection.egress.abandon(&self.counters);
         if let Some(credit) = &mut connection.credit {
             for forward in credit.out.drain() {
+                sub(&self.counters.backlog_blocks, 1);
                 let account = self.counters.account(&forward.block);
                 account.drop(DropReason::LinkLost, forward.live_copies);
                 account.leave(Waits::Links, forward.live_copies);

@@ -187,7 +187,7 @@ impl NetStage {
         let limits = &self.options.limits;
         let windows = Windows::new(limits.window_of_links(), limits.link_window_most.0, self.growth.clone());
         set(&counters.window, windows.largest());
-        let room = limits.socket_bytes.as_usize() * 4;
+        let room = limits.link_bytes.as_usize() / 10;
         let Some(connection) = self.connection(id) else { return };
         connection.role = Role::Link { neighbour };
         connection.egress.count_as_link(counters);

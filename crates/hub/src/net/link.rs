@@ -91,6 +91,9 @@ pub(crate) struct LinkOut<T> {
     room: usize,
 }
 
+/// What may wait in a lane, and for a socket, while the hub is short of memory.
+pub(super) const SHORT_ROOM: usize = 128 << 10;
+
 impl<T> LinkOut<T> {
     /// Without any credit yet.
     pub(crate) fn new(room: usize) -> Self {
@@ -98,14 +101,15 @@ impl<T> LinkOut<T> {
         Self { lanes: std::array::from_fn(|_| lane()), room }
     }
 
-    /// A block of `len` bytes is to go out.
-    pub(crate) fn offer(&mut self, lane: Lane, len: usize, item: T) -> Offered<T> {
+    /// A block of `len` bytes is to go out, while the hub is short of memory or not.
+    pub(crate) fn offer(&mut self, lane: Lane, len: usize, item: T, short: bool) -> Offered<T> {
         let l = &mut self.lanes[lane.index()];
         if l.waiting.is_empty() && l.may_send(len) {
             l.sent += len as u64;
             return Offered::Send(item);
         }
-        if l.waiting_bytes > 0 && l.waiting_bytes.saturating_add(len) > self.room {
+        let room = if short { self.room.min(SHORT_ROOM) } else { self.room };
+        if l.waiting_bytes > 0 && l.waiting_bytes.saturating_add(len) > room {
             return Offered::Full(item);
         }
         l.waiting_bytes += len;

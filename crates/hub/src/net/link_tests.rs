@@ -15,32 +15,43 @@ fn fixed(bytes: u64) -> Windows {
 #[test]
 fn a_lane_without_credit_waits_in_order_and_other_lanes_go_on() {
     let mut out = LinkOut::new(100);
-    assert_eq!(out.offer(LANE, 10, 1), Offered::Waits);
+    assert_eq!(out.offer(LANE, 10, 1, false), Offered::Waits);
     out.granted(LANE, 25, |item| assert_eq!(item, 1)).expect("sound");
-    assert_eq!(out.offer(LANE, 10, 2), Offered::Send(2));
-    assert_eq!(out.offer(LANE, 10, 3), Offered::Waits);
-    assert_eq!(out.offer(LANE, 1, 4), Offered::Waits, "nothing overtakes in a lane");
+    assert_eq!(out.offer(LANE, 10, 2, false), Offered::Send(2));
+    assert_eq!(out.offer(LANE, 10, 3, false), Offered::Waits);
+    assert_eq!(out.offer(LANE, 1, 4, false), Offered::Waits, "nothing overtakes in a lane");
     out.granted(Lane::URGENT, 50, |_| {}).expect("sound");
-    assert_eq!(out.offer(Lane::URGENT, 50, 5), Offered::Send(5));
-    assert_eq!(out.offer(LANE, 90, 6), Offered::Full(6));
+    assert_eq!(out.offer(Lane::URGENT, 50, 5, false), Offered::Send(5));
+    assert_eq!(out.offer(LANE, 90, 6, false), Offered::Full(6));
     let mut sent = Vec::new();
     out.granted(LANE, 31, |item| sent.push(item)).expect("sound");
     assert_eq!(sent, [3, 4]);
-    assert_eq!(out.offer(LANE, 500, 7), Offered::Waits, "one always waits, however large");
+    assert_eq!(out.offer(LANE, 500, 7, false), Offered::Waits, "one always waits, however large");
     assert_eq!(out.drain().collect::<Vec<_>>(), [7]);
+}
+
+#[test]
+fn while_memory_is_short_little_waits_and_each_lane_has_its_own() {
+    let mut out = LinkOut::new(10 * SHORT_ROOM);
+    for n in 0..4 {
+        assert_eq!(out.offer(LANE, SHORT_ROOM / 4, n, true), Offered::Waits);
+    }
+    assert_eq!(out.offer(LANE, 1, 4, true), Offered::Full(4));
+    assert_eq!(out.offer(Lane::URGENT, SHORT_ROOM, 5, true), Offered::Waits, "another lane has room of its own");
+    assert_eq!(out.offer(LANE, 1, 6, false), Offered::Waits, "there is memory again");
 }
 
 #[test]
 fn credit_of_what_is_not_sent_after_all_serves_what_waits() {
     let mut out = LinkOut::new(100);
     out.granted(LANE, 20, |_| {}).expect("sound");
-    assert_eq!(out.offer(LANE, 20, 1), Offered::Send(1));
-    assert_eq!(out.offer(LANE, 15, 2), Offered::Waits);
+    assert_eq!(out.offer(LANE, 20, 1, false), Offered::Send(1));
+    assert_eq!(out.offer(LANE, 15, 2, false), Offered::Waits);
     let mut sent = Vec::new();
     out.returned(LANE, 20, |item| sent.push(item));
     assert_eq!(sent, [2]);
-    assert_eq!(out.offer(LANE, 5, 3), Offered::Send(3));
-    assert_eq!(out.offer(LANE, 1, 4), Offered::Waits, "no more than that came back");
+    assert_eq!(out.offer(LANE, 5, 3, false), Offered::Send(3));
+    assert_eq!(out.offer(LANE, 1, 4, false), Offered::Waits, "no more than that came back");
 }
 
 #[test]
@@ -92,7 +103,7 @@ fn run(seed: u64, fault: Fault) -> Result<(), String> {
                 // No frame is larger than a quarter of the window: see `Limits::window_of_links`.
                 let len = 1 + random.below(window / 4) as usize;
                 offered += 1;
-                match out.offer(lane, len, (lane, len, next[lane.index()])) {
+                match out.offer(lane, len, (lane, len, next[lane.index()]), false) {
                     Offered::Send(item) => wire.push_back(item),
                     Offered::Waits => {}
                     Offered::Full(_) => {

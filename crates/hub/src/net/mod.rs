@@ -221,6 +221,7 @@ impl NetStage {
             subscriber_bytes: self.options.limits.subscriber_bytes.as_usize(),
             conflate_keys: self.options.limits.conflate_keys,
             socket_bytes: self.options.limits.socket_bytes.as_usize(),
+            link_bytes: self.options.limits.link_bytes.as_usize() / 5,
             waiting_blocks: self.options.limits.waiting_blocks as u64,
         }
     }

@@ -9,10 +9,10 @@ use weft_wire::block::layout::REQUEST;
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, LinkCredit};
 
 use super::connection::Parts;
-use super::link::Offered;
+use super::link::{Offered, SHORT_ROOM};
 use super::subscriber::{Delivery, Memory};
 use super::{Connection, NetStage, Role};
-use crate::counters::{Counters, add, set};
+use crate::counters::{Counters, add, get, set, sub};
 use crate::hub::Phase;
 use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::see::account::Waits;
@@ -71,6 +71,9 @@ impl NetStage {
             }
             ToNet::Forward { link, forward } => {
                 let (counters, now) = (self.counters.clone(), self.now.wall);
+                // What all links and subscribers share runs short because of those that are behind.
+                let most = self.options.limits.waiting_blocks as u64;
+                let short = self.tight || get(&counters.backlog_blocks) >= most;
                 let Some(connection) = self.connection(link).filter(|c| !c.closing) else {
                     let account = self.counters.account(&forward.block);
                     account.drop(DropReason::LinkLost, forward.live_copies);
@@ -82,7 +85,8 @@ impl NetStage {
                 let live_copies = forward.live_copies;
                 let account = counters.account(&forward.block);
                 let offered = match &mut connection.credit {
-                    Some(credit) => credit.out.offer(lane, len, forward),
+                    Some(_) if short && connection.egress.queued() >= SHORT_ROOM * 2 => Offered::Full(forward),
+                    Some(credit) => credit.out.offer(lane, len, forward, short),
                     None => Offered::Send(forward),
                 };
                 match offered {
@@ -90,7 +94,11 @@ impl NetStage {
                         connection.egress.forward(forward, now, &counters);
                         self.mark_dirty(link);
                     }
-                    Offered::Waits => account.enter(Waits::Links, live_copies),
+                    Offered::Waits => {
+                        add(&counters.backlog_blocks, 1);
+                        account.enter(Waits::Links, live_copies);
+                    }
+                    Offered::Full(_) if short => account.drop(DropReason::LinkCrowded, live_copies),
                     Offered::Full(_) => account.drop(DropReason::LinkFull, live_copies),
                 }
                 account.leave(Waits::Net, live_copies);
@@ -190,6 +198,7 @@ impl NetStage {
         let Some(Connection { credit: Some(own), egress, .. }) = self.connection(id) else { return };
         let granted = own.out.granted(credit.lane, credit.limit, |forward| {
             let (block, copies) = (forward.block.clone(), forward.live_copies);
+            sub(&counters.backlog_blocks, 1);
             egress.forward(forward, now, &counters);
             counters.account(&block).leave(Waits::Links, copies);
         });
@@ -210,6 +219,7 @@ impl NetStage {
             if unsent > 0 {
                 credit.out.returned(lane, unsent, |forward| {
                     let (block, copies) = (forward.block.clone(), forward.live_copies);
+                    sub(&counters.backlog_blocks, 1);
                     egress.forward(forward, now.wall, counters);
                     counters.account(&block).leave(Waits::Links, copies);
                 });

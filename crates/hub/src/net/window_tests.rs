@@ -49,7 +49,7 @@ fn share(megabit: u64, rtt: Duration, most: u64, growth: u64) -> (f64, u64) {
             out.granted(LANE, limit, |()| line.send(BLOCK, now)).expect("a sound grant");
         }
         // Somebody always has more to say.
-        while matches!(out.offer(LANE, BLOCK, ()), Offered::Send(())) {
+        while matches!(out.offer(LANE, BLOCK, (), false), Offered::Send(())) {
             line.send(BLOCK, now);
         }
         while let Some((_, len)) = line.blocks.pop_front_if(|(at, _)| *at <= now) {

@@ -38,7 +38,7 @@ pub struct Limits {
     pub subscriber_events: usize,
     /// Bytes that wait for one subscriber; beyond it, the subscription's policy decides.
     pub subscriber_bytes: ByteCount,
-    /// Blocks that wait for all subscribers together; beyond it a subscriber's policy decides as if its own bound were reached. An eighth as many besides may be on their way to members of consumers, and beyond that they wait in their streams.
+    /// Blocks that wait for all subscribers, and for credit of all links, together; beyond it a subscriber's policy decides as if its own bound were reached. An eighth as many besides may be on their way to members of consumers, and beyond that they wait in their streams.
     pub waiting_blocks: usize,
     /// Keys that subscriptions with the policy `conflate` tell apart, all together; beyond it the oldest block of one that wants more is dropped.
     pub conflate_keys: usize,
@@ -48,9 +48,11 @@ pub struct Limits {
     pub link_window: ByteCount,
     /// What that may grow to on a long line that carries more; all windows together grow by at most a quarter of `arena`.
     pub link_window_most: ByteCount,
+    /// Bytes that may wait for one link: a tenth of it in each of the eight lanes for the other hub's credit, and a fifth for the socket. Beyond it live copies are dropped (`link_full`), and copies for streams stay where they were published. While the hub is short of memory it is 128 KiB per lane (`link_crowded`).
+    pub link_bytes: ByteCount,
     /// Failures in a row (dials, refused handshakes, links that die young) after which a neighbour is dialled at the slowest rate alone, until a link has lasted.
     pub dial_failures: u32,
-    /// Bytes queued for one socket, live blocks beyond it wait per subscriber or, on a link, are dropped and counted.
+    /// Bytes queued for one client's socket; live blocks beyond it wait per subscriber.
     pub socket_bytes: ByteCount,
     /// Bytes that the system may hold of a TCP connection and not have sent yet: what is urgent waits for no more than that.
     pub unsent_bytes: ByteCount,
@@ -140,6 +142,7 @@ impl Default for Limits {
             held_bytes: ByteCount::mib(1),
             link_window: ByteCount::mib(4),
             link_window_most: ByteCount::mib(32),
+            link_bytes: ByteCount::mib(40),
             dial_failures: 5,
             socket_bytes: ByteCount::mib(1),
             unsent_bytes: weft_transport::UNSENT,

@@ -287,6 +287,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "held_bytes" => limits.held_bytes,
         "link_window" => limits.link_window,
         "link_window_most" => limits.link_window_most,
+        "link_bytes" => limits.link_bytes,
         "socket_bytes" => limits.socket_bytes,
         "unsent_bytes" => limits.unsent_bytes,
         "publish_bytes" => limits.publish_bytes,

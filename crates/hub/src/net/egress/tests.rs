@@ -85,6 +85,7 @@ impl Bench {
             subscriber_bytes: 8 << 20,
             conflate_keys: 1_000,
             socket_bytes: 1 << 20,
+            link_bytes: 8 << 20,
             waiting_blocks: 1_000,
         };
         let arena = Arena::new(ArenaOptions::default()).expect("memory");
