@@ -33,6 +33,8 @@ pub(crate) enum Strike {
     Hold,
     /// Its wall clock is off by so many seconds.
     Clock(i64),
+    /// It is started again with a certificate that runs out soon; it gets a good one when the fault ends.
+    Expire,
 }
 
 /// Whom a fault strikes, and how.
@@ -71,6 +73,9 @@ impl fmt::Display for Strike {
             Strike::Kill => write!(f, "kill -9"),
             Strike::Hold => write!(f, "SIGSTOP"),
             Strike::Clock(seconds) => write!(f, "clock off by {seconds} s"),
+            Strike::Expire => {
+                write!(f, "started again with a certificate that runs out in {} s", SHORT.as_secs())
+            }
         }
     }
 }
@@ -87,15 +92,29 @@ pub(crate) fn kind(fault: Fault) -> &'static str {
         Fault::Hub(_, Strike::Kill) => "kill -9",
         Fault::Hub(_, Strike::Hold) => "SIGSTOP",
         Fault::Hub(_, Strike::Clock(_)) => "clock",
+        Fault::Hub(_, Strike::Expire) => "certificate",
     }
 }
 
+/// For how long a certificate is good that is to run out.
+pub(crate) const SHORT: Duration = Duration::from_secs(5);
+/// How long a hub has such a one.
+const SHORT_LASTS: Duration = Duration::from_secs(12);
+
+/// The certificate of one hub runs out about the middle of a run that is long enough.
+fn expiry(plan: &Plan, time: Duration, seed: u64) -> Option<Timed> {
+    let hub = Random::from_seed(seed ^ 0xce27).below(plan.regions.len() as u64) as usize;
+    let fault = Fault::Hub(hub, Strike::Expire);
+    (time >= SHORT_LASTS * 2).then(|| Timed { begins: time / 2, lasts: SHORT_LASTS, fault })
+}
+
 /// Draws the faults of a run: one begins every second or so; each lasts for
-/// some seconds and is over by `time`. None strikes what another has struck and
+/// some seconds and is over by `time`. In a run of half a minute a certificate
+/// runs out, too. None strikes what another has struck and
 /// not let go. One hub in three, at least one, is down or held at a time.
 pub(crate) fn draw(plan: &Plan, time: Duration, seed: u64) -> Vec<Timed> {
     let mut random = Random::from_seed(seed);
-    let mut faults: Vec<Timed> = Vec::new();
+    let mut faults: Vec<Timed> = Vec::from_iter(expiry(plan, time, seed));
     let mut at = Duration::ZERO;
     let most_down = (plan.regions.len() / 3).max(1);
     loop {
@@ -120,12 +139,13 @@ pub(crate) fn draw(plan: &Plan, time: Duration, seed: u64) -> Vec<Timed> {
             10 => Fault::Hub(hub, Strike::Hold),
             _ => Fault::Hub(hub, Strike::Clock(random.below(7_200) as i64 - 3_600)),
         };
-        let active: Vec<Fault> = faults.iter().filter(|f| f.begins + f.lasts > at).map(|f| f.fault).collect();
+        let together = |f: &&Timed| f.begins + f.lasts > at && f.begins < at + lasts;
+        let active: Vec<Fault> = faults.iter().filter(together).map(|f| f.fault).collect();
         let same = |other: &Fault| match (fault, *other) {
             (Fault::Line(a, _), Fault::Line(b, _)) | (Fault::Hub(a, _), Fault::Hub(b, _)) => a == b,
             _ => false,
         };
-        let is_down = |fault: &Fault| matches!(fault, Fault::Hub(_, Strike::Kill | Strike::Hold));
+        let is_down = |fault: &Fault| matches!(fault, Fault::Hub(_, Strike::Kill | Strike::Hold | Strike::Expire));
         let too_many = is_down(&fault) && active.iter().filter(|f| is_down(f)).count() >= most_down;
         if !active.iter().any(same) && !too_many {
             faults.push(Timed { begins: at, lasts, fault });
@@ -147,7 +167,7 @@ mod tests {
         for (number, one) in faults.iter().enumerate() {
             assert!(one.begins + one.lasts <= time);
             for other in &faults[number + 1..] {
-                let together = other.begins < one.begins + one.lasts;
+                let together = other.begins < one.begins + one.lasts && one.begins < other.begins + other.lasts;
                 let same = match (one.fault, other.fault) {
                     (Fault::Line(a, _), Fault::Line(b, _)) | (Fault::Hub(a, _), Fault::Hub(b, _)) => a == b,
                     _ => false,
@@ -156,6 +176,6 @@ mod tests {
             }
         }
         let kinds: std::collections::BTreeSet<_> = faults.iter().map(|timed| kind(timed.fault)).collect();
-        assert_eq!(kinds.len(), 9, "every kind comes up: {kinds:?}");
+        assert_eq!(kinds.len(), 10, "every kind comes up: {kinds:?}");
     }
 }

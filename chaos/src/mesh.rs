@@ -9,7 +9,7 @@ use weft_chaos::{Conditions, Line, Space};
 use weft_client::ConnectOptions;
 
 use crate::clock::{HubClock, Library};
-use crate::faults::{Fault, Strike, Trouble};
+use crate::faults::{Fault, SHORT, Strike, Trouble};
 use crate::shape::Plan;
 
 /// Where hubs listen in their namespaces.
@@ -19,8 +19,12 @@ const CLIENTS: &str = "127.0.0.1:7411";
 const GOOD: Duration = Duration::from_millis(2);
 /// Between probes of a link, which failover is measured in: the default.
 pub(crate) const PROBE: Duration = Duration::from_millis(250);
-/// So that lost links are dialled again soon enough for a short run.
-const REDIAL: &str = "redial_first = \"50 ms\"\nredial_most = \"1 s\"";
+/// So that lost links are dialled again, and certificates looked at, soon enough for a short run.
+const SOON: &str = "redial_first = \"50 ms\"\nredial_most = \"1 s\"\nidentity = \"1 s\"";
+
+/// So that ledgers are held per class, too.
+const CLASSES: &str =
+    "[[ledger]]\nclass = \"live\"\ntopics = \"live/**\"\n\n[[ledger]]\nclass = \"two\"\ntopics = \"two/**\"\n\n";
 
 /// What the folders of runs begin with; the process follows.
 const FOLDERS: &str = "weft-chaos-";
@@ -45,6 +49,13 @@ pub(crate) fn name(hub: usize) -> String {
 pub(crate) struct Mesh {
     pub(crate) hubs: Vec<Hub>,
     clocks: Vec<Option<HubClock>>,
+    /// By hub: by how much its clock is off.
+    shifts: Vec<i64>,
+    certificates: Certificates,
+    /// Whether the last hub that was to have a certificate that runs out has one.
+    has_short: bool,
+    /// By hub: the addresses at which others reach it.
+    hosts: Vec<Vec<String>>,
     pub(crate) lines: Vec<Line>,
     pub(crate) spaces: Vec<Space>,
     plan: Plan,
@@ -70,7 +81,7 @@ impl Mesh {
             lines.push(Line::new([&spaces[a], &spaces[b]], number as u16, conditions, seed ^ (number as u64) << 32)?);
         }
         let network = if quic { "quic:" } else { "" };
-        let (mut hubs, mut clocks) = (Vec::new(), Vec::new());
+        let (mut hubs, mut clocks, mut all_hosts) = (Vec::new(), Vec::new(), Vec::new());
         for (number, region) in plan.regions.iter().enumerate() {
             let (mut neighbours, mut hosts) = (Vec::new(), Vec::new());
             for (&(a, b), line) in plan.lines.iter().zip(&lines) {
@@ -88,7 +99,7 @@ impl Mesh {
                 clients: CLIENTS.into(),
                 hubs: format!("{network}0.0.0.0:{HUBS}"),
                 neighbours,
-                more: format!("[timers]\nprobe = \"{} ms\"\n{REDIAL}\n", PROBE.as_millis()),
+                more: format!("{CLASSES}[timers]\nprobe = \"{} ms\"\n{SOON}\n", PROBE.as_millis()),
             };
             certificates.hub(&config.name, &hosts, VALID)?;
             let home = folder.path().join(&config.name);
@@ -97,8 +108,21 @@ impl Mesh {
             hub.start(Some(&spaces[number])).with_context(|| name(number))?;
             hubs.push(hub);
             clocks.push(clock);
+            all_hosts.push(hosts);
         }
-        Ok((Self { hubs, clocks, lines, spaces, plan: plan.clone(), _folder: folder }, left_out))
+        let mesh = Self {
+            shifts: vec![0; hubs.len()],
+            hubs,
+            clocks,
+            certificates,
+            has_short: false,
+            hosts: all_hosts,
+            lines,
+            spaces,
+            plan: plan.clone(),
+            _folder: folder,
+        };
+        Ok((mesh, left_out))
     }
 
     /// How clients connect to their hub, for long enough to survive any fault here.
@@ -142,6 +166,17 @@ impl Mesh {
             Fault::Hub(hub, Strike::Kill) => self.hubs[hub].kill(),
             Fault::Hub(hub, Strike::Hold) => self.hubs[hub].hold(),
             Fault::Hub(hub, Strike::Clock(seconds)) => self.shift(hub, seconds)?,
+            Fault::Hub(hub, Strike::Expire) => {
+                self.hubs[hub].kill();
+                self.certify(hub, SHORT)?;
+                self.has_short = true;
+                if let Err(error) = self.start_again(hub) {
+                    self.has_short = false;
+                    // On a machine with much else to do it may have run out before the hub looked at it.
+                    self.certify(hub, VALID)?;
+                    self.start_again(hub).context(error)?;
+                }
+            }
         }
         Ok(())
     }
@@ -150,9 +185,9 @@ impl Mesh {
     pub(crate) fn end(&mut self, fault: Fault) -> Result<()> {
         match fault {
             Fault::Line(line, _) => self.heal(line),
-            Fault::Hub(hub, Strike::Kill) => {
-                self.hubs[hub].start(Some(&self.spaces[hub])).with_context(|| format!("{}, again", name(hub)))?;
-            }
+            Fault::Hub(hub, Strike::Kill) => self.start_again(hub)?,
+            // It sees by itself that the files are others.
+            Fault::Hub(hub, Strike::Expire) => self.certify(hub, VALID)?,
             Fault::Hub(hub, Strike::Hold) => self.hubs[hub].go_on(),
             Fault::Hub(hub, Strike::Clock(_)) => self.shift(hub, 0)?,
         }
@@ -164,7 +199,22 @@ impl Mesh {
         self.lines[line].both(|c| *c = Conditions::delay(GOOD));
     }
 
-    fn shift(&self, hub: usize, seconds: i64) -> Result<()> {
+    fn start_again(&mut self, hub: usize) -> Result<()> {
+        self.hubs[hub].start(Some(&self.spaces[hub])).with_context(|| format!("{}, again", name(hub)))
+    }
+
+    fn certify(&self, hub: usize, valid_for: Duration) -> Result<()> {
+        self.certificates.hub(&name(hub), &self.hosts[hub], valid_for)
+    }
+
+    /// The hubs on lines to this one that must see that its certificate has run out: of which the clocks are right.
+    pub(crate) fn witnesses(&self, hub: usize) -> Vec<usize> {
+        let ends = self.plan.lines.iter().filter(|(a, b)| *a == hub || *b == hub);
+        ends.map(|(a, b)| a + b - hub).filter(|other| self.has_short && self.shifts[*other] == 0).collect()
+    }
+
+    fn shift(&mut self, hub: usize, seconds: i64) -> Result<()> {
+        self.shifts[hub] = seconds;
         self.clocks[hub].as_ref().map_or(Ok(()), |clock| clock.shift(seconds))
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use weft_base::HubId;
 use weft_client::MeshReport;
 
 use crate::failover::Failovers;
@@ -87,6 +88,7 @@ fn go(what: What, program: &Path, timeline: &mut Timeline) -> Result<bool> {
     let failovers = Failovers::measure(what.cuts, &plan, &mesh, &load, timeline)?;
     wrong.extend(failovers.wrong());
     let struck = strike(&plan, &mut mesh, &load, (what.time, what.seed), timeline)?;
+    wrong.extend(struck.wrong.iter().cloned());
     wrong.extend(mesh.ended());
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     let healed = timeline.now();
@@ -120,7 +122,7 @@ fn go(what: What, program: &Path, timeline: &mut Timeline) -> Result<bool> {
     let said = quiet(hubs, |hub| Ok(said(&journals.report(hub)?)))?;
     let (live, durable) = (journals.live.clone(), journals.durable.clone());
     let received = journals.end();
-    let Struck { counts, kills } = struck;
+    let Struck { counts, kills, .. } = struck;
     // Meshes that are apart at the start are regions.
     let side = |hub: usize| {
         if plan.late.is_empty() { 0 } else { plan.regions.iter().position(|r| *r == plan.regions[hub]).unwrap_or(0) }
@@ -187,7 +189,7 @@ fn quiet(hubs: usize, ask: impl Fn(usize) -> Result<Said>) -> Result<Vec<Said>> 
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         let said: Vec<Said> = (0..hubs).map(&ask).collect::<Result<_>>()?;
-        let good = |said: &Said| said.reaches == hubs && said.ledger().0 == said.ledger().1;
+        let good = |said: &Said| said.reaches == hubs && said.balances();
         if said.iter().all(good) || Instant::now() > end {
             return Ok(said);
         }
@@ -199,6 +201,7 @@ fn quiet(hubs: usize, ask: impl Fn(usize) -> Result<Said>) -> Result<Vec<Said>> 
 struct Struck {
     counts: BTreeMap<&'static str, u64>,
     kills: Vec<Kill>,
+    wrong: Vec<String>,
 }
 
 /// What happens at a time: late lines come, a fault begins or is over.
@@ -207,6 +210,19 @@ enum Step {
     Begin(Fault, Duration),
     End(Fault),
     Merge,
+}
+
+/// Neighbours that keep a link to a hub whose certificate has run out.
+fn still_linked(hub: usize, mesh: &Mesh, load: &Load) -> Vec<String> {
+    let id = HubId::of_name(&name(hub));
+    let linked = |other: &usize| {
+        let report = load.report(*other, LAST_WORDS);
+        report.is_some_and(|report| report.links.iter().any(|l| l.from == report.me && l.to == id && l.up))
+    };
+    let neighbours = mesh.witnesses(hub).into_iter().filter(linked);
+    neighbours
+        .map(|other| format!("{} keeps its link to {}, whose certificate has run out", name(other), name(hub)))
+        .collect()
 }
 
 fn strike(
@@ -226,7 +242,7 @@ fn strike(
     }
     // Stable: of one time, in the order in which they were drawn.
     steps.sort_by_key(|(at, _)| *at);
-    let mut struck = Struck { counts: BTreeMap::new(), kills: Vec::new() };
+    let mut struck = Struck { counts: BTreeMap::new(), kills: Vec::new(), wrong: Vec::new() };
     let begin = Instant::now();
     let mut merged = plan.late.is_empty();
     for (at, step) in steps {
@@ -237,7 +253,7 @@ fn strike(
             Step::Begin(Fault::Line(line, _), _) | Step::End(Fault::Line(line, _))
                 if !merged && plan.late.contains(&line) => {}
             Step::Begin(fault, lasts) => {
-                if let Fault::Hub(hub, Strike::Kill) = fault {
+                if let Fault::Hub(hub, Strike::Kill | Strike::Expire) = fault {
                     let asked = timeline.now();
                     let said = load.report(hub, LAST_WORDS).map(|report| said(&report));
                     mesh.begin(fault)?;
@@ -250,6 +266,9 @@ fn strike(
                 timeline.note(format!("{} (for {:.1} s)", mesh.describe(fault), lasts.as_secs_f64()));
             }
             Step::End(fault) => {
+                if let Fault::Hub(hub, Strike::Expire) = fault {
+                    struck.wrong.extend(still_linked(hub, mesh, load));
+                }
                 mesh.end(fault)?;
                 timeline.note(format!("{}: over", mesh.describe(fault)));
             }

@@ -6,7 +6,7 @@ use super::{Event, Fate, Journal, Verdict, judge, live};
 pub(crate) type Lie = (&'static str, fn(&mut Journal));
 
 /// Lies that the judge must see: each changes the journals of a good run in one place.
-pub(crate) fn lies() -> [Lie; 11] {
+pub(crate) fn lies() -> [Lie; 12] {
     [
         ("an acknowledged event is not in its stream", |journal| lose_stored(journal, 0, 0)),
         ("an acknowledged event is not at the last home of its stream", |journal| {
@@ -62,6 +62,11 @@ pub(crate) fn lies() -> [Lie; 11] {
         ("a hub has made a copy that went nowhere", |journal| {
             if let Some(said) = journal.said.first_mut() {
                 *said.counters.entry("ledger.copies".into()).or_default() += 1;
+            }
+        }),
+        ("a class of topics has a copy that went nowhere", |journal| {
+            if let Some(said) = journal.said.first_mut() {
+                *said.counters.entry("class.live.copies".into()).or_default() += 1;
             }
         }),
         ("a hub does not reach another", |journal| {

@@ -74,11 +74,28 @@ impl Said {
         self.counters.get(name).copied().unwrap_or(0)
     }
 
-    /// Both sides of the ledger: copies made, and accounted for.
-    pub(crate) fn ledger(&self) -> (u64, u64) {
-        let done = ["ledger.delivered", "ledger.stored", "ledger.forwarded"].map(|name| self.get(name));
-        let accounted = done.iter().sum::<u64>() + self.sum("ledger.dropped.") + self.sum("in_flight.");
-        (self.get("ledger.copies"), accounted)
+    /// Both sides of the hub's ledger and of that of each class of topics:
+    /// copies made, and accounted for.
+    pub(crate) fn ledgers(&self) -> Vec<(String, u64, u64)> {
+        let own = self.ledger("ledger.", self.sum("in_flight."));
+        let classes = self.counters.keys().filter_map(|name| name.strip_prefix("class.")?.strip_suffix(".copies"));
+        let of = |class: &str| {
+            let prefix = format!("class.{class}.");
+            let (copies, accounted) = self.ledger(&prefix, self.get(&format!("{prefix}in_flight")));
+            (format!(" of class {class}"), copies, accounted)
+        };
+        std::iter::once((String::new(), own.0, own.1)).chain(classes.map(of)).collect()
+    }
+
+    fn ledger(&self, prefix: &str, in_flight: u64) -> (u64, u64) {
+        let done = ["delivered", "stored", "forwarded"].map(|name| self.get(&format!("{prefix}{name}")));
+        let accounted = done.iter().sum::<u64>() + self.sum(&format!("{prefix}dropped.")) + in_flight;
+        (self.get(&format!("{prefix}copies")), accounted)
+    }
+
+    /// Whether all of them balance.
+    pub(crate) fn balances(&self) -> bool {
+        self.ledgers().iter().all(|(_, copies, accounted)| copies == accounted)
     }
 
     /// Events that the hub knows to have been sent to it and not to have come in their turn.
@@ -192,9 +209,10 @@ pub(crate) fn judge(journal: &Journal) -> Verdict {
     }
     verdict.live_published = journal.live.iter().map(|of| of.len() as u64).sum();
     for (hub, said) in journal.said.iter().enumerate() {
-        let (copies, accounted) = said.ledger();
-        if copies != accounted {
-            verdict.wrong.push(format!("hub {hub} made {copies} copies and accounts for {accounted}"));
+        for (class, copies, accounted) in said.ledgers() {
+            if copies != accounted {
+                verdict.wrong.push(format!("hub {hub} made {copies} copies{class} and accounts for {accounted}"));
+            }
         }
         if said.reaches != journal.live.len() {
             verdict.wrong.push(format!("hub {hub} reaches {} hubs of {}", said.reaches, journal.live.len()));
