@@ -120,16 +120,27 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\n{:<of$} {:>10} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>8} {:>12}",
-            "", "published", "delivered", "had to", "stored", "p50 ms", "p99 ms", "max ms", "rest s", "control B/s"
+            "\n{:<of$} {:>10} {:>10} {:>10} {:>10} {:>9} {:>8} {:>9} {:>9} {:>9} {:>8} {:>12}",
+            "",
+            "events",
+            "delivered",
+            "had to",
+            "stored",
+            "receipts",
+            "faults",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "rest s",
+            "control B/s"
         )?;
         for (name, row) in &self.rows {
             let ms = |per_mille| row.latency.per_mille(per_mille).map_or(0.0, |took| took.as_secs_f64() * 1e3);
-            let Tally { published, delivered, expected, stored, .. } = row.tally;
+            let Tally { published, delivered, expected, stored, receipts, faults, .. } = row.tally;
             let (rest, control) = (row.rested.as_secs_f64(), row.control.values().max().copied().unwrap_or(0));
             writeln!(
                 f,
-                "{name:<of$} {published:>10} {delivered:>10} {expected:>10} {stored:>10} {:>9.1} {:>9.1} {:>9.1} {rest:>8.1} {control:>12}",
+                "{name:<of$} {published:>10} {delivered:>10} {expected:>10} {stored:>10} {receipts:>9} {faults:>8} {:>9.1} {:>9.1} {:>9.1} {rest:>8.1} {control:>12}",
                 ms(500),
                 ms(990),
                 ms(1000)

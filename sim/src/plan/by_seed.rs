@@ -35,6 +35,19 @@ fn timers() -> Timers {
     }
 }
 
+/// The size of a mesh that is larger than most, for some seeds: of so many hubs
+/// that digests are sums (17), and for few of so many that ways are held back (65).
+fn large(shape: Shape, seed: u64) -> Option<usize> {
+    let mut random = Random::from_seed(seed ^ 0x1a26);
+    // Of these no hub has more links than one may have.
+    let can_be_huge = matches!(shape, Shape::Ring | Shape::StarOfStars | Shape::Random);
+    match random.below(2_000) {
+        0..=2 if can_be_huge => Some(65 + random.below(8) as usize),
+        0..=99 => Some(17 + random.below(8) as usize),
+        _ => None,
+    }
+}
+
 impl Plan {
     /// The plan of this seed, of one shape after the other.
     #[must_use]
@@ -48,7 +61,7 @@ impl Plan {
     pub fn of_shape(SizedShape { shape, hubs }: SizedShape, seed: u64) -> Self {
         let mut random = Random::from_seed(seed);
         let by_chance = 2 + random.below(11) as usize;
-        let hubs = hubs.unwrap_or(by_chance).clamp(shape.least(), MOST_HUBS);
+        let hubs = hubs.or(large(shape, seed)).unwrap_or(by_chance).clamp(shape.least(), MOST_HUBS);
         let Built { pairs, regions, apart } = shape.build(hubs, &mut random);
         let links = links_of(pairs, &mut random);
         let (streams, producers) = streams_of(hubs, &mut random);
@@ -355,4 +368,18 @@ fn streams_of(hubs: usize, random: &mut Random) -> (Vec<(usize, String)>, Vec<Pl
         }
     }
     (streams, producers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_meshes_are_large_enough_for_all_that_size_changes() {
+        let sizes: Vec<usize> =
+            (0..10_000).filter_map(|seed| large(Shape::ALL[(seed % Shape::ALL.len() as u64) as usize], seed)).collect();
+        let of = |from: usize, to: usize| sizes.iter().filter(|size| (from..to).contains(*size)).count();
+        assert!(of(17, 25) > 300 && of(65, 73) >= 3, "{sizes:?}");
+        assert!((0..300).all(|seed| large(Shape::ALL[seed as usize % Shape::ALL.len()], seed) < Some(65)), "too slow");
+    }
 }
