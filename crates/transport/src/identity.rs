@@ -14,6 +14,8 @@ use weft_base::sync::{Arc, Mutex, MutexGuard};
 use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
+use crate::tls::Chains;
+
 /// The longest name of a hub or client in a certificate, in bytes.
 pub const MAX_NAME: usize = 255;
 
@@ -179,6 +181,7 @@ pub(crate) struct Credentials {
     pub(crate) revoked: Vec<CertificateRevocationListDer<'static>>,
     me: Peer,
     begins: UnixNanos,
+    pub(crate) chains: Chains,
 }
 
 /// This side's certificate, its key, and the authority that peers are checked
@@ -253,7 +256,8 @@ impl TlsIdentity {
         }
         crate::tls::check_key(&chain, &key)?;
         let begins = chain.first().and_then(beginning_of).unwrap_or(UnixNanos(0));
-        let credentials = Credentials { chain, key, roots: Arc::new(roots), revoked, me, begins };
+        let credentials =
+            Credentials { chain, key, roots: Arc::new(roots), revoked, me, begins, chains: Chains::default() };
         crate::tls::check_revoked(&credentials)?;
         Ok(Self { current: Mutex::new(Arc::new(credentials)), generation: AtomicU64::new(0), files: None })
     }

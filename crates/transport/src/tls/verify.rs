@@ -1,5 +1,7 @@
 //! Who may be at the far side: the chain and dates by webpki, then kind and name.
 
+use std::sync::OnceLock;
+
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -29,6 +31,59 @@ fn named(certificate: &CertificateDer<'_>) -> Result<Peer, Error> {
     })
 }
 
+/// What looks at chains, dates and what was revoked, for one set of credentials:
+/// made when it is first needed and then shared by all handshakes and links,
+/// since making it reads all that was revoked.
+#[derive(Default)]
+pub(crate) struct Chains {
+    dialling: OnceLock<Result<Arc<dyn ClientCertVerifier>, String>>,
+    dialled: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
+}
+
+impl PartialEq for Chains {
+    /// It follows from what it stands beside.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Chains {
+    fn dialling(
+        &self,
+        mine: &Credentials,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, String> {
+        let make = || {
+            // An authority without a list has revoked nothing, and of a chain it is
+            // the peer's own certificate that is looked up.
+            let chain = WebPkiClientVerifier::builder_with_provider(mine.roots.clone(), provider.clone())
+                .with_crls(mine.revoked.clone())
+                .only_check_end_entity_revocation()
+                .allow_unknown_revocation_status();
+            chain.build().map_err(|e| e.to_string())
+        };
+        self.dialling.get_or_init(make).clone()
+    }
+
+    fn dialled(&self, mine: &Credentials, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, String> {
+        let make = || dialled(mine.roots.clone(), mine.revoked.clone(), provider);
+        self.dialled.get_or_init(make).clone()
+    }
+}
+
+/// What looks at the chain of a peer that is dialled.
+fn dialled(
+    roots: Arc<RootCertStore>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, String> {
+    let chain = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+        .with_crls(revoked)
+        .only_check_end_entity_revocation()
+        .allow_unknown_revocation_status();
+    chain.build().map_err(|e| e.to_string())
+}
+
 /// Checks a peer that dialled this side.
 #[derive(Debug)]
 pub(crate) struct DiallingPeer {
@@ -39,13 +94,7 @@ pub(crate) struct DiallingPeer {
 
 impl DiallingPeer {
     pub(crate) fn new(mine: &Credentials, accept: Accept, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
-        // An authority without a list has revoked nothing, and of a chain it is
-        // the peer's own certificate that is looked up.
-        let chain = WebPkiClientVerifier::builder_with_provider(mine.roots.clone(), provider.clone())
-            .with_crls(mine.revoked.clone())
-            .only_check_end_entity_revocation()
-            .allow_unknown_revocation_status();
-        Ok(Self { chain: chain.build().map_err(|e| e.to_string())?, accept, blame: Blame::default() })
+        Ok(Self { chain: mine.chains.dialling(mine, provider)?, accept, blame: Blame::default() })
     }
 
     /// It keeps there why a peer was refused.
@@ -123,7 +172,7 @@ impl DialledPeer {
         expect: Option<&str>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, String> {
-        Self::by(mine.roots.clone(), mine.revoked.clone(), expect, provider)
+        Ok(Self::of(mine.chains.dialled(mine, provider)?, expect))
     }
 
     /// One that has a certificate of these authorities, and not one of those
@@ -134,15 +183,11 @@ impl DialledPeer {
         expect: Option<&str>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, String> {
-        let chain = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
-            .with_crls(revoked)
-            .only_check_end_entity_revocation()
-            .allow_unknown_revocation_status();
-        Ok(Self {
-            chain: chain.build().map_err(|e| e.to_string())?,
-            expect: expect.map(str::to_owned),
-            blame: Blame::default(),
-        })
+        Ok(Self::of(dialled(roots, revoked, provider)?, expect))
+    }
+
+    fn of(chain: Arc<WebPkiServerVerifier>, expect: Option<&str>) -> Self {
+        Self { chain, expect: expect.map(str::to_owned), blame: Blame::default() }
     }
 
     /// It keeps there why a peer was refused.
@@ -223,5 +268,35 @@ impl ServerCertVerifier for DialledPeer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::Authority;
+    use crate::identity::TlsIdentity;
+    use std::time::Duration;
+    use weft_base::{Clock, SystemClock};
+
+    #[test]
+    fn what_looks_at_chains_is_made_once_for_each_identity_and_anew_when_that_is_replaced() {
+        let (now, day) = (SystemClock::new().now().wall, Duration::from_secs(86_400));
+        let authority = Authority::create("test", now, day).expect("an authority");
+        let identity = || {
+            let issued = authority.issue(PeerKind::Hub, "a", &["localhost"], now, day).expect("a certificate");
+            let ca = authority.certificate_pem();
+            TlsIdentity::from_pem(issued.certificate.as_bytes(), issued.key.as_bytes(), ca.as_bytes()).expect("good")
+        };
+        let provider = crate::tls::provider();
+        let dialling = |mine: &Credentials| DiallingPeer::new(mine, Accept::Hubs, &provider).expect("made").chain;
+        let dialled = |mine: &Credentials, name| DialledPeer::new(mine, name, &provider).expect("made").chain;
+        let own = identity();
+        let mine = own.credentials();
+        assert!(Arc::ptr_eq(&dialling(&mine), &dialling(&own.credentials())));
+        assert!(Arc::ptr_eq(&dialled(&mine, None), &dialled(&own.credentials(), Some("b"))));
+        own.replace(&identity()).expect("of the same name");
+        assert!(!Arc::ptr_eq(&dialling(&mine), &dialling(&own.credentials())));
+        assert!(!Arc::ptr_eq(&dialled(&mine, None), &dialled(&own.credentials(), None)));
     }
 }
