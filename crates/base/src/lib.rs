@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bounded;
+pub mod buckets;
 pub mod checksum;
 pub mod clock;
 pub mod ids;

@@ -18,10 +18,10 @@
 use std::sync::Arc;
 
 use weft_base::Now;
+use weft_base::buckets::jump;
 use weft_base::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
-use weft_sched::shards::jump;
 use weft_topic::Topic;
 use weft_wire::block::Block;
 use weft_wire::frame::{AckLevel, ErrorCode};

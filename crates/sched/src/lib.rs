@@ -3,7 +3,6 @@
 //! * [`lanes`] orders what waits: eight lanes by weighted deficit, earliest
 //!   deadline first inside a lane.
 //! * [`control`] decides how stages run and what happens under too much load.
-//! * [`shards`] says which shard serves a topic.
 //!
 //! Pure deciders and bounded collections: no socket, file, clock or thread, and
 //! no knowledge of what is scheduled.
@@ -11,4 +10,3 @@
 
 pub mod control;
 pub mod lanes;
-pub mod shards;

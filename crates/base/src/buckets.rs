@@ -1,6 +1,9 @@
-//! Which shard of a stage serves a topic: jump consistent hashing (Lamping and
-//! Veach 2014). No table, and from n to n + 1 shards only one topic in n + 1
-//! moves, all of them to the new shard. The last shard is the one that goes.
+//! Which of n buckets a key is in: jump consistent hashing (Lamping and Veach
+//! 2014). No table, and from n to n + 1 buckets only one key in n + 1 moves, all
+//! of them to the new bucket. The last bucket is the one that goes.
+//!
+//! Stages find the shard of a topic so, and mappings the partition of a key;
+//! the latter are seen outside, so that what is answered here never changes.
 
 /// The bucket of `key` among `buckets`: Lamping and Veach, "A fast, minimal
 /// memory, consistent hash algorithm" (2014). Zero buckets count as one.
@@ -18,9 +21,8 @@ pub fn jump(key: u64, buckets: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use weft_base::Random;
-
     use super::*;
+    use crate::Random;
 
     #[test]
     fn the_hash_is_that_of_the_paper() {
@@ -31,13 +33,13 @@ mod tests {
     }
 
     #[test]
-    fn one_more_shard_takes_its_share_and_moves_nothing_else() {
+    fn one_more_bucket_takes_its_share_and_moves_nothing_else() {
         let mut random = Random::from_seed(1);
         let keys: Vec<u64> = (0..40_000).map(|_| random.next_u64()).collect();
         for n in 1..16_u32 {
             let moved: Vec<u32> =
                 keys.iter().filter(|&&k| jump(k, n) != jump(k, n + 1)).map(|&k| jump(k, n + 1)).collect();
-            assert!(moved.iter().all(|&to| to == n), "a topic moved between old shards");
+            assert!(moved.iter().all(|&to| to == n), "a key moved between old buckets");
             let share = keys.len() / (n as usize + 1);
             assert!(moved.len().abs_diff(share) < share / 10, "{n}: {} moved, {share} expected", moved.len());
         }
