@@ -11,6 +11,7 @@ use std::mem::size_of;
 use weft_base::ByteCount;
 use weft_keyed::LsmOptions;
 use weft_mesh::MAX_HUBS;
+use weft_topic::mapping::Mapping;
 use weft_wire::frame::LinkStateLink;
 
 use crate::append::ToSync;
@@ -18,6 +19,7 @@ use crate::consume::ToConsume;
 use crate::messages::{FromPeer, Publish, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS};
 use crate::replicate::ToReplicate;
+use crate::route::mapping::{FORMER_PRODUCERS, FORMER_RULES};
 use crate::see::classes::Classes;
 use crate::see::window::Window;
 
@@ -29,6 +31,10 @@ pub const SUBSCRIPTION: usize = 1_280;
 pub const TOPIC: usize = 640;
 /// A remembered producer.
 pub const PRODUCER: usize = 96;
+/// A producer's place under rules of mapping that were replaced.
+pub const FORMER: usize = 64;
+/// A rule of mapping, or a destination of one, without what is written there.
+pub const RULE: usize = 512;
 /// Eight gaps in the numbers of a producer of a stream; one of eight producers has some in memory.
 pub const GAPS: usize = 272;
 /// A producer of a stream with several homes, or that is spooled for: which of its events are there.
@@ -139,6 +145,8 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         ),
         part("recent blocks", "see.window", times(1, Window::memory(options.see.window))),
         part("classes of topics", "ledger", times(1, Classes::memory(&options.see))),
+        part("rules of mapping", "mapping", times(1, mapping(options))),
+        part("producers under former rules", "", times(FORMER_PRODUCERS, FORMER)),
         part("delayed events", "scheduled", times(l.scheduled, SCHEDULED)),
         part("spools", "spool_streams", times(l.spool_streams, SPOOL)),
         part("keyed state", "", LsmOptions::default().memory()),
@@ -151,6 +159,16 @@ fn quic(options: &HubOptions) -> ByteCount {
     let is_used = options.link_addresses().chain(clients).any(|addr| weft_transport::quic::target_of(addr).is_some());
     let links = if is_used { options.quic.links as u64 } else { 0 };
     ByteCount(options.quic.memory().0.saturating_mul(links))
+}
+
+/// The rules in force, those that were replaced and are kept, and new ones, if
+/// they are as large as those at the start.
+fn mapping(options: &HubOptions) -> usize {
+    let of_rule = |rule: &Mapping| {
+        let templates = rule.destinations().iter().map(|to| RULE + to.template().map_or(0, |text| text.len() * 8));
+        RULE + rule.from().len() * 4 + templates.sum::<usize>()
+    };
+    options.mapping.rules().iter().map(of_rule).sum::<usize>() * (2 + FORMER_RULES)
 }
 
 /// The sum of all parts.

@@ -13,6 +13,7 @@ use weft_base::{HubId, Now, Random};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_stream::consumer::Counts;
 
+use crate::mapping::Mapped;
 use crate::see::SeeOptions;
 use crate::see::classes::Classes;
 use crate::see::window::Window;
@@ -39,6 +40,8 @@ macro_rules! counters {
             links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
             /// What the stages last reported.
             stages: OnceLock<Vec<StageGauges>>,
+            /// The rules in force, which count for themselves.
+            mapping: Mutex<Arc<Mapped>>,
         }
 
         impl Counters {
@@ -56,6 +59,7 @@ macro_rules! counters {
                     }
                     all.push((format!("class.{class}.imbalance"), get(&ledger.imbalance)));
                 }
+                all.extend(self.locked_mapping().list());
                 for (peer, link) in &*self.locked_links() {
                     for (what, counter) in link.each() {
                         all.push((format!("link.{peer}.{what}"), get(counter)));
@@ -397,6 +401,15 @@ impl Counters {
     pub(crate) fn link(&self, peer: &str) -> Arc<LinkCounters> {
         let made = || Arc::new(LinkCounters { hub: HubId::of_name(peer).0, ..LinkCounters::default() });
         self.locked_links().entry(peer.to_owned()).or_insert_with(made).clone()
+    }
+
+    fn locked_mapping(&self) -> MutexGuard<'_, Arc<Mapped>> {
+        self.mapping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other rules are in force.
+    pub(crate) fn show_mapping(&self, rules: &Arc<Mapped>) {
+        *self.locked_mapping() = rules.clone();
     }
 
     /// Makes gauges for stages of these names, of which some are the same.

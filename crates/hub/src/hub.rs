@@ -1,18 +1,19 @@
 //! The hub as a whole: its stages put together, started, drained and stopped.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use weft_base::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use weft_base::{ByteCount, Clock, Epoch, HubId, Mono, Random};
+use weft_base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use weft_base::{ByteCount, Clock, Epoch, HubId, Random};
 use weft_keyed::Keyed;
 use weft_log::fs::{Fs, RealFs};
 use weft_mesh::Life;
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
 use weft_ring::stage::{Placement, Runner, RunnerHandle, Stage, StageWaker};
+use weft_topic::mapping::Mappings;
 use weft_transport::{Accept, Network};
 
 use crate::Identity;
@@ -27,7 +28,10 @@ use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
+use crate::lifecycle::{Lifecycle, Phase};
 use crate::load::Load;
+use crate::mapping::Mapped;
+use crate::messages::ToConductor;
 use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
 use crate::outbox::Outbox;
@@ -66,65 +70,6 @@ pub enum StartError {
     /// The system refused a thread, or entropy.
     #[error("the system refused: {0}")]
     System(String),
-}
-
-/// Where a hub is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    Running = 0,
-    /// Nothing new is taken; what is under way is finished.
-    Draining = 1,
-    /// The peers are told, the last bytes are written.
-    Closing = 2,
-    Closed = 3,
-}
-
-/// The hub's phase, shared by its stages and its owner.
-#[derive(Debug, Default)]
-pub(crate) struct Lifecycle {
-    phase: AtomicU8,
-    late: AtomicU64,
-    /// What other homes must know of consumers is on its way.
-    parted: AtomicBool,
-}
-
-impl Lifecycle {
-    pub(crate) fn phase(&self) -> Phase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => Phase::Running,
-            1 => Phase::Draining,
-            2 => Phase::Closing,
-            _ => Phase::Closed,
-        }
-    }
-
-    /// Goes on to a later phase; never back.
-    pub(crate) fn enter(&self, phase: Phase) {
-        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.phase() != Phase::Running
-    }
-
-    /// The consume stage has sent its last.
-    pub(crate) fn part(&self) {
-        self.parted.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn has_parted(&self) -> bool {
-        self.parted.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn drain_until(&self, when: Mono) {
-        self.late.store(when.0, Ordering::Release);
-    }
-
-    pub(crate) fn is_late(&self, now: Mono) -> bool {
-        let late = self.late.load(Ordering::Acquire);
-        late != 0 && now.0 >= late
-    }
 }
 
 /// What a hub stands on: replaced by twins in tests and simulations.
@@ -173,6 +118,9 @@ pub struct Hub {
     reach: Reach,
     waker: StageWaker,
     runner: RunnerHandle,
+    /// The way to the conductor from outside.
+    conductor: Mutex<mpsc::Producer<ToConductor>>,
+    conductor_waker: StageWaker,
 }
 
 /// Which hubs are in the mesh, as the routes have it at any time.
@@ -309,7 +257,10 @@ impl Hub {
 
         let remembered = peers.as_ref().map_or_else(Vec::new, PeersFile::read);
         let mesh = mesh_of(&identity, &options, remembered, random.next_u64());
-        let snapshot = Arc::new(ArcSwap::from_pointee(RouteTable::empty(mesh.routes())));
+        let mapping = Arc::new(Mapped::new(options.mapping.clone(), &Mapped::default()));
+        counters.show_mapping(&mapping);
+        let table = RouteTable { mapping, ..RouteTable::empty(mesh.routes()) };
+        let snapshot = Arc::new(ArcSwap::from_pointee(table));
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let most = options.admit_threads.map_or(cores.saturating_sub(2).min(MAX_ADMIT_THREADS), |n| n as usize);
@@ -497,7 +448,8 @@ impl Hub {
         // Set once: the control stage waits for it.
         let _ = reins.set(Reins { watch: runner.watch(), mover: runner.mover() });
         let reach = Reach(snapshot);
-        Ok(Self { clients, hubs, identity, counters, lifecycle, reach, waker: net_waker, runner })
+        let (conductor, waker) = (Mutex::new(to_conductor), net_waker);
+        Ok(Self { clients, hubs, identity, counters, lifecycle, reach, waker, runner, conductor, conductor_waker })
     }
 
     /// Where clients connect, as bound.
@@ -549,6 +501,19 @@ impl Hub {
         self.waker.wake();
     }
 
+    /// Replaces the rules by which topics of this hub's clients are mapped,
+    /// without a restart: between two blocks. What was published before and
+    /// comes again is mapped as it was.
+    ///
+    /// # Errors
+    /// [`BusyError`]: the hub has no room for the message just now.
+    pub fn set_mapping(&self, rules: Mappings) -> Result<(), BusyError> {
+        let mut conductor = self.conductor.lock().unwrap_or_else(PoisonError::into_inner);
+        conductor.push(ToConductor::Mapping(Box::new(rules))).map_err(|_| BusyError)?;
+        self.conductor_waker.wake();
+        Ok(())
+    }
+
     /// Whether a drain is over, or given up after `timers.drain`.
     #[must_use]
     pub fn is_drained(&self) -> bool {
@@ -577,6 +542,11 @@ impl Hub {
         self.runner.join().map_err(|e| StopError(e.to_string()))
     }
 }
+
+/// The hub's control stage has more to do than it can.
+#[derive(Debug, thiserror::Error)]
+#[error("the hub has no room for another message: try again in a moment")]
+pub struct BusyError;
 
 /// A stage had panicked.
 #[derive(Debug, thiserror::Error)]

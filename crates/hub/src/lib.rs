@@ -24,7 +24,9 @@ mod gate;
 mod hub;
 mod inbox;
 mod keyed;
+mod lifecycle;
 mod load;
+mod mapping;
 mod messages;
 mod net;
 pub mod options;
@@ -38,7 +40,7 @@ mod spool;
 
 pub use append::{FolderError, stream_json};
 pub use counters::Counters;
-pub use hub::{Environment, Hub, Reach, StartError, StopError};
+pub use hub::{BusyError, Environment, Hub, Reach, StartError, StopError};
 pub use options::HubOptions;
 
 use weft_base::{Epoch, HubId};

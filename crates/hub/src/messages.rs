@@ -24,6 +24,7 @@ use weft_mesh::{Life, StreamDef};
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_stream::replica::Position;
 use weft_topic::Filter;
+use weft_topic::mapping::Mappings;
 use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, LiveScope, OnFull};
 use weft_wire::peer::Service;
 
@@ -131,6 +132,8 @@ pub(crate) struct Publish {
     pub(crate) since: Mono,
     /// It comes from another hub's client, by a tunnel, because this hub is a home of its stream.
     pub(crate) far: bool,
+    /// A rule of the mapping drops it.
+    pub(crate) dropped: bool,
 }
 
 /// A publish for the home of its stream, to go through the session's tunnel.
@@ -483,6 +486,8 @@ pub(crate) enum ToConductor {
     MeshShow { session: SessionId, id: u64 },
     /// A client asks where a subscription is live, or who wants a topic.
     LiveAsk(Box<LiveAsked>),
+    /// Other rules for what clients of this hub publish.
+    Mapping(Box<Mappings>),
 }
 
 /// What a client asks of receipts.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use weft_base::ByteCount;
 use weft_mesh::MAX_HUBS;
+use weft_topic::mapping::{Mapping, Mappings};
 use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
@@ -76,6 +77,9 @@ pub struct HubOptions {
     pub protocol_most: u16,
     /// What is kept to say where events went.
     pub see: SeeOptions,
+    /// What topics of what clients of this hub publish become. Names of rules are
+    /// 1 to 64 of `a-z`, `0-9` and `-`, and no numbers.
+    pub mapping: Mappings,
 }
 
 /// The most of [`HubOptions::admit_threads`].
@@ -223,6 +227,7 @@ impl HubOptions {
             timers: Timers::default(),
             protocol_most: PROTOCOL_VERSION,
             see: SeeOptions::default(),
+            mapping: Mappings::default(),
             new_instance: false,
         }
     }
@@ -272,6 +277,12 @@ impl HubOptions {
         }
         self.stages.violations(&mut found);
         self.see.violations(&mut found);
+        for name in self.mapping.rules().iter().map(Mapping::name) {
+            if !name.is_empty() && (!is_label(name) || name.bytes().all(|byte| byte.is_ascii_digit())) {
+                let why = "must be 1 to 64 of a-z, 0-9 and `-`, and no number, which rules without a name have";
+                found.push(("mapping", format!("the name `{name}` {why}")));
+            }
+        }
         found.extend(self.quic.violations());
         let l = &self.limits;
         let mut at_least = |field, value: u64, least: u64| {

@@ -46,6 +46,16 @@ impl Producers {
         if producer.0 == 0 { Place::New } else { self.place_of(&(producer, lane), first, count) }
     }
 
+    /// How far a producer has come, and the turn of this table in which it got there.
+    pub(crate) fn seen(&self, producer: ProducerId, lane: Lane) -> Option<(u64, u64)> {
+        self.last.get(&(producer, lane)).map(|seen| (seen.upto, seen.turn))
+    }
+
+    /// The turn of the table: it grows with everything that is remembered.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
+
     /// Remembers them as seen.
     pub(crate) fn note(&mut self, producer: ProducerId, lane: Lane, first: u64, count: u32) {
         if producer.0 != 0 {
@@ -91,7 +101,7 @@ impl<K: Copy + Eq + Hash> Producers<K> {
 }
 
 /// The sequence of the last of `count` events, at least one, from `first` on.
-fn last_of(first: u64, count: u32) -> u64 {
+pub(crate) fn last_of(first: u64, count: u32) -> u64 {
     first.saturating_add(u64::from(count).saturating_sub(1))
 }
 

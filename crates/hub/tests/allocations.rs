@@ -15,6 +15,7 @@ use std::time::Duration;
 use common::{Raw, options, start, stop};
 use weft_base::SubscriptionId;
 use weft_hub::options::Listen;
+use weft_topic::mapping::{MappingSpec, Mappings};
 use weft_transport::{Security, ShmStream};
 use weft_wire::frame::{
     self, AckLevel, FRAME_HEADER, Frame, Settle, SettleRange, StreamCreate, StreamSpec, Verb, handout_head_len,
@@ -45,11 +46,11 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Publishes `rounds` times a prepared block with an acknowledgement, and reads
-/// what the subscriber gets, without allocating.
+/// what the subscriber gets, as long as said, without allocating.
 fn exchange<S: Read + Write>(
     publisher: &mut Raw<S>,
     subscriber: &mut Raw<S>,
-    block: &[u8],
+    (block, delivered): (&[u8], usize),
     rounds: u64,
     scratch: &mut [u8],
 ) {
@@ -61,7 +62,7 @@ fn exchange<S: Read + Write>(
         publisher.socket.read_exact(ack).expect("an acknowledgement");
         let len = u32::from_le_bytes([ack[0], ack[1], ack[2], ack[3]]) as usize;
         publisher.socket.read_exact(&mut scratch[..len - 8]).expect("the rest of it");
-        subscriber.socket.read_exact(&mut scratch[..FRAME_HEADER + block.len()]).expect("a delivery");
+        subscriber.socket.read_exact(&mut scratch[..FRAME_HEADER + delivered]).expect("a delivery");
     }
 }
 
@@ -84,17 +85,36 @@ fn a_hub_in_steady_state_allocates_nothing() {
     stop(hub);
 }
 
-fn count<S: Read + Write>(mut publisher: Raw<S>, mut subscriber: Raw<S>) {
-    subscriber.subscribe(1, "t/*");
+/// With partitions, shares and a longer topic: what is delivered is longer than what was published.
+#[test]
+fn a_hub_that_maps_topics_allocates_nothing_in_steady_state() {
+    let _alone = ALONE.lock();
+    let mut options = options("hub", None);
+    let to = ["mapped/{partition(8, 1)}/{1}", "mapped/{partition(8)}/{1}"].map(|to| (Some(to.to_owned()), 1));
+    let spec = MappingSpec { from: "t/*".to_owned(), to: to.to_vec(), ..MappingSpec::default() };
+    options.mapping = Mappings::new(&[spec]).expect("a rule");
+    let hub = start(options);
+    count_as(Raw::connect(&hub, 0), Raw::connect(&hub, 1), "mapped/**", "mapped/1/a");
+    stop(hub);
+}
+
+fn count<S: Read + Write>(publisher: Raw<S>, subscriber: Raw<S>) {
+    count_as(publisher, subscriber, "t/*", "t/a");
+}
+
+/// Publishes on `t/a` what the subscriber gets under a topic as long as `arrives`.
+fn count_as<S: Read + Write>(mut publisher: Raw<S>, mut subscriber: Raw<S>, filter: &str, arrives: &str) {
+    subscriber.subscribe(1, filter);
     let payload = [7u8; 128];
     let block = publisher.block("t/a", &[&payload, &payload, &payload]);
+    let delivered = publisher.block(arrives, &[&payload, &payload, &payload]).len();
     let mut scratch = vec![0u8; 64 << 10];
-    exchange(&mut publisher, &mut subscriber, &block, 2_000, &mut scratch);
+    exchange(&mut publisher, &mut subscriber, (&block, delivered), 2_000, &mut scratch);
     COUNTING.store(true, Ordering::SeqCst);
     // The canary: the counter does count.
     drop(std::hint::black_box(Box::new(1u64)));
     let canary = ALLOCATIONS.swap(0, Ordering::SeqCst);
-    exchange(&mut publisher, &mut subscriber, &block, 5_000, &mut scratch);
+    exchange(&mut publisher, &mut subscriber, (&block, delivered), 5_000, &mut scratch);
     COUNTING.store(false, Ordering::SeqCst);
     let counted = ALLOCATIONS.load(Ordering::SeqCst);
     assert!(canary >= 1);

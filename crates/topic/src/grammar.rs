@@ -75,6 +75,12 @@ fn control(level: &[u8]) -> Option<(usize, u32)> {
     })
 }
 
+/// Whether a topic or a filter is in the mesh's own space: its first level
+/// starts with an underscore.
+pub(crate) fn is_reserved(text: &str) -> bool {
+    text.starts_with('_')
+}
+
 /// The levels of a correct text, as bytes.
 pub(crate) fn levels(text: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     text.split(|&b| b == b'/')

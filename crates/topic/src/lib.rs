@@ -10,6 +10,8 @@
 //! them match a topic; its clones share structure, so a snapshot is free.
 //! [`Aggregate`] keeps the smallest cover of a changing set of filters.
 //!
+//! [`mapping`] gives topics other names by rules.
+//!
 //! Nothing here knows of events, hubs, sessions, clocks or I/O, and nothing
 //! blocks. Lookups allocate nothing. Answers, and the order in which they are
 //! given, depend only on the content of a set and never on a random seed.
@@ -21,6 +23,7 @@ mod bits;
 mod filter;
 mod grammar;
 mod interest;
+pub mod mapping;
 mod node;
 mod path;
 mod sorted;

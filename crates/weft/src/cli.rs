@@ -3,6 +3,7 @@
 pub(crate) mod consumer;
 mod joining;
 mod live;
+mod mapping;
 mod mesh;
 mod simulate;
 mod storage;
@@ -15,6 +16,7 @@ use weft_client::{AckLevel, LiveAt, OnFull};
 
 use self::consumer::ConsumerCommand;
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
+pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
 pub(crate) use self::mesh::{MeshCommand, WhyNotArgs};
 pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
@@ -59,6 +61,9 @@ pub(crate) enum Command {
     /// The mesh as a hub sees it.
     #[command(subcommand)]
     Mesh(MeshCommand),
+    /// The rules by which a hub maps topics: test.
+    #[command(subcommand)]
+    Mapping(MappingCommand),
     /// Put load on a hub and measure: delivered events a second, latency, what
     /// saturates first, and with --ramp the rate at which it breaks.
     Bench(BenchArgs),

@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `mapping`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -13,6 +13,7 @@ mod logs;
 mod plan;
 mod profiler;
 mod renewal;
+mod rules;
 mod simulate;
 mod time;
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Log(command) => commands::log::run(command),
         Command::Consumer(command) => futures_lite::future::block_on(commands::consumer::run(command)),
         Command::Mesh(command) => futures_lite::future::block_on(commands::mesh::run(command)),
+        Command::Mapping(command) => commands::mapping::run(command),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Ca(command) => commands::ca::run(command),

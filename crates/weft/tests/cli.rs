@@ -376,6 +376,63 @@ fn certificates_decide_who_may_speak() {
 }
 
 #[test]
+fn topics_are_mapped_by_a_hub_as_the_test_of_its_file_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("hub.toml").display().to_string();
+    let text = "name = \"chicago\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n\
+                [[mapping]]\nname = \"region\"\nfrom = \"orders/*/**\"\nto = \"eu/{partition(8, 1)}/{1}/{rest}\"\n\
+                [[mapping]]\nfrom = \"gone/**\"\nto = [{ topic = \"{rest}\", weight = 3 }, { drop = true }]\n\
+                [[mapping]]\nfrom = \"never/**\"\nto = \"{rest}\"\n";
+    fs::write(&config, text).expect("a file");
+    let (code, out, err) = run(&["mapping", "test", "--config", &config, "orders/alice/placed", "bills"]);
+    assert_eq!(code, 0, "{err}");
+    for part in ["by rule 1 region, from `orders/*/**`:\n    eu/1/alice/placed\n", "bills\n    stays as it is"] {
+        assert!(out.contains(part), "{part} is not in: {out}");
+    }
+    let (code, out, err) = run(&["mapping", "test", "--json", "--config", &config, "gone", "orders//"]);
+    assert!(code == 1 && err.contains("2 of 2 topics would be refused"), "{err}");
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(lines[0]["to"][0]["refused"].is_string() && lines[0]["to"][1]["dropped"] == true, "{out}");
+    assert!(lines[1]["refused"].is_string(), "{out}");
+    let (code, out, _) = run(&["mapping", "test", "--request", "--config", &config, "orders/alice"]);
+    assert!(code == 0 && out.contains("stays as it is"), "{out}");
+
+    let hub = Hub::start(&["--config", &config]);
+    let (code, _, err) = run(&["pub", "orders/alice/placed", "x", "-s", &hub.address]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = run(&["pub", "never", "x", "-s", &hub.address]);
+    assert!(code == 1 && err.contains("unmappable"), "{err}");
+    let (code, out, err) = run(&["mesh", "trace", "orders/alice/placed", "--dry", "-s", &hub.address]);
+    assert!(code == 0 && out.contains("mapped there to eu/1/alice/placed\n"), "{out}{err}");
+    let (_, out, _) = run(&["mesh", "trace", "gone/x", "--dry", "-s", &hub.address]);
+    assert!(out.contains("mapped there to x (75 %), dropped (25 %); what follows is for the largest"), "{out}");
+    let (_, out, _) = run(&["mesh", "show", "--json", "-s", &hub.address]);
+    let shown: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(shown["counters"]["mapping.region.matched"], 1, "{out}");
+    assert_eq!(shown["counters"]["mapping.3.refused"], 1, "{out}");
+
+    // Rules that are wrong change nothing; others are taken at once.
+    let dry = || run(&["mesh", "trace", "orders/bob", "--dry", "-s", &hub.address]).1;
+    for (rules, told, expected) in [
+        (text.replace("partition(8, 1)", "partition(8, 3)"), "mapping_unusable", "eu/5/bob"),
+        (text.replace("eu/", "us/"), "mapping_changed", "us/5/bob"),
+    ] {
+        fs::write(&config, rules).expect("a file");
+        hub.signal(Signal::HUP);
+        let until = Instant::now() + PATIENCE;
+        while !hub.log().contains(told) {
+            assert!(Instant::now() < until, "{told} is not in {}", hub.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut out = dry();
+        while !out.contains(expected) && Instant::now() < until {
+            out = dry();
+        }
+        assert!(out.contains(expected), "{out}");
+    }
+}
+
+#[test]
 fn a_busy_hub_is_profiled_while_it_runs_and_over_its_life() {
     let folder = tempfile::tempdir().expect("a folder");
     let (life, now) = (folder.path().join("life.svg"), folder.path().join("now.svg"));

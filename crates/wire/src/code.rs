@@ -182,6 +182,10 @@ codes! {
     TOKEN_NAME = 101, "token_name", "the token is for a hub of another name: use that name, or have another token made";
     /// A request for a certificate that is not one.
     BAD_REQUEST = 102, "bad_request", "the request for a certificate is malformed: ask with `weft join` of the same version";
+    /// No rule of the hub's mapping can be applied to the topic.
+    UNMAPPABLE = 103, "unmappable", "the hub's mapping makes no valid topic of this one: see the detail, change the topic or the rule";
+    /// A rule of the hub's mapping drops what it was asked to store.
+    MAPPED_AWAY = 104, "mapped_away", "the hub's mapping drops this share of the topic on purpose: change the rule, or ask for no more than `routed`";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -27,6 +27,7 @@ fn publish(arena: &Arena, session: usize, topic: &str, first_sequence: u64) -> P
         checked: false,
         since: weft_base::Mono(0),
         far: false,
+        dropped: false,
     }
 }
 

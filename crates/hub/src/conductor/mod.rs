@@ -41,6 +41,7 @@ use crate::Identity;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::inbox::RouteOutbox;
+use crate::mapping::Mapped;
 use crate::messages::{FlowSaid, Membership, SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -266,6 +267,11 @@ impl Conductor {
             ToConductor::Seen { from, frame } => self.on_seen(from, &frame),
             ToConductor::Survey { session, id } => self.survey(session, id),
             ToConductor::Looked(look) => self.looked(*look),
+            ToConductor::Mapping(rules) => {
+                tracing::info!(code = "mapping_changed", rules = rules.rules().len(), "other rules map topics");
+                self.table.mapping = Arc::new(Mapped::new(*rules, &self.table.mapping));
+                self.stale = true;
+            }
             ToConductor::MeshShow { session, id } => {
                 let bytes = self.report(id);
                 self.net.push(ToNet::Control { session, bytes });
@@ -428,6 +434,7 @@ impl Conductor {
             self.table.version += 1;
             self.table.routes = self.mesh.routes();
             self.snapshot.store(Arc::new(self.table.clone()));
+            self.counters.show_mapping(&self.table.mapping);
             if std::mem::take(&mut self.ways_changed) {
                 self.route.push(ToRoute::WaysChanged);
             }

@@ -97,10 +97,14 @@ impl Conductor {
     /// blocks go by.
     fn who_wants(&mut self, asked: &LiveAsked) {
         let topic = match Topic::parse(&asked.topic) {
-            Ok(topic) => topic,
+            Ok(topic) => self.table.mapping.mostly(topic),
             Err(error) => {
                 return self.refuse_live(asked.session, asked.request, ErrorCode::BAD_TOPIC, &error.to_string());
             }
+        };
+        let Some(topic) = topic.as_deref().and_then(|topic| Topic::parse(topic).ok()) else {
+            let detail = "a rule of the hub's mapping drops or refuses all of this topic";
+            return self.refuse_live(asked.session, asked.request, ErrorCode::UNMAPPABLE, detail);
         };
         let routes = self.mesh.routes();
         let mut wanting: BTreeMap<HubId, bool> = BTreeMap::new();

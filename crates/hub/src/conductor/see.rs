@@ -18,6 +18,7 @@ use weft_wire::peer::Service;
 
 use super::Conductor;
 use super::why_not::{Asker, Looks};
+use crate::mapping::Outcome;
 use crate::messages::{SessionId, ToNet, ToRoute};
 use crate::net::tunnel::see_message;
 use crate::route::homes::Chosen;
@@ -63,16 +64,39 @@ impl Conductor {
     pub(super) fn ask(&mut self, session: SessionId, bytes: &BlockRef) {
         match Frame::decode(bytes) {
             Ok(Frame::Ask(ask)) => {
-                let own = |hub: &mut Self, _| Some(hub.facts_for(&ask));
+                // A topic is mapped where it enters the mesh, and the others know what it became.
+                let (mapped, topic) = match ask.what {
+                    SeeWhat::Topic => self.mapped(ask.topic),
+                    SeeWhat::Event | SeeWhat::Ledger => (Vec::new(), ask.topic.to_owned()),
+                };
+                let ask = Ask { topic: &topic, ..ask };
+                let own = |hub: &mut Self, _| {
+                    let mut own = hub.facts_for(&ask);
+                    own.truncate(frame::MAX_FACTS - mapped.len());
+                    own.extend(mapped);
+                    Some(own)
+                };
                 self.open(session, ask.request, ask.wait_ms, |request| Frame::Ask(Ask { request, ..ask }), own);
             }
             Ok(Frame::WhyNot(asked)) => {
                 let from = if asked.from.0 == 0 { self.identity.id } else { asked.from };
+                // What the mapping of another hub makes of it only that knows.
+                let topic = match Topic::parse(asked.topic) {
+                    Ok(topic) if from == self.identity.id => self.table.mapping.mostly(topic),
+                    _ => Some(asked.topic.to_owned()),
+                };
+                let asked = WhyNot { topic: topic.as_deref().unwrap_or(asked.topic), from, ..asked };
                 let own = |hub: &mut Self, number| {
-                    hub.look(Asker::Here(number), WhyNot { from, ..asked });
+                    if topic.is_none() {
+                        let why = "a rule of the hub's mapping drops or refuses all of it".to_owned();
+                        let clock = Said::number(facts::CLOCK, hub.now.wall.0);
+                        let entry = Said::number(facts::ENTRY, 1);
+                        return Some(vec![clock, entry, Said::text(facts::TOPIC_REFUSED, why, 0)]);
+                    }
+                    hub.look(Asker::Here(number), asked);
                     None
                 };
-                let build = |request| Frame::WhyNot(WhyNot { request, from, ..asked });
+                let build = |request| Frame::WhyNot(WhyNot { request, ..asked });
                 self.open(session, asked.request, asked.wait_ms, build, own);
             }
             _ => {}
@@ -225,6 +249,19 @@ impl Conductor {
             return self.identity.name.clone();
         }
         self.mesh.name_of(id).map_or_else(|| id.to_string(), str::to_owned)
+    }
+
+    /// What a topic becomes when a client publishes here, and the topic by which
+    /// to look on: empty where nothing goes on.
+    fn mapped(&self, topic: &str) -> (Vec<Said>, String) {
+        let Ok(topic) = Topic::parse(topic) else { return (Vec::new(), topic.to_owned()) };
+        let said = |(outcome, part)| match outcome {
+            Outcome::Topic(name) => Said::text(facts::MAPPED, name, part),
+            Outcome::Dropped => Said::text(facts::MAPPED, String::new(), part),
+            Outcome::Refused(why) => Said::text(facts::UNMAPPABLE, why, part),
+        };
+        let mapping = &self.table.mapping;
+        (mapping.preview(topic).into_iter().map(said).collect(), mapping.mostly(topic).unwrap_or_default())
     }
 
     /// Where an event that a client published here on this topic would go.

@@ -42,6 +42,7 @@ impl Bench {
             checked: true,
             since: Mono(1),
             far: false,
+            dropped: false,
         };
         self.out.push(ToRoute::Publish(publish));
     }

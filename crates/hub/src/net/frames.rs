@@ -145,7 +145,8 @@ impl NetStage {
             connection.unanswered += 1;
         }
         let far = connection.tunnelled;
-        let publish = Publish { session: id, id: request, level, homes, block, checked: false, since, far };
+        let publish =
+            Publish { session: id, id: request, level, homes, block, checked: false, since, far, dropped: false };
         let mut last = connection.last_shard;
         self.load.enter(lane);
         self.out.admit.send(publish, &mut last, &mut self.out.route);

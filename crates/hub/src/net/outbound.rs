@@ -13,7 +13,7 @@ use super::link::{Offered, SHORT_ROOM};
 use super::subscriber::{Delivery, Memory};
 use super::{Connection, NetStage, Role};
 use crate::counters::{Counters, add, get, set, sub};
-use crate::hub::Phase;
+use crate::lifecycle::Phase;
 use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::see::account::Waits;
 

@@ -47,6 +47,7 @@ impl RouteStage {
         if too_old {
             return self.shed_oldest(publish);
         }
+        let Some(publish) = self.map(publish) else { return };
         if self.held.count(publish.session) > 0 {
             return self.hold(publish, None);
         }
@@ -57,7 +58,7 @@ impl RouteStage {
 
     /// Lets a checked block in; hands it back, with the reason, when it has to wait.
     fn admit(&mut self, publish: Publish) -> Result<(), (Publish, Wait)> {
-        let Publish { session, id, level, homes, mut block, checked, since, far } = publish;
+        let Publish { session, id, level, homes, mut block, checked, since, far, dropped } = publish;
         let parsed = Block::trusted(&block);
         let facts = Facts {
             producer: parsed.producer(),
@@ -67,6 +68,7 @@ impl RouteStage {
             late: parsed.deadline().0 != 0 && parsed.deadline() < self.now.wall,
         };
         let route = match Topic::parse(Block::trusted(&block).topic()) {
+            Ok(_) if dropped => self.nowhere.clone(),
             Ok(topic) => match self.replies.route(self.identity.id, topic.as_str()) {
                 None => self.cache.route(&self.table, topic),
                 Some(Ok(route)) => route,
@@ -82,23 +84,32 @@ impl RouteStage {
         };
         if let Some(gate) = route.closed_gate() {
             let gate = gate.clone();
-            return Err((Publish { session, id, level, homes, block, checked, since, far }, Wait::Gate(gate)));
+            return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, Wait::Gate(gate)));
         }
         let elsewhere = route.remote.iter().filter(|remote| remote.stream);
         let parts = elsewhere.clone().count() as u32
             + u32::from(!route.streams.is_empty())
             + u32::from(!route.spooled.is_empty());
         let is_special = Block::trusted(&block).flags() & SPECIAL != 0;
+        if dropped && (is_special || level >= AckLevel::Written) {
+            let detail = format!("a rule of the hub's mapping drops this share of `{}`", parsed.topic());
+            if level == AckLevel::None {
+                self.counters.account(&block).published(facts.count.into());
+                self.count_unwanted(&block, DropReason::MappedAway, facts.count.into());
+            }
+            self.refuse(session, id, level, ErrorCode::MAPPED_AWAY, detail);
+            return Ok(());
+        }
         let several = level == AckLevel::Homes && parts > 0;
         // Only the home of its one stream can take it, which is another hub.
         let home = elsewhere.clone().next().filter(|_| (is_special || several) && !far && parts == 1);
         if home.is_none() && !self.away.may_follow(session, facts.producer, facts.lane, None) && !far {
             let wait = self.wait_for_answers();
-            return Err((Publish { session, id, level, homes, block, checked, since, far }, wait));
+            return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
         }
         if self.waits_for_spool(&route) {
             let wait = self.wait_for_answers();
-            return Err((Publish { session, id, level, homes, block, checked, since, far }, wait));
+            return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
         }
         if (is_special || several) && !route.spooled.is_empty() {
             let (code, detail) = (ErrorCode::UNREACHABLE, self.not_spooled(&route));
@@ -123,10 +134,11 @@ impl RouteStage {
             self.refuse(session, id, level, ErrorCode::EXPIRED, "the block's deadline has passed".to_owned());
             return Ok(());
         }
+        let unwanted = if dropped { DropReason::MappedAway } else { DropReason::NoInterest };
         let is_request = Block::trusted(&block).flags() & REQUEST != 0;
         if is_request && place != Place::Duplicate && !self.has_responder(&route) {
             self.counters.account(&block).published(events);
-            self.count_if_unwanted(&block, 0, events);
+            self.count_unwanted(&block, unwanted, events);
             let detail = format!("nobody subscribes to `{}` who could answer", Block::trusted(&block).topic());
             self.refuse(session, id, level, ErrorCode::NO_RESPONDERS, detail);
             return Ok(());
@@ -136,13 +148,14 @@ impl RouteStage {
                 self.refuse(session, id, level, ErrorCode::UNREACHABLE, detail);
                 return Ok(());
             }
-            return self.send_away(Publish { session, id, level, homes, block, checked, since, far }, home.hub);
+            return self
+                .send_away(Publish { session, id, level, homes, block, checked, since, far, dropped }, home.hub);
         }
         if (is_special || several || far) && (parts != 1 || route.streams.len() != 1) {
             if far && self.now.mono.since(since) < self.patience {
                 // A home that was just started has its streams in a moment.
                 let wait = self.wait_for_answers();
-                return Err((Publish { session, id, level, homes, block, checked, since, far }, wait));
+                return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
             }
             let (code, detail) = self.not_here(Block::trusted(&block).topic(), &route, parts);
             self.refuse(session, id, level, code, detail);
@@ -203,6 +216,7 @@ impl RouteStage {
             // Subscribers have it; streams may not, and know by themselves.
             add(&self.counters.producer_duplicates, 1);
         } else {
+            self.renaming.goes_on(&self.producers, facts.producer, facts.lane);
             self.producers.note(facts.producer, facts.lane, facts.first, facts.count);
             self.counters.account(&block).published(events);
         }
@@ -217,8 +231,8 @@ impl RouteStage {
         copies += self.store_locally(&route, &block, events, completion, false);
         copies += self.spool(&route.spooled, &block, events, completion);
         copies += self.send_remote(&route, &block, events, awaited, if live { Which::All } else { Which::Streams });
-        if !duplicate {
-            self.count_if_unwanted(&block, copies, events);
+        if !duplicate && copies == 0 {
+            self.count_unwanted(&block, unwanted, events);
         }
         if level == AckLevel::Routed {
             self.net.push(ToNet::Acked(request));

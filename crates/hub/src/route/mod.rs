@@ -16,6 +16,7 @@ mod flows;
 pub(crate) mod groups;
 mod held;
 pub(crate) mod homes;
+pub(crate) mod mapping;
 pub(crate) mod peers;
 mod replies;
 mod spool;
@@ -40,6 +41,7 @@ use self::away::Away;
 use self::flows::Flows;
 use self::groups::{HubTurns, MemberTurns};
 use self::held::Held;
+use self::mapping::Renaming;
 use self::peers::{PeerOutlets, Peers};
 use self::replies::Replies;
 use self::spool::Spools;
@@ -94,6 +96,9 @@ pub(crate) struct RouteStage {
     member_turns: MemberTurns,
     hub_turns: HubTurns,
     replies: Replies,
+    renaming: Renaming,
+    /// The route of what a rule drops.
+    nowhere: Arc<Route>,
     peers: Peers,
     spools: Spools,
     /// How long a home may be out of reach before publishes for it are refused.
@@ -164,6 +169,8 @@ impl RouteStage {
             member_turns: MemberTurns::default(),
             hub_turns: HubTurns::default(),
             peers: Peers::new(parts.peers, parts.arena.clone(), limits.frame.as_usize()),
+            renaming: Renaming::new(parts.arena.clone(), limits.frame.as_usize()),
+            nowhere: Arc::default(),
             replies: Replies::new(parts.arena),
             patience: parts.options.timers.home_patience,
             now: Now::default(),
@@ -284,10 +291,14 @@ impl RouteStage {
     /// Nobody wanted the events: they count as one copy each, dropped.
     fn count_if_unwanted(&self, block: &[u8], copies: u64, events: u64) {
         if copies == 0 {
-            let account = self.counters.account(block);
-            account.copies(events);
-            account.drop(DropReason::NoInterest, events);
+            self.count_unwanted(block, DropReason::NoInterest, events);
         }
+    }
+
+    fn count_unwanted(&self, block: &[u8], reason: DropReason, events: u64) {
+        let account = self.counters.account(block);
+        account.copies(events);
+        account.drop(reason, events);
     }
 
     /// Sends a block over every link that the split names, once each, and

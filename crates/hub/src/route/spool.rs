@@ -141,6 +141,9 @@ impl RouteStage {
             self.flows.ways_changed(&before.routes, &self.table.routes, self.now.mono);
             self.look_at_streams(&before.routes);
             self.move_held();
+            if !Arc::ptr_eq(&before.mapping, &self.table.mapping) {
+                self.renaming.replaced(before.mapping.clone(), self.producers.turn());
+            }
         }
     }
 

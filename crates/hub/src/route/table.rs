@@ -11,6 +11,7 @@ use weft_topic::{InterestSet, Topic};
 use super::groups::{self, Member, RouteGroup};
 use super::homes::{Absent, Chosen, Share};
 use crate::gate::Gate;
+use crate::mapping::Mapped;
 use crate::messages::{StreamSlot, Target};
 
 /// Everything that decides where a block goes. The conductor makes a new one
@@ -36,6 +37,8 @@ pub(crate) struct RouteTable {
     /// Those of other hubs, by what they subscribe to.
     pub(crate) remote_gates: InterestSet<GateSlot>,
     pub(crate) remote_gate_list: Arc<BTreeMap<GateSlot, Arc<Gate>>>,
+    /// What topics of clients of this hub become.
+    pub(crate) mapping: Arc<Mapped>,
 }
 
 /// A stream of this hub.
@@ -121,6 +124,7 @@ impl RouteTable {
             gates: Arc::default(),
             remote_gates: InterestSet::new(),
             remote_gate_list: Arc::default(),
+            mapping: Arc::default(),
         }
     }
 

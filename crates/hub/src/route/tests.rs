@@ -365,7 +365,9 @@ fn publish(stage: &mut RouteStage, first_sequence: u64, flags: u32) {
     buffer.advance(len);
     let (session, level, block) = (SessionId(1), AckLevel::Synced, buffer.split_to(len));
     let since = Mono(0);
-    let publish = crate::messages::Publish { session, id: 1, level, homes: 0, block, checked: true, since, far: false };
+    let (far, dropped) = (false, false);
+    let publish =
+        crate::messages::Publish { session, id: 1, level, homes: 0, block, checked: true, since, far, dropped };
     stage.publish(publish);
 }
 

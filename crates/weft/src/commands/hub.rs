@@ -3,7 +3,7 @@
 //! The first SIGTERM or SIGINT drains: nothing new is accepted, what is under
 //! way is finished, acknowledged and synced, sessions are told and closed. A
 //! second signal ends the process at once. SIGHUP reads the identity's files
-//! again.
+//! and the rules of mapping again.
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +26,7 @@ use crate::config;
 use crate::issue::{Facts, IssueOptions, Issuer};
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
 use crate::renewal::Renewal;
+use crate::rules::Rules;
 
 /// How often a running hub looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(100);
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         Some(Security::Tls(identity)) => Some(Renewal::new(identity.clone(), options.timers.identity)),
         _ => None,
     };
+    let mut rules = Rules::new(args.config.clone(), &options.mapping);
     let name = options.name.clone();
     let told = issue.as_ref().map(|_| options.clone());
     let mut environment = Environment::of_machine(&options)?;
@@ -92,6 +94,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         if renewal.as_mut().is_some_and(|renewal| renewal.look(started.now(), asked)) {
             hub.look_again();
         }
+        rules.look(&hub, asked);
     }
     drop(issuer);
     if hub.has_failed() {

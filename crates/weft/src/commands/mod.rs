@@ -8,6 +8,7 @@ pub(crate) mod dead;
 pub(crate) mod hub;
 pub(crate) mod join;
 pub(crate) mod log;
+pub(crate) mod mapping;
 pub(crate) mod mesh;
 pub(crate) mod profile;
 pub(crate) mod publish;

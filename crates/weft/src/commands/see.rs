@@ -256,6 +256,7 @@ fn show_hop<'a>(
 fn show_dry(topic: &str, said: &[HubSaid], out: &mut impl Write) -> io::Result<()> {
     let Some(start) = said.first() else { return Ok(()) };
     writeln!(out, "{topic}, published at {}: nothing is sent", start.name)?;
+    show_mapping(start, out)?;
     branch(0, &format!("{}: {}", start.name, would(start)), out)?;
     for (to, via) in ways(start) {
         let what = if to.value > 0 { "to be stored" } else { "for live subscribers" };
@@ -272,6 +273,30 @@ fn show_dry(topic: &str, said: &[HubSaid], out: &mut impl Write) -> io::Result<(
         writeln!(out, "{}: no answer", hub.name)?;
     }
     Ok(())
+}
+
+/// What a hub's mapping makes of the topic, where it has a rule for it.
+fn show_mapping(hub: &HubSaid, out: &mut impl Write) -> io::Result<()> {
+    let outcomes: Vec<String> = hub
+        .facts
+        .iter()
+        .filter_map(|fact| {
+            let what = match (fact.name.as_str(), fact.text.as_str()) {
+                (facts::MAPPED, "") => "dropped".to_owned(),
+                (facts::MAPPED, topic) => topic.to_owned(),
+                (facts::UNMAPPABLE, why) => format!("refused: {why}"),
+                _ => return None,
+            };
+            let tenths = fact.value % 10;
+            let part = if tenths == 0 { String::new() } else { format!(".{tenths}") };
+            Some(if fact.value == 1_000 { what } else { format!("{what} ({}{part} %)", fact.value / 10) })
+        })
+        .collect();
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    let shares = if outcomes.len() > 1 { "; what follows is for the largest share" } else { "" };
+    writeln!(out, "mapped there to {}{shares}", outcomes.join(", "))
 }
 
 /// The hubs that one would send to, each with the neighbour on the way.

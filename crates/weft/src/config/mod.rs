@@ -5,6 +5,7 @@
 //! `examples/hub.toml`; a test reads it.
 
 mod joining;
+mod mapping;
 mod read;
 pub(crate) mod reader;
 mod show;

@@ -95,6 +95,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     for section in top.sections("ledger", problems) {
         options.see.classes.extend(ledger_class(section, problems));
     }
+    options.mapping = super::mapping::rules(&mut top, problems);
     if let Some(section) = top.section("see", problems) {
         see(section, &mut options.see, problems);
     }

@@ -117,6 +117,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     for class in &o.see.classes {
         writeln!(out, "\n[[ledger]]\nclass = {:?}\ntopics = {:?}", class.name, class.topics.as_str())?;
     }
+    super::mapping::show(&o.mapping, out)?;
     let after = show_duration(o.see.alarm_after);
     writeln!(out, "\n[see]\nwindow = {}\nalarm_after = \"{after}\"", o.see.window)
 }

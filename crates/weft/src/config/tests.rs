@@ -146,6 +146,52 @@ fn five_mistakes_are_five_lines_in_order_of_place() {
     }
 }
 
+/// Rules of every kind.
+const RULES: &str = "[[mapping]]\nfrom = \"a/*\"\nto = \"b/{1}\"\nrequests = true\n\
+                     [[mapping]]\nname = \"some\"\nfrom = \"**\"\nby = \"topic\"\n\
+                     to = [{ topic = \"x/{rest}\", weight = 9 }, { drop = true }]\n";
+
+#[test]
+fn rules_of_mapping_are_read_and_shown() {
+    let options = good(&format!("name = \"a\"\n{CLIENTS}{RULES}"));
+    let rules = options.mapping.rules();
+    assert_eq!(rules.iter().map(|rule| rule.name()).collect::<Vec<_>>(), ["", "some"]);
+    assert_eq!((rules[0].from(), rules[0].maps_requests(), rules[1].maps_requests()), ("a/*", true, false));
+    let to: Vec<_> = rules[1].destinations().iter().map(|to| (to.template(), to.weight())).collect();
+    assert_eq!(to, [(Some("x/{rest}"), 9), (None, 1)]);
+    let shown = show(&options);
+    assert_eq!(show(&good(&shown)), shown);
+    assert!(shown.contains("by = \"topic\"") && shown.contains("{ drop = true, weight = 1 }"), "{shown}");
+}
+
+#[test]
+fn mistakes_in_rules_of_mapping_are_told_at_their_place() {
+    let text = "name = \"a\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n\
+                [[mapping]]\nfrom = \"a/**/b\"\nto = \"x\"\n\
+                [[mapping]]\nfrom = \"a/*\"\nto = [{ topic = \"x/{1}\" }, { topic = \"x/{2}\" }]\n\
+                [[mapping]]\nfrom = \"a/*\"\nto = [{ topic = \"x/{1}\", weight = 0 }]\n\
+                [[mapping]]\nfrom = \"a\"\n\
+                [[mapping]]\nfrom = \"a\"\nto = [{ weight = 4 }]\nby = \"chance\"\n";
+    let found = mistakes(text);
+    let expected = [
+        ("6:8: mapping.0.from: level 2 is a `**`", "end with it"),
+        ("10:38: mapping.1.to.1.topic: the capture 2", "`from` has 1"),
+        ("13:35: mapping.2.to.0.weight: the weight 0", "take 1 to 1000000"),
+        ("14:1: mapping.3.to is missing", "add `to = \"eu/orders/{rest}\"`"),
+        ("18:7: mapping.4.to.0.topic: a share has either", "`drop = true`"),
+        ("19:6: mapping.4.by: `chance` is not", "`\"producer\"`"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (line, (place, remedy)) in found.iter().zip(expected) {
+        assert!(line.contains(place) && line.contains(remedy), "{line}\nis not: {place} … {remedy}");
+    }
+    let hidden = mistakes(&format!("name = \"a\"\n{CLIENTS}{RULES}[[mapping]]\nfrom = \"q\"\nto = \"z\"\n"));
+    assert!(hidden[0].contains("mapping.2.from") && hidden[0].contains("rule 2, from `**`, comes first"), "{hidden:?}");
+    let named = RULES.replace("some", "7");
+    let number = mistakes(&format!("name = \"a\"\n{CLIENTS}{named}"));
+    assert!(number[0].contains("the name `7`"), "{number:?}");
+}
+
 #[test]
 fn unknown_keys_are_refused_wherever_they_are() {
     let text = format!(

@@ -160,30 +160,53 @@ pub fn set_stream_place(bytes: &mut [u8], place: StreamPlace) -> Result<(), Stam
 /// [`WriteError::TopicLength`] when the topic is empty or too long, and
 /// [`WriteError::NoRoom`] when the block would be.
 pub fn with_topic(block: &Block<'_>, topic: &str) -> Result<Vec<u8>, WriteError> {
-    if topic.is_empty() || topic.len() > MAX_TOPIC {
+    let mut bytes = vec![0; len_with_topic(block, topic)];
+    write_with_topic(block, topic, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// How long a validated block is under another topic, in bytes.
+#[must_use]
+pub fn len_with_topic(block: &Block<'_>, topic: &str) -> usize {
+    block.bytes().len().saturating_sub(pad8(block.topic().len())).saturating_add(pad8(topic.len()))
+}
+
+/// The same as [`with_topic`], written to `out`, which may be longer; answers
+/// how much of it the block takes.
+///
+/// # Errors
+/// As of [`with_topic`], and [`WriteError::NoRoom`] when `out` is too short.
+/// What is in `out` is then no block.
+pub fn write_with_topic(block: &Block<'_>, topic: &str, out: &mut [u8]) -> Result<usize, WriteError> {
+    let Some(topic_len) = u16::try_from(topic.len()).ok().filter(|len| (1..=MAX_TOPIC).contains(&usize::from(*len)))
+    else {
         return Err(WriteError::TopicLength { len: topic.len() });
+    };
+    let (head, events) = (HEADER_LEN + topic.len(), HEADER_LEN + pad8(topic.len()));
+    let old = block.bytes().get(HEADER_LEN + pad8(block.topic().len())..).unwrap_or_default();
+    let len = events + old.len();
+    let no_room = WriteError::NoRoom { need: len, left: out.len().min(MAX_BLOCK) };
+    let Some(bytes) = out.get_mut(..len).filter(|_| len <= MAX_BLOCK) else { return Err(no_room) };
+    let parts = [
+        (0..HEADER_LEN, block.bytes().get(..HEADER_LEN).unwrap_or_default()),
+        (HEADER_LEN..head, topic.as_bytes()),
+        (head..events, [0; 8].get(..events - head).unwrap_or_default()),
+        (events..len, old),
+    ];
+    for (place, part) in parts {
+        if let Some(place) = bytes.get_mut(place).filter(|place| place.len() == part.len()) {
+            place.copy_from_slice(part);
+        }
     }
-    let head = block.bytes().get(..HEADER_LEN).unwrap_or_default();
-    let events = block.bytes().get(HEADER_LEN + pad8(block.topic().len())..).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(HEADER_LEN + pad8(topic.len()) + events.len());
-    bytes.extend_from_slice(head);
-    bytes.extend_from_slice(topic.as_bytes());
-    bytes.resize(HEADER_LEN + pad8(topic.len()), 0);
-    bytes.extend_from_slice(events);
-    let len = bytes.len();
-    let too_long = WriteError::NoRoom { need: len, left: MAX_BLOCK };
-    let (Ok(length), Ok(topic_len)) = (u32::try_from(len), u16::try_from(topic.len())) else { return Err(too_long) };
-    if len > MAX_BLOCK {
-        return Err(too_long);
-    }
-    let Ok((head, _)) = Header::mut_from_prefix(&mut bytes) else { return Err(too_long) };
-    head.producer.length = U32::new(length);
+    let Ok((head, _)) = Header::mut_from_prefix(bytes) else { return Err(no_room) };
+    // Below MAX_BLOCK, which fits.
+    head.producer.length = U32::new(len as u32);
     head.producer.topic_len = U16::new(topic_len);
-    let checksum = producer_checksum(&bytes);
-    if let Ok((head, _)) = Header::mut_from_prefix(&mut bytes) {
+    let checksum = producer_checksum(bytes);
+    if let Ok((head, _)) = Header::mut_from_prefix(bytes) {
         head.producer.checksum = U32::new(checksum);
     }
-    Ok(bytes)
+    Ok(len)
 }
 
 fn seal(bytes: &mut [u8]) -> Result<(), StampError> {
