@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod change;
 mod client;
 mod consumer;
 mod definition;
@@ -78,6 +79,7 @@ mod ticket;
 mod why;
 
 pub use batch::Batch;
+pub use change::{HubChange, KnownChange, Trial};
 pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
 pub use consumer::{
     ConsumeOptions, Consumer, ConsumerMode, ConsumerOptions, ConsumerReport, Consumers, MAX_FETCH, MemberReport,

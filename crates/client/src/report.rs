@@ -23,6 +23,7 @@ pub(crate) enum Reply {
     Profile(Box<ProfileReport>),
     Live(Box<crate::live::Receipt>),
     Seen(Vec<crate::see::HubSaid>),
+    Changes(Vec<crate::change::KnownChange>),
 }
 
 /// A stream as it is at one hub.

@@ -15,6 +15,7 @@ use weft_topic::mapping::Mapping;
 use weft_wire::frame::LinkStateLink;
 
 use crate::append::ToSync;
+use crate::changes::MAX_CHANGES;
 use crate::consume::ToConsume;
 use crate::messages::{FromPeer, Publish, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS};
@@ -68,6 +69,8 @@ pub const LAST_VALUE: usize = 160;
 pub const SCHEDULED: usize = 64;
 /// A spool: its log, and what is handed out of it. It may take a moment until one is gone.
 pub const SPOOL: usize = 2 * (24 << 10);
+/// What an operator changed, as it is kept, put over the configuration and told, and what it has dialled.
+pub const CHANGE: usize = 6 << 10;
 /// The program, its threads' stacks and what is there once.
 pub const BASE: usize = 24 << 20;
 
@@ -116,6 +119,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
         part("other hubs", "hubs", times(l.hubs, HUB)),
         part("damped filters", "", times(weft_mesh::MAX_DAMPED, DAMPED)),
+        part("operators' changes", "", times(MAX_CHANGES, CHANGE)),
         part("receipts", "receipts", times(l.receipts, RECEIPT)),
         part("waiting blocks", "waiting_blocks, subscriptions", times(waiting, WAITING)),
         part("handouts", "waiting_blocks", times(crate::consume::most_handouts(l) as usize, HANDOUT)),

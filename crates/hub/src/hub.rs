@@ -22,6 +22,7 @@ use crate::append::{
     AppendParts, AppendStage, Birth, Folder, FolderError, FoundSpools, SyncStage, ToVerify, VerifyParts, VerifyStage,
     load_spools,
 };
+use crate::changes::ChangesFile;
 use crate::conductor::{Conductor, ConductorParts, PeersFile, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
@@ -169,6 +170,7 @@ impl Hub {
         // Never 0, which stands for none.
         let born = Life { instance: random.next_u64() | 1, starts: 1, nonce: random.next_u64() };
         let peers = options.data.as_ref().map(|path| PeersFile::new(fs.clone(), path));
+        let changes = options.data.as_ref().map(|path| ChangesFile::new(fs.clone(), path));
         let (mut folder, epoch, life) = match &options.data {
             Some(path) => {
                 let keyed = (keyed, append_waker.clone());
@@ -391,6 +393,7 @@ impl Hub {
             route: RouteOutbox::new(&to_route, &route_waker),
             mesh,
             peers,
+            changes,
             snapshot: snapshot.clone(),
             options: options.clone(),
             identity: identity.clone(),

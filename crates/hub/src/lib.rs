@@ -16,6 +16,7 @@ mod admit;
 mod agree;
 mod append;
 pub mod budget;
+pub mod changes;
 mod conductor;
 mod consume;
 mod control;

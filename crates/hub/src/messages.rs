@@ -30,6 +30,7 @@ use weft_wire::peer::Service;
 
 use crate::append::{AwaitedLevel, StreamSpec};
 use crate::gate::Gate;
+use crate::options::Neighbour;
 use crate::replicate::CopyBatch;
 use crate::see::look::Look;
 use crate::spool::{FromSpool, Round, SpoolPlace, SpooledStream};
@@ -269,7 +270,7 @@ pub(crate) enum ToNet {
     /// The stream of a subscription that had reached the end has grown.
     Grown { target: Target },
     /// Keep a link to this neighbour: dial it.
-    Dial { neighbour: usize },
+    Dial { neighbour: usize, peer: Arc<Neighbour> },
     /// Events of a block for a member of a consumer.
     Handout { target: Target, head: Head, block: LogBlock },
     /// A session could not become, or is no more, a member of a consumer.
@@ -478,6 +479,8 @@ pub(crate) enum ToConductor {
     Ask { session: SessionId, frame: BlockRef },
     /// Another hub asks that, or answers.
     Seen { from: HubId, frame: BlockRef },
+    /// An administrator changes the hub, or asks for its changes: the encoded frame.
+    Change { session: SessionId, frame: BlockRef },
     /// A client asks for the mesh with all that ways are found by.
     Survey { session: SessionId, id: u64 },
     /// How a subscriber stands.

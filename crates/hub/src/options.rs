@@ -75,6 +75,8 @@ pub struct HubOptions {
     pub timers: Timers,
     /// The newest version of the protocol that is spoken, while hubs are upgraded one after the other.
     pub protocol_most: u16,
+    /// Names of clients' certificates that may have this hub do what concerns others, such as drain.
+    pub admins: Vec<String>,
     /// What is kept to say where events went.
     pub see: SeeOptions,
     /// What topics of what clients of this hub publish become. Names of rules are
@@ -226,6 +228,7 @@ impl HubOptions {
             load: DEFAULT_LOAD,
             timers: Timers::default(),
             protocol_most: PROTOCOL_VERSION,
+            admins: Vec::new(),
             see: SeeOptions::default(),
             mapping: Mappings::default(),
             new_instance: false,
@@ -259,6 +262,9 @@ impl HubOptions {
         if !(PROTOCOL_VERSION_LEAST..=PROTOCOL_VERSION).contains(&most) {
             let remedy = format!("this version speaks {PROTOCOL_VERSION_LEAST} to {PROTOCOL_VERSION}");
             found.push(("protocol.most", format!("{most} is no version that is spoken: {remedy}")));
+        }
+        if let Some(name) = self.admins.iter().find(|name| name.is_empty()) {
+            found.push(("admins", format!("`{name}` is nobody: write the name of a certificate")));
         }
         if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() {
             found.push(("clients", "the hub listens nowhere and has no neighbour: name an address".to_owned()));

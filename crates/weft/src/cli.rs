@@ -5,6 +5,7 @@ mod joining;
 mod live;
 mod mapping;
 mod mesh;
+mod plan;
 mod simulate;
 mod storage;
 pub(crate) mod stream;
@@ -18,6 +19,7 @@ use self::consumer::ConsumerCommand;
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
 pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
 pub(crate) use self::mesh::{MeshCommand, WhyNotArgs};
+pub(crate) use self::plan::{ApplyArgs, PlanArgs};
 pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
 use self::stream::StreamCommand;
@@ -106,6 +108,13 @@ pub(crate) struct HubArgs {
     /// has refused it (see docs/operating.md, Joining).
     #[arg(long, requires = "config")]
     pub(crate) new_instance: bool,
+    /// Print what operators changed of the hub (`weft mesh apply`) over its
+    /// configuration, and stop.
+    #[arg(long, requires = "config")]
+    pub(crate) changes: bool,
+    /// Drop what operators changed, for the hub's next start, and stop.
+    #[arg(long, requires = "config", conflicts_with = "changes")]
+    pub(crate) drop_changes: bool,
     /// Check the configuration, print the effective values and stop.
     #[arg(long, requires = "config")]
     pub(crate) check: bool,

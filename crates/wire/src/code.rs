@@ -172,6 +172,8 @@ codes! {
     RENAMED = 91, "renamed", "the data folder is another hub's: give it its name back, or start it once with `weft hub --new-instance`";
     /// Another hub of this name is in the mesh.
     NAME_TAKEN = 92, "name_taken", "another hub of this name is in the mesh: rename one of them";
+    /// Who asks is not among the hub's administrators.
+    NOT_ADMIN = 94, "not_admin", "only administrators may do this: name the client's certificate in `admins` of the hub's configuration";
     /// A token to join with that the hub does not have, or whose secret is another.
     BAD_TOKEN = 98, "bad_token", "the token is not one of this hub's, or was revoked: have another made with `weft token create`";
     /// A token to join with was used before.
@@ -186,6 +188,12 @@ codes! {
     UNMAPPABLE = 103, "unmappable", "the hub's mapping makes no valid topic of this one: see the detail, change the topic or the rule";
     /// A rule of the hub's mapping drops what it was asked to store.
     MAPPED_AWAY = 104, "mapped_away", "the hub's mapping drops this share of the topic on purpose: change the rule, or ask for no more than `routed`";
+    /// Two hubs between which an operator took the link away.
+    UNLINKED = 108, "unlinked", "an operator took the link between these hubs away: `weft hub --changes` lists what was changed, --drop-changes drops it";
+    /// A trial that is not there, or another that is.
+    TRIAL = 109, "trial", "the changes are not on trial at this hub, or others are: see the detail, and apply the plan again";
+    /// A change that a hub cannot make.
+    BAD_CHANGE = 110, "bad_change", "the hub cannot change so: mend what the detail names";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -8,6 +8,7 @@ use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame, REPLY_INBOX};
 use weft_wire::reply::ReplyAddress;
 
 use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
+use crate::change::KnownChange;
 use crate::consumer::ConsumerReport;
 use crate::error::{ConnectError, Refusal};
 use crate::last::LastValue;
@@ -185,6 +186,10 @@ impl Session {
                 let said = told.hubs.iter().map(HubSaid::of);
                 let taken = self.requests.seen(told.request, said, told.more, &mut self.wake);
                 return taken.map_err(|detail| (ErrorCode::UNEXPECTED, detail));
+            }
+            Frame::Changes(changes) => {
+                let known = changes.changes.iter().map(KnownChange::of).collect();
+                self.requests.answered(changes.request, Ok(Reply::Changes(known)), &mut self.wake);
             }
             Frame::LiveReport(report) => {
                 let reply = Reply::Live(Box::new(Receipt::of(report)));

@@ -81,7 +81,7 @@ impl Conductor {
     pub(super) fn link_failed(&mut self, index: usize) -> Duration {
         let Failed { pause, failures, opened } = self.neighbours.down(index, self.now.mono);
         if opened {
-            let neighbour = self.options.neighbours.get(index).map_or("", |n| n.addr.as_str());
+            let neighbour = self.changes.neighbour(index).map_or_else(String::new, |n| n.addr.clone());
             tracing::warn!(
                 code = "circuit_open",
                 neighbour,
@@ -95,7 +95,7 @@ impl Conductor {
     /// Closes the circuits of neighbours whose links have lasted.
     pub(super) fn tend_circuits(&mut self) {
         for index in self.neighbours.lasted(self.now.mono) {
-            let neighbour = self.options.neighbours.get(index).map_or("", |n| n.addr.as_str());
+            let neighbour = self.changes.neighbour(index).map_or_else(String::new, |n| n.addr.clone());
             tracing::info!(code = "circuit_closed", neighbour, "a neighbour's link has lasted: it is dialled as usual");
         }
     }

@@ -5,6 +5,7 @@
 //! published as an immutable snapshot, at most once per turn, before anybody
 //! is told that a subscription or a stream is live. Never touches a block.
 
+mod changes;
 mod gates;
 mod links;
 mod memory;
@@ -30,6 +31,7 @@ use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, Frame};
 
+use self::changes::Changes;
 use self::gates::{Gates, RemoteGate};
 use self::links::Links;
 pub(crate) use self::memory::PeersFile;
@@ -38,6 +40,7 @@ use self::receipts::Receipts;
 use self::see::Asks;
 use self::tenants::Tenants;
 use crate::Identity;
+use crate::changes::ChangesFile;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::inbox::RouteOutbox;
@@ -82,6 +85,7 @@ pub(crate) struct Conductor {
     tenants: Tenants,
     epochs: HashMap<HubId, Epoch>,
     neighbours: Neighbours,
+    changes: Changes,
     links: Links,
     commands: Vec<Command>,
     options: Arc<HubOptions>,
@@ -106,6 +110,8 @@ pub(crate) struct ConductorParts {
     pub(crate) mesh: Mesh,
     /// Where what is remembered of other hubs is kept; none without a data folder.
     pub(crate) peers: Option<PeersFile>,
+    /// Where operators' changes are kept; none without a data folder.
+    pub(crate) changes: Option<ChangesFile>,
     pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
     pub(crate) options: Arc<HubOptions>,
     pub(crate) identity: Arc<Identity>,
@@ -147,7 +153,8 @@ impl Conductor {
             failures: parts.options.limits.dial_failures,
         };
         let neighbours = Neighbours::new(parts.options.neighbours.len(), pace, parts.random);
-        Self {
+        let changes = Changes::new(&parts.options.neighbours, parts.changes);
+        let mut conductor = Self {
             inbox: parts.inbox,
             net: parts.net,
             route: parts.route,
@@ -168,6 +175,7 @@ impl Conductor {
             tenants: Tenants::default(),
             epochs: HashMap::new(),
             neighbours,
+            changes,
             links: Links::default(),
             commands: Vec::new(),
             options: parts.options,
@@ -175,7 +183,9 @@ impl Conductor {
             counters: parts.counters,
             waker: parts.waker,
             now: Now::default(),
-        }
+        };
+        conductor.reconcile();
+        conductor
     }
 
     fn on_message(&mut self, message: ToConductor) {
@@ -188,9 +198,13 @@ impl Conductor {
                     let (code, detail) = (reason.code(), reason.to_string());
                     return self.net.push(ToNet::Close { session: link, code, detail });
                 }
+                let (cost, price) = match self.link_weight(link, &name, neighbour) {
+                    Ok(weight) => weight,
+                    Err(detail) => {
+                        return self.net.push(ToNet::Close { session: link, code: ErrorCode::UNLINKED, detail });
+                    }
+                };
                 tracing::info!(code = "link_up", peer = name, region, version, "a link is up");
-                let told = neighbour.and_then(|i| self.options.neighbours.get(i));
-                let (cost, price) = told.map_or((0, 0), |n| (n.cost, n.price_per_gb));
                 if let Some(index) = neighbour {
                     self.neighbours.up(index, self.now.mono);
                 }
@@ -203,6 +217,7 @@ impl Conductor {
             }
             ToConductor::LinkDown { link, neighbour, reason } => {
                 tracing::warn!(code = "link_down", reason, "a link is down");
+                self.link_ends(link);
                 self.links.down(LinkId(link.0), &reason, self.now);
                 self.apply(Event::LinkDown { link: LinkId(link.0) });
                 if let Some(index) = neighbour {
@@ -211,7 +226,7 @@ impl Conductor {
             }
             ToConductor::DialFailed { neighbour, reason } => {
                 let pause = self.link_failed(neighbour);
-                let addr = self.options.neighbours.get(neighbour).map_or("", |n| n.addr.as_str());
+                let addr = self.changes.neighbour(neighbour).map_or_else(String::new, |n| n.addr.clone());
                 let again_ms = pause.as_millis() as u64;
                 tracing::warn!(
                     code = "dial_failed",
@@ -265,6 +280,7 @@ impl Conductor {
             ToConductor::Release { block } => self.route.push(ToRoute::Release { block }),
             ToConductor::Ask { session, frame } => self.ask(session, &frame),
             ToConductor::Seen { from, frame } => self.on_seen(from, &frame),
+            ToConductor::Change { session, frame } => self.on_change(session, &frame),
             ToConductor::Survey { session, id } => self.survey(session, id),
             ToConductor::Looked(look) => self.looked(*look),
             ToConductor::Mapping(rules) => {
@@ -472,8 +488,10 @@ impl Stage for Conductor {
         }
         self.tend_circuits();
         for neighbour in self.neighbours.due(now.mono) {
-            self.net.push(ToNet::Dial { neighbour });
-            work += 1;
+            if let Some(peer) = self.changes.neighbour(neighbour) {
+                self.net.push(ToNet::Dial { neighbour, peer });
+                work += 1;
+            }
         }
         if let Some(peers) = &mut self.peers
             && peers.due().is_some_and(|at| at <= now.mono)
@@ -485,6 +503,7 @@ impl Stage for Conductor {
             self.apply(Event::Tick);
         }
         self.tend_asks();
+        self.tend_changes();
         self.publish();
         self.net.notify();
         self.route.notify();
@@ -493,7 +512,7 @@ impl Stage for Conductor {
 
     fn next_deadline(&self) -> Option<Mono> {
         let peers = self.peers.as_ref().and_then(PeersFile::due);
-        let others = self.neighbours.next().into_iter().chain(self.asks.next_deadline());
+        let others = self.neighbours.next().into_iter().chain(self.asks.next_deadline()).chain(self.changes.deadline());
         self.mesh.next_deadline().into_iter().chain(others).chain(peers).min()
     }
 

@@ -52,6 +52,8 @@ struct State {
     /// Since when the link stands, as this side sees it.
     up: Option<Mono>,
     circuit: Circuit,
+    /// Nothing is dialled: an operator took the link away.
+    is_off: bool,
 }
 
 /// What comes of a failure.
@@ -67,8 +69,21 @@ pub(super) struct Failed {
 
 impl Neighbours {
     pub(super) fn new(count: usize, pace: Pace, random: Random) -> Self {
-        let state = State { due: Some(Mono(0)), failures: 0, up: None, circuit: Circuit::Closed };
-        Self { states: vec![state; count], pace, random, opened: 0 }
+        Self { states: vec![State::new(); count], pace, random, opened: 0 }
+    }
+
+    /// One more, which is not dialled yet.
+    pub(super) fn add(&mut self) {
+        self.states.push(State { due: None, is_off: true, ..State::new() });
+    }
+
+    /// Whether this one is dialled from now on: at once, when it was not before.
+    pub(super) fn keep(&mut self, index: usize, is_wanted: bool, now: Mono) {
+        let Some(state) = self.states.get_mut(index).filter(|state| state.is_off == is_wanted) else { return };
+        *state = match is_wanted {
+            true => State { due: Some(now), ..State::new() },
+            false => State { due: None, is_off: true, ..*state },
+        };
     }
 
     /// The neighbours to dial now; they count as being dialled from here on.
@@ -122,6 +137,9 @@ impl Neighbours {
         if state.up.take().is_some_and(|up| now.since(up) >= stable) {
             (state.failures, state.circuit) = (0, Circuit::Closed);
         }
+        if state.is_off {
+            return Failed { pause: Duration::ZERO, failures: 0, opened: false };
+        }
         let bound = first.saturating_mul(1 << state.failures.min(20)).min(most);
         state.failures = state.failures.saturating_add(1);
         let opened = state.circuit == Circuit::Closed && state.failures >= failures;
@@ -149,6 +167,10 @@ impl Neighbours {
 }
 
 impl State {
+    const fn new() -> Self {
+        Self { due: Some(Mono(0)), failures: 0, up: None, circuit: Circuit::Closed, is_off: false }
+    }
+
     /// When the link of a trial will have lasted.
     fn lasts(&self, stable: Duration) -> Option<Mono> {
         self.up.filter(|_| self.circuit == Circuit::HalfOpen).map(|up| up + stable)
@@ -180,6 +202,22 @@ mod tests {
             longest = longest.max(pause);
         }
         assert!(longest > Duration::from_secs(5), "it did grow: {longest:?}");
+    }
+
+    #[test]
+    fn one_that_is_not_wanted_is_not_dialled_and_one_that_is_again_is_at_once() {
+        let mut n = one(5);
+        n.add();
+        assert_eq!(n.due(Mono(0)), [0], "the second is not wanted yet");
+        n.keep(0, false, Mono(1));
+        n.down(0, Mono(2));
+        assert_eq!((n.next(), n.due(Mono(u64::MAX))), (None, vec![]));
+        n.keep(1, true, Mono(3));
+        n.keep(0, true, Mono(5));
+        assert_eq!((n.due(Mono(4)), n.due(Mono(5))), (vec![1], vec![0]));
+        n.up(0, Mono(6));
+        n.keep(0, true, Mono(7));
+        assert_eq!(n.next(), None, "it is linked, and stays so");
     }
 
     #[test]

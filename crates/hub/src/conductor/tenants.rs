@@ -52,6 +52,11 @@ impl Tenants {
         self.names.insert(session, name);
     }
 
+    /// The name that a session counts for.
+    pub(super) fn name_of(&self, session: SessionId) -> &str {
+        self.names.get(&session).map_or("", |name| name)
+    }
+
     /// A session has ended, and its subscriptions with it. How fast the name may
     /// change what it has outlives its sessions.
     pub(super) fn closed(&mut self, session: SessionId, now: Mono, limits: &Limits) {

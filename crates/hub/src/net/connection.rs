@@ -51,6 +51,7 @@ pub(crate) struct Connection {
     pub(crate) role: Role,
     /// What the client calls itself; empty for others.
     pub(crate) name: String,
+    pub(crate) client: ClientFacts,
     /// It is not read: what it published waits for a gate.
     pub(crate) held: bool,
     /// Its socket is a tunnel: the client is at another hub.
@@ -83,6 +84,13 @@ pub(crate) struct Connection {
     pub(crate) unanswered: u32,
     /// Publishes with several destinations: how many of them are still open.
     pub(crate) parts: HashMap<u64, Parts>,
+}
+
+/// What is known of a client besides its frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ClientFacts {
+    /// Its certificate is one of an administrator.
+    pub(crate) is_admin: bool,
 }
 
 /// Credit of a link, at this end of it.

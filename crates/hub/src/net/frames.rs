@@ -293,6 +293,9 @@ impl NetStage {
             Frame::Ask(_) | Frame::WhyNot(_) => {
                 self.out.conductor.push(ToConductor::Ask { session: id, frame: bytes.clone() });
             }
+            Frame::Change(frame::Change { request, .. }) | Frame::Trial(frame::Trial { request, .. }) => {
+                self.on_change(id, request, bytes);
+            }
             Frame::Survey(asked) => {
                 self.out.conductor.push(ToConductor::Survey { session: id, id: asked.request });
             }

@@ -5,13 +5,14 @@ use weft_base::HubId;
 use weft_transport::{LinkToken, Network as _, Peer, PeerKind};
 use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, Welcome};
 
-use super::connection::{Credit, PeerHub};
+use super::connection::{ClientFacts, Credit, PeerHub};
 use super::link::{Heard, LinkIn, LinkOut};
 use super::window::Windows;
 use super::{NetStage, Role};
 use crate::agree::Refusal;
 use crate::counters::{add, set};
 use crate::messages::{SessionId, ToConductor};
+use crate::options::Neighbour;
 
 /// The oldest protocol version that this hub still speaks; the newest is [`HubOptions::protocol_most`](crate::HubOptions).
 const VERSION_MIN: u16 = frame::PROTOCOL_VERSION_LEAST;
@@ -24,8 +25,7 @@ const SOFTWARE: &str = concat!("weft/", env!("CARGO_PKG_VERSION"));
 
 impl NetStage {
     /// Dials a neighbour.
-    pub(super) fn dial(&mut self, neighbour: usize) {
-        let Some(peer) = self.options.neighbours.get(neighbour) else { return };
+    pub(super) fn dial(&mut self, neighbour: usize, peer: &Neighbour) {
         let dialled = match &self.options.link_security {
             Some(security) => self.network.dial(&peer.addr, security, peer.name.as_deref()).map_err(|e| e.to_string()),
             None => Err("no certificate to dial with".to_owned()),
@@ -86,8 +86,10 @@ impl NetStage {
             }
             (false, frame::Role::Client) => {
                 self.welcome(id, version);
+                let is_admin = self.is_admin(peer);
                 if let Some(connection) = self.connection(id) {
                     connection.role = Role::Client;
+                    connection.client = ClientFacts { is_admin };
                     hello.name.clone_into(&mut connection.name);
                 }
                 let name = if peer.name.is_empty() { hello.name } else { &peer.name }.to_owned();

@@ -12,6 +12,7 @@
 //! acknowledgements are what sets memory free. It always empties its own inbox,
 //! so no other stage can wait for it for ever. It never blocks but in `on_idle`.
 
+mod admin;
 mod apart;
 mod backlog;
 mod connection;
@@ -41,7 +42,7 @@ use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_transport::{LinkToken, ListenerToken, Network, ReadOutcome, Ready};
 use weft_wire::frame::{self, ErrorCode, Peek};
 
-pub(crate) use self::connection::{Connection, Role};
+pub(crate) use self::connection::{ClientFacts, Connection, Role};
 use self::egress::{Egress, EgressLimits};
 use self::tunnel::Sockets;
 use self::window::Growth;
@@ -240,6 +241,7 @@ impl NetStage {
             link,
             role,
             name: String::new(),
+            client: ClientFacts::default(),
             held: false,
             tunnelled: false,
             credit: None,

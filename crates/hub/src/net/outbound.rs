@@ -184,9 +184,9 @@ impl NetStage {
             ToNet::Handout { target, head, block } => self.on_handout(target, head, block),
             ToNet::MemberEnded { target, code, detail } => self.on_member_ended(target, code, &detail),
             ToNet::Preferences(preferences) => self.network.tunnels.near.preferences = preferences,
-            ToNet::Dial { neighbour } => {
+            ToNet::Dial { neighbour, peer } => {
                 if !self.lifecycle.is_draining() {
-                    self.dial(neighbour);
+                    self.dial(neighbour, &peer);
                 }
             }
         }

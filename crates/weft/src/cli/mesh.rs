@@ -1,11 +1,10 @@
 //! The arguments of `weft mesh`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::ServerArgs;
+use super::{ApplyArgs, PlanArgs, ServerArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeshCommand {
@@ -44,15 +43,10 @@ pub(crate) enum MeshCommand {
     },
     /// What would come of changes of the mesh, from its links and interest as they
     /// are; nothing is changed.
-    Plan {
-        /// The changes (TOML); `examples/plan.toml` documents them.
-        file: PathBuf,
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
+    Plan(PlanArgs),
+    /// Make the changes of a plan in steps, on trial; put all back when the mesh
+    /// becomes worse, keep it when it does not.
+    Apply(ApplyArgs),
     /// Why an event of a topic does not reach a subscriber, or that it would.
     WhyNot(WhyNotArgs),
     /// Hubs, links, round-trip times, interest, the hub's counters, and the

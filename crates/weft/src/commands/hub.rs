@@ -53,6 +53,9 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         print!("{}{}", config::show(&options), issue.as_ref().map(config::show_issue).unwrap_or_default());
         return Ok(());
     }
+    if args.changes || args.drop_changes {
+        return changes(&options, args.drop_changes);
+    }
     let (stop, renew) = on_signals()?;
     let started = SystemClock::new();
     let mut renewal = match &options.link_security {
@@ -147,6 +150,27 @@ fn open_issuer(issue: &IssueOptions, options: &HubOptions, hub: &Hub) -> anyhow:
     let issuer = Issuer::open(issue, facts, Arc::new(SystemClock::new()))?;
     tracing::info!(code = "issuing", hub = options.name, address = %issuer.address(), "the hub issues certificates");
     Ok(issuer)
+}
+
+/// Lists what operators changed of a hub, or drops it.
+fn changes(options: &HubOptions, drop: bool) -> anyhow::Result<()> {
+    let Some(data) = &options.data else {
+        return Err(Usage("the hub has no data folder, so nothing is kept: name one with `data`".to_owned()).into());
+    };
+    let failed = |reason: String| anyhow::anyhow!("cannot use {}: {reason}", data.join("changes.json").display());
+    if drop {
+        weft_hub::changes::drop_changes(data).map_err(failed)?;
+        eprintln!("dropped: the configuration holds from the hub's next start on");
+        return Ok(());
+    }
+    let kept = weft_hub::changes::read_changes(data).map_err(failed)?;
+    if kept.is_empty() {
+        eprintln!("nothing was changed: the configuration holds");
+    }
+    for entry in kept {
+        println!("{}, by {} (trial {:x}, step {})", entry.change, entry.by, entry.trial, entry.step);
+    }
+    Ok(())
 }
 
 /// A flag that the first signal sets, of which the second ends the process, and

@@ -18,7 +18,8 @@ const LEDGERS: Duration = Duration::from_secs(1);
 pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
     let (json, server) = match command {
         MeshCommand::Show { json, server } => (json, server),
-        MeshCommand::Plan { file, json, server } => return plan::plan(&file, json, &server).await,
+        MeshCommand::Apply(args) => return plan::apply(&args).await,
+        MeshCommand::Plan(args) => return plan::plan(&args.file, args.json, &args.server).await,
         MeshCommand::Where { event, wait, json, server } => return see::where_is(event, wait, json, &server).await,
         MeshCommand::WhyNot(args) => return super::why_not::run(&args).await,
         MeshCommand::Trace { topic, payload, dry, wait, json, server } => {

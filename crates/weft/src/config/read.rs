@@ -40,6 +40,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         set!(section.number, problems, "most" => options.protocol_most);
         section.finish(problems);
     }
+    set!(top.texts, problems, "admins" => options.admins);
     options.data = top.text("data", problems).map(|data| folder.join(data));
     let threads = [("auto", Threads::Auto), ("shared", Threads::Shared), ("dedicated", Threads::Dedicated)];
     if let Some(value) = top.choice("threading", &threads, problems) {

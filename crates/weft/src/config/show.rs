@@ -29,6 +29,9 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     if !o.labels.is_empty() {
         writeln!(out, "labels = {:?}", o.labels)?;
     }
+    if !o.admins.is_empty() {
+        writeln!(out, "admins = {:?}", o.admins)?;
+    }
     if let Some(data) = &o.data {
         writeln!(out, "data = {:?}", data.display().to_string())?;
     }

@@ -84,7 +84,7 @@ impl Hubs {
         let tls = self.folder.join("tls");
         let file = |name: String| tls.join(name).display().to_string();
         let mut text = format!(
-            "name = {:?}\nregion = {:?}\ndata = \"data\"\n\n\
+            "name = {:?}\nregion = {:?}\ndata = \"data\"\nadmins = [{CLIENT:?}]\n\n\
              [tls]\ncert = {:?}\nkey = {:?}\nca = {:?}\n\n\
              [[clients]]\nlisten = {:?}\n\n[hubs]\nlisten = {:?}\n\n\
              [timers]\nredial_first = \"50 ms\"\nredial_most = \"500 ms\"\n",

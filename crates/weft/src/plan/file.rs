@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     places: Vec<String>,
     /// Of links that are added: where they are dialled, by the place of the change.
     pub(crate) dialled: BTreeMap<usize, String>,
+    /// Where the operator's client reaches hubs.
+    pub(crate) addresses: BTreeMap<HubId, String>,
     /// What may be out of reach afterwards.
     pub(crate) cuts_off: BTreeSet<HubId>,
 }
@@ -47,6 +49,9 @@ fn mistakes(plan: &Plan, live: &Live) -> Vec<(String, String)> {
 
 fn plan(mut top: Section<'_, '_>, live: &Live, problems: &mut Problems) -> Plan {
     let mut plan = Plan::default();
+    for section in top.sections("hub", problems) {
+        address(section, live, &mut plan, problems);
+    }
     for section in top.sections("add", problems) {
         add(section, live, &mut plan, problems);
     }
@@ -89,6 +94,17 @@ impl Plan {
         self.places.extend(change.is_some().then(|| place.to_owned()));
         self.changes.extend(change);
     }
+}
+
+fn address(mut section: Section<'_, '_>, live: &Live, plan: &mut Plan, problems: &mut Problems) {
+    let known = hub(&mut section, "name", live, problems);
+    let addr = needed(&mut section, "addr", "\"127.0.0.1:7411\"", problems);
+    if let (Some(hub), Some(addr)) = (known, addr)
+        && plan.addresses.insert(hub, addr).is_some()
+    {
+        problems.add_at(&section.path_of("name"), "the hub has an address already: say it once");
+    }
+    section.finish(problems);
 }
 
 fn add(mut section: Section<'_, '_>, live: &Live, plan: &mut Plan, problems: &mut Problems) {

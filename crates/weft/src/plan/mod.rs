@@ -1,8 +1,10 @@
 //! `weft mesh plan`: what would come of changes of a running mesh, before any of
 //! them is made. Reads the plan, asks one hub for the mesh, has `weft-mesh`
-//! reckon, and shows.
+//! reckon, and shows. `weft mesh apply` makes them.
 
+mod apply;
 mod file;
+mod health;
 mod live;
 mod show;
 #[cfg(test)]
@@ -16,6 +18,7 @@ use crate::cli::ServerArgs;
 use crate::config;
 use crate::connect::connect;
 
+pub(crate) use self::apply::apply;
 use self::file::Plan;
 use self::live::Live;
 

@@ -150,6 +150,12 @@ kinds! {
     DigestSum = 137;
     /// Client to hub; answered by `Told`.
     Survey = 138;
+    /// Client to hub, from an administrator; answered by `Changes`.
+    Change = 139;
+    /// Client to hub, from an administrator; answered by `Changes`.
+    Trial = 140;
+    /// Hub to client.
+    Changes = 141;
 }
 
 impl Kind {

@@ -40,6 +40,7 @@
 //! by the frame its structure names, or by [`ErrorFrame`] with its id.
 
 mod admin;
+mod change;
 mod codec;
 mod consumer;
 mod data;
@@ -61,6 +62,7 @@ mod survey;
 
 pub use crate::code::ErrorCode;
 pub use admin::{CounterReport, Done, HubReport, LinkReport, MeshReport, MeshShow};
+pub use change::{AS_IT_IS, Change, ChangeLine, ChangeWhat, Changes, MAX_CHANGE_LABELS, Trial, TrialAct};
 pub use consumer::{
     Consume, ConsumerAction, ConsumerControl, ConsumerCreate, ConsumerDelete, ConsumerInfo, ConsumerMode,
     ConsumerReport, ConsumerReports, ConsumerSpec, Consuming, MemberReport, Replay,
@@ -311,6 +313,12 @@ frames! {
     Told(Told<'a>);
     /// Ask for the mesh with all that ways are found by.
     Survey(Survey);
+    /// Change the hub, on trial.
+    Change(Change<'a>);
+    /// What becomes of changes.
+    Trial(Trial);
+    /// The changes that the hub has.
+    Changes(Changes<'a>);
     /// A certificate is wanted.
     Join(Join<'a>);
     /// Here it is.

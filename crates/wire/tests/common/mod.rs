@@ -436,8 +436,6 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             by: "zürich",
             detail: "two hubs run on copies of one data folder",
         }),
-        Frame::DigestSum(DigestSum { sums: (1..=DIGEST_SUMS as u64).collect() }),
-        Frame::Survey(Survey { request: 19 }),
         Frame::Join(Join {
             request: 19,
             token: 0xfeed_f00d_0102_0304,
@@ -453,6 +451,25 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             mesh: "flüge",
             neighbours: vec![JoinNeighbour { name: "new-york", address: "[::1]:7412" }],
             settings: vec![JoinSetting { name: "limits.frame", value: 1 << 20 }],
+        }),
+        Frame::DigestSum(DigestSum { sums: (1..=DIGEST_SUMS as u64).collect() }),
+        Frame::Survey(Survey { request: 19 }),
+        Frame::Change(Change {
+            request: 20,
+            trial: 7,
+            step: 2,
+            seconds: 60,
+            what: ChangeWhat::Link,
+            peer: "chicago",
+            addr: "10.0.0.2:7500",
+            cost: 500,
+            price: AS_IT_IS,
+            labels: vec!["eu", "gdpr"],
+        }),
+        Frame::Trial(Trial { request: 21, trial: 7, step: 2, seconds: 60, act: TrialAct::Undo }),
+        Frame::Changes(Changes {
+            request: 21,
+            changes: vec![ChangeLine { trial: 7, step: 1, kept: true, by: "ops", what: "labels: eu" }],
         }),
     ]);
     all

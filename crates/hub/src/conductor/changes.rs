@@ -1,0 +1,262 @@
+//! Makes what operators changed hold: which hubs are dialled, which links may
+//! be, what they cost, and the hub's labels. [`Overlay`] says what holds; after
+//! each change all of that is compared with what is, and the difference made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_mesh::{Event, LinkId};
+use weft_ring::arena::BlockRef;
+use weft_wire::frame::{self, ChangeLine, ErrorCode, Frame, TrialAct};
+
+use super::Conductor;
+use crate::changes::{ChangesFile, Entry, HubChange, Overlaid, Overlay, Refusal};
+use crate::messages::{SessionId, ToNet};
+use crate::options::Neighbour;
+
+/// Addresses that a hub dials or has dialled in one life: each has a place for ever.
+const MOST_DIALLED: usize = 1_024;
+
+/// A hub to keep a link to, from the configuration or by a change.
+struct Dialled {
+    neighbour: Arc<Neighbour>,
+    /// Who is there, as far as it is known.
+    peer: Option<String>,
+    is_configured: bool,
+    is_wanted: bool,
+}
+
+/// A link that is up.
+struct Up {
+    peer: String,
+    dialled: Option<usize>,
+    /// What it costs, as the mesh was told.
+    told: (u32, u32),
+}
+
+/// What operators changed, and what it is about.
+pub(super) struct Changes {
+    overlay: Overlay,
+    over: Overlaid,
+    file: Option<ChangesFile>,
+    dialled: Vec<Dialled>,
+    links: BTreeMap<LinkId, Up>,
+}
+
+impl Changes {
+    pub(super) fn new(neighbours: &[Neighbour], file: Option<ChangesFile>) -> Self {
+        let overlay = Overlay::new(file.as_ref().map(ChangesFile::read).unwrap_or_default());
+        let configured = |neighbour: &Neighbour| Dialled {
+            neighbour: Arc::new(neighbour.clone()),
+            peer: neighbour.name.clone(),
+            is_configured: true,
+            is_wanted: true,
+        };
+        let dialled = neighbours.iter().map(configured).collect();
+        Self { overlay, over: Overlaid::default(), file, dialled, links: BTreeMap::new() }
+    }
+
+    /// Where a neighbour is dialled, and who it is to be.
+    pub(super) fn neighbour(&self, index: usize) -> Option<Arc<Neighbour>> {
+        self.dialled.get(index).map(|dialled| dialled.neighbour.clone())
+    }
+
+    /// When a trial ends that nobody confirms.
+    pub(super) fn deadline(&self) -> Option<weft_base::Mono> {
+        self.overlay.deadline()
+    }
+
+    /// What a link costs: as the change says, or the configuration.
+    fn weight(&self, peer: &str, dialled: Option<usize>) -> (u32, u32) {
+        let configured = dialled.and_then(|index| self.dialled.get(index));
+        let (cost, price) = configured.map_or((0, 0), |d| (d.neighbour.cost, d.neighbour.price_per_gb));
+        let over = self.over.weights.get(peer).copied().unwrap_or_default();
+        (over.0.unwrap_or(cost), over.1.unwrap_or(price))
+    }
+
+    /// Whether a link may be.
+    fn may_be(&self, peer: &str, dialled: Option<usize>) -> bool {
+        let is_wanted = dialled.and_then(|index| self.dialled.get(index)).is_none_or(|dialled| dialled.is_wanted);
+        is_wanted && !self.over.unlinked.contains(peer)
+    }
+}
+
+impl Conductor {
+    /// A link with a hub is up: answers what it costs, or why it may not be.
+    pub(super) fn link_weight(
+        &mut self,
+        link: SessionId,
+        peer: &str,
+        dialled: Option<usize>,
+    ) -> Result<(u32, u32), String> {
+        if let Some(dialled) = dialled.and_then(|index| self.changes.dialled.get_mut(index)) {
+            dialled.peer = Some(peer.to_owned());
+        }
+        if !self.changes.may_be(peer, dialled) {
+            self.reconcile();
+            return Err(unlinked(&self.identity.name, peer));
+        }
+        let told = self.changes.weight(peer, dialled);
+        self.changes.links.insert(LinkId(link.0), Up { peer: peer.to_owned(), dialled, told });
+        Ok(told)
+    }
+
+    /// A link is down.
+    pub(super) fn link_ends(&mut self, link: SessionId) {
+        self.changes.links.remove(&LinkId(link.0));
+    }
+
+    /// An administrator changes something, or asks.
+    pub(super) fn on_change(&mut self, session: SessionId, bytes: &BlockRef) {
+        let (request, done) = match Frame::decode(bytes) {
+            Ok(Frame::Change(asked)) => (asked.request, self.change(session, &asked)),
+            Ok(Frame::Trial(asked)) => (asked.request, self.trial(&asked)),
+            _ => return,
+        };
+        if let Err((code, detail)) = done {
+            let refusal = frame::ErrorFrame { request, code, retry_after_ms: 0, detail: &detail };
+            return self.control(session, &Frame::Error(refusal));
+        }
+        let entries: Vec<(&Entry, bool)> = self.changes.overlay.entries().collect();
+        let words: Vec<String> = entries.iter().map(|(entry, _)| entry.change.to_string()).collect();
+        let mut bytes = Vec::new();
+        let changes = entries
+            .iter()
+            .zip(&words)
+            .map(|((entry, kept), what)| ChangeLine {
+                trial: entry.trial,
+                step: entry.step,
+                kept: *kept,
+                by: entry.by.get(..entry.by.floor_char_boundary(frame::MAX_NAME)).unwrap_or_default(),
+                what,
+            })
+            .collect();
+        frame::encode(&Frame::Changes(frame::Changes { request, changes }), &mut bytes);
+        self.net.push(ToNet::Control { session, bytes });
+    }
+
+    fn change(&mut self, session: SessionId, asked: &frame::Change<'_>) -> Result<(), Refusal> {
+        let change = HubChange::of(asked).map_err(|detail| (ErrorCode::BAD_CHANGE, detail))?;
+        if let HubChange::Link { peer, .. } | HubChange::Unlink { peer } | HubChange::Weigh { peer, .. } = &change
+            && *peer == self.identity.name
+        {
+            return Err((ErrorCode::BAD_CHANGE, "a hub has no link with itself: name another".to_owned()));
+        }
+        if self.changes.dialled.len() >= MOST_DIALLED {
+            let detail = format!("the hub has dialled {MOST_DIALLED} addresses, the most in one life: start it anew");
+            return Err((ErrorCode::BAD_CHANGE, detail));
+        }
+        let by = self.tenants.name_of(session).to_owned();
+        let (seconds, words) = (asked.seconds, change.to_string());
+        let entry = Entry { trial: asked.trial, step: asked.step, by: by.clone(), change };
+        self.changes.overlay.change(entry, Duration::from_secs(seconds.into()), self.now.mono)?;
+        tracing::warn!(code = "change_on_trial", by, change = words, seconds, "an operator changes this hub, on trial");
+        self.reconcile();
+        Ok(())
+    }
+
+    fn trial(&mut self, asked: &frame::Trial) -> Result<(), Refusal> {
+        let id = asked.trial;
+        match asked.act {
+            TrialAct::List => Ok(()),
+            TrialAct::Stay => self.changes.overlay.stay(id, Duration::from_secs(asked.seconds.into()), self.now.mono),
+            TrialAct::Confirm => {
+                self.changes.overlay.confirm(id)?;
+                tracing::info!(code = "changes_kept", trial = id, "an operator's changes are kept");
+                self.keep_changes()
+            }
+            TrialAct::Undo => {
+                let (count, were_kept) = self.changes.overlay.undo(id, asked.step);
+                if count > 0 {
+                    tracing::warn!(
+                        code = "changes_undone",
+                        trial = id,
+                        count,
+                        reason = "asked",
+                        "changes are put back"
+                    );
+                }
+                self.reconcile();
+                if were_kept { self.keep_changes() } else { Ok(()) }
+            }
+        }
+    }
+
+    fn keep_changes(&mut self) -> Result<(), Refusal> {
+        let Some(file) = &self.changes.file else { return Ok(()) };
+        // This is the conductor's thread, and waits for the disk: nobody changes
+        // hubs often, and who does must know that it lasts.
+        file.write(self.changes.overlay.kept()).map_err(|error| {
+            let detail = format!("the changes hold and could not be written, so they end with this life: {error}");
+            tracing::error!(code = "changes_unwritten", reason = %error, "what operators changed was not written");
+            (ErrorCode::TRIAL, detail)
+        })
+    }
+
+    /// Puts back what was not confirmed in time.
+    pub(super) fn tend_changes(&mut self) {
+        if let Some((by, count)) = self.changes.overlay.expire(self.now.mono) {
+            tracing::warn!(
+                code = "changes_undone",
+                by,
+                count,
+                reason = "not confirmed in time",
+                "changes are put back"
+            );
+            self.reconcile();
+        }
+    }
+
+    /// Makes what is to hold be so.
+    pub(super) fn reconcile(&mut self) {
+        let over = self.changes.overlay.overlaid();
+        for (peer, addr) in &over.dialled {
+            let is_known =
+                |d: &Dialled| d.peer.as_ref() == Some(peer) && (d.is_configured || d.neighbour.addr == *addr);
+            if !self.changes.dialled.iter().any(is_known) {
+                let neighbour = Neighbour { addr: addr.clone(), name: Some(peer.clone()), cost: 0, price_per_gb: 0 };
+                let (neighbour, peer) = (Arc::new(neighbour), Some(peer.clone()));
+                self.changes.dialled.push(Dialled { neighbour, peer, is_configured: false, is_wanted: false });
+                self.neighbours.add();
+            }
+        }
+        for (index, dialled) in self.changes.dialled.iter_mut().enumerate() {
+            let peer = dialled.peer.as_ref();
+            let is_asked = || peer.and_then(|peer| over.dialled.get(peer)) == Some(&dialled.neighbour.addr);
+            let is_unlinked = peer.is_some_and(|peer| over.unlinked.contains(peer));
+            dialled.is_wanted = !is_unlinked && (dialled.is_configured || is_asked());
+            self.neighbours.keep(index, dialled.is_wanted, self.now.mono);
+        }
+        let old = std::mem::replace(&mut self.changes.over, over);
+        if old.labels != self.changes.over.labels {
+            let labels = self.changes.over.labels.clone().unwrap_or_else(|| self.identity.labels.clone());
+            self.apply(Event::Labels(labels));
+        }
+        let links: Vec<LinkId> = self.changes.links.keys().copied().collect();
+        for link in links {
+            let Some(Up { peer, dialled, told }) = self.changes.links.get(&link) else { continue };
+            if !self.changes.may_be(peer, *dialled) {
+                let detail = unlinked(&self.identity.name, peer);
+                self.net.push(ToNet::Close { session: SessionId(link.0), code: ErrorCode::UNLINKED, detail });
+                continue;
+            }
+            let (now, told) = (self.changes.weight(peer, *dialled), *told);
+            if now.0 != told.0 {
+                self.apply(Event::LinkCost { link, cost: now.0 });
+            }
+            if now.1 != told.1 {
+                self.apply(Event::LinkPrice { link, price: now.1 });
+            }
+            if let Some(up) = self.changes.links.get_mut(&link) {
+                up.told = now;
+            }
+        }
+    }
+}
+
+fn unlinked(me: &str, peer: &str) -> String {
+    format!(
+        "an operator took the link between {me} and {peer} away: `weft hub --changes` at {me} lists what was changed"
+    )
+}
