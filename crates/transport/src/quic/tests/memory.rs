@@ -354,11 +354,13 @@ pub(super) struct InMemory {
     pub(super) retry_from: Option<Option<usize>>,
     /// See [`Shared::unsent`].
     pub(super) unsent: Option<ByteCount>,
+    /// See [`QuicOptions::window`].
+    pub(super) window: Option<ByteCount>,
 }
 
 impl InMemory {
     pub(super) fn new() -> Self {
-        Self { shore: Shore::new(1), idle: None, retry_from: None, unsent: None }
+        Self { shore: Shore::new(1), idle: None, retry_from: None, unsent: None, window: None }
     }
 
     /// With paths that do this to datagrams.
@@ -389,6 +391,7 @@ impl Rig for InMemory {
         if let Some(idle) = self.idle {
             (quic.idle, quic.keep_alive) = (idle, idle / 3);
         }
+        quic.window = self.window.unwrap_or(quic.window);
         quic.retry_from = self.retry_from.unwrap_or(quic.retry_from);
         MemoryNetwork::new(&self.shore, quic, limits, self.unsent)
     }
