@@ -19,8 +19,8 @@ const CLIENTS: &str = "127.0.0.1:7411";
 const GOOD: Duration = Duration::from_millis(2);
 /// Between probes of a link, which failover is measured in: the default.
 pub(crate) const PROBE: Duration = Duration::from_millis(250);
-/// So that lost links are dialled again, and certificates looked at, soon enough for a short run.
-const SOON: &str = "redial_first = \"50 ms\"\nredial_most = \"1 s\"\nidentity = \"1 s\"";
+/// So that lost links are dialled and used again, and certificates looked at, soon enough for a short run.
+const SOON: &str = "redial_first = \"50 ms\"\nredial_most = \"1 s\"\nlink_hold = \"5 s\"\nidentity = \"1 s\"";
 
 /// So that ledgers are held per class, too.
 const CLASSES: &str =
