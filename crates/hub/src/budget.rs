@@ -27,7 +27,7 @@ use crate::see::window::Window;
 /// A session: its connection, its table of subscriptions, and 256 blocks in its lanes.
 pub const SESSION: usize = 48 << 10;
 /// A subscription: at its session, in the hub's interest, and in what the mesh is told.
-pub const SUBSCRIPTION: usize = 1_280;
+pub const SUBSCRIPTION: usize = 1_344;
 /// A remembered topic of up to 256 bytes and its route. Longer ones take as much more.
 pub const TOPIC: usize = 640;
 /// A remembered producer.
