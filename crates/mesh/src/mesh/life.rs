@@ -101,7 +101,9 @@ impl Mesh {
         match link.health.answered(pong.id, pong.time, now) {
             Answer::Taken { trusted } => {
                 link.loss.answered(pong.id, now, before);
-                self.links_changed = true;
+                let is_first = before.is_none();
+                let is_news = self.links.get(&id).is_some_and(|link| self.is_news(link));
+                self.links_changed |= trusted || is_first || is_news;
                 if trusted {
                     self.counters.recoveries += 1;
                     self.notice(id, LinkNotice::Trusted, out);

@@ -96,6 +96,9 @@ pub(super) struct Receipts {
     owed: BTreeSet<HubId>,
     /// Hubs for which answers are gathered.
     gathering: BTreeSet<HubId>,
+    /// How often it was looked who has what they wait for, and at how many hubs.
+    #[cfg(test)]
+    pub(super) judged: (u64, std::cell::Cell<u64>),
 }
 
 impl Receipts {
@@ -112,6 +115,8 @@ impl Receipts {
             judge: None,
             owed: BTreeSet::new(),
             gathering: BTreeSet::new(),
+            #[cfg(test)]
+            judged: Default::default(),
         }
     }
 
@@ -129,14 +134,38 @@ impl Receipts {
     }
 }
 
-/// What a round has brought, of all hubs together.
-#[derive(Clone, Copy, Debug)]
-struct Tally {
-    live: usize,
+/// What the rounds have brought, of all hubs together: one look at the hubs
+/// serves all who wait, whichever round is the first that counts for them.
+#[derive(Debug)]
+struct Standing {
+    /// Other hubs within reach.
+    near: usize,
+    /// Of them, those that say live: in which round last, in order.
+    live: Vec<u64>,
+    /// Those that say what will not change, live among them: likewise.
+    settled: Vec<u64>,
+}
+
+impl Standing {
+    /// How many said so in this round or later.
+    fn since(rounds: &[u64], round: u64) -> usize {
+        rounds.len() - rounds.partition_point(|said| *said < round)
+    }
+
+    /// At how many hubs it is live, this one among them.
+    fn live(&self, round: u64) -> usize {
+        1 + Self::since(&self.live, round)
+    }
+
     /// No hub within reach is without it.
-    all: bool,
+    fn is_everywhere(&self, round: u64) -> bool {
+        self.live(round) > self.near
+    }
+
     /// Waiting longer changes nothing.
-    final_: bool,
+    fn is_settled(&self, round: u64) -> bool {
+        Self::since(&self.settled, round) == self.near
+    }
 }
 
 impl Mesh {
@@ -388,8 +417,12 @@ impl Mesh {
     }
 
     fn judge_receipts(&mut self, now: Mono, out: &mut Vec<Command>) {
+        #[cfg(test)]
+        {
+            self.receipts.judged.0 += 1;
+        }
         let first = self.first_round(now);
-        let mut tallies: BTreeMap<u64, Tally> = BTreeMap::new();
+        let standing = self.standing();
         let mut done = Vec::new();
         for (id, waiting) in &self.receipts.waiting {
             let is_late = waiting.until <= now;
@@ -403,13 +436,8 @@ impl Mesh {
                     let is_final = |state: &Option<LiveState>| state.is_some_and(is_final);
                     (states.iter().all(|s| *s == Some(LiveState::Live)), states.iter().all(is_final))
                 }
-                at => {
-                    let tally = *tallies.entry(round).or_insert_with(|| self.tally(round));
-                    match at {
-                        LiveAt::Count(count) => (tally.live >= *count, false),
-                        _ => (tally.all, tally.final_),
-                    }
-                }
+                LiveAt::Count(count) => (standing.live(round) >= *count, false),
+                LiveAt::All => (standing.is_everywhere(round), standing.is_settled(round)),
             };
             if met || is_final || is_late {
                 done.push((*id, met, self.lines(&waiting.at, round, now)));
@@ -433,19 +461,25 @@ impl Mesh {
         answer.filter(|answer| answer.epoch == hub.epoch && answer.round >= round).map(|answer| answer.state)
     }
 
-    fn tally(&self, round: u64) -> Tally {
-        let mut tally = Tally { live: 1, all: true, final_: true };
-        for id in self.hubs.keys() {
-            match self.state_at(*id, round) {
-                Some(LiveState::Live) => tally.live += 1,
-                Some(LiveState::OutOfReach) => {}
-                state => {
-                    tally.all = false;
-                    tally.final_ &= state.is_some_and(is_final);
-                }
+    fn standing(&self) -> Standing {
+        #[cfg(test)]
+        self.receipts.judged.1.set(self.receipts.judged.1.get() + self.hubs.len() as u64);
+        let near = self.hubs.iter().filter(|(_, hub)| hub.path.is_some());
+        let mut standing = Standing { near: near.clone().count(), live: Vec::new(), settled: Vec::new() };
+        for (id, hub) in near {
+            let Some(answer) = self.receipts.answers.get(id).filter(|answer| answer.epoch == hub.epoch) else {
+                continue;
+            };
+            if answer.state == LiveState::Live {
+                standing.live.push(answer.round);
+            }
+            if is_final(answer.state) {
+                standing.settled.push(answer.round);
             }
         }
-        tally
+        standing.live.sort_unstable();
+        standing.settled.sort_unstable();
+        standing
     }
 
     fn lines(&self, at: &LiveAt, round: u64, now: Mono) -> Vec<ReceiptLine> {
@@ -465,9 +499,21 @@ impl Mesh {
         lines
     }
 
-    /// Why a hub within reach has not answered.
+    /// Why a hub within reach has not answered what was asked last.
     fn why_silent(&self, id: HubId, now: Mono) -> LiveState {
         let timers = &self.options.timers;
+        if let Some(hub) = self.hubs.get(&id) {
+            // It answered an earlier question, and not that it is live: that is why.
+            let last = self.receipts.answers.get(&id).filter(|answer| answer.epoch == hub.epoch);
+            if let Some(answer) = last.filter(|answer| answer.state != LiveState::Live) {
+                return answer.state;
+            }
+            // Its record came without attributes: a hub of version 1 on the way took them
+            // off, and knows no receipts either.
+            if hub.attributes.is_none() {
+                return LiveState::OldVersion;
+            }
+        }
         let is_suspect = self.hubs.get(&id).is_some_and(|hub| {
             let way = hub.path.and_then(|path| self.links.get(&path.link));
             now >= hub.renewed + timers.record_age / 2 || way.is_some_and(|link| link.health.is_suspect())

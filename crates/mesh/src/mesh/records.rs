@@ -84,6 +84,9 @@ pub(super) struct OwnRecord {
     made: Mono,
     /// A round trip has changed and is to be told when this time has come.
     shifted: Option<Mono>,
+    /// Times that links were looked through for it.
+    #[cfg(test)]
+    pub(super) looked: u64,
 }
 
 impl Default for OwnRecord {
@@ -97,6 +100,8 @@ impl Default for OwnRecord {
             has_changed: false,
             made: Mono(0),
             shifted: None,
+            #[cfg(test)]
+            looked: 0,
         }
     }
 }
@@ -297,12 +302,33 @@ impl Mesh {
         in_use
     }
 
+    /// What this hub's record says of the link to a neighbour.
+    fn told(&self, peer: HubId) -> Option<&LinkStateLink> {
+        // In the order of neighbours, as they are put in.
+        let at = self.record.links.binary_search_by_key(&peer, |link| link.peer).ok()?;
+        self.record.links.get(at)
+    }
+
+    /// Whether what was measured of a link, or what it costs, differs so much from
+    /// what this hub's record says that it is to be told. Where it is told later in any case, no.
+    pub(super) fn is_news(&self, link: &Link) -> bool {
+        let Some(told) = self.told(link.hub) else { return true };
+        let loss = self.record.metrics.get(&link.hub).map_or(0, |(loss, _)| *loss);
+        let shifted = link.rtt_us().is_some_and(|rtt| has_shifted(told.rtt_us, rtt))
+            || costs::has_shifted(loss, link.loss.millionths());
+        shifted && self.record.shifted.is_none() || told.cost != self.told_cost(link)
+    }
+
     /// Makes and floods a new record when a link came, went or changed its cost;
     /// when only round trips changed, not too often; and from time to time.
     pub(super) fn tend_own_record(&mut self, now: Mono) {
         let is_due = self.own_record_deadline().is_some_and(|at| at <= now);
         if !std::mem::take(&mut self.links_changed) && !is_due {
             return;
+        }
+        #[cfg(test)]
+        {
+            self.record.looked += 1;
         }
         let timers = self.options.timers;
         let may_shift = now >= self.record.made + timers.rtt_hold;
@@ -313,7 +339,7 @@ impl Mesh {
             let Some((link, measured)) = self.links.get(&id).and_then(|l| l.rtt_us().map(|rtt| (l, rtt))) else {
                 continue;
             };
-            let told = self.record.links.iter().find(|told| told.peer == peer).map(|told| told.rtt_us);
+            let told = self.told(peer).map(|told| told.rtt_us);
             let rtt_us = match told {
                 Some(told) if !has_shifted(told, measured) => told,
                 Some(told) if !may_shift => {

@@ -229,3 +229,53 @@ fn a_round_costs_a_line_of_hubs_one_frame_for_each_link_and_direction() {
     let frames = FRAMES.load(std::sync::atomic::Ordering::Relaxed);
     assert!((5..=15).contains(&frames), "{frames} frames for five hubs and five links");
 }
+
+#[test]
+fn a_hub_that_was_behind_when_it_last_answered_is_listed_as_that_and_not_as_silent() {
+    let mut net = Net::line(3);
+    net.pass(SECOND);
+    net.stuck = vec![2];
+    net.tell(1, Event::Interest { add: true, filter: filter("a") });
+    ask(&mut net, 1, 1, LiveAt::All, SECOND * 20);
+    net.pass(ms(50));
+    // The next waits for a round of its own, of which nothing comes.
+    net.loses = |frame| matches!(frame, Frame::ReceiptAsk(_));
+    ask(&mut net, 1, 2, LiveAt::All, SECOND);
+    net.pass(SECOND * 2);
+    let lines = vec![("hub-1", Live), ("hub-2", Behind), ("hub-3", TimedOut)];
+    assert_eq!(given(&net), [(2, false, lines)], "hub 3 was live in an earlier round, which is no answer to this");
+}
+
+#[test]
+fn hubs_behind_one_of_version_1_are_listed_as_such_and_not_as_silent() {
+    let mut net = Net::new();
+    (1..=3).for_each(|hub| net.add(hub, 1));
+    net.link(1, 1, 2);
+    net.version = 1;
+    net.link(2, 2, 3);
+    net.pass(SECOND);
+    net.add(4, 1);
+    net.link(3, 3, 4);
+    net.pass(SECOND);
+    ask(&mut net, 1, 1, LiveAt::All, SECOND);
+    net.pass(SECOND * 2);
+    let lines = vec![("hub-1", Live), ("hub-2", Live), ("hub-3", OldVersion), ("hub-4", OldVersion)];
+    assert_eq!(given(&net), [(1, false, lines)]);
+}
+
+#[test]
+fn many_who_wait_in_rounds_of_their_own_cost_one_look_at_the_hubs_together() {
+    let mut net = Net::line(8);
+    net.pass(SECOND);
+    net.stuck = vec![2];
+    net.tell(1, Event::Interest { add: true, filter: filter("a") });
+    for receipt in 0..30 {
+        ask(&mut net, 1, receipt, LiveAt::All, SECOND * 60);
+        net.pass(SECOND);
+    }
+    let (judged, looked) = (net.hubs[&1].receipts.judged.0, net.hubs[&1].receipts.judged.1.get());
+    assert!(judged > 30 && looked <= judged * 7, "{looked} looks at hubs in {judged} judgements of 7 hubs");
+    net.tell(2, Event::RoutesPublished);
+    net.pass(SECOND);
+    assert_eq!(given(&net).iter().filter(|(_, met, _)| *met).count(), 30);
+}

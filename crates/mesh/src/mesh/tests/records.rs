@@ -258,3 +258,16 @@ fn hubs_that_there_is_no_room_for_are_not_asked_for() {
     net.hubs.get_mut(&1).expect("a hub").free_slots.insert(1);
     assert_eq!(asked(&mut net), 1, "there is room");
 }
+
+#[test]
+fn answers_to_probes_that_change_nothing_have_no_links_looked_through() {
+    let mut net = Net::new();
+    (1..=30).for_each(|hub| net.add(hub, 1));
+    (2..=30).for_each(|hub| net.link(hub, 1, hub));
+    net.pass(SECOND);
+    let before = net.hubs[&1].record.looked;
+    net.pass(SECOND * 20);
+    let looked = net.hubs[&1].record.looked - before;
+    // 29 links are probed four times a second each way.
+    assert!(looked < 30, "{looked} times in 20 s in which nothing changed");
+}
