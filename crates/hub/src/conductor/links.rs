@@ -13,7 +13,7 @@ use super::Conductor;
 use super::neighbours::Failed;
 use crate::net::link::Heard;
 
-/// Hubs that there was a link to and is none, as they are remembered.
+/// Hubs that there is no link to and should be, as they are remembered.
 const MOST_LOST: usize = 64;
 
 /// A link.
@@ -41,6 +41,18 @@ impl Links {
 
     pub(super) fn down(&mut self, link: LinkId, reason: &str, now: Now) {
         let Some(Known { peer, .. }) = self.up.remove(&link) else { return };
+        self.lose(peer, reason, now);
+    }
+
+    /// A neighbour could not be dialled: so it is since the first time.
+    pub(super) fn failed(&mut self, peer: &str, reason: &str, now: Now) {
+        match self.lost.get_mut(peer) {
+            Some((_, known)) => reason.clone_into(known),
+            None => self.lose(peer.to_owned(), reason, now),
+        }
+    }
+
+    fn lose(&mut self, peer: String, reason: &str, now: Now) {
         if self.up.values().any(|other| other.peer == peer) {
             return;
         }
@@ -51,7 +63,7 @@ impl Links {
         self.lost.insert(peer, (now.wall, reason.to_owned()));
     }
 
-    /// Hubs that there was a link to and is none: since when, and why.
+    /// Hubs that there was a link to, or is to be one, and is none: since when, and why.
     pub(super) fn lost(&self) -> impl Iterator<Item = (&str, UnixNanos, &str)> {
         self.lost.iter().map(|(peer, (since, reason))| (peer.as_str(), *since, reason.as_str()))
     }
@@ -144,5 +156,38 @@ pub(super) fn tell(peer: &str, notice: LinkNotice) {
         LinkNotice::StrangePong => {
             tracing::warn!(code = "link_strange_answer", peer, "a hub answers a probe that was never sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Now {
+        Now { wall: UnixNanos(seconds * 1_000_000_000), mono: Mono(seconds * 1_000_000_000) }
+    }
+
+    fn lost(links: &Links) -> Vec<(&str, u64, &str)> {
+        links.lost().map(|(peer, since, reason)| (peer, since.0 / 1_000_000_000, reason)).collect()
+    }
+
+    #[test]
+    fn links_that_are_gone_or_never_came_are_remembered_until_there_is_one() {
+        let mut links = Links::default();
+        links.failed("east", "refused", at(1));
+        links.failed("east", "timed out", at(2));
+        assert_eq!(lost(&links), [("east", 1, "timed out")], "since the first, for the last reason");
+        links.up(LinkId(1), "east", Heard::default());
+        links.up(LinkId(2), "east", Heard::default());
+        links.down(LinkId(1), "cut", at(3));
+        links.failed("east", "busy", at(3));
+        assert_eq!(lost(&links), [], "there is another");
+        links.down(LinkId(2), "cut", at(4));
+        assert_eq!(lost(&links), [("east", 4, "cut")]);
+        for n in 0..2 * MOST_LOST as u64 {
+            links.failed(&format!("hub-{n}"), "refused", at(5 + n));
+        }
+        assert_eq!(links.lost().count(), MOST_LOST);
+        assert!(links.lost().all(|(peer, ..)| peer != "east"), "the oldest go first");
     }
 }

@@ -226,6 +226,9 @@ impl Conductor {
             }
             ToConductor::DialFailed { neighbour, reason } => {
                 let pause = self.link_failed(neighbour);
+                if let Some(name) = self.changes.neighbour(neighbour).and_then(|n| n.name.clone()) {
+                    self.links.failed(&name, &reason, self.now);
+                }
                 let addr = self.changes.neighbour(neighbour).map_or_else(String::new, |n| n.addr.clone());
                 let again_ms = pause.as_millis() as u64;
                 tracing::warn!(

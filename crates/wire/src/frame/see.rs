@@ -268,7 +268,8 @@ pub mod facts {
     pub const DRAINING: &str = "draining";
     /// At the entry: a hub that no path leads to, and since when.
     pub const UNREACHABLE: &str = "unreachable";
-    /// A hub that there was a link to and is none, and since when; [`REASON`] follows.
+    /// A hub that there was a link to, or is to be one, and is none, and since when;
+    /// [`REASON`] follows.
     pub const LINK_DOWN: &str = "link_down";
     /// Why, in words.
     pub const REASON: &str = "reason";
