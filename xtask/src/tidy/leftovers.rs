@@ -1,4 +1,4 @@
-//! Leftovers: notes to oneself and unfinished work. What is not done yet stands
+//! Leftovers: notes to oneself, unfinished work, merges not settled. What is not done yet stands
 //! in an issue or in the changelog's list, not in the code.
 
 use super::Check;
@@ -19,6 +19,9 @@ const WORDS: [&str; 7] = [
     concat!("for ", "now"),
 ];
 
+/// What a merge leaves at the beginnings of lines that it could not settle.
+const CONFLICTS: [&str; 2] = ["<<<<<<< ", ">>>>>>> "];
+
 fn run(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in tree.files() {
@@ -29,13 +32,20 @@ fn run(tree: &Tree) -> Vec<Finding> {
             for word in WORDS.iter().filter(|word| has_word(line, word)) {
                 found.push(file.finding(number, format!("\"{word}\" is a leftover: finish it, or write an issue")));
             }
+            if CONFLICTS.iter().any(|mark| line.starts_with(mark)) {
+                found.push(
+                    file.finding(number, "a merge was not settled here: choose, and remove its marks".to_owned()),
+                );
+            }
         }
     }
     found
 }
 
 fn canaries() -> Vec<Tree> {
-    WORDS.iter().map(|word| Tree::sample([("crates/x/src/a.rs", &format!("// {word} later\n"))])).collect()
+    let words = WORDS.iter().map(|word| Tree::sample([("crates/x/src/a.rs", &format!("// {word} later\n"))]));
+    let conflicts = CONFLICTS.iter().map(|mark| Tree::sample([("README.md", &format!("{mark}main\n"))]));
+    words.chain(conflicts).collect()
 }
 
 #[cfg(test)]
