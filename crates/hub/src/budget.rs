@@ -49,7 +49,7 @@ pub const PREFERENCE: usize = 1 << 10;
 pub const DAMPED: usize = 320;
 /// Another hub: its record with the most links and attributes that one can have,
 /// and what is remembered of it.
-pub const HUB: usize = weft_wire::frame::MAX_ATTRIBUTES + MAX_HUBS * size_of::<LinkStateLink>() + (2 << 10);
+pub const HUB: usize = weft_wire::frame::MAX_ATTRIBUTES + MAX_HUBS * size_of::<LinkStateLink>() + (5 << 10);
 /// A receipt that is waited for, with as many hubs named as can be.
 pub const RECEIPT: usize = 20 << 10;
 /// A block that waits for a subscriber: a reference, not its bytes, which are the arena's.

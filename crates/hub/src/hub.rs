@@ -258,7 +258,7 @@ impl Hub {
         let (to_consume, consume_inbox) = mpsc::ring(slots);
 
         let remembered = peers.as_ref().map_or_else(Vec::new, PeersFile::read);
-        let mesh = mesh_of(&identity, &options, remembered, random.next_u64());
+        let mesh = mesh_of(&identity, &options, &hubs, remembered, random.next_u64());
         let mapping = Arc::new(Mapped::new(options.mapping.clone(), &Mapped::default()));
         counters.show_mapping(&mapping);
         let table = RouteTable { mapping, ..RouteTable::empty(mesh.routes()) };

@@ -40,7 +40,8 @@ pub struct HubOptions {
     pub hubs: Option<Listen>,
     /// Further addresses where they do, with the same certificate.
     pub hubs_also: Vec<String>,
-    /// Where other hubs reach it, when that is not where it listens: told to those who join.
+    /// Where other hubs reach it, when that is not where it listens: told to the
+    /// mesh and to those who join. At most 8.
     pub advertise: Vec<String>,
     /// Bounds of links by QUIC: those at, or to, addresses of the form `quic:HOST:PORT`.
     pub quic: QuicOptions,
@@ -235,6 +236,19 @@ impl HubOptions {
         }
     }
 
+    /// Where it tells the mesh that it is dialled, being bound to these addresses:
+    /// as configured, or these, but those that stand for every address of the machine.
+    pub(crate) fn addresses(&self, bound: &[String]) -> Vec<String> {
+        if !self.advertise.is_empty() {
+            return self.advertise.clone();
+        }
+        let is_one = |address: &&String| {
+            let socket = weft_transport::quic::target_of(address).unwrap_or(address);
+            socket.parse::<std::net::SocketAddr>().is_ok_and(|socket| !socket.ip().is_unspecified())
+        };
+        bound.iter().filter(is_one).cloned().collect()
+    }
+
     /// Where hubs connect, and where this one connects to hubs.
     pub(crate) fn link_addresses(&self) -> impl Iterator<Item = &String> {
         let listened = self.hubs.iter().map(|listen| &listen.addr).chain(&self.hubs_also);
@@ -257,6 +271,11 @@ impl HubOptions {
         if self.labels.len() > weft_mesh::MAX_LABELS {
             let (many, most) = (self.labels.len(), weft_mesh::MAX_LABELS);
             found.push(("labels", format!("{many} labels are too many: at most {most}")));
+        }
+        let most = weft_mesh::MAX_ADDRESSES;
+        if self.advertise.len() > most || self.advertise.iter().any(|addr| addr.len() > weft_mesh::MAX_ADDRESS) {
+            let why = format!("at most {most} addresses of {} bytes are told to other hubs", weft_mesh::MAX_ADDRESS);
+            found.push(("hubs.advertise", why));
         }
         let most = self.protocol_most;
         if !(PROTOCOL_VERSION_LEAST..=PROTOCOL_VERSION).contains(&most) {

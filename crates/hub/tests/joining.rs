@@ -11,7 +11,9 @@ use common::mesh::{authority, identity, knows_interest, link_addr, member, until
 use common::{Raw, start, stop};
 use weft_base::{ByteCount, Lane};
 use weft_hub::{Hub, HubOptions};
-use weft_wire::frame::{AckLevel, ErrorCode, Frame, LinkCredit, LinkOpen, OpenItem, Start, StreamCreate, StreamSpec};
+use weft_wire::frame::{
+    AckLevel, ErrorCode, Frame, LinkCredit, LinkOpen, OpenItem, Start, StreamCreate, StreamDelete, StreamSpec,
+};
 
 /// Waits until a hub has refused so many links, by its own count.
 fn refused(hub: &Hub, times: u64) {
@@ -182,4 +184,103 @@ fn two_meshes_that_worked_apart_become_one_and_deliver_everything_once() {
         hub.counters().ledger().balance().expect("every copy is accounted for");
         stop(hub);
     }
+}
+
+#[test]
+fn a_hub_whose_neighbour_is_gone_comes_back_through_another_that_it_has_heard_of() {
+    let ca = authority();
+    let chicago = start(member(&ca, "chicago", "127.0.0.1:0", &[]));
+    let to_chicago = [("chicago", link_addr(&chicago))];
+    let new_york = start(member(&ca, "new-york", "127.0.0.1:0", &to_chicago));
+    let folder = tempfile::tempdir().expect("a folder");
+    let boston = || {
+        let mut options = member(&ca, "boston", "127.0.0.1:0", &to_chicago);
+        options.data = Some(folder.path().to_owned());
+        options.timers.alone = Duration::from_millis(50);
+        start(options)
+    };
+    let reaches = |hub: &Hub, name: &str| {
+        let mut client = Raw::connect(hub, 1);
+        until(&mut client, name, |report| knows_interest(report, name, 0));
+    };
+    let first = boston();
+    reaches(&first, "new-york");
+    stop(chicago);
+    reaches(&first, "new-york");
+    reaches(&new_york, "boston");
+    // A later life knows it from the disk: its configured neighbour never answers.
+    stop(first);
+    let second = boston();
+    reaches(&second, "new-york");
+    stop(second);
+    stop(new_york);
+}
+
+/// Each of two hubs has made a stream of the same name while they were apart.
+#[test]
+fn streams_of_one_name_that_were_made_apart_both_stay_and_are_told() {
+    let ca = authority();
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let keeping = |name: &str, folder: &tempfile::TempDir, to: &[(&str, String)]| {
+        let mut options = member(&ca, name, "127.0.0.1:0", to);
+        options.data = Some(folder.path().to_owned());
+        start(options)
+    };
+    let made = |hub: &Hub, payload: u8| {
+        let spec =
+            StreamSpec { name: "orders", filters: vec!["orders/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
+        let mut admin = Raw::connect(hub, u64::from(payload));
+        admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
+        assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+        admin.publish_acked(2, AckLevel::Synced, "orders/apart", &[&[payload]]);
+    };
+    let boston = keeping("boston", &folders[0], &[]);
+    let alone = keeping("dallas", &folders[1], &[]);
+    made(&boston, 10);
+    made(&alone, 20);
+    stop(alone);
+    let dallas = keeping("dallas", &folders[1], &[("boston", link_addr(&boston))]);
+    let collided = |hub: &Hub, streams: u64| {
+        let mut watcher = Raw::connect(hub, 30);
+        until(&mut watcher, "both are told", |report| {
+            let found = report.counters.iter().find(|counter| counter.name == "collision.orders");
+            found.map_or(0, |counter| counter.value) == streams
+        });
+    };
+    collided(&boston, 2);
+    collided(&dallas, 2);
+    // What comes now is of both; what each had it has.
+    let mut publisher = Raw::connect(&boston, 40);
+    publisher.publish_acked(1, AckLevel::Synced, "orders/together", &[&[30]]);
+    for (hub, first) in [(&boston, 10), (&dallas, 20)] {
+        let mut reader = Raw::connect(hub, 50);
+        reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("orders", Start::First));
+        assert!(matches!(reader.receive().frame(), Frame::Subscribed(_)));
+        assert_eq!((reader.delivered(), reader.delivered()), (vec![vec![first]], vec![vec![30]]));
+    }
+    // A hub that keeps neither does not choose which one is to go.
+    let austin = start(member(&ca, "austin", "127.0.0.1:0", &[("boston", link_addr(&boston))]));
+    collided(&austin, 2);
+    let delete = Frame::StreamDelete(StreamDelete { name: "orders", request: 1 });
+    let mut admin = Raw::connect(&austin, 60);
+    admin.send(&delete);
+    let refused = admin.receive();
+    assert!(matches!(refused.frame(), Frame::Error(e) if e.detail.contains("2 streams")), "{:?}", refused.frame());
+    // One that keeps one of them deletes its own, and the other stays.
+    let mut admin = Raw::connect(&dallas, 60);
+    admin.send(&delete);
+    assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+    for hub in [&boston, &dallas, &austin] {
+        collided(hub, 0);
+    }
+    let mut reader = Raw::connect(&boston, 70);
+    reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("orders", Start::First));
+    assert!(matches!(reader.receive().frame(), Frame::Subscribed(_)));
+    assert_eq!(reader.delivered(), [[10]]);
+    stop(austin);
+    for hub in [&boston, &dallas] {
+        hub.counters().ledger().balance().expect("every copy is accounted for");
+    }
+    stop(dallas);
+    stop(boston);
 }

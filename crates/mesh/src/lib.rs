@@ -16,6 +16,7 @@
 //! streams' content or disks.
 #![forbid(unsafe_code)]
 
+mod book;
 mod close;
 mod costs;
 mod damp;
@@ -38,6 +39,7 @@ mod spf;
 mod streams;
 mod transfer;
 
+pub use book::{Dialled, MAX_ADDRESS, MAX_ADDRESSES};
 pub use close::CloseReason;
 pub use costs::Weights;
 pub use damp::MOST as MAX_DAMPED;

@@ -55,10 +55,12 @@ impl Life {
 pub struct Remembered {
     /// Its name.
     pub name: String,
-    /// Its latest start that it told of.
+    /// Its latest start that it told of; of a hub that was never a neighbour, none.
     pub life: Life,
     /// Its epoch then.
     pub epoch: Epoch,
+    /// Where it is dialled, as its record said last.
+    pub addresses: Vec<String>,
 }
 
 /// What is remembered of all hubs: at most as many as a mesh has. At the bound
@@ -90,7 +92,7 @@ impl Memory {
         {
             self.hubs.remove(&oldest);
         }
-        self.hubs.insert(hub, Remembered { name: name.to_owned(), life, epoch });
+        self.hubs.insert(hub, Remembered { name: name.to_owned(), life, epoch, addresses: Vec::new() });
         true
     }
 

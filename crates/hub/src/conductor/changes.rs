@@ -76,7 +76,7 @@ impl Changes {
     }
 
     /// Whether a link may be.
-    fn may_be(&self, peer: &str, dialled: Option<usize>) -> bool {
+    pub(super) fn may_be(&self, peer: &str, dialled: Option<usize>) -> bool {
         let is_wanted = dialled.and_then(|index| self.dialled.get(index)).is_none_or(|dialled| dialled.is_wanted);
         is_wanted && !self.over.unlinked.contains(peer)
     }

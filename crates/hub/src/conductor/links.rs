@@ -4,15 +4,21 @@
 //! last read anything, and the mesh's decider is told before it judges a silence.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{Mono, Now, UnixNanos};
 use weft_mesh::{Event, LinkId, LinkNotice};
+use weft_wire::ErrorCode;
 
 use super::Conductor;
 use super::neighbours::Failed;
+use crate::messages::{SessionId, ToNet};
 use crate::net::link::Heard;
+use crate::options::Neighbour;
 
+/// The place of the hub that is dialled because no neighbour is to be had: none of theirs.
+const ANY: usize = usize::MAX;
 /// Hubs that there is no link to and should be, as they are remembered.
 const MOST_LOST: usize = 64;
 
@@ -67,9 +73,60 @@ impl Links {
     pub(super) fn lost(&self) -> impl Iterator<Item = (&str, UnixNanos, &str)> {
         self.lost.iter().map(|(peer, (since, reason))| (peer.as_str(), *since, reason.as_str()))
     }
+
+    /// Whether there is one.
+    pub(super) fn any(&self) -> bool {
+        !self.up.is_empty()
+    }
 }
 
 impl Conductor {
+    /// Has those dialled that are due; answers how many.
+    pub(super) fn dial(&mut self) -> usize {
+        let now = self.now.mono;
+        let mut due = self.neighbours.due(now);
+        for neighbour in &due {
+            if let Some(peer) = self.changes.neighbour(*neighbour) {
+                self.net.push(ToNet::Dial { neighbour: *neighbour, peer });
+            }
+        }
+        self.other.linked(self.links.any(), now);
+        if let Some(session) = self.other.settled(now) {
+            let detail = "a configured neighbour is back".to_owned();
+            self.net.push(ToNet::Close { session, code: ErrorCode::LEAVING, detail });
+        }
+        if self.other.is_due(now) {
+            due.push(ANY);
+            match self.mesh.any_address().filter(|to| self.changes.may_be(&to.name, None)) {
+                Some(to) => {
+                    let (peer, address) = (&to.name, &to.address);
+                    tracing::info!(
+                        code = "another_way",
+                        peer,
+                        address,
+                        "no link stands: a hub that is known is dialled"
+                    );
+                    let peer = Neighbour { addr: to.address, name: Some(to.name), cost: 0, price_per_gb: 0 };
+                    self.net.push(ToNet::Dial { neighbour: ANY, peer: Arc::new(peer) });
+                }
+                // None is known yet: asked again after a pause.
+                None => {
+                    self.other.down(now);
+                }
+            }
+        }
+        due.len()
+    }
+
+    /// A link stands that this hub has dialled.
+    pub(super) fn link_made(&mut self, index: usize, link: SessionId) {
+        if index == ANY {
+            return self.other.up(link);
+        }
+        self.neighbours.up(index, self.now.mono);
+        self.other.neighbour(index, true, self.now.mono);
+    }
+
     /// Tells the decider which links were heard since it was told last, and the
     /// net stage how long their round trips take.
     pub(super) fn hear(&mut self) {
@@ -91,6 +148,10 @@ impl Conductor {
 impl Conductor {
     /// A dial failed or a dialled link was lost; answers the pause before the next try.
     pub(super) fn link_failed(&mut self, index: usize) -> Duration {
+        if index == ANY {
+            return self.other.down(self.now.mono);
+        }
+        self.other.neighbour(index, false, self.now.mono);
         let Failed { pause, failures, opened } = self.neighbours.down(index, self.now.mono);
         if opened {
             let neighbour = self.changes.neighbour(index).map_or_else(String::new, |n| n.addr.clone());

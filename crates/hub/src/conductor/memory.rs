@@ -14,7 +14,7 @@ use weft_log::fs::Fs;
 use weft_mesh::{Life, Remembered};
 
 /// The largest file read: room for all hubs of a mesh.
-const MOST: usize = 1 << 20;
+const MOST: usize = 8 << 20;
 /// How long a change waits for others.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -25,6 +25,8 @@ struct Entry {
     starts: u64,
     nonce: u64,
     epoch: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<String>,
 }
 
 /// The file.
@@ -59,6 +61,7 @@ impl PeersFile {
                 name: entry.name,
                 life: Life { instance: entry.instance, starts: entry.starts, nonce: entry.nonce },
                 epoch: Epoch(entry.epoch),
+                addresses: entry.addresses,
             })
             .collect()
     }
@@ -83,12 +86,13 @@ impl PeersFile {
         let Some((_, hubs)) = self.pending.take() else { return };
         let entries: Vec<Entry> = hubs
             .into_iter()
-            .map(|Remembered { name, life: Life { instance, starts, nonce }, epoch }| Entry {
+            .map(|Remembered { name, life: Life { instance, starts, nonce }, epoch, addresses }| Entry {
                 name,
                 instance,
                 starts,
                 nonce,
                 epoch: epoch.0,
+                addresses,
             })
             .collect();
         let written = serde_json::to_vec(&entries)

@@ -6,10 +6,12 @@
 //! is told that a subscription or a stream is live. Never touches a block.
 
 mod changes;
+mod collisions;
 mod gates;
 mod links;
 mod memory;
 mod neighbours;
+mod other;
 mod receipts;
 mod report;
 mod see;
@@ -32,10 +34,12 @@ use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, Frame};
 
 use self::changes::Changes;
+use self::collisions::Collisions;
 use self::gates::{Gates, RemoteGate};
 use self::links::Links;
 pub(crate) use self::memory::PeersFile;
 use self::neighbours::{Neighbours, Pace};
+use self::other::Other;
 use self::receipts::Receipts;
 use self::see::Asks;
 use self::tenants::Tenants;
@@ -79,6 +83,9 @@ pub(crate) struct Conductor {
     /// The groups with members here, and how many.
     groups: BTreeMap<GroupKey, (Arc<str>, usize)>,
     streams: HashMap<StreamSlot, (Arc<StreamDef>, Vec<Filter>)>,
+    collisions: Collisions,
+    /// Streams came or went since these were looked at.
+    streams_changed: bool,
     gates: Gates,
     asks: Asks,
     receipts: Receipts,
@@ -86,6 +93,7 @@ pub(crate) struct Conductor {
     epochs: HashMap<HubId, Epoch>,
     neighbours: Neighbours,
     changes: Changes,
+    other: Other,
     links: Links,
     commands: Vec<Command>,
     options: Arc<HubOptions>,
@@ -123,7 +131,14 @@ pub(crate) struct ConductorParts {
 }
 
 /// The mesh's decider of a hub.
-pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, remembered: Vec<Remembered>, seed: u64) -> Mesh {
+/// `bound`: where it takes links.
+pub(crate) fn mesh_of(
+    identity: &Identity,
+    options: &HubOptions,
+    bound: &[String],
+    remembered: Vec<Remembered>,
+    seed: u64,
+) -> Mesh {
     let info = HubInfo {
         id: identity.id,
         name: identity.name.clone(),
@@ -140,6 +155,7 @@ pub(crate) fn mesh_of(identity: &Identity, options: &HubOptions, remembered: Vec
     (told.timers.ping, told.timers.silence) = (timers.probe, timers.link_silence);
     let mut mesh = Mesh::new(told, info, seed);
     mesh.set_life(identity.life, remembered);
+    mesh.set_addresses(&options.addresses(bound));
     mesh
 }
 
@@ -152,7 +168,10 @@ impl Conductor {
             stable: timers.link_stable,
             failures: parts.options.limits.dial_failures,
         };
-        let neighbours = Neighbours::new(parts.options.neighbours.len(), pace, parts.random);
+        let mut random = parts.random;
+        let pauses = (timers.redial_first, timers.redial_most);
+        let other = Other::new(timers.alone, pauses, Random::from_seed(random.next_u64()));
+        let neighbours = Neighbours::new(parts.options.neighbours.len(), pace, random);
         let changes = Changes::new(&parts.options.neighbours, parts.changes);
         let mut conductor = Self {
             inbox: parts.inbox,
@@ -169,6 +188,8 @@ impl Conductor {
             subscriptions: BTreeMap::new(),
             groups: BTreeMap::new(),
             streams: HashMap::new(),
+            collisions: Collisions::default(),
+            streams_changed: false,
             gates: Gates::new(parts.gate_waker),
             receipts: Receipts::default(),
             asks: Asks::default(),
@@ -176,6 +197,7 @@ impl Conductor {
             epochs: HashMap::new(),
             neighbours,
             changes,
+            other,
             links: Links::default(),
             commands: Vec::new(),
             options: parts.options,
@@ -206,7 +228,7 @@ impl Conductor {
                 };
                 tracing::info!(code = "link_up", peer = name, region, version, "a link is up");
                 if let Some(index) = neighbour {
-                    self.neighbours.up(index, self.now.mono);
+                    self.link_made(index, link);
                 }
                 self.epochs.insert(hub, epoch);
                 self.links.up(LinkId(link.0), &name, heard);
@@ -229,7 +251,8 @@ impl Conductor {
                 if let Some(name) = self.changes.neighbour(neighbour).and_then(|n| n.name.clone()) {
                     self.links.failed(&name, &reason, self.now);
                 }
-                let addr = self.changes.neighbour(neighbour).map_or_else(String::new, |n| n.addr.clone());
+                let addr =
+                    self.changes.neighbour(neighbour).map_or_else(|| "another hub".to_owned(), |n| n.addr.clone());
                 let again_ms = pause.as_millis() as u64;
                 tracing::warn!(
                     code = "dial_failed",
@@ -451,7 +474,8 @@ impl Conductor {
     fn publish(&mut self) {
         while std::mem::take(&mut self.stale) {
             self.table.version += 1;
-            self.table.routes = self.mesh.routes();
+            let before = std::mem::replace(&mut self.table.routes, self.mesh.routes());
+            self.streams_changed |= !before.has_streams_of(&self.table.routes);
             self.snapshot.store(Arc::new(self.table.clone()));
             self.counters.show_mapping(&self.table.mapping);
             if std::mem::take(&mut self.ways_changed) {
@@ -459,6 +483,9 @@ impl Conductor {
             }
             // Other hubs hear of it only now. What that makes due is published in the next round.
             self.apply(Event::RoutesPublished);
+        }
+        if std::mem::take(&mut self.streams_changed) {
+            self.tell_collisions();
         }
         let answers = std::mem::take(&mut self.answers);
         for answer in answers {
@@ -490,12 +517,7 @@ impl Stage for Conductor {
             work += 1;
         }
         self.tend_circuits();
-        for neighbour in self.neighbours.due(now.mono) {
-            if let Some(peer) = self.changes.neighbour(neighbour) {
-                self.net.push(ToNet::Dial { neighbour, peer });
-                work += 1;
-            }
-        }
+        work += self.dial();
         if let Some(peers) = &mut self.peers
             && peers.due().is_some_and(|at| at <= now.mono)
         {
@@ -515,7 +537,8 @@ impl Stage for Conductor {
 
     fn next_deadline(&self) -> Option<Mono> {
         let peers = self.peers.as_ref().and_then(PeersFile::due);
-        let others = self.neighbours.next().into_iter().chain(self.asks.next_deadline()).chain(self.changes.deadline());
+        let own = self.neighbours.next().into_iter().chain(self.other.next());
+        let others = own.chain(self.asks.next_deadline()).chain(self.changes.deadline());
         self.mesh.next_deadline().into_iter().chain(others).chain(peers).min()
     }
 

@@ -64,6 +64,7 @@ impl Conductor {
         values.extend(self.circuits());
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
         values.extend(self.refused.iter().map(|((name, code), times)| (format!("refused.{name}.{code}"), *times)));
+        values.extend(self.collisions.iter().map(|(name, streams)| (format!("collision.{name}"), streams as u64)));
         let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();
         let mut bytes = Vec::new();
         let me = self.identity.id;

@@ -7,6 +7,7 @@ use weft_mesh::{Event, StreamDef};
 use weft_topic::Filter;
 
 use super::Conductor;
+use super::collisions::News;
 use crate::messages::StreamSlot;
 use crate::route::table::LocalStream;
 
@@ -25,7 +26,7 @@ impl Conductor {
             self.apply(Event::Stream { add: true, def: def.clone(), filter });
         }
         self.streams.insert(slot, (def, filters));
-        self.stale = true;
+        (self.stale, self.streams_changed) = (true, true);
     }
 
     pub(super) fn stream_down(&mut self, slot: StreamSlot) {
@@ -37,7 +38,33 @@ impl Conductor {
         for filter in told(&def, &filters) {
             self.apply(Event::Stream { add: false, def: def.clone(), filter });
         }
-        self.stale = true;
+        (self.stale, self.streams_changed) = (true, true);
+    }
+}
+
+impl Conductor {
+    /// Tells which names several streams have, once for each change of that.
+    pub(super) fn tell_collisions(&mut self) {
+        for news in self.collisions.look(&self.table.stream_names, &self.table.routes) {
+            match news {
+                News::Collided { name, numbers } => {
+                    let homes = self.table.routes.homes_of(&name).filter(|home| home.def.is_home());
+                    let hubs: Vec<&str> = homes.filter_map(|home| self.mesh.name_of(home.hub)).collect();
+                    let is_here = self.table.stream_names.contains_key(&name);
+                    tracing::warn!(
+                        code = "stream_collision",
+                        stream = &*name,
+                        streams = numbers.len(),
+                        is_here,
+                        others_at = hubs.join(" "),
+                        "streams that were made apart have one name: each goes on; delete one, or copy it into the other"
+                    );
+                }
+                News::Over { name } => {
+                    tracing::info!(code = "stream_collision_over", stream = &*name, "one stream has the name");
+                }
+            }
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Timers {
     pub redial_first: Duration,
     /// The longest such pause.
     pub redial_most: Duration,
+    /// After how long without any link a hub that is known from before is dialled; zero: only neighbours are.
+    pub alone: Duration,
     /// How long a stopping hub flushes to its sessions before it closes them.
     pub drain: Duration,
     /// How often the program looks whether the files of the hub's identity have
@@ -59,6 +61,7 @@ impl Default for Timers {
             link_stable: Duration::from_secs(10),
             redial_first: Duration::from_millis(100),
             redial_most: Duration::from_secs(10),
+            alone: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             identity: Duration::from_secs(10),
             home_patience: Duration::from_secs(10),

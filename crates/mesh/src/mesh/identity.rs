@@ -7,15 +7,16 @@
 //! Where neither has a neighbour that knows both, and two meshes come together,
 //! the later epoch counts for everybody.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Mono};
 use weft_wire::frame::{Conflict, ErrorCode, Frame, attribute};
 
 use super::{Command, Mesh};
+use crate::book::{self, Book};
 use crate::life::Memory;
-use crate::{CloseReason, Life, LinkId, Remembered};
+use crate::{CloseReason, Dialled, Life, LinkId, Remembered};
 
 /// Links that news of a refusal crosses at most.
 const TTL: u8 = 32;
@@ -29,7 +30,8 @@ const PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     memory: Memory,
-    /// The memory is not what it was when it was last taken.
+    book: Book,
+    /// One of them is not what it was when it was last taken.
     is_news: bool,
     /// The refusals told, the newest last.
     told: VecDeque<(HubId, Epoch, ErrorCode)>,
@@ -43,14 +45,45 @@ impl Mesh {
     pub fn set_life(&mut self, life: Life, remembered: Vec<Remembered>) {
         for hub in remembered {
             self.identities.memory.learn(HubId::of_name(&hub.name), &hub.name, hub.epoch, hub.life);
+            if hub.name != self.me.name {
+                self.identities.book.learn(&hub.name, hub.addresses);
+            }
         }
         self.set_attribute(attribute::LIFE, Some(life.encode()));
     }
 
     /// What is remembered of other hubs, if that has changed since it was last asked for.
     pub fn take_remembered(&mut self) -> Option<Vec<Remembered>> {
-        let is_news = std::mem::take(&mut self.identities.is_news);
-        is_news.then(|| self.identities.memory.iter().cloned().collect())
+        let Identities { memory, book, is_news, .. } = &mut self.identities;
+        if !std::mem::take(is_news) {
+            return None;
+        }
+        let known = memory.iter().map(|hub| Remembered { addresses: book.of(&hub.name).to_vec(), ..hub.clone() });
+        let mut all: BTreeMap<String, Remembered> = known.map(|hub| (hub.name.clone(), hub)).collect();
+        for (name, addresses) in book.iter() {
+            let (name, addresses) = (name.clone(), addresses.clone());
+            let told = Remembered { name: name.clone(), life: Life::default(), epoch: Epoch(0), addresses };
+            all.entry(name).or_insert(told);
+        }
+        Some(all.into_values().collect())
+    }
+
+    /// Where other hubs dial this one, told to the whole mesh; what is no address
+    /// or more than [`MAX_ADDRESSES`](crate::MAX_ADDRESSES) is left out.
+    pub fn set_addresses(&mut self, addresses: &[String]) {
+        self.set_attribute(attribute::ADDRESSES, book::encode(addresses));
+    }
+
+    /// Any hub of which it is known where to dial it, this life or an earlier one.
+    pub fn any_address(&mut self) -> Option<Dialled> {
+        self.identities.book.any(&mut self.random)
+    }
+
+    /// Where a hub is dialled, as its record says.
+    pub(super) fn learn_addresses(&mut self, hub: HubId) {
+        let Some(known) = self.hubs.get(&hub) else { return };
+        let told = known.attribute(attribute::ADDRESSES).map_or_else(Vec::new, book::decode);
+        self.identities.is_news |= self.identities.book.learn(&known.name, told);
     }
 
     /// A link to a hub has been made, which says that it is in this life: to be

@@ -165,6 +165,7 @@ impl Mesh {
             return;
         }
         self.take_record(record, attributes.map(|attributes| attributes.bytes().into()), now);
+        self.learn_addresses(record.hub);
         self.close_older_links(record.hub, record.epoch, out);
         self.flood_record(record.hub, Some(link));
     }

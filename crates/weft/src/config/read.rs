@@ -412,6 +412,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "link_stable" => timers.link_stable,
         "redial_first" => timers.redial_first,
         "redial_most" => timers.redial_most,
+        "alone" => timers.alone,
         "drain" => timers.drain,
         "identity" => timers.identity,
         "home_patience" => timers.home_patience,

@@ -101,6 +101,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("link_stable", t.link_stable),
         ("redial_first", t.redial_first),
         ("redial_most", t.redial_most),
+        ("alone", t.alone),
         ("drain", t.drain),
         ("identity", t.identity),
         ("home_patience", t.home_patience),

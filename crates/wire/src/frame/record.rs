@@ -21,6 +21,8 @@ pub mod attribute {
     pub const SIGNATURE: u16 = 5;
     /// A digest of the hub's ledger.
     pub const LEDGER: u16 = 6;
+    /// Where the hub is dialled by others: each a u8 length and `HOST:PORT` or `quic:HOST:PORT`.
+    pub const ADDRESSES: u16 = 8;
     /// Which data folder the hub runs on, and in which of its starts: three u64.
     pub const LIFE: u16 = 9;
 }

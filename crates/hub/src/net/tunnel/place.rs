@@ -255,14 +255,27 @@ impl NetStage {
         true
     }
 
-    /// A frame that changes a stream goes to all who keep it.
+    /// A frame that changes a stream goes to all who keep it. Of several that were
+    /// made apart under one name only this hub's own is meant; where it keeps none
+    /// of them it does not choose.
     fn at_all_homes(&mut self, id: SessionId, name: &str, request: u64, sum: Sum, bytes: &BlockRef) -> bool {
         let me = self.identity.id;
-        let (own, others) = {
+        let (own, others, numbers) = {
             let table = self.snapshot.load();
-            let others: BTreeSet<HubId> = table.routes.homes_of(name).map(|home| home.hub).collect();
-            (table.stream_names.contains_key(name), others)
+            let own = table.stream_names.get(name).filter(|(_, def)| def.is_home()).map(|(_, def)| def.id);
+            let is_meant = |def: &StreamDef| !def.is_home() || own.is_none_or(|own| own == def.id);
+            let others = || table.routes.homes_of(name);
+            let numbers: BTreeSet<u64> =
+                others().filter(|at| at.def.is_home()).map(|at| at.def.id).chain(own).collect();
+            let meant: BTreeSet<HubId> = others().filter(|at| is_meant(at.def)).map(|at| at.hub).collect();
+            (table.stream_names.contains_key(name), meant, numbers)
         };
+        if !own && numbers.len() > 1 {
+            let detail =
+                format!("{} streams have the name `{name}`: ask at a hub that keeps the one meant", numbers.len());
+            self.refuse(id, request, ErrorCode::STREAM_EXISTS, &detail);
+            return true;
+        }
         if others.is_empty() {
             return false;
         }

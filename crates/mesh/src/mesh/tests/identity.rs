@@ -48,7 +48,8 @@ fn a_hub_that_was_set_back_is_refused_and_every_hub_hears_of_it_once() {
 #[test]
 fn what_was_remembered_in_an_earlier_life_counts() {
     let mut net = Net::line(1);
-    let known = crate::Remembered { name: "chicago".to_owned(), life: life(3, 1), epoch: Epoch(3) };
+    let known =
+        crate::Remembered { name: "chicago".to_owned(), life: life(3, 1), epoch: Epoch(3), addresses: Vec::new() };
     net.hubs.get_mut(&1).expect("a hub").set_life(Life::default(), vec![known]);
     let chicago = HubId::of_name("chicago");
     let mesh = net.hubs.get_mut(&1).expect("a hub");
@@ -119,4 +120,31 @@ fn of_two_hubs_of_a_name_in_meshes_that_come_together_all_take_the_later_one() {
     net.said.clear();
     net.up(2, 2, 3);
     assert_eq!(net.closed(), [(2, &CloseReason::OldEpoch { known: Epoch(5), heard: Epoch(1) })], "it stays out");
+}
+
+#[test]
+fn where_hubs_are_dialled_is_learned_from_their_records_and_remembered() {
+    let mut net = Net::line(3);
+    net.hubs.get_mut(&3).expect("a hub").set_addresses(&["10.0.0.3:7412".to_owned()]);
+    net.pass(SECOND);
+    let mesh = net.hubs.get_mut(&1).expect("a hub");
+    let way = mesh.any_address().expect("one is known");
+    assert_eq!((way.name.as_str(), way.address.as_str()), ("hub-3", "10.0.0.3:7412"));
+    let taken = mesh.take_remembered().expect("news");
+    assert_eq!((taken.len(), taken[0].life), (1, Life::default()), "its life is not, see above");
+    // The next life knows it before it hears of anybody.
+    net.add(1, 2);
+    let mesh = net.hubs.get_mut(&1).expect("a hub");
+    assert_eq!(mesh.any_address(), None);
+    mesh.set_life(Life::default(), taken);
+    assert_eq!(mesh.any_address(), Some(way));
+}
+
+#[test]
+fn a_hub_is_not_told_where_to_find_itself() {
+    let mut net = Net::line(2);
+    net.hubs.get_mut(&1).expect("a hub").set_addresses(&["10.0.0.1:7412".to_owned()]);
+    net.pass(SECOND);
+    assert_eq!(net.hubs.get_mut(&1).expect("a hub").any_address(), None);
+    assert!(net.hubs.get_mut(&2).expect("a hub").any_address().is_some());
 }
