@@ -116,7 +116,10 @@ pub(super) fn decide(asked: &Asked<'_>, said: &[HubSaid]) -> Answer {
     let found = Found::of(said, |hub| asked.at.is_none_or(|at| hub.name == at));
     let judge = Judge { asked, said, entry, found: &found, topic: Topic::parse(asked.topic).ok() };
     judge.places(&mut answer);
-    if answer.places.is_empty() && answer.reasons.iter().all(|reason| reason.code != "no_filter") {
+    // What is no topic is matched by no filter, which says nothing of the subscriber.
+    let is_refused = answer.reasons.iter().any(|reason| reason.code == "topic_refused");
+    answer.reasons.retain(|reason| !is_refused || reason.code != "no_filter");
+    if answer.places.is_empty() && !is_refused && answer.reasons.iter().all(|reason| reason.code != "no_filter") {
         let not_there = judge.not_there(&answer.silent);
         answer.reasons.push(not_there);
     }
@@ -324,7 +327,7 @@ impl<'a> Judge<'a> {
         let filter = &part.head.text;
         let of = if group.is_empty() { String::new() } else { format!(", of group `{group}`") };
         Place {
-            what: format!("subscription {} of `{client}` to `{filter}`{of}", part.head.value),
+            what: format!("the subscription of `{client}` to `{filter}`{of}"),
             hub: hub.name.clone(),
             way,
             takes,
@@ -390,7 +393,7 @@ impl<'a> Judge<'a> {
         let Subscription { hub, client, part } = *subscription;
         let homes: Vec<_> = self.found.streams_named(stream).collect();
         let mut place = self.stream(&homes);
-        place.what = format!("subscription {} of `{client}`, which reads the stream `{stream}`", part.head.value);
+        place.what = format!("the subscription of `{client}`, which reads the stream `{stream}`");
         place.hub.clone_from(&hub.name);
         place.got = Some((part.number(facts::GOT), part.number(facts::GOT_AT)));
         self.of_queue(hub, &part, &mut place.reasons);

@@ -118,6 +118,8 @@ fn what_the_hub_of_entry_refuses_or_holds_back_stops_it() {
     assert_eq!(codes(&decide(&ASKED, &said)), ["held_back"]);
     push(&mut said, "east", vec![fact(facts::TOPIC_REFUSED, "an empty level", 0)]);
     assert_eq!(codes(&decide(&ASKED, &said))[0], "topic_refused");
+    let no_topic = Asked { topic: "a//b", ..ASKED };
+    assert_eq!(codes(&decide(&no_topic, &said)), ["topic_refused", "held_back"], "nothing of its filters");
     let from = Asked { from: Some("nowhere"), ..ASKED };
     let none = vec![hub("west", Vec::new())];
     assert!(decide(&from, &none).reasons[0].what.contains("no hub of the name `nowhere`"));
