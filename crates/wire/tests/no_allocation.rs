@@ -45,7 +45,8 @@ fn decoding_data_and_small_control_frames_allocates_nothing() {
         let bytes = common::encoded(&frame);
         let lists =
             format!("{frame:?}").contains('[') && !frame.kind().has_block() && !matches!(frame, Frame::Settle(_));
-        if lists && !matches!(frame, Frame::Hello(_)) {
+        // What shows of a request to join leaves its list out, with the secret.
+        if lists && !matches!(frame, Frame::Hello(_)) || matches!(frame, Frame::Join(_)) {
             continue;
         }
         let count = allocations(|| {
