@@ -319,7 +319,7 @@ fn publish(
     journal: &Mutex<Vec<Published>>,
     stop: &AtomicBool,
 ) {
-    // A producer of its own: of one that uses few of its numbers in a stream, homes remember little (ADR 9).
+    // A producer of its own: of one that uses few of its numbers in a stream, homes remember less of the past (ADR 9).
     let producer = Some(Producer::named(topic, 1));
     let publisher = client.publisher(PublisherOptions { producer, ..PublisherOptions::level(level) });
     let mut waiting: VecDeque<(usize, Acknowledgement)> = VecDeque::new();

@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use weft_base::{Lane, ProducerId};
 
-/// Ranges kept per producer and lane: more are only there while homes are far
-/// behind each other, or when a producer uses few of its numbers here.
+/// Ranges kept for each producer and lane that there is room for, all together:
+/// a client that publishes to many topics uses few of its numbers in one stream,
+/// and has a range for each event here. Only when they are too many is each one
+/// cut down, and none below so many.
 const RANGES: usize = 8;
 
 /// What a copy is to a home.
@@ -30,21 +32,24 @@ struct Ranges {
     turn: u64,
 }
 
-/// A window of a bounded number of producers; those silent longest are
-/// forgotten, and of each one the oldest ranges. What is forgotten may be
-/// stored once more under another name.
+/// A window of a bounded number of producers, and of [`RANGES`] times as many
+/// ranges; the producers silent longest are forgotten, and the oldest ranges of
+/// those that have many. What is forgotten may be stored once more under another
+/// name.
 #[derive(Clone, Debug)]
 pub struct Seen {
     producers: HashMap<(ProducerId, Lane), Ranges>,
     limit: usize,
     turn: u64,
+    /// Ranges, of all of them.
+    ranges: usize,
 }
 
 impl Seen {
     /// For so many producers and lanes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { producers: HashMap::new(), limit: limit.max(2), turn: 0 }
+        Self { producers: HashMap::new(), limit: limit.max(2), turn: 0, ranges: 0 }
     }
 
     /// Whether `count` events from `first` on are here. A part of them is not
@@ -71,6 +76,7 @@ impl Seen {
             let middle = turns.len() / 2;
             let bound = *turns.select_nth_unstable(middle).1;
             self.producers.retain(|_, known| known.turn >= bound);
+            self.ranges = self.producers.values().map(|known| known.ranges.len()).sum();
         }
         self.turn += 1;
         let known = self.producers.entry((producer, lane)).or_default();
@@ -89,11 +95,24 @@ impl Seen {
             }
             last = last.max(end);
             known.ranges.remove(&start);
+            self.ranges -= 1;
         }
-        known.ranges.insert(from, last);
-        if known.ranges.len() > RANGES {
-            known.ranges.pop_first();
+        self.ranges += usize::from(known.ranges.insert(from, last).is_none());
+        if self.ranges > self.limit * RANGES {
+            self.cut_down();
         }
+    }
+
+    /// Forgets the older half of what each producer has beyond its share: so
+    /// seldom that a range costs little.
+    fn cut_down(&mut self) {
+        for known in self.producers.values_mut() {
+            let beyond = known.ranges.len().saturating_sub(RANGES);
+            if let Some(first) = known.ranges.keys().nth(beyond.div_ceil(2)).copied() {
+                known.ranges = known.ranges.split_off(&first);
+            }
+        }
+        self.ranges = self.producers.values().map(|known| known.ranges.len()).sum();
     }
 }
 
@@ -119,6 +138,21 @@ mod tests {
     }
 
     #[test]
+    fn a_producer_that_uses_few_of_its_numbers_here_is_remembered_as_long_as_there_is_room() {
+        let mut seen = Seen::new(256);
+        let events = || (0..2_000).map(|n| n * 3);
+        events().for_each(|first| seen.note(P, L, first, 1));
+        assert!(events().all(|first| seen.sight(P, L, first, 1) == Sight::Here));
+        assert!(events().all(|first| seen.sight(P, L, first + 1, 1) == Sight::New));
+        // Others come: it keeps its newest ones, and they theirs.
+        for other in 1..200 {
+            (0..4).for_each(|n| seen.note(ProducerId(1_000 + other), L, n * 3, 1));
+        }
+        assert!(events().rev().take(500).all(|first| seen.sight(P, L, first, 1) == Sight::Here));
+        assert!((0..4).all(|n| seen.sight(ProducerId(1_001), L, n * 3, 1) == Sight::Here));
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let mut seen = Seen::new(4);
         for producer in 1..100 {
@@ -127,7 +161,8 @@ mod tests {
             }
         }
         assert!(seen.producers.len() <= 4);
-        assert!(seen.producers.values().all(|known| known.ranges.len() <= RANGES));
+        let ranges: usize = seen.producers.values().map(|known| known.ranges.len()).sum();
+        assert!(ranges == seen.ranges && ranges <= 4 * RANGES, "{ranges} ranges, {} counted", seen.ranges);
         assert_eq!(seen.sight(ProducerId(99), L, 990, 2), Sight::Here);
         seen.note(ProducerId(0), L, 1, 1);
         assert_eq!(seen.sight(ProducerId(0), L, 1, 1), Sight::New);
