@@ -8,7 +8,7 @@ use std::time::Duration;
 use weft_base::{ByteCount, Clock, Random, SystemClock};
 use weft_topic::Filter;
 use weft_transport::{Network, TcpNetwork, TcpOptions};
-use weft_wire::frame::{self, Frame, MAX_NAME, MAX_TOKEN, MAX_WEIGHT};
+use weft_wire::frame::{self, DrainAction, Frame, MAX_NAME, MAX_TOKEN, MAX_WEIGHT};
 
 use crate::demand::OnDemand;
 use crate::driver::{Driver, Shared};
@@ -17,7 +17,7 @@ use crate::live::{self, LiveAt, Receipt};
 use crate::options::{ConnectOptions, PublisherOptions, SubscribeOptions};
 use crate::publisher::Publisher;
 use crate::receive::Receiver;
-use crate::report::{MeshReport, ProfileReport, Reply};
+use crate::report::{DrainReport, MeshReport, ProfileReport, Reply};
 use crate::request::{RequestBuilder, Responder};
 use crate::session::{HubInfo, Session, Status};
 use crate::streams::Streams;
@@ -244,6 +244,40 @@ impl Client {
         match self.ask(|request| Frame::Profile(frame::Profile { request, seconds, hertz })).await? {
             Reply::Profile(report) => Ok(*report),
             _ => Err(RequestError::Unexpected { expected: "a profile" }),
+        }
+    }
+
+    /// Has the hub send its clients to other hubs and stop, within this time; of
+    /// zero, within the time that it is configured to. Only administrators may.
+    ///
+    /// # Errors
+    /// [`RequestError`]: among others, this client is none.
+    pub async fn drain_hub(&self, within: Duration) -> Result<DrainReport, RequestError> {
+        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        self.ask_drain(DrainAction::Begin, within_ms).await
+    }
+
+    /// Has a hub that drains go on, which it does unless it is empty already;
+    /// the clients that have gone stay where they are.
+    ///
+    /// # Errors
+    /// As [`drain_hub`](Self::drain_hub).
+    pub async fn undrain_hub(&self) -> Result<DrainReport, RequestError> {
+        self.ask_drain(DrainAction::Cancel, 0).await
+    }
+
+    /// How a drain of the hub stands.
+    ///
+    /// # Errors
+    /// As [`drain_hub`](Self::drain_hub).
+    pub async fn drain_report(&self) -> Result<DrainReport, RequestError> {
+        self.ask_drain(DrainAction::Ask, 0).await
+    }
+
+    async fn ask_drain(&self, action: DrainAction, within_ms: u32) -> Result<DrainReport, RequestError> {
+        match self.ask(|request| Frame::Drain(frame::Drain { request, action, within_ms })).await? {
+            Reply::Drain(report) => Ok(*report),
+            _ => Err(RequestError::Unexpected { expected: "how the drain stands" }),
         }
     }
 

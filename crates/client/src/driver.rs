@@ -7,16 +7,15 @@
 //! `poll` and is woken by whoever gives the session something to do. Tasks are
 //! woken while no lock is held.
 
-use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
 use std::task::Waker as TaskWaker;
 use std::time::Duration;
 
 use weft_base::{Clock, Now};
-use weft_transport::{CloseReason, LinkToken, Network, ReadOutcome, Ready, Waker, WriteOutcome};
+use weft_transport::{CloseReason, Network, ReadOutcome, Ready, Waker};
 use weft_wire::frame::ErrorCode;
 
+use crate::line::Line;
 use crate::options::ConnectOptions;
 use crate::receive::Receiver;
 use crate::session::{Action, Session, Write};
@@ -26,8 +25,6 @@ use crate::ticket::lock;
 const READS: usize = 8;
 /// Bytes taken from the session and not written yet, at most about this many.
 const UNWRITTEN: usize = 512 << 10;
-/// Slices of one write; a block takes two.
-const SLICES: usize = 64;
 /// When the receiving memory is used up: how soon to look again.
 const STARVED: Duration = Duration::from_millis(2);
 
@@ -75,20 +72,23 @@ impl Drop for Ending {
     }
 }
 
+/// Which of the two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The one to the hub.
+    Main,
+    /// While the client moves: the one to the other hub, and once it has moved
+    /// the last of the old one.
+    Side,
+}
+
 /// The thread's own side.
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     network: Box<dyn Network>,
     options: ConnectOptions,
-    receiver: Receiver,
-    link: Option<LinkToken>,
-    /// What is to be written, in order, and how much of the first is.
-    out: VecDeque<Write>,
-    out_bytes: usize,
-    written: usize,
-    blocked: bool,
-    readable: bool,
-    starved: bool,
+    main: Line,
+    side: Line,
     stop: bool,
 }
 
@@ -99,20 +99,8 @@ impl Driver {
         options: ConnectOptions,
         receiver: Receiver,
     ) -> Self {
-        Self {
-            shared,
-            network,
-            options,
-            receiver,
-            link: None,
-            out: VecDeque::new(),
-            out_bytes: 0,
-            written: 0,
-            blocked: false,
-            readable: false,
-            starved: false,
-            stop: false,
-        }
+        let main = Line::new(receiver);
+        Self { shared, network, options, main, side: Line::default(), stop: false }
     }
 
     /// Runs until the session says stop.
@@ -133,177 +121,204 @@ impl Driver {
             for event in ready.drain(..) {
                 self.on_ready(event);
             }
-            self.read();
+            self.read(End::Main);
+            self.read(End::Side);
         }
-        self.flush();
-        if let Some(link) = self.link.take() {
-            self.network.close(link);
-            self.linger();
+        self.flush(End::Main);
+        for end in [End::Main, End::Side] {
+            self.close(end);
+        }
+        self.linger();
+    }
+
+    fn line(&mut self, end: End) -> &mut Line {
+        match end {
+            End::Main => &mut self.main,
+            End::Side => &mut self.side,
         }
     }
 
     fn turn(&mut self, fresh: &mut Vec<Write>) {
         let now = self.shared.now().mono;
-        let room = if self.blocked { 0 } else { UNWRITTEN.saturating_sub(self.out_bytes) };
-        let empty = self.out.is_empty();
-        let actions = self.shared.with(|session| session.turn(now, fresh, room, empty));
-        for write in fresh.drain(..) {
-            self.out_bytes += len(&write);
-            self.out.push_back(write);
+        let room = if self.main.blocked { 0 } else { UNWRITTEN.saturating_sub(self.main.out_bytes) };
+        let empty = self.main.is_empty();
+        let (actions, aside) = self.shared.with(|session| {
+            let actions = session.turn(now, fresh, room, empty);
+            (actions, session.take_aside())
+        });
+        // What is to be written is for the connections as they are from here on.
+        if actions.contains(&Action::Promote) {
+            std::mem::swap(&mut self.main, &mut self.side);
         }
-        if !self.blocked {
-            self.flush();
+        fresh.drain(..).for_each(|write| self.main.push(write));
+        if !aside.is_empty() && self.side.link.is_some() {
+            self.side.push(Write::Control(aside));
+        }
+        for end in [End::Main, End::Side] {
+            if !self.line(end).blocked {
+                self.flush(end);
+            }
         }
         for action in actions {
             match action {
-                Action::Dial(address) => self.dial(&address),
+                Action::Dial(address) => self.dial(End::Main, &address, None),
+                Action::DialPlace { address, name } => self.dial(End::Main, &address, Some(&name)),
+                Action::DialAside { address, name } => self.dial(End::Side, &address, name.as_deref()),
                 Action::Disconnect => {
-                    self.flush();
-                    if let Some(link) = self.link.take() {
-                        self.network.close(link);
-                    }
-                    self.forget();
+                    self.flush(End::Main);
+                    self.close(End::Main);
                 }
+                Action::DropAside => {
+                    self.close(End::Side);
+                    self.side.receiver = None;
+                }
+                Action::Promote => {}
                 Action::Stop => self.stop = true,
             }
         }
     }
 
+    /// Closes a connection and forgets what was of it.
+    fn close(&mut self, end: End) {
+        if let Some(link) = self.line(end).link.take() {
+            self.network.close(link);
+        }
+        self.line(end).forget();
+    }
+
     fn timeout(&mut self) -> Duration {
         let now = self.shared.now().mono;
-        let (blocked, empty) = (self.blocked, self.out.is_empty());
-        let more = !blocked && !empty;
+        let (blocked, empty) = (self.main.blocked, self.main.is_empty());
         let timeout = self.shared.with(|session| session.sleep(now, blocked, empty));
-        match (more || (self.readable && !self.starved), self.starved) {
-            (true, _) => Duration::ZERO,
-            (false, true) => timeout.min(STARVED),
-            (false, false) => timeout,
+        if self.main.has_work() || self.side.has_work() {
+            Duration::ZERO
+        } else if self.main.starved || self.side.starved {
+            timeout.min(STARVED)
+        } else {
+            timeout
         }
     }
 
-    fn dial(&mut self, address: &str) {
-        self.forget();
-        match self.network.dial(address, &self.options.security, self.options.hub.as_deref()) {
-            Ok(link) => self.link = Some(link),
-            Err(error) => self.lost(&error.to_string()),
+    fn dial(&mut self, end: End, address: &str, name: Option<&str>) {
+        self.line(end).forget();
+        if self.line(end).receiver.is_none() {
+            match Receiver::new(self.options.receive_memory, self.options.max_frame) {
+                Ok(receiver) => self.line(end).receiver = Some(receiver),
+                Err(error) => return self.lost(end, &error.to_string()),
+            }
+        }
+        let expect = name.or(self.options.hub.as_deref());
+        match self.network.dial(address, &self.options.security, expect) {
+            Ok(link) => self.line(end).link = Some(link),
+            Err(error) => self.lost(end, &error.to_string()),
         }
     }
 
-    /// The connection, if there was one, is over on this side.
-    fn forget(&mut self) {
-        self.link = None;
-        self.out.clear();
-        self.out_bytes = 0;
-        self.written = 0;
-        self.blocked = false;
-        self.readable = false;
-        self.starved = false;
-        self.receiver.clear();
-    }
-
-    fn lost(&mut self, reason: &str) {
-        self.forget();
+    fn lost(&mut self, end: End, reason: &str) {
+        self.line(end).forget();
         let now = self.shared.now().mono;
-        self.shared.with(|session| session.lost(now, reason));
+        self.shared.with(|session| match end {
+            End::Main => session.lost(now, reason),
+            End::Side => session.lost_aside(now, reason),
+        });
     }
 
     fn on_ready(&mut self, event: Ready) {
+        let link = match &event {
+            Ready::Connected { link, .. } | Ready::Closed { link, .. } => *link,
+            Ready::Readable(link) | Ready::Writable(link) => *link,
+            _ => return,
+        };
+        let end = match Some(link) {
+            link if link == self.main.link => End::Main,
+            link if link == self.side.link => End::Side,
+            _ => return,
+        };
         match event {
-            Ready::Connected { link, .. } if Some(link) == self.link => {
+            Ready::Connected { .. } => {
                 let now = self.shared.now().mono;
-                self.shared.with(|session| session.connected(now));
+                self.shared.with(|session| match end {
+                    End::Main => session.connected(now),
+                    End::Side => session.connected_aside(now),
+                });
             }
-            Ready::Readable(link) if Some(link) == self.link => self.readable = true,
-            Ready::Writable(link) if Some(link) == self.link => self.blocked = false,
-            Ready::Closed { link, reason } if Some(link) == self.link => self.on_closed(&reason),
+            Ready::Readable(_) => self.line(end).readable = true,
+            Ready::Writable(_) => self.line(end).blocked = false,
+            Ready::Closed { reason, .. } => self.on_closed(end, &reason),
             _ => {}
         }
     }
 
-    fn on_closed(&mut self, reason: &CloseReason) {
-        self.lost(&reason.to_string());
+    fn on_closed(&mut self, end: End, reason: &CloseReason) {
+        self.lost(end, &reason.to_string());
     }
 
-    fn read(&mut self) {
+    fn read(&mut self, end: End) {
         for _ in 0..READS {
-            let Some(link) = self.link.filter(|_| self.readable) else { return };
-            let Some(room) = self.receiver.room() else {
-                if !self.starved {
+            let Self { network, main, side, .. } = self;
+            let line = if end == End::Main { main } else { side };
+            let Some(link) = line.link.filter(|_| line.readable) else { return };
+            let Some(receiver) = &mut line.receiver else { return };
+            let Some(room) = receiver.room() else {
+                if !line.starved {
                     tracing::warn!(
                         code = "receive_memory_full",
                         "reading waits: the application holds deliveries of all the memory that `receive_memory` allows"
                     );
-                    self.network.pause(link);
+                    network.pause(link);
                 }
-                self.starved = true;
+                line.starved = true;
                 return;
             };
-            if std::mem::take(&mut self.starved) {
-                self.network.resume(link);
+            if std::mem::take(&mut line.starved) {
+                network.resume(link);
             }
-            match self.network.read(link, room) {
+            match network.read(link, room) {
                 ReadOutcome::Bytes(n) => {
-                    self.receiver.advance(n);
-                    self.take_frames();
+                    receiver.advance(n);
+                    self.take_frames(end);
                 }
                 ReadOutcome::WouldBlock => {
-                    self.readable = false;
+                    line.readable = false;
                     return;
                 }
-                ReadOutcome::Closed(reason) => return self.on_closed(&reason),
+                ReadOutcome::Closed(reason) => return self.on_closed(end, &reason),
             }
         }
     }
 
     /// Hands all whole frames to the session, under one lock.
-    fn take_frames(&mut self) {
+    fn take_frames(&mut self, end: End) {
         let now = self.shared.now().mono;
-        let receiver = &mut self.receiver;
-        self.shared.with(|session| {
+        let Self { shared, main, side, .. } = self;
+        let line = if end == End::Main { main } else { side };
+        let Some(receiver) = &mut line.receiver else { return };
+        shared.with(|session| {
             loop {
-                match receiver.next_frame() {
-                    Ok(Some(frame)) => session.frame(frame, now),
-                    Ok(None) => return,
-                    Err(error) => return session.violated(ErrorCode(error.code().0), &error.to_string(), now),
+                match (receiver.next_frame(), end) {
+                    (Ok(Some(frame)), End::Main) => session.frame(frame, now),
+                    (Ok(Some(frame)), End::Side) => session.frame_aside(frame, now),
+                    (Ok(None), _) => return,
+                    (Err(error), End::Main) => {
+                        return session.violated(ErrorCode(error.code().0), &error.to_string(), now);
+                    }
+                    (Err(error), End::Side) => return session.violated_aside(now, &error.to_string()),
                 }
             }
         });
     }
 
     /// Writes until nothing is left or the socket takes no more.
-    fn flush(&mut self) {
-        while let Some(link) = self.link.filter(|_| !self.out.is_empty()) {
-            let outcome = {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let used = fill(&mut slices, &self.out, self.written);
-                self.network.write(link, slices.get(..used).unwrap_or_default())
-            };
-            match outcome {
-                WriteOutcome::Bytes(n) => self.advance(n),
-                WriteOutcome::WouldBlock => {
-                    self.blocked = true;
-                    return;
-                }
-                WriteOutcome::Closed(reason) => return self.on_closed(&reason),
-            }
-        }
-    }
-
-    /// Counts written bytes off the queue.
-    fn advance(&mut self, n: usize) {
-        self.written += n;
+    fn flush(&mut self, end: End) {
         let mut done = Vec::new();
-        while let Some(len) = self.out.front().map(len)
-            && self.written >= len
-        {
-            self.written -= len;
-            self.out_bytes -= len;
-            if let Some(Write::Publish(outgoing)) = self.out.pop_front() {
-                done.push(outgoing.block);
-            }
-        }
+        let Self { network, main, side, .. } = self;
+        let line = if end == End::Main { main } else { side };
+        let ended = line.flush(network.as_mut(), &mut done);
         if !done.is_empty() {
-            self.shared.with(|session| done.into_iter().for_each(|block| session.written(block)));
+            self.shared.with(|session| done.into_iter().for_each(|outgoing| session.written(outgoing.block)));
+        }
+        if let Some(reason) = ended {
+            self.on_closed(end, &reason);
         }
     }
 
@@ -318,34 +333,4 @@ impl Driver {
             }
         }
     }
-}
-
-fn len(write: &Write) -> usize {
-    match write {
-        Write::Control(bytes) => bytes.len(),
-        Write::Publish(outgoing) => outgoing.head.len() + outgoing.block.bytes().len(),
-    }
-}
-
-/// Puts what is unwritten into `slices`; answers how many it took.
-fn fill<'a>(slices: &mut [IoSlice<'a>; SLICES], out: &'a VecDeque<Write>, written: usize) -> usize {
-    let mut used = 0;
-    let mut skip = written;
-    for write in out {
-        let parts: [&[u8]; 2] = match write {
-            Write::Control(bytes) => [bytes, &[]],
-            Write::Publish(outgoing) => [&outgoing.head, outgoing.block.bytes()],
-        };
-        for part in parts {
-            let rest = part.get(skip..).unwrap_or_default();
-            skip = skip.saturating_sub(part.len());
-            if rest.is_empty() {
-                continue;
-            }
-            let Some(slot) = slices.get_mut(used) else { return used };
-            *slot = IoSlice::new(rest);
-            used += 1;
-        }
-    }
-    used
 }

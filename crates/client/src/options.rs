@@ -20,7 +20,8 @@ pub struct ConnectOptions {
     pub addresses: Vec<String>,
     /// Plain text (loopback only) or mutual TLS.
     pub security: Security,
-    /// The hub's name; when given, with TLS, a hub of another name is refused.
+    /// The hub's name; when given, with TLS, a hub of another name is refused at
+    /// these addresses. Hubs that a hub names have names of their own.
     pub hub: Option<String>,
     /// What the client calls itself, for the hub's logs: at most 64 bytes.
     pub name: String,
@@ -53,6 +54,10 @@ pub struct ConnectOptions {
     pub receive_memory: ByteCount,
     /// The largest frame taken from the hub; a larger one ends the connection.
     pub max_frame: ByteCount,
+    /// A hub that is about to stop names others: the client goes on there, with
+    /// the same certificate, before it leaves, or at another of `addresses`. While
+    /// it does it has two connections, each with its `receive_memory`.
+    pub follow_redirects: bool,
 }
 
 impl ConnectOptions {
@@ -75,6 +80,7 @@ impl ConnectOptions {
             in_flight_bytes: ByteCount::mib(16),
             receive_memory: ByteCount::mib(256),
             max_frame: ByteCount::mib(8),
+            follow_redirects: true,
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weft_base::{ByteCount, Epoch, HubId};
 use weft_wire::frame;
+pub use weft_wire::frame::DrainState;
 
 use crate::consumer::ConsumerReport;
 use crate::definition::{StreamOptions, StreamRole};
@@ -24,6 +25,40 @@ pub(crate) enum Reply {
     Live(Box<crate::live::Receipt>),
     Seen(Vec<crate::see::HubSaid>),
     Changes(Vec<crate::change::KnownChange>),
+    Drain(Box<DrainReport>),
+}
+
+/// How a hub stands that sends its clients elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Whether it does.
+    pub state: DrainState,
+    /// How much of its time is left.
+    pub left_of_time: Duration,
+    /// Clients that were there when it began.
+    pub clients: u32,
+    /// Clients that were told where to go.
+    pub told: u32,
+    /// Clients that went in good order.
+    pub moved: u32,
+    /// Clients that are still there; those of protocol version 1 stay to the end.
+    pub left: u32,
+    /// Consumers that still run there and could run elsewhere.
+    pub consumers: u32,
+}
+
+impl DrainReport {
+    pub(crate) fn of(report: &frame::DrainReport) -> Self {
+        Self {
+            state: report.state,
+            left_of_time: Duration::from_millis(report.left_ms.into()),
+            clients: report.clients,
+            told: report.told,
+            moved: report.moved,
+            left: report.left,
+            consumers: report.consumers,
+        }
+    }
 }
 
 /// A stream as it is at one hub.

@@ -115,9 +115,10 @@ pub struct Hub {
     hubs: Vec<String>,
     identity: Arc<Identity>,
     counters: Arc<Counters>,
-    lifecycle: Arc<Lifecycle>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     reach: Reach,
-    waker: StageWaker,
+    pub(crate) drain_clients: Duration,
+    pub(crate) waker: StageWaker,
     runner: RunnerHandle,
     /// The way to the conductor from outside.
     conductor: Mutex<mpsc::Producer<ToConductor>>,
@@ -452,7 +453,20 @@ impl Hub {
         let _ = reins.set(Reins { watch: runner.watch(), mover: runner.mover() });
         let reach = Reach(snapshot);
         let (conductor, waker) = (Mutex::new(to_conductor), net_waker);
-        Ok(Self { clients, hubs, identity, counters, lifecycle, reach, waker, runner, conductor, conductor_waker })
+        let drain_clients = options.timers.drain_clients;
+        Ok(Self {
+            clients,
+            hubs,
+            identity,
+            counters,
+            lifecycle,
+            reach,
+            drain_clients,
+            waker,
+            runner,
+            conductor,
+            conductor_waker,
+        })
     }
 
     /// Where clients connect, as bound.

@@ -21,6 +21,7 @@ mod conductor;
 mod consume;
 mod control;
 pub mod counters;
+mod drain;
 mod gate;
 mod hub;
 mod inbox;
@@ -41,8 +42,10 @@ mod spool;
 
 pub use append::{FolderError, stream_json};
 pub use counters::Counters;
+pub use drain::DrainStatus;
 pub use hub::{BusyError, Environment, Hub, Reach, StartError, StopError};
 pub use options::HubOptions;
+pub use weft_wire::frame::DrainState;
 
 use weft_base::{Epoch, HubId};
 

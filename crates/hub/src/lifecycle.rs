@@ -3,6 +3,8 @@
 use weft_base::Mono;
 use weft_base::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use crate::drain::DrainBoard;
+
 /// Where a hub is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -22,6 +24,8 @@ pub(crate) struct Lifecycle {
     late: AtomicU64,
     /// What other homes must know of consumers is on its way.
     parted: AtomicBool,
+    /// How its clients are sent elsewhere before that.
+    pub(crate) board: DrainBoard,
 }
 
 impl Lifecycle {

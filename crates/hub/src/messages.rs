@@ -269,6 +269,8 @@ pub(crate) enum ToNet {
     Fetched { target: Target, fetched: Fetched },
     /// The stream of a subscription that had reached the end has grown.
     Grown { target: Target },
+    /// Where clients may go, the nearest first.
+    Places(Vec<weft_mesh::ClientPlace>),
     /// Keep a link to this neighbour: dial it.
     Dial { neighbour: usize, peer: Arc<Neighbour> },
     /// Events of a block for a member of a consumer.
@@ -461,6 +463,10 @@ pub(crate) enum ToConductor {
     SessionOpened { session: SessionId, name: String },
     /// A session of a client has ended.
     SessionClosed { session: SessionId },
+    /// A session of a client goes: nothing more is routed to it.
+    SessionLeaves { session: SessionId },
+    /// The hub drains, or does not any more.
+    Draining { draining: bool },
     /// A stream exists now; once it is routed to, `answer` gets `Done`.
     StreamUp { slot: StreamSlot, def: Arc<StreamDef>, filters: Vec<Filter>, answer: Option<(SessionId, u64)> },
     /// A stream is gone; likewise.

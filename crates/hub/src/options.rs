@@ -13,7 +13,7 @@ use weft_base::ByteCount;
 use weft_mesh::MAX_HUBS;
 use weft_topic::mapping::{Mapping, Mappings};
 use weft_transport::{QuicOptions, Security, shm};
-use weft_wire::frame::{PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
+use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 pub use self::limits::Limits;
 pub use self::routing::Routing;
@@ -76,8 +76,18 @@ pub struct HubOptions {
     pub timers: Timers,
     /// The newest version of the protocol that is spoken, while hubs are upgraded one after the other.
     pub protocol_most: u16,
+    /// The oldest version that links to other hubs may speak; clients are not held
+    /// to it. Hubs of version 1 compare no settings and are held against nothing
+    /// that is remembered of them.
+    pub protocol_least: u16,
     /// Names of clients' certificates that may have this hub do what concerns others, such as drain.
     pub admins: Vec<String>,
+    /// Where clients of other hubs may go on at this one, the best first, at most
+    /// 16: `HOST:PORT`, or `quic:HOST:PORT`.
+    pub advertise_clients: Vec<String>,
+    /// For whoever runs the hub: how long its clients have to go elsewhere when
+    /// the process is told to stop. `None`: they are closed at once.
+    pub drain_on_stop: Option<Duration>,
     /// What is kept to say where events went.
     pub see: SeeOptions,
     /// What topics of what clients of this hub publish become. Names of rules are
@@ -230,6 +240,9 @@ impl HubOptions {
             timers: Timers::default(),
             protocol_most: PROTOCOL_VERSION,
             admins: Vec::new(),
+            protocol_least: PROTOCOL_VERSION_LEAST,
+            advertise_clients: Vec::new(),
+            drain_on_stop: None,
             see: SeeOptions::default(),
             mapping: Mappings::default(),
             new_instance: false,
@@ -282,8 +295,21 @@ impl HubOptions {
             let remedy = format!("this version speaks {PROTOCOL_VERSION_LEAST} to {PROTOCOL_VERSION}");
             found.push(("protocol.most", format!("{most} is no version that is spoken: {remedy}")));
         }
+        let least = self.protocol_least;
+        if !(PROTOCOL_VERSION_LEAST..=most).contains(&least) {
+            let remedy = format!("at least {PROTOCOL_VERSION_LEAST}, and at most protocol.most, {most}");
+            found.push(("protocol.least", format!("{least} is no version that can be asked for: {remedy}")));
+        }
         if let Some(name) = self.admins.iter().find(|name| name.is_empty()) {
             found.push(("admins", format!("`{name}` is nobody: write the name of a certificate")));
+        }
+        if self.advertise_clients.len() > MAX_PLACES {
+            let many = self.advertise_clients.len();
+            found.push(("advertise_clients", format!("{many} addresses are too many: at most {MAX_PLACES}")));
+        }
+        if let Some(address) = self.advertise_clients.iter().find(|a| !(1..=MAX_CLIENT_ADDRESS).contains(&a.len())) {
+            let why = format!("`{address}` must have 1 to {MAX_CLIENT_ADDRESS} bytes");
+            found.push(("advertise_clients", why));
         }
         if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() {
             found.push(("clients", "the hub listens nowhere and has no neighbour: name an address".to_owned()));
@@ -322,6 +348,7 @@ impl HubOptions {
         at_least("limits.subscriptions", l.subscriptions as u64, 1);
         at_least("limits.subscriptions_per_name", l.subscriptions_per_name as u64, 1);
         at_least("limits.interest_changes", l.interest_changes, 1);
+        at_least("limits.drain_rate", u64::from(l.drain_rate), 1);
         at_least("limits.receipts", l.receipts as u64, 1);
         at_least("limits.subscriber_events", l.subscriber_events as u64, 1);
         at_least("limits.subscriber_bytes", l.subscriber_bytes.0, l.frame.0);

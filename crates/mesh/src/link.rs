@@ -84,6 +84,12 @@ pub const SUSPECTED: u32 = 1 << 30;
 /// has heard of it: both directions are to be avoided, and neither end may take
 /// the other's echo for a suspicion.
 pub const DOUBTED: u32 = 1 << 29;
+/// What the cost of all links of a hub is raised by in its record while it
+/// drains, in microseconds: about four minutes. So ways lead over it only where
+/// there is no other, and still to it (RFC 6987 calls such a router a stub). Less
+/// than [`SUSPECTED`] with any cost that may be configured, for which it must
+/// not be taken; and a hub that drains is better than a link that is suspected.
+pub const DRAINING: u32 = 1 << 28;
 /// The most that a link's cost may be configured to.
 pub const MOST_COST: u32 = DOUBTED - 1;
 

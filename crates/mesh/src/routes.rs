@@ -47,6 +47,7 @@ pub(crate) struct KnownHub {
     pub(crate) slot: u16,
     /// None when it is out of reach.
     pub(crate) path: Option<Path>,
+    pub(crate) is_draining: bool,
 }
 
 /// Who wants what, and how to get there, at one moment. Never changes: the
@@ -60,13 +61,15 @@ pub struct Routes {
     pub(crate) hubs: Arc<[KnownHub]>,
     /// Index into `hubs` by slot.
     pub(crate) by_slot: Arc<[u16]>,
+    /// This hub is about to stop.
+    pub(crate) drains: bool,
 }
 
 impl Routes {
     /// The snapshot of a mesh of this hub alone.
     #[must_use]
     pub fn alone(me: HubId) -> Self {
-        Self { me, interest: Wants::default(), hubs: Arc::default(), by_slot: Arc::default() }
+        Self { me, interest: Wants::default(), hubs: Arc::default(), by_slot: Arc::default(), drains: false }
     }
 
     pub(crate) fn new(me: HubId, interest: Wants, mut hubs: Vec<KnownHub>) -> Self {
@@ -78,7 +81,7 @@ impl Routes {
                 *place = index;
             }
         }
-        Self { me, interest, hubs: hubs.into(), by_slot: by_slot.into() }
+        Self { me, interest, hubs: hubs.into(), by_slot: by_slot.into(), drains: false }
     }
 
     /// The same ways, and other interest.
@@ -215,6 +218,18 @@ impl Routes {
         hub == self.me || self.path(hub).is_some()
     }
 
+    /// Whether this hub is about to stop: what can be served elsewhere is.
+    #[must_use]
+    pub fn is_draining(&self, hub: HubId) -> bool {
+        if hub == self.me { self.drains } else { self.known(hub).is_some_and(|known| known.is_draining) }
+    }
+
+    /// The longest of the ways to hubs within reach: half their round trips.
+    #[must_use]
+    pub fn longest_way(&self) -> Duration {
+        self.hubs.iter().filter_map(|known| known.path).map(|path| path.rtt / 2).max().unwrap_or_default()
+    }
+
     /// The newest life of this hub that was heard of.
     #[must_use]
     pub fn epoch(&self, hub: HubId) -> Option<Epoch> {
@@ -348,7 +363,7 @@ mod tests {
     }
 
     fn known(hub: u64, slot: u16, path: Option<Path>) -> KnownHub {
-        KnownHub { hub: HubId(hub), epoch: Epoch(1), slot, path }
+        KnownHub { hub: HubId(hub), epoch: Epoch(1), slot, path, is_draining: false }
     }
 
     fn def(name: &str, role: u8) -> Arc<StreamDef> {

@@ -1,6 +1,7 @@
 //! The command line: what there is to say and what it means.
 
 pub(crate) mod consumer;
+mod drain;
 mod joining;
 mod live;
 mod mapping;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_client::{AckLevel, LiveAt, OnFull};
 
 use self::consumer::ConsumerCommand;
+pub(crate) use self::drain::{DrainArgs, HubCommand, UndrainArgs};
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
 pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
 pub(crate) use self::mesh::{MeshCommand, WhyNotArgs};
@@ -91,7 +93,10 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct HubArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<HubCommand>,
     /// The configuration (TOML); `examples/hub.toml` documents it.
     #[arg(long, value_name = "FILE", required_unless_present = "dev", conflicts_with = "dev")]
     pub(crate) config: Option<PathBuf>,

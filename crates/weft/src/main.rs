@@ -38,7 +38,11 @@ impl std::error::Error for Usage {}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let format = if matches!(cli.command, Command::Hub(_)) { logs::Format::Json } else { logs::Format::Plain };
+    let format = if matches!(&cli.command, Command::Hub(args) if args.command.is_none()) {
+        logs::Format::Json
+    } else {
+        logs::Format::Plain
+    };
     logs::install(format, cli.log);
     let outcome = match cli.command {
         Command::Hub(args) => commands::hub::run(&args),

@@ -172,8 +172,12 @@ codes! {
     RENAMED = 91, "renamed", "the data folder is another hub's: give it its name back, or start it once with `weft hub --new-instance`";
     /// Another hub of this name is in the mesh.
     NAME_TAKEN = 92, "name_taken", "another hub of this name is in the mesh: rename one of them";
+    /// The hub drains: it takes no new clients.
+    DRAINING = 93, "draining", "the hub is about to stop and takes no new clients: connect to another";
     /// Who asks is not among the hub's administrators.
     NOT_ADMIN = 94, "not_admin", "only administrators may do this: name the client's certificate in `admins` of the hub's configuration";
+    /// A link of a version that the hub is told to speak no more.
+    TOO_OLD = 95, "too_old", "the other end speaks an older version than is allowed: upgrade it, or lower `least` in [protocol]";
     /// A token to join with that the hub does not have, or whose secret is another.
     BAD_TOKEN = 98, "bad_token", "the token is not one of this hub's, or was revoked: have another made with `weft token create`";
     /// A token to join with was used before.

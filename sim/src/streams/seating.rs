@@ -65,6 +65,10 @@ impl Host for AtHome<'_> {
         self.open.sees.iter().map(|home| hub(*home)).collect()
     }
 
+    fn drains(&self, _hub: HubId) -> bool {
+        false
+    }
+
     fn state(&mut self, id: &Id) -> Option<(usize, State)> {
         let saved = self.seat(id)?.consumer.saved();
         let end = self.open.log.next();
@@ -244,7 +248,8 @@ impl World {
             return self.random.pick(&near).copied();
         }
         let preferred = near.iter().filter_map(|home| self.preference(*home, number)).max();
-        seat(near.iter().map(|home| hub(*home)), preferred.and_then(|preference| preference.hub())).map(home_of)
+        seat(near.iter().map(|home| hub(*home)), preferred.and_then(|preference| preference.hub()), |_| false)
+            .map(home_of)
     }
 
     fn preference(&self, home: usize, number: usize) -> Option<Preference> {
@@ -365,7 +370,8 @@ impl World {
     /// Where a consumer should run when all is well, and where it does.
     fn seats_of(&self, number: usize) -> (Option<usize>, Vec<usize>) {
         let preferred = (0..self.homes.len()).filter_map(|home| self.preference(home, number)).max();
-        let rule = seat((0..self.homes.len()).map(hub), preferred.and_then(|preference| preference.hub())).map(home_of);
+        let rule = seat((0..self.homes.len()).map(hub), preferred.and_then(|preference| preference.hub()), |_| false)
+            .map(home_of);
         let runs = self.homes.iter().filter(|home| {
             let seating = home.open.as_ref().and_then(|open| open.seating.as_ref());
             seating.is_some_and(|seating| seating.runs_here(&id(number)))

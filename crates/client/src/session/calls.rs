@@ -110,6 +110,8 @@ pub(crate) struct Calls {
     by_deadline: BTreeSet<(Mono, u64)>,
     /// Where replies go, while there is a connection.
     address: Option<ReplyAddress>,
+    /// Where replies go to those that were sent before the client moved.
+    old: Option<(ReplyAddress, BTreeSet<u64>)>,
     is_open: bool,
     /// Counts connections.
     connection: u64,
@@ -141,9 +143,29 @@ impl Calls {
         (self.used_events, self.used_bytes) = (0, 0);
     }
 
+    /// The client has moved to another hub: replies to what was asked before
+    /// still come to the old address.
+    pub(super) fn promoted(&mut self, address: ReplyAddress) {
+        let waiting = self.waiting.keys().copied().collect();
+        self.old = self.address.map(|old| (old, waiting));
+        self.connected(address);
+    }
+
+    /// Whether none waits for a reply to the old address.
+    pub(super) fn are_moved(&self) -> bool {
+        self.old.as_ref().is_none_or(|(_, tokens)| !tokens.iter().any(|token| self.waiting.contains_key(token)))
+    }
+
+    /// Nothing comes to the old address any more.
+    pub(super) fn end_old(&mut self, wake: &mut Vec<Waker>) {
+        for token in self.old.take().into_iter().flat_map(|(_, tokens)| tokens) {
+            self.finish(token, Err(CallError::ConnectionLost), wake);
+        }
+    }
+
     /// Ends all of them; answers the blocks that need not be sent any more.
     pub(super) fn end_all(&mut self, error: &CallError, wake: &mut Vec<Waker>) -> Vec<u64> {
-        self.address = None;
+        (self.address, self.old) = (None, None);
         self.by_deadline.clear();
         std::mem::take(&mut self.by_block);
         let ended = std::mem::take(&mut self.waiting).into_values();
@@ -198,7 +220,9 @@ impl Calls {
         let (token, mark, is_empty) = {
             let block = check(&bytes)?;
             let address = ReplyAddress::parse(block.topic());
-            let token = address.filter(|(address, _)| Some(*address) == self.address).map(|(_, token)| token);
+            let old = self.old.as_ref().map(|(address, _)| *address);
+            let is_mine = |address: &ReplyAddress| Some(*address) == self.address || Some(*address) == old;
+            let token = address.filter(|(address, _)| is_mine(address)).map(|(_, token)| token);
             let token = token.and_then(|token| u64::from_str_radix(token, 16).ok());
             let event = block.events().next();
             let mark = event.as_ref().and_then(|event| event.headers.get(names::REPLY));

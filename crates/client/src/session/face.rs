@@ -98,17 +98,30 @@ impl Session {
 
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId) {
         let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
-        self.subscriptions.remove(id, out);
+        if self.subscriptions.remove(id, out)
+            && let Some(moving) = &mut self.moving
+        {
+            moving.unsubscribe(id);
+        }
     }
 
     pub(crate) fn give_back(&mut self, id: SubscriptionId, events: u64, bytes: u64) {
-        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        let is_there = self.subscriptions.is_there(id);
+        let out = match &mut self.moving {
+            // Of a subscription at both hubs the old one is told; the other one's events wait.
+            Some(moving) if moving.has_moved() && is_there => Some(&mut moving.control),
+            _ => matches!(self.state, State::Up { .. }).then_some(&mut self.control),
+        };
         self.subscriptions.give_back(id, events, bytes, out);
     }
 
     /// The application wants so many events more of a subscription on demand.
     pub(crate) fn demand(&mut self, id: SubscriptionId, events: u64) {
-        let out = matches!(self.state, State::Up { .. }).then_some(&mut self.control);
+        let is_there = self.subscriptions.is_there(id);
+        let out = match &mut self.moving {
+            Some(moving) if moving.has_moved() && is_there => Some(&mut moving.control),
+            _ => matches!(self.state, State::Up { .. }).then_some(&mut self.control),
+        };
         self.subscriptions.demand(id, events, out);
     }
 
@@ -206,7 +219,7 @@ impl Session {
         Ok(ticket)
     }
 
-    fn take_id(&mut self) -> u64 {
+    pub(super) fn take_id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id = self.next_id.checked_add(1).unwrap_or(FIRST_ID);
         id

@@ -7,13 +7,13 @@ use weft_ring::arena::BlockRef;
 use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame, REPLY_INBOX};
 use weft_wire::reply::ReplyAddress;
 
-use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSION, Window};
+use super::{Action, BlockAck, HubInfo, Session, State, Status, VERSIONS, Window};
 use crate::change::KnownChange;
 use crate::consumer::ConsumerReport;
 use crate::error::{ConnectError, Refusal};
 use crate::last::LastValue;
 use crate::live::Receipt;
-use crate::report::{MeshReport, ProfileReport, Reply, StreamReport};
+use crate::report::{DrainReport, MeshReport, ProfileReport, Reply, StreamReport};
 use crate::see::HubSaid;
 use crate::why::WhyWaiting;
 
@@ -45,12 +45,16 @@ impl Session {
     /// The hub's answer to the hello.
     fn greeted(&mut self, frame: &Frame<'_>, now: Mono) -> Result<(), (ErrorCode, String)> {
         let refusal = match frame {
-            Frame::Welcome(welcome) if welcome.version != VERSION => {
+            Frame::Welcome(welcome) if !VERSIONS.contains(&welcome.version) => {
                 let detail = format!("it chose version {}, which was not offered", welcome.version);
                 return Err((ErrorCode::VERSION, detail));
             }
             Frame::Welcome(welcome) => {
                 self.welcomed(welcome, now);
+                return Ok(());
+            }
+            Frame::Redirect(redirect) => {
+                self.hinted_at(redirect);
                 return Ok(());
             }
             Frame::Goodbye(goodbye) => refusal(goodbye.code, goodbye.detail, 0),
@@ -61,7 +65,7 @@ impl Session {
             }
         };
         self.actions.push(Action::Disconnect);
-        let passing = [ErrorCode::SHUTDOWN, ErrorCode::OVERLOADED, ErrorCode::LIMIT];
+        let passing = [ErrorCode::SHUTDOWN, ErrorCode::DRAINING, ErrorCode::OVERLOADED, ErrorCode::LIMIT];
         if self.was_connected || passing.contains(&refusal.code) {
             self.lost(now, &refusal.to_string());
         } else {
@@ -71,23 +75,15 @@ impl Session {
     }
 
     fn welcomed(&mut self, welcome: &frame::Welcome<'_>, now: Mono) {
-        let hub = HubInfo {
-            name: welcome.name.to_owned(),
-            region: welcome.region.to_owned(),
-            software: welcome.software.to_owned(),
-            id: welcome.hub,
-            epoch: welcome.epoch,
-            address: self.address.clone(),
-        };
+        let hub = HubInfo::of(welcome, &self.address);
         tracing::debug!(code = "connected", hub = %hub.name, address = %hub.address, "connected");
         self.state = State::Up { since: now };
         self.was_connected = true;
         self.lost_since = None;
         self.reasons.clear();
-        let window = Window {
-            blocks: welcome.publish_window_blocks as usize,
-            bytes: usize::try_from(welcome.publish_window_bytes).unwrap_or(usize::MAX),
-        };
+        self.hints.clear();
+        self.hinted = 0;
+        let window = Window::of(welcome);
         let max_frame = welcome.max_frame as usize;
         self.calls.connected(ReplyAddress { hub: welcome.hub, session: welcome.session });
         self.publishing.connected(window, max_frame, &mut self.wake);
@@ -106,23 +102,15 @@ impl Session {
                 if deliver.id == REPLY_INBOX {
                     return self.reply_arrived(block, deliver.hops).map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
                 }
-                return self
-                    .subscriptions
-                    .deliver(deliver.id, block, deliver.hops, &mut self.wake)
-                    .map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
+                let (id, hops, wake) = (deliver.id, deliver.hops, &mut self.wake);
+                let taken = match self.moving.as_ref().is_some_and(|moving| moving.has_moved()) {
+                    true => self.subscriptions.deliver_there(id, block, hops, wake),
+                    false => self.subscriptions.deliver(id, block, hops, wake),
+                };
+                return taken.map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
             }
             Frame::Ack(ack) => {
-                let ack_of_block = BlockAck {
-                    level: ack.level,
-                    origin: ack.origin,
-                    epoch: ack.epoch,
-                    sequence: ack.sequence,
-                    duplicate: ack.duplicate,
-                    receivers: ack.receivers,
-                    home: ack.home,
-                    home_sequence: ack.home_sequence,
-                    homes: ack.homes,
-                };
+                let ack_of_block = BlockAck::of(ack);
                 self.calls.answered(ack.request, &Ok(ack_of_block), &mut self.wake);
                 if !self.publishing.answered(ack.request, Ok(ack_of_block), &mut self.wake) {
                     self.requests.answered(ack.request, Ok(Reply::Ack(ack_of_block)), &mut self.wake);
@@ -135,16 +123,6 @@ impl Session {
             }
             Frame::Consuming(consuming) => {
                 self.consumers.consuming(consuming, &mut self.control, &mut self.wake);
-            }
-            Frame::ConsumerReports(reports) => {
-                let list = reports.reports.iter().map(ConsumerReport::of).collect();
-                self.requests.answered(reports.request, Ok(Reply::Consumers(list)), &mut self.wake);
-            }
-            Frame::Found(found) => {
-                let block = bytes.slice(bytes.len() - found.block.len()..bytes.len());
-                let value = LastValue::new(block, found.event);
-                let taken = value.and_then(|value| self.requests.found(found.request, value));
-                return taken.map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
             }
             Frame::Gap(gap) => {
                 if !self.consumers.gap(gap.id, gap.events) {
@@ -163,13 +141,7 @@ impl Session {
                 let refusal = refusal(goodbye.code, goodbye.detail, 0);
                 self.lost(now, &format!("the hub said goodbye ({}): {}", refusal.code, refusal.detail));
             }
-            Frame::Done(done) => {
-                self.requests.answered(done.request, Ok(Reply::Done), &mut self.wake);
-            }
-            Frame::StreamReports(reports) => {
-                let list = reports.reports.iter().map(StreamReport::of).collect();
-                self.requests.answered(reports.request, Ok(Reply::Streams(list)), &mut self.wake);
-            }
+            Frame::Redirect(redirect) => self.redirected(redirect, now),
             Frame::WhyReport(report) => {
                 let why = WhyWaiting::of(report);
                 if report.request == 0 {
@@ -178,6 +150,34 @@ impl Session {
                     self.requests.answered(report.request, Ok(Reply::Why(Box::new(why))), &mut self.wake);
                 }
             }
+            other => return self.answer_of_request(other, bytes).map_err(|detail| (ErrorCode::UNEXPECTED, detail)),
+        }
+        Ok(())
+    }
+
+    /// A frame that answers a request.
+    ///
+    /// # Errors
+    /// It answers none, or says what no answer may.
+    pub(super) fn answer_of_request(&mut self, frame: &Frame<'_>, bytes: &BlockRef) -> Result<(), String> {
+        match frame {
+            Frame::ConsumerReports(reports) => {
+                let list = reports.reports.iter().map(ConsumerReport::of).collect();
+                self.requests.answered(reports.request, Ok(Reply::Consumers(list)), &mut self.wake);
+            }
+            Frame::Found(found) => {
+                let block = bytes.slice(bytes.len() - found.block.len()..bytes.len());
+                let value = LastValue::new(block, found.event);
+                let taken = value.and_then(|value| self.requests.found(found.request, value));
+                return taken;
+            }
+            Frame::Done(done) => {
+                self.requests.answered(done.request, Ok(Reply::Done), &mut self.wake);
+            }
+            Frame::StreamReports(reports) => {
+                let list = reports.reports.iter().map(StreamReport::of).collect();
+                self.requests.answered(reports.request, Ok(Reply::Streams(list)), &mut self.wake);
+            }
             Frame::ProfileReport(report) => {
                 let reply = Reply::Profile(Box::new(ProfileReport::of(report)));
                 self.requests.answered(report.request, Ok(reply), &mut self.wake);
@@ -185,7 +185,7 @@ impl Session {
             Frame::Told(told) => {
                 let said = told.hubs.iter().map(HubSaid::of);
                 let taken = self.requests.seen(told.request, said, told.more, &mut self.wake);
-                return taken.map_err(|detail| (ErrorCode::UNEXPECTED, detail));
+                return taken;
             }
             Frame::Changes(changes) => {
                 let known = changes.changes.iter().map(KnownChange::of).collect();
@@ -199,10 +199,14 @@ impl Session {
                 let reply = Reply::Mesh(Box::new(MeshReport::of(report)));
                 self.requests.answered(report.request, Ok(reply), &mut self.wake);
             }
-            other => {
-                let detail = format!("a frame of kind {:?} does not belong in a client's session", other.kind());
-                return Err((ErrorCode::UNEXPECTED, detail));
+            Frame::DrainReport(report) => {
+                let reply = Reply::Drain(Box::new(DrainReport::of(report)));
+                self.requests.answered(report.request, Ok(reply), &mut self.wake);
             }
+            // What is said of nothing that was asked here.
+            Frame::Subscribed(_) | Frame::Unsubscribed(_) | Frame::Pong(_) | Frame::Consuming(_) => {}
+            Frame::Redirect(_) | Frame::Handout(_) | Frame::WhyReport(_) | Frame::Gap(_) => {}
+            other => return Err(format!("a frame of kind {:?} does not belong in a client's session", other.kind())),
         }
         Ok(())
     }
@@ -228,7 +232,7 @@ impl Session {
     }
 }
 
-fn refusal(code: ErrorCode, detail: &str, retry_after_ms: u32) -> Refusal {
+pub(super) fn refusal(code: ErrorCode, detail: &str, retry_after_ms: u32) -> Refusal {
     let retry_after = (retry_after_ms > 0).then(|| Duration::from_millis(u64::from(retry_after_ms)));
     Refusal { code, detail: detail.to_owned(), retry_after }
 }

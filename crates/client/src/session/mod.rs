@@ -13,11 +13,13 @@
 //! calls the rest. Nothing here waits, and tasks to wake are only collected:
 //! whoever holds the lock wakes them after letting go of it.
 
+mod aside;
 mod backoff;
 mod calls;
 mod consume;
 mod face;
 mod incoming;
+mod moving;
 mod publish;
 mod requests;
 mod seen;
@@ -26,6 +28,7 @@ mod subscribe;
 mod tests;
 mod timers;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -38,6 +41,7 @@ use self::calls::Calls;
 pub(crate) use self::calls::{Arrived, CallQueue, CallSpec};
 pub use self::consume::Membership;
 pub(crate) use self::consume::{ConsumeSpec, Consumers, HandoutQueue, Opened, Saying, Settling, Taken};
+use self::moving::{Moving, Place};
 pub(crate) use self::publish::{BlockAck, BlockTicket, Gathered, Outgoing, Publishing, Sealed, Spec, Window};
 pub use self::publish::{OPEN_TOPICS, Terms};
 pub(crate) use self::requests::{RequestTicket, Requests};
@@ -48,8 +52,8 @@ use crate::options::ConnectOptions;
 use crate::ticket::Ticket;
 use crate::why::Told;
 
-/// The protocol version that is spoken.
-const VERSION: u16 = 1;
+/// The versions of the protocol that are spoken.
+const VERSIONS: std::ops::RangeInclusive<u16> = frame::PROTOCOL_VERSION_LEAST..=frame::PROTOCOL_VERSION;
 /// What the client says it is.
 const SOFTWARE: &str = concat!("weft-client/", env!("CARGO_PKG_VERSION"));
 /// How long a hub may take from the connection to its `Welcome`.
@@ -75,6 +79,19 @@ pub struct HubInfo {
     pub epoch: Epoch,
     /// The address at which it was reached.
     pub address: String,
+}
+
+impl HubInfo {
+    fn of(welcome: &frame::Welcome<'_>, address: &str) -> Self {
+        Self {
+            name: welcome.name.to_owned(),
+            region: welcome.region.to_owned(),
+            software: welcome.software.to_owned(),
+            id: welcome.hub,
+            epoch: welcome.epoch,
+            address: address.to_owned(),
+        }
+    }
 }
 
 /// How a client stands with its hub.
@@ -110,6 +127,14 @@ enum State {
 pub(crate) enum Action {
     /// Connect to this address.
     Dial(String),
+    /// Connect to this address, which a hub has named, where another hub of this name is.
+    DialPlace { address: String, name: String },
+    /// Make a second connection to this address, and to a hub of this name if there is one.
+    DialAside { address: String, name: Option<String> },
+    /// The second connection is the first one from now on, and the other way round.
+    Promote,
+    /// Close the second connection.
+    DropAside,
     /// Close the connection once what is queued is written.
     Disconnect,
     /// There is nothing more to do, ever, once what is queued is written.
@@ -134,6 +159,12 @@ pub(crate) struct Session {
     attempts: usize,
     /// The address of the connection that is, or is being made.
     address: String,
+    /// Places that a hub has named, to be tried before the addresses.
+    hints: VecDeque<Place>,
+    /// How often hints were taken since the last session.
+    hinted: u32,
+    /// The client is on its way to another hub.
+    moving: Option<Box<Moving>>,
     /// Of the first connection: why each address failed in this round.
     reasons: Vec<String>,
     connect_until: Mono,
@@ -182,6 +213,9 @@ impl Session {
             backoff: Backoff::new(options.retry_first, options.retry_most),
             attempts: 0,
             address: String::new(),
+            hints: VecDeque::new(),
+            hinted: 0,
+            moving: None,
             reasons: Vec::new(),
             connect_until: now + options.connect_for,
             connected: Ticket::new(),
@@ -243,6 +277,7 @@ impl Session {
             let hurry = self.hurry || self.closing.is_some();
             self.publishing.seal_due(now, hurry);
             while bytes < room
+                && !self.is_holding()
                 && let Some(outgoing) = self.publishing.next_outgoing()
             {
                 bytes += outgoing.block.bytes().len();
@@ -279,11 +314,12 @@ impl Session {
 
     /// Whether the driver has something to do before the time it sleeps to.
     fn wants_driver(&mut self) -> bool {
-        let sendable = self.is_up() && !self.blocked && self.publishing.can_send(self.hurry || self.closing.is_some());
+        let hurry = self.hurry || self.closing.is_some();
+        let sendable = self.is_up() && !self.blocked && !self.is_holding() && self.publishing.can_send(hurry);
         let control = !self.control.is_empty() && !matches!(self.state, State::Waiting { .. } | State::Dialling);
         let control = control || (self.is_up() && self.consumers.has_to_say());
         let part = self.closing.is_some() && self.is_up() && self.is_quiet();
-        control || sendable || part || !self.actions.is_empty()
+        control || sendable || part || !self.actions.is_empty() || self.moves_on()
     }
 
     /// Whether a driver that sleeps must be woken for what has changed.
@@ -313,6 +349,7 @@ impl Session {
         let again = self.consumers.next_deadline().into_iter().chain(self.subscriptions.next_deadline()).min();
         let own = if self.is_up() { own.min(again.unwrap_or(far)) } else { own };
         let own = own.min(self.gives_up_at().unwrap_or(far));
+        let own = own.min(self.move_deadline().unwrap_or(far));
         match self.closing {
             Some(deadline) if self.state != State::Ended => own.min(deadline),
             _ => own,
@@ -354,6 +391,7 @@ impl Session {
             self.consumers.reopen(now, &mut self.control);
             self.subscriptions.reopen(now, &mut self.control);
         }
+        self.tend_move(now);
         if let Some(deadline) = self.closing {
             let quiet = self.is_up() && self.is_quiet();
             let over = deadline <= now;
@@ -366,6 +404,12 @@ impl Session {
         }
         match self.state {
             State::Waiting { until } if until <= now => {
+                if let Some(Place { name, address }) = self.hints.pop_front() {
+                    self.address.clone_from(&address);
+                    self.state = State::Dialling;
+                    self.actions.push(Action::DialPlace { address, name });
+                    return;
+                }
                 let index = self.attempts % self.options.addresses.len().max(1);
                 let Some(address) = self.options.addresses.get(index).cloned() else {
                     self.give_up(ConnectError::NoAddress);
@@ -408,9 +452,15 @@ impl Session {
         }
         self.state = State::Greeting { deadline: now + GREETING };
         self.control.clear();
+        let mut hello = Vec::new();
+        self.hello(&mut hello);
+        self.control = hello;
+    }
+
+    fn hello(&self, out: &mut Vec<u8>) {
         let hello = frame::Hello {
-            version_min: VERSION,
-            version_max: VERSION,
+            version_min: *VERSIONS.start(),
+            version_max: *VERSIONS.end(),
             role: frame::Role::Client,
             features: 0,
             max_frame: u32::try_from(self.options.max_frame.0).unwrap_or(u32::MAX),
@@ -422,12 +472,13 @@ impl Session {
             producer: self.publishing.producer(Lane::URGENT),
             token: &self.options.token,
         };
-        frame::encode(&Frame::Hello(hello), &mut self.control);
+        frame::encode(&Frame::Hello(hello), out);
     }
 
     /// The connection has ended, or could not be made.
     pub(crate) fn lost(&mut self, now: Mono, reason: &str) {
         let state = self.state;
+        self.stop_moving();
         self.control.clear();
         self.asked = false;
         match state {
@@ -460,7 +511,7 @@ impl Session {
             return;
         }
         self.reasons.push(format!("`{}`: {reason}", self.address));
-        let until = if self.reasons.len() < self.options.addresses.len() {
+        let until = if self.reasons.len() < self.options.addresses.len() || !self.hints.is_empty() {
             now
         } else {
             let reasons = std::mem::take(&mut self.reasons);
@@ -488,6 +539,7 @@ impl Session {
 
     /// Nothing is taken, delivered or answered any more.
     fn end(&mut self, clean: bool) {
+        self.stop_moving();
         self.publishing.close(&mut self.wake);
         self.subscriptions.close(&mut self.wake);
         self.consumers.close(&mut self.wake);

@@ -1,6 +1,6 @@
 //! Requests with one answer each: streams, and what the mesh looks like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -99,6 +99,23 @@ impl Requests {
     pub(crate) fn connected(&mut self, out: &mut Vec<u8>) {
         for frame in self.waiting.values_mut().filter_map(|waiting| waiting.frame.take()) {
             out.extend_from_slice(&frame);
+        }
+    }
+
+    /// Those that were sent and are not answered.
+    pub(crate) fn sent(&self) -> BTreeSet<u64> {
+        self.waiting.iter().filter(|(_, waiting)| waiting.frame.is_none()).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether one of these waits.
+    pub(crate) fn has_any(&self, ids: &BTreeSet<u64>) -> bool {
+        ids.iter().any(|id| self.waiting.contains_key(id))
+    }
+
+    /// These will not be answered.
+    pub(crate) fn lose(&mut self, ids: &BTreeSet<u64>, wake: &mut Vec<Waker>) {
+        for waiting in ids.iter().filter_map(|id| self.waiting.remove(id)) {
+            waiting.ticket.complete(Err(RequestError::ConnectionLost), wake);
         }
     }
 

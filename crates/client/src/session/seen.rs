@@ -12,6 +12,9 @@ use weft_base::ProducerId;
 
 /// Blocks remembered of one producer: the largest window that hubs grant by default.
 const BLOCKS: usize = 256;
+/// While the client moves, when all blocks come from two hubs: as many as may
+/// come from one until they have come from the other.
+const BLOCKS_MOVING: usize = 16_384;
 /// Producers remembered; beyond it the one that was silent longest is forgotten.
 const PRODUCERS: usize = 1_024;
 
@@ -20,6 +23,8 @@ const PRODUCERS: usize = 1_024;
 pub(super) struct Seen {
     producers: BTreeMap<ProducerId, Recent>,
     turn: u64,
+    /// Everything comes twice.
+    is_moving: bool,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +36,18 @@ struct Recent {
 }
 
 impl Seen {
+    /// Everything comes from two hubs from now on, or from one again.
+    pub(super) fn moving(&mut self, is_moving: bool) {
+        self.is_moving = is_moving;
+        if !is_moving {
+            for recent in self.producers.values_mut() {
+                let more = recent.blocks.len().saturating_sub(BLOCKS);
+                recent.blocks.drain(..more);
+                recent.blocks.shrink_to(BLOCKS);
+            }
+        }
+    }
+
     /// Whether the producer's block with this first sequence comes for the
     /// first time, as far as is remembered; remembers it. Producer 0 is nobody
     /// in particular, and sequence 0 is none.
@@ -49,7 +66,7 @@ impl Seen {
             return false;
         }
         recent.highest = recent.highest.max(first);
-        if recent.blocks.len() >= BLOCKS {
+        if recent.blocks.len() >= if self.is_moving { BLOCKS_MOVING } else { BLOCKS } {
             recent.blocks.pop_front();
         }
         recent.blocks.push_back(first);
@@ -82,6 +99,19 @@ mod tests {
             assert!(seen.first_time(ProducerId(0), 1));
             assert!(seen.first_time(A, 0));
         }
+    }
+
+    #[test]
+    fn while_everything_comes_twice_more_is_remembered() {
+        let mut seen = Seen::default();
+        seen.moving(true);
+        for first in 1..=2_000 {
+            assert!(seen.first_time(A, first));
+        }
+        assert!((1..=2_000).all(|first| !seen.first_time(A, first)));
+        seen.moving(false);
+        assert!(seen.producers.values().all(|recent| recent.blocks.len() <= BLOCKS));
+        assert!(!seen.first_time(A, 2_000) && !seen.first_time(A, 2_000 - BLOCKS as u64 + 1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use weft_ring::arena::BlockRef;
 use weft_topic::Filter;
 use weft_wire::frame::{self, ErrorCode, Frame, MAX_HOMES, Start};
 
+use super::aside::There;
 use super::seen::Seen;
 use crate::client::MAX_CREDIT_EVENTS;
 use crate::delivery::{Delivery, Gap, Queue, check};
@@ -30,41 +31,45 @@ pub(crate) type SubscribeTicket = Ticket<Result<u64, SubscribeError>>;
 
 /// One subscription.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     filter: Filter,
-    options: SubscribeOptions,
+    pub(super) options: SubscribeOptions,
     queue: Arc<Queue>,
     ticket: Arc<SubscribeTicket>,
     /// The hub has accepted it, in this connection or an earlier one.
-    accepted: bool,
+    pub(super) accepted: bool,
     /// Of a stream: the sequence that comes next, once it is known.
     next: Option<u64>,
     /// Of a stream: what was read, per home, so that any home can go on with it.
     position: BTreeMap<u32, u64>,
     /// When it is to be made again, because it is served elsewhere now.
     again: Option<Mono>,
-    gap: Gap,
+    pub(super) gap: Gap,
     /// Of a live subscription: blocks that came lately.
-    seen: Seen,
+    pub(super) seen: Seen,
     /// Of one that is read on demand.
-    demand: Option<Demanded>,
+    pub(super) demand: Option<Demanded>,
     /// Delivered and not given back as credit.
-    held_events: u64,
-    held_bytes: u64,
+    pub(super) held_events: u64,
+    pub(super) held_bytes: u64,
+    /// While the client moves: the subscription at the other hub.
+    pub(super) there: Option<There>,
+    /// Credit that the hub has and was not to have: of what is given back next.
+    pub(super) owed: (u64, u64),
 }
 
 /// Demand in events, against what the hub was granted for it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Demanded {
+pub(super) struct Demanded {
     /// Requested and not come; below zero when a block brought more than was requested.
     open: i64,
     /// Granted and not come; likewise.
-    granted: i64,
+    pub(super) granted: i64,
 }
 
 impl Demanded {
     /// What to grant now: never beyond the demand, nor beyond the most that the hub takes.
-    fn grant(&mut self) -> u64 {
+    pub(super) fn grant(&mut self) -> u64 {
         let target = self.open.min(MAX_CREDIT_EVENTS as i64);
         if target <= self.granted {
             return 0;
@@ -78,7 +83,7 @@ impl Demanded {
 /// All subscriptions of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    entries: BTreeMap<SubscriptionId, Entry>,
+    pub(super) entries: BTreeMap<SubscriptionId, Entry>,
 }
 
 impl Subscriptions {
@@ -106,6 +111,8 @@ impl Subscriptions {
             demand: on_demand.then(Demanded::default),
             held_events: 0,
             held_bytes: 0,
+            there: None,
+            owed: (0, 0),
         };
         if let Some(out) = out {
             entry.subscribe(id, out);
@@ -115,13 +122,13 @@ impl Subscriptions {
         answer
     }
 
-    /// Ends a subscription from this side.
-    pub(crate) fn remove(&mut self, id: SubscriptionId, out: Option<&mut Vec<u8>>) {
-        if self.entries.remove(&id).is_some()
-            && let Some(out) = out
-        {
+    /// Ends a subscription from this side. Answers whether it stands at the other hub, too.
+    pub(crate) fn remove(&mut self, id: SubscriptionId, out: Option<&mut Vec<u8>>) -> bool {
+        let Some(entry) = self.entries.remove(&id) else { return false };
+        if let Some(out) = out {
             frame::encode(&Frame::Unsubscribe(frame::Unsubscribe { id }), out);
         }
+        entry.there.is_some()
     }
 
     /// A new connection: all subscriptions are made again, streams from where they stand.
@@ -265,6 +272,12 @@ impl Subscriptions {
         entry.held_bytes = entry.held_bytes.saturating_sub(bytes);
         let Some(out) = out else { return };
         let events = entry.demand.as_mut().map_or(events, Demanded::grant);
+        let (less_events, less_bytes) = (events.min(entry.owed.0), bytes.min(entry.owed.1));
+        entry.owed = (entry.owed.0 - less_events, entry.owed.1 - less_bytes);
+        let (events, bytes) = (events - less_events, bytes - less_bytes);
+        if (events, bytes) == (0, 0) {
+            return;
+        }
         frame::encode(&Frame::Credit(frame::Credit { id, events, bytes }), out);
     }
 
@@ -290,8 +303,9 @@ impl Subscriptions {
 
 impl Entry {
     /// Tells the hub of the subscription.
-    fn subscribe(&mut self, id: SubscriptionId, out: &mut Vec<u8>) {
+    pub(super) fn subscribe(&mut self, id: SubscriptionId, out: &mut Vec<u8>) {
         self.again = None;
+        self.owed = (0, 0);
         let start = self.next.map_or(self.options.start.on_the_wire(), Start::Sequence);
         if !self.position.is_empty() {
             // Another home may answer, whose sequences are its own: it says what is missing.

@@ -95,6 +95,8 @@ pub(crate) struct Conductor {
     changes: Changes,
     other: Other,
     links: Links,
+    /// The hub is about to stop.
+    drains: bool,
     commands: Vec<Command>,
     options: Arc<HubOptions>,
     identity: Arc<Identity>,
@@ -156,6 +158,7 @@ pub(crate) fn mesh_of(
     let mut mesh = Mesh::new(told, info, seed);
     mesh.set_life(identity.life, remembered);
     mesh.set_addresses(&options.addresses(bound));
+    mesh.set_client_addresses(&options.advertise_clients);
     mesh
 }
 
@@ -199,6 +202,7 @@ impl Conductor {
             changes,
             other,
             links: Links::default(),
+            drains: false,
             commands: Vec::new(),
             options: parts.options,
             identity: parts.identity,
@@ -268,14 +272,15 @@ impl Conductor {
             ToConductor::Unsubscribe { target } => self.unsubscribe(target),
             ToConductor::LiveAsk(asked) => self.live_ask(*asked),
             ToConductor::SessionOpened { session, name } => self.tenants.opened(session, &name, self.now.mono),
+            ToConductor::SessionLeaves { session } => self.unsubscribe_all(session),
+            ToConductor::Draining { draining } => {
+                self.drains = draining;
+                self.apply(Event::Draining { draining });
+                self.tell_places();
+            }
             ToConductor::SessionClosed { session } => {
                 self.receipts_of_session_end(session);
-                let low = Target { session, subscription: weft_base::SubscriptionId(0) };
-                let high = Target { session, subscription: weft_base::SubscriptionId(u64::MAX) };
-                let targets: Vec<Target> = self.subscriptions.range(low..=high).map(|(target, _)| *target).collect();
-                for target in targets {
-                    self.unsubscribe(target);
-                }
+                self.unsubscribe_all(session);
                 self.tenants.closed(session, self.now.mono, &self.options.limits);
             }
             ToConductor::StreamUp { slot, def, filters, answer } => {
@@ -357,6 +362,19 @@ impl Conductor {
         self.subscriptions.insert(target, (filter, group));
         self.stale = true;
         self.answers.push(Answer::Subscribed(target));
+    }
+
+    fn unsubscribe_all(&mut self, session: SessionId) {
+        let low = Target { session, subscription: weft_base::SubscriptionId(0) };
+        let high = Target { session, subscription: weft_base::SubscriptionId(u64::MAX) };
+        let targets: Vec<Target> = self.subscriptions.range(low..=high).map(|(target, _)| *target).collect();
+        targets.into_iter().for_each(|target| self.unsubscribe(target));
+    }
+
+    /// While the hub drains the net stage knows where clients may go.
+    fn tell_places(&mut self) {
+        let places = if self.drains { self.mesh.client_places() } else { Vec::new() };
+        self.net.push(ToNet::Places(places));
     }
 
     fn unsubscribe(&mut self, target: Target) {
@@ -480,6 +498,9 @@ impl Conductor {
             self.counters.show_mapping(&self.table.mapping);
             if std::mem::take(&mut self.ways_changed) {
                 self.route.push(ToRoute::WaysChanged);
+                if self.drains {
+                    self.tell_places();
+                }
             }
             // Other hubs hear of it only now. What that makes due is published in the next round.
             self.apply(Event::RoutesPublished);

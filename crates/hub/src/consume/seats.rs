@@ -169,9 +169,18 @@ impl ConsumeStage {
         if let Some(preferences) = self.seating.seats().and_then(Seats::take_preferences) {
             self.net.push(ToNet::Preferences(Arc::new(preferences)));
         }
+        self.count_for_drain();
         let aside = self.seating.seats().map_or(0, |seats| seats.aside());
         set(&self.counters.consumer_copies, aside as u64);
         work
+    }
+
+    /// While the hub drains: how many consumers have to go yet.
+    fn count_for_drain(&mut self) {
+        if self.lifecycle.board.is_draining() && self.drains(self.identity.id) {
+            let left = self.decide(|seats, _, stage| seats.to_give(stage));
+            self.lifecycle.board.consumers(left);
+        }
     }
 
     /// Sends what has changed to the other homes, as much as one turn may.
@@ -215,7 +224,15 @@ impl ConsumeStage {
         if self.seating.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &table)) {
             return;
         }
-        self.seating.seen = Some(Arc::clone(&table));
+        let me = self.identity.id;
+        let before = self.seating.seen.replace(Arc::clone(&table));
+        // Few hubs drain at a time, and the table changes seldom.
+        let drains = |table: &RouteTable| -> Vec<HubId> {
+            table.routes.hubs().chain([me]).filter(|hub| table.routes.is_draining(*hub)).collect()
+        };
+        if drains(&table) != before.as_deref().map(drains).unwrap_or_default() {
+            self.decide(|seats, _, _| seats.drains_changed());
+        }
         let streams = self.streams.values().map(|stream| (stream.id, self.seating.all_homes(&stream.name, stream.id)));
         let homes: BTreeMap<u64, Vec<HubId>> = streams.filter(|(_, homes)| !homes.is_empty()).collect();
         let before = std::mem::replace(&mut self.seating.homes, homes);
@@ -395,6 +412,10 @@ impl Host for ConsumeStage {
     fn homes(&self, stream: u64) -> Vec<HubId> {
         let state = self.streams.values().find(|state| state.id == stream);
         state.map(|state| self.seating.homes(&state.name, stream)).unwrap_or_default()
+    }
+
+    fn drains(&self, hub: HubId) -> bool {
+        self.seating.seen.as_ref().is_some_and(|table| table.routes.is_draining(hub))
     }
 
     fn state(&mut self, id: &Id) -> Option<(Definition, State)> {

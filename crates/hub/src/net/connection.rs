@@ -51,11 +51,12 @@ pub(crate) struct Connection {
     pub(crate) role: Role,
     /// What the client calls itself; empty for others.
     pub(crate) name: String,
-    pub(crate) client: ClientFacts,
     /// It is not read: what it published waits for a gate.
     pub(crate) held: bool,
     /// Its socket is a tunnel: the client is at another hub.
     pub(crate) tunnelled: bool,
+    /// Of a client: what it speaks, and how it stands with a hub that drains.
+    pub(crate) client: ClientFacts,
     /// When the handshake must be over, or the end.
     pub(crate) deadline: Mono,
     /// Bytes received and not yet taken apart; none while nothing is pending.
@@ -89,8 +90,18 @@ pub(crate) struct Connection {
 /// What is known of a client besides its frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ClientFacts {
+    /// The version of the protocol that both speak.
+    pub(crate) version: u16,
     /// Its certificate is one of an administrator.
     pub(crate) is_admin: bool,
+    /// It has asked for a drain, or how one stands: nobody waits for it to go.
+    pub(crate) operates: bool,
+    /// And was told that it is over.
+    pub(crate) knows_end: bool,
+    /// It was told to go elsewhere.
+    pub(crate) told: bool,
+    /// It goes: not before the first time, and not later than the second.
+    pub(crate) leaving: Option<(Mono, Mono)>,
 }
 
 /// Credit of a link, at this end of it.

@@ -239,7 +239,12 @@ impl NetStage {
                 }
                 self.mark_dirty(id);
             }
-            Frame::Goodbye(_) => self.goodbye(id, ErrorCode::NONE, "goodbye"),
+            Frame::Goodbye(_) => {
+                self.note_moved(id);
+                self.goodbye(id, ErrorCode::NONE, "goodbye");
+            }
+            Frame::Leave(_) => self.on_leave(id),
+            Frame::Drain(asked) => self.on_drain(id, asked),
             Frame::Why(why) => {
                 let facts = self.connection(id).map(|connection| (connection.unanswered, connection.on_reserve));
                 let Some((unanswered, on_reserve)) = facts else { return };

@@ -43,11 +43,12 @@ impl NetStage {
         let Some(id) = self.by_link.get(&link).copied() else { return };
         let identity = self.identity.clone();
         let (most, newest) = (self.options.limits.frame.as_usize(), self.options.protocol_most);
+        let least = self.options.protocol_least;
         let Some(connection) = self.connection(id) else { return };
         let Role::Dialling { neighbour } = connection.role else { return };
         connection.role = Role::AwaitWelcome { neighbour, peer };
         let hello = Hello {
-            version_min: VERSION_MIN,
+            version_min: least,
             version_max: newest,
             role: frame::Role::Hub,
             features: FEATURES,
@@ -80,16 +81,22 @@ impl NetStage {
                 if let Err(detail) = self.check_hub(peer, hello.name, hello.hub) {
                     return self.violate(id, ErrorCode::IDENTITY, &detail);
                 }
+                if let Err(detail) = self.check_version(version) {
+                    return self.violate(id, ErrorCode::TOO_OLD, &detail);
+                }
                 let (name, region) = (hello.name.to_owned(), hello.region.to_owned());
                 self.welcome(id, version);
                 self.open(id, PeerHub { hub: hello.hub, epoch: hello.epoch, name, region, version, life: None }, None);
             }
             (false, frame::Role::Client) => {
-                self.welcome(id, version);
                 let is_admin = self.is_admin(peer);
+                if !is_admin && self.turns_away(id, version) {
+                    return;
+                }
+                self.welcome(id, version);
                 if let Some(connection) = self.connection(id) {
                     connection.role = Role::Client;
-                    connection.client = ClientFacts { is_admin };
+                    connection.client = ClientFacts { version, is_admin, ..ClientFacts::default() };
                     hello.name.clone_into(&mut connection.name);
                 }
                 let name = if peer.name.is_empty() { hello.name } else { &peer.name }.to_owned();
@@ -111,6 +118,9 @@ impl NetStage {
         }
         if let Err(detail) = self.check_hub(peer, welcome.name, welcome.hub) {
             return self.violate(id, ErrorCode::IDENTITY, &detail);
+        }
+        if let Err(detail) = self.check_version(welcome.version) {
+            return self.violate(id, ErrorCode::TOO_OLD, &detail);
         }
         let (name, region) = (welcome.name.to_owned(), welcome.region.to_owned());
         let (version, life) = (welcome.version, None);
@@ -142,6 +152,15 @@ impl NetStage {
                 self.violate(id, code, &detail);
             }
         }
+    }
+
+    /// A link may speak this version.
+    fn check_version(&self, version: u16) -> Result<(), String> {
+        let least = self.options.protocol_least;
+        if version >= least {
+            return Ok(());
+        }
+        Err(format!("the link would speak version {version}, at least {least} is asked for ([protocol] least)"))
     }
 
     /// A hub is who its certificate says, and is not this one.

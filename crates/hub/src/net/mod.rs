@@ -17,6 +17,7 @@ mod apart;
 mod backlog;
 mod connection;
 mod consumers;
+mod drain;
 mod egress;
 mod ending;
 mod flush;
@@ -43,6 +44,7 @@ use weft_transport::{LinkToken, ListenerToken, Network, ReadOutcome, Ready};
 use weft_wire::frame::{self, ErrorCode, Peek};
 
 pub(crate) use self::connection::{ClientFacts, Connection, Role};
+use self::drain::Drain;
 use self::egress::{Egress, EgressLimits};
 use self::tunnel::Sockets;
 use self::window::Growth;
@@ -146,6 +148,7 @@ pub(crate) struct NetStage {
     /// Whether a connection may keep a buffer that it has not used for a while.
     keeping: bool,
     next_release: Mono,
+    drain: Drain,
     /// Most of the arena is lent: nobody keeps more of it than must be.
     tight: bool,
     /// What `on_idle` found waits in `ready`.
@@ -209,6 +212,7 @@ impl NetStage {
             sweeping: false,
             keeping: false,
             next_release: Mono(0),
+            drain: Drain::default(),
             tight: false,
             polled: false,
             unpolled: 0,
@@ -528,7 +532,7 @@ impl Stage for NetStage {
         // nothing released while none has a buffer.
         let sweep = self.sweeping.then_some(self.next_sweep);
         let release = self.keeping.then_some(self.next_release);
-        sweep.into_iter().chain(release).chain(self.tunnels_deadline()).min()
+        sweep.into_iter().chain(release).chain(self.tunnels_deadline()).chain(self.drain_deadline()).min()
     }
 
     fn on_stop(&mut self, _now: Now) {
@@ -564,6 +568,7 @@ impl NetStage {
         work += self.read_all();
         work += self.write();
         self.sweep();
+        self.tend_drain();
         self.drain_if_asked();
         self.pump_tunnels();
         self.out.notify();

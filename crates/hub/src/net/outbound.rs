@@ -183,6 +183,7 @@ impl NetStage {
             }
             ToNet::Handout { target, head, block } => self.on_handout(target, head, block),
             ToNet::MemberEnded { target, code, detail } => self.on_member_ended(target, code, &detail),
+            ToNet::Places(places) => self.drain.places = Some(places),
             ToNet::Preferences(preferences) => self.network.tunnels.near.preferences = preferences,
             ToNet::Dial { neighbour, peer } => {
                 if !self.lifecycle.is_draining() {

@@ -220,6 +220,11 @@ impl Subscribers {
         self.table.len()
     }
 
+    /// Whether no live subscription waits for anything.
+    pub(crate) fn are_quiet(&self) -> bool {
+        self.table.values().all(|s| s.stream.is_some() || !s.backlog.has_news())
+    }
+
     pub(crate) fn knows(&self, id: SubscriptionId) -> bool {
         self.table.contains_key(&id)
     }

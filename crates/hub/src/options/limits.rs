@@ -9,6 +9,8 @@ use weft_transport::shm;
 /// The bounds. Each names what happens at the bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Clients that a draining hub sends elsewhere in a second, at least; more where its time would not be enough.
+    pub drain_rate: u32,
     /// What all of it may come to together: a hub whose limits reckon to more does not start.
     pub memory: ByteCount,
     /// The largest frame taken from a peer; a larger one closes the session with an error.
@@ -123,6 +125,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            drain_rate: 100,
             memory: ByteCount::mib(2560),
             frame: ByteCount::mib(1),
             arena: ByteCount::mib(256),

@@ -23,6 +23,8 @@ pub struct Timers {
     pub alone: Duration,
     /// How long a stopping hub flushes to its sessions before it closes them.
     pub drain: Duration,
+    /// How long clients have to go to other hubs when the hub drains, unless the operator says otherwise.
+    pub drain_clients: Duration,
     /// How often the program looks whether the files of the hub's identity have
     /// changed; zero: only when it is told to.
     pub identity: Duration,
@@ -63,6 +65,7 @@ impl Default for Timers {
             redial_most: Duration::from_secs(10),
             alone: Duration::from_secs(10),
             drain: Duration::from_secs(5),
+            drain_clients: Duration::from_secs(30),
             identity: Duration::from_secs(10),
             home_patience: Duration::from_secs(10),
             interest_retention: Duration::from_secs(60),

@@ -119,6 +119,12 @@ pub enum Event<'a> {
     /// Every block that this hub routes from here on goes by what
     /// [`Mesh::routes`] answers now. Other hubs take its word for it.
     RoutesPublished,
+    /// This hub is about to stop, or is not after all: others route around it,
+    /// where they can, and serve elsewhere what can be served elsewhere.
+    Draining {
+        /// Which of the two.
+        draining: bool,
+    },
     /// Somebody waits until this hub's interest, as it is now, is live.
     Receipt {
         /// Its number: not in use.

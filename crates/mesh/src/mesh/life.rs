@@ -13,7 +13,7 @@ use weft_wire::frame::{Frame, LinkStateLink, Ping, Pong};
 
 use super::{Command, Mesh};
 use crate::health::{Answer, Probe, Verdict};
-use crate::link::{DOUBTED, Link, SUSPECTED};
+use crate::link::{DOUBTED, DRAINING, Link, SUSPECTED};
 use crate::{CloseReason, LinkId};
 
 /// What there is to know about a link that goes on.
@@ -146,6 +146,8 @@ impl Mesh {
             link.cost + SUSPECTED
         } else if peer.is_some_and(|peer| suspects(&peer.links, self.me.id)) {
             link.cost + DOUBTED
+        } else if self.is_draining {
+            link.cost + DRAINING
         } else {
             link.cost
         }

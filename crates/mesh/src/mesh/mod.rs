@@ -23,6 +23,7 @@
 //! then it is forgotten. When it comes back in a new life, its old interest
 //! stands until the new set is there whole.
 
+mod drain;
 mod events;
 mod identity;
 mod interest;
@@ -42,6 +43,7 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Mono, Now, Random};
 use weft_wire::frame::{self, FlowAck, Frame, attribute};
 
+pub use self::drain::ClientPlace;
 pub use self::events::{Command, Event};
 pub use self::life::LinkNotice;
 pub use self::receipts::{LiveAt, ReceiptLine};
@@ -80,6 +82,8 @@ pub struct Mesh {
     gates: Gates,
     receipts: Receipts,
     identities: Identities,
+    /// This hub is about to stop.
+    is_draining: bool,
     next_digest: Mono,
     deadline: Option<Mono>,
     counters: Counters,
@@ -123,6 +127,7 @@ impl Mesh {
             gates: Gates::new(),
             receipts: Receipts::new(),
             identities: Identities::default(),
+            is_draining: false,
             next_digest: Mono(0),
             deadline: None,
             counters: Counters::default(),
@@ -194,6 +199,7 @@ impl Mesh {
                     return;
                 }
             }
+            Event::Draining { draining } => self.set_draining(draining),
             Event::Receipt { receipt, at, until } => self.receipt(receipt, at, until, now),
             Event::ReceiptGone { receipt } => self.receipt_gone(receipt),
             Event::Tick => {}

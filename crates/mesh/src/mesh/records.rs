@@ -215,6 +215,7 @@ impl Mesh {
             // Whether all have attributes decides how links are reckoned.
             || hub.attributes.is_some() != attributes.is_some()
             || (hub.attributes != attributes && OF_WAYS.iter().any(is_other));
+        self.hubs_changed |= is_other(&attribute::FLAGS);
         self.links_changed |= suspects(&hub.links, self.me.id) != suspects(&record.links, self.me.id);
         record.region.clone_into(&mut hub.region);
         hub.epoch = record.epoch;
@@ -495,8 +496,11 @@ impl Mesh {
 
     pub(super) fn make_routes(&self) -> Routes {
         let hubs = self.hubs.iter();
-        let hubs = hubs.map(|(id, hub)| KnownHub { hub: *id, epoch: hub.epoch, slot: hub.slot, path: hub.path });
-        Routes::new(self.me.id, self.interest.clone(), hubs.collect())
+        let hubs = hubs.map(|(id, hub)| {
+            let (epoch, slot, path, is_draining) = (hub.epoch, hub.slot, hub.path, hub.is_draining());
+            KnownHub { hub: *id, epoch, slot, path, is_draining }
+        });
+        Routes { drains: self.is_draining, ..Routes::new(self.me.id, self.interest.clone(), hubs.collect()) }
     }
 }
 

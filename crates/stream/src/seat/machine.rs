@@ -248,6 +248,18 @@ impl<D: Clone> Seats<D> {
         self.look = true;
     }
 
+    /// A hub is about to stop, or is not after all: consumers may have their seat
+    /// elsewhere since.
+    pub fn drains_changed(&mut self) {
+        self.look = true;
+    }
+
+    /// How many consumers run here whose seat is elsewhere.
+    pub fn to_give(&self, host: &impl Host<Definition = D>) -> usize {
+        let running = self.own.iter().filter(|(_, own)| own.claimed);
+        running.filter(|(id, _)| self.seat(id, host) != self.settings.me).count()
+    }
+
     /// What is due.
     pub fn tick(&mut self, now: Mono, host: &mut impl Host<Definition = D>) {
         if self.ask_at <= now {
@@ -273,7 +285,7 @@ impl<D: Clone> Seats<D> {
     /// The seat of a consumer, as it is seen from here.
     pub(super) fn seat(&self, id: &Id, host: &impl Host) -> HubId {
         let homes = host.homes(id.0).into_iter().chain([self.settings.me]);
-        seat(homes, self.preference(id).hub()).unwrap_or(self.settings.me)
+        seat(homes, self.preference(id).hub(), |hub| host.drains(hub)).unwrap_or(self.settings.me)
     }
 
     pub(super) fn is_heard(&self, hub: HubId) -> bool {

@@ -68,6 +68,8 @@ pub trait Host {
     fn keeps(&self, stream: u64) -> bool;
     /// The other homes of a stream that can be reached, as the directory says.
     fn homes(&self, stream: u64) -> Vec<HubId>;
+    /// Whether a hub, this one or another, is about to stop.
+    fn drains(&self, hub: HubId) -> bool;
     /// What a consumer is that is installed here, and how far it is. None when
     /// the log cannot be read now.
     fn state(&mut self, id: &Id) -> Option<(Self::Definition, State)>;
@@ -99,7 +101,12 @@ pub trait Host {
 }
 
 /// The seat of a consumer among the homes that can be reached: the preferred
-/// one, else the one with the least id.
-pub fn seat(homes: impl IntoIterator<Item = HubId>, preferred: Option<HubId>) -> Option<HubId> {
-    homes.into_iter().min_by_key(|home| (Some(*home) != preferred, *home))
+/// one, else the one with the least id. `drains`: homes that are about to stop,
+/// which count only where there is no other.
+pub fn seat(
+    homes: impl IntoIterator<Item = HubId>,
+    preferred: Option<HubId>,
+    drains: impl Fn(HubId) -> bool,
+) -> Option<HubId> {
+    homes.into_iter().min_by_key(|home| (drains(*home), Some(*home) != preferred, *home))
 }

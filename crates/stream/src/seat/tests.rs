@@ -5,10 +5,22 @@ use super::*;
 #[test]
 fn every_hub_picks_the_preferred_home_and_else_the_one_with_the_least_id() {
     let homes = [HubId(7), HubId(3), HubId(5)];
-    assert_eq!(seat(homes, None), Some(HubId(3)));
-    assert_eq!(seat(homes, Some(HubId(5))), Some(HubId(5)));
-    assert_eq!(seat(homes, Some(HubId(9))), Some(HubId(3)), "one that is away does not count");
-    assert_eq!(seat([], Some(HubId(9))), None);
+    let none = |_| false;
+    assert_eq!(seat(homes, None, none), Some(HubId(3)));
+    assert_eq!(seat(homes, Some(HubId(5)), none), Some(HubId(5)));
+    assert_eq!(seat(homes, Some(HubId(9)), none), Some(HubId(3)), "one that is away does not count");
+    assert_eq!(seat([], Some(HubId(9)), none), None);
+}
+
+#[test]
+fn a_home_that_is_about_to_stop_is_the_seat_only_where_there_is_no_other() {
+    let homes = [HubId(7), HubId(3), HubId(5)];
+    let drains = |hub| hub == HubId(3);
+    assert_eq!(seat(homes, None, drains), Some(HubId(5)));
+    assert_eq!(seat(homes, Some(HubId(3)), drains), Some(HubId(5)), "also when it is preferred");
+    assert_eq!(seat(homes, Some(HubId(7)), drains), Some(HubId(7)));
+    assert_eq!(seat([HubId(3)], None, drains), Some(HubId(3)));
+    assert_eq!(seat(homes, Some(HubId(7)), |_| true), Some(HubId(7)), "all of them: as ever");
 }
 
 #[test]
@@ -43,6 +55,9 @@ impl Host for Sent {
     }
     fn homes(&self, _stream: u64) -> Vec<HubId> {
         vec![self.other]
+    }
+    fn drains(&self, _hub: HubId) -> bool {
+        false
     }
     fn state(&mut self, _id: &Id) -> Option<((), State)> {
         Some(((), State::default()))

@@ -1,9 +1,11 @@
 //! `weft hub`: run a hub until it is told to stop.
 //!
-//! The first SIGTERM or SIGINT drains: nothing new is accepted, what is under
-//! way is finished, acknowledged and synced, sessions are told and closed. A
-//! second signal ends the process at once. SIGHUP reads the identity's files
-//! and the rules of mapping again.
+//! The first SIGTERM or SIGINT stops it: nothing new is accepted, what is under
+//! way is finished, acknowledged and synced, sessions are told and closed. With
+//! `drain_on_stop`, and by SIGUSR1, clients are sent to other hubs before that;
+//! SIGUSR2 takes it back. A second signal to stop ends the process at once, one
+//! while clients are being sent elsewhere does without the rest of them. SIGHUP
+//! reads the identity's files and the rules of mapping again.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +15,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use weft_base::{Clock, Random, SystemClock};
 use weft_hub::options::Listen;
-use weft_hub::{Environment, Hub, HubOptions};
+use weft_hub::{DrainStatus, Environment, Hub, HubOptions};
 use weft_transport::{PeerKind, Security, TlsIdentity, shm};
 
 use super::ca;
@@ -38,6 +40,9 @@ const WHOLE_LIFE_HERTZ: u32 = 99;
 const DEV_DAYS: u32 = 30;
 
 pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
+    if let Some(command) = &args.command {
+        return futures_lite::future::block_on(super::drain::run(command));
+    }
     let (mut options, issue, _folder) = match &args.config {
         Some(path) => {
             let config = config::load(path).map_err(|e| Usage(e.to_string()))?;
@@ -56,7 +61,8 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     if args.changes || args.drop_changes {
         return changes(&options, args.drop_changes);
     }
-    let (stop, renew) = on_signals()?;
+    let drain_on_stop = options.drain_on_stop;
+    let signals = Signals::take(drain_on_stop.is_some())?;
     let started = SystemClock::new();
     let mut renewal = match &options.link_security {
         Some(Security::Tls(identity)) => Some(Renewal::new(identity.clone(), options.timers.identity)),
@@ -91,19 +97,38 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         });
         write_whole(path, &ready.to_string()).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    while !stop.load(Ordering::Relaxed) && !hub.has_failed() {
+    let mut leaves = false;
+    while !signals.stop.load(Ordering::Relaxed) && !hub.has_failed() {
         std::thread::park_timeout(LOOK);
-        let asked = renew.swap(false, Ordering::Relaxed);
+        let asked = signals.renew.swap(false, Ordering::Relaxed);
         if renewal.as_mut().is_some_and(|renewal| renewal.look(started.now(), asked)) {
             hub.look_again();
         }
         rules.look(&hub, asked);
+        if signals.drain.swap(false, Ordering::Relaxed) {
+            hub.empty(None);
+        }
+        if signals.leave.swap(false, Ordering::Relaxed) {
+            // The second one does without those who are still here.
+            if std::mem::replace(&mut leaves, true) {
+                signals.stop.store(true, Ordering::Relaxed);
+            }
+            hub.empty(drain_on_stop);
+        }
+        if signals.stay.swap(false, Ordering::Relaxed) {
+            leaves = false;
+            hub.stay();
+        }
+        if hub.is_emptied() {
+            break;
+        }
     }
+    let DrainStatus { clients: had, moved, left, consumers, .. } = hub.drain_status();
     drop(issuer);
     if hub.has_failed() {
         tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
     } else {
-        tracing::info!(code = "hub_draining", hub = name, "the hub drains; a second signal ends it at once");
+        tracing::info!(code = "hub_draining", hub = name, "the hub finishes; a second signal ends it at once");
         hub.drain();
         hub.wait_drained();
     }
@@ -120,6 +145,9 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             write_flame_graph(path, &profile)?;
             tracing::info!(code = "profile_written", hub = name, file = %path.display(), "the profile is written");
         }
+    }
+    if had > 0 || consumers > 0 {
+        tracing::info!(code = "hub_left", hub = name, clients = had, moved, left, consumers, "who was sent elsewhere");
     }
     tracing::info!(code = "hub_stopped", hub = name, "the hub has stopped");
     Ok(())
@@ -173,18 +201,43 @@ fn changes(options: &HubOptions, drop: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A flag that the first signal sets, of which the second ends the process, and
-/// one that each SIGHUP sets.
-fn on_signals() -> anyhow::Result<(Arc<AtomicBool>, Arc<AtomicBool>)> {
-    let (stop, renew) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    signal_hook::flag::register(SIGHUP, renew.clone()).context("cannot take signals")?;
-    for signal in [SIGTERM, SIGINT] {
-        // In this order: the first signal finds the flag not set yet.
-        signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .context("cannot take signals")?;
+/// What signals have asked for.
+struct Signals {
+    /// To stop.
+    stop: Arc<AtomicBool>,
+    /// To send clients elsewhere and then stop, by a signal that would stop it.
+    leave: Arc<AtomicBool>,
+    /// The same by the signal for it.
+    drain: Arc<AtomicBool>,
+    /// To go on.
+    stay: Arc<AtomicBool>,
+    /// To read the identity's files again.
+    renew: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// `leaves`: the first signal to stop sends clients elsewhere, the second
+    /// stops and the third ends the process; otherwise the first stops.
+    fn take(leaves: bool) -> anyhow::Result<Self> {
+        let flag = Arc::<AtomicBool>::default;
+        let signals = Self { stop: flag(), leave: flag(), drain: flag(), stay: flag(), renew: flag() };
+        let others = [(SIGHUP, &signals.renew), (SIGUSR1, &signals.drain), (SIGUSR2, &signals.stay)];
+        let mut taken = Ok(());
+        for (signal, flag) in others {
+            taken = taken.and_then(|()| signal_hook::flag::register(signal, flag.clone()).map(drop));
+        }
+        let first = if leaves { &signals.leave } else { &signals.stop };
+        for signal in [SIGTERM, SIGINT] {
+            // In this order: the first signal finds no flag set yet.
+            taken = taken
+                .and_then(|()| {
+                    signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, signals.stop.clone())
+                })
+                .and_then(|_| signal_hook::flag::register(signal, first.clone()).map(drop));
+        }
+        taken.context("cannot take signals")?;
+        Ok(signals)
     }
-    Ok((stop, renew))
 }
 
 /// Options without a configuration, and the folder that lives as long as the hub.

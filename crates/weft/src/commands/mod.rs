@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod consumer;
 pub(crate) mod dead;
+pub(crate) mod drain;
 pub(crate) mod hub;
 pub(crate) mod join;
 pub(crate) mod log;

@@ -37,10 +37,11 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     set!(top.texts, problems, "labels" => options.labels);
     set!(top.text, problems, "region" => options.region, "mesh" => options.mesh);
     if let Some(mut section) = top.section("protocol", problems) {
-        set!(section.number, problems, "most" => options.protocol_most);
+        set!(section.number, problems, "most" => options.protocol_most, "least" => options.protocol_least);
         section.finish(problems);
     }
-    set!(top.texts, problems, "admins" => options.admins);
+    set!(top.texts, problems, "admins" => options.admins, "advertise_clients" => options.advertise_clients);
+    options.drain_on_stop = top.duration("drain_on_stop", problems);
     options.data = top.text("data", problems).map(|data| folder.join(data));
     let threads = [("auto", Threads::Auto), ("shared", Threads::Shared), ("dedicated", Threads::Dedicated)];
     if let Some(value) = top.choice("threading", &threads, problems) {
@@ -311,6 +312,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "interest_changes" => limits.interest_changes,
         "hubs" => limits.hubs,
         "receipts" => limits.receipts,
+        "drain_rate" => limits.drain_rate,
         "subscriber_events" => limits.subscriber_events,
         "waiting_blocks" => limits.waiting_blocks,
         "conflate_keys" => limits.conflate_keys,
@@ -414,6 +416,7 @@ fn timers(mut section: Section<'_, '_>, timers: &mut Timers, problems: &mut Prob
         "redial_most" => timers.redial_most,
         "alone" => timers.alone,
         "drain" => timers.drain,
+        "drain_clients" => timers.drain_clients,
         "identity" => timers.identity,
         "home_patience" => timers.home_patience,
         "interest_retention" => timers.interest_retention,

@@ -32,6 +32,13 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     if !o.admins.is_empty() {
         writeln!(out, "admins = {:?}", o.admins)?;
     }
+    if !o.advertise_clients.is_empty() {
+        writeln!(out, "advertise_clients = {:?}", o.advertise_clients)?;
+    }
+    match o.drain_on_stop {
+        Some(time) => writeln!(out, "drain_on_stop = \"{}\"", show_duration(time))?,
+        None => writeln!(out, "# drain_on_stop: clients are closed at once")?,
+    }
     if let Some(data) = &o.data {
         writeln!(out, "data = {:?}", data.display().to_string())?;
     }
@@ -63,7 +70,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         writeln!(out, "cost = {}\nprice_per_gb = {}", neighbour.cost, neighbour.price_per_gb)?;
     }
     write_quic(&o.quic, out)?;
-    writeln!(out, "\n[protocol]\nmost = {}", o.protocol_most)?;
+    writeln!(out, "\n[protocol]\nmost = {}\nleast = {}", o.protocol_most, o.protocol_least)?;
     let w = &o.routing.weights;
     writeln!(out, "\n[routing]\nrtt_weight = {}\nloss_weight = {}\nprice_weight = {}", w.rtt, w.loss, w.price)?;
     write_stages(&o.stages, out)?;
@@ -103,6 +110,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("redial_most", t.redial_most),
         ("alone", t.alone),
         ("drain", t.drain),
+        ("drain_clients", t.drain_clients),
         ("identity", t.identity),
         ("home_patience", t.home_patience),
         ("interest_retention", t.interest_retention),
@@ -168,6 +176,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         interest_changes,
         hubs,
         receipts,
+        drain_rate,
         subscriber_events,
         subscriber_bytes,
         waiting_blocks,
@@ -241,6 +250,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("interest_changes", *interest_changes as usize),
         ("hubs", *hubs),
         ("receipts", *receipts),
+        ("drain_rate", *drain_rate as usize),
         ("subscriber_events", *subscriber_events),
         ("waiting_blocks", *waiting_blocks),
         ("conflate_keys", *conflate_keys),

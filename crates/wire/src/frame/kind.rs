@@ -142,6 +142,14 @@ kinds! {
     LinkOpen = 124;
     /// Hub to hub, version 2: flooded.
     Conflict = 125;
+    /// Hub to client, version 2: go on at another hub.
+    Redirect = 126;
+    /// Client to hub, version 2; answered by `Goodbye`.
+    Leave = 127;
+    /// Client to hub; answered by `DrainReport`.
+    Drain = 128;
+    /// Hub to client.
+    DrainReport = 129;
     /// To a hub that issues certificates, on a connection of its own; answered by `Joined`.
     Join = 130;
     /// The answer to `Join`.
@@ -181,6 +189,8 @@ impl Kind {
                 | Self::Record
                 | Self::LinkOpen
                 | Self::Conflict
+                | Self::Redirect
+                | Self::Leave
         )
     }
 

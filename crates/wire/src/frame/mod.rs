@@ -44,6 +44,7 @@ mod change;
 mod codec;
 mod consumer;
 mod data;
+mod drain;
 mod error;
 mod handout;
 mod join;
@@ -71,6 +72,7 @@ pub use data::{
     Deliver, FLOW_ENTRY_LEN, FOUND_HEAD, FlowEntry, FlowKind, Forward, Found, Publish, TooMany, deliver_head,
     forward_head, found_head, publish_head, publish_homes_head,
 };
+pub use drain::{Drain, DrainAction, DrainReport, DrainState, Leave, Place, Redirect};
 pub use error::{EncodeError, FrameClause, FrameError};
 pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, handout_head, handout_head_len};
 pub use join::{Join, JoinNeighbour, JoinSetting, Joined, MAX_CSR, MAX_JOIN_HOSTS, MAX_JOIN_LIST, MAX_SECRET};
@@ -105,7 +107,8 @@ use peek::Head;
 pub const FRAME_HEADER: usize = 16;
 /// The newest version of the protocol that this crate speaks, for [`Hello`].
 /// Version 2 begins a link between hubs with [`LinkOpen`], and has the frames
-/// between hubs whose kinds are above 100; sessions of clients are the same.
+/// between hubs whose kinds are above 100; a session of a client has `Redirect`,
+/// `Leave` and `Drain` from it on, and is the same otherwise.
 pub const PROTOCOL_VERSION: u16 = 2;
 /// The oldest version that it speaks.
 pub const PROTOCOL_VERSION_LEAST: u16 = 1;
@@ -151,6 +154,10 @@ pub const MAX_FLOW_PLACES: usize = 256;
 pub const MAX_ACK_HOMES: u8 = 15;
 /// The most bytes of the attributes of a `Record`.
 pub const MAX_ATTRIBUTES: usize = 16 << 10;
+/// The most places in a `Redirect`.
+pub const MAX_PLACES: usize = 16;
+/// The longest address at which a hub takes clients, in bytes.
+pub const MAX_CLIENT_ADDRESS: usize = 255;
 /// The most facts in a `LinkOpen`.
 pub const MAX_OPEN_ITEMS: usize = 1024;
 /// The longest of them, in bytes.
@@ -325,6 +332,14 @@ frames! {
     Joined(Joined<'a>);
     /// Ask all hubs why events do not reach a subscriber.
     WhyNot(WhyNot<'a>);
+    /// Go on at another hub.
+    Redirect(Redirect<'a>);
+    /// The client goes, once it has what waits for it.
+    Leave(Leave);
+    /// An operator drains the hub.
+    Drain(Drain);
+    /// How that stands.
+    DrainReport(DrainReport);
 }
 
 impl<'a> Frame<'a> {

@@ -25,6 +25,10 @@ pub mod attribute {
     pub const ADDRESSES: u16 = 8;
     /// Which data folder the hub runs on, and in which of its starts: three u64.
     pub const LIFE: u16 = 9;
+    /// Where the hub takes clients: each a u8 length and an address, the best first.
+    pub const CLIENTS: u16 = 10;
+    /// In [`FLAGS`], whose first byte has it: the hub is about to stop.
+    pub const DRAINING: u8 = 1;
 }
 
 /// Attributes as they lie in a frame: `u16 tag, u16 length, bytes`, one after the

@@ -436,6 +436,25 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             by: "zürich",
             detail: "two hubs run on copies of one data folder",
         }),
+        Frame::Redirect(Redirect {
+            within_ms: 30_000,
+            places: vec![
+                Place { name: "newark", address: "newark.example.org:7411" },
+                Place { name: "chicago", address: "quic:[::1]:7411" },
+            ],
+        }),
+        Frame::Leave(Leave),
+        Frame::Drain(Drain { request: 19, action: DrainAction::Begin, within_ms: 60_000 }),
+        Frame::DrainReport(DrainReport {
+            request: 19,
+            state: DrainState::Draining,
+            left_ms: 12_345,
+            clients: 8,
+            told: 6,
+            moved: 4,
+            left: 3,
+            consumers: 2,
+        }),
         Frame::Join(Join {
             request: 19,
             token: 0xfeed_f00d_0102_0304,

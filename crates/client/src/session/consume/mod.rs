@@ -301,6 +301,17 @@ impl Consumers {
         }
     }
 
+    /// The client goes to another hub: what was said is sent, and every
+    /// membership ends, so that what was handed out and not settled is handed
+    /// out again there.
+    pub(crate) fn part(&mut self, out: &mut Vec<u8>, wake: &mut Vec<Waker>) {
+        self.flush(out);
+        for id in self.entries.keys() {
+            frame::encode(&Frame::Unsubscribe(frame::Unsubscribe { id: *id }), out);
+        }
+        self.lost(wake);
+    }
+
     /// The connection is lost, and every membership with it.
     pub(crate) fn lost(&mut self, wake: &mut Vec<Waker>) {
         self.dirty.clear();

@@ -34,7 +34,7 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Lane, Mono, Now, ProducerId, TenantId, UnixNanos};
 use weft_sched::lanes::{LaneQueue, Waiting};
 use weft_wire::block::{EventFields, HEADER_LEN, Paused, event_len};
-use weft_wire::frame::{AckLevel, FRAME_HEADER, publish_head, publish_homes_head};
+use weft_wire::frame::{self, AckLevel, FRAME_HEADER, publish_head, publish_homes_head};
 
 pub(crate) use self::batch::Gathered;
 use self::open::Open;
@@ -73,6 +73,22 @@ pub(crate) struct BlockAck {
     pub(crate) home_sequence: u64,
     /// How many homes have it on disk.
     pub(crate) homes: u8,
+}
+
+impl BlockAck {
+    pub(crate) fn of(ack: &frame::Ack) -> Self {
+        Self {
+            level: ack.level,
+            origin: ack.origin,
+            epoch: ack.epoch,
+            sequence: ack.sequence,
+            duplicate: ack.duplicate,
+            receivers: ack.receivers,
+            home: ack.home,
+            home_sequence: ack.home_sequence,
+            homes: ack.homes,
+        }
+    }
 }
 
 pub(crate) type BlockTicket = Ticket<Result<BlockAck, PublishError>>;
@@ -514,6 +530,11 @@ impl Publishing {
     /// Whether nothing waits to be sealed, sent or acknowledged.
     pub(crate) fn is_idle(&self) -> bool {
         self.open.is_empty() && self.pending.is_empty()
+    }
+
+    /// Whether no block is on its way to the hub, or waits for its answer.
+    pub(crate) fn none_sent(&self) -> bool {
+        self.unacknowledged.blocks == 0
     }
 
     /// Blocks that are sealed and not done.

@@ -4,6 +4,7 @@
 mod connection;
 mod consuming;
 mod hub;
+mod moving;
 mod publishing;
 mod publishing_on_terms;
 mod subscribing;

@@ -54,6 +54,8 @@ struct Keeper<'a> {
     hub: HubId,
     def: &'a StreamDef,
     cost: Option<u64>,
+    /// It is about to stop.
+    drains: bool,
 }
 
 /// Chooses among those that keep a stream.
@@ -67,7 +69,10 @@ fn choose(me: HubId, keepers: &[Keeper<'_>], need: Need) -> Place {
     };
     let near = keepers.iter().filter(fits).filter_map(|k| k.cost.map(|cost| (cost, k.hub)));
     let best = match need {
-        Need::Seat(preferred) => seat(near.map(|(_, hub)| hub), preferred),
+        Need::Seat(preferred) => {
+            let drains = |hub| keepers.iter().any(|keeper| keeper.hub == hub && keeper.drains);
+            seat(near.map(|(_, hub)| hub), preferred, drains)
+        }
         Need::Read | Need::Any | Need::Home(_) => near.min().map(|(_, hub)| hub),
     };
     match best {
@@ -83,9 +88,19 @@ fn choose(me: HubId, keepers: &[Keeper<'_>], need: Need) -> Place {
 impl NetStage {
     fn place_of(&self, stream: &str, need: Need) -> Place {
         let (table, me) = (self.snapshot.load(), self.identity.id);
-        let own = table.stream_names.get(stream).map(|(_, def)| Keeper { hub: me, def, cost: Some(0) });
+        let own = table.stream_names.get(stream).map(|(_, def)| Keeper {
+            hub: me,
+            def,
+            cost: Some(0),
+            drains: table.routes.is_draining(me),
+        });
         let others = table.routes.homes_of(stream);
-        let others = others.map(|home| Keeper { hub: home.hub, def: home.def, cost: home.cost });
+        let others = others.map(|home| Keeper {
+            hub: home.hub,
+            def: home.def,
+            cost: home.cost,
+            drains: table.routes.is_draining(home.hub),
+        });
         choose(me, &own.into_iter().chain(others).collect::<Vec<_>>(), need)
     }
 
@@ -349,9 +364,9 @@ mod tests {
         ] {
             let (mirror, home) = (def(1, consistency), def(0, consistency));
             let keepers = [
-                Keeper { hub: me, def: &mirror, cost: Some(0) },
-                Keeper { hub: HubId(3), def: &home, cost: Some(90) },
-                Keeper { hub: HubId(2), def: &home, cost: None },
+                Keeper { hub: me, def: &mirror, cost: Some(0), drains: false },
+                Keeper { hub: HubId(3), def: &home, cost: Some(90), drains: false },
+                Keeper { hub: HubId(2), def: &home, cost: None, drains: false },
             ];
             assert_eq!(choose(me, &keepers, Need::Read), nearest, "{consistency:?}");
             assert_eq!(choose(me, &keepers, Need::Seat(None)), seat);
@@ -367,7 +382,8 @@ mod tests {
         let home = def(0, Consistency::Monotonic);
         let at = |me: u64, cost: [u64; 2]| {
             let keepers = [(2, cost[0]), (4, cost[1])];
-            let keepers = keepers.map(|(hub, cost)| Keeper { hub: HubId(hub), def: &home, cost: Some(cost) });
+            let keepers =
+                keepers.map(|(hub, cost)| Keeper { hub: HubId(hub), def: &home, cost: Some(cost), drains: false });
             (choose(HubId(me), &keepers, Need::Seat(None)), choose(HubId(me), &keepers, Need::Seat(Some(HubId(4)))))
         };
         let (at_2, at_4) = (Place::At(HubId(2)), Place::At(HubId(4)));

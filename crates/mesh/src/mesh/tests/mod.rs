@@ -1,6 +1,7 @@
 //! The decider by itself: a few of them, wired together without delay, or one
 //! alone whose neighbour is the test. Whole meshes under faults are in `sim`.
 
+mod drain;
 mod gates;
 mod identity;
 mod interest;

@@ -1,0 +1,250 @@
+//! Sending clients elsewhere before the hub stops: how fast, how far, and who is
+//! told what of it. What the net stage does with it is in `net/drain.rs`.
+//!
+//! Clients are told one after the other: as fast as `limits.drain_rate` says, or
+//! faster where two thirds of the time would not be enough for all of them. So
+//! no other hub is run over by those who come, and the last ones still have time.
+
+use std::time::Duration;
+
+use weft_base::Mono;
+use weft_base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use weft_wire::frame::DrainState;
+
+use crate::Hub;
+
+/// Nobody knows yet how many consumers have to go.
+const UNKNOWN: u32 = u32::MAX;
+
+/// How a hub stands that sends its clients elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainStatus {
+    /// Whether it does.
+    pub state: DrainState,
+    /// How much of its time is left.
+    pub left_ms: u32,
+    /// Clients that were there when it began.
+    pub clients: u32,
+    /// Clients that were told where to go.
+    pub told: u32,
+    /// Clients that went in good order.
+    pub moved: u32,
+    /// Clients that are still there; those of protocol version 1 stay to the end.
+    pub left: u32,
+    /// Consumers that still run here and could run elsewhere.
+    pub consumers: u32,
+}
+
+/// What the stages and the hub's owner know of it.
+#[derive(Debug, Default)]
+pub(crate) struct DrainBoard {
+    /// Milliseconds asked for, and one; 0: not asked for.
+    asked: AtomicU64,
+    state: AtomicU32,
+    left_ms: AtomicU32,
+    clients: AtomicU32,
+    told: AtomicU32,
+    moved: AtomicU32,
+    left: AtomicU32,
+    consumers: AtomicU32,
+    /// Operators know that it is over, as far as they asked.
+    over: AtomicBool,
+}
+
+impl DrainBoard {
+    /// Asks for it; again: with another time.
+    pub(crate) fn ask(&self, within: Duration) {
+        let millis = u64::try_from(within.as_millis()).unwrap_or(u64::MAX - 1);
+        self.asked.store(millis.saturating_add(1), Ordering::Release);
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.asked.store(0, Ordering::Release);
+    }
+
+    /// How long it may take, when it is asked for.
+    pub(crate) fn asked(&self) -> Option<Duration> {
+        self.asked.load(Ordering::Acquire).checked_sub(1).map(Duration::from_millis)
+    }
+
+    pub(crate) fn status(&self) -> DrainStatus {
+        let get = |cell: &AtomicU32| cell.load(Ordering::Acquire);
+        let state = DrainState::from_number(get(&self.state) as u8).unwrap_or(DrainState::Serving);
+        DrainStatus {
+            state,
+            left_ms: get(&self.left_ms),
+            clients: get(&self.clients),
+            told: get(&self.told),
+            moved: get(&self.moved),
+            left: get(&self.left),
+            consumers: Some(get(&self.consumers)).filter(|n| *n != UNKNOWN).unwrap_or_default(),
+        }
+    }
+
+    /// It begins, with so many clients.
+    pub(crate) fn begin(&self, clients: u32) {
+        for (cell, value) in [
+            (&self.clients, clients),
+            (&self.told, 0),
+            (&self.moved, 0),
+            (&self.left, clients),
+            (&self.consumers, UNKNOWN),
+        ] {
+            cell.store(value, Ordering::Release);
+        }
+        self.enter(DrainState::Draining);
+    }
+
+    pub(crate) fn enter(&self, state: DrainState) {
+        self.state.store(state as u32, Ordering::Release);
+    }
+
+    /// The hub may stop.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.state.load(Ordering::Acquire) != DrainState::Serving as u32
+    }
+
+    /// A client was told.
+    pub(crate) fn told(&self) {
+        self.told.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A client that was told has gone.
+    pub(crate) fn moved(&self) {
+        self.moved.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn left(&self, clients: u32, time: Duration) {
+        self.left.store(clients, Ordering::Release);
+        self.left_ms.store(u32::try_from(time.as_millis()).unwrap_or(u32::MAX), Ordering::Release);
+    }
+
+    /// So many consumers run here that could run elsewhere.
+    pub(crate) fn consumers(&self, consumers: usize) {
+        let consumers = u32::try_from(consumers).unwrap_or(u32::MAX).min(UNKNOWN - 1);
+        self.consumers.store(consumers, Ordering::Release);
+    }
+
+    /// None does, and that is known.
+    pub(crate) fn has_no_consumers(&self) -> bool {
+        self.consumers.load(Ordering::Acquire) == 0
+    }
+}
+
+/// How many clients are to be told by when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) within: Duration,
+    since: Mono,
+    pub(crate) until: Mono,
+    /// Nanoseconds from one client to the next.
+    each: u64,
+}
+
+impl Pace {
+    /// For so many clients, at least so many a second.
+    pub(crate) fn new(clients: u32, within: Duration, rate: u32, now: Mono) -> Self {
+        let nanos = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+        let spread = nanos / 3 * 2 / u64::from(clients.max(1));
+        let each = spread.min(1_000_000_000 / u64::from(rate.max(1)));
+        Self { within, since: now, until: now + within, each }
+    }
+
+    /// How many are to have been told by now.
+    pub(crate) fn due(&self, now: Mono) -> u32 {
+        let nanos = u64::try_from(now.since(self.since).as_nanos()).unwrap_or(u64::MAX);
+        let due = nanos.checked_div(self.each).map_or(u64::MAX, |due| due.saturating_add(1));
+        u32::try_from(due).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn is_over(&self, now: Mono) -> bool {
+        now >= self.until
+    }
+
+    pub(crate) fn since(&self, now: Mono) -> Duration {
+        now.since(self.since)
+    }
+
+    pub(crate) fn left(&self, now: Mono) -> Duration {
+        self.until.since(now)
+    }
+}
+
+impl Hub {
+    /// Sends clients to other hubs, one after the other, and lets other hubs
+    /// serve and carry what they can: [`Hub::drain_status`] says how far it is.
+    /// `None`: for as long as `timers.drain_clients` says. Ends nothing by itself.
+    pub fn empty(&self, within: Option<Duration>) {
+        self.lifecycle.board.ask(within.unwrap_or(self.drain_clients));
+        self.waker.wake();
+    }
+
+    /// The hub goes on as before, unless it is empty already.
+    pub fn stay(&self) {
+        self.lifecycle.board.cancel();
+        self.waker.wake();
+    }
+
+    /// Whether that is done, or its time is over, and the hub is to be stopped.
+    #[must_use]
+    pub fn is_emptied(&self) -> bool {
+        self.lifecycle.board.is_over()
+    }
+
+    /// How sending clients elsewhere stands.
+    #[must_use]
+    pub fn drain_status(&self) -> DrainStatus {
+        self.lifecycle.board.status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(ms: u64) -> Mono {
+        Mono(ms * 1_000_000)
+    }
+
+    #[test]
+    fn few_clients_are_told_at_the_rate_and_many_in_two_thirds_of_the_time() {
+        let few = Pace::new(10, SECOND * 30, 100, at(1_000));
+        assert_eq!([few.due(at(1_000)), few.due(at(1_010)), few.due(at(1_090))], [1, 2, 10]);
+        let many = Pace::new(30_000, SECOND * 30, 100, at(0));
+        assert_eq!(many.due(at(10_000)), 15_003, "to a nanosecond of rounding");
+        assert!(many.due(at(20_000)) >= 30_000);
+        assert!(!many.is_over(at(29_999)) && many.is_over(at(30_000)));
+        assert_eq!(Pace::new(9, Duration::ZERO, 100, at(5)).due(at(5)), u32::MAX, "no time: all at once");
+    }
+
+    #[test]
+    fn the_board_says_what_was_written_and_begins_anew() {
+        let board = DrainBoard::default();
+        assert_eq!((board.asked(), board.is_draining()), (None, false));
+        board.ask(Duration::ZERO);
+        assert_eq!(board.asked(), Some(Duration::ZERO));
+        board.begin(3);
+        assert!(board.is_draining() && !board.has_no_consumers(), "nobody has looked yet");
+        assert_eq!(board.status().consumers, 0);
+        board.told();
+        board.moved();
+        board.consumers(2);
+        board.left(2, SECOND);
+        let status = board.status();
+        assert_eq!((status.clients, status.told, status.moved, status.left, status.consumers), (3, 1, 1, 2, 2));
+        board.cancel();
+        assert_eq!(board.asked(), None);
+        board.begin(2);
+        assert_eq!((board.status().told, board.status().left), (0, 2));
+    }
+}
