@@ -46,11 +46,13 @@ pub enum Canary {
     SlowDelivery,
     /// A hub tells its neighbours everything, all the time.
     Talkative,
+    /// Hubs send what is bound to a label as they send everything.
+    LabelIgnored,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 20] = [
+    pub const ALL: [Canary; 21] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -71,6 +73,7 @@ impl Canary {
         Self::LateRoutes,
         Self::SlowDelivery,
         Self::Talkative,
+        Self::LabelIgnored,
     ];
 
     /// The name on the command line.
@@ -97,6 +100,7 @@ impl Canary {
             Self::LateRoutes => "late-routes",
             Self::SlowDelivery => "slow-delivery",
             Self::Talkative => "talkative",
+            Self::LabelIgnored => "label-ignored",
         }
     }
 
@@ -129,6 +133,7 @@ impl Canary {
             Self::LateRoutes => Check::Failover,
             Self::SlowDelivery => Check::Latency,
             Self::Talkative => Check::Control,
+            Self::LabelIgnored => Check::Residency,
         }
     }
 }

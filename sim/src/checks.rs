@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono};
+use weft_base::{Epoch, HubId, Lane, Mono, Residency};
 use weft_mesh::GroupKey;
 
 use crate::histogram::Histogram;
@@ -53,6 +53,8 @@ pub enum Check {
     Latency,
     /// No hub sends more control than the mesh is held to.
     Control,
+    /// What is bound to a label is never at a hub without it.
+    Residency,
 }
 
 /// What a promise is about: reports count by it.
@@ -76,11 +78,13 @@ pub enum Family {
     Failover,
     /// What the mesh is held to beyond that.
     Bounds,
+    /// Blocks that are where they may not be.
+    Residency,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 9] = [
+    pub const ALL: [Family; 10] = [
         Self::Loops,
         Self::Duplicates,
         Self::Missing,
@@ -90,6 +94,7 @@ impl Family {
         Self::Order,
         Self::Failover,
         Self::Bounds,
+        Self::Residency,
     ];
 
     /// A word for it.
@@ -105,6 +110,7 @@ impl Family {
             Self::Order => "order",
             Self::Failover => "failover",
             Self::Bounds => "bounds",
+            Self::Residency => "residency",
         }
     }
 }
@@ -123,6 +129,7 @@ impl Check {
             Self::Order => Family::Order,
             Self::Failover => Family::Failover,
             Self::Latency | Self::Control => Family::Bounds,
+            Self::Residency => Family::Residency,
         }
     }
 }
@@ -157,6 +164,8 @@ pub struct Tally {
     pub crossings: u64,
     /// Blocks that were handed to a subscriber.
     pub delivered: u64,
+    /// Those of them that are bound to a label.
+    pub bound: u64,
     /// Deliveries that had to happen, and did.
     pub expected: u64,
     /// Blocks that were handed to a member of a group.
@@ -193,6 +202,7 @@ impl AddAssign for Tally {
         self.published += other.published;
         self.crossings += other.crossings;
         self.delivered += other.delivered;
+        self.bound += other.bound;
         self.expected += other.expected;
         self.shared += other.shared;
         self.served += other.served;
@@ -220,8 +230,8 @@ struct Expectation {
     block: BlockId,
 }
 
-/// What one subscriber got last, by origin and lane.
-type LastOf = HashMap<(usize, HubId, Lane), (Epoch, u64)>;
+/// What one subscriber got last, by origin, lane and where it may be.
+type LastOf = HashMap<(usize, HubId, Lane, Residency), (Epoch, u64)>;
 
 /// The state of the checkers that look on while a run goes.
 #[derive(Debug, Default)]
@@ -335,6 +345,7 @@ impl Checkers {
 
     pub(crate) fn delivers(&mut self, client: usize, block: &Block, at: Mono, is_old: bool) -> Result<(), Violation> {
         self.tally.delivered += 1;
+        self.tally.bound += u64::from(block.residency.is_bound());
         self.latency.add(at.since(block.published));
         let BlockId { origin, epoch, number } = block.id;
         if !self.delivered.insert((client, block.id)) {
@@ -344,7 +355,7 @@ impl Checkers {
         if is_old {
             return Ok(());
         }
-        let last = self.last.entry((client, origin, block.lane)).or_insert((epoch, 0));
+        let last = self.last.entry((client, origin, block.lane, block.residency)).or_insert((epoch, 0));
         if (epoch, number) <= *last {
             let detail = format!("client {client} gets {:?} in lane {} after {last:?}", block.id, block.lane);
             return Err(Violation { check: Check::Order, at, detail });
@@ -442,11 +453,17 @@ impl Checkers {
         self.flows.entry(id).or_default()
     }
 
-    /// Flows between lives that still go on must balance; of others, what was
+    /// Flows between lives that still go on, and have a way, must balance; of others, what was
     /// under way at the end of a life is not known.
-    pub(crate) fn balance_flows(&self, lives: &BTreeMap<HubId, Epoch>, at: Mono) -> Result<(), Violation> {
+    pub(crate) fn balance_flows(
+        &self,
+        lives: &BTreeMap<HubId, Epoch>,
+        has_way: impl Fn(&FlowId) -> bool,
+        at: Mono,
+    ) -> Result<(), Violation> {
         for (id, flow) in &self.flows {
             let goes_on = lives.get(&id.origin) == Some(&id.epoch) && lives.get(&id.destination) == Some(&id.life);
+            let goes_on = goes_on && has_way(id);
             let accounted = flow.taken + flow.missed;
             if (goes_on && accounted != flow.sent) || accounted > flow.sent {
                 let detail = format!("{id:?}: {flow:?}");

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use weft_base::{Epoch, HubId, Mono};
+use weft_base::{Epoch, HubId, Mono, Residency};
 use weft_mesh::flow::{LiveReceiver, LiveSender};
 use weft_mesh::groups::{MOST_PASSES, nearest};
 use weft_mesh::{DropReason, Event, GroupHub, GroupKey, Turns};
@@ -48,7 +48,7 @@ impl SimHub {
     }
 
     /// The groups with members for a topic: those here, and the nearest hubs of the others.
-    fn groups_of(&self, topic: Topic<'_>) -> Vec<Candidates> {
+    fn groups_of(&self, topic: Topic<'_>, residency: Residency) -> Vec<Candidates> {
         let mut found: Vec<Candidates> = Vec::new();
         let place =
             |found: &mut Vec<Candidates>, group: GroupKey| match found.iter().position(|(key, _, _)| *key == group) {
@@ -62,7 +62,7 @@ impl SimHub {
             let place = place(&mut found, *group);
             found[place].1.push((*client, *weight));
         });
-        self.routes.groups(topic, |group, at| {
+        self.ways(residency).groups(topic, |group, at| {
             let place = place(&mut found, group);
             match found[place].2.iter_mut().find(|known| known.hub == at.hub) {
                 Some(known) => known.weight += at.weight,
@@ -82,7 +82,7 @@ impl SimHub {
     pub(crate) fn serve_groups(&mut self, block: &Rc<Block>, out: &mut Vec<Effect>) -> (u64, Vec<FlowEntry>) {
         let Ok(topic) = Topic::parse(&block.topic) else { return (0, Vec::new()) };
         let (mut copies, mut entries) = (0, Vec::new());
-        for (group, local, remote) in self.groups_of(topic) {
+        for (group, local, remote) in self.groups_of(topic, block.residency) {
             copies += block.events;
             self.ledger.copies += block.events;
             let is_served = self.deliver_to_member(group, &local, block, out);
@@ -100,10 +100,11 @@ impl SimHub {
                 self.ledger.copies += block.events;
             }
             let life = self.routes.epoch(hub).unwrap_or_default();
-            let sender = self.live_out.entry((hub, block.lane)).or_insert_with(|| LiveSender::new(life));
+            let (lane, residency) = (block.lane, block.residency);
+            let sender = self.live_out.entry((hub, lane, residency)).or_insert_with(|| LiveSender::new(life));
             let entry = sender.group_entry(hub, block.events, group);
             let life = Epoch(entry.incarnation);
-            let flow = FlowId { origin: self.id, epoch: self.epoch, destination: hub, life, lane: block.lane };
+            let flow = FlowId { origin: self.id, epoch: self.epoch, destination: hub, life, lane, residency };
             out.push(Effect::Sent { flow, events: block.events });
             entries.push(entry);
         }
@@ -143,19 +144,20 @@ impl SimHub {
         self.ledger.copies += block.events;
         if !entry.retransmit {
             let own = self.epoch;
-            let receiver = self.live_in.entry((origin, block.lane)).or_insert_with(|| LiveReceiver::new(own));
+            let (lane, residency) = (block.lane, block.residency);
+            let receiver = self.live_in.entry((origin, lane, residency)).or_insert_with(|| LiveReceiver::new(own));
             let live = receiver.accept(epoch, entry.incarnation, entry.sequence, block.events);
             if !live.deliver {
                 self.ledger.drop(DropReason::Late, block.events);
                 return None;
             }
             let life = Epoch(entry.incarnation);
-            let flow = FlowId { origin, epoch, destination: self.id, life, lane: block.lane };
+            let flow = FlowId { origin, epoch, destination: self.id, life, lane, residency };
             out.push(Effect::Taken { flow, events: block.events, missed: live.missed });
         }
         let key = GroupKey(entry.base);
         let topic = Topic::parse(&block.topic).ok()?;
-        let group = self.groups_of(topic).into_iter().find(|(group, _, _)| *group == key);
+        let group = self.groups_of(topic, block.residency).into_iter().find(|(group, _, _)| *group == key);
         let (_, local, remote) = group.unwrap_or((key, Vec::new(), Vec::new()));
         if self.deliver_to_member(key, &local, block, out) {
             return None;

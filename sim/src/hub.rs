@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Now, UnixNanos};
+use weft_base::{Epoch, HubId, Lane, Mono, Now, Residency, UnixNanos};
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::{
-    CloseReason, Command, DropReason, Event, GroupKey, HubInfo, INITIAL_TTL, Kind, Ledger, LinkId, Mesh, MeshOptions,
-    ReceiptLine, Routes, Split, StreamDef, split,
+    Command, DropReason, Event, GroupKey, HubInfo, INITIAL_TTL, Kind, Ledger, LinkId, Mesh, MeshOptions, Routes, Split,
+    StreamDef, split,
 };
 use weft_topic::{Filter, InterestSet, Topic};
 use weft_wire::frame::{AckLevel, ErrorCode, FlowAck, FlowEntry, FlowKind};
@@ -18,114 +18,11 @@ use weft_wire::frame::{AckLevel, ErrorCode, FlowAck, FlowEntry, FlowKind};
 use crate::Canary;
 use crate::groups::Groups;
 use crate::log::Log;
+use crate::residency::{LABEL, residency_of};
+pub(crate) use crate::said::{Block, BlockId, Effect, FlowId, FlowOf, Message, Produced, Publish};
 
 /// Blocks that a guaranteed flow holds.
 pub(crate) const FLOW_LIMIT: usize = 4096;
-
-/// A block, as far as a mesh looks at it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Block {
-    pub(crate) id: BlockId,
-    pub(crate) lane: Lane,
-    pub(crate) topic: String,
-    pub(crate) events: u64,
-    /// The producer and its sequence, when the block must be stored.
-    pub(crate) produced: Option<Produced>,
-    /// Bytes of each event.
-    pub(crate) size: u64,
-    pub(crate) published: Mono,
-}
-
-/// What a client hands its hub.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Publish<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) lane: Lane,
-    pub(crate) events: u64,
-    pub(crate) size: u64,
-    pub(crate) produced: Option<Produced>,
-}
-
-/// The stamp of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct BlockId {
-    pub(crate) origin: HubId,
-    pub(crate) epoch: Epoch,
-    pub(crate) number: u64,
-}
-
-/// What a producer calls its block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Produced {
-    pub(crate) producer: usize,
-    pub(crate) sequence: u64,
-}
-
-/// What crosses a link.
-#[derive(Clone, Debug)]
-pub(crate) enum Message {
-    /// Encoded frames.
-    Control(Vec<u8>),
-    /// A block with its entries.
-    Forward { block: Rc<Block>, entries: Vec<FlowEntry>, ttl: u8 },
-}
-
-/// A live flow between two lives, to count by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct FlowId {
-    pub(crate) origin: HubId,
-    pub(crate) epoch: Epoch,
-    pub(crate) destination: HubId,
-    pub(crate) life: Epoch,
-    pub(crate) lane: Lane,
-}
-
-/// What a hub does to the world.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    Send {
-        link: LinkId,
-        message: Message,
-    },
-    Close {
-        link: LinkId,
-        reason: CloseReason,
-    },
-    /// A live block was handed to a subscriber.
-    Delivered {
-        client: usize,
-        block: Rc<Block>,
-    },
-    /// A block was handed to a member of a group.
-    Shared {
-        group: GroupKey,
-        client: usize,
-        block: Rc<Block>,
-    },
-    /// Events were sent on a live flow.
-    Sent {
-        flow: FlowId,
-        events: u64,
-    },
-    /// Events of a live flow were taken in, and so many before them were missed.
-    Taken {
-        flow: FlowId,
-        events: u64,
-        missed: u64,
-    },
-    /// A home says that it has synced a block.
-    Synced {
-        home: HubId,
-        produced: Produced,
-    },
-    /// The way to some hub is another than before.
-    PathsChanged,
-    /// A client is told where its subscription is live.
-    Receipt {
-        client: usize,
-        hubs: Vec<ReceiptLine>,
-    },
-}
 
 /// A guaranteed flow that ends here.
 #[derive(Debug, Default)]
@@ -146,9 +43,10 @@ pub(crate) struct SimHub {
     streams: InterestSet<u8>,
     subscribers: InterestSet<usize>,
     pub(crate) groups: Groups,
-    seen: Seen,
-    pub(crate) live_out: BTreeMap<(HubId, Lane), LiveSender>,
-    pub(crate) live_in: BTreeMap<(HubId, Lane), LiveReceiver>,
+    nowhere: Routes,
+    seen: BTreeMap<Residency, Seen>,
+    pub(crate) live_out: BTreeMap<FlowOf, LiveSender>,
+    pub(crate) live_in: BTreeMap<FlowOf, LiveReceiver>,
     out: BTreeMap<(HubId, Lane), Sender<Rc<Block>>>,
     into: BTreeMap<(HubId, Lane), FlowIn>,
     lives: BTreeMap<HubId, Epoch>,
@@ -200,7 +98,8 @@ impl SimHub {
             streams: captured,
             subscribers: InterestSet::new(),
             groups: Groups::default(),
-            seen: Seen::new(64),
+            nowhere: Routes::alone(id),
+            seen: BTreeMap::new(),
             live_out: BTreeMap::new(),
             live_in: BTreeMap::new(),
             out: BTreeMap::new(),
@@ -284,8 +183,14 @@ impl SimHub {
                 } else if self.canary == Some(Canary::LateRoutes) && at > Mono(2_500_000_000) {
                     self.late_routes.get_or_insert(at + Duration::from_secs(3));
                 } else if !is_frozen {
-                    let ways = |routes: &Routes| routes.hubs().map(|h| (h, routes.next_hop(h))).collect::<Vec<_>>();
-                    out.extend((ways(&self.routes) != ways(&routes)).then_some(Effect::PathsChanged));
+                    let next = |routes: &Routes| routes.hubs().map(|h| (h, routes.next_hop(h))).collect::<Vec<_>>();
+                    let bound = Residency::of(&[LABEL]);
+                    let bound = |routes: &Routes| routes.bound(bound).map(next);
+                    if next(&self.routes) != next(&routes) {
+                        out.push(Effect::PathsChanged { all: true });
+                    } else if bound(&self.routes) != bound(&routes) {
+                        out.push(Effect::PathsChanged { all: false });
+                    }
                     for ((hub, _), sender) in &mut self.out {
                         if self.routes.next_hop(*hub) != routes.next_hop(*hub) {
                             sender.way_changed(at);
@@ -295,7 +200,8 @@ impl SimHub {
                 }
             }
             Command::HubUp { hub, epoch } => {
-                for (_, sender) in self.live_out.range_mut(lanes_of(hub)) {
+                let first = (hub, Lane::URGENT, Residency::ANYWHERE);
+                for (_, sender) in self.live_out.range_mut(first..=(hub, Lane::BULK, Residency(u32::MAX))) {
                     sender.restart(epoch);
                 }
                 let is_new_life = self.lives.insert(hub, epoch).is_some_and(|known| known != epoch);
@@ -344,6 +250,14 @@ impl SimHub {
         homes
     }
 
+    /// The ways for events that may be there alone.
+    pub(crate) fn ways(&self, residency: Residency) -> &Routes {
+        if self.canary == Some(Canary::LabelIgnored) {
+            return &self.routes;
+        }
+        self.routes.bound(residency).unwrap_or(&self.nowhere)
+    }
+
     /// A client of this hub publishes a block.
     pub(crate) fn publish(
         &mut self,
@@ -354,17 +268,23 @@ impl SimHub {
         let parsed = Topic::parse(topic).ok()?;
         let id = BlockId { origin: self.id, epoch: self.epoch, number: self.next_block };
         self.next_block += 1;
-        let block = Rc::new(Block { id, lane, topic: topic.to_owned(), events, produced, size, published: at });
+        let residency = residency_of(topic);
+        let block =
+            Rc::new(Block { id, lane, topic: topic.to_owned(), events, residency, produced, size, published: at });
         self.ledger.published += events;
         let (shared, mut entries) = self.serve_groups(&block, out);
         let mut copies = shared + self.deliver_here(&block, out);
-        let routes = self.routes.clone();
+        let routes = self.ways(residency).clone();
         routes.destinations(parsed, |hub, kind, _| {
             self.ledger.copies += events;
             copies += events;
+            if routes.is_outside(hub) {
+                self.ledger.drop(DropReason::Residency, events);
+                return;
+            }
             if kind == Kind::Live {
                 let life = routes.epoch(hub).unwrap_or_default();
-                let sender = self.live_out.entry((hub, lane)).or_insert_with(|| LiveSender::new(life));
+                let sender = self.live_out.entry((hub, lane, residency)).or_insert_with(|| LiveSender::new(life));
                 let entry = sender.entry(hub, events);
                 let flow = FlowId {
                     origin: self.id,
@@ -372,6 +292,7 @@ impl SimHub {
                     destination: hub,
                     life: Epoch(entry.incarnation),
                     lane,
+                    residency,
                 };
                 out.push(Effect::Sent { flow, events });
                 entries.push(entry);
@@ -409,7 +330,8 @@ impl SimHub {
         let BlockId { origin, epoch, number } = block.id;
         let live = entries.iter().filter(|entry| entry.kind.is_best_effort()).count() as u64;
         self.ledger.received += live * block.events;
-        let cut = self.seen.check(origin, epoch, block.lane, number);
+        let seen = self.seen.entry(block.residency).or_insert_with(|| Seen::new(64));
+        let cut = seen.check(origin, epoch, block.lane, number);
         let back_out = self.canary == Some(Canary::BackOut);
         let mut passed = Vec::new();
         for entry in entries {
@@ -452,7 +374,9 @@ impl SimHub {
         ttl: u8,
         out: &mut Vec<Effect>,
     ) -> Vec<FlowEntry> {
-        split(&self.routes, entries.iter().copied(), came_by, ttl, &mut self.split);
+        let mut parts = std::mem::take(&mut self.split);
+        split(self.ways(block.residency), entries.iter().copied(), came_by, ttl, &mut parts);
+        self.split = parts;
         for (entry, reason) in self.split.dropped() {
             let is_silent = self.canary == Some(Canary::UncountedDrop) && *reason == DropReason::NoPath;
             if entry.kind.is_best_effort() && !is_silent {
@@ -471,7 +395,8 @@ impl SimHub {
     fn take_live(&mut self, block: &Rc<Block>, entry: &FlowEntry, out: &mut Vec<Effect>) {
         let BlockId { origin, epoch, .. } = block.id;
         let own = self.epoch;
-        let receiver = self.live_in.entry((origin, block.lane)).or_insert_with(|| LiveReceiver::new(own));
+        let receiver =
+            self.live_in.entry((origin, block.lane, block.residency)).or_insert_with(|| LiveReceiver::new(own));
         let live = receiver.accept(epoch, entry.incarnation, entry.sequence, block.events);
         if !live.deliver {
             self.ledger.copies += block.events;
@@ -479,7 +404,8 @@ impl SimHub {
             return;
         }
         let life = Epoch(entry.incarnation);
-        let flow = FlowId { origin, epoch, destination: self.id, life, lane: block.lane };
+        let (lane, residency) = (block.lane, block.residency);
+        let flow = FlowId { origin, epoch, destination: self.id, life, lane, residency };
         let missed = if self.canary == Some(Canary::UncountedGap) { 0 } else { live.missed };
         out.push(Effect::Taken { flow, events: block.events, missed });
         if self.deliver_here(block, out) == 0 {
@@ -554,7 +480,7 @@ impl SimHub {
             refused: ErrorCode::NONE,
             places: Vec::new(),
         };
-        self.on_event(Event::FlowAck(ack), at, out);
+        self.on_event(Event::FlowAck { residency: Residency::ANYWHERE, ack }, at, out);
     }
 
     /// The disk has synced all that is written.

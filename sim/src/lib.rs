@@ -33,6 +33,8 @@ mod network;
 mod plan;
 mod producers;
 mod report;
+mod residency;
+mod said;
 pub mod scale;
 mod shapes;
 pub mod streams;

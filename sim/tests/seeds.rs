@@ -28,10 +28,23 @@ fn a_hundred_meshes_keep_their_promises() {
     }
     // What is never reached is not tested.
     let Tally {
-        expected, shared, served, missed, dropped, stored, retransmitted, repairs, faults, receipts, kept, ..
+        expected,
+        bound,
+        shared,
+        served,
+        missed,
+        dropped,
+        stored,
+        retransmitted,
+        repairs,
+        faults,
+        receipts,
+        kept,
+        ..
     } = tally;
     for (what, count) in [
         ("deliveries that had to happen", expected),
+        ("deliveries of what is bound to a label", bound),
         ("blocks handed to members of groups", shared),
         ("blocks of which a member had to get one", served),
         ("events missed", missed),

@@ -43,6 +43,34 @@ id! {
     SubscriptionId(u64)
 }
 
+id! {
+    /// Where events may be: at hubs that carry a label, or all of several
+    /// labels; 0 everywhere. See [`Residency::of`].
+    Residency(u32)
+}
+
+impl Residency {
+    /// Everywhere.
+    pub const ANYWHERE: Residency = Residency(0);
+
+    /// Hubs that carry all of these labels, given in ascending order: XXH3-64 of
+    /// the names, a zero byte after each but the last, folded to 32 bits, so that
+    /// every hub computes the same number with nobody to ask. No label: anywhere.
+    #[must_use]
+    pub fn of(labels: &[&str]) -> Self {
+        if labels.is_empty() {
+            return Self::ANYWHERE;
+        }
+        Self(HubId::of_name(&labels.join("\0")).tag())
+    }
+
+    /// Whether it says anything.
+    #[must_use]
+    pub const fn is_bound(self) -> bool {
+        self.0 != 0
+    }
+}
+
 impl HubId {
     /// The id of the hub of this name: XXH3-64 of its UTF-8 bytes, so that
     /// every hub computes the same id with nobody to ask. Never zero.
@@ -122,6 +150,14 @@ mod tests {
         assert_eq!(HubId::of_name("").0, 0x2d06_8005_38d3_94c2);
         assert_eq!(HubId::of_name("").tag(), 0x2d06_8005 ^ 0x38d3_94c2);
         assert_eq!(HubId(0x7_0000_0007).tag(), 1, "never zero");
+    }
+
+    #[test]
+    fn a_residency_is_fixed_for_ever() {
+        let eu = xxhash_rust::xxh3::xxh3_64(b"eu");
+        assert_eq!(Residency::of(&["eu"]).0, (eu >> 32) as u32 ^ eu as u32, "in blocks, on disk and on the wire");
+        assert_eq!(Residency::of(&[]), Residency::ANYWHERE);
+        assert_ne!(Residency::of(&["eu", "gdpr"]), Residency::of(&["eugdpr"]));
     }
 
     #[test]

@@ -153,6 +153,9 @@ pub struct PublisherOptions {
     /// costs a round trip to the hub, and what does not wait (`try_publish`,
     /// batches, sinks) cannot be had.
     pub require_live: Option<LiveAt>,
+    /// The label that hubs must carry at which its events are, are stored or go
+    /// through, 1 to 64 of a-z, 0-9 and `-`; `None`: what the rules of its hub say.
+    pub residency: Option<String>,
 }
 
 /// A publisher that is the same one after a restart, also of another process:
@@ -231,6 +234,7 @@ impl Default for PublisherOptions {
             ttl: None,
             producer: None,
             require_live: None,
+            residency: None,
         }
     }
 }
@@ -260,6 +264,13 @@ impl PublisherOptions {
     #[must_use]
     pub fn require_live(mut self, at: LiveAt) -> Self {
         self.require_live = Some(at);
+        self
+    }
+
+    /// Only at hubs with this label.
+    #[must_use]
+    pub fn residency(mut self, label: impl Into<String>) -> Self {
+        self.residency = Some(label.into());
         self
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, UnixNanos};
+use weft_base::{Epoch, HubId, Residency, UnixNanos};
 use weft_topic::Topic;
 use weft_wire::block::EventFields;
 use weft_wire::frame::{self, AckLevel, Frame, MAX_ACK_HOMES};
@@ -130,6 +130,7 @@ impl Publisher {
             homes: if options.level == AckLevel::Homes { options.homes } else { 0 },
             ttl: options.ttl,
             producer: options.producer.map(|producer| producer.id_in(options.lane)),
+            residency: options.residency.as_deref().map_or(Residency::ANYWHERE, |label| Residency::of(&[label])),
         };
         let homes = spec.level != AckLevel::Homes || (2..=MAX_ACK_HOMES).contains(&spec.homes);
         let level = homes && spec.level != AckLevel::Spooled;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use weft_base::{Lane, Now, Random, UnixNanos};
 use weft_wire::block::layout::REQUEST;
-use weft_wire::block::{Event, EventFields, WriteError};
+use weft_wire::block::{BlockFields, Event, EventFields, WriteError};
 use weft_wire::headers::{HeadersWriter, names};
 use weft_wire::reply::ReplyAddress;
 
@@ -302,10 +302,12 @@ impl Request {
         }
         let shared = self.client.shared();
         let block = self.delivery.block();
-        let (lane, deadline) = (block.lane(), block.deadline());
+        // What is bound to a label is answered within it.
+        let (lane, deadline, residency) = (block.lane(), block.deadline(), block.residency());
+        let fields = BlockFields { lane, deadline, residency, ..BlockFields::new(&self.reply_to) };
         let event = EventFields { time: shared.now().wall, headers: &headers, payload, ..EventFields::default() };
         let ticket = poll_fn(|cx| {
-            shared.with(|session| match session.reply(&self.reply_to, lane, deadline, &event) {
+            shared.with(|session| match session.reply(&fields, &event) {
                 Err(PublishError::Full { .. }) => {
                     session.wait_for_room(cx.waker());
                     Poll::Pending

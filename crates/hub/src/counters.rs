@@ -125,6 +125,8 @@ counters! {
     mesh_duplicates = "duplicates.mesh_blocks",
     /// Live events that a flow from another hub was short of.
     missed = "flow.missed",
+    /// Blocks that came over a link and may not be at this hub: it does not carry their label.
+    residency_refused = "residency.refused",
     /// Guaranteed blocks sent again.
     retransmitted = "flow.retransmitted_blocks",
     /// Events read from streams for subscribers.

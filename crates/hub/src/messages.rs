@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, SubscriptionId};
+use weft_base::{Epoch, HubId, Lane, Mono, Residency, SubscriptionId};
 use weft_log::LogBlock;
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{Life, StreamDef};
@@ -95,6 +95,30 @@ pub(crate) struct FlowKey {
     pub(crate) origin: HubId,
     pub(crate) epoch: Epoch,
     pub(crate) lane: Lane,
+    pub(crate) residency: Residency,
+}
+
+impl FlowKey {
+    /// Without the life of the origin.
+    pub(crate) fn flow(&self) -> FlowTo {
+        FlowTo { hub: self.origin, lane: self.lane, residency: self.residency }
+    }
+}
+
+/// A flow between this hub and another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FlowTo {
+    pub(crate) hub: HubId,
+    pub(crate) lane: Lane,
+    pub(crate) residency: Residency,
+}
+
+impl FlowTo {
+    /// All with one hub.
+    pub(crate) fn all_of(hub: HubId) -> std::ops::RangeInclusive<Self> {
+        let first = Self { hub, lane: Lane::URGENT, residency: Residency::ANYWHERE };
+        first..=Self { hub, lane: Lane::BULK, residency: Residency(u32::MAX) }
+    }
 }
 
 /// Whom the append stage tells that a block is stored.
@@ -183,8 +207,10 @@ pub(crate) enum ToRoute {
     HubUp { hub: HubId, epoch: Epoch, name: String },
     /// A hub cannot be reached any more.
     HubDown { hub: HubId },
-    /// A stage of this hub has something to say to a service of another hub.
-    Peer { to: HubId, service: Service, bytes: Vec<u8> },
+    /// A stage of this hub has something to say to a service of another hub;
+    /// `confined`: with events that may be only at hubs with a label that both
+    /// hubs carry.
+    Peer { to: HubId, service: Service, confined: bool, bytes: Vec<u8> },
     /// A stream has taken a block of this hub's clients that live subscribers are to have only now.
     Release { block: BlockRef },
     /// A request met so many receivers that are gone.
@@ -226,11 +252,19 @@ pub(crate) enum FromPeer {
 pub(crate) struct FlowSaid {
     pub(crate) hub: HubId,
     pub(crate) lane: Lane,
+    pub(crate) residency: Residency,
     pub(crate) incarnation: u32,
     pub(crate) written: u64,
     pub(crate) synced: u64,
     pub(crate) refused: ErrorCode,
     pub(crate) places: Vec<FlowPlace>,
+}
+
+impl FlowSaid {
+    /// The flow.
+    pub(crate) fn flow(&self) -> FlowTo {
+        FlowTo { hub: self.hub, lane: self.lane, residency: self.residency }
+    }
 }
 
 /// Inbox of the net stage.

@@ -16,7 +16,7 @@ use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 pub use self::limits::Limits;
-pub use self::routing::Routing;
+pub use self::routing::{MAX_RESIDENCY, ResidencyRule, Routing};
 pub use self::stages::StageBounds;
 pub use self::timers::Timers;
 use crate::budget;
@@ -34,6 +34,9 @@ pub struct HubOptions {
     /// Labels that say where the hub is or what holds there: at most 16, of the
     /// same characters. All hubs are told them; nothing is held back by them.
     pub labels: Vec<String>,
+    /// Which events that enter the mesh here may be only at hubs with a label; at
+    /// most [`MAX_RESIDENCY`].
+    pub residency: Vec<ResidencyRule>,
     /// Where clients connect.
     pub clients: Vec<Listen>,
     /// Where other hubs connect; never [`Security::Plain`].
@@ -221,6 +224,7 @@ impl HubOptions {
             mesh: "weft".to_owned(),
             region: "local".to_owned(),
             labels: Vec::new(),
+            residency: Vec::new(),
             clients: Vec::new(),
             hubs: None,
             hubs_also: Vec::new(),
@@ -290,6 +294,7 @@ impl HubOptions {
             let why = format!("at most {most} addresses of {} bytes are told to other hubs", weft_mesh::MAX_ADDRESS);
             found.push(("hubs.advertise", why));
         }
+        routing::residency_violations(&self.residency, &mut found);
         let most = self.protocol_most;
         if !(PROTOCOL_VERSION_LEAST..=PROTOCOL_VERSION).contains(&most) {
             let remedy = format!("this version speaks {PROTOCOL_VERSION_LEAST} to {PROTOCOL_VERSION}");

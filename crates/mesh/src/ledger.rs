@@ -79,6 +79,7 @@ drop_reasons! {
     Damaged = 29, "damaged", "The event lies damaged in the stream, and its consumer goes on behind it.";
     Removed = 30, "removed", "The stream's retention removed the event before its consumer had it.";
     StreamGone = 31, "stream_gone", "The event waited on disk for a stream whose homes do not have that stream any more.";
+    Residency = 32, "residency", "The event may be only at hubs with its label, and no way over such hubs leads to the one that it is for.";
     LinkCrowded = 35, "link_crowded", "The event would have waited for a link that is behind, and the hub is short of memory for what waits.";
     MappedAway = 42, "mapped_away", "A rule of the hub's mapping drops this share of its topics on purpose.";
     Unmappable = 43, "unmappable", "A rule of the hub's mapping is for the topic and makes no valid topic of it, or there was no memory for that.";

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod book;
+mod bound;
 mod close;
 mod costs;
 mod damp;
@@ -48,7 +49,7 @@ pub use ledger::{DropReason, Ledger};
 pub use life::{Life, Remembered};
 pub use link::{DOUBTED, DRAINING, MOST_COST, SUSPECTED};
 pub use mesh::{ClientPlace, Command, Event, LinkNotice, LiveAt, Mesh, ReceiptLine};
-pub use options::{HubInfo, Limits, MAX_HUBS, MAX_LABEL, MAX_LABELS, MeshOptions, Timers};
+pub use options::{HubInfo, Limits, MAX_HUBS, MAX_LABEL, MAX_LABELS, MAX_WAYS, MeshOptions, Timers};
 pub use report::{Counters, HubReport, LinkReport, Report};
 pub use routes::{INITIAL_TTL, Path, Routes, Split, hops, split};
 pub use streams::{StreamDef, StreamHome, StreamHub};

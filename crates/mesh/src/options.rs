@@ -12,6 +12,8 @@ pub const MAX_HUBS: usize = weft_wire::frame::MAX_FLOW_ENTRIES / 2;
 
 /// The most labels of a hub.
 pub const MAX_LABELS: usize = 16;
+/// The most labels, and sets of several, that a hub finds ways for.
+pub const MAX_WAYS: usize = 2 * MAX_LABELS;
 /// The longest label, in bytes.
 pub const MAX_LABEL: usize = 64;
 

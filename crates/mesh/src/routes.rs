@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, UnixNanos};
+use weft_base::{Epoch, HubId, Residency, UnixNanos};
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::FlowEntry;
 
@@ -48,6 +48,12 @@ pub(crate) struct KnownHub {
     /// None when it is out of reach.
     pub(crate) path: Option<Path>,
     pub(crate) is_draining: bool,
+    /// The labels that it has in common with this hub.
+    pub(crate) shared: Residency,
+    /// Of ways for bound events: it does not carry the labels.
+    pub(crate) outside: bool,
+    /// Of these: other events can reach it.
+    pub(crate) elsewhere: bool,
 }
 
 /// Who wants what, and how to get there, at one moment. Never changes: the
@@ -63,13 +69,25 @@ pub struct Routes {
     pub(crate) by_slot: Arc<[u16]>,
     /// This hub is about to stop.
     pub(crate) drains: bool,
+    /// For events that are bound to labels.
+    pub(crate) bound: Arc<[(Residency, Routes)]>,
+    /// These are such ways.
+    pub(crate) is_view: bool,
 }
 
 impl Routes {
     /// The snapshot of a mesh of this hub alone.
     #[must_use]
     pub fn alone(me: HubId) -> Self {
-        Self { me, interest: Wants::default(), hubs: Arc::default(), by_slot: Arc::default(), drains: false }
+        Self {
+            me,
+            interest: Wants::default(),
+            hubs: Arc::default(),
+            by_slot: Arc::default(),
+            bound: Arc::default(),
+            is_view: false,
+            drains: false,
+        }
     }
 
     pub(crate) fn new(me: HubId, interest: Wants, mut hubs: Vec<KnownHub>) -> Self {
@@ -81,12 +99,21 @@ impl Routes {
                 *place = index;
             }
         }
-        Self { me, interest, hubs: hubs.into(), by_slot: by_slot.into(), drains: false }
+        Self {
+            me,
+            interest,
+            hubs: hubs.into(),
+            by_slot: by_slot.into(),
+            bound: Arc::default(),
+            is_view: false,
+            drains: false,
+        }
     }
 
     /// The same ways, and other interest.
     pub(crate) fn wanting(&self, interest: Wants) -> Self {
-        Self { interest, ..self.clone() }
+        let bound = self.bound.iter().map(|(of, routes)| (*of, routes.wanting(interest.clone()))).collect();
+        Self { interest, bound, ..self.clone() }
     }
 
     /// Calls `f` once for each other hub and kind of interest that wants the
@@ -247,7 +274,7 @@ impl Routes {
         self.me
     }
 
-    fn known(&self, hub: HubId) -> Option<&KnownHub> {
+    pub(crate) fn known(&self, hub: HubId) -> Option<&KnownHub> {
         self.hubs.binary_search_by_key(&hub, |known| known.hub).ok().and_then(|index| self.hubs.get(index))
     }
 }
@@ -324,7 +351,7 @@ pub fn split(
             continue;
         }
         match routes.next_hop(entry.hub) {
-            None => out.dropped.push((entry, DropReason::NoPath)),
+            None => out.dropped.push((entry, routes.why_not(entry.hub))),
             Some(link) if arrived_on == Some(link) => out.dropped.push((entry, DropReason::Loop)),
             Some(_) if out.ttl == 0 => out.dropped.push((entry, DropReason::Ttl)),
             Some(link) => out.add(link, entry),
@@ -363,7 +390,17 @@ mod tests {
     }
 
     fn known(hub: u64, slot: u16, path: Option<Path>) -> KnownHub {
-        KnownHub { hub: HubId(hub), epoch: Epoch(1), slot, path, is_draining: false }
+        let shared = Residency::ANYWHERE;
+        KnownHub {
+            hub: HubId(hub),
+            epoch: Epoch(1),
+            slot,
+            path,
+            is_draining: false,
+            shared,
+            outside: false,
+            elsewhere: false,
+        }
     }
 
     fn def(name: &str, role: u8) -> Arc<StreamDef> {

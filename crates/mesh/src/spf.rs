@@ -75,12 +75,18 @@ impl Graph {
     /// The shortest path from `root` to each hub that it can reach (Dijkstra,
     /// "A note on two problems in connexion with graphs", 1959).
     pub(crate) fn shortest(&self, root: HubId) -> BTreeMap<HubId, Shortest> {
+        self.shortest_within(root, |_| true)
+    }
+
+    /// Likewise, over no other hubs than these.
+    pub(crate) fn shortest_within(&self, root: HubId, inside: impl Fn(HubId) -> bool) -> BTreeMap<HubId, Shortest> {
         let mut best: BTreeMap<HubId, Shortest> = BTreeMap::new();
         best.insert(root, Shortest { cost: 0, rtt_us: 0, hubs: Vec::new() });
         let mut queue = BinaryHeap::from([Reverse((0, root))]);
         while let Some(Reverse((cost, from))) = queue.pop() {
             let Some(here) = best.get(&from).filter(|here| here.cost == cost).cloned() else { continue };
-            for edge in self.edges.get(&from).map_or(&[][..], Vec::as_slice) {
+            let edges = self.edges.get(&from).map_or(&[][..], Vec::as_slice);
+            for edge in edges.iter().filter(|edge| inside(edge.to)) {
                 let cost = cost.saturating_add(edge.cost);
                 let mut hubs = here.hubs.clone();
                 hubs.push(edge.to);

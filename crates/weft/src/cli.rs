@@ -276,6 +276,9 @@ pub(crate) struct PubArgs {
     /// The priority, 0 (most urgent) to 7.
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) lane: u8,
+    /// Only at hubs that carry this label, on the way and in streams.
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) residency: Option<String>,
     /// How long each event is of use, in milliseconds; what is later is dropped and counted.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=31_536_000_000))]
     pub(crate) deadline: Option<u64>,

@@ -160,6 +160,8 @@ codes! {
     INTEREST = 77, "interest", "sessions of this name have as many subscriptions as they may: use fewer or wider filters, or raise limits.subscriptions_per_name";
     /// Subscriptions come and go faster than the hub lets them.
     CHURN = 78, "churn", "subscriptions come and go too fast: keep them, or raise limits.interest_changes";
+    /// Events would have to be at a hub that does not carry their label.
+    RESIDENCY = 80, "residency", "the events may be only at hubs with their label: publish, store or read them at those that the detail names";
     /// A hub of another mesh.
     OTHER_MESH = 87, "other_mesh", "the hubs are of different meshes: link them only after giving both the same `mesh`";
     /// A setting that all hubs of a mesh must share differs.

@@ -6,7 +6,7 @@ mod common;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weft_base::{Epoch, HubId, Lane, ProducerId, TenantId, UnixNanos};
+use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, TenantId, UnixNanos};
 use weft_wire::block::{self, Block, BlockFields, EventFields, Stamp};
 use weft_wire::headers::{Headers, HeadersWriter};
 
@@ -75,6 +75,7 @@ impl OwnedBlock {
             first_sequence: self.first_sequence,
             deadline: UnixNanos(self.deadline),
             tenant: TenantId(self.numbers.2),
+            residency: Residency(self.numbers.2.rotate_left(7)),
         }
     }
 

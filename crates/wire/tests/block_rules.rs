@@ -5,7 +5,7 @@
 mod common;
 
 use common::{full, in_stream, reseal, smallest, stamp, stamped, write};
-use weft_base::{HubId, UnixNanos};
+use weft_base::{Epoch, HubId, Residency, UnixNanos};
 use weft_wire::block::{
     self, Block, BlockError, BlockFields, BlockWriter, Clause, EventFields, HEADER_LEN, MAX_BLOCK, MAX_EVENTS,
     MIN_BLOCK, Stamp, StampError, WriteError,
@@ -68,7 +68,7 @@ fn the_header_keeps_its_rules() {
     assert_eq!(broken(|b| b[44..48].fill(0)), (Clause::EventCount, 44));
     assert_eq!(broken(|b| b[46] = 1), (Clause::EventCount, 44));
     assert_eq!(broken(|b| b[24..32].fill(0xff)), (Clause::Sequence, 24));
-    for at in 50..60 {
+    for at in (50..52).chain(56..60) {
         assert_eq!(broken(|b| b[at] = 1).0, Clause::Reserved, "byte {at}");
     }
     assert_eq!(broken(|b| b[48..50].fill(0)), (Clause::TopicLength, 48));
@@ -76,6 +76,19 @@ fn the_header_keeps_its_rules() {
     assert_eq!(broken(|b| b[48..50].copy_from_slice(&1000_u16.to_le_bytes())), (Clause::TopicLength, 48));
     assert_eq!(broken(|b| b[HEADER_LEN + 3] = 0xff), (Clause::TopicUtf8, HEADER_LEN + 3));
     assert_eq!(broken(|b| b[HEADER_LEN + 22] = 1), (Clause::Padding, HEADER_LEN + 22));
+}
+
+#[test]
+fn the_first_hub_binds_a_block_to_a_label_and_nobody_after_it() {
+    let mut bytes = common::write(&common::fields(), &[EventFields::default()]);
+    let eu = Residency::of(&["eu"]);
+    block::set_residency(&mut bytes, eu).unwrap();
+    let bound = Block::validate(&bytes).expect("its checksum is that of what it says now");
+    assert_eq!(bound.residency(), eu);
+    let stamp = Stamp { origin: HubId(1), epoch: Epoch(1), block: 1, sequence: 1, ingested: UnixNanos(1) };
+    block::stamp(&mut bytes, &stamp).unwrap();
+    assert!(block::set_residency(&mut bytes, Residency::ANYWHERE).is_err());
+    assert_eq!(Block::validate(&bytes).expect("as it was").residency(), eu);
 }
 
 #[test]

@@ -29,7 +29,7 @@ macro_rules! fields {
 fn of_the_code(name: &str) -> Vec<Field> {
     match name {
         "producer_line" => fields!(ProducerLine: length, magic, version, lane, flags, schema, producer, first_sequence,
-            deadline, tenant, event_count, topic_len, reserved_50, reserved_52, reserved_56, checksum),
+            deadline, tenant, event_count, topic_len, reserved_50, residency, reserved_56, checksum),
         "hub_line" => fields!(HubLine: origin, epoch, reserved_76, block, sequence, ingested, stream_sequence,
             home_sequence, home, checksum),
         "event_header" => fields!(EventHeader: payload_len, key_len, headers_len, time),

@@ -97,6 +97,7 @@ impl Plan {
         plan.add_faults(&mut random);
         plan.add_publishes(&mut random);
         plan.add_members(&mut Random::from_seed(seed ^ 0x6700));
+        plan.add_bound(&mut Random::from_seed(seed ^ 0x1abe1));
         plan.add_strange_faults(&mut Random::from_seed(seed ^ 0xfa17));
         if let Some(first) = apart {
             plan.keep_apart(|hub| hub >= first, Mono::default() + ms(12_500 + random.below(6000)));
@@ -124,7 +125,7 @@ impl Plan {
         }
     }
 
-    pub(super) fn add(&mut self, at: Mono, what: What) {
+    pub(crate) fn add(&mut self, at: Mono, what: What) {
         self.steps.push((at, what));
     }
 

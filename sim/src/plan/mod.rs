@@ -288,7 +288,7 @@ impl Plan {
 /// a queue or losses, and still count as in time.
 pub(crate) const LATE: Duration = Duration::from_millis(50);
 
-fn ms(ms: u64) -> Duration {
+pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 

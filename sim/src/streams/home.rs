@@ -423,7 +423,7 @@ impl Source for LogSource<'_> {
             let (home, sequence) = found.home();
             let (first, span) = (found.first(), found.block().event_count());
             let bytes: &[u8] = &found;
-            if !each(Stored { first, next: found.next(), home, sequence, span, more: false, bytes }) {
+            if !each(Stored { first, next: found.next(), home, sequence, span, more: false, withheld: false, bytes }) {
                 break;
             }
             next = found.next();

@@ -22,12 +22,15 @@ use crate::log::Log;
 use crate::network::{Sent, Session, SimLink};
 use crate::plan::{LANES, PlannedHub};
 use crate::producers::SimProducer;
+use crate::residency::residency_of;
 use crate::{Canary, Outcome, Plan};
 
 /// In a mesh where round trips go up and down: how long routes must have stood
 /// for the last look, and how many times it is waited for half of that.
 const QUIET: Duration = Duration::from_secs(2);
 const MOST_WAITS: usize = 60;
+/// The topic of those of the last events that are bound to a label.
+const LAST_BOUND: &str = "eu/last";
 /// Bytes of the last events, which say that all is well.
 const LAST_SIZE: u64 = 100;
 /// Of a forwarded block, beside its events: header, stamp, and each entry.
@@ -264,6 +267,9 @@ impl<'p> World<'p> {
                     for lane in LANES {
                         let last = Publish { topic: "last", lane, events: 1, size: LAST_SIZE, produced: None };
                         self.publish(hub, last)?;
+                        if self.plan.may_be_at(hub, residency_of(LAST_BOUND)) {
+                            self.publish(hub, Publish { topic: LAST_BOUND, ..last })?;
+                        }
                     }
                 }
                 Ok(())
@@ -281,9 +287,11 @@ impl<'p> World<'p> {
         self.tell(hub, |h, now, out| block = h.publish(publish, now, out))?;
         if let (Some(block), Ok(parsed)) = (block, Topic::parse(publish.topic)) {
             self.checks.tally.published += 1;
-            self.check_receipts(hub, parsed)?;
+            if !residency_of(publish.topic).is_bound() {
+                self.check_receipts(hub, parsed)?;
+            }
             if self.checks.is_settled(self.now) {
-                let near = self.connected(hub);
+                let near = self.connected_within(hub, residency_of(publish.topic));
                 let wants = |c: &(usize, Filter, Mono)| {
                     c.2 + self.plan.settling() <= self.now && c.1.matches(parsed) && near.contains(&c.0)
                 };
@@ -355,8 +363,8 @@ impl<'p> World<'p> {
                 Ok(())
             }
             Effect::Synced { home, produced } => self.check_synced(home, produced),
-            Effect::PathsChanged => {
-                self.checks.paths_changed(self.now, self.plan.is_noisy());
+            Effect::PathsChanged { all } => {
+                self.checks.paths_changed(self.now, !all || self.plan.is_noisy());
                 Ok(())
             }
             Effect::Receipt { client, hubs } => {
@@ -472,6 +480,11 @@ impl<'p> World<'p> {
         match message {
             Message::Forward { block, entries, ttl } => {
                 self.checks.received += live_copies(&block, entries.iter().map(|entry| entry.kind));
+                if !self.plan.may_be_at(hub, block.residency) {
+                    let detail = format!("{:?} of `{}` is at hub {hub}, which has no label", block.id, block.topic);
+                    let violation = self.violation(Check::Residency, detail);
+                    self.judge(Err(violation))?;
+                }
                 self.tell(hub, |h, now, out| h.on_forward(id, &block, &entries, ttl, now, out))
             }
             Message::Control(bytes) => {

@@ -8,6 +8,7 @@ use weft_topic::{InterestSet, Topic};
 use weft_wire::frame::PROTOCOL_VERSION;
 
 use super::{Check, Checked, Due, Message, SimHub, World, live_copies};
+use crate::hub::FlowId;
 use crate::plan::What;
 
 impl World<'_> {
@@ -23,9 +24,16 @@ impl World<'_> {
             self.check_routes(&hubs),
             self.check_ledgers(&hubs),
             self.check_streams(&hubs),
-            self.checks.balance_flows(&lives, self.now),
+            self.checks.balance_flows(&lives, |flow| self.has_way(flow), self.now),
         ];
         results.into_iter().try_for_each(|result| self.judge(result))
+    }
+
+    /// Whether events of a flow can reach its end.
+    fn has_way(&self, flow: &FlowId) -> bool {
+        let ends = [flow.origin, flow.destination].map(|hub| self.index_of.get(&hub));
+        let [Some(from), Some(to)] = ends else { return true };
+        !flow.residency.is_bound() || self.connected_within(*from, flow.residency).contains(to)
     }
 
     fn check_rest(&self) -> Checked {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use weft_base::Residency;
 use weft_mesh::{CloseReason, Event, LinkId};
 use weft_wire::frame::PROTOCOL_VERSION;
 
@@ -89,16 +90,26 @@ impl World<'_> {
 
     /// The hubs to which working sessions lead from this one, itself among them.
     pub(super) fn connected(&self, hub: usize) -> BTreeSet<usize> {
-        self.connected_without(hub, None)
+        self.connected_by(hub, None, |_| true)
+    }
+
+    /// The same, over hubs alone at which events of this residency may be.
+    pub(super) fn connected_within(&self, hub: usize, residency: Residency) -> BTreeSet<usize> {
+        self.connected_by(hub, None, |hub| self.plan.may_be_at(hub, residency))
     }
 
     /// The same, if a link were cut.
     pub(super) fn connected_without(&self, hub: usize, link: Option<usize>) -> BTreeSet<usize> {
+        self.connected_by(hub, link, |_| true)
+    }
+
+    fn connected_by(&self, hub: usize, link: Option<usize>, is_inside: impl Fn(usize) -> bool) -> BTreeSet<usize> {
         let mut near = BTreeSet::new();
         near.extend(self.awake(hub).map(|_| hub));
         let works = |s: &&Session| s.is_open == [true; 2] && Some(s.link) != link && self.links[s.link].works();
         let ends = self.sessions.iter().filter(works).map(|s| self.links[s.link].ends);
-        let pairs: Vec<[usize; 2]> = ends.filter(|ends| ends.iter().all(|end| self.awake(*end).is_some())).collect();
+        let pairs: Vec<[usize; 2]> =
+            ends.filter(|ends| ends.iter().all(|end| self.awake(*end).is_some() && is_inside(*end))).collect();
         loop {
             let next = pairs.iter().find_map(|[a, b]| match (near.contains(a), near.contains(b)) {
                 (true, false) => Some(*b),

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use weft_base::{Lane, Mono, Now, UnixNanos};
+use weft_base::{Lane, Mono, Now};
 use weft_ring::arena::BlockRef;
 use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{BlockFields, EventFields, WriteError};
@@ -316,20 +316,17 @@ impl Session {
         Ok(queue)
     }
 
-    /// Publishes a reply to this topic, in a block of its own.
+    /// Publishes a reply, in a block of its own.
     pub(crate) fn reply(
         &mut self,
-        topic: &str,
-        lane: Lane,
-        deadline: UnixNanos,
+        fields: &BlockFields<'_>,
         event: &EventFields<'_>,
     ) -> Result<Arc<BlockTicket>, PublishError> {
         if self.is_closed() {
             return Err(PublishError::Closed);
         }
         let ticket = Ticket::new();
-        let fields = BlockFields { lane, deadline, ..BlockFields::new(topic) };
-        self.publishing.push_alone(&fields, AckLevel::Routed, event, Some(ticket.clone()))?;
+        self.publishing.push_alone(fields, AckLevel::Routed, event, Some(ticket.clone()))?;
         Ok(ticket)
     }
 

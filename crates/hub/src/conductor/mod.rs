@@ -303,7 +303,7 @@ impl Conductor {
                     refused,
                     places,
                 };
-                self.apply(Event::FlowAck(ack));
+                self.apply(Event::FlowAck { residency: key.residency, ack });
             }
             ToConductor::Spooled(spooled) => self.route.push(ToRoute::Spooled(spooled)),
             ToConductor::SpoolEmpty { stream, taken } => self.route.push(ToRoute::SpoolEmpty { stream, taken }),
@@ -455,8 +455,8 @@ impl Conductor {
                     tracing::warn!(code = "hub_down", hub = %hub, "a hub cannot be reached");
                     self.route.push(ToRoute::HubDown { hub });
                 }
-                Command::FlowAcked { hub, lane, incarnation, written, synced, refused, places } => {
-                    let said = FlowSaid { hub, lane, incarnation, written, synced, refused, places };
+                Command::FlowAcked { hub, lane, residency, incarnation, written, synced, refused, places } => {
+                    let said = FlowSaid { hub, lane, residency, incarnation, written, synced, refused, places };
                     self.route.push(ToRoute::FlowAcked(said));
                 }
                 Command::Gate { hub, gate, state, behind_ms, filter, subscriber, name } => {

@@ -132,7 +132,7 @@ impl Conductor {
         for hub in self.mesh.report().hubs.into_iter().filter(|hub| hub.id != self.identity.id) {
             if hub.reachable {
                 let bytes = see_message(&question);
-                self.route.push(ToRoute::Peer { to: hub.id, service: Service::Tunnel, bytes });
+                self.route.push(ToRoute::Peer { to: hub.id, service: Service::Tunnel, confined: false, bytes });
                 waiting.insert(hub.id, hub.name);
             } else {
                 silent.insert(hub.id, hub.name);
@@ -173,7 +173,7 @@ impl Conductor {
     pub(super) fn answer_hub(&mut self, to: HubId, request: u64, own: &[Said]) {
         let told = [(self.identity.id, self.identity.name.as_str(), true, (0, 0), own)];
         let bytes = see_message(&encode(request, false, &told));
-        self.route.push(ToRoute::Peer { to, service: Service::Tunnel, bytes });
+        self.route.push(ToRoute::Peer { to, service: Service::Tunnel, confined: false, bytes });
     }
 
     /// Says to a client of this hub what this one knows, once it has looked.
@@ -268,7 +268,8 @@ impl Conductor {
     pub(super) fn facts_of_topic(&self, topic: &str, said: &mut Vec<Said>) {
         let Ok(topic) = Topic::parse(topic) else { return };
         let table = &self.table;
-        let route = table.resolve(topic, &mut Chosen::default());
+        let residency = table.rules.rule(topic);
+        let route = table.resolve(topic, residency, &mut Chosen::default());
         said.push(Said::number(facts::LOCAL, route.local.len() as u64));
         for (name, (stream, _)) in table.stream_names.iter() {
             if route.streams.contains(&stream.slot) {
@@ -285,7 +286,7 @@ impl Conductor {
         }
         for remote in &route.remote {
             said.push(Said::text(facts::TO, self.name_of_hub(remote.hub), u64::from(remote.stream)));
-            let path = self.table.routes.path(remote.hub);
+            let path = self.table.ways(residency).path(remote.hub);
             let (via, hops) = path.map_or((String::new(), 0), |path| (self.name_of_hub(path.via), path.hops.into()));
             said.push(Said::text(facts::VIA, via, hops));
             if let Some(path) = path {

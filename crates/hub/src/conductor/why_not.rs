@@ -108,7 +108,13 @@ impl Conductor {
             Ok(topic) => topic,
             Err(error) => return said.push(Said::text(facts::TOPIC_REFUSED, error.to_string(), 0)),
         };
-        let route = self.table.resolve(topic, &mut Chosen::default());
+        let residency = self.table.rules.rule(topic);
+        if self.table.routes.bound(residency).is_none() {
+            let (hub, label) = (&self.identity.name, self.table.rules.name(residency));
+            let detail = format!("the hub `{hub}` does not carry the label `{label}`, which a rule binds the topic to");
+            return said.push(Said::text(facts::TOPIC_REFUSED, detail, 0));
+        }
+        let route = self.table.resolve(topic, residency, &mut Chosen::default());
         for gate in route.gates.iter().filter(|gate| gate.is_closed()) {
             let holder = gate.holder();
             said.push(Said::text(facts::HELD_FOR, holder.subscriber.clone(), gate.behind_ms(self.now)));

@@ -321,6 +321,7 @@ fn encode(
         first_sequence: 0,
         deadline: UnixNanos(0),
         tenant: source.tenant(),
+        residency: source.residency(),
     };
     let fields_of = EventFields { time: event.time, key, headers: &headers, payload };
     let mut bytes = vec![0; len];

@@ -557,7 +557,7 @@ impl Host for ConsumeStage {
 
     fn send(&mut self, to: HubId, told: Told<Definition>) {
         if let Ok(bytes) = serde_json::to_vec(&told) {
-            self.seating.route.push(ToRoute::Peer { to, service: Service::Consumers, bytes });
+            self.seating.route.push(ToRoute::Peer { to, service: Service::Consumers, confined: false, bytes });
         }
     }
 }

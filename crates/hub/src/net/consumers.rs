@@ -76,7 +76,8 @@ impl NetStage {
     pub(super) fn on_handout(&mut self, target: Target, head: Head, block: LogBlock) {
         // A session that is gone needs no more of anything: its members left with it.
         let counters = self.counters.clone();
-        let Some(connection) = self.connection(target.session).filter(|c| !c.closing) else {
+        let may_pass = self.may_pass(target.session, &block);
+        let Some(connection) = self.connection(target.session).filter(|c| may_pass && !c.closing) else {
             return sub(&counters.handouts, 1);
         };
         connection.egress.handout(Handout { id: target.subscription, head, block }, &counters);

@@ -100,6 +100,7 @@ impl NetStage {
                 | Frame::DigestSum(_)
                 | Frame::Want(_)
                 | Frame::FlowAck(_)
+                | Frame::BoundAck(_)
                 | Frame::Pressure(_)
                 | Frame::ReceiptAsk(_)
                 | Frame::ReceiptAck(_)

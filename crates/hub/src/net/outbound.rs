@@ -45,6 +45,13 @@ impl NetStage {
                         self.unanswered(&block, 1);
                         continue;
                     };
+                    if connection.tunnelled && !self.may_pass(target.session, &block) {
+                        account.drop(DropReason::Residency, events);
+                        account.leave(Waits::Net, events);
+                        continue;
+                    }
+                    let found = self.connections.get_mut(target.session.slot()).and_then(Option::as_mut);
+                    let Some(connection) = found else { continue };
                     let memory = Memory { arena: &self.arena, tight: self.tight };
                     let subscribers = &mut connection.egress.subscribers;
                     let now = self.now.mono;
@@ -131,6 +138,9 @@ impl NetStage {
             }
             ToNet::Close { session, code, detail } => self.violate(session, code, &detail),
             ToNet::Control { session, bytes } => {
+                if !self.frames_may_pass(session, &bytes) {
+                    return;
+                }
                 if let Some(connection) = self.connection(session) {
                     connection.egress.control().extend_from_slice(&bytes);
                     self.mark_dirty(session);
@@ -163,6 +173,9 @@ impl NetStage {
             ToNet::Fetched { target, mut fetched } => {
                 let (failed, lost, now) = (fetched.failed.take(), fetched.lost, self.now.mono);
                 let counters = self.counters.clone();
+                if !fetched.blocks.iter().all(|block| self.may_pass(target.session, block)) {
+                    return;
+                }
                 if let Some(connection) = self.connection(target.session) {
                     if let Some((events, reason)) = lost {
                         let gap = frame::Gap { id: target.subscription, events, reason: reason as u8 };

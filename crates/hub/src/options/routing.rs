@@ -1,8 +1,44 @@
-//! What ways are found by. All hubs of a mesh must have the same of it.
+//! What ways are found by, and which events keep to which of them.
 
 use weft_mesh::Weights;
+use weft_topic::Filter;
 
-/// The table `[routing]`.
+/// The most rules of residency.
+pub const MAX_RESIDENCY: usize = 1_024;
+
+/// A row of `[[residency]]`: events of these topics that enter the mesh at this
+/// hub may be only at hubs with a label. Not weakened by what a publisher says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResidencyRule {
+    /// The topics.
+    pub filter: Filter,
+    /// The label.
+    pub label: String,
+}
+
+/// What is wrong with rules of residency.
+pub(super) fn residency_violations(rules: &[ResidencyRule], found: &mut Vec<(&'static str, String)>) {
+    if rules.len() > MAX_RESIDENCY {
+        found.push(("residency", format!("{} rules are too many: at most {MAX_RESIDENCY}", rules.len())));
+    }
+    for (at, rule) in rules.iter().enumerate().take(MAX_RESIDENCY) {
+        if !super::is_label(&rule.label) {
+            found.push(("residency", format!("the label `{}` must be 1 to 64 of a-z, 0-9 and `-`", rule.label)));
+        }
+        let others = rules.iter().take(at).filter(|other| other.label != rule.label);
+        if let Some(other) = others.clone().find(|other| other.filter.intersects(&rule.filter)) {
+            found.push((
+                "residency",
+                format!(
+                    "`{}` and `{}` have topics in common and bind them to two labels, `{}` and `{}`: an event has one",
+                    other.filter, rule.filter, other.label, rule.label
+                ),
+            ));
+        }
+    }
+}
+
+/// The table `[routing]`. All hubs of a mesh must have the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routing {
     /// How much round trip, loss and price count in a link's cost.

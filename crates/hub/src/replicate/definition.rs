@@ -118,7 +118,7 @@ impl ReplicateStage {
             }
             if let Ok(bytes) = serde_json::to_vec(spec) {
                 let bytes = message(DEFINED, &bytes);
-                self.route.push(ToRoute::Peer { to: home, service: Service::Replica, bytes });
+                self.route.push(ToRoute::Peer { to: home, service: Service::Replica, confined: false, bytes });
             }
         }
     }
@@ -140,7 +140,7 @@ impl ReplicateStage {
 
     fn tell_deleted(&mut self, to: HubId, id: u64) {
         let bytes = message(DELETED, &id.to_le_bytes());
-        self.route.push(ToRoute::Peer { to, service: Service::Replica, bytes });
+        self.route.push(ToRoute::Peer { to, service: Service::Replica, confined: false, bytes });
     }
 
     /// Another home says what a stream is, or that it is no more.

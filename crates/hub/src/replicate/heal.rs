@@ -47,7 +47,7 @@ impl ReplicateStage {
                     let settings = entry.replica.settings();
                     let (stream, asker, name) = (settings.stream, settings.id, settings.name.as_str());
                     let bytes = Message::Want(Want { stream, asker, request, name, from, upto }).encode();
-                    self.route.push(ToRoute::Peer { to, service: Service::Replica, bytes });
+                    self.route.push(ToRoute::Peer { to, service: Service::Replica, confined: false, bytes });
                 }
             }
         }

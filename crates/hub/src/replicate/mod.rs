@@ -26,7 +26,8 @@ use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 use weft_stream::heal::{self as heal_of, Healer};
-use weft_stream::replica::{Command, Event, Message, Replica, Report};
+use weft_stream::replica::{Command, Entries, Event, Message, Replica, Report};
+use weft_wire::block::Block;
 use weft_wire::peer::Service;
 
 pub(crate) use self::message::{CopyBatch, Replicated, Showing, Shown, ToReplicate};
@@ -161,7 +162,7 @@ impl ReplicateStage {
             replica.apply(Event::HubUp { hub: *hub, epoch: *epoch }, self.now, &mut Vec::new());
         }
         self.ids.insert(stream.spec.id, slot);
-        let source = LogSource::new(stream.reader.clone());
+        let source = LogSource::for_others(stream.reader.clone(), self.snapshot.clone());
         let told = stream.local;
         let entry = Entry { stream, replica, source, told, counted: Default::default(), given: 0 };
         self.streams.insert(slot, entry);
@@ -265,10 +266,12 @@ impl ReplicateStage {
     }
 
     fn perform(&mut self, slot: StreamSlot, commands: &mut Vec<Command>, entries: Option<&BlockRef>) {
+        let has_labels = !self.identity.labels.is_empty();
         for command in commands.drain(..) {
             match command {
                 Command::Send { to, bytes } => {
-                    self.route.push(ToRoute::Peer { to, service: Service::Replica, bytes });
+                    let confined = has_labels && message_is_bound(&bytes);
+                    self.route.push(ToRoute::Peer { to, service: Service::Replica, confined, bytes });
                 }
                 Command::Append(copies) => {
                     let batch = CopyBatch { copies, entries: entries.cloned() };
@@ -344,6 +347,16 @@ impl ReplicateStage {
         set(&self.counters.replica_silent, silent);
         set(&self.counters.replica_unheard_ms, longest);
     }
+}
+
+/// Whether a message carries events that may be only at hubs with a label.
+fn message_is_bound(bytes: &[u8]) -> bool {
+    let entries = match Message::decode(bytes) {
+        Ok(Message::Blocks(blocks)) => blocks.entries,
+        Ok(Message::Found(found)) => found.entries,
+        _ => return false,
+    };
+    Entries::new(entries).any(|entry| Block::trusted(entry.bytes).residency().is_bound())
 }
 
 /// What is said of a stream to who asks.

@@ -1,8 +1,14 @@
 //! A log as other hubs read it.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use weft_base::HubId;
 use weft_log::{LogReader, ReadError};
 use weft_stream::replica::{Position, Source, Stored, Unreadable};
 use weft_wire::block::layout::BATCH_OPEN;
+
+use crate::route::table::RouteTable;
 
 /// Bytes read from the log at a time.
 const PIECE: usize = 256 << 10;
@@ -11,11 +17,20 @@ const PIECE: usize = 256 << 10;
 pub(crate) struct LogSource {
     reader: LogReader,
     looked_at: u64,
+    /// Who may have what; none where this hub reads for itself.
+    snapshot: Option<Arc<ArcSwap<RouteTable>>>,
+    /// Who reads.
+    reading: HubId,
 }
 
 impl LogSource {
     pub(crate) const fn new(reader: LogReader) -> Self {
-        Self { reader, looked_at: 0 }
+        Self { reader, looked_at: 0, snapshot: None, reading: HubId(0) }
+    }
+
+    /// For other hubs, each of which gets what may be there.
+    pub(super) fn for_others(reader: LogReader, snapshot: Arc<ArcSwap<RouteTable>>) -> Self {
+        Self { snapshot: Some(snapshot), ..Self::new(reader) }
     }
 
     /// How many blocks were read.
@@ -51,8 +66,15 @@ impl Source for LogSource {
         self.position(local).map_err(|error| unreadable(&error))
     }
 
+    fn reading_for(&mut self, hub: HubId) {
+        self.reading = hub;
+    }
+
     fn read(&mut self, from: u64, upto: u64, each: &mut dyn FnMut(Stored<'_>) -> bool) -> Result<u64, Unreadable> {
         let mut next = from;
+        let table = self.snapshot.as_ref().map(|snapshot| snapshot.load());
+        let reading = self.reading;
+        let may_have = |of| table.as_ref().is_none_or(|table| table.routes.may_be_at(reading, of));
         while next < upto {
             let before = next;
             let blocks = match self.reader.read(next, upto, PIECE) {
@@ -70,6 +92,7 @@ impl Source for LogSource {
                     sequence,
                     span: block.event_count(),
                     more: block.flags() & BATCH_OPEN != 0,
+                    withheld: !may_have(block.residency()),
                     bytes: block.bytes(),
                 };
                 self.looked_at += 1;

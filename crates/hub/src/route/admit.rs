@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use weft_base::sync::Arc;
-use weft_base::{HubId, ProducerId};
+use weft_base::{HubId, ProducerId, Residency};
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::BlockRef;
 use weft_stream::intake::SPECIAL;
@@ -12,6 +12,7 @@ use weft_topic::Topic;
 use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{self, Block, Stamp};
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, Limit, WhyReport};
+use weft_wire::reply::is_reserved;
 
 use super::held::Taken;
 use super::table::Route;
@@ -19,7 +20,7 @@ use super::{ROOM, RouteStage, Which};
 use crate::admit;
 use crate::counters::{add, sub};
 use crate::gate::{Gate, Holder};
-use crate::messages::{Completion, Publish, Request, SessionId, ToNet};
+use crate::messages::{Completion, FlowTo, Publish, Request, SessionId, ToNet};
 use crate::producers::Place;
 
 /// What admission reads from a block, so that the block can be stamped.
@@ -70,7 +71,7 @@ impl RouteStage {
         let route = match Topic::parse(Block::trusted(&block).topic()) {
             Ok(_) if dropped => self.nowhere.clone(),
             Ok(topic) => match self.replies.route(self.identity.id, topic.as_str()) {
-                None => self.cache.route(&self.table, topic),
+                None => self.cache.route(&self.table, topic, Residency::ANYWHERE),
                 Some(Ok(route)) => route,
                 Some(Err(detail)) => {
                     self.refuse(session, id, level, ErrorCode::BAD_TOPIC, detail.to_owned());
@@ -82,6 +83,19 @@ impl RouteStage {
                 return Ok(());
             }
         };
+        let residency = match self.bind(&mut block, route.rule) {
+            Ok(residency) => residency,
+            Err(detail) => {
+                self.refuse_bound(&block, (session, id, level), detail);
+                return Ok(());
+            }
+        };
+        let route = match Topic::parse(Block::trusted(&block).topic()) {
+            Ok(topic) if residency.is_bound() && !is_reserved(topic.as_str()) => {
+                self.cache.route(&self.table, topic, residency)
+            }
+            _ => route,
+        };
         if let Some(gate) = route.closed_gate() {
             let gate = gate.clone();
             return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, Wait::Gate(gate)));
@@ -92,7 +106,8 @@ impl RouteStage {
             + u32::from(!route.spooled.is_empty());
         let is_special = Block::trusted(&block).flags() & SPECIAL != 0;
         if dropped && (is_special || level >= AckLevel::Written) {
-            let detail = format!("a rule of the hub's mapping drops this share of `{}`", parsed.topic());
+            let detail =
+                format!("a rule of the hub's mapping drops this share of `{}`", Block::trusted(&block).topic());
             if level == AckLevel::None {
                 self.counters.account(&block).published(facts.count.into());
                 self.count_unwanted(&block, DropReason::MappedAway, facts.count.into());
@@ -107,7 +122,8 @@ impl RouteStage {
             let wait = self.wait_for_answers();
             return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
         }
-        if self.waits_for_spool(&route) {
+        let is_mixed = || self.flows.holds_otherwise(facts.producer, facts.lane, residency);
+        if self.waits_for_spool(&route) || (home.is_none() && elsewhere.clone().next().is_some() && is_mixed()) {
             let wait = self.wait_for_answers();
             return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
         }
@@ -136,7 +152,7 @@ impl RouteStage {
         }
         let unwanted = if dropped { DropReason::MappedAway } else { DropReason::NoInterest };
         let is_request = Block::trusted(&block).flags() & REQUEST != 0;
-        if is_request && place != Place::Duplicate && !self.has_responder(&route) {
+        if is_request && place != Place::Duplicate && !self.has_responder(&route, residency) {
             self.counters.account(&block).published(events);
             self.count_unwanted(&block, unwanted, events);
             let detail = format!("nobody subscribes to `{}` who could answer", Block::trusted(&block).topic());
@@ -144,8 +160,8 @@ impl RouteStage {
             return Ok(());
         }
         if let Some(home) = home {
-            if let Some(detail) = self.absent(&route) {
-                self.refuse(session, id, level, ErrorCode::UNREACHABLE, detail);
+            if let Some((code, detail)) = self.absent(&route, residency) {
+                self.refuse(session, id, level, code, detail);
                 return Ok(());
             }
             return self
@@ -162,18 +178,24 @@ impl RouteStage {
             return Ok(());
         }
         if level >= AckLevel::Written {
+            if let Some(detail) = self.barred(&route, residency) {
+                self.refuse_bound(&block, (session, id, level), detail);
+                return Ok(());
+            }
             if parts == 0 {
                 let topic = Block::trusted(&block).topic();
                 let detail = format!("no stream captures `{topic}`: make one with `weft stream create`");
                 self.refuse(session, id, level, ErrorCode::NO_STREAM, detail);
                 return Ok(());
             }
-            if let Some(detail) = self.absent(&route) {
-                let code = ErrorCode::UNREACHABLE;
+            if let Some((code, detail)) = self.absent(&route, residency) {
                 self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
                 return Ok(());
             }
-            if let Some(full) = elsewhere.clone().find(|remote| self.flows.is_full((remote.hub, facts.lane))) {
+            if let Some(full) = elsewhere
+                .clone()
+                .find(|remote| self.flows.is_full(FlowTo { hub: remote.hub, lane: facts.lane, residency }))
+            {
                 let why = if self.is_reachable(full.hub) { "is behind" } else { "cannot be reached" };
                 let detail = format!("the hub that keeps the stream {why}: publish again in a while");
                 self.net.push(ToNet::Refused {
@@ -231,8 +253,11 @@ impl RouteStage {
         copies += self.store_locally(&route, &block, events, completion, false);
         copies += self.spool(&route.spooled, &block, events, completion);
         copies += self.send_remote(&route, &block, events, awaited, if live { Which::All } else { Which::Streams });
-        if !duplicate && copies == 0 {
-            self.count_unwanted(&block, unwanted, events);
+        if !duplicate {
+            copies += self.count_outside(&route, &block, events);
+            if copies == 0 {
+                self.count_unwanted(&block, unwanted, events);
+            }
         }
         if level == AckLevel::Routed {
             self.net.push(ToNet::Acked(request));
@@ -246,7 +271,7 @@ impl RouteStage {
         let parsed = Block::trusted(block);
         let events = u64::from(parsed.event_count());
         let Ok(topic) = Topic::parse(parsed.topic()) else { return };
-        let route = self.cache.route(&self.table, topic);
+        let route = self.cache.route(&self.table, topic, parsed.residency());
         self.deliver_locally(&route, block, events, 0);
         self.serve_groups(&route, block, events);
         self.send_remote(&route, block, events, None, Which::Live);

@@ -53,11 +53,17 @@ impl RouteStage {
                 return None;
             }
         };
+        let residency = Block::trusted(&block).residency();
+        if residency.is_bound() && self.table.routes.bound(residency).is_none() {
+            let is_message = PeerAddress::parse(Block::trusted(&block).topic()).is_some();
+            self.must_not_have(&block, is_message, from);
+            return Some(lane);
+        }
         let again = self.entries.iter().all(|entry| entry.retransmit);
         // What another hub passes on goes from there to one hub and may cross those that had it before.
         let passed_on = again && self.entries.iter().all(|entry| entry.kind == FlowKind::Group);
         let is_own = stamp.origin == self.identity.id && !passed_on;
-        if is_own || (!again && !self.flows.first_time(&stamp, lane)) {
+        if is_own || (!again && !self.flows.first_time(&stamp, lane, residency)) {
             add(&self.counters.mesh_duplicates, 1);
             self.counters.window.came_again(Block::trusted(&block));
             return Some(lane);
@@ -76,7 +82,7 @@ impl RouteStage {
             self.replies.route(self.identity.id, topic.as_str())
         };
         let route = match reserved {
-            None => self.cache.route(&self.table, topic),
+            None => self.cache.route(&self.table, topic, residency),
             Some(Ok(route)) => route,
             Some(Err(detail)) => {
                 self.close(link, ErrorCode::BAD_TOPIC, detail.to_owned());
@@ -84,7 +90,7 @@ impl RouteStage {
             }
         };
         let hops = hops(ttl);
-        split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
+        split(self.table.ways(residency), self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
         let here = std::mem::take(&mut self.split);
         self.take_here(&route, &block, (&stamp, lane), &here, hops, peer);
         self.split = here;
@@ -99,7 +105,7 @@ impl RouteStage {
         }
         if deadline.0 != 0 {
             self.drop_hopeless(&block, deadline, events);
-            split(&self.table.routes, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
+            split(self.table.ways(residency), self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
         }
         self.send_split(&block, events);
         self.pass_on(&block, events, ttl);
@@ -117,6 +123,7 @@ impl RouteStage {
         peer: Option<PeerAddress>,
     ) {
         let events = u64::from(Block::trusted(block).event_count());
+        let residency = Block::trusted(block).residency();
         for entry in here.here() {
             match (entry.kind, peer) {
                 (FlowKind::Live, Some(address)) => {
@@ -129,7 +136,7 @@ impl RouteStage {
                     }
                 }
                 (FlowKind::Live, None) => {
-                    let (deliver, missed) = self.flows.live_arrived(stamp, lane, entry, events);
+                    let (deliver, missed) = self.flows.live_arrived(stamp, (lane, residency), entry, events);
                     add(&self.counters.missed, missed);
                     if !deliver {
                         add(&self.counters.mesh_duplicates, 1);
@@ -146,7 +153,7 @@ impl RouteStage {
                 (FlowKind::Except | FlowKind::Spooled, _) => {}
                 (FlowKind::Group, _) => self.group_arrived(route, block, (stamp, lane), entry, events, hops),
                 (FlowKind::Guaranteed, _) => {
-                    let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane };
+                    let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane, residency };
                     if self.flows.guaranteed_arrived(key, entry) {
                         self.counters.account(block).arrived(events);
                         let except = here.here().iter().filter(|e| e.kind == FlowKind::Except);
@@ -173,10 +180,11 @@ impl RouteStage {
     /// it cannot reach in time.
     fn drop_hopeless(&mut self, block: &BlockRef, deadline: UnixNanos, events: u64) {
         let Self { entries, table, counters, now, identity, .. } = self;
+        let ways = table.ways(Block::trusted(block).residency());
         entries.retain(|entry| {
             let hopeless = entry.kind == FlowKind::Live
                 && entry.hub != identity.id
-                && !table.routes.can_arrive(entry.hub, deadline, now.wall);
+                && !ways.can_arrive(entry.hub, deadline, now.wall);
             if hopeless {
                 counters.account(block).drop(DropReason::CannotArrive, events);
             }

@@ -137,7 +137,8 @@ impl RouteStage {
     fn bring(&mut self, session: SessionId, number: u64) {
         let now = self.now.mono;
         let Some(sent) = self.away.sent.get_mut(&(session, number)) else { return };
-        if self.table.routes.next_hop(sent.home).is_none() {
+        let residency = Block::trusted(&sent.block).residency();
+        if self.table.ways(residency).next_hop(sent.home).is_none() {
             return self.away.look_again(now);
         }
         let round = self.away.rounds.get(&(session, sent.home)).copied().unwrap_or_default();

@@ -1,11 +1,12 @@
 //! The flows between this hub and others, and the cut of blocks that come
-//! again: the deciders of `weft_mesh::flow`, one per hub and lane.
+//! again: the deciders of `weft_mesh::flow`, one per hub, lane and residency, for
+//! what is bound to a label goes other ways and would come in another order.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weft_base::bounded::Full;
-use weft_base::{Epoch, HubId, Lane, Mono, ProducerId};
+use weft_base::{Epoch, HubId, Lane, Mono, ProducerId, Residency};
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{GroupKey, Routes};
@@ -14,7 +15,7 @@ use weft_wire::block::{Block, Stamp};
 use weft_wire::frame::{AckLevel, FlowEntry};
 
 use crate::counters::Counters;
-use crate::messages::{FlowKey, FlowSaid, Named, Request, SessionId};
+use crate::messages::{FlowKey, FlowSaid, FlowTo, Named, Request, SessionId};
 use crate::see::account::Waits;
 use crate::spool::SpoolPlace;
 
@@ -54,14 +55,15 @@ pub(super) struct Flows {
     epochs: HashMap<HubId, Epoch>,
     /// Of hubs that were within reach.
     names: HashMap<HubId, String>,
-    live_out: HashMap<(HubId, Lane), LiveSender>,
-    live_in: HashMap<(HubId, Lane), LiveReceiver>,
+    live_out: HashMap<FlowTo, LiveSender>,
+    live_in: HashMap<FlowTo, LiveReceiver>,
     /// Messages between hubs have numbers of their own: one that is lost is no event that is missing.
     messages_out: HashMap<HubId, LiveSender>,
     messages_in: HashMap<HubId, LiveReceiver>,
-    out: BTreeMap<(HubId, Lane), Sender<Held>>,
-    into: HashMap<(HubId, Lane), Receiver>,
-    seen: Seen,
+    out: BTreeMap<FlowTo, Sender<Held>>,
+    into: HashMap<FlowTo, Receiver>,
+    /// Of each residency: what goes other ways may come much later.
+    seen: BTreeMap<Residency, Seen>,
     /// Blocks to send again, kept between turns so that nothing is allocated.
     pub(super) again: Vec<Again>,
     /// Blocks of spools that homes have, and that they refused: the first of each
@@ -85,7 +87,7 @@ impl Flows {
             messages_in: HashMap::new(),
             out: BTreeMap::new(),
             into: HashMap::new(),
-            seen: Seen::new(ORIGINS),
+            seen: BTreeMap::new(),
             again: Vec::new(),
             done: Vec::new(),
             refused: Vec::new(),
@@ -94,35 +96,42 @@ impl Flows {
     }
 
     /// Whether this block crosses this hub for the first time.
-    pub(super) fn first_time(&mut self, stamp: &Stamp, lane: Lane) -> bool {
-        self.seen.check(stamp.origin, stamp.epoch, lane, stamp.block) == Cut::New
+    pub(super) fn first_time(&mut self, stamp: &Stamp, lane: Lane, residency: Residency) -> bool {
+        let seen = self.seen.entry(residency).or_insert_with(|| Seen::new(ORIGINS));
+        seen.check(stamp.origin, stamp.epoch, lane, stamp.block) == Cut::New
     }
 
     /// The entry for the next live block to a hub.
-    pub(super) fn send_live(&mut self, to: (HubId, Lane), events: u64) -> FlowEntry {
-        let epoch = self.epochs.get(&to.0).copied().unwrap_or_default();
-        self.live_out.entry(to).or_insert_with(|| LiveSender::new(epoch)).entry(to.0, events)
+    pub(super) fn send_live(&mut self, to: FlowTo, events: u64) -> FlowEntry {
+        let epoch = self.epochs.get(&to.hub).copied().unwrap_or_default();
+        self.live_out.entry(to).or_insert_with(|| LiveSender::new(epoch)).entry(to.hub, events)
     }
 
     /// The entry for the next block for a member of a group at a hub.
-    pub(super) fn send_group(&mut self, to: (HubId, Lane), events: u64, group: GroupKey) -> FlowEntry {
-        let epoch = self.epochs.get(&to.0).copied().unwrap_or_default();
-        self.live_out.entry(to).or_insert_with(|| LiveSender::new(epoch)).group_entry(to.0, events, group)
+    pub(super) fn send_group(&mut self, to: FlowTo, events: u64, group: GroupKey) -> FlowEntry {
+        let epoch = self.epochs.get(&to.hub).copied().unwrap_or_default();
+        self.live_out.entry(to).or_insert_with(|| LiveSender::new(epoch)).group_entry(to.hub, events, group)
     }
 
     /// What to do with a live block that came: deliver it or not, and how many
     /// events before it are lost.
-    pub(super) fn live_arrived(&mut self, stamp: &Stamp, lane: Lane, entry: &FlowEntry, events: u64) -> (bool, u64) {
-        let own = self.own;
-        let receiver = self.live_in.entry((stamp.origin, lane)).or_insert_with(|| LiveReceiver::new(own));
+    pub(super) fn live_arrived(
+        &mut self,
+        stamp: &Stamp,
+        (lane, residency): (Lane, Residency),
+        entry: &FlowEntry,
+        events: u64,
+    ) -> (bool, u64) {
+        let (own, flow) = (self.own, FlowTo { hub: stamp.origin, lane, residency });
+        let receiver = self.live_in.entry(flow).or_insert_with(|| LiveReceiver::new(own));
         let live = receiver.accept(stamp.epoch, entry.incarnation, entry.sequence, events);
         (live.deliver, live.missed)
     }
 
     /// The entry for the next message to a hub.
-    pub(super) fn send_message(&mut self, to: (HubId, Lane)) -> FlowEntry {
-        let epoch = self.epochs.get(&to.0).copied().unwrap_or_default();
-        self.messages_out.entry(to.0).or_insert_with(|| LiveSender::new(epoch)).entry(to.0, 1)
+    pub(super) fn send_message(&mut self, to: HubId) -> FlowEntry {
+        let epoch = self.epochs.get(&to).copied().unwrap_or_default();
+        self.messages_out.entry(to).or_insert_with(|| LiveSender::new(epoch)).entry(to, 1)
     }
 
     /// What to do with a message that came: take it or not, and how many before
@@ -136,18 +145,26 @@ impl Flows {
 
     /// Whether a guaranteed block comes in its turn.
     pub(super) fn guaranteed_arrived(&mut self, key: FlowKey, entry: &FlowEntry) -> bool {
-        let receiver = self.into.entry((key.origin, key.lane)).or_default();
+        let receiver = self.into.entry(key.flow()).or_default();
         receiver.accept(key.epoch, entry.incarnation, entry.base, entry.sequence) == Verdict::Accept
     }
 
     /// Whether a flow can hold no more.
-    pub(super) fn is_full(&self, to: (HubId, Lane)) -> bool {
+    pub(super) fn is_full(&self, to: FlowTo) -> bool {
         self.out.get(&to).is_some_and(Sender::is_full)
+    }
+
+    /// Whether a flow of another residency holds a block of this producer and
+    /// lane: it must be stored first, for a stream takes what comes after a later
+    /// one of its producer for a duplicate.
+    pub(super) fn holds_otherwise(&self, producer: ProducerId, lane: Lane, residency: Residency) -> bool {
+        let flows = self.out.iter().filter(|(to, _)| to.lane == lane && to.residency != residency);
+        flows.flat_map(|(_, sender)| sender.held()).any(|held| Block::trusted(&held.block).producer() == producer)
     }
 
     /// Whether a flow holds a block of this producer and lane.
     pub(super) fn holds(&self, producer: ProducerId, lane: Lane) -> bool {
-        let flows = self.out.iter().filter(|((_, of), _)| *of == lane);
+        let flows = self.out.iter().filter(|(to, _)| to.lane == lane);
         flows.flat_map(|(_, sender)| sender.held()).any(|held| Block::trusted(&held.block).producer() == producer)
     }
 
@@ -155,7 +172,7 @@ impl Flows {
     /// store it, and since when.
     pub(super) fn awaited(&self, session: SessionId) -> Option<(&str, Mono)> {
         let awaits = |held: &&Held| held.request.is_some_and(|request| request.session == session);
-        let flows = self.out.iter().filter_map(|((hub, _), sender)| Some((hub, sender.held().find(awaits)?.since)));
+        let flows = self.out.iter().filter_map(|(to, sender)| Some((&to.hub, sender.held().find(awaits)?.since)));
         let (hub, since) = flows.min_by_key(|(_, since)| *since)?;
         Some((self.names.get(hub).map_or("", String::as_str), since))
     }
@@ -167,7 +184,7 @@ impl Flows {
     /// The flow can hold no more.
     pub(super) fn send_guaranteed(
         &mut self,
-        to: (HubId, Lane),
+        to: FlowTo,
         held: Held,
         routes: &Routes,
         now: Mono,
@@ -175,18 +192,18 @@ impl Flows {
         let limit = self.limit;
         let sender = self.out.entry(to).or_insert_with(|| {
             let mut sender = Sender::new(limit, RetransmitOptions::default());
-            wait_for_way(&mut sender, routes, to.0);
+            wait_for_way(&mut sender, routes, to);
             sender
         });
         match sender.push(held, now) {
-            Ok(pushed) => Ok(pushed.send.then(|| sender.entry(to.0, pushed.number, false))),
+            Ok(pushed) => Ok(pushed.send.then(|| sender.entry(to.hub, pushed.number, false))),
             Err(Full { item, .. }) => Err(Box::new(item)),
         }
     }
 
     /// A hub says where blocks of a flow entered their streams.
     pub(super) fn placed(&mut self, said: &FlowSaid) {
-        let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) else { return };
+        let Some(sender) = self.out.get_mut(&said.flow()) else { return };
         if sender.incarnation() != said.incarnation {
             return;
         }
@@ -199,7 +216,7 @@ impl Flows {
 
     /// A hub has stored a flow up to here: who waited is told.
     pub(super) fn acked(&mut self, said: &FlowSaid, now: Mono, counters: &Counters, tell: impl FnMut(Request)) {
-        if let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) {
+        if let Some(sender) = self.out.get_mut(&said.flow()) {
             let settle = settle(counters, &mut self.done, tell);
             sender.acked(said.incarnation, said.written, said.synced, now, settle);
         }
@@ -215,7 +232,7 @@ impl Flows {
         tell: impl FnMut(Request),
         mut give_up: impl FnMut(Request),
     ) {
-        let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) else { return };
+        let Some(sender) = self.out.get_mut(&said.flow()) else { return };
         let settle = settle(counters, &mut self.done, tell);
         let refused = sender.refused(said.incarnation, said.written, said.synced, now, settle);
         for (index, held) in refused.into_iter().enumerate() {
@@ -242,7 +259,7 @@ impl Flows {
         counters: &Counters,
         tell: impl FnMut(Request),
     ) -> Vec<Held> {
-        let Some(sender) = self.out.get_mut(&(said.hub, said.lane)) else { return Vec::new() };
+        let Some(sender) = self.out.get_mut(&said.flow()) else { return Vec::new() };
         let settle = settle(counters, &mut self.done, tell);
         let given = sender.give_back(said.incarnation, said.written, said.synced, now, settle);
         let (all, told) = given.unwrap_or_default();
@@ -262,14 +279,14 @@ impl Flows {
     }
 
     /// Nothing of a flow is sent before `at`.
-    pub(super) fn hold_off(&mut self, to: (HubId, Lane), at: Mono) {
+    pub(super) fn hold_off(&mut self, to: FlowTo, at: Mono) {
         if let Some(sender) = self.out.get_mut(&to) {
             sender.hold_off(at);
         }
     }
 
     /// What a flow holds, in order.
-    pub(super) fn held(&self, to: (HubId, Lane)) -> impl Iterator<Item = &Held> {
+    pub(super) fn held(&self, to: FlowTo) -> impl Iterator<Item = &Held> {
         self.out.get(&to).into_iter().flat_map(Sender::held)
     }
 
@@ -281,35 +298,32 @@ impl Flows {
         if let Some(sender) = self.messages_out.get_mut(&hub) {
             sender.restart(epoch);
         }
-        for lane in Lane::all() {
-            if let Some(sender) = self.live_out.get_mut(&(hub, lane)) {
-                sender.restart(epoch);
+        for (_, sender) in self.live_out.iter_mut().filter(|(to, _)| to.hub == hub) {
+            sender.restart(epoch);
+        }
+        for (_, sender) in self.out.range_mut(FlowTo::all_of(hub)) {
+            if earlier.is_some_and(|earlier| earlier != epoch) {
+                sender.restart(now);
             }
-            if let Some(sender) = self.out.get_mut(&(hub, lane)) {
-                if earlier.is_some_and(|earlier| earlier != epoch) {
-                    sender.restart(now);
-                }
-                sender.set_reachable(true, now);
-            }
+            sender.set_reachable(true, now);
         }
     }
 
     /// A hub cannot be reached: what is guaranteed waits for it.
     pub(super) fn hub_down(&mut self, hub: HubId, now: Mono) {
         self.down.entry(hub).or_insert(now);
-        for lane in Lane::all() {
-            if let Some(sender) = self.out.get_mut(&(hub, lane)) {
-                sender.set_reachable(false, now);
-            }
+        for (_, sender) in self.out.range_mut(FlowTo::all_of(hub)) {
+            sender.set_reachable(false, now);
         }
     }
 
     /// Other ways may lead to other hubs: what is overdue tries them at once, and
     /// acknowledgements may take as long as the ways do now.
     pub(super) fn ways_changed(&mut self, before: &Routes, after: &Routes, now: Mono) {
-        for ((hub, _), sender) in &mut self.out {
-            wait_for_way(sender, after, *hub);
-            if before.next_hop(*hub) != after.next_hop(*hub) {
+        for (to, sender) in &mut self.out {
+            wait_for_way(sender, after, *to);
+            let next = |routes: &Routes| routes.bound(to.residency).and_then(|routes| routes.next_hop(to.hub));
+            if next(before) != next(after) {
                 sender.way_changed(now);
             }
         }
@@ -330,15 +344,13 @@ impl Flows {
         self.names.get(&hub).cloned().unwrap_or_else(|| hub.to_string())
     }
 
-    /// The hubs that something is held for.
-    pub(super) fn holds_for(&self) -> Vec<HubId> {
-        let mut hubs: Vec<HubId> = self.out.iter().filter(|(_, s)| !s.is_empty()).map(|((hub, _), _)| *hub).collect();
-        hubs.dedup();
-        hubs
+    /// The flows that hold something.
+    pub(super) fn holding(&self) -> Vec<FlowTo> {
+        self.out.iter().filter(|(_, sender)| !sender.is_empty()).map(|(to, _)| *to).collect()
     }
 
     /// Takes all that a flow holds, in order, to send it elsewhere.
-    pub(super) fn take_held(&mut self, to: (HubId, Lane)) -> Vec<Held> {
+    pub(super) fn take_held(&mut self, to: FlowTo) -> Vec<Held> {
         let Some(sender) = self.out.get_mut(&to) else { return Vec::new() };
         let told = sender.told();
         let mut all = sender.drain();
@@ -351,7 +363,7 @@ impl Flows {
 
     /// Puts what is to be sent now, again or late, into `again`.
     pub(super) fn due(&mut self, now: Mono) {
-        for ((hub, _), sender) in &mut self.out {
+        for (FlowTo { hub, .. }, sender) in &mut self.out {
             // An entry names the flow's base and incarnation, which sending again does not change.
             let entry = sender.entry(*hub, 0, true);
             for (held, number) in sender.retransmit_due(now) {
@@ -370,8 +382,8 @@ impl Flows {
 }
 
 /// The wait for an acknowledgement follows the round trip of the way, if there is one.
-fn wait_for_way(sender: &mut Sender<Held>, routes: &Routes, hub: HubId) {
-    if let Some(path) = routes.path(hub) {
+fn wait_for_way(sender: &mut Sender<Held>, routes: &Routes, to: FlowTo) {
+    if let Some(path) = routes.bound(to.residency).and_then(|routes| routes.path(to.hub)) {
         sender.set_rtt(path.rtt);
     }
 }

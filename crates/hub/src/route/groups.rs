@@ -13,7 +13,7 @@ use std::sync::Arc;
 use weft_base::{HubId, Lane};
 use weft_mesh::groups::{MOST_PASSES, nearest};
 use weft_mesh::ledger::DropReason;
-use weft_mesh::{GroupHub, GroupKey, split};
+use weft_mesh::{GroupHub, GroupKey, Routes, split};
 use weft_ring::arena::BlockRef;
 use weft_topic::Topic;
 use weft_wire::block::{Block, Stamp};
@@ -23,7 +23,7 @@ use super::RouteStage;
 use super::table::{Route, RouteTable};
 use crate::counters::add;
 use crate::gate::Gate;
-use crate::messages::{Target, ToNet};
+use crate::messages::{FlowTo, Target, ToNet};
 use crate::see::account::Waits;
 
 /// A subscription of this hub that belongs to a group, as the route table keeps it.
@@ -79,11 +79,11 @@ pub(super) type MemberTurns = weft_mesh::Turns<(GroupKey, Target)>;
 pub(super) type HubTurns = weft_mesh::Turns<(GroupKey, HubId)>;
 
 /// The groups that want a topic.
-pub(super) fn resolve(table: &RouteTable, topic: Topic<'_>) -> Box<[RouteGroup]> {
+pub(super) fn resolve(table: &RouteTable, ways: &Routes, topic: Topic<'_>) -> Box<[RouteGroup]> {
     let mut local: Vec<Member> = Vec::new();
     table.members.for_each_match(topic, |member| local.push(*member));
     let mut remote: Vec<(GroupKey, GroupHub)> = Vec::new();
-    table.routes.groups(topic, |group, at| {
+    ways.groups(topic, |group, at| {
         match remote.iter_mut().find(|known| (known.0, known.1.hub) == (group, at.hub)) {
             // Several filters of one group at one hub match.
             Some((_, known)) => known.weight = known.weight.saturating_add(at.weight),
@@ -113,16 +113,18 @@ impl RouteStage {
     /// What goes to other hubs is left in `group_entries`, to leave with the
     /// rest. Answers the copies.
     pub(super) fn serve_groups(&mut self, route: &Route, block: &BlockRef, events: u64) -> u64 {
-        let lane = Block::trusted(block).lane();
+        let (lane, residency) = (Block::trusted(block).lane(), Block::trusted(block).residency());
         for group in &route.groups {
             self.counters.account(block).copies(events);
             // A member here that is full is better than none.
             let elsewhere = if group.has_room() { None } else { self.other_hub(group) };
             if let Some(hub) = elsewhere {
-                let entry = self.flows.send_group((hub, lane), events, group.group);
+                let entry = self.flows.send_group(FlowTo { hub, lane, residency }, events, group.group);
                 self.group_entries.push(entry);
             } else if !self.deliver_to_member(group, block, 0) {
-                self.counters.account(block).drop(DropReason::NoPath, events);
+                let is_outside = residency.is_bound() && !group.remote.is_empty();
+                let reason = if is_outside { DropReason::Residency } else { DropReason::NoPath };
+                self.counters.account(block).drop(reason, events);
             }
         }
         events * route.groups.len() as u64
@@ -162,7 +164,8 @@ impl RouteStage {
         hops: u8,
     ) {
         if !entry.retransmit {
-            let (deliver, missed) = self.flows.live_arrived(stamp, lane, entry, events);
+            let flow = (lane, Block::trusted(block).residency());
+            let (deliver, missed) = self.flows.live_arrived(stamp, flow, entry, events);
             add(&self.counters.missed, missed);
             if !deliver {
                 return add(&self.counters.mesh_duplicates, 1);
@@ -203,7 +206,8 @@ impl RouteStage {
         }
         // Also back over the link that it came by: that may be the way to the other hub.
         let mut entries = std::mem::take(&mut self.group_entries);
-        split(&self.table.routes, entries.drain(..), None, ttl.saturating_sub(1), &mut self.split);
+        let ways = self.table.ways(Block::trusted(block).residency());
+        split(ways, entries.drain(..), None, ttl.saturating_sub(1), &mut self.split);
         self.group_entries = entries;
         self.send_split(block, events);
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{HubId, Lane};
+use weft_base::{HubId, Residency};
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, Routes, StreamHub, split};
 use weft_topic::Topic;
@@ -20,7 +20,7 @@ use weft_wire::frame::{ErrorCode, FlowEntry, FlowKind};
 use super::RouteStage;
 use super::flows::Held;
 use super::table::{Remote, Route, RouteCache, RouteTable};
-use crate::messages::{Completion, Request, StreamSlot, ToAppend, ToNet};
+use crate::messages::{Completion, FlowTo, Request, StreamSlot, ToAppend, ToNet};
 use crate::see::account::Waits;
 use crate::spool::Known;
 
@@ -34,7 +34,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// The homes that were chosen, by stream.
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
-    homes: HashMap<u64, HubId>,
+    homes: HashMap<(u64, Residency), HubId>,
     /// Streams that are spooled for while none of their homes can be reached.
     pub(super) known: Known,
     /// Those of them for which something waits, which nothing may overtake.
@@ -73,17 +73,24 @@ pub(crate) struct Absent {
 }
 
 impl Chosen {
-    /// Chooses for a topic. `own`: the numbers of the streams that this hub is a home of.
-    pub(crate) fn choose(&mut self, routes: &Routes, topic: Topic<'_>, own: &[u64]) -> Homes {
+    /// Chooses for a topic and residency. `own`: the numbers of the streams that
+    /// this hub is a home of; barred ones take nothing.
+    pub(crate) fn choose(
+        &mut self,
+        (routes, residency): (&Routes, Residency),
+        topic: Topic<'_>,
+        own: &[u64],
+        is_barred: impl Fn(u64) -> bool,
+    ) -> Homes {
         let mut found: BTreeMap<u64, Vec<StreamHub>> = BTreeMap::new();
         routes.streams(topic, |at| found.entry(at.id).or_default().push(at));
         let mut homes = Homes::default();
         let mut taken: Vec<(u64, HubId)> = Vec::new();
         for (id, hubs) in &found {
-            if own.contains(id) {
+            if own.contains(id) || is_barred(*id) {
                 continue;
             }
-            let hub = self.one(*id, hubs);
+            let hub = self.one((*id, residency), hubs);
             if self.spools(*id, hubs) {
                 homes.spooled.push(*id);
                 homes.later.extend(hub);
@@ -126,8 +133,8 @@ impl Chosen {
 
     /// The home of a stream: the one chosen before if it can be reached, else
     /// the nearest; the one chosen before, or the least, when none can be.
-    pub(super) fn one(&mut self, id: u64, hubs: &[StreamHub]) -> Option<HubId> {
-        let before = self.homes.get(&id).copied().filter(|hub| hubs.iter().any(|at| at.hub == *hub));
+    pub(super) fn one(&mut self, of: (u64, Residency), hubs: &[StreamHub]) -> Option<HubId> {
+        let before = self.homes.get(&of).copied().filter(|hub| hubs.iter().any(|at| at.hub == *hub));
         let is_near = |hub: &HubId| hubs.iter().any(|at| at.hub == *hub && at.cost.is_some());
         if let Some(hub) = before.filter(is_near) {
             return Some(hub);
@@ -137,7 +144,7 @@ impl Chosen {
         if self.homes.len() >= MOST {
             self.homes.clear();
         }
-        self.homes.insert(id, hub);
+        self.homes.insert(of, hub);
         Some(hub)
     }
 }
@@ -168,15 +175,21 @@ pub(super) fn without(route: &Arc<Route>, except: impl Iterator<Item = u64>) -> 
 impl RouteStage {
     /// A stream of the route whose homes are all out of reach, for longer than
     /// publishes are kept for them: why, and when to try again.
-    pub(super) fn absent(&self, route: &Route) -> Option<String> {
+    pub(super) fn absent(&self, route: &Route, residency: Residency) -> Option<(ErrorCode, String)> {
         let is_over = |hub: &HubId| {
             let since = self.flows.down_since(*hub);
             since.is_none_or(|since| self.now.mono.since(since) >= self.patience)
         };
         let absent = route.absent.iter().find(|absent| absent.homes.iter().all(is_over))?;
         let names: Vec<String> = absent.homes.iter().map(|hub| self.flows.name_of(*hub)).collect();
-        let detail = format!("no home of the stream can be reached ({}): publish again later", names.join(", "));
-        Some(detail)
+        let names = names.join(", ");
+        if residency.is_bound() && absent.homes.iter().any(|hub| self.is_reachable(*hub)) {
+            let label = self.table.rules.name(residency);
+            let detail = format!("no way over hubs with the label `{label}` leads to a home of the stream ({names})");
+            return Some((ErrorCode::RESIDENCY, detail));
+        }
+        let detail = format!("no home of the stream can be reached ({names}): publish again later");
+        Some((ErrorCode::UNREACHABLE, detail))
     }
 
     /// Ways or homes have changed: what is held for a home that is out of reach,
@@ -184,27 +197,24 @@ impl RouteStage {
     /// there is one, in order. It may be at both then: homes tell it by the
     /// producer's sequence.
     pub(super) fn move_held(&mut self) {
-        for hub in self.flows.holds_for() {
-            let is_reachable = self.is_reachable(hub);
-            for lane in Lane::all() {
-                // What is under way to a home that stores it is not sent twice.
-                if is_reachable && !self.moves_all((hub, lane)) {
+        for to in self.flows.holding() {
+            // What is under way to a home that stores it is not sent twice.
+            if self.reaches(to) && !self.moves_all(to) {
+                continue;
+            }
+            for held in self.flows.take_held(to) {
+                // What waits on disk comes from there once a home can be reached.
+                if held.spooled.is_some() {
                     continue;
                 }
-                for held in self.flows.take_held((hub, lane)) {
-                    // What waits on disk comes from there once a home can be reached.
-                    if held.spooled.is_some() {
-                        continue;
+                match next_home(&self.table, &mut self.cache, &held, to.hub) {
+                    Next::Hub(hub, except) if self.reaches(FlowTo { hub, ..to }) => {
+                        self.hold_for((FlowTo { hub, ..to }, except), held);
                     }
-                    match next_home(&self.table, &mut self.cache, &held, hub) {
-                        Next::Hub(next, except) if self.is_reachable(next) => {
-                            self.hold_for((next, except), lane, held);
-                        }
-                        Next::Here(slots) => self.store_held(&slots, held),
-                        _ => {
-                            if let Some(held) = self.spool_held(held) {
-                                self.hold_for((hub, held.except.clone()), lane, held);
-                            }
+                    Next::Here(slots) => self.store_held(&slots, held),
+                    _ => {
+                        if let Some(held) = self.spool_held(held) {
+                            self.hold_for((to, held.except.clone()), held);
                         }
                     }
                 }
@@ -213,11 +223,11 @@ impl RouteStage {
     }
 
     /// Whether nothing that a flow holds is for its hub any more.
-    fn moves_all(&mut self, to: (HubId, Lane)) -> bool {
+    fn moves_all(&mut self, to: FlowTo) -> bool {
         let Self { flows, table, cache, .. } = self;
-        flows.held(to).all(|held| match next_home(table, cache, held, to.0) {
+        flows.held(to).all(|held| match next_home(table, cache, held, to.hub) {
             _ if held.spooled.is_some() => false,
-            Next::Hub(next, _) => table.routes.next_hop(next).is_some(),
+            Next::Hub(next, _) => table.ways(to.residency).next_hop(next).is_some(),
             Next::Here(_) => true,
             Next::Same | Next::Nowhere | Next::Several => false,
         })
@@ -226,8 +236,8 @@ impl RouteStage {
     /// A hub that was sent these blocks keeps none of the streams of one of
     /// them: they go to the present homes, in order. While this hub knows of no
     /// other, the same is asked again, for as long as publishes wait for homes.
-    pub(super) fn send_elsewhere(&mut self, (hub, lane): (HubId, Lane), given_back: Vec<Held>) {
-        let now = self.now.mono;
+    pub(super) fn send_elsewhere(&mut self, to: FlowTo, given_back: Vec<Held>) {
+        let (now, hub) = (self.now.mono, to.hub);
         for mut held in given_back {
             let next = next_home(&self.table, &mut self.cache, &held, hub);
             if matches!(next, Next::Nowhere) {
@@ -239,7 +249,7 @@ impl RouteStage {
             let (code, detail) = match next {
                 Next::Hub(next, except) => {
                     held.in_vain = None;
-                    self.hold_for((next, except), lane, held);
+                    self.hold_for((FlowTo { hub: next, ..to }, except), held);
                     continue;
                 }
                 Next::Here(slots) => {
@@ -247,8 +257,8 @@ impl RouteStage {
                     continue;
                 }
                 Next::Same if now.since(*held.in_vain.get_or_insert(now)) < self.patience => {
-                    self.flows.hold_off((hub, lane), now + ASK_AGAIN);
-                    self.hold_for((hub, held.except.clone()), lane, held);
+                    self.flows.hold_off(to, now + ASK_AGAIN);
+                    self.hold_for((to, held.except.clone()), held);
                     continue;
                 }
                 Next::Same => {
@@ -288,16 +298,16 @@ impl RouteStage {
         }
     }
 
-    fn hold_for(&mut self, (hub, except): (HubId, Arc<[u64]>), lane: Lane, held: Held) {
+    fn hold_for(&mut self, (to, except): (FlowTo, Arc<[u64]>), held: Held) {
         let block = held.block.clone();
         let held = Held { except: except.clone(), ..held };
-        match self.flows.send_guaranteed((hub, lane), held, &self.table.routes, self.now.mono) {
+        match self.flows.send_guaranteed(to, held, &self.table.routes, self.now.mono) {
             Ok(None) => {}
             Ok(Some(entry)) => {
                 // Hubs on the way may have seen the block.
                 let entry = FlowEntry { retransmit: true, ..entry };
                 let entries = std::iter::once(entry).chain(beside(entry, &except, None));
-                split(&self.table.routes, entries, None, INITIAL_TTL, &mut self.split);
+                split(self.table.ways(to.residency), entries, None, INITIAL_TTL, &mut self.split);
                 self.send_split(&block, 0);
             }
             Err(unsent) => {
@@ -324,8 +334,9 @@ enum Next {
 
 /// Where a block belongs that is held for `hub`.
 fn next_home(table: &RouteTable, cache: &mut RouteCache, held: &Held, hub: HubId) -> Next {
-    let Ok(topic) = Topic::parse(Block::trusted(&held.block).topic()) else { return Next::Nowhere };
-    let route = cache.route(table, topic);
+    let block = Block::trusted(&held.block);
+    let Ok(topic) = Topic::parse(block.topic()) else { return Next::Nowhere };
+    let route = cache.route(table, topic, block.residency());
     let own = route.streams.iter().zip(&route.stream_ids).filter(|(_, id)| held.meant.contains(id));
     let here: Vec<StreamSlot> = own.map(|(slot, _)| *slot).collect();
     let takes = |remote: &&Remote| remote.stream && remote.meant.iter().any(|id| held.meant.contains(id));
@@ -359,13 +370,29 @@ mod tests {
     #[test]
     fn the_nearest_home_is_chosen_and_kept_while_it_can_be_reached() {
         let mut chosen = Chosen::default();
-        assert_eq!(chosen.one(7, &[at(7, 2, Some(30)), at(7, 3, Some(10))]), Some(HubId(3)));
-        assert_eq!(chosen.one(7, &[at(7, 2, Some(1)), at(7, 3, Some(10))]), Some(HubId(3)), "it stays");
-        assert_eq!(chosen.one(7, &[at(7, 2, Some(30)), at(7, 3, None)]), Some(HubId(2)));
-        assert_eq!(chosen.one(7, &[at(7, 2, Some(30)), at(7, 3, Some(10))]), Some(HubId(2)), "and does not go back");
-        assert_eq!(chosen.one(7, &[at(7, 2, None), at(7, 3, None)]), Some(HubId(2)), "it is waited for");
-        assert_eq!(chosen.one(8, &[at(8, 5, None), at(8, 4, None)]), Some(HubId(4)));
-        assert_eq!(chosen.one(9, &[at(9, 5, Some(2)), at(9, 4, Some(2))]), Some(HubId(4)), "ties go by id");
-        assert_eq!(chosen.one(9, &[]), None);
+        assert_eq!(chosen.one((7, Residency::ANYWHERE), &[at(7, 2, Some(30)), at(7, 3, Some(10))]), Some(HubId(3)));
+        assert_eq!(
+            chosen.one((7, Residency::ANYWHERE), &[at(7, 2, Some(1)), at(7, 3, Some(10))]),
+            Some(HubId(3)),
+            "it stays"
+        );
+        assert_eq!(chosen.one((7, Residency::ANYWHERE), &[at(7, 2, Some(30)), at(7, 3, None)]), Some(HubId(2)));
+        assert_eq!(
+            chosen.one((7, Residency::ANYWHERE), &[at(7, 2, Some(30)), at(7, 3, Some(10))]),
+            Some(HubId(2)),
+            "and does not go back"
+        );
+        assert_eq!(
+            chosen.one((7, Residency::ANYWHERE), &[at(7, 2, None), at(7, 3, None)]),
+            Some(HubId(2)),
+            "it is waited for"
+        );
+        assert_eq!(chosen.one((8, Residency::ANYWHERE), &[at(8, 5, None), at(8, 4, None)]), Some(HubId(4)));
+        assert_eq!(
+            chosen.one((9, Residency::ANYWHERE), &[at(9, 5, Some(2)), at(9, 4, Some(2))]),
+            Some(HubId(4)),
+            "ties go by id"
+        );
+        assert_eq!(chosen.one((9, Residency::ANYWHERE), &[]), None);
     }
 }

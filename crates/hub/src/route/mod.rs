@@ -12,6 +12,7 @@
 mod admit;
 mod arrive;
 mod away;
+pub(crate) mod bound;
 mod flows;
 pub(crate) mod groups;
 mod held;
@@ -50,7 +51,9 @@ use crate::Identity;
 use crate::counters::{Counters, add, get, set};
 use crate::inbox::RouteInbox;
 use crate::load::{Conditioner, Load};
-use crate::messages::{Completion, FlowSaid, Forward, FromPeer, Head, Request, SessionId, ToAppend, ToNet, ToRoute};
+use crate::messages::{
+    Completion, FlowSaid, FlowTo, Forward, FromPeer, Head, Request, SessionId, ToAppend, ToNet, ToRoute,
+};
 use crate::net::link::Taken;
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -200,7 +203,7 @@ impl RouteStage {
                 self.tell_services(&FromPeer::Down { hub });
                 self.flows.hub_down(hub, self.now.mono);
             }
-            ToRoute::Peer { to, service, bytes } => self.send_to_peer(to, service, &bytes),
+            ToRoute::Peer { to, service, confined, bytes } => self.send_to_peer(to, service, confined, &bytes),
             // The table was looked at before this message, as before each.
             ToRoute::WaysChanged => {}
             ToRoute::Release { block } => self.release_block(&block),
@@ -223,7 +226,7 @@ impl RouteStage {
             self.flows.acked(said, now, counters, tell);
         } else if said.refused == ErrorCode::NO_STREAM {
             let given_back = self.flows.given_back(said, now, counters, tell);
-            self.send_elsewhere((said.hub, said.lane), given_back);
+            self.send_elsewhere(said.flow(), given_back);
         } else {
             self.flows.refused(said, now, counters, tell, |request| told.push(request));
         }
@@ -338,7 +341,8 @@ impl RouteStage {
         for flows::Again { entry, block, except, spooled } in again.drain(..) {
             add(&self.counters.retransmitted, 1);
             let entries = std::iter::once(entry).chain(homes::beside(entry, &except, spooled));
-            split(&self.table.routes, entries, None, INITIAL_TTL, &mut self.split);
+            let ways = self.table.ways(Block::trusted(&block).residency());
+            split(ways, entries, None, INITIAL_TTL, &mut self.split);
             self.send_split(&block, 0);
         }
         self.flows.again = again;
@@ -364,7 +368,8 @@ impl RouteStage {
         request: Option<Request>,
         which: Which,
     ) -> u64 {
-        let (lane, deadline) = (Block::trusted(block).lane(), Block::trusted(block).deadline());
+        let parsed = Block::trusted(block);
+        let (lane, deadline, residency) = (parsed.lane(), parsed.deadline(), parsed.residency());
         let mut copies = 0;
         let counters = self.counters.clone();
         let account = counters.account(block);
@@ -372,6 +377,7 @@ impl RouteStage {
         // In the order in which they were numbered.
         self.entries.append(&mut self.group_entries);
         for remote in &route.remote {
+            let to = FlowTo { hub: remote.hub, lane, residency };
             let entry = if remote.stream {
                 if which == Which::Live {
                     continue;
@@ -381,7 +387,7 @@ impl RouteStage {
                 let (except, meant) = (remote.except.clone(), remote.meant.clone());
                 let (block, since) = (block.clone(), self.now.mono);
                 let held = flows::Held { block, events, request, except, meant, since, in_vain: None, spooled: None };
-                match self.flows.send_guaranteed((remote.hub, lane), held, &self.table.routes, self.now.mono) {
+                match self.flows.send_guaranteed(to, held, &self.table.routes, self.now.mono) {
                     Ok(entry) => {
                         account.enter(Waits::Flows, events);
                         entry
@@ -394,12 +400,12 @@ impl RouteStage {
             } else if which != Which::Streams {
                 account.copies(events);
                 copies += events;
-                if !self.table.routes.can_arrive(remote.hub, deadline, self.now.wall) {
+                if !self.table.ways(residency).can_arrive(remote.hub, deadline, self.now.wall) {
                     // Not numbered either: its hub does not miss it.
                     account.drop(DropReason::CannotArrive, events);
                     None
                 } else {
-                    Some(self.flows.send_live((remote.hub, lane), events))
+                    Some(self.flows.send_live(to, events))
                 }
             } else {
                 None
@@ -410,7 +416,7 @@ impl RouteStage {
             }
         }
         if !self.entries.is_empty() {
-            split(&self.table.routes, self.entries.drain(..), None, INITIAL_TTL, &mut self.split);
+            split(self.table.ways(residency), self.entries.drain(..), None, INITIAL_TTL, &mut self.split);
             self.send_split(block, events);
         }
         copies
@@ -418,6 +424,11 @@ impl RouteStage {
 
     fn is_reachable(&self, hub: HubId) -> bool {
         self.table.routes.next_hop(hub).is_some()
+    }
+
+    /// Whether events of a flow can reach its hub.
+    fn reaches(&self, to: FlowTo) -> bool {
+        self.table.ways(to.residency).next_hop(to.hub).is_some()
     }
 }
 

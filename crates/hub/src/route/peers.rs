@@ -7,7 +7,7 @@
 //! room for is dropped and counted; the route stage never waits for a service,
 //! because services send through it.
 
-use weft_base::{HubId, Lane, ProducerId};
+use weft_base::{HubId, Lane, ProducerId, Residency};
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, split};
 use weft_ring::arena::{Arena, BlockRef, Buffer};
@@ -72,7 +72,13 @@ impl Peers {
     }
 
     /// The block around a message; none when it is too long or there is no memory.
-    fn block(&mut self, topic: &str, fields: (ProducerId, u64), bytes: &[u8], stamp: &Stamp) -> Option<BlockRef> {
+    fn block(
+        &mut self,
+        (topic, residency): (&str, Residency),
+        fields: (ProducerId, u64),
+        bytes: &[u8],
+        stamp: &Stamp,
+    ) -> Option<BlockRef> {
         if bytes.len() > self.most {
             return None;
         }
@@ -93,7 +99,7 @@ impl Peers {
             }
         };
         let (producer, first_sequence) = fields;
-        let fields = BlockFields { lane: LANE, producer, first_sequence, ..BlockFields::new(topic) };
+        let fields = BlockFields { lane: LANE, producer, first_sequence, residency, ..BlockFields::new(topic) };
         let room = buffer.spare_mut().get_mut(..len)?;
         let mut writer = BlockWriter::new(room, &fields).ok()?;
         writer.push(&EventFields { payload: bytes, ..EventFields::default() }).ok()?;
@@ -107,8 +113,19 @@ impl Peers {
 
 impl RouteStage {
     /// A stage of this hub has something to say to one of another hub, or of this one.
-    pub(super) fn send_to_peer(&mut self, to: HubId, service: Service, bytes: &[u8]) {
+    ///
+    /// All that two hubs say to each other keeps to hubs with the labels that both
+    /// carry, where there is such a way, so that messages with events that are
+    /// bound to one of them stay in order with the others. Where there is none,
+    /// what is `confined` is not sent.
+    pub(super) fn send_to_peer(&mut self, to: HubId, service: Service, confined: bool, bytes: &[u8]) {
         add(&self.counters.peers_sent, 1);
+        let shared = self.table.routes.shared(to);
+        let is_inside = shared.is_bound() && self.table.ways(shared).next_hop(to).is_some();
+        if confined && !is_inside && to != self.identity.id {
+            return self.drop_message(DropReason::Residency);
+        }
+        let residency = if is_inside { shared } else { Residency::ANYWHERE };
         let topic = PeerAddress { hub: to, service }.to_string();
         let stamp = Stamp {
             origin: self.identity.id,
@@ -119,7 +136,8 @@ impl RouteStage {
         };
         // Greater in each life of the hub.
         let first = u64::from(self.identity.epoch.0) << 32 | self.peers.written;
-        let Some(block) = self.peers.block(&topic, (ProducerId(self.identity.id.0), first), bytes, &stamp) else {
+        let Some(block) = self.peers.block((&topic, residency), (ProducerId(self.identity.id.0), first), bytes, &stamp)
+        else {
             return self.drop_message(DropReason::Invalid);
         };
         self.next_block += 1;
@@ -130,14 +148,14 @@ impl RouteStage {
         if !self.is_reachable(to) {
             return self.drop_message(DropReason::NoPath);
         }
-        let entry = self.flows.send_message((to, LANE));
-        split(&self.table.routes, [entry], None, INITIAL_TTL, &mut self.split);
+        let entry = self.flows.send_message(to);
+        split(self.table.ways(residency), [entry], None, INITIAL_TTL, &mut self.split);
         self.send_split(&block, 0);
     }
 
     /// Messages are no events: the ledger knows those alone that are dropped
     /// here. What is lost on the way is counted as missed where it should come.
-    fn drop_message(&self, reason: DropReason) {
+    pub(super) fn drop_message(&self, reason: DropReason) {
         add(&self.counters.copies, 1);
         self.counters.drop_copies(reason, 1);
     }

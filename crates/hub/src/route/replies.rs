@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use weft_base::{HubId, ProducerId};
+use weft_base::{HubId, ProducerId, Residency};
 use weft_ring::arena::{Arena, BlockRef};
 use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{self, Block, BlockFields, BlockWriter, EventFields, Stamp};
@@ -98,10 +98,11 @@ impl Replies {
 
 impl RouteStage {
     /// Whether a request on this route can reach anybody who might answer.
-    pub(super) fn has_responder(&self, route: &Route) -> bool {
+    pub(super) fn has_responder(&self, route: &Route, residency: Residency) -> bool {
+        let ways = self.table.ways(residency);
         !route.local.is_empty()
             || route.groups.iter().any(super::groups::RouteGroup::has_member)
-            || route.remote.iter().any(|remote| remote.live && self.is_reachable(remote.hub))
+            || route.remote.iter().any(|remote| remote.live && ways.is_reachable(remote.hub))
     }
 
     /// So many receivers of this block had nobody who could answer it. If it

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{HubId, Mono};
+use weft_base::{HubId, Mono, Residency};
 use weft_mesh::{INITIAL_TTL, Routes, StreamHub, split};
 use weft_ring::arena::BlockRef;
 use weft_topic::Topic;
@@ -28,7 +28,7 @@ use super::flows::Held;
 use super::homes::{Chosen, beside};
 use super::table::Route;
 use crate::counters::add;
-use crate::messages::{Completion, ToAppend};
+use crate::messages::{Completion, FlowTo, ToAppend};
 use crate::options::HubOptions;
 use crate::see::account::Waits;
 use crate::spool::{FromSpool, Known, Patience, Round, SpoolPlace, SpoolStart};
@@ -179,7 +179,7 @@ impl RouteStage {
         let spooling: Vec<u64> = self.cache.chosen.spooling.iter().copied().collect();
         for id in spooling {
             let homes = self.homes_of(id);
-            let chosen = self.cache.chosen.one(id, &homes);
+            let chosen = self.cache.chosen.one((id, Residency::ANYWHERE), &homes);
             let target = chosen.filter(|hub| homes.iter().any(|at| at.hub == *hub && at.cost.is_some()));
             let state = self.spools.states.entry(id).or_default();
             if state.target != target {
@@ -204,7 +204,8 @@ impl RouteStage {
         let state = self.spools.states.get(&place.stream).filter(|state| state.round == place.round);
         let Some(hub) = state.and_then(|state| state.target) else { return };
         let parsed = Block::trusted(&block);
-        let (lane, events) = (parsed.lane(), u64::from(parsed.event_count()));
+        let to = FlowTo { hub, lane: parsed.lane(), residency: parsed.residency() };
+        let events = u64::from(parsed.event_count());
         if let Some(old) = parsed.stamp().filter(|stamp| stamp.epoch != self.identity.epoch) {
             // Of an earlier life, whose flows other hubs listen to no more.
             let (origin, epoch, ingested) = (self.identity.id, self.identity.epoch, old.ingested);
@@ -229,13 +230,13 @@ impl RouteStage {
         let (meant, (request, in_vain)) = ([place.stream].into(), (None, None));
         let held =
             Held { block: block.clone(), events, request, except: except.clone(), meant, since, in_vain, spooled };
-        match self.flows.send_guaranteed((hub, lane), held, &self.table.routes, since) {
+        match self.flows.send_guaranteed(to, held, &self.table.routes, since) {
             Ok(None) => {}
             Ok(Some(entry)) => {
                 // Hubs on the way may have seen the block.
                 let entry = FlowEntry { retransmit: true, ..entry };
                 let entries = std::iter::once(entry).chain(beside(entry, &except, Some(place.stream)));
-                split(&self.table.routes, entries, None, INITIAL_TTL, &mut self.split);
+                split(self.table.ways(to.residency), entries, None, INITIAL_TTL, &mut self.split);
                 self.send_split(&block, 0);
             }
             Err(_) => self.begin_round(place.stream, true, None),

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use weft_base::HubId;
+use weft_base::{HubId, Residency};
 use weft_mesh::{Kind, Routes, StreamDef};
 use weft_topic::{InterestSet, Topic};
 
+use super::bound::Rules;
 use super::groups::{self, Member, RouteGroup};
 use super::homes::{Absent, Chosen, Share};
 use crate::gate::Gate;
@@ -32,6 +33,10 @@ pub(crate) struct RouteTable {
     pub(crate) stream_names: Arc<LocalStreams>,
     /// Other hubs: their interest, and the way to them.
     pub(crate) routes: Arc<Routes>,
+    /// The ways of what this hub must not have.
+    pub(crate) nowhere: Arc<Routes>,
+    /// What of the events that enter here may be at which hubs.
+    pub(crate) rules: Arc<Rules>,
     /// Gates of the live subscriptions here that make publishers wait.
     pub(crate) gates: Arc<BTreeMap<Target, Arc<Gate>>>,
     /// Those of other hubs, by what they subscribe to.
@@ -68,6 +73,13 @@ pub(crate) struct Route {
     pub(crate) absent: Box<[Absent]>,
     /// Streams whose publishes wait on disk here.
     pub(crate) spooled: Arc<[u64]>,
+    /// Streams that cannot keep what is bound to this label: a home of each that
+    /// does not carry it.
+    pub(crate) barred: Box<[(u64, HubId)]>,
+    /// Hubs that want the topic live and do not carry the label.
+    pub(crate) outside: u64,
+    /// What the rules of this hub say of the topic.
+    pub(crate) rule: Residency,
     pub(crate) groups: Box<[RouteGroup]>,
     /// What must be open before a publish here is let in.
     pub(crate) gates: Box<[Arc<Gate>]>,
@@ -120,7 +132,9 @@ impl RouteTable {
             member_gates: Arc::default(),
             streams: InterestSet::new(),
             stream_names: Arc::default(),
+            nowhere: Arc::new(Routes::alone(routes.me())),
             routes,
+            rules: Arc::default(),
             gates: Arc::default(),
             remote_gates: InterestSet::new(),
             remote_gate_list: Arc::default(),
@@ -128,7 +142,29 @@ impl RouteTable {
         }
     }
 
-    pub(crate) fn resolve(&self, topic: Topic<'_>, chosen: &mut Chosen) -> Route {
+    /// The ways for events of this residency; none where this hub must not have them.
+    #[inline]
+    pub(crate) fn ways(&self, residency: Residency) -> &Routes {
+        self.routes.bound(residency).unwrap_or(&self.nowhere)
+    }
+
+    /// Streams of a topic that cannot keep what is bound to this label, with a
+    /// home of each that does not carry it. All homes have the same, so that each
+    /// of them can take another's place.
+    fn barred(&self, topic: Topic<'_>, residency: Residency) -> Box<[(u64, HubId)]> {
+        let mut barred = Vec::new();
+        if residency.is_bound() {
+            let ways = self.ways(residency);
+            ways.streams(topic, |at| barred.extend(ways.is_outside(at.hub).then_some((at.id, at.hub))));
+            barred.sort_unstable();
+            barred.dedup_by_key(|(id, _)| *id);
+        }
+        barred.into()
+    }
+
+    pub(crate) fn resolve(&self, topic: Topic<'_>, residency: Residency, chosen: &mut Chosen) -> Route {
+        let ways = self.ways(residency);
+        let barred = self.barred(topic, residency);
         let mut local = Vec::new();
         self.local.for_each_match(topic, |target| local.push(*target));
         local.sort_unstable();
@@ -138,13 +174,20 @@ impl RouteTable {
         streams.sort_unstable();
         streams.dedup();
         let mut remote: Vec<Remote> = Vec::new();
+        let is_barred = |id: u64| barred.iter().any(|(of, _)| *of == id);
+        streams.retain(|stream| !is_barred(stream.id));
         let stream_ids: Box<[u64]> = streams.iter().map(|stream| stream.id).collect();
-        let homes = chosen.choose(&self.routes, topic, &stream_ids);
+        let homes = chosen.choose((ways, residency), topic, &stream_ids, is_barred);
+        let mut outside = 0;
         for (hub, Share { meant, except }) in homes.chosen {
             remote.push(Remote { hub, stream: true, meant: meant.into(), except: except.into(), live: false });
         }
-        self.routes.destinations(topic, |hub, kind, _reachable| {
+        ways.destinations(topic, |hub, kind, _reachable| {
             if kind != Kind::Live {
+                return;
+            }
+            if residency.is_bound() && ways.is_outside(hub) {
+                outside += 1;
                 return;
             }
             match remote.iter_mut().find(|r| r.hub == hub) {
@@ -154,7 +197,7 @@ impl RouteTable {
             }
         });
         remote.sort_unstable_by_key(|r| r.hub);
-        let groups = groups::resolve(self, topic);
+        let groups = groups::resolve(self, ways, topic);
         let mut gates: Vec<Arc<Gate>> = Vec::new();
         if !self.gates.is_empty() {
             gates.extend(local.iter().filter_map(|target| self.gates.get(target)).cloned());
@@ -176,6 +219,9 @@ impl RouteTable {
             remote: remote.into(),
             absent: homes.absent.into(),
             spooled: homes.spooled.into(),
+            barred,
+            outside,
+            rule: self.rules.rule(topic),
             groups,
             gates: gates.into(),
             local_gates,
@@ -186,6 +232,8 @@ impl RouteTable {
 /// The routes of the topics seen since the last snapshot, a bounded number.
 pub(crate) struct RouteCache {
     routes: HashMap<Box<str>, Arc<Route>>,
+    /// Of events that are bound to labels.
+    bound: BTreeMap<Residency, HashMap<Box<str>, Arc<Route>>>,
     pub(super) chosen: Chosen,
     version: u64,
     limit: usize,
@@ -193,28 +241,40 @@ pub(crate) struct RouteCache {
 
 impl RouteCache {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { routes: HashMap::new(), chosen: Chosen::default(), version: 0, limit: limit.max(1) }
+        Self {
+            routes: HashMap::new(),
+            bound: BTreeMap::new(),
+            chosen: Chosen::default(),
+            version: 0,
+            limit: limit.max(1),
+        }
     }
 
     /// What is chosen has changed: routes are found anew.
     pub(super) fn forget(&mut self) {
         self.routes.clear();
+        self.bound.clear();
     }
 
-    /// The route of a topic by this table.
-    pub(crate) fn route(&mut self, table: &RouteTable, topic: Topic<'_>) -> Arc<Route> {
+    /// The route of events of a topic and residency by this table.
+    pub(crate) fn route(&mut self, table: &RouteTable, topic: Topic<'_>, residency: Residency) -> Arc<Route> {
         if self.version != table.version {
             self.version = table.version;
-            self.routes.clear();
+            self.forget();
         }
-        if let Some(route) = self.routes.get(topic.as_str()) {
+        if let Some(route) = self.known(residency).and_then(|routes| routes.get(topic.as_str())) {
             return route.clone();
         }
-        if self.routes.len() >= self.limit {
-            self.routes.clear();
+        if self.routes.len() + self.bound.values().map(HashMap::len).sum::<usize>() >= self.limit {
+            self.forget();
         }
-        let route = Arc::new(table.resolve(topic, &mut self.chosen));
-        self.routes.insert(topic.as_str().into(), route.clone());
+        let route = Arc::new(table.resolve(topic, residency, &mut self.chosen));
+        let routes = if residency.is_bound() { self.bound.entry(residency).or_default() } else { &mut self.routes };
+        routes.insert(topic.as_str().into(), route.clone());
         route
+    }
+
+    fn known(&self, residency: Residency) -> Option<&HashMap<Box<str>, Arc<Route>>> {
+        if residency.is_bound() { self.bound.get(&residency) } else { Some(&self.routes) }
     }
 }

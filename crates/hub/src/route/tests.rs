@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use weft_base::{ByteCount, Epoch, Lane, UnixNanos};
+use weft_base::{ByteCount, Epoch, Lane, Residency, UnixNanos};
 use weft_mesh::flow::{LiveSender, RetransmitOptions};
 use weft_mesh::{Command, Event, GroupKey, HubInfo, LinkId, Mesh, MeshOptions, StreamDef};
 use weft_ring::arena::ArenaOptions;
@@ -185,12 +185,38 @@ fn without_any_member_left_the_drop_is_counted_and_the_requester_told() {
 }
 
 #[test]
+fn what_a_hub_must_not_have_goes_no_further_and_is_counted() {
+    let (mut stage, mut net) = stage(true);
+    let residency = Residency::of(&["eu"]);
+    let mut block = vec![0; 256];
+    let mut writer =
+        BlockWriter::new(&mut block, &BlockFields { residency, ..BlockFields::new("jobs/a") }).expect("it fits");
+    writer.push(&EventFields::default()).expect("it fits");
+    let len = writer.finish().expect("an event");
+    block.truncate(len);
+    let stamp = Stamp { origin: FIRST, epoch: Epoch(1), block: 1, sequence: 1, ingested: UnixNanos(1) };
+    block::stamp(&mut block, &stamp).expect("it has none");
+    let mut bytes = Vec::new();
+    let entry = |hub| LiveSender::new(Epoch(1)).entry(hub, 1);
+    frame::forward_head(&[entry(MIDDLE), entry(LAST)], INITIAL_TTL, block.len(), &mut bytes).expect("two entries");
+    bytes.extend_from_slice(&block);
+    let mut buffer = stage_buffer(bytes.len());
+    buffer.extend(&bytes);
+    let lane = stage.forward(SessionId(1), (FIRST, Mono(0)), buffer.split_to(bytes.len()));
+    assert!(lane.is_some() && net.pop().is_none(), "the link stays, and nothing leaves");
+    let ledger = stage.counters.ledger();
+    assert_eq!((ledger.copies, ledger.dropped_for(DropReason::Residency)), (2, 2));
+    assert_eq!(get(&stage.counters.residency_refused), 1);
+}
+
+#[test]
 fn an_acknowledgement_is_awaited_for_the_round_trip_of_the_way() {
     let [routes, ..] = routes_of_all(false);
     let rtt = routes.path(LAST).expect("a way").rtt;
     let waits = rtt * 2 + RetransmitOptions::default().floor;
     assert!(!rtt.is_zero());
-    let (to, nanosecond) = ((LAST, Lane::DEFAULT), Duration::from_nanos(1));
+    let to = FlowTo { hub: LAST, lane: Lane::DEFAULT, residency: Residency::ANYWHERE };
+    let nanosecond = Duration::from_nanos(1);
     let held = || {
         let mut buffer = stage_buffer(64);
         buffer.extend(&[0; 64]);
@@ -261,12 +287,27 @@ fn messages_between_stages_cross_the_mesh_in_order_and_are_told_apart_from_event
     let mut line = Line::new(64);
     for n in 0..20u8 {
         let bytes = vec![n; usize::from(n) * 1_000];
-        line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes });
+        line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, confined: false, bytes });
     }
     // The service is not there; no hub of this id is; too long.
-    line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Consumers, bytes: vec![1] });
-    line.stages[0].0.on_message(ToRoute::Peer { to: HubId(9), service: Service::Replica, bytes: vec![1] });
-    line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: vec![0; 64 << 20] });
+    line.stages[0].0.on_message(ToRoute::Peer {
+        to: LAST,
+        service: Service::Consumers,
+        confined: false,
+        bytes: vec![1],
+    });
+    line.stages[0].0.on_message(ToRoute::Peer {
+        to: HubId(9),
+        service: Service::Replica,
+        confined: false,
+        bytes: vec![1],
+    });
+    line.stages[0].0.on_message(ToRoute::Peer {
+        to: LAST,
+        service: Service::Replica,
+        confined: false,
+        bytes: vec![0; 64 << 20],
+    });
     line.carry();
     for n in 0..20u8 {
         let Some(FromPeer::Message(message)) = line.replica.pop() else { panic!("message {n} is missing") };
@@ -289,7 +330,12 @@ fn messages_between_stages_cross_the_mesh_in_order_and_are_told_apart_from_event
 fn a_service_that_is_behind_loses_messages_counted_and_hears_of_every_hub() {
     let mut line = Line::new(4);
     for n in 0..9u8 {
-        line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: vec![n] });
+        line.stages[0].0.on_message(ToRoute::Peer {
+            to: LAST,
+            service: Service::Replica,
+            confined: false,
+            bytes: vec![n],
+        });
     }
     line.carry();
     line.stages[2].0.on_message(ToRoute::HubDown { hub: FIRST });
@@ -309,7 +355,12 @@ fn a_service_that_is_behind_loses_messages_counted_and_hears_of_every_hub() {
 fn a_message_that_is_lost_on_its_way_is_counted_and_is_no_event_that_is_missing() {
     let mut line = Line::new(4);
     let say = |line: &mut Line, n: u8| {
-        line.stages[0].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: vec![n] });
+        line.stages[0].0.on_message(ToRoute::Peer {
+            to: LAST,
+            service: Service::Replica,
+            confined: false,
+            bytes: vec![n],
+        });
     };
     say(&mut line, 0);
     line.carry();
@@ -326,7 +377,12 @@ fn a_message_that_is_lost_on_its_way_is_counted_and_is_no_event_that_is_missing(
 #[test]
 fn a_message_to_the_hub_itself_is_handed_over_at_once() {
     let mut line = Line::new(4);
-    line.stages[2].0.on_message(ToRoute::Peer { to: LAST, service: Service::Replica, bytes: b"own".to_vec() });
+    line.stages[2].0.on_message(ToRoute::Peer {
+        to: LAST,
+        service: Service::Replica,
+        confined: false,
+        bytes: b"own".to_vec(),
+    });
     let Some(FromPeer::Message(message)) = line.replica.pop() else { panic!("nothing came") };
     assert_eq!((&*message.bytes, message.from), (&b"own"[..], LAST));
     line.stages[2].0.counters.ledger().balance().expect("it is accounted for");
@@ -338,14 +394,14 @@ fn a_hub_that_is_chosen_for_one_stream_is_told_which_others_to_leave_out() {
     let mut table = RouteTable { version: 1, ..RouteTable::empty(first) };
     let topic = Topic::parse("t").expect("a topic");
     let remotes = |table: &RouteTable| -> Vec<(HubId, bool, Vec<u64>)> {
-        let route = table.resolve(topic, &mut homes::Chosen::default());
+        let route = table.resolve(topic, Residency::ANYWHERE, &mut homes::Chosen::default());
         route.remote.iter().map(|remote| (remote.hub, remote.stream, remote.except.to_vec())).collect()
     };
     assert_eq!(remotes(&table), [(MIDDLE, true, vec![]), (LAST, true, vec![2])], "the nearer one takes the other");
     // This hub is a home of it as well: nobody else takes it.
     table.streams.insert(&Filter::everything(), table::LocalStream { slot: crate::messages::StreamSlot(0), id: 2 });
     assert_eq!(remotes(&table), [(LAST, true, vec![2])]);
-    let arrived = Arc::new(table.resolve(topic, &mut homes::Chosen::default()));
+    let arrived = Arc::new(table.resolve(topic, Residency::ANYWHERE, &mut homes::Chosen::default()));
     assert_eq!(arrived.streams.len(), 1);
     assert!(
         homes::without(&arrived, [2].into_iter()).streams.is_empty(),
@@ -394,7 +450,16 @@ fn blocks_of_a_producer_go_by_the_flow_or_to_the_home_and_never_by_both_at_once(
     assert_eq!(left(&mut stage), "f");
     for (synced, leaves) in [(0, ""), (1, "hh")] {
         let (hub, lane, refused) = (LAST, Lane::DEFAULT, ErrorCode::NONE);
-        stage.flow_acked(&FlowSaid { hub, lane, incarnation: 0, written: 1, synced, refused, places: vec![] });
+        stage.flow_acked(&FlowSaid {
+            hub,
+            lane,
+            residency: Residency::ANYWHERE,
+            incarnation: 0,
+            written: 1,
+            synced,
+            refused,
+            places: vec![],
+        });
         assert_eq!(left(&mut stage), leaves, "{synced} on disk");
     }
     // The tunnel is lost: both go again, and nothing before them.
@@ -434,7 +499,7 @@ fn what_a_hub_refuses_for_keeping_no_stream_of_it_goes_to_the_present_home_once_
     };
     let said = |hub, incarnation, upto, refused| {
         let (lane, written, synced) = (Lane::DEFAULT, upto, upto);
-        FlowSaid { hub, lane, incarnation, written, synced, refused, places: vec![] }
+        FlowSaid { hub, lane, residency: Residency::ANYWHERE, incarnation, written, synced, refused, places: vec![] }
     };
     (1..=3).for_each(|n| publish(&mut stage, n, 0));
     assert_eq!(left(&mut stage), [(MIDDLE, 0, 0), (MIDDLE, 0, 1), (MIDDLE, 0, 2)]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_base::{Epoch, HubId, Lane, Mono};
+use weft_base::{Epoch, HubId, Lane, Mono, Residency};
 use weft_topic::Filter;
 use weft_wire::frame::{ErrorCode, FlowAck, FlowPlace, Frame, GateState};
 
@@ -62,8 +62,8 @@ pub enum Event<'a> {
         at: Mono,
     },
     /// A control frame has come: `LinkState`, `Record`, `Interest`, `Digest`,
-    /// `DigestSum`, `Want`, `FlowAck`, `Pressure`, `Conflict`, `ReceiptAsk`, `ReceiptAck`, `Ping` or
-    /// `Pong`. Others are ignored.
+    /// `DigestSum`, `Want`, `FlowAck`, `BoundAck`, `Pressure`, `Conflict`, `ReceiptAsk`, `ReceiptAck`,
+    /// `Ping` or `Pong`. Others are ignored.
     Frame {
         /// The link that it came by.
         link: LinkId,
@@ -115,7 +115,12 @@ pub enum Event<'a> {
         weight: u16,
     },
     /// This hub has something to say on a guaranteed flow that ends here.
-    FlowAck(FlowAck),
+    FlowAck {
+        /// Where the flow's events may be.
+        residency: Residency,
+        /// What it has to say.
+        ack: FlowAck,
+    },
     /// Every block that this hub routes from here on goes by what
     /// [`Mesh::routes`] answers now. Other hubs take its word for it.
     RoutesPublished,
@@ -172,6 +177,8 @@ pub enum Command {
         hub: HubId,
         /// The flow's lane.
         lane: Lane,
+        /// Where the flow's events may be.
+        residency: Residency,
         /// The flow's incarnation.
         incarnation: u32,
         /// All blocks before this number are written there.

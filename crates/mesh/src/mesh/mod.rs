@@ -16,6 +16,9 @@
 //! comes up, and from time to time; in a large mesh as sums, and in full only what
 //! differs. Who knows less asks.
 //!
+//! **Residency.** For events that are bound to labels there are ways of their own:
+//! see `residency.rs`.
+//!
 //! **Receipts.** A hub asks which hubs have its interest in force: see `receipts.rs`.
 //!
 //! **Death and return.** A hub to which no path leads is unreachable. Its
@@ -32,6 +35,7 @@ mod pressure;
 mod receipts;
 mod records;
 mod repair;
+mod residency;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -40,8 +44,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Mono, Now, Random};
-use weft_wire::frame::{self, FlowAck, Frame, attribute};
+use weft_base::{Epoch, HubId, Mono, Now, Random, Residency};
+use weft_wire::frame::{self, BoundAck, FlowAck, Frame, attribute};
 
 pub use self::drain::ClientPlace;
 pub use self::events::{Command, Event};
@@ -52,6 +56,7 @@ use self::identity::Identities;
 use self::pressure::Gates;
 use self::receipts::Receipts;
 use self::records::{Hub, OwnRecord};
+use self::residency::Bound;
 use crate::damp::Damp;
 use crate::filters::Wants;
 use crate::flap::Flaps;
@@ -60,6 +65,7 @@ use crate::link::{Link, MOST_COST};
 use crate::local::Local;
 use crate::options::MAX_HUBS;
 use crate::report::Counters;
+use crate::spf::Graph;
 use crate::{CloseReason, HubInfo, LinkId, MeshOptions, Routes};
 
 /// The state machine. One for each life of a hub.
@@ -84,6 +90,7 @@ pub struct Mesh {
     identities: Identities,
     /// This hub is about to stop.
     is_draining: bool,
+    bound: Bound,
     next_digest: Mono,
     deadline: Option<Mono>,
     counters: Counters,
@@ -128,6 +135,7 @@ impl Mesh {
             receipts: Receipts::new(),
             identities: Identities::default(),
             is_draining: false,
+            bound: Bound::default(),
             next_digest: Mono(0),
             deadline: None,
             counters: Counters::default(),
@@ -142,6 +150,9 @@ impl Mesh {
             me,
         };
         mesh.set_attribute(attribute::LABELS, labels::encode(&mesh.me.labels));
+        // What is bound to a label of this hub may be here from the start.
+        mesh.find_bound(&Graph::default(), &BTreeMap::new());
+        mesh.routes = Arc::new(mesh.make_routes());
         mesh
     }
 
@@ -178,7 +189,11 @@ impl Mesh {
                 return;
             }
             Event::Frame { link, frame: Frame::FlowAck(ack) } => {
-                self.route_flow_ack(Some(link), ack, out);
+                self.route_flow_ack(Some(link), Residency::ANYWHERE, ack, out);
+                return self.hand_out(out);
+            }
+            Event::Frame { link, frame: Frame::BoundAck(bound) } => {
+                self.route_flow_ack(Some(link), bound.residency, &bound.ack, out);
                 return self.hand_out(out);
             }
             Event::Frame { link, frame } => self.on_frame(link, frame, now, out),
@@ -190,8 +205,8 @@ impl Mesh {
             Event::Stream { add, def, filter } => self.local.stream(add, def, filter),
             Event::Member { add, group, filter, weight } => self.local.member(add, group, filter, weight),
             // The only frequent ones, and nothing but a way is looked up for them.
-            Event::FlowAck(ack) => {
-                self.route_flow_ack(None, &ack, out);
+            Event::FlowAck { residency, ack } => {
+                self.route_flow_ack(None, residency, &ack, out);
                 return self.hand_out(out);
             }
             Event::RoutesPublished => {
@@ -328,12 +343,13 @@ impl Mesh {
 
     /// Hands an acknowledgement to this hub, or passes it on. What finds no way
     /// is dropped: acknowledgements are cumulative and said again.
-    fn route_flow_ack(&mut self, came_by: Option<LinkId>, ack: &FlowAck, out: &mut Vec<Command>) {
+    fn route_flow_ack(&mut self, came_by: Option<LinkId>, residency: Residency, ack: &FlowAck, out: &mut Vec<Command>) {
         if ack.to == self.me.id {
             if ack.to_epoch == self.me.epoch {
                 out.push(Command::FlowAcked {
                     hub: ack.from,
                     lane: ack.lane,
+                    residency,
                     incarnation: ack.incarnation,
                     written: ack.written,
                     synced: ack.synced,
@@ -343,8 +359,12 @@ impl Mesh {
             }
             return;
         }
-        match self.routes.next_hop(ack.to) {
-            Some(link) if came_by != Some(link) => self.send(link, &Frame::FlowAck(ack.clone())),
+        let next = self.routes.bound(residency).and_then(|routes| routes.next_hop(ack.to));
+        match next.filter(|link| came_by != Some(*link)) {
+            Some(link) if residency.is_bound() => {
+                self.send(link, &Frame::BoundAck(BoundAck { residency, ack: ack.clone() }));
+            }
+            Some(link) => self.send(link, &Frame::FlowAck(ack.clone())),
             _ => self.counters.flow_acks_dropped += 1,
         }
     }

@@ -417,7 +417,8 @@ impl Mesh {
     }
 
     fn find_paths(&mut self, now: Mono, out: &mut Vec<Command>) {
-        let shortest = self.graph().shortest(self.me.id);
+        let graph = self.graph();
+        let shortest = graph.shortest(self.me.id);
         let in_use = self.links_in_use();
         for (id, hub) in &mut self.hubs {
             let path = shortest.get(id).and_then(|path| path_of(path, &in_use));
@@ -437,6 +438,7 @@ impl Mesh {
                 hub.announced = present;
             }
         }
+        self.hubs_changed |= self.find_bound(&graph, &in_use);
         self.receipts_see_paths(now);
     }
 
@@ -497,10 +499,12 @@ impl Mesh {
     pub(super) fn make_routes(&self) -> Routes {
         let hubs = self.hubs.iter();
         let hubs = hubs.map(|(id, hub)| {
+            let (id, shared) = (*id, self.shared_with(*id));
             let (epoch, slot, path, is_draining) = (hub.epoch, hub.slot, hub.path, hub.is_draining());
-            KnownHub { hub: *id, epoch, slot, path, is_draining }
+            KnownHub { hub: id, epoch, slot, path, is_draining, shared, outside: false, elsewhere: false }
         });
-        Routes { drains: self.is_draining, ..Routes::new(self.me.id, self.interest.clone(), hubs.collect()) }
+        let routes = Routes::new(self.me.id, self.interest.clone(), hubs.collect()).with_bound(self.bound_routes());
+        Routes { drains: self.is_draining, ..routes }
     }
 }
 
@@ -515,7 +519,7 @@ fn drop_incoming(links: &mut BTreeMap<LinkId, Link>, id: HubId) {
     links.values_mut().filter_map(|link| link.incoming.get_mut(&id)).for_each(|incoming| incoming.changes = None);
 }
 
-fn path_of(path: &Shortest, in_use: &BTreeMap<HubId, LinkId>) -> Option<Path> {
+pub(super) fn path_of(path: &Shortest, in_use: &BTreeMap<HubId, LinkId>) -> Option<Path> {
     let via = *path.hubs.first()?;
     Some(Path {
         link: *in_use.get(&via)?,

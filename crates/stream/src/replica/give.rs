@@ -34,6 +34,8 @@ pub struct Stored<'a> {
     pub span: u32,
     /// It belongs to an atomic batch, of which more follows at once.
     pub more: bool,
+    /// Who reads must not have it: it is left out, as if it did not match.
+    pub withheld: bool,
     /// The block.
     pub bytes: &'a [u8],
 }
@@ -64,6 +66,8 @@ pub trait Source {
     /// # Errors
     /// [`Unreadable`].
     fn position_at(&mut self, local: u64) -> Result<Position, Unreadable>;
+    /// What is read from now on is for this hub.
+    fn reading_for(&mut self, _hub: HubId) {}
     /// Gives the blocks from the one that holds `from` on to `each`, until it
     /// answers false to one, which is then not counted as read, or `upto` is
     /// reached. Answers where to go on.
@@ -158,12 +162,14 @@ impl Wanted {
             None => last_before(source, synced, &self.from, of_upto)?,
         };
         let (mut read, mut full, mut batch) = (0, false, false);
+        source.reading_for(self.hub);
         let outcome = source.read(local, synced, &mut |block| {
             if at.covers(&self.upto) || (read >= settings.answer && !batch) {
                 return false;
             }
             let upto = block.sequence.saturating_add(u64::from(block.span));
-            if block.sequence >= self.from.get(block.home) && upto <= self.upto.get(block.home) {
+            let is_asked = block.sequence >= self.from.get(block.home) && upto <= self.upto.get(block.home);
+            if is_asked && !block.withheld {
                 full = !self.entries.is_empty() && self.entries.len() + entry_len(block.bytes.len()) > settings.answer;
                 if full {
                     return false;
@@ -422,9 +428,11 @@ fn serve_one(
     if asker.sent < asker.credit && cursor.local < synced {
         let Cursor { local, mut at } = cursor.clone();
         let mut batch = false;
+        source.reading_for(asker.hub);
         let outcome = source.read(local, synced, &mut |block| {
             let upto = block.sequence.saturating_add(u64::from(block.span));
-            let wanted = asker.wants(block.home) && asker.has.get(block.home) < upto && asker.matches(block.bytes);
+            let lacks = asker.wants(block.home) && asker.has.get(block.home) < upto;
+            let wanted = lacks && !block.withheld && asker.matches(block.bytes);
             let full = wanted && !entries.is_empty() && entries.len() + entry_len(block.bytes.len()) > settings.answer;
             // An atomic batch is not cut.
             if (full || read >= settings.answer) && !batch {

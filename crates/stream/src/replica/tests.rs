@@ -175,7 +175,16 @@ impl Source for Blocks {
             }
             let (home, sequence) = self.0[local as usize - 1];
             let bytes = &[local as u8; 40];
-            if !each(Stored { first: local, next: local + 1, home, sequence, span: 1, more: false, bytes }) {
+            if !each(Stored {
+                first: local,
+                next: local + 1,
+                home,
+                sequence,
+                span: 1,
+                more: false,
+                withheld: false,
+                bytes,
+            }) {
                 return Ok(local);
             }
         }

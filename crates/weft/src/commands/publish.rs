@@ -55,6 +55,7 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
         homes,
         ttl: args.ttl,
         require_live: args.require.clone(),
+        residency: args.residency.clone(),
         ..PublisherOptions::level(level).lane(lane)
     };
     let publisher = client.publisher(options);

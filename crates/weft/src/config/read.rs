@@ -6,7 +6,8 @@ use std::sync::Arc;
 use weft_base::Lane;
 use weft_hub::HubOptions;
 use weft_hub::options::{
-    Limits, Listen, LoadPolicy, Neighbour, Routing, StageBounds, Storage, StreamDefaults, Threads, Timers,
+    Limits, Listen, LoadPolicy, Neighbour, ResidencyRule, Routing, StageBounds, Storage, StreamDefaults, Threads,
+    Timers,
 };
 use weft_hub::see::{LedgerClass, SeeOptions};
 use weft_log::Keys;
@@ -93,6 +94,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if let Some(section) = top.section("timers", problems) {
         timers(section, &mut options.timers, problems);
+    }
+    for section in top.sections("residency", problems) {
+        options.residency.extend(residency(section, problems));
     }
     for section in top.sections("ledger", problems) {
         options.see.classes.extend(ledger_class(section, problems));
@@ -381,22 +385,38 @@ fn storage(mut section: Section<'_, '_>, folder: &Path, storage: &mut Storage, p
 
 /// A class of topics that are counted together.
 fn ledger_class(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<LedgerClass> {
-    for (key, example) in [("class", "\"orders\""), ("topics", "\"orders/**\"")] {
+    must_have(&section, [("class", "\"orders\""), ("topics", "\"orders/**\"")], problems);
+    let name = section.text("class", problems);
+    let topics = filter(&mut section, "topics", problems);
+    section.finish(problems);
+    Some(LedgerClass { name: name?, topics: topics? })
+}
+
+fn residency(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<ResidencyRule> {
+    must_have(&section, [("filter", "\"eu/**\""), ("label", "\"eu\"")], problems);
+    let label = section.text("label", problems);
+    let filter = filter(&mut section, "filter", problems);
+    section.finish(problems);
+    Some(ResidencyRule { filter: filter?, label: label? })
+}
+
+fn must_have(section: &Section<'_, '_>, keys: [(&'static str, &str); 2], problems: &mut Problems) {
+    for (key, example) in keys {
         if !section.has(key) {
             section.missing(key, example, problems);
         }
     }
-    let name = section.text("class", problems);
-    let topics = section.text("topics", problems);
-    let topics = topics.and_then(|text| match Filter::parse(&text) {
+}
+
+fn filter(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Option<Filter> {
+    let text = section.text(key, problems)?;
+    match Filter::parse(&text) {
         Ok(filter) => Some(filter),
         Err(error) => {
-            problems.add(section.offset, format!("{}: {error}", section.path_of("topics")));
+            problems.add(section.offset, format!("{}: {error}", section.path_of(key)));
             None
         }
-    });
-    section.finish(problems);
-    Some(LedgerClass { name: name?, topics: topics? })
+    }
 }
 
 fn see(mut section: Section<'_, '_>, see: &mut SeeOptions, problems: &mut Problems) {

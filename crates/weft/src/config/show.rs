@@ -126,6 +126,9 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     ] {
         writeln!(out, "{key} = \"{}\"", show_duration(duration))?;
     }
+    for rule in &o.residency {
+        writeln!(out, "\n[[residency]]\nfilter = {:?}\nlabel = {:?}", rule.filter.as_str(), rule.label)?;
+    }
     for class in &o.see.classes {
         writeln!(out, "\n[[ledger]]\nclass = {:?}\ntopics = {:?}", class.name, class.topics.as_str())?;
     }

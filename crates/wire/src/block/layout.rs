@@ -78,8 +78,8 @@ pub struct ProducerLine {
     pub topic_len: U16,
     /// Zero.
     pub reserved_50: U16,
-    /// Zero.
-    pub reserved_52: U32,
+    /// Where the events may be: [`Residency`](weft_base::Residency), 0 anywhere.
+    pub residency: U32,
     /// Zero.
     pub reserved_56: U32,
     /// CRC-32C of bytes 0 to 60 followed by those from 128 to the end.
@@ -160,7 +160,7 @@ macro_rules! assert_offsets {
 
 assert_offsets!(ProducerLine: length = 0, magic = 4, version = 6, lane = 7, flags = 8, schema = 12, producer = 16,
     first_sequence = 24, deadline = 32, tenant = 40, event_count = 44, topic_len = 48, reserved_50 = 50,
-    reserved_52 = 52, reserved_56 = 56, checksum = 60; size 64);
+    residency = 52, reserved_56 = 56, checksum = 60; size 64);
 assert_offsets!(HubLine: origin = 0, epoch = 8, reserved_76 = 12, block = 16, sequence = 24, ingested = 32,
     stream_sequence = 40, home_sequence = 48, home = 56, checksum = 60; size 64);
 assert_offsets!(Header: producer = 0, hub = 64; size HEADER_LEN);

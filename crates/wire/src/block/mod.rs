@@ -4,13 +4,13 @@
 //! the hub's buffers, are appended to a log, cross links and are read in place
 //! by the consumer. The first hub stamps the second cache line, a log fills in
 //! the place in the stream; nothing else is ever changed, but where a stream is
-//! compacted.
+//! compacted, and where the first hub binds events to a label ([`set_residency`]).
 //!
 //! ```text
 //!        0        4     6  7  8        12       16       24       32       40       48  50 52  56   60
 //!      0 ┌────────┬─────┬──┬──┬────────┬────────┬────────┬────────┬────────┬────────┬───┬──┬───┬────┬─────┐
-//!        │ length │magic│ve│la│ flags  │ schema │producer│ first  │deadline│ tenant,│top│ 0│ 0 │ 0  │ CRC │ producer's line
-//!        │        │"WF" │rs│ne│        │        │        │sequence│        │ count  │len│  │   │    │     │
+//!        │ length │magic│ve│la│ flags  │ schema │producer│ first  │deadline│ tenant,│top│ 0│res│ 0  │ CRC │ producer's line
+//!        │        │"WF" │rs│ne│        │        │        │sequence│        │ count  │len│  │id.│    │     │
 //!     64 ├────────┴┬────┴─┬┴──┴─────┬──┴───────┬┴────────┴┬───────┴──┬─────┴────────┴───┴──┴───┼────┼─────┤
 //!        │ origin  │epoch,│ origin  │ origin   │ ingest   │ stream   │ home sequence           │home│ CRC │ hub's line
 //!        │ hub     │ 0    │ block   │ sequence │ time     │ sequence │                         │    │     │
@@ -57,7 +57,8 @@ pub use error::{BlockError, Clause};
 pub use layout::{EVENT_HEADER_LEN, HEADER_LEN, MAGIC, MAX_BLOCK, MAX_EVENTS, MAX_TOPIC, MIN_BLOCK, VERSION};
 pub use reader::{Block, Event, Events};
 pub use stamp::{
-    Stamp, StampError, StreamPlace, len_with_topic, set_stream_place, stamp, stamp_anew, with_topic, write_with_topic,
+    Stamp, StampError, StreamPlace, len_with_topic, set_residency, set_stream_place, stamp, stamp_anew, with_topic,
+    write_with_topic,
 };
 pub use validate::{hub_checksum, producer_checksum};
 pub use writer::{BlockFields, BlockWriter, EventFields, Paused, WriteError, block_len, event_len};

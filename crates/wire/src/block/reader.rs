@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use weft_base::{Epoch, HubId, Lane, ProducerId, TenantId, UnixNanos};
+use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, TenantId, UnixNanos};
 use zerocopy::FromBytes;
 
 use super::layout::{DELAYED, EventHeader, HEADER_LEN, Header};
@@ -91,6 +91,12 @@ impl<'a> Block<'a> {
     #[must_use]
     pub const fn tenant(&self) -> TenantId {
         TenantId(self.head.producer.tenant.get())
+    }
+
+    /// At which hubs its events may be.
+    #[must_use]
+    pub const fn residency(&self) -> Residency {
+        Residency(self.head.producer.residency.get())
     }
 
     /// How many events there are.

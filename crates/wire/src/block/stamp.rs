@@ -1,6 +1,6 @@
 //! The hub's line: written once by the first hub, completed by a log.
 
-use weft_base::{Epoch, HubId, UnixNanos};
+use weft_base::{Epoch, HubId, Residency, UnixNanos};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros};
 
@@ -117,6 +117,23 @@ pub fn stamp(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
 pub fn stamp_anew(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
     header(bytes)?.hub.origin = U64::new(0);
     self::stamp(bytes, stamp)
+}
+
+/// Binds the events of a validated block that bears no stamp to a label, and
+/// writes the producer's checksum anew: linear in the length.
+///
+/// # Errors
+/// [`StampError::TooShort`] and [`StampError::AlreadyStamped`]; the block is then
+/// as it was.
+pub fn set_residency(bytes: &mut [u8], residency: Residency) -> Result<(), StampError> {
+    let head = header(bytes)?;
+    if head.hub.origin.get() != 0 {
+        return Err(StampError::AlreadyStamped { origin: HubId(head.hub.origin.get()) });
+    }
+    head.producer.residency = U32::new(residency.0);
+    let checksum = producer_checksum(bytes);
+    header(bytes)?.producer.checksum = U32::new(checksum);
+    Ok(())
 }
 
 /// The place of a block's first event in a stream; all zero for none.

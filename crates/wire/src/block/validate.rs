@@ -69,9 +69,6 @@ fn producer_line(head: &Header, len: usize) -> Result<(), BlockError> {
     if line.reserved_50.get() != 0 {
         return refuse(Clause::Reserved, 50, line.reserved_50.get().into());
     }
-    if line.reserved_52.get() != 0 {
-        return refuse(Clause::Reserved, 52, line.reserved_52.get().into());
-    }
     if line.reserved_56.get() != 0 {
         return refuse(Clause::Reserved, 56, line.reserved_56.get().into());
     }

@@ -1,6 +1,6 @@
 //! Writing a block into a buffer, in one pass.
 
-use weft_base::{Lane, ProducerId, TenantId, UnixNanos};
+use weft_base::{Lane, ProducerId, Residency, TenantId, UnixNanos};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -30,6 +30,8 @@ pub struct BlockFields<'a> {
     pub deadline: UnixNanos,
     /// Whose they are.
     pub tenant: TenantId,
+    /// At which hubs they may be.
+    pub residency: Residency,
 }
 
 impl<'a> BlockFields<'a> {
@@ -45,6 +47,7 @@ impl<'a> BlockFields<'a> {
             first_sequence: 0,
             deadline: UnixNanos(0),
             tenant: TenantId(0),
+            residency: Residency::ANYWHERE,
         }
     }
 }
@@ -174,7 +177,7 @@ impl<'b> BlockWriter<'b> {
             event_count: U32::ZERO,
             topic_len: U16::new(topic_len),
             reserved_50: U16::ZERO,
-            reserved_52: U32::ZERO,
+            residency: U32::new(fields.residency.0),
             reserved_56: U32::ZERO,
             checksum: U32::ZERO,
         };

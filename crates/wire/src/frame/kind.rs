@@ -132,6 +132,8 @@ kinds! {
     LiveReport = 111;
     /// Hub to hub, on links of version 2 and later: flooded.
     Record = 112;
+    /// Hub to hub, on links of version 2 and later: as `FlowAck`, of a flow of events that are bound to a label.
+    BoundAck = 113;
     /// Client to hub: where did it go? Answered by `Told`.
     Ask = 116;
     /// Hub to client: what hubs say to an `Ask`.
@@ -182,6 +184,7 @@ impl Kind {
                 | Self::DigestSum
                 | Self::Want
                 | Self::FlowAck
+                | Self::BoundAck
                 | Self::LinkCredit
                 | Self::Pressure
                 | Self::ReceiptAsk

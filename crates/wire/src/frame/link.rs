@@ -1,6 +1,6 @@
 //! Between hubs: link state, interest, their repair, and flows.
 
-use weft_base::{Epoch, HubId, Lane};
+use weft_base::{Epoch, HubId, Lane, Residency};
 
 use super::codec::{Reader, Writer, wire_enum};
 use super::{ErrorCode, FrameClause, FrameError, MAX_FILTER, MAX_FLOW_PLACES, MAX_LIST};
@@ -412,5 +412,29 @@ impl FlowAck {
             w.u32(place.home);
             w.u64(place.home_sequence);
         });
+    }
+}
+
+/// As [`FlowAck`], of a flow whose events may be only at hubs with a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundAck {
+    /// Where they may be; not [`Residency::ANYWHERE`].
+    pub residency: Residency,
+    /// How far it has got.
+    pub ack: FlowAck,
+}
+
+impl BoundAck {
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let residency = Residency(r.u32("residency")?);
+        if !residency.is_bound() {
+            return r.refuse_behind(4, FrameClause::Value, "residency", 0);
+        }
+        Ok(Self { residency, ack: FlowAck::read(r)? })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.u32(self.residency.0);
+        self.ack.write(w);
     }
 }

@@ -78,8 +78,8 @@ pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, han
 pub use join::{Join, JoinNeighbour, JoinSetting, Joined, MAX_CSR, MAX_JOIN_HOSTS, MAX_JOIN_LIST, MAX_SECRET};
 pub use kind::Kind;
 pub use link::{
-    DIGEST_SUMS, Digest, DigestEntry, DigestSum, FlowAck, FlowPlace, Interest, InterestChange, InterestKind, LinkState,
-    LinkStateLink, LinkStateRecord, StreamInterest, Want, WantEntry,
+    BoundAck, DIGEST_SUMS, Digest, DigestEntry, DigestSum, FlowAck, FlowPlace, Interest, InterestChange, InterestKind,
+    LinkState, LinkStateLink, LinkStateRecord, StreamInterest, Want, WantEntry,
 };
 pub use native::{
     Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,
@@ -308,6 +308,8 @@ frames! {
     LiveReport(LiveReport<'a>);
     /// What a hub says of itself, with attributes.
     Record(Record<'a>);
+    /// How far a guaranteed flow of events with a label has got.
+    BoundAck(BoundAck);
     /// What a hub says of itself before anything else goes over a link.
     LinkOpen(LinkOpen<'a>);
     /// A hub was refused that is not who it says, or is so twice.

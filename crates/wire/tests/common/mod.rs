@@ -2,7 +2,7 @@
 //! field different from its default.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use weft_base::{Epoch, HubId, Lane, ProducerId, SubscriptionId, TenantId, UnixNanos};
+use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, SubscriptionId, TenantId, UnixNanos};
 use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
 use weft_wire::frame::{self, *};
 use weft_wire::headers::{HeadersWriter, names};
@@ -29,6 +29,8 @@ pub(crate) fn fields() -> BlockFields<'static> {
         first_sequence: 1001,
         deadline: UnixNanos(1_357_034_460_000_000_000),
         tenant: TenantId(7),
+        // As the vectors on disk were written before there was any other.
+        residency: Residency::ANYWHERE,
     }
 }
 
@@ -391,6 +393,20 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             hubs: vec![LiveLine { name: "newark", epoch: Epoch(5), state: LiveState::OutOfReach }],
         }),
         Frame::Record(Record { record: record(), attributes: attributes() }),
+        Frame::BoundAck(BoundAck {
+            residency: Residency::of(&["eu"]),
+            ack: FlowAck {
+                to: hub,
+                from: HubId(0xa2),
+                to_epoch: epoch,
+                lane: Lane::URGENT,
+                incarnation: 1,
+                written: 2,
+                synced: 1,
+                refused: ErrorCode::NONE,
+                places: Vec::new(),
+            },
+        }),
         Frame::Ask(Ask {
             request: 18,
             what: SeeWhat::Event,

@@ -43,6 +43,7 @@ impl Publishing {
             lane: spec.lane,
             schema: spec.schema,
             tenant: spec.tenant,
+            residency: spec.residency,
             flags: terms.flags(),
             producer: self.producer_of(spec),
             first_sequence: sequence,

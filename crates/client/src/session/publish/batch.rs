@@ -103,6 +103,7 @@ impl Publishing {
                 lane: spec.lane,
                 schema: spec.schema,
                 tenant: spec.tenant,
+                residency: spec.residency,
                 flags: if index + 1 == count { BATCH_LAST } else { BATCH_OPEN }
                     | if spec.ttl.is_some() { EXPIRES } else { 0 },
                 producer: self.producer_of(spec),

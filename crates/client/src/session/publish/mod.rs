@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Now, ProducerId, TenantId, UnixNanos};
+use weft_base::{Epoch, HubId, Lane, Mono, Now, ProducerId, Residency, TenantId, UnixNanos};
 use weft_sched::lanes::{LaneQueue, Waiting};
 use weft_wire::block::{EventFields, HEADER_LEN, Paused, event_len};
 use weft_wire::frame::{self, AckLevel, FRAME_HEADER, publish_head, publish_homes_head};
@@ -111,6 +111,8 @@ pub(crate) struct Spec {
     pub(crate) ttl: Option<Duration>,
     /// The producer's id, if it is not the client's own.
     pub(crate) producer: Option<ProducerId>,
+    /// Where its events may be.
+    pub(crate) residency: Residency,
 }
 
 /// The batch that a block is part of.

@@ -78,6 +78,7 @@ impl Publishing {
             lane: spec.lane,
             schema: spec.schema,
             tenant: spec.tenant,
+            residency: spec.residency,
             flags: if spec.ttl.is_some() { EXPIRES } else { 0 },
             producer: self.producer(spec.lane),
             deadline: UnixNanos(spec.deadline.map_or(0, |after| now.wall.0.saturating_add(nanos(after)).max(1))),

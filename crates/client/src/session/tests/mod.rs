@@ -11,7 +11,7 @@ mod subscribing;
 
 use std::task::{Context, Poll, Wake};
 
-use weft_base::{ByteCount, Now, SubscriptionId, TenantId, UnixNanos};
+use weft_base::{ByteCount, Now, Residency, SubscriptionId, TenantId, UnixNanos};
 use weft_ring::arena::{Arena, ArenaOptions, BlockRef};
 use weft_topic::Filter;
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields, Stamp};
@@ -85,6 +85,7 @@ fn spec(level: AckLevel) -> Spec {
         homes: 0,
         ttl: None,
         producer: None,
+        residency: Residency::ANYWHERE,
     }
 }
 

@@ -3,6 +3,7 @@
 //! the tunnel is lost and what was in it has to be sent again.
 
 use weft_ring::arena::BlockRef;
+use weft_wire::block::Block;
 use weft_wire::frame::{AckLevel, ErrorCode, Frame, publish_head, publish_homes_head};
 
 use super::NetStage;
@@ -39,6 +40,7 @@ impl Near {
             AckLevel::Homes => publish_homes_head(number, homes, block.len()),
             level => publish_head(number, level, block.len()),
         };
+        end.confined |= Block::trusted(block).residency().is_bound();
         end.pipe.write(&head);
         end.pipe.write(block);
         end.publishes.insert(number);

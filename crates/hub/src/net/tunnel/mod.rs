@@ -19,6 +19,7 @@ mod message;
 mod near;
 mod pipe;
 mod place;
+mod residency;
 mod sockets;
 
 use std::time::Duration;
@@ -33,7 +34,7 @@ use self::message::{DATA_AT, Said, What};
 use self::near::refusal;
 use self::pipe::Broken;
 pub(super) use self::sockets::Sockets;
-use self::sockets::far_word;
+use self::sockets::{Outgoing, far_word};
 use super::{NetStage, Role};
 use crate::counters::add;
 use crate::messages::{FarSaid, FromPeer, PeerMessage, SessionId, ToConductor, ToRoute};
@@ -192,7 +193,9 @@ impl NetStage {
             },
             What::Close { code, detail } => {
                 let why = format!("{} ({code})", detail);
-                self.end_near(said.tunnel, &why);
+                // To ask again would be in vain.
+                let code = if code == ErrorCode::RESIDENCY { code } else { ErrorCode::MOVED };
+                self.end_near_with(said.tunnel, code, &why);
             }
             What::Open { .. } => {}
         }
@@ -276,6 +279,10 @@ impl NetStage {
 
     /// The tunnel is over: the client asks again for what went through it.
     fn end_near(&mut self, tunnel: u64, why: &str) {
+        self.end_near_with(tunnel, ErrorCode::MOVED, why);
+    }
+
+    fn end_near_with(&mut self, tunnel: u64, code: ErrorCode, why: &str) {
         let near = &mut self.network.tunnels.near;
         let Some((end, asked)) = near.forget(tunnel) else { return };
         let name = near.name_of(end.home);
@@ -290,7 +297,7 @@ impl NetStage {
         let mut bytes = Vec::new();
         let detail = format!("the session at hub {name} is over: {why}");
         for request in asked {
-            refusal(request, ErrorCode::MOVED, 100, &detail, &mut bytes);
+            refusal(request, code, 100, &detail, &mut bytes);
         }
         self.relay(end.session, tunnel, bytes);
     }
@@ -331,8 +338,8 @@ impl NetStage {
             tunnels.next_tick = now + TICK;
             self.tick_tunnels();
         }
-        for (to, bytes) in self.network.tunnels.out.drain(..) {
-            self.out.route.push(ToRoute::Peer { to, service: Service::Tunnel, bytes });
+        for Outgoing { to, confined, bytes } in self.network.tunnels.out.drain(..) {
+            self.out.route.push(ToRoute::Peer { to, service: Service::Tunnel, confined, bytes });
         }
     }
 
@@ -400,7 +407,7 @@ impl NetStage {
         let (tunnel, fresh) = near.tunnel(session, home, window, now);
         if fresh {
             let what = What::Open { name: &name };
-            self.network.tunnels.out.push((home, Said { by_home: false, tunnel, what }.encode()));
+            self.network.tunnels.say(home, &Said { by_home: false, tunnel, what });
         }
         Some(Ok(tunnel))
     }

@@ -10,6 +10,7 @@ use weft_wire::frame::{self, ErrorCode, Frame};
 
 use super::message::{Said, What};
 use super::pipe::Pipe;
+use super::sockets::Outgoing;
 use crate::messages::SessionId;
 
 /// This hub's end of a tunnel whose client is here.
@@ -23,6 +24,8 @@ pub(super) struct NearEnd {
     pub(super) requests: BTreeSet<u64>,
     /// Numbers of publishes that are not answered.
     pub(super) publishes: BTreeSet<u64>,
+    /// Events that are bound to a label went through it.
+    pub(super) confined: bool,
 }
 
 /// What a request to several homes comes to.
@@ -90,7 +93,8 @@ impl Near {
         }
         self.last += 1;
         let (partial, requests, publishes) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-        let end = NearEnd { session, home, pipe: Pipe::new(window, now), partial, requests, publishes };
+        let end =
+            NearEnd { session, home, pipe: Pipe::new(window, now), partial, requests, publishes, confined: false };
         self.ends.insert(self.last, end);
         self.by_session.insert((session, home), self.last);
         (self.last, true)
@@ -206,11 +210,12 @@ impl Near {
     }
 
     /// Puts what the clients sent into messages.
-    pub(super) fn pump(&mut self, now: Mono, out: &mut Vec<(HubId, Vec<u8>)>) {
+    pub(super) fn pump(&mut self, now: Mono, out: &mut Vec<Outgoing>) {
         for tunnel in std::mem::take(&mut self.dirty) {
             let Some(end) = self.ends.get_mut(&tunnel) else { continue };
             while let Some((at, bytes)) = end.pipe.next(now) {
-                out.push((end.home, Said { by_home: false, tunnel, what: What::Data { at, bytes: &bytes } }.encode()));
+                let bytes = Said { by_home: false, tunnel, what: What::Data { at, bytes: &bytes } }.encode();
+                out.push(Outgoing { to: end.home, confined: end.confined, bytes });
             }
             if end.pipe.owes_word() {
                 out.push(end.word(tunnel, now));
@@ -221,9 +226,10 @@ impl Near {
 
 impl NearEnd {
     /// How far the end is.
-    pub(super) fn word(&mut self, tunnel: u64, now: Mono) -> (HubId, Vec<u8>) {
+    pub(super) fn word(&mut self, tunnel: u64, now: Mono) -> Outgoing {
         let (taken, sent) = self.pipe.word(now);
-        (self.home, Said { by_home: false, tunnel, what: What::Word { taken, sent } }.encode())
+        let bytes = Said { by_home: false, tunnel, what: What::Word { taken, sent } }.encode();
+        Outgoing { to: self.home, confined: false, bytes }
     }
 }
 

@@ -30,6 +30,16 @@ pub(super) struct Far {
     pub(super) pipe: Pipe,
     /// What came and was not read.
     pub(super) inbox: VecDeque<BlockRef>,
+    /// Events that are bound to a label went through it.
+    pub(super) confined: bool,
+}
+
+/// A message on its way out.
+pub(super) struct Outgoing {
+    pub(super) to: HubId,
+    /// It may have events that are bound to a label.
+    pub(super) confined: bool,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// The tunnels of a hub, both kinds.
@@ -38,7 +48,7 @@ pub(in crate::net) struct Tunnels {
     pub(super) by_peer: BTreeMap<(HubId, u64), LinkToken>,
     pub(in crate::net) near: Near,
     /// Messages on their way out.
-    pub(super) out: Vec<(HubId, Vec<u8>)>,
+    pub(super) out: Vec<Outgoing>,
     /// Ends with something to send.
     pub(super) dirty: Vec<LinkToken>,
     pub(super) next_tick: Mono,
@@ -57,7 +67,7 @@ impl Tunnels {
         let link = LinkToken(self.next_link);
         self.next_link += 1;
         let pipe = Pipe::new(window, self.now);
-        self.far.insert(link, Far { peer, epoch, tunnel, pipe, inbox: VecDeque::new() });
+        self.far.insert(link, Far { peer, epoch, tunnel, pipe, inbox: VecDeque::new(), confined: false });
         self.by_peer.insert((peer, tunnel), link);
         link
     }
@@ -70,7 +80,7 @@ impl Tunnels {
     }
 
     pub(super) fn say(&mut self, to: HubId, said: &Said<'_>) {
-        self.out.push((to, said.encode()));
+        self.out.push(Outgoing { to, confined: false, bytes: said.encode() });
     }
 
     /// Puts what ends have to send into messages.
@@ -79,7 +89,8 @@ impl Tunnels {
             let Some(far) = self.far.get_mut(&link) else { continue };
             while let Some((at, bytes)) = far.pipe.next(self.now) {
                 let what = What::Data { at, bytes: &bytes };
-                self.out.push((far.peer, Said { by_home: true, tunnel: far.tunnel, what }.encode()));
+                let bytes = Said { by_home: true, tunnel: far.tunnel, what }.encode();
+                self.out.push(Outgoing { to: far.peer, confined: far.confined, bytes });
             }
             if far.pipe.owes_word() {
                 let word = far_word(far, self.now);
@@ -91,9 +102,10 @@ impl Tunnels {
 }
 
 /// How far an end is.
-pub(super) fn far_word(far: &mut Far, now: Mono) -> (HubId, Vec<u8>) {
+pub(super) fn far_word(far: &mut Far, now: Mono) -> Outgoing {
     let (taken, sent) = far.pipe.word(now);
-    (far.peer, Said { by_home: true, tunnel: far.tunnel, what: What::Word { taken, sent } }.encode())
+    let bytes = Said { by_home: true, tunnel: far.tunnel, what: What::Word { taken, sent } }.encode();
+    Outgoing { to: far.peer, confined: false, bytes }
 }
 
 /// All sockets.

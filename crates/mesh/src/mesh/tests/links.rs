@@ -178,12 +178,13 @@ fn acknowledgements_of_flows_find_their_way_and_their_life() {
         refused: ErrorCode::NONE,
         places: vec![FlowPlace { number: 8, home: 3, home_sequence: 40 }],
     };
-    net.tell(3, Event::FlowAck(ack.clone()));
-    net.tell(3, Event::FlowAck(FlowAck { to_epoch: Epoch(2), ..ack.clone() }));
-    net.tell(3, Event::FlowAck(FlowAck { to: id(77), ..ack.clone() }));
+    let residency = Residency::ANYWHERE;
+    for ack in [ack.clone(), FlowAck { to_epoch: Epoch(2), ..ack.clone() }, FlowAck { to: id(77), ..ack.clone() }] {
+        net.tell(3, Event::FlowAck { residency, ack });
+    }
     net.run();
     let (hub, lane, refused, places) = (id(3), Lane::BULK, ErrorCode::NONE, ack.places);
-    let expected = Command::FlowAcked { hub, lane, incarnation: 2, written: 9, synced: 7, refused, places };
+    let expected = Command::FlowAcked { hub, lane, residency, incarnation: 2, written: 9, synced: 7, refused, places };
     assert_eq!(net.said, [(1, expected)]);
     assert_eq!(net.hubs[&3].counters().flow_acks_dropped, 1);
 }

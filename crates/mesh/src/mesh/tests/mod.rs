@@ -10,6 +10,7 @@ mod links;
 mod plan;
 mod receipts;
 mod records;
+mod residency;
 mod strange;
 
 use std::collections::VecDeque;

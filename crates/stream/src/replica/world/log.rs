@@ -75,7 +75,16 @@ impl Source for Log {
             }
             let (first, bytes) = (block.first, block.bytes());
             let Block { home, sequence, span, .. } = *block;
-            if !each(Stored { first, next: block.next(), home, sequence, span, more: false, bytes: &bytes }) {
+            if !each(Stored {
+                first,
+                next: block.next(),
+                home,
+                sequence,
+                span,
+                more: false,
+                withheld: false,
+                bytes: &bytes,
+            }) {
                 break;
             }
             next = block.next();
