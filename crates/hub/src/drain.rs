@@ -221,7 +221,8 @@ mod tests {
         let few = Pace::new(10, SECOND * 30, 100, at(1_000));
         assert_eq!([few.due(at(1_000)), few.due(at(1_010)), few.due(at(1_090))], [1, 2, 10]);
         let many = Pace::new(30_000, SECOND * 30, 100, at(0));
-        assert_eq!(many.due(at(10_000)), 15_003, "to a nanosecond of rounding");
+        let half = many.due(at(10_000));
+        assert!((15_000..15_010).contains(&half), "but for rounding to a nanosecond: {half}");
         assert!(many.due(at(20_000)) >= 30_000);
         assert!(!many.is_over(at(29_999)) && many.is_over(at(30_000)));
         assert_eq!(Pace::new(9, Duration::ZERO, 100, at(5)).due(at(5)), u32::MAX, "no time: all at once");
