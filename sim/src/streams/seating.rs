@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use weft_base::{HubId, Now};
 use weft_stream::consumer::{Consumer, ConsumerSpec, Saved};
+use weft_stream::replica::Position;
 use weft_stream::seat::{Copy, Host, Id, MoveError, Preference, Seats, State, Told, Version, Waits, merged, seat};
 
 use super::Canary;
@@ -67,6 +68,10 @@ impl Host for AtHome<'_> {
 
     fn drains(&self, _hub: HubId) -> bool {
         false
+    }
+
+    fn has(&mut self, _stream: u64, upto: &Position) -> bool {
+        self.open.position().covers(upto)
     }
 
     fn state(&mut self, id: &Id) -> Option<(usize, State)> {

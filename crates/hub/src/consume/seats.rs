@@ -21,6 +21,7 @@ use weft_base::{HubId, Mono};
 use weft_keyed::{Batch, Space, end_of};
 use weft_ring::mpsc;
 use weft_stream::consumer::{Consumer, Report};
+use weft_stream::replica::Position;
 use weft_stream::seat::{Copy, Host, Id, MoveError, Preference, Seats, Settings, State, Told, Waits, merged};
 use weft_wire::frame::ErrorCode;
 use weft_wire::peer::Service;
@@ -416,6 +417,13 @@ impl Host for ConsumeStage {
 
     fn drains(&self, hub: HubId) -> bool {
         self.seating.seen.as_ref().is_some_and(|table| table.routes.is_draining(hub))
+    }
+
+    fn has(&mut self, stream: u64, upto: &Position) -> bool {
+        let found = self.streams.values().find(|state| state.id == stream);
+        let Some(mut log) = found.map(|state| state.reader.clone()) else { return true };
+        let end = log.next();
+        log.position_at(end).map_or(true, |here| Position::from_iter(here).covers(upto))
     }
 
     fn state(&mut self, id: &Id) -> Option<(Definition, State)> {

@@ -52,6 +52,11 @@ pub struct Seats<D> {
     pub(super) aside: BTreeMap<Id, Copy<D>>,
     pub(super) peers: BTreeMap<HubId, Peer>,
     ask_at: Mono,
+    /// Consumers that were handed to this hub, by whom, and until when they wait
+    /// for events that its log has not yet.
+    pub(super) given: BTreeMap<Id, (HubId, Mono)>,
+    /// When it is looked for them.
+    pub(super) look_for_given: Mono,
     /// Until when the home that has a consumer is asked to hand it over.
     wanted: BTreeMap<Id, Mono>,
     /// Consumers that were deleted, and their last generations.
@@ -80,6 +85,8 @@ impl<D: Clone> Seats<D> {
             aside: BTreeMap::new(),
             peers: BTreeMap::new(),
             ask_at: Mono(0),
+            given: BTreeMap::new(),
+            look_for_given: Mono(0),
             wanted: BTreeMap::new(),
             gone: BTreeMap::new(),
             tell: false,
@@ -97,8 +104,9 @@ impl<D: Clone> Seats<D> {
     pub fn next_deadline(&self) -> Option<Mono> {
         let unheard = self.peers.values().any(|peer| !peer.heard || peer.again).then_some(self.ask_at);
         let leaving = if self.leaving > 0 { self.next_hand_over() } else { None };
+        let given = (!self.given.is_empty()).then_some(self.look_for_given);
         let now = (self.look || self.tell || !self.tell_to.is_empty()).then_some(Mono(0));
-        [unheard, leaving, now].into_iter().flatten().min()
+        [unheard, leaving, given, now].into_iter().flatten().min()
     }
 
     /// How many copies are kept aside.
@@ -216,6 +224,7 @@ impl<D: Clone> Seats<D> {
 
     fn forget(&mut self, id: &Id, host: &mut impl Host<Definition = D>) -> Option<Copy<D>> {
         self.wanted.remove(id);
+        self.given.remove(id);
         let copy = self.aside.remove(id)?;
         host.keep(id, None);
         Some(copy)
@@ -231,6 +240,7 @@ impl<D: Clone> Seats<D> {
     /// Another hub cannot be reached any more.
     pub fn down(&mut self, hub: HubId, host: &mut impl Host<Definition = D>) {
         self.peers.remove(&hub);
+        self.given.retain(|_, (from, _)| *from != hub);
         self.tell_to.remove(&hub);
         self.hints_changed |= self.hints.remove(&hub).is_some_and(|hints| !hints.is_empty());
         if self.leaving > 0 {
@@ -275,6 +285,9 @@ impl<D: Clone> Seats<D> {
         }
         if self.leaving > 0 {
             self.go_on_handing_over(now, host);
+        }
+        if !self.given.is_empty() && self.look_for_given <= now {
+            self.look_at_given(now, host);
         }
         if std::mem::take(&mut self.look) {
             self.give_way(now, host);
@@ -332,7 +345,7 @@ impl<D: Clone> Seats<D> {
     }
 
     /// The version of what is kept aside, if that counts more than what is here.
-    fn newer_aside(&self, id: &Id) -> Option<Version> {
+    pub(super) fn newer_aside(&self, id: &Id) -> Option<Version> {
         let aside = self.aside.get(id)?.version;
         match self.own.get(id) {
             None => Some(aside),
@@ -350,7 +363,7 @@ impl<D: Clone> Seats<D> {
         }
     }
 
-    fn take(&mut self, id: &Id, host: &mut impl Host<Definition = D>) -> Result<(), Waits> {
+    pub(super) fn take(&mut self, id: &Id, host: &mut impl Host<Definition = D>) -> Result<(), Waits> {
         let preference = self.preference(id);
         let Some(copy) = self.aside.get(id) else { return Ok(()) };
         let merges = self.own.get(id).is_some_and(|own| own.version.is_same_life(&copy.version));
@@ -402,15 +415,7 @@ impl<D: Clone> Seats<D> {
             Told::Give(copy) => {
                 let id = (copy.stream, copy.name.clone());
                 self.on_copy(from, *copy, false, host);
-                let is_seat = self.seat(&id, host) == self.settings.me;
-                if is_seat && self.has_heard_all(id.0, host) && self.newer_aside(&id).is_some() {
-                    let _ = self.take(&id, host);
-                }
-                if self.runs_here(&id)
-                    && let Some(copy) = self.copy_of(&id, host)
-                {
-                    host.send(from, Told::Copy { ask: 0, copy: Box::new(copy) });
-                }
+                self.take_given(&id, from, now, host);
             }
             Told::Want { stream, name } => self.on_want(from, &(stream, name), now, host),
             Told::Gone { stream, name, generation } => {

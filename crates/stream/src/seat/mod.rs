@@ -13,8 +13,10 @@
 //! A home takes nothing over before it has heard from all homes that it reaches,
 //! and asks one that still runs the consumer to hand it over: that one ends its
 //! memberships, sends its last state until the other has it, and lets go only
-//! then. So a move loses what was in flight, which is handed out again; a death
-//! also what was settled since the last copy, and nothing else.
+//! then. The other waits for the events of which that speaks, if its log has them
+//! not yet: of what is not there it could not keep that it was settled or handed
+//! out. So a move loses what was in flight, which is handed out again; a death
+//! also what was settled since the last copy, or was never copied, and nothing else.
 //!
 //! Messages may be lost: asks, hand-overs and copies are sent again. Bounds:
 //! [`Settings::aside`] copies, beyond which new consumers of other homes are not
@@ -37,6 +39,8 @@ pub use state::{State, merged};
 pub use told::{Copy, Preference, Prefers, Told, Version};
 use weft_base::HubId;
 pub use why::{MoveError, Waits};
+
+use crate::replica::Position;
 
 /// A consumer: its stream's number, and its name there.
 pub type Id = (u64, String);
@@ -70,6 +74,9 @@ pub trait Host {
     fn homes(&self, stream: u64) -> Vec<HubId>;
     /// Whether a hub, this one or another, is about to stop.
     fn drains(&self, hub: HubId) -> bool;
+    /// Whether this hub's log holds all up to this position. True also when that
+    /// cannot be told.
+    fn has(&mut self, stream: u64, upto: &Position) -> bool;
     /// What a consumer is that is installed here, and how far it is. None when
     /// the log cannot be read now.
     fn state(&mut self, id: &Id) -> Option<(Self::Definition, State)>;

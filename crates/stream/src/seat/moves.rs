@@ -8,6 +8,13 @@ use super::told::{Preference, Told};
 use super::why::MoveError;
 use super::{Host, Id};
 
+/// What is handed over waits for the events of which it speaks for this part of
+/// [`Settings::patience`]: some of them may never come, withheld or removed where
+/// they are.
+const WAITS: u32 = 4;
+/// It is looked for them as often in [`Settings::again`].
+const LOOKS: u32 = 10;
+
 impl<D: Clone> Seats<D> {
     /// When a hand-over has something to do.
     pub(super) fn next_hand_over(&self) -> Option<Mono> {
@@ -66,6 +73,37 @@ impl<D: Clone> Seats<D> {
         leaving.again = now + self.settings.again;
         if let Some(copy) = copy {
             host.send(leaving.to, Told::Give(Box::new(copy)));
+        }
+    }
+
+    /// A consumer was handed over to this hub: it runs here once its log has the
+    /// events of which its state speaks, or after a while without.
+    pub(super) fn take_given(&mut self, id: &Id, from: HubId, now: Mono, host: &mut impl Host<Definition = D>) {
+        let is_seat = self.seat(id, host) == self.settings.me;
+        if is_seat && self.has_heard_all(id.0, host) && self.newer_aside(id).is_some() {
+            let end = self.aside.get(id).map(|copy| copy.state.end()).unwrap_or_default();
+            if self.given.is_empty() {
+                self.look_for_given = now + self.settings.again / LOOKS;
+            }
+            let wait = (from, now + self.settings.patience / WAITS);
+            let (_, until) = *self.given.entry(id.clone()).or_insert(wait);
+            if now < until && !host.has(id.0, &end) {
+                return;
+            }
+            let _ = self.take(id, host);
+        }
+        self.given.remove(id);
+        if self.runs_here(id)
+            && let Some(copy) = self.copy_of(id, host)
+        {
+            host.send(from, Told::Copy { ask: 0, copy: Box::new(copy) });
+        }
+    }
+
+    pub(super) fn look_at_given(&mut self, now: Mono, host: &mut impl Host<Definition = D>) {
+        self.look_for_given = now + self.settings.again / LOOKS;
+        for (id, (from, _)) in self.given.clone() {
+            self.take_given(&id, from, now, host);
         }
     }
 

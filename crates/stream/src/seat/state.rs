@@ -63,7 +63,10 @@ impl State {
                 if let Some((from, upto)) = part(run.first, run.end)
                     && state.tried.len() < RUNS
                 {
-                    state.tried.push((home, from, upto, run.attempts));
+                    match state.tried.last_mut() {
+                        Some(last) if (last.0, last.2, last.3) == (home, from, run.attempts) => last.2 = upto,
+                        _ => state.tried.push((home, from, upto, run.attempts)),
+                    }
                 }
             }
         })?;
@@ -142,6 +145,14 @@ impl State {
         })?;
         saved.tried = outside(&saved.tried, &saved.done);
         Ok(saved)
+    }
+
+    /// The end of all of which it says something.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        let done = self.done.iter().map(|(home, _, end)| (*home, *end));
+        let tried = self.tried.iter().map(|(home, _, end, _)| (*home, *end));
+        self.floor.iter().copied().chain(done).chain(tried).collect()
     }
 
     /// The local sequence below which all is settled in this log.
@@ -246,24 +257,28 @@ fn walk(
     Ok(())
 }
 
+/// Of lists as they stand there.
+#[cfg(test)]
+pub(super) fn of<const F: usize, const D: usize, const T: usize>(
+    floor: [(u32, u64); F],
+    done: [(u32, u64, u64); D],
+    tried: [(u32, u64, u64, u32); T],
+) -> State {
+    State { floor: floor.to_vec(), done: done.to_vec(), tried: tried.to_vec(), paused: None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn states_of_one_life_are_put_together_by_home_whichever_comes_first() {
-        let state = |floor: &[(u32, u64)], done: &[(u32, u64, u64)], tried: &[(u32, u64, u64, u32)]| State {
-            floor: floor.to_vec(),
-            done: done.to_vec(),
-            tried: tried.to_vec(),
-            paused: None,
-        };
-        let one = state(&[(1, 5), (2, 3)], &[(2, 8, 9), (1, 6, 8)], &[(1, 5, 6, 1), (2, 3, 8, 2)]);
-        let other = state(&[(1, 7)], &[(2, 2, 5), (1, 9, 10)], &[(1, 7, 9, 1), (2, 9, 12, 1)]);
+        let one = of([(1, 5), (2, 3)], [(2, 8, 9), (1, 6, 8)], [(1, 5, 6, 1), (2, 3, 8, 2)]);
+        let other = of([(1, 7)], [(2, 2, 5), (1, 9, 10)], [(1, 7, 9, 1), (2, 9, 12, 1)]);
         let mut both = one.clone();
         both.merge(&other);
         let done = [(1, 7, 8), (1, 9, 10), (2, 3, 5), (2, 8, 9)];
-        assert_eq!(both, state(&[(1, 7), (2, 3)], &done, &[(1, 8, 9, 1), (2, 5, 8, 2), (2, 9, 12, 1)]));
+        assert_eq!(both, of([(1, 7), (2, 3)], done, [(1, 8, 9, 1), (2, 5, 8, 2), (2, 9, 12, 1)]));
         let mut turned = other;
         turned.merge(&one);
         assert_eq!(turned, both);

@@ -45,6 +45,15 @@ fn the_last_preference_counts_also_one_for_no_home() {
 struct Sent {
     other: HubId,
     sent: Vec<Told<()>>,
+    /// How far the log is, and what was installed.
+    log: Position,
+    installed: Vec<State>,
+}
+
+impl Sent {
+    fn new(other: HubId) -> Self {
+        Self { other, sent: Vec::new(), log: Position::start(), installed: Vec::new() }
+    }
 }
 
 impl Host for Sent {
@@ -59,11 +68,15 @@ impl Host for Sent {
     fn drains(&self, _hub: HubId) -> bool {
         false
     }
+    fn has(&mut self, _stream: u64, upto: &Position) -> bool {
+        self.log.covers(upto)
+    }
     fn state(&mut self, _id: &Id) -> Option<((), State)> {
         Some(((), State::default()))
     }
-    fn install(&mut self, _copy: &Copy<()>, _merges: bool, _preference: &Preference) -> Option<u32> {
-        None
+    fn install(&mut self, copy: &Copy<()>, _merges: bool, _preference: &Preference) -> Option<u32> {
+        self.installed.push(copy.state.clone());
+        Some(copy.version.generation + 1)
     }
     fn claim(&mut self, _id: &Id) -> u32 {
         1
@@ -89,7 +102,7 @@ fn one_that_asks_before_it_is_seen_is_answered_once_it_is_seen_and_not_before() 
     let name = "here".to_owned();
     let mut seats = Seats::new(Settings { me, name, epoch: 1, aside: 8, again: second, patience: second });
     seats.created((7, "c".to_owned()), 3);
-    let mut host = Sent { other, sent: Vec::new() };
+    let mut host = Sent::new(other);
     seats.told(other, Told::Ask { ask: 1 }, Mono(1), &mut host);
     assert_eq!(host.sent, []);
     seats.up(other, Mono(2));
@@ -108,7 +121,7 @@ fn a_home_learns_a_newer_preference_from_whoever_has_it() {
     let id = (7, "c".to_owned());
     let prefers = |number, home: &str| Preference { number, home: home.to_owned() };
     seats.brought_back(id.clone(), 3, prefers(1, "there"));
-    let mut host = Sent { other, sent: Vec::new() };
+    let mut host = Sent::new(other);
     seats.up(other, Mono(1));
     let told = |number, home: &str| {
         Told::Prefer(vec![Prefers { stream: 7, name: "c".to_owned(), preference: prefers(number, home) }])
@@ -122,4 +135,62 @@ fn a_home_learns_a_newer_preference_from_whoever_has_it() {
     seats.created(id.clone(), 4);
     seats.told(other, told(2, "here"), Mono(4), &mut host);
     assert_eq!(seats.preference(&id), Preference::default());
+}
+
+/// Found in a drain of real hubs: what a member had been handed, and had even
+/// settled, came again without a sign of it, because the next home took the
+/// consumer over before its log had these events.
+#[test]
+fn a_home_takes_what_is_handed_over_once_its_log_has_the_events_of_which_it_speaks() {
+    let (me, other) = (HubId::of_name("here"), HubId::of_name("there"));
+    let ms = |ms: u64| Mono(ms * 1_000_000);
+    let (again, patience) = (Duration::from_millis(200), Duration::from_secs(4));
+    let name = "here".to_owned();
+    let mut seats = Seats::new(Settings { me, name, epoch: 1, aside: 8, again, patience });
+    let mut host = Sent::new(other);
+    seats.up(other, ms(1));
+    seats.tick(ms(1), &mut host);
+    seats.told(other, Told::All { ask: 1, copies: 0 }, ms(2), &mut host);
+    let give = |name: &str, state: State| {
+        let version = Version { generation: 3, home: other.tag(), number: 1 };
+        let preference = Preference { number: 1, home: "here".to_owned() };
+        let (name, seat) = (name.to_owned(), "there".to_owned());
+        Told::Give(Box::new(Copy { stream: 7, name, version, seat, preference, definition: (), state }))
+    };
+    let id = |name: &str| (7, name.to_owned());
+    // Settled below 5, handed out below 9.
+    let state = state::of([(4, 5)], [], [(4, 5, 9, 1)]);
+    host.log.raise(4, 8);
+    seats.told(other, give("c", state.clone()), ms(10), &mut host);
+    assert!(!seats.runs_here(&id("c")) && host.installed.is_empty(), "event 8 is not here yet");
+    seats.tick(ms(10), &mut host);
+    let looks = seats.next_deadline().expect("it looks for it");
+    assert!(ms(10) < looks && looks <= ms(30), "soon: {looks:?}");
+    host.sent.clear();
+    seats.tick(looks, &mut host);
+    seats.told(other, give("c", state.clone()), ms(40), &mut host);
+    let answers = |host: &Sent| host.sent.iter().filter(|told| matches!(told, Told::Copy { ask: 0, .. })).count();
+    assert!(host.installed.is_empty() && answers(&host) == 0);
+    host.log.raise(4, 9);
+    seats.tick(ms(50), &mut host);
+    assert_eq!((seats.runs_here(&id("c")), host.installed.as_slice()), (true, &[state][..]));
+    assert_eq!(answers(&host), 1, "and who gave it lets go: {:?}", host.sent);
+    assert_eq!(seats.next_deadline(), None);
+
+    // What may never come, as it was withheld or removed, is not waited for for ever.
+    seats.told(other, give("d", state::of([(4, 99)], [], [])), ms(100), &mut host);
+    seats.tick(ms(1_099), &mut host);
+    assert!(!seats.runs_here(&id("d")));
+    seats.tick(ms(1_120), &mut host);
+    assert!(seats.runs_here(&id("d")));
+    // Nothing is kept of one that was deleted meanwhile, or whose giver is gone.
+    for (name, end) in
+        [("e", Told::Gone { stream: 7, name: "e".to_owned(), generation: 3 }), ("f", Told::Ask { ask: 1 })]
+    {
+        seats.told(other, give(name, state::of([(4, 99)], [], [])), ms(2_000), &mut host);
+        seats.told(other, end, ms(2_001), &mut host);
+    }
+    seats.down(other, &mut host);
+    seats.tick(ms(9_000), &mut host);
+    assert!(!seats.runs_here(&id("e")) && !seats.runs_here(&id("f")));
 }
