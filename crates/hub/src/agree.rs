@@ -8,6 +8,7 @@
 //! not compared: versions that follow each other work together.
 
 use weft_mesh::Life;
+use weft_pack::Codec;
 use weft_wire::ErrorCode;
 use weft_wire::frame::{LinkOpen, OpenItem};
 
@@ -44,6 +45,8 @@ pub(crate) struct Opening {
     settings: Vec<(&'static str, String)>,
     /// The facts as they go over the wire.
     items: Vec<(u16, Vec<u8>)>,
+    /// The codecs in which blocks are taken packed.
+    unpacked: Vec<Codec>,
 }
 
 impl Opening {
@@ -51,12 +54,30 @@ impl Opening {
         let settings = settings(options);
         let mut items = vec![(OpenItem::MESH, options.mesh.clone().into_bytes()), (OpenItem::LIFE, life.encode())];
         items.extend(settings.iter().map(|(name, value)| (OpenItem::SETTING, format!("{name}\0{value}").into_bytes())));
-        Self { mesh: options.mesh.clone(), settings, items }
+        Self { mesh: options.mesh.clone(), settings, items, unpacked: options.packings.clone() }
     }
 
     /// As a frame.
     pub(crate) fn frame(&self) -> LinkOpen<'_> {
         LinkOpen { items: self.items.iter().map(|(tag, value)| OpenItem { tag: *tag, value }).collect() }
+    }
+
+    /// The fact [`OpenItem::PACKING`] of a link: what this side asks for, having
+    /// dialled, and what it takes.
+    pub(crate) fn packing(&self, wanted: Option<Codec>) -> [u8; 2] {
+        let taken = self.unpacked.iter().copied().chain(wanted).fold(0, |bits, codec| bits | 1 << codec.number());
+        [wanted.map_or(0, Codec::number), taken]
+    }
+
+    /// How blocks are packed on a link, in both directions: as the side asks for
+    /// that dialled, if the other takes that. `wanted` is what this side asks
+    /// for; `None` if it did not dial.
+    pub(crate) fn agree(&self, wanted: Option<Option<Codec>>, said: &LinkOpen<'_>) -> Option<Codec> {
+        let &[theirs, taken, ..] = said.find(OpenItem::PACKING)?.value else { return None };
+        match wanted {
+            Some(wanted) => wanted.filter(|codec| taken & 1 << codec.number() != 0),
+            None => Codec::from_number(theirs).filter(|codec| self.unpacked.contains(codec)),
+        }
     }
 
     /// Holds what another hub says against this; answers what it says of its life.
@@ -133,6 +154,36 @@ mod tests {
         assert_eq!(own.judge(&said), Ok(Some(LIFE)));
         said.items.retain(|item| item.tag == OpenItem::MESH);
         assert_eq!(own.judge(&said), Ok(None));
+    }
+
+    #[test]
+    fn blocks_are_packed_as_the_side_asks_that_dialled_and_the_other_takes() {
+        let agreed = |wanted: Option<Codec>, taken: &[Codec]| {
+            let (dialling, other) = (opening(|_| {}), opening(|o| o.packings = taken.to_vec()));
+            let (first, second) = (dialling.packing(wanted), other.packing(None));
+            let said = |value| LinkOpen { items: vec![OpenItem { tag: OpenItem::PACKING, value }] };
+            let both = (dialling.agree(Some(wanted), &said(&second)), other.agree(None, &said(&first)));
+            assert_eq!(both.0, both.1, "both ends come to the same");
+            both.0
+        };
+        let (lz4, zstd) = (Codec::Lz4, Codec::Zstd);
+        assert_eq!(agreed(None, &[lz4, zstd]), None);
+        assert_eq!(agreed(Some(lz4), &[lz4, zstd]), Some(lz4));
+        assert_eq!(agreed(Some(zstd), &[lz4, zstd]), Some(zstd));
+        assert_eq!(agreed(Some(zstd), &[lz4]), None);
+        assert_eq!(agreed(Some(lz4), &[]), None);
+    }
+
+    #[test]
+    fn a_peer_that_says_nothing_of_packing_or_nonsense_is_not_packed_for() {
+        let own = opening(|_| {});
+        assert_eq!(own.agree(Some(Some(Codec::Lz4)), &own.frame()), None, "of an earlier version");
+        for value in [&[][..], &[1], &[0, 0], &[9, 0xff], &[0xff, 0, 1]] {
+            let said = LinkOpen { items: vec![OpenItem { tag: OpenItem::PACKING, value }] };
+            assert_eq!(own.agree(None, &said), None, "{value:?}");
+        }
+        let later = LinkOpen { items: vec![OpenItem { tag: OpenItem::PACKING, value: &[1, 0xff, 7, 7] }] };
+        assert_eq!(own.agree(None, &later), Some(Codec::Lz4));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::mem::size_of;
 use weft_base::ByteCount;
 use weft_keyed::LsmOptions;
 use weft_mesh::MAX_HUBS;
+use weft_pack::Codec;
 use weft_topic::mapping::Mapping;
 use weft_wire::frame::LinkStateLink;
 
@@ -18,6 +19,7 @@ use crate::append::ToSync;
 use crate::changes::MAX_CHANGES;
 use crate::consume::ToConsume;
 use crate::messages::{FromPeer, Publish, ToAppend, ToConductor, ToNet, ToRoute};
+use crate::net::{BATCH, ROOM};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS};
 use crate::replicate::ToReplicate;
 use crate::route::mapping::{FORMER_PRODUCERS, FORMER_RULES};
@@ -88,6 +90,17 @@ pub struct Part {
     pub bytes: ByteCount,
 }
 
+/// What packs and unpacks, what it works on, and what waits for sockets; nothing
+/// where no link is packed.
+fn packing(options: &HubOptions) -> ByteCount {
+    if options.packings.is_empty() && options.neighbours.iter().all(|hub| hub.packing.is_none()) {
+        return ByteCount(0);
+    }
+    let most = options.limits.frame.as_usize().max(BATCH);
+    let packed = Codec::ALL.map(|codec| codec.bound(most)).into_iter().max().unwrap_or_default();
+    ByteCount((weft_pack::MEMORY + most + packed) as u64 + ROOM)
+}
+
 /// All parts, the constant ones first.
 #[must_use]
 pub fn parts(options: &HubOptions) -> Vec<Part> {
@@ -119,6 +132,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("tunnels", "tunnels, tunnel_bytes", times(l.tunnels, l.tunnel_bytes.as_usize().saturating_mul(4))),
         part("shared memory", "shm_sessions, shm_ring", times(l.shm_sessions, l.shm_ring.as_usize().saturating_mul(2))),
         part("links by QUIC", "quic.links, quic.window", quic(options)),
+        part("packed blocks of links", "frame", packing(options)),
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
         part("other hubs", "hubs", times(l.hubs, HUB)),
         part("damped filters", "", times(weft_mesh::MAX_DAMPED, DAMPED)),

@@ -251,6 +251,8 @@ counters! {
     violations = "sessions.violations",
     /// Links refused because the hubs are of different meshes or differ in what they must share.
     links_disagreed = "links.disagreed",
+    /// Packed frames of links refused: unsound, or not agreed on.
+    packed_refused = "links.packed_refused",
     /// Certificates issued to hubs that joined with a token.
     joins_issued = "joins.issued",
     /// Certificates issued in the place of others.
@@ -299,10 +301,16 @@ pub struct LinkCounters {
     pub blocks_in: AtomicU64,
     /// Bytes of blocks and their heads that came over the link.
     pub bytes_in: AtomicU64,
+    /// Gauge: how blocks are packed on the newest link: 0 not, 1 LZ4, 2 Zstandard.
+    pub packing: AtomicU64,
+    /// What `bytes_out` came to on the line: less where blocks were packed.
+    pub wire_out: AtomicU64,
+    /// What `bytes_in` came to on the line.
+    pub wire_in: AtomicU64,
 }
 
 impl LinkCounters {
-    fn each(&self) -> [(&'static str, &AtomicU64); 7] {
+    fn each(&self) -> [(&'static str, &AtomicU64); 10] {
         [
             ("version", &self.version),
             ("window", &self.window),
@@ -311,6 +319,9 @@ impl LinkCounters {
             ("bytes_out", &self.bytes_out),
             ("blocks_in", &self.blocks_in),
             ("bytes_in", &self.bytes_in),
+            ("compression", &self.packing),
+            ("wire_out", &self.wire_out),
+            ("wire_in", &self.wire_in),
         ]
     }
 }

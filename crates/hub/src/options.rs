@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use weft_base::ByteCount;
 use weft_mesh::MAX_HUBS;
+use weft_pack::Codec;
 use weft_topic::mapping::{Mapping, Mappings};
 use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
@@ -46,6 +47,8 @@ pub struct HubOptions {
     /// Where other hubs reach it, when that is not where it listens: told to the
     /// mesh and to those who join. At most 8.
     pub advertise: Vec<String>,
+    /// How blocks of links may come packed, where the hub that dialled asks for it.
+    pub packings: Vec<Codec>,
     /// Bounds of links by QUIC: those at, or to, addresses of the form `quic:HOST:PORT`.
     pub quic: QuicOptions,
     /// Hubs that this one keeps a link to.
@@ -123,6 +126,8 @@ pub struct Neighbour {
     /// What a GB over the link costs, in any unit that all hubs of the mesh use;
     /// counts by [`Routing::weights`].
     pub price_per_gb: u32,
+    /// How blocks are packed on the link, in both directions, if the neighbour takes that.
+    pub packing: Option<Codec>,
 }
 
 /// Which stages share a thread.
@@ -229,6 +234,7 @@ impl HubOptions {
             hubs: None,
             hubs_also: Vec::new(),
             advertise: Vec::new(),
+            packings: Codec::ALL.to_vec(),
             quic: QuicOptions::default(),
             neighbours: Vec::new(),
             link_security: None,

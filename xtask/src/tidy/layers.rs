@@ -22,7 +22,7 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 18] = [
+const PLACES: [Place; 19] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
@@ -31,6 +31,7 @@ const PLACES: [Place; 18] = [
     Place { name: "weft-load", short: "load", layer: "L1", knows: &[] },
     Place { name: "weft-log", short: "log", layer: "L1", knows: &["base", "wire"] },
     Place { name: "weft-keyed", short: "keyed", layer: "L1", knows: &["base"] },
+    Place { name: "weft-pack", short: "pack", layer: "L1", knows: &[] },
     Place { name: "weft-transport", short: "transport", layer: "L1", knows: &["base", "ring"] },
     Place { name: "weft-mesh", short: "mesh", layer: "L2", knows: &["base", "wire", "topic"] },
     Place { name: "weft-stream", short: "stream", layer: "L2", knows: &["base", "wire", "topic"] },
@@ -38,7 +39,7 @@ const PLACES: [Place; 18] = [
         name: "weft-hub",
         short: "hub",
         layer: "L3",
-        knows: &["base", "wire", "topic", "ring", "sched", "log", "keyed", "transport", "mesh", "stream"],
+        knows: &["base", "wire", "topic", "ring", "sched", "log", "keyed", "pack", "transport", "mesh", "stream"],
     },
     Place {
         name: "weft-client",
@@ -59,6 +60,7 @@ const PLACES: [Place; 18] = [
             "load",
             "log",
             "keyed",
+            "pack",
             "transport",
             "mesh",
             "stream",

@@ -215,7 +215,8 @@ impl Conductor {
             let is_known =
                 |d: &Dialled| d.peer.as_ref() == Some(peer) && (d.is_configured || d.neighbour.addr == *addr);
             if !self.changes.dialled.iter().any(is_known) {
-                let neighbour = Neighbour { addr: addr.clone(), name: Some(peer.clone()), cost: 0, price_per_gb: 0 };
+                let neighbour =
+                    Neighbour { addr: addr.clone(), name: Some(peer.clone()), cost: 0, price_per_gb: 0, packing: None };
                 let (neighbour, peer) = (Arc::new(neighbour), Some(peer.clone()));
                 self.changes.dialled.push(Dialled { neighbour, peer, is_configured: false, is_wanted: false });
                 self.neighbours.add();

@@ -106,7 +106,8 @@ impl Conductor {
                         address,
                         "no link stands: a hub that is known is dialled"
                     );
-                    let peer = Neighbour { addr: to.address, name: Some(to.name), cost: 0, price_per_gb: 0 };
+                    let peer =
+                        Neighbour { addr: to.address, name: Some(to.name), cost: 0, price_per_gb: 0, packing: None };
                     self.net.push(ToNet::Dial { neighbour: ANY, peer: Arc::new(peer) });
                 }
                 // None is known yet: asked again after a pause.

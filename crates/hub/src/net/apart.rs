@@ -24,6 +24,8 @@ pub(crate) struct Apart {
     /// The beginnings of frames of the other channels, and whether they lie in
     /// the reserve.
     parked: [Option<(Buffer, bool)>; CHANNELS],
+    /// What was unpacked of the other channels and is not taken apart.
+    unpacked: [Option<Buffer>; CHANNELS],
     /// The network has no more; what is here is still to be taken apart.
     pub(super) ended: Option<CloseReason>,
     /// What the peer said in its goodbye.
@@ -41,7 +43,12 @@ impl Connection {
         if let Some(place) = apart.parked.get_mut(apart.at) {
             *place = held.map(|buffer| (buffer, self.on_reserve));
         }
+        let unpacked = self.unpacked.take().filter(|buffer| !buffer.filled().is_empty());
+        if let Some(place) = apart.unpacked.get_mut(apart.at) {
+            *place = unpacked;
+        }
         apart.at = channel;
+        self.unpacked = apart.unpacked.get_mut(channel).and_then(Option::take);
         let (buffer, on_reserve) = match apart.parked.get_mut(channel).and_then(Option::take) {
             Some((buffer, on_reserve)) => (Some(buffer), on_reserve),
             None => (None, false),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use weft_base::{Epoch, HubId, Mono};
 use weft_mesh::Life;
+use weft_pack::Codec;
 use weft_ring::arena::{Arena, Buffer};
 use weft_transport::{LinkToken, Peer};
 use weft_wire::frame::AckLevel;
@@ -40,6 +41,8 @@ pub(crate) struct PeerHub {
     pub(crate) region: String,
     /// The version of the protocol that both speak.
     pub(crate) version: u16,
+    /// How blocks are packed on the link, once both have said what they may be.
+    pub(crate) packing: Option<Codec>,
     /// The start of its data folder, once it has said so.
     pub(crate) life: Option<Life>,
 }
@@ -61,6 +64,10 @@ pub(crate) struct Connection {
     pub(crate) deadline: Mono,
     /// Bytes received and not yet taken apart; none while nothing is pending.
     pub(crate) received: Option<Buffer>,
+    /// Of a link: what was packed and has come, not yet taken apart.
+    pub(crate) unpacked: Option<Buffer>,
+    /// Of a link: how blocks come packed, where both ends have agreed to it.
+    pub(crate) packing: Option<Codec>,
     /// `received` is of the reserve: there was no other memory. Control frames
     /// are taken from it, blocks are not, because they would keep it.
     pub(crate) on_reserve: bool,
@@ -157,9 +164,25 @@ impl Connection {
         self.received.is_some()
     }
 
-    /// Gives the buffer back unless it holds a frame's beginning.
+    /// Gives the buffers back unless they hold something.
     pub(crate) fn drop_empty_buffer(&mut self) {
         self.received.take_if(|buffer| buffer.filled().is_empty());
+        self.unpacked.take_if(|buffer| buffer.filled().is_empty());
+    }
+
+    /// Room to unpack so many bytes, behind what was unpacked before if there is;
+    /// `None` when the arena has none.
+    pub(crate) fn room_to_unpack(&mut self, arena: &Arena, plain: usize) -> Option<&mut Buffer> {
+        if let Some(buffer) = &mut self.unpacked
+            && buffer.room() < plain
+        {
+            debug_assert!(buffer.filled().is_empty(), "what was unpacked before is taken apart first");
+            buffer.reclaim();
+        }
+        if self.unpacked.as_ref().is_none_or(|buffer| buffer.room() < plain) {
+            self.unpacked = Some(arena.lend(plain)?);
+        }
+        self.unpacked.as_mut()
     }
 
     /// Whether the session is up, of either kind.

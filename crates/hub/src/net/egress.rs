@@ -26,6 +26,8 @@ use weft_transport::{CloseReason, LinkToken, Network, WriteOutcome};
 use weft_wire::block::Block;
 use weft_wire::frame;
 
+use self::packing::Batch;
+pub(crate) use self::packing::{BATCH, Packing, Press, ROOM};
 use self::way::Way;
 use super::subscriber::{Bytes, Outgoing, Subscribers, Turn, Wanted};
 use crate::consume::Outflow;
@@ -47,6 +49,7 @@ enum Frame {
     Relay(u64, Vec<u8>),
     Deliver(Deliver),
     Forward(Forward),
+    Packed(Batch),
     Handout(Handout),
 }
 
@@ -90,7 +93,16 @@ impl Frame {
                 [gap.as_ref().map_or(&[], |gap| &gap.marks), head, block.as_slice()]
             }
             Frame::Forward(forward) => [forward.head.bytes(), &forward.block, &[]],
+            Frame::Packed(batch) => [&batch.bytes, &[], &[]],
             Frame::Handout(handout) => [handout.head.bytes(), &handout.block, &[]],
+        }
+    }
+
+    /// What it takes of memory as it waits: more than it is long where it is packed.
+    fn cost(&self) -> usize {
+        match self {
+            Frame::Packed(batch) => batch.plain,
+            other => other.len(),
         }
     }
 
@@ -138,6 +150,8 @@ pub(crate) struct Egress {
     unsent: [u64; Lane::COUNT],
     /// Of a link: what it carried.
     link: Option<Arc<LinkCounters>>,
+    /// Of a link: how its blocks are packed, if they are.
+    packing: Option<Box<Packing>>,
     /// What was written of what other hubs sent, by tunnel.
     relayed: Vec<(u64, usize)>,
 }
@@ -159,6 +173,7 @@ impl Egress {
             subscribers: Subscribers::new(limits),
             unsent: [0; Lane::COUNT],
             link: None,
+            packing: None,
             relayed: Vec::new(),
         }
     }
@@ -166,6 +181,11 @@ impl Egress {
     /// The peer is a hub: what it is sent is counted here.
     pub(crate) fn count_as_link(&mut self, link: Arc<LinkCounters>) {
         self.link = Some(link);
+    }
+
+    /// The blocks that go out from now on are packed.
+    pub(crate) fn pack(&mut self, packing: Packing) {
+        self.packing = Some(Box::new(packing));
     }
 
     /// The counters of the link, when the peer is a hub.
@@ -284,10 +304,11 @@ impl Egress {
         network: &mut dyn Network,
         link: LinkToken,
         counters: &Counters,
+        press: &mut Press,
     ) -> Result<(usize, bool), CloseReason> {
         let mut total = 0;
         loop {
-            self.take_turns();
+            self.take_turns(press);
             let (mut written, all) = self.flush_way(0, network, link, counters)?;
             let mut left = !all;
             // The channels share what the network takes. Who comes after the one
@@ -359,15 +380,17 @@ impl Egress {
                     account.drop(DropReason::Expired, forward.live_copies);
                     account.leave(Waits::Links, forward.live_copies);
                 }
-                Frame::Control(_) | Frame::Relay(..) | Frame::Handout(_) => debug_assert!(false, "it has no deadline"),
+                Frame::Control(_) | Frame::Relay(..) | Frame::Handout(_) | Frame::Packed(_) => {
+                    debug_assert!(false, "it has no deadline, or waits no more");
+                }
             }
         }
         self.lanes.len() < before
     }
 
     /// Fills the ways from the control frames and the lanes.
-    fn take_turns(&mut self) {
-        let Self { ways, lanes, .. } = self;
+    fn take_turns(&mut self, press: &mut Press) {
+        let Self { ways, lanes, packing, .. } = self;
         let Some((first, apart)) = ways.split_first_mut() else { return };
         if !self.control.is_empty() {
             let bytes = std::mem::replace(&mut self.control, std::mem::take(&mut self.spare));
@@ -375,13 +398,18 @@ impl Egress {
             first.push_control(bytes);
         }
         for (lane, way) in Lane::all().zip(apart.iter_mut()) {
+            let fresh = way.frames.len();
             while way.bytes < SENDING
                 && let Some((waiting, frame)) = lanes.pop_of(lane)
             {
                 self.sending_bytes += waiting.cost;
                 way.push(frame, waiting.cost);
             }
+            if let Some(packing) = packing {
+                packing.pack(way, fresh, press);
+            }
         }
+        let fresh = first.frames.len();
         while apart.is_empty() && first.bytes < SENDING {
             let before = first.frames.len();
             if let Some((waiting, frame)) = lanes.pop() {
@@ -398,6 +426,9 @@ impl Egress {
                 break;
             }
         }
+        if let Some(packing) = packing {
+            packing.pack(first, fresh, press);
+        }
     }
 
     /// Counts `n` bytes that a channel took off the frames on their way there.
@@ -405,7 +436,7 @@ impl Egress {
         let Some(way) = self.ways.get_mut(channel) else { return };
         way.written += n;
         while let Some((frame, len)) = self.ways.get_mut(channel).and_then(Way::pop_written) {
-            self.sending_bytes -= len;
+            self.sending_bytes -= frame.cost();
             match frame {
                 Frame::Control(mut bytes) => {
                     bytes.clear();
@@ -420,17 +451,37 @@ impl Egress {
                 Frame::Deliver(Deliver { events, live: false, .. }) => add(&counters.replayed, events),
                 Frame::Handout(handout) => self.handout_done(&handout, counters),
                 Frame::Forward(forward) => {
-                    let account = counters.account(&forward.block);
-                    account.forwarded(forward.live_copies);
-                    account.leave(Waits::Links, forward.live_copies);
-                    if let Some(link) = &self.link {
-                        account.sent_to(link.hub);
-                        add(&link.events_out, u64::from(Block::trusted(&forward.block).event_count()));
-                        add(&link.blocks_out, 1);
-                        add(&link.bytes_out, len as u64);
+                    self.forwarded(&forward, counters);
+                    self.count_wire(len);
+                }
+                Frame::Packed(batch) => {
+                    batch.forwards.iter().for_each(|forward| self.forwarded(forward, counters));
+                    self.count_wire(len);
+                    if let Some(packing) = &mut self.packing {
+                        packing.done(batch);
                     }
                 }
             }
+        }
+    }
+
+    /// A block is written to the link.
+    fn forwarded(&self, forward: &Forward, counters: &Counters) {
+        let account = counters.account(&forward.block);
+        account.forwarded(forward.live_copies);
+        account.leave(Waits::Links, forward.live_copies);
+        if let Some(link) = &self.link {
+            account.sent_to(link.hub);
+            add(&link.events_out, u64::from(Block::trusted(&forward.block).event_count()));
+            add(&link.blocks_out, 1);
+            add(&link.bytes_out, forward.len() as u64);
+        }
+    }
+
+    /// So many bytes of blocks, packed or not, are written to the link.
+    fn count_wire(&self, len: usize) {
+        if let Some(link) = &self.link {
+            add(&link.wire_out, len as u64);
         }
     }
 
@@ -450,11 +501,8 @@ impl Egress {
                     account.drop(DropReason::SessionClosed, events);
                     account.leave(Waits::Subscribers, events);
                 }
-                Frame::Forward(forward) => {
-                    let account = counters.account(&forward.block);
-                    account.drop(DropReason::LinkLost, forward.live_copies);
-                    account.leave(Waits::Links, forward.live_copies);
-                }
+                Frame::Forward(forward) => lost(&forward, counters),
+                Frame::Packed(batch) => batch.forwards.iter().for_each(|forward| lost(forward, counters)),
                 Frame::Handout(_) => sub(&counters.handouts, 1),
                 Frame::Control(_) | Frame::Relay(..) | Frame::Deliver(_) => {}
             }
@@ -462,6 +510,13 @@ impl Egress {
         self.sending_bytes = 0;
         self.subscribers.abandon(counters);
     }
+}
+
+/// A block was to be written to a link that is over.
+pub(super) fn lost(forward: &Forward, counters: &Counters) {
+    let account = counters.account(&forward.block);
+    account.drop(DropReason::LinkLost, forward.live_copies);
+    account.leave(Waits::Links, forward.live_copies);
 }
 
 /// Queues a mark with no block behind it. Answers its length.
@@ -488,6 +543,7 @@ fn push_block(lanes: &mut LaneQueue<Frame>, now: UnixNanos, lane: Lane, deliver:
 }
 
 mod members;
+mod packing;
 mod way;
 
 #[cfg(test)]

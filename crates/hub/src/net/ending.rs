@@ -1,16 +1,15 @@
 //! The ends of connections: by the peer's fault, by the network, by this hub.
 //! Everybody who knew of the session is told, and what is counted is counted.
 
-use weft_mesh::ledger::DropReason;
 use weft_transport::{CloseReason, Network as _};
 use weft_wire::frame::{self, ErrorCode};
 
 use super::NetStage;
 use super::connection::Role;
+use super::egress;
 use crate::consume::ToConsume;
 use crate::counters::{add, sub};
 use crate::messages::{SessionId, ToAppend, ToConductor, ToRoute};
-use crate::see::account::Waits;
 
 impl NetStage {
     /// The peer broke the protocol: it is told why, and closed.
@@ -29,7 +28,7 @@ impl NetStage {
         let frame = frame::Frame::Goodbye(frame::Goodbye { code, detail });
         frame::encode(&frame, connection.egress.control());
         (connection.closing, connection.deadline) = (true, deadline);
-        connection.received = None;
+        (connection.received, connection.unpacked) = (None, None);
         let link = connection.link;
         self.network.pause(link);
         self.sweeping = true;
@@ -56,9 +55,7 @@ impl NetStage {
         if let Some(credit) = &mut connection.credit {
             for forward in credit.out.drain() {
                 sub(&self.counters.backlog_blocks, 1);
-                let account = self.counters.account(&forward.block);
-                account.drop(DropReason::LinkLost, forward.live_copies);
-                account.leave(Waits::Links, forward.live_copies);
+                egress::lost(&forward, &self.counters);
             }
         }
         self.by_link.remove(&connection.link);

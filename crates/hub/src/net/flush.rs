@@ -3,6 +3,7 @@
 use weft_base::Now;
 use weft_transport::{CloseReason, Network};
 
+use super::egress::Press;
 use super::{Connection, NetStage, Outlets, Role};
 use crate::consume::ToConsume;
 use crate::counters::Counters;
@@ -25,7 +26,14 @@ impl NetStage {
             if connection.blocked || matches!(connection.role, Role::Dialling { .. }) {
                 continue;
             }
-            let outcome = Self::flush_one(connection, &mut self.network, &self.counters, &mut self.out, self.now);
+            let outcome = Self::flush_one(
+                connection,
+                &mut self.network,
+                &mut self.press,
+                &self.counters,
+                &mut self.out,
+                self.now,
+            );
             let relayed = connection.egress.take_relayed();
             let is_over = connection.closing && connection.egress.is_empty();
             if !relayed.is_empty() {
@@ -47,6 +55,7 @@ impl NetStage {
     fn flush_one(
         connection: &mut Connection,
         network: &mut dyn Network,
+        press: &mut Press,
         counters: &Counters,
         out: &mut Outlets,
         now: Now,
@@ -69,7 +78,7 @@ impl NetStage {
                 // What it had, of credit and of room, serves what waits.
                 continue;
             }
-            let (n, all) = connection.egress.flush(network, connection.link, counters)?;
+            let (n, all) = connection.egress.flush(network, connection.link, counters, press)?;
             total += n;
             if connection.egress.take_freed() {
                 out.consume.push(ToConsume::Room { session });

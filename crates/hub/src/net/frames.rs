@@ -23,7 +23,6 @@ use crate::messages::{
 impl NetStage {
     /// Sends a whole frame of a connection where it belongs.
     pub(super) fn on_frame(&mut self, id: SessionId, mut bytes: BlockMut) {
-        let now = self.now.mono;
         let Some(connection) = self.connection(id) else { return };
         let role = connection.role.clone();
         let on_reserve = connection.on_reserve;
@@ -38,34 +37,13 @@ impl NetStage {
                 };
             }
             (Role::Link { .. }, Some(Kind::Forward)) => {
-                let mut from = HubId(0);
+                let len = bytes.len() as u64;
                 if let Some(link) = connection.egress.link() {
-                    from = HubId(link.hub);
-                    add(&link.blocks_in, 1);
-                    add(&link.bytes_in, bytes.len() as u64);
+                    add(&link.wire_in, len);
                 }
-                let (lane, len) = (forwarded_lane(&bytes), bytes.len());
-                if let Some((lane, credit)) = lane.zip(connection.credit.as_mut()) {
-                    match credit.into.came(lane, len, credit.heard.rtt(), now) {
-                        Ok(false) => {}
-                        Ok(true) => {
-                            if let Some(link) = connection.egress.link() {
-                                set(&link.window, credit.into.windows().largest());
-                            }
-                            // Said at once.
-                            self.on_taken(id, lane, 0);
-                        }
-                        Err(error) => return self.violate(id, ErrorCode::NO_CREDIT, &error.to_string()),
-                    }
-                }
-                if on_reserve {
-                    // Its destination counts live events as missing; the origin sends guaranteed ones again.
-                    add(&self.counters.unread, 1);
-                    return lane.map_or((), |lane| self.on_taken(id, lane, len as u64));
-                }
-                let since = self.now.mono;
-                return self.out.route.push(ToRoute::Forward { link: id, from, since, frame: bytes });
+                return self.on_forward(id, bytes, on_reserve);
             }
+            (Role::Link { .. }, Some(Kind::Packed)) => return self.on_packed(id, &bytes),
             _ => {}
         }
         let block = bytes.freeze();
@@ -113,6 +91,51 @@ impl NetStage {
                 other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
             },
             Role::Dialling { .. } => {}
+        }
+    }
+
+    /// A block came over a link, as it is or packed.
+    pub(super) fn on_forward(&mut self, id: SessionId, bytes: BlockMut, on_reserve: bool) {
+        let Some(connection) = self.connection(id) else { return };
+        let mut from = HubId(0);
+        if let Some(link) = connection.egress.link() {
+            from = HubId(link.hub);
+            add(&link.blocks_in, 1);
+            add(&link.bytes_in, bytes.len() as u64);
+        }
+        let (lane, len) = (forwarded_lane(&bytes), bytes.len());
+        if lane.is_some_and(|lane| !self.take_credit(id, lane, len)) {
+            return;
+        }
+        if on_reserve {
+            // Its destination counts live events as missing; the origin sends guaranteed ones again.
+            add(&self.counters.unread, 1);
+            return lane.map_or((), |lane| self.on_taken(id, lane, len as u64));
+        }
+        let since = self.now.mono;
+        self.out.route.push(ToRoute::Forward { link: id, from, since, frame: bytes });
+    }
+
+    /// So many bytes of a lane came over a link. Answers whether it had credit
+    /// for them; one that had not is ended.
+    pub(super) fn take_credit(&mut self, id: SessionId, lane: Lane, len: usize) -> bool {
+        let now = self.now.mono;
+        let Some(connection) = self.connection(id) else { return false };
+        let Some(credit) = connection.credit.as_mut() else { return true };
+        match credit.into.came(lane, len, credit.heard.rtt(), now) {
+            Ok(false) => true,
+            Ok(true) => {
+                if let Some(link) = connection.egress.link() {
+                    set(&link.window, credit.into.windows().largest());
+                }
+                // Said at once.
+                self.on_taken(id, lane, 0);
+                true
+            }
+            Err(error) => {
+                self.violate(id, ErrorCode::NO_CREDIT, &error.to_string());
+                false
+            }
         }
     }
 

@@ -3,9 +3,10 @@
 
 use weft_base::HubId;
 use weft_transport::{LinkToken, Network as _, Peer, PeerKind};
-use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, Welcome};
+use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, OpenItem, Welcome};
 
 use super::connection::{ClientFacts, Credit, PeerHub};
+use super::egress::Packing;
 use super::link::{Heard, LinkIn, LinkOut};
 use super::window::Windows;
 use super::{NetStage, Role};
@@ -86,7 +87,11 @@ impl NetStage {
                 }
                 let (name, region) = (hello.name.to_owned(), hello.region.to_owned());
                 self.welcome(id, version);
-                self.open(id, PeerHub { hub: hello.hub, epoch: hello.epoch, name, region, version, life: None }, None);
+                self.open(
+                    id,
+                    PeerHub { hub: hello.hub, epoch: hello.epoch, name, region, version, packing: None, life: None },
+                    None,
+                );
             }
             (false, frame::Role::Client) => {
                 let is_admin = self.is_admin(peer);
@@ -123,8 +128,8 @@ impl NetStage {
             return self.violate(id, ErrorCode::TOO_OLD, &detail);
         }
         let (name, region) = (welcome.name.to_owned(), welcome.region.to_owned());
-        let (version, life) = (welcome.version, None);
-        let peer = PeerHub { hub: welcome.hub, epoch: welcome.epoch, name, region, version, life };
+        let (version, packing, life) = (welcome.version, None, None);
+        let peer = PeerHub { hub: welcome.hub, epoch: welcome.epoch, name, region, version, packing, life };
         self.open(id, peer, Some(neighbour));
     }
 
@@ -138,14 +143,31 @@ impl NetStage {
             return;
         };
         connection.role = Role::AwaitOpen { neighbour, peer };
-        frame::encode(&Frame::LinkOpen(self.opening.frame()), connection.egress.control());
+        let wanted = neighbour.and_then(|index| self.options.neighbours.get(index)?.packing);
+        let said = self.opening.packing(wanted);
+        let mut open = self.opening.frame();
+        open.items.push(OpenItem { tag: OpenItem::PACKING, value: &said });
+        frame::encode(&Frame::LinkOpen(open), connection.egress.control());
         self.mark_dirty(id);
     }
 
     /// What the hub at the other end says of itself.
     pub(super) fn on_link_open(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>, said: &LinkOpen<'_>) {
         match self.opening.judge(said) {
-            Ok(life) => self.link_up(id, PeerHub { life, ..peer }, neighbour),
+            Ok(life) => {
+                let wanted = neighbour.map(|index| self.options.neighbours.get(index).and_then(|n| n.packing));
+                let packing = self.opening.agree(wanted, said);
+                if let Some(wanted) = wanted.flatten().filter(|_| packing.is_none()) {
+                    let (peer, wanted) = (&peer.name, wanted.name());
+                    tracing::warn!(
+                        code = "packing_declined",
+                        peer,
+                        wanted,
+                        "the link is not compressed: the peer does not take that"
+                    );
+                }
+                self.link_up(id, PeerHub { life, packing, ..peer }, neighbour);
+            }
             Err(Refusal { code, detail }) => {
                 add(&self.counters.links_disagreed, 1);
                 tracing::warn!(code = "link_refused", peer = peer.name, reason = %code, detail, "a hub is refused");
@@ -202,16 +224,22 @@ impl NetStage {
     }
 
     fn link_up(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>) {
-        let PeerHub { hub, epoch, name, region, version, life } = peer;
+        let PeerHub { hub, epoch, name, region, version, packing, life } = peer;
         let counters = self.counters.link(&name);
         set(&counters.version, u64::from(version));
         let limits = &self.options.limits;
         let windows = Windows::new(limits.window_of_links(), limits.link_window_most.0, self.growth.clone());
         set(&counters.window, windows.largest());
         let room = limits.link_bytes.as_usize() / 10;
+        let (most_frame, packed_room) = (limits.frame.as_usize(), self.press.room());
         let Some(connection) = self.connection(id) else { return };
         connection.role = Role::Link { neighbour };
+        set(&counters.packing, packing.map_or(0, |codec| codec.number().into()));
         connection.egress.count_as_link(counters);
+        connection.packing = packing;
+        if let Some(codec) = packing {
+            connection.egress.pack(Packing::new(codec, most_frame, packed_room));
+        }
         let heard = Heard::default();
         let mut credit = Box::new(Credit { out: LinkOut::new(room), into: LinkIn::new(windows), heard: heard.clone() });
         for (lane, limit) in credit.into.first() {

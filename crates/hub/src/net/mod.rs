@@ -29,6 +29,7 @@ mod outbound;
 mod subscriber;
 mod sweep;
 pub(crate) mod tunnel;
+mod unpack;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
@@ -45,7 +46,8 @@ use weft_wire::frame::{self, ErrorCode, Peek};
 
 pub(crate) use self::connection::{ClientFacts, Connection, Role};
 use self::drain::Drain;
-use self::egress::{Egress, EgressLimits};
+pub(crate) use self::egress::{BATCH, ROOM};
+use self::egress::{Egress, EgressLimits, Press};
 use self::tunnel::Sockets;
 use self::window::Growth;
 use crate::Identity;
@@ -142,6 +144,8 @@ pub(crate) struct NetStage {
     dirty: VecDeque<SessionId>,
     /// What the windows of links may still grow by.
     growth: Growth,
+    /// What packs and unpacks blocks of links.
+    press: Press,
     next_sweep: Mono,
     /// Whether a connection may be no session yet, or no more, for which sweeps are due.
     sweeping: bool,
@@ -186,6 +190,7 @@ impl NetStage {
             network: Sockets::new(parts.network, &parts.identity),
             snapshot: parts.snapshot,
             growth: Growth::new(parts.options.limits.arena.0 / 4),
+            press: Press::new(),
             arena: parts.arena,
             reserve: parts.reserve,
             opening: Opening::of(&parts.options, parts.identity.life),
@@ -251,6 +256,8 @@ impl NetStage {
             credit: None,
             deadline: self.now.mono + self.options.timers.hello,
             received: None,
+            unpacked: None,
+            packing: None,
             apart: None,
             on_reserve: false,
             egress: Egress::new(self.limits()),
@@ -425,6 +432,13 @@ impl NetStage {
             else {
                 return Taken::Ended;
             };
+            if connection.unpacked.as_ref().is_some_and(|buffer| !buffer.filled().is_empty()) && !connection.closing {
+                // What came before goes before.
+                if !self.take_unpacked(id) {
+                    return Taken::NoRoom;
+                }
+                continue;
+            }
             let Some(buffer) = &mut connection.received else { return Taken::Frames };
             if buffer.filled().is_empty() || connection.closing || connection.held {
                 return Taken::Frames;

@@ -39,6 +39,7 @@ pub fn member(authority: &Authority, name: &str, addr: &str, neighbours: &[(&str
             name: Some((*name).to_owned()),
             cost: 0,
             price_per_gb: 0,
+            packing: None,
         });
     }
     options.timers.redial_most = Duration::from_millis(200);

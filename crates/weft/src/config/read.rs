@@ -11,6 +11,7 @@ use weft_hub::options::{
 };
 use weft_hub::see::{LedgerClass, SeeOptions};
 use weft_log::Keys;
+use weft_pack::Codec;
 use weft_topic::Filter;
 use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdentity, quic, shm};
 
@@ -57,7 +58,10 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
             .clients
             .extend(clients(section, identity.as_ref(), has_tls, problems).map(|listen| beside(folder, listen)));
     }
-    if let Some(section) = top.section("hubs", problems) {
+    if let Some(mut section) = top.section("hubs", problems) {
+        if let Some(taken) = compressions(&mut section, problems) {
+            options.packings = taken;
+        }
         (options.hubs, options.hubs_also) = hubs(section, identity.as_ref(), has_tls, &mut options.advertise, problems);
     }
     let issue = top.section("issue", problems).and_then(|section| {
@@ -260,8 +264,26 @@ fn neighbour(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<Ne
     let name = section.text("name", problems);
     let cost = section.number("cost", problems).unwrap_or(0);
     let price_per_gb = section.number("price_per_gb", problems).unwrap_or(0);
+    let packing = section.choice("compression", &COMPRESSION, problems).flatten();
     section.finish(problems);
-    Some(Neighbour { addr: addr?, name, cost, price_per_gb })
+    Some(Neighbour { addr: addr?, name, cost, price_per_gb, packing })
+}
+
+/// How a link may be compressed.
+pub(super) const COMPRESSION: [(&str, Option<Codec>); 3] =
+    [("off", None), (Codec::Lz4.name(), Some(Codec::Lz4)), (Codec::Zstd.name(), Some(Codec::Zstd))];
+
+/// How links that others dial may be compressed.
+fn compressions(section: &mut Section<'_, '_>, problems: &mut Problems) -> Option<Vec<Codec>> {
+    let path = section.path_of("compression");
+    let mut taken = Vec::new();
+    for name in section.texts("compression", problems)? {
+        match COMPRESSION.iter().find(|(known, _)| *known == name) {
+            Some((_, codec)) => taken.extend(codec.filter(|codec| !taken.contains(codec))),
+            None => problems.add_at(&path, &format!("`{name}` is not `\"off\"` or `\"lz4\"` or `\"zstd\"`")),
+        }
+    }
+    Some(taken)
 }
 
 fn routing(mut section: Section<'_, '_>, routing: &mut Routing, problems: &mut Problems) {

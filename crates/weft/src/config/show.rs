@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use weft_hub::options::{Limits, StageBounds, Threads};
 use weft_hub::{HubOptions, budget};
+use weft_pack::Codec;
 use weft_transport::{QuicOptions, Security};
 
 use super::read::{CONGESTION, LANES, LOAD_POLICIES};
@@ -58,6 +59,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
             [] => writeln!(out, "\n[hubs]\nlisten = {:?}", hubs.addr)?,
             also => writeln!(out, "\n[hubs]\nlisten = {:?}", [std::slice::from_ref(&hubs.addr), also].concat())?,
         }
+        writeln!(out, "compression = {:?}", o.packings.iter().map(|codec| codec.name()).collect::<Vec<_>>())?;
     }
     if !o.advertise.is_empty() {
         writeln!(out, "advertise = {:?}", o.advertise)?;
@@ -68,6 +70,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
             writeln!(out, "name = {name:?}")?;
         }
         writeln!(out, "cost = {}\nprice_per_gb = {}", neighbour.cost, neighbour.price_per_gb)?;
+        writeln!(out, "compression = {:?}", neighbour.packing.map_or("off", Codec::name))?;
     }
     write_quic(&o.quic, out)?;
     writeln!(out, "\n[protocol]\nmost = {}\nleast = {}", o.protocol_most, o.protocol_least)?;

@@ -1,9 +1,13 @@
 //! Configurations, right and wrong.
 
+use std::time::Duration;
+
 use super::*;
-use weft_base::ByteCount;
+use weft_base::{ByteCount, Clock, SystemClock};
 use weft_hub::options::Threads;
-use weft_transport::Security;
+use weft_pack::Codec;
+use weft_transport::ca::Authority;
+use weft_transport::{PeerKind, Security};
 
 const SAMPLE: &str = include_str!("../../../../examples/hub.toml");
 
@@ -92,6 +96,42 @@ fn keys_come_from_one_place_and_are_not_shown() {
     refused(&format!("key = {key:?}"), "storage.key is not known");
     mode(0o644);
     refused("key_file = \"storage.keys\"", "chmod 600");
+}
+
+/// A certificate for the hub `a` in the folder, and the table that names it.
+fn tls(folder: &Path) -> String {
+    let (now, year) = (SystemClock::new().now().wall, Duration::from_secs(365 * 86_400));
+    let authority = Authority::create("test", now, year).expect("an authority");
+    let issued = authority.issue(PeerKind::Hub, "a", &["127.0.0.1"], now, year).expect("a certificate");
+    let mut table = "[tls]\n".to_owned();
+    for (key, text) in [("cert", &issued.certificate[..]), ("key", &issued.key), ("ca", authority.certificate_pem())] {
+        let path = folder.join(key);
+        std::fs::write(&path, text).expect("a file");
+        table += &format!("{key} = {:?}\n", path.display().to_string());
+    }
+    table
+}
+
+#[test]
+fn links_are_compressed_as_is_written_and_not_by_default() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hubs = |hubs: &str, neighbour: &str| {
+        format!(
+            "name = \"a\"\n{CLIENTS}[hubs]\nlisten = \"0.0.0.0:1\"\n{hubs}[[neighbours]]\naddr = \"b:1\"\n{neighbour}"
+        )
+    };
+    let (text, tls) = (hubs("", ""), tls(folder.path()));
+    let default = good(&format!("{text}{tls}"));
+    assert_eq!((&default.packings[..], default.neighbours[0].packing), (&Codec::ALL[..], None));
+    let text = hubs("compression = [\"zstd\", \"off\"]\n", "compression = \"lz4\"\n");
+    let options = good(&format!("{text}{tls}"));
+    assert_eq!((&options.packings[..], options.neighbours[0].packing), (&[Codec::Zstd][..], Some(Codec::Lz4)));
+    let shown = show(&options);
+    assert!(shown.contains("compression = [\"zstd\"]") && shown.contains("compression = \"lz4\""), "{shown}");
+    let found = mistakes(&format!("{}{tls}", hubs("compression = [\"gzip\"]\n", "compression = \"snappy\"\n")));
+    for what in ["hubs.compression: `gzip` is not", "neighbours.0.compression: `snappy` is not"] {
+        assert!(found.iter().any(|mistake| mistake.contains(what)), "{found:#?}");
+    }
 }
 
 #[test]

@@ -122,6 +122,8 @@ kinds! {
     AwaitLevel = 76;
     /// Client to hub; answered by `Done`.
     StreamAlter = 77;
+    /// Hub to hub, on links where both have agreed to it: frames of kind `Forward`, made smaller.
+    Packed = 104;
     /// Hub to hub: flooded.
     ReceiptAsk = 108;
     /// Hub to hub: back by the links that `ReceiptAsk` came by.
@@ -178,6 +180,7 @@ impl Kind {
                 | Self::Welcome
                 | Self::Goodbye
                 | Self::Forward
+                | Self::Packed
                 | Self::LinkState
                 | Self::Interest
                 | Self::Digest
@@ -200,7 +203,7 @@ impl Kind {
     /// The most bytes a frame of this kind has.
     #[must_use]
     pub const fn limit(self) -> usize {
-        if self.has_block() { super::MAX_FRAME } else { super::MAX_CONTROL_FRAME }
+        if self.has_block() || matches!(self, Self::Packed) { super::MAX_FRAME } else { super::MAX_CONTROL_FRAME }
     }
 
     /// Whether the frame carries a block.

@@ -26,6 +26,7 @@
 //! Found     id request       flags zero       16 u32 event, u32 zero; block
 //! Forward   id zero          flags ttl        16 u32 entries, u32 zero; 24 entries of 32 bytes; block
 //! Handout   id subscription  flags zero       16 u64 first, u32 attempt, u16 runs, u16 zero; 32 runs of u16 from, u16 count; zeros to 8; block
+//! Packed  id zero            flags zero       16 u8 codec, u8 lane, u16 frames, u32 plain length, u32 length, u32 zero; bytes; zeros to 8
 //!    entry: 0 u64 hub │ 8 u32 incarnation │ 12 u8 kind │ 13 u8 1 = retransmit │ 14 u16 0 │ 16 u64 sequence │ 24 u64 base
 //! ```
 //!
@@ -52,6 +53,7 @@ mod kind;
 mod link;
 mod native;
 mod open;
+mod packed;
 mod peek;
 mod pressure;
 mod profile;
@@ -86,6 +88,7 @@ pub use native::{
     Subscribed, Unsubscribe, Unsubscribed, Welcome, Why, WhyReport,
 };
 pub use open::{Conflict, LinkOpen, OpenItem};
+pub use packed::{PACKED_HEAD, Packed};
 pub use peek::{Peek, peek, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};
 pub use profile::{Profile, ProfileReport, ProfileStack};
@@ -258,6 +261,8 @@ frames! {
     ProfileReport(ProfileReport<'a>);
     /// A block for other hubs.
     Forward(Forward<'a>);
+    /// Blocks for other hubs, made smaller together.
+    Packed(Packed<'a>);
     /// What a hub says of itself.
     LinkState(LinkState<'a>);
     /// What a hub's subscribers and streams want.

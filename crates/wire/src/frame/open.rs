@@ -37,6 +37,12 @@ impl<'a> OpenItem<'a> {
     /// [`attribute::LIFE`](super::attribute::LIFE). At most once.
     pub const LIFE: u16 = 3;
 
+    /// How blocks may be packed on this link: the number of the codec that the
+    /// side that dialled asks for, 0 for none, and bits of those that this side
+    /// unpacks, bit n for codec n. Two bytes; more are a later version's. At
+    /// most once; without it nothing is packed.
+    pub const PACKING: u16 = 4;
+
     /// The name and the value of a [`SETTING`](Self::SETTING); `None` when it is none.
     #[must_use]
     pub fn setting(&self) -> Option<(&'a str, &'a str)> {

@@ -371,6 +371,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             homes: 2,
         }),
         Frame::StreamAlter(StreamAlter { request: 15, spec: altered }),
+        Frame::Packed(Packed { codec: 2, lane: Lane::BULK, frames: 3, plain: 4_096, bytes: &[0xa5; 21] }),
         Frame::ReceiptAsk(ReceiptAsk { hub, epoch, round: 3, version: 9 }),
         Frame::ReceiptAck(ReceiptAck {
             to: hub,

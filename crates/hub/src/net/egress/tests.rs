@@ -4,12 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Mono, ProducerId, TenantId};
+use weft_pack::Codec;
 use weft_ring::arena::{Arena, ArenaOptions, BlockRef};
 use weft_transport::{
     Accept, DialError, ListenError, ListenerToken, ReadOutcome, Ready, Security, Waker as NetworkWaker,
 };
 use weft_wire::block::{BlockFields, BlockWriter, EventFields, Stamp, stamp};
-use weft_wire::frame::{Frame as Wire, OnFull, Peek};
+use weft_wire::frame::{FlowEntry, FlowKind, Frame as Wire, OnFull, Peek};
 
 use super::super::subscriber::Memory;
 use super::*;
@@ -76,6 +77,7 @@ struct Bench {
     socket: Socket,
     counters: Counters,
     arena: Arena,
+    press: Press,
 }
 
 impl Bench {
@@ -89,7 +91,8 @@ impl Bench {
             waiting_blocks: 1_000,
         };
         let arena = Arena::new(ArenaOptions::default()).expect("memory");
-        Self { egress: Egress::new(limits), socket: Socket::default(), counters: Counters::default(), arena }
+        let (socket, counters) = (Socket::default(), Counters::default());
+        Self { egress: Egress::new(limits), socket, counters, arena, press: Press::new() }
     }
 
     fn subscribe(&mut self, credit_events: u64) {
@@ -100,6 +103,13 @@ impl Bench {
 
     /// A block of one event of `producer`, with `len` bytes of payload that begin with `mark`.
     fn block(&self, lane: u8, producer: u64, deadline_ms: u64, mark: u8, len: usize) -> BlockRef {
+        let mut payload = vec![0; len];
+        payload[0] = mark;
+        self.block_of(lane, producer, deadline_ms, &payload)
+    }
+
+    fn block_of(&self, lane: u8, producer: u64, deadline_ms: u64, payload: &[u8]) -> BlockRef {
+        let len = payload.len();
         let mut words = vec![0u64; (len + 512) / 8];
         let bytes = zerocopy::IntoBytes::as_mut_bytes(words.as_mut_slice());
         let fields = BlockFields {
@@ -110,10 +120,8 @@ impl Bench {
             tenant: TenantId(0),
             ..BlockFields::new("a/b")
         };
-        let mut payload = vec![0; len];
-        payload[0] = mark;
         let mut writer = BlockWriter::new(bytes, &fields).expect("room");
-        writer.push(&EventFields { time: UnixNanos(1), key: &[], headers: &[], payload: &payload }).expect("room");
+        writer.push(&EventFields { time: UnixNanos(1), key: &[], headers: &[], payload }).expect("room");
         let len = writer.finish().expect("an event");
         let origin = Stamp { origin: HubId(producer), epoch: Epoch(1), block: 1, sequence: 1, ingested: UnixNanos(1) };
         stamp(&mut bytes[..len], &origin).expect("a sound block");
@@ -140,7 +148,7 @@ impl Bench {
         self.socket.room = room;
         self.egress.pump(now, &self.counters, |_| {});
         self.egress.drop_expired(now, &self.counters);
-        self.egress.flush(&mut self.socket, LINK, &self.counters).expect("the link stands");
+        self.egress.flush(&mut self.socket, LINK, &self.counters, &mut self.press).expect("the link stands");
     }
 
     /// What the subscriber got: the payloads' first bytes, and gaps as `(events, reason)`.
@@ -297,4 +305,226 @@ fn on_a_link_what_has_expired_is_dropped_unless_it_goes_to_a_stream() {
     assert_eq!([bench.egress.take_unsent(lane), bench.egress.take_unsent(lane)], [dropped, 0], "for the link's credit");
     assert_eq!(get(&bench.counters.dropped[DropReason::Expired]), 1);
     assert_eq!((get(&bench.counters.forwarded), get(&bench.counters.waiting_links)), (1, 0));
+}
+
+/// A frame as hubs send it: for hub 9, as the first of its flow.
+fn forward_of(block: &BlockRef) -> Forward {
+    let entry =
+        FlowEntry { hub: HubId(9), incarnation: 1, kind: FlowKind::Live, retransmit: false, sequence: 0, base: 0 };
+    let mut head = Vec::new();
+    frame::forward_head(&[entry], 8, block.len(), &mut head).expect("one entry");
+    Forward { head: Head::new(&head), block: block.clone(), live_copies: 1, guaranteed: false }
+}
+
+impl Bench {
+    /// Of a link that is packed.
+    fn packed(codec: Codec) -> Self {
+        let mut bench = Self::new();
+        bench.egress.count_as_link(bench.counters.link("far"));
+        bench.egress.pack(Packing::new(codec, 1 << 20, bench.press.room()));
+        bench
+    }
+
+    fn forward_whole(&mut self, block: &BlockRef) {
+        self.egress.forward(forward_of(block), UnixNanos(MS), &self.counters);
+    }
+
+    /// What was written, frame by frame: as it is, or packed with how many in it
+    /// and the marks of their blocks.
+    fn read_link(&mut self, codec: Codec) -> Vec<(bool, Lane, Vec<u8>)> {
+        let taken = std::mem::take(&mut self.socket.taken);
+        let (mut rest, mut got) = (&taken[..], Vec::new());
+        while !rest.is_empty() {
+            let Ok(Peek::Frame { len }) = frame::peek(rest, frame::MAX_FRAME) else { panic!("a whole frame") };
+            let mut words = vec![0u64; len / 8];
+            let bytes = zerocopy::IntoBytes::as_mut_bytes(words.as_mut_slice());
+            bytes.copy_from_slice(&rest[..len]);
+            match Wire::decode(bytes).expect("a sound frame") {
+                Wire::Forward(forward) => {
+                    let lane = Block::trusted(forward.block).lane();
+                    got.push((false, lane, vec![first_byte(forward.block)]));
+                }
+                Wire::Packed(packed) => {
+                    let mut plain = vec![0u64; packed.plain as usize / 8];
+                    let mut plain = zerocopy::IntoBytes::as_mut_bytes(plain.as_mut_slice());
+                    self.press.packer().unpack(codec, packed.bytes, plain).expect("sound");
+                    let mut marks = Vec::new();
+                    for _ in 0..packed.frames {
+                        let Ok(Peek::Frame { len }) = frame::peek(plain, frame::MAX_FRAME) else { panic!("a frame") };
+                        let (first, behind) = plain.split_at_mut(len);
+                        let Ok(Wire::Forward(forward)) = Wire::decode(first) else { panic!("a block") };
+                        assert_eq!(Block::trusted(forward.block).lane(), packed.lane, "lanes are not mixed");
+                        marks.push(first_byte(forward.block));
+                        plain = behind;
+                    }
+                    assert!(plain.is_empty() && packed.bytes.len() < packed.plain as usize);
+                    got.push((true, packed.lane, marks));
+                }
+                Wire::Ping(_) => got.push((false, Lane::DEFAULT, Vec::new())),
+                other => panic!("neither: {other:?}"),
+            }
+            rest = &rest[len..];
+        }
+        got
+    }
+}
+
+fn lane(number: u8) -> Lane {
+    Lane::new(number).expect("a lane")
+}
+
+#[test]
+fn blocks_of_a_lane_go_out_packed_and_count_as_they_were() {
+    for codec in Codec::ALL {
+        let mut bench = Bench::packed(codec);
+        let blocks: Vec<BlockRef> = (1..=5).map(|mark| bench.block(4, 1, 0, mark, 1_000)).collect();
+        let plain: usize = blocks.iter().map(|block| forward_of(block).len()).sum();
+        blocks.iter().for_each(|block| bench.forward_whole(block));
+        // A socket that takes a little at a time: nothing counts before all of it is written.
+        bench.flush(10, 1);
+        assert_eq!((get(&bench.counters.forwarded), bench.egress.queued()), (0, plain), "memory is what it was");
+        bench.flush(usize::MAX, 1);
+        let written = bench.socket.taken.len();
+        assert_eq!(bench.read_link(codec), [(true, lane(4), vec![1, 2, 3, 4, 5])]);
+        assert_eq!((get(&bench.counters.forwarded), get(&bench.counters.waiting_links)), (5, 0));
+        assert_eq!(bench.egress.queued(), 0);
+        let link = bench.egress.link().expect("it is one");
+        let counted = [&link.blocks_out, &link.events_out, &link.bytes_out, &link.wire_out].map(get);
+        assert_eq!(counted, [5, 5, plain as u64, written as u64]);
+        assert!(written * 4 < plain, "{written} of {plain}");
+    }
+}
+
+#[test]
+fn no_batch_mixes_lanes_and_control_frames_are_never_in_one() {
+    let mut bench = Bench::packed(Codec::Lz4);
+    for (of, mark) in [(7, 1), (4, 2), (7, 3), (4, 4), (0, 5)] {
+        let block = bench.block(of, 1, 0, mark, 1_000);
+        bench.forward_whole(&block);
+    }
+    frame::encode(&Wire::Ping(frame::Ping { id: 1, time: 1 }), bench.egress.control());
+    bench.flush(usize::MAX, 1);
+    let got = bench.read_link(Codec::Lz4);
+    assert_eq!(got[..2], [(false, Lane::DEFAULT, vec![]), (true, lane(0), vec![5])], "control, then the urgent lane");
+    let of = |number: u8| -> Vec<u8> {
+        got.iter()
+            .filter(|(packed, of, _)| *packed && *of == lane(number))
+            .flat_map(|(_, _, marks)| marks.clone())
+            .collect()
+    };
+    assert_eq!((of(4), of(7)), (vec![2, 4], vec![1, 3]), "in the order of their lane");
+}
+
+#[test]
+fn lanes_that_are_kept_apart_are_packed_each_on_its_own_channel() {
+    let mut bench = Bench::packed(Codec::Zstd);
+    bench.egress.keep_lanes_apart();
+    bench.socket.full = Some(8);
+    for (of, mark) in [(7, 1), (4, 2), (7, 3), (4, 4)] {
+        let block = bench.block(of, 1, 0, mark, 1_000);
+        bench.forward_whole(&block);
+    }
+    bench.flush(usize::MAX, 1);
+    assert_eq!(bench.read_link(Codec::Zstd), [(true, lane(4), vec![2, 4])]);
+    bench.socket.full = None;
+    bench.flush(usize::MAX, 1);
+    assert_eq!(bench.read_link(Codec::Zstd), [(true, lane(7), vec![1, 3])]);
+    assert!(bench.egress.is_empty());
+}
+
+#[test]
+fn a_batch_is_bounded_and_what_is_larger_by_itself_is_packed_alone() {
+    let mut bench = Bench::packed(Codec::Lz4);
+    for (mark, len) in [(1, 30 << 10), (2, 30 << 10), (3, 30 << 10), (4, 200 << 10), (5, 1_000)] {
+        let block = bench.block(4, 1, 0, mark, len);
+        bench.forward_whole(&block);
+    }
+    bench.flush(usize::MAX, 1);
+    let batches: Vec<Vec<u8>> = bench
+        .read_link(Codec::Lz4)
+        .into_iter()
+        .map(|(packed, _, marks)| {
+            assert!(packed);
+            marks
+        })
+        .collect();
+    assert_eq!(batches, [vec![1, 2], vec![3], vec![4], vec![5]]);
+}
+
+#[test]
+fn what_does_not_get_smaller_goes_as_it_is_and_is_tried_again_later() {
+    let mut bench = Bench::packed(Codec::Lz4);
+    let mut random = weft_base::Random::from_seed(7);
+    let noise: Vec<u8> = (0..60 << 10).map(|_| random.below(256) as u8).collect();
+    let (noise, zeros) = (bench.block_of(4, 1, 0, &noise), bench.block(4, 1, 0, 1, 60 << 10));
+    let urgent = bench.block(3, 1, 0, 2, 60 << 10);
+    let mut packed = |block: &BlockRef| {
+        bench.forward_whole(block);
+        bench.flush(usize::MAX, 1);
+        let got = bench.read_link(Codec::Lz4);
+        assert_eq!(got.len(), 1);
+        got[0].0
+    };
+    assert!(!packed(&noise));
+    assert_eq!([0; 3].map(|_| packed(&zeros)), [false, false, false], "128 KiB go as they are");
+    assert!(packed(&urgent), "its lane is judged by itself");
+    assert!(packed(&zeros));
+    // Twice in a row, and the pause doubles.
+    assert_eq!([packed(&noise), packed(&zeros), packed(&zeros), packed(&zeros), packed(&noise)], [false; 5]);
+    assert_eq!([0; 6].map(|_| packed(&zeros)), [false, false, false, false, false, true]);
+}
+
+#[test]
+fn packed_blocks_of_a_link_that_ends_count_as_lost() {
+    let mut bench = Bench::packed(Codec::Zstd);
+    for mark in 1..=4 {
+        let block = bench.block(4, 1, 0, mark, 1_000);
+        bench.forward_whole(&block);
+    }
+    bench.flush(10, 1);
+    bench.egress.abandon(&bench.counters);
+    assert_eq!(get(&bench.counters.dropped[DropReason::LinkLost]), 4);
+    assert_eq!((get(&bench.counters.waiting_links), get(&bench.counters.forwarded)), (0, 0));
+}
+
+#[test]
+fn without_room_for_packed_bytes_blocks_go_as_they_are_and_room_comes_back() {
+    let mut bench = Bench::packed(Codec::Lz4);
+    let room = bench.press.room();
+    let held = room.take_all();
+    let block = bench.block(4, 1, 0, 1, 1_000);
+    bench.forward_whole(&block);
+    bench.flush(usize::MAX, 1);
+    assert_eq!(bench.read_link(Codec::Lz4), [(false, lane(4), vec![1])]);
+    drop(held);
+    bench.forward_whole(&block);
+    bench.flush(usize::MAX, 1);
+    assert_eq!(bench.read_link(Codec::Lz4), [(true, lane(4), vec![1])]);
+    bench.egress = Egress::new(bench.egress.limits);
+    assert_eq!(room.left(), ROOM, "all of it, once the link is gone");
+}
+
+#[test]
+fn packing_in_the_steady_state_allocates_nothing() {
+    for codec in Codec::ALL {
+        let mut bench = Bench::packed(codec);
+        let block = bench.block(4, 1, 0, 1, 1_000);
+        let head = forward_of(&block);
+        let mut round = |count: usize| {
+            for _ in 0..count {
+                let head = Head::new(head.head.bytes());
+                let forward = Forward { head, block: block.clone(), live_copies: 1, guaranteed: false };
+                bench.egress.forward(forward, UnixNanos(MS), &bench.counters);
+            }
+            // In two parts, so that several batches wait at a time.
+            bench.flush(100, 1);
+            bench.flush(usize::MAX, 1);
+            bench.socket.taken.clear();
+        };
+        (0..20).for_each(|_| round(200));
+        let counted = allocation_counter::measure(|| (1..=200).for_each(&mut round));
+        assert_eq!(counted.count_total, 0, "{codec:?}");
+        let link = bench.egress.link().expect("it is one");
+        assert!(get(&link.wire_out) * 4 < get(&link.bytes_out), "they were packed");
+    }
 }

@@ -11,7 +11,7 @@ pub(super) struct Way {
     pub(super) frames: VecDeque<Frame>,
     /// How much of the first frame is written, or of several of them.
     pub(super) written: usize,
-    /// Bytes in the frames, those written included.
+    /// Bytes in the frames, those written included; of packed ones what they were.
     pub(super) bytes: usize,
 }
 
@@ -59,7 +59,7 @@ impl Way {
             return None;
         }
         self.written -= len;
-        self.bytes -= len;
+        self.bytes -= self.frames.front()?.cost();
         self.frames.pop_front().map(|frame| (frame, len))
     }
 
