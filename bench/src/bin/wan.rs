@@ -7,9 +7,10 @@
 //! Latency is open loop, from when an event was due.
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use weft_bench::latency::{Pace, open_loop};
 use weft_bench::long::{Long, steady};
@@ -52,6 +53,12 @@ struct Arguments {
     /// Measures Weft and the bare connection alone.
     #[arg(long)]
     weft_only: bool,
+    /// Measures Weft's link by TCP compressed so as well: `lz4`, `zstd`.
+    #[arg(long, value_delimiter = ',')]
+    compression: Vec<String>,
+    /// The file that Weft's payloads are cut from; compression says little of one letter that repeats.
+    #[arg(long)]
+    text: Option<PathBuf>,
     /// Further tables of the hubs' configuration, in TOML.
     #[arg(long, default_value = "")]
     config: String,
@@ -64,10 +71,17 @@ fn main() -> Result<()> {
     let carried = (bits as f64 / 8.0 * round_trip.as_secs_f64()) as u64;
     let window = arguments.window.map_or((carried * 2).min(4 << 20), |mib| mib << 20).max(1 << 20);
     let (long, disk) = (Long::new(round_trip, bits)?, process::target_folder()?);
+    let text = match &arguments.text {
+        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        None => b"x".to_vec(),
+    };
     let mut peers: Vec<Box<dyn Peer + '_>> = vec![
-        Box::new(Chain::over(&disk, &long, &arguments.config)?),
-        Box::new(Chain::over_quic(&disk, &long, &arguments.config)?),
+        Box::new(Chain::over(&disk, &long, &arguments.config)?.of_text(&text)),
+        Box::new(Chain::over_quic(&disk, &long, &arguments.config)?.of_text(&text)),
     ];
+    for compression in &arguments.compression {
+        peers.push(Box::new(Chain::compressed(&disk, &long, compression, &arguments.config)?.of_text(&text)));
+    }
     if !arguments.weft_only {
         peers.push(Box::new(long.nats()?));
     }

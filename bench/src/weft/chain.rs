@@ -10,7 +10,7 @@ use weft_chaos::hub::{Certificates, Config, Hub, VALID};
 use weft_wire::frame::OnFull;
 
 use super::connection::Connection;
-use super::publish::Publisher;
+use super::publish::{ONE, Publisher};
 use super::{program, subscribe};
 use crate::long::{Long, Side, settle};
 use crate::process::{self, Server};
@@ -22,23 +22,37 @@ pub struct Chain<'a> {
     hubs: Vec<Hub>,
     /// The line between the first and the second.
     long: Option<&'a Long>,
+    /// What payloads are cut from.
+    text: Vec<u8>,
     _folder: TempDir,
 }
 
 impl<'a> Chain<'a> {
     /// So many hubs, linked over the loopback interface.
     pub fn on_loopback(disk: &Path, hubs: usize) -> Result<Self> {
-        Self::start(disk, hubs, None, format!("Weft, {hubs} hub{}", if hubs == 1 { "" } else { "s" }), ["", ""])
+        Self::start(disk, hubs, None, format!("Weft, {hubs} hub{}", if hubs == 1 { "" } else { "s" }), ["", "", ""])
     }
 
     /// Two hubs at the ends of a long line, with these further tables in their configuration.
     pub fn over(disk: &Path, long: &'a Long, more: &str) -> Result<Self> {
-        Self::start(disk, 2, Some(long), "Weft, TCP and TLS 1.3".to_owned(), ["", more])
+        Self::start(disk, 2, Some(long), "Weft, TCP and TLS 1.3".to_owned(), ["", "", more])
+    }
+
+    /// The same, compressed so.
+    pub fn compressed(disk: &Path, long: &'a Long, compression: &str, more: &str) -> Result<Self> {
+        Self::start(disk, 2, Some(long), format!("Weft, TCP, TLS 1.3, {compression}"), ["", compression, more])
     }
 
     /// The same by QUIC.
     pub fn over_quic(disk: &Path, long: &'a Long, more: &str) -> Result<Self> {
-        Self::start(disk, 2, Some(long), "Weft, QUIC".to_owned(), ["quic:", more])
+        Self::start(disk, 2, Some(long), "Weft, QUIC".to_owned(), ["quic:", "", more])
+    }
+
+    /// What is published from now on is cut from this.
+    #[must_use]
+    pub fn of_text(mut self, text: &[u8]) -> Self {
+        self.text = if text.is_empty() { ONE } else { text }.to_vec();
+        self
     }
 
     /// `scheme` is what the addresses of links begin with.
@@ -47,7 +61,7 @@ impl<'a> Chain<'a> {
         hubs: usize,
         long: Option<&'a Long>,
         name: String,
-        [scheme, more]: [&str; 2],
+        [scheme, compression, more]: [&str; 3],
     ) -> Result<Self> {
         let folder = tempfile::tempdir_in(disk)?;
         let certificates = Certificates::make(&folder.path().join("tls"))?;
@@ -63,6 +77,7 @@ impl<'a> Chain<'a> {
                 neighbours: Vec::from_iter(
                     started.last().map(|next| (next.hubs().to_owned(), format!("hub-{}", number + 1))),
                 ),
+                compression: compression.to_owned(),
                 more: more.to_owned(),
             };
             certificates.hub(&config.name, &[host], VALID)?;
@@ -71,7 +86,7 @@ impl<'a> Chain<'a> {
             started.push(hub);
         }
         started.reverse();
-        Ok(Self { name, hubs: started, long, _folder: folder })
+        Ok(Self { name, hubs: started, long, text: ONE.to_vec(), _folder: folder })
     }
 
     fn connect(&self, side: Side) -> Result<Connection> {
@@ -98,7 +113,7 @@ impl Peer for Chain<'_> {
     }
 
     fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
-        Ok(Box::new(Publisher::new(self.connect(Side::Near)?, key, payload, Lane::DEFAULT)?))
+        Ok(Box::new(Publisher::new(self.connect(Side::Near)?, key, payload, Lane::DEFAULT, &self.text)?))
     }
 
     fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {

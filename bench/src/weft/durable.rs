@@ -10,7 +10,7 @@ use weft_wire::frame::{AckLevel, Frame, StreamCreate, StreamDelete, StreamSpec};
 
 use super::Hub;
 use super::connection::Connection;
-use super::publish::Prebuilt;
+use super::publish::{ONE, Prebuilt};
 use crate::acked::{self, Acks, Durable};
 use crate::process::Server;
 
@@ -32,7 +32,7 @@ impl Durable for Hub {
     fn open(&self, key: &str, payload: usize, batch: usize) -> Result<(Box<dyn acked::Send>, Box<dyn Acks>)> {
         let connection = self.create(key)?;
         let fields = BlockFields { producer: connection.producer, ..BlockFields::new(key) };
-        let block = Prebuilt::new(&fields, payload, batch, AckLevel::Synced, 1)?;
+        let block = Prebuilt::new(&fields, payload, batch, AckLevel::Synced, 1, ONE)?;
         let socket = connection.socket.try_clone()?;
         let events = block.events;
         Ok((

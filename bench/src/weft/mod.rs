@@ -106,7 +106,7 @@ impl Hub {
     }
 
     fn publish(&self, key: &str, payload: usize, lane: Lane) -> Result<Box<dyn Publish>> {
-        Ok(Box::new(Publisher::new(Connection::open(&self.address)?, key, payload, lane)?))
+        Ok(Box::new(Publisher::new(Connection::open(&self.address)?, key, payload, lane, publish::ONE)?))
     }
 
     fn subscribe<S: AsRef<str>>(&self, keys: &[S], on_full: OnFull) -> Result<Connection> {

@@ -19,6 +19,8 @@ const FIRST_SEQUENCE: usize = 24;
 const CHECKSUM: usize = 60;
 /// Bytes of a block that a throughput run fills.
 const BLOCK: usize = 32 << 10;
+/// What payloads are made of where it does not matter.
+pub(super) const ONE: &[u8] = b"x";
 /// Events, each a block of its own, that a publisher to many topics writes at once.
 const SPREAD: usize = 250;
 
@@ -33,23 +35,31 @@ pub(super) struct Prebuilt {
 }
 
 impl Prebuilt {
-    /// `frames` frames of a block of `events` events each.
+    /// `frames` frames of a block of `events` events each, with payloads of this
+    /// length cut from `text`, which goes round.
     pub(super) fn new(
         key: &BlockFields<'_>,
         payload: usize,
         events: usize,
         level: AckLevel,
         frames: usize,
+        text: &[u8],
     ) -> Result<Self> {
+        let (mut bytes, mut frame) = (Vec::new(), 0);
         let mut block = vec![0; block_len(key.topic.len(), (0..events).map(|_| (0, 0, payload)))];
-        let mut writer = BlockWriter::new(&mut block, key)?;
-        let payload = vec![b'x'; payload];
-        for _ in 0..events {
-            writer.push(&EventFields { time: UnixNanos(1), key: b"", headers: b"", payload: &payload })?;
+        let mut letters = text.iter().copied().cycle();
+        for _ in 0..frames {
+            let mut writer = BlockWriter::new(&mut block, key)?;
+            for _ in 0..events {
+                let payload: Vec<u8> = letters.by_ref().take(payload).collect();
+                writer.push(&EventFields { time: UnixNanos(1), key: b"", headers: b"", payload: &payload })?;
+            }
+            let length = writer.finish()?;
+            bytes.extend_from_slice(&publish_head(0, level, length));
+            bytes.extend_from_slice(&block[..length]);
+            frame = FRAME_HEADER + length;
         }
-        let length = writer.finish()?;
-        let frame = [&publish_head(0, level, length)[..], &block[..length]].concat();
-        Ok(Self { bytes: frame.repeat(frames), frame: frame.len(), events: events as u64 })
+        Ok(Self { bytes, frame, events: events as u64 })
     }
 
     /// Gives the frames the requests from `request` on, their blocks the
@@ -89,15 +99,17 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub(super) fn new(connection: Connection, topic: &str, payload: usize, lane: Lane) -> Result<Self> {
+    /// Of payloads of this length, cut from `text`.
+    pub(super) fn new(connection: Connection, topic: &str, payload: usize, lane: Lane, text: &[u8]) -> Result<Self> {
         let fields = BlockFields { producer: connection.producer, lane, ..BlockFields::new(topic) };
         let events = per_block(topic, payload);
-        let batch = Prebuilt::new(&fields, payload, events, AckLevel::None, BATCH.div_ceil(BLOCK.max(payload)))?;
+        let frames = BATCH.div_ceil(BLOCK.max(payload));
+        let batch = Prebuilt::new(&fields, payload, events, AckLevel::None, frames, text)?;
         Ok(Self {
             connection,
             topic: topic.to_owned(),
             lane,
-            payload: vec![b'x'; payload],
+            payload: text.iter().copied().cycle().take(payload).collect(),
             sequence: 1,
             batch,
             stamped: vec![0; 256 << 10],
@@ -149,7 +161,7 @@ impl Spread {
         let (mut all, mut frame) = (Vec::new(), 0);
         for topic in topics {
             let fields = BlockFields { producer: connection.producer, ..BlockFields::new(topic) };
-            let one = Prebuilt::new(&fields, payload, 1, AckLevel::None, 1)?;
+            let one = Prebuilt::new(&fields, payload, 1, AckLevel::None, 1, ONE)?;
             frame = one.frame;
             all.extend_from_slice(&one.bytes);
         }
@@ -184,7 +196,7 @@ mod tests {
     #[test]
     fn a_prebuilt_block_is_valid_with_every_sequence() {
         let fields = BlockFields { producer: ProducerId(7), ..BlockFields::new("bench/a") };
-        let mut blocks = Prebuilt::new(&fields, 128, 100, AckLevel::Synced, 2).unwrap();
+        let mut blocks = Prebuilt::new(&fields, 128, 100, AckLevel::Synced, 2, b"text").unwrap();
         for (request, sequence) in [(0, 1), (2, 201), (4, u64::MAX / 2)] {
             assert_eq!(blocks.stamp(request, sequence), 200);
             for (number, frame) in (0..).zip(blocks.bytes.chunks_exact(blocks.frame)) {
