@@ -30,15 +30,12 @@ impl Failovers {
         let spares = plan.spares();
         let mut took = Vec::new();
         for number in 0..if spares.is_empty() { 0 } else { cuts } {
-            let line = spares[number % spares.len()];
+            // Each line twice in a row: the second time its link has come back from a cut.
+            let line = spares[number / 2 % spares.len()];
             // The others too: they are the other way.
             let early = (0..plan.lines.len()).filter(|line| !plan.late.contains(line));
             early.map(|line| plan.lines[line]).try_for_each(|between| in_use(between, load))?;
             took.push(cut(plan.lines[line], line, mesh, load, timeline)?);
-            if number + 1 < cuts {
-                // A link that comes back before it is given up is suspected later the next time (ADR 13).
-                until("is not given up", plan.lines[line], load, |link| !link.up)?;
-            }
             mesh.heal(line);
         }
         Ok(Self(took))
@@ -74,26 +71,20 @@ impl Failovers {
     }
 }
 
-/// Waits until the link between two hubs is up and nobody suspects it.
-fn in_use(between: (usize, usize), load: &Load) -> Result<()> {
-    until("is not used again", between, load, |link| link.up && link.cost < SUSPECTED)
-}
-
-/// Waits until both hubs say this of the link between them, of both its directions.
-fn until(what: &str, (a, b): (usize, usize), load: &Load, good: impl Fn(&LinkReport) -> bool) -> Result<()> {
+/// Waits until the link between two hubs is up and nobody suspects it, by both hubs' words and in both directions.
+fn in_use((a, b): (usize, usize), load: &Load) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     let ids = [a, b].map(|hub| HubId::of_name(&name(hub)));
     let says = |hub: usize| {
         load.report(hub, LAST_WORDS).is_some_and(|report| {
             let between = |link: &&LinkReport| ids.contains(&link.from) && ids.contains(&link.to);
+            let mut links = report.links.iter().filter(between).peekable();
             // Of a link that is down a hub may say nothing at all.
-            let gone = LinkReport { from: ids[0], to: ids[1], rtt: None, cost: 0, up: false };
-            let links: Vec<&LinkReport> = report.links.iter().filter(between).collect();
-            if links.is_empty() { good(&gone) } else { links.into_iter().all(&good) }
+            links.peek().is_some() && links.all(|link| link.up && link.cost < SUSPECTED)
         })
     };
     while !(says(a) && says(b)) {
-        ensure!(Instant::now() < end, "the link between {} and {} {what}", name(a), name(b));
+        ensure!(Instant::now() < end, "the link between {} and {} is not used again", name(a), name(b));
         std::thread::park_timeout(Duration::from_millis(20));
     }
     Ok(())

@@ -7,7 +7,7 @@
 //! the estimators of RFC 6298: the answer to a probe is late when it takes
 //! longer than mean and [`DEVIATIONS`] deviations, which is φ = 8. A link that
 //! was suspected wrongly gets more patience for a while (Dadgar et al.,
-//! "Lifeguard", 2017). See ADR 13.
+//! "Lifeguard", 2017), by half an interval. See ADR 13 and ADR 29.
 //!
 //! Whatever is heard is a sign of life, so that a link whose answers wait
 //! behind bulk is not suspected. A hub that was itself asleep judges nobody by
@@ -27,9 +27,10 @@ const DEVIATIONS: u32 = 7;
 const UNDER_WAY: usize = 8;
 /// Answers in a row after which a suspect is trusted again.
 const RECOVERY: u32 = 4;
-/// The most that patience grows by wrong suspicions.
-const PATIENCE: u32 = 4;
-/// One wrong suspicion is forgotten after this long without another.
+/// The part of an interval by which the bound grows when a suspicion was wrong:
+/// half of one, which leaves the rest of the third for other ways to be taken.
+const PATIENCE: u32 = 2;
+/// A wrong suspicion is forgotten after this long without another.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// Probes that the other end may send at once, and then one in each [`PROBE_PACE`].
 const PROBES: u32 = 64;
@@ -81,8 +82,12 @@ pub(crate) struct Health {
     /// One as a rule: another one follows when the answer is late, and then
     /// ever more rarely, at most [`UNDER_WAY`].
     under_way: VecDeque<(u64, Mono)>,
-    /// Answers to probes up to this one were kept waiting by this hub's own sleep.
-    slept: u64,
+    /// Answers to probes up to this one were kept waiting by this hub's own
+    /// sleep, or by a silence: they say nothing of the round trip.
+    unmeasured: u64,
+    /// No answer was in time since the last silence. That one was an exception,
+    /// a cut or a peer that was stopped; a second one is what is usual now.
+    exception: bool,
     next: Mono,
     probes: u64,
     /// Smoothed; none until the first answer. Until then the link carries no events.
@@ -90,9 +95,10 @@ pub(crate) struct Health {
     deviation: Duration,
     /// Answers since it was suspected; none while it is trusted.
     suspect: Option<u32>,
-    /// Wrong suspicions not forgotten yet, and when the last one was.
-    wrong: u32,
-    wrong_at: Mono,
+    /// The longest silence since then.
+    longest: Duration,
+    /// Until when a wrong suspicion is remembered.
+    patient: Option<Mono>,
     /// What the other end may still ask, and when that was reckoned.
     tokens: u32,
     filled: Mono,
@@ -106,14 +112,15 @@ impl Health {
             heard: now,
             asked: now,
             under_way: VecDeque::new(),
-            slept: 0,
+            unmeasured: 0,
+            exception: false,
             next: now,
             probes: 0,
             rtt: None,
             deviation: Duration::ZERO,
             suspect: None,
-            wrong: 0,
-            wrong_at: now,
+            longest: Duration::ZERO,
+            patient: None,
             tokens: PROBES,
             filled: now,
             damped: 0,
@@ -132,17 +139,25 @@ impl Health {
 
     /// How long a silence may last before the link is suspected.
     pub(crate) fn allowed(&self, timers: &Timers) -> Duration {
+        let more = if self.patient.is_some() { timers.ping / PATIENCE } else { Duration::ZERO };
+        (self.usual(timers) + more).min(timers.silence)
+    }
+
+    /// The same without patience.
+    fn usual(&self, timers: &Timers) -> Duration {
         let late = self.rtt.unwrap_or_default() + self.deviation * DEVIATIONS;
-        let once = (timers.ping + late).max(timers.ping * 2);
-        (once * (1 + self.wrong)).min(timers.silence)
+        (timers.ping + late).max(timers.ping * 2)
     }
 
     /// Something was heard at this time.
     pub(crate) fn heard(&mut self, at: Mono, timers: &Timers) {
-        if at.since(self.heard) >= self.allowed(timers)
-            && let Some(answers) = &mut self.suspect
-        {
-            *answers = 0;
+        let silent = at.since(self.heard);
+        if silent >= self.allowed(timers) {
+            if !std::mem::replace(&mut self.exception, true) {
+                self.unmeasured = self.probes;
+            }
+            self.longest = self.longest.max(silent);
+            self.suspect = self.suspect.map(|_| 0);
         }
         self.heard = self.heard.max(at);
     }
@@ -151,7 +166,7 @@ impl Health {
     pub(crate) fn slept(&mut self, long: Duration, now: Mono) {
         self.heard = (self.heard + long).min(now);
         self.asked = (self.asked + long).min(now);
-        self.slept = self.probes;
+        self.unmeasured = self.probes;
     }
 
     /// When the next probe is to be sent; none when enough are under way.
@@ -186,7 +201,7 @@ impl Health {
 
     /// An answer has come. `time` is what the probe said and its answer repeats:
     /// a number that was guessed is no answer.
-    pub(crate) fn answered(&mut self, number: u64, time: u64, now: Mono) -> Answer {
+    pub(crate) fn answered(&mut self, number: u64, time: u64, now: Mono, timers: &Timers) -> Answer {
         let Some(place) = self.under_way.iter().position(|probe| *probe == (number, Mono(time))) else {
             self.strange = self.strange.saturating_add(1);
             return Answer::Strange;
@@ -194,26 +209,35 @@ impl Health {
         // Those before it are answered with it: a transport keeps the order.
         self.under_way.drain(..=place);
         self.asked = self.under_way.front().map_or(now, |(_, sent)| *sent);
-        let sent = Mono(time);
-        let sample = now.since(sent);
+        let told = number > self.unmeasured;
+        if told || self.rtt.is_none() {
+            self.measure(now.since(Mono(time)), timers);
+        }
+        // What was asked before the silence ended says nothing of the time since.
+        let Some(answers) = self.suspect.as_mut().filter(|_| told) else { return Answer::Taken { trusted: false } };
+        *answers += 1;
+        let trusted = *answers >= RECOVERY;
+        if trusted {
+            self.suspect = None;
+            // A silence that no bound would have outlasted was suspected rightly.
+            if self.longest < self.usual(timers) + timers.ping / PATIENCE {
+                self.patient = Some(now + FORGOTTEN);
+            }
+        }
+        Answer::Taken { trusted }
+    }
+
+    /// Takes in a round trip.
+    fn measure(&mut self, sample: Duration, timers: &Timers) {
+        self.exception &= sample >= self.allowed(timers);
         // RFC 6298: a quarter and an eighth of what is new.
         match self.rtt {
             None => (self.rtt, self.deviation) = (Some(sample), sample / 2),
-            Some(_) if number <= self.slept => {}
             Some(old) => {
                 self.deviation = (self.deviation * 3 + old.abs_diff(sample)) / 4;
                 self.rtt = Some((old * 7 + sample) / 8);
             }
         }
-        let Some(answers) = &mut self.suspect else { return Answer::Taken { trusted: false } };
-        *answers += 1;
-        let trusted = *answers >= RECOVERY;
-        if trusted {
-            self.suspect = None;
-            self.wrong = (self.wrong + 1).min(PATIENCE - 1);
-            self.wrong_at = now;
-        }
-        Answer::Taken { trusted }
     }
 
     /// Whether answers to no question have become too many.
@@ -250,13 +274,11 @@ impl Health {
         if now >= self.given_up(timers) {
             return Verdict::Down { silent: now.since(self.heard).max(now.since(self.asked)) };
         }
-        while self.wrong > 0 && now >= self.wrong_at + FORGOTTEN {
-            self.wrong -= 1;
-            self.wrong_at = self.wrong_at + FORGOTTEN;
-        }
+        self.patient = self.patient.filter(|until| now < *until);
         let silent = now.since(self.heard);
         if self.rtt.is_some() && self.suspect.is_none() && silent >= self.allowed(timers) {
             self.suspect = Some(0);
+            self.longest = silent;
             return Verdict::Suspect { silent };
         }
         Verdict::Same

@@ -21,7 +21,7 @@ fn answered_after(rtts: &[u64]) -> (Health, Mono) {
         let (sent, number) = (now, health.start(now, TIMERS.ping));
         now = now + ms(*rtt);
         health.heard(now, &TIMERS);
-        assert_ne!(health.answered(number, sent.0, now), Answer::Strange);
+        assert_ne!(health.answered(number, sent.0, now, &TIMERS), Answer::Strange);
         now = now.max(sent + TIMERS.ping);
     }
     (health, now)
@@ -31,14 +31,14 @@ fn answered_after(rtts: &[u64]) -> (Health, Mono) {
 fn the_round_trip_is_smoothed_and_answers_to_no_question_are_ignored() {
     let mut health = Health::new(Mono(0));
     let number = health.start(Mono(0), ms(1_000));
-    assert_eq!(health.answered(number + 1, 0, Mono(5)), Answer::Strange);
-    assert_eq!(health.answered(number, 77, Mono(5)), Answer::Strange, "a forged time");
+    assert_eq!(health.answered(number + 1, 0, Mono(5), &TIMERS), Answer::Strange);
+    assert_eq!(health.answered(number, 77, Mono(5), &TIMERS), Answer::Strange, "a forged time");
     assert_eq!(health.rtt(), None);
-    assert_eq!(health.answered(number, 0, Mono(8_000_000)), Answer::Taken { trusted: false });
-    assert_eq!(health.answered(number, 0, Mono(9_000_000)), Answer::Strange, "one answer for each");
+    assert_eq!(health.answered(number, 0, Mono(8_000_000), &TIMERS), Answer::Taken { trusted: false });
+    assert_eq!(health.answered(number, 0, Mono(9_000_000), &TIMERS), Answer::Strange, "one answer for each");
     assert_eq!(health.rtt(), Some(ms(8)));
     let number = health.start(Mono(1_000_000_000), ms(1_000));
-    health.answered(number, 1_000_000_000, Mono(1_016_000_000));
+    health.answered(number, 1_000_000_000, Mono(1_016_000_000), &TIMERS);
     assert_eq!(health.rtt(), Some(ms(9)));
 }
 
@@ -85,25 +85,118 @@ fn whatever_is_heard_is_life_but_answers_must_come_some_day() {
 
 #[test]
 fn a_suspect_is_trusted_after_answers_in_a_row_and_then_has_more_patience_for_a_while() {
-    let (mut health, mut now) = answered_after(&[10; 4]);
-    now = now + ms(600);
+    let (mut health, _) = answered_after(&[10; 4]);
+    let mut now = health.heard + ms(510);
     assert!(matches!(health.look(now, &TIMERS), Verdict::Suspect { .. }));
     let mut answers = 0;
     while health.is_suspect() {
-        let number = health.start(now, TIMERS.ping);
         health.heard(now, &TIMERS);
-        health.answered(number, now.0, now);
+        let number = health.start(now, TIMERS.ping);
+        health.answered(number, now.0, now, &TIMERS);
         answers += 1;
         // A silence in between begins the count anew.
-        now = now + if answers == 2 { ms(700) } else { TIMERS.ping };
+        now = now + if answers == 2 { ms(550) } else { TIMERS.ping };
     }
     assert_eq!(answers, 2 + RECOVERY);
-    assert_eq!(health.allowed(&TIMERS), ms(1_000));
+    assert_eq!(health.allowed(&TIMERS), ms(625));
     now = now + FORGOTTEN;
     health.start(now, TIMERS.ping);
     health.heard(now, &TIMERS);
     assert_eq!(health.look(now, &TIMERS), Verdict::Same);
     assert_eq!(health.allowed(&TIMERS), ms(500));
+}
+
+/// A link whose far end answers, and a line that keeps what is on it while it
+/// is cut, as a transport does that loses nothing.
+struct Far {
+    health: Health,
+    now: Mono,
+    rtt: Duration,
+    /// Answers on their way: when they come, to which probe, sent when.
+    answers: VecDeque<(Mono, u64, Mono)>,
+}
+
+impl Far {
+    fn steady(rtt: Duration) -> Self {
+        let now = Mono(1);
+        let mut far = Self { health: Health::new(now), now, rtt, answers: VecDeque::new() };
+        far.pass(ms(10_000), false);
+        assert!(!far.health.is_suspect());
+        far
+    }
+
+    /// Steps of 10 ms; what time says in each of them.
+    fn pass(&mut self, time: Duration, is_cut: bool) -> Vec<Verdict> {
+        let end = self.now + time;
+        let mut said = Vec::new();
+        while self.now < end {
+            self.now = self.now + ms(10);
+            while let Some((_, number, sent)) = self.answers.pop_front_if(|(at, ..)| !is_cut && *at <= self.now) {
+                self.health.heard(self.now, &TIMERS);
+                assert_ne!(self.health.answered(number, sent.0, self.now, &TIMERS), Answer::Strange);
+            }
+            said.push(self.health.look(self.now, &TIMERS));
+            if self.health.is_due(self.now, &TIMERS) {
+                let number = self.health.start(self.now, TIMERS.ping);
+                self.answers.push_back((self.now + self.rtt, number, self.now));
+            }
+        }
+        said.retain(|verdict| *verdict != Verdict::Same);
+        said
+    }
+}
+
+#[test]
+fn a_link_that_comes_back_before_it_is_given_up_is_suspected_no_later_the_next_time() {
+    // The answers that a cut had held back counted as round trips, and each
+    // suspicion as wrong, so that the second one took four to ten intervals.
+    for cut in [700, 1_000, 1_800, 3_000, 4_500] {
+        let mut far = Far::steady(ms(20));
+        for _ in 0..4 {
+            let Some(Verdict::Suspect { silent }) = far.pass(ms(cut), true).first().copied() else {
+                panic!("a cut of {cut} ms is not suspected")
+            };
+            assert!(silent <= ms(510), "after {silent:?}, cuts of {cut} ms");
+            while far.health.is_suspect() {
+                assert_eq!(far.pass(ms(10), false), []);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_cut_held_back_does_not_make_a_link_trusted() {
+    let mut far = Far::steady(ms(20));
+    far.pass(ms(4_500), true);
+    assert!(far.answers.len() >= RECOVERY as usize);
+    far.pass(ms(50), false);
+    assert!(far.health.is_suspect(), "they were all asked before it came back");
+    far.pass(TIMERS.ping * (RECOVERY + 1), false);
+    assert!(!far.health.is_suspect());
+}
+
+#[test]
+fn a_path_that_has_become_longer_is_suspected_once() {
+    for rtt in [600, 900, 2_000] {
+        let mut far = Far::steady(ms(20));
+        far.rtt = ms(rtt);
+        let said = far.pass(ms(60_000), false);
+        assert_eq!(said.len(), 1, "{rtt} ms: {said:?}");
+        assert!(!far.health.is_suspect(), "{rtt} ms");
+    }
+}
+
+#[test]
+fn patience_leaves_room_for_failover_in_three_intervals() {
+    let mut far = Far::steady(ms(20));
+    // Each a little longer than what is allowed.
+    for _ in 0..10 {
+        let short = far.health.allowed(&TIMERS) + ms(30);
+        far.pass(short, true);
+        far.pass(ms(3_000), false);
+    }
+    assert!(!far.health.is_suspect());
+    assert_eq!(far.health.allowed(&TIMERS), ms(625));
 }
 
 #[test]
@@ -114,7 +207,7 @@ fn a_hub_that_slept_judges_nobody_by_it_and_does_not_measure_it() {
     health.slept(ms(19_900), later);
     assert_eq!(health.look(later, &TIMERS), Verdict::Same);
     health.heard(later, &TIMERS);
-    assert_eq!(health.answered(number, now.0, later), Answer::Taken { trusted: false });
+    assert_eq!(health.answered(number, now.0, later, &TIMERS), Answer::Taken { trusted: false });
     assert_eq!(health.rtt(), Some(ms(10)));
 }
 
@@ -132,11 +225,11 @@ fn another_probe_follows_one_whose_answer_is_late_ever_more_rarely_and_either_ma
     let pauses: Vec<u64> = sent.windows(2).map(|pair| pair[1].1.since(pair[0].1).as_millis() as u64).collect();
     assert_eq!(pauses, [500, 1_000, 2_000, 4_000, 8_000, 16_000]);
     let (number, at) = sent[2];
-    assert_eq!(health.answered(number, at.0, now), Answer::Taken { trusted: false });
+    assert_eq!(health.answered(number, at.0, now, &TIMERS), Answer::Taken { trusted: false });
     let (number, at) = sent[1];
-    assert_eq!(health.answered(number, at.0, now), Answer::Strange, "answered with the one after it");
+    assert_eq!(health.answered(number, at.0, now, &TIMERS), Answer::Strange, "answered with the one after it");
     let (number, at) = sent[5];
-    assert_eq!(health.answered(number, at.0, now), Answer::Taken { trusted: false });
+    assert_eq!(health.answered(number, at.0, now, &TIMERS), Answer::Taken { trusted: false });
 }
 
 #[test]
@@ -163,7 +256,7 @@ fn answers_to_no_question_are_counted_up_to_a_bound() {
     let mut health = Health::new(Mono(0));
     for number in 0..u64::from(STRANGE) {
         assert!(!health.is_strange());
-        assert_eq!(health.answered(number, number, Mono(1)), Answer::Strange);
+        assert_eq!(health.answered(number, number, Mono(1), &TIMERS), Answer::Strange);
     }
     assert!(health.is_strange());
 }

@@ -98,7 +98,7 @@ impl Mesh {
     pub(super) fn on_pong(&mut self, id: LinkId, pong: Pong, now: Mono, out: &mut Vec<Command>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let before = link.health.rtt();
-        match link.health.answered(pong.id, pong.time, now) {
+        match link.health.answered(pong.id, pong.time, now, &self.options.timers) {
             Answer::Taken { trusted } => {
                 link.loss.answered(pong.id, now, before);
                 let is_first = before.is_none();
