@@ -7,14 +7,13 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, DistinguishedName, Error, RootCertStore, ServerConfig,
+    ServerConnection, StreamOwned,
 };
 use weft_base::sync::Arc;
 use weft_base::{Clock, Mono};
@@ -335,11 +334,6 @@ impl PinnedPeer {
     }
 }
 
-/// The signatures of this crate's one cryptography.
-fn signatures() -> Arc<CryptoProvider> {
-    tls::provider()
-}
-
 impl ServerCertVerifier for PinnedPeer {
     fn verify_server_cert(
         &self,
@@ -353,27 +347,7 @@ impl ServerCertVerifier for PinnedPeer {
         checked.map(|_| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &signatures().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &signatures().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        signatures().signature_verification_algorithms.supported_schemes()
-    }
+    tls::signatures!();
 }
 
 /// Takes in who shows no certificate; one that is shown must be a hub's.
@@ -398,25 +372,5 @@ impl ClientCertVerifier for AnyoneOrHub {
         self.0.verify_client_cert(end_entity, intermediates, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
+    tls::signatures!();
 }

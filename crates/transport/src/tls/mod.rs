@@ -26,7 +26,7 @@ use crate::network::Accept;
 pub(crate) use blame::Blame;
 pub(crate) use errors::{of_alert, reason_of, seen_by_peer};
 pub(crate) use trust::{Gatekeeper, InUse, Trust};
-pub(crate) use verify::{Chains, DialledPeer, DiallingPeer};
+pub(crate) use verify::{Chains, DialledPeer, DiallingPeer, signatures};
 
 /// The one cryptography used, named so that no other can slip in by a feature.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
