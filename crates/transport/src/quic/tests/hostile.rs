@@ -28,6 +28,14 @@ fn two(rig: InMemory, limits: Limits, accept: Accept) -> (Stage<InMemory>, Strin
     (stage, address)
 }
 
+/// Sends the first datagrams of a handshake, from an address of their own.
+fn knock(stage: &Stage<InMemory>, address: &str) {
+    let flight = first_flight(&stage.rig.shore.world().clock(), at(address));
+    let mut world = stage.rig.shore.world();
+    let from = world.free();
+    flight.iter().for_each(|datagram| world.send(from, at(address), datagram));
+}
+
 #[test]
 fn garbage_and_changed_and_repeated_datagrams_change_nothing() {
     let (mut stage, address) = two(InMemory::new(), Limits::default(), Accept::Both);
@@ -67,11 +75,7 @@ fn a_flood_of_first_datagrams_takes_no_more_than_the_bound() {
     let (mut stage, address) = two(InMemory::new(), limits, Accept::Both);
     let clock = stage.rig.shore.world().clock();
     for _ in 0..200 {
-        let flight = first_flight(&clock, at(&address));
-        let mut world = stage.rig.shore.world();
-        let from = world.free();
-        flight.iter().for_each(|datagram| world.send(from, at(&address), datagram));
-        drop(world);
+        knock(&stage, &address);
         stage.turn();
         assert!(stage.nodes[1].net.quic.handshakes <= 8);
     }
@@ -88,13 +92,8 @@ fn who_forges_addresses_takes_no_places_of_others() {
     let mut rig = InMemory::new();
     rig.retry_from = Some(None);
     let (mut stage, address) = two(rig, Limits { connections: 8, ..Limits::default() }, Accept::Both);
-    let clock = stage.rig.shore.world().clock();
     for _ in 0..50 {
-        let flight = first_flight(&clock, at(&address));
-        let mut world = stage.rig.shore.world();
-        let from = world.free();
-        flight.iter().for_each(|datagram| world.send(from, at(&address), datagram));
-        drop(world);
+        knock(&stage, &address);
         stage.turn();
     }
     assert_eq!(stage.nodes[1].net.quic.len(), 2, "a quarter of the places");
@@ -109,13 +108,8 @@ fn handshakes_under_way_leave_half_of_the_places_and_no_words_of_forged_addresse
     let mut rig = InMemory::new();
     rig.retry_from = Some(Some(64));
     let (mut stage, address) = two(rig, Limits { connections: 8, ..Limits::default() }, Accept::Both);
-    let clock = stage.rig.shore.world().clock();
     for _ in 0..50 {
-        let flight = first_flight(&clock, at(&address));
-        let mut world = stage.rig.shore.world();
-        let from = world.free();
-        flight.iter().for_each(|datagram| world.send(from, at(&address), datagram));
-        drop(world);
+        knock(&stage, &address);
         stage.turn();
     }
     assert_eq!(stage.nodes[1].net.quic.len(), 4);
@@ -127,12 +121,7 @@ fn a_full_endpoint_says_so_only_to_who_shows_where_it_is() {
     let limits = Limits { connections: 1, ..Limits::default() };
     let (mut stage, address) = two(InMemory::new(), limits, Accept::Both);
     stage.link(0, 1, &address);
-    let clock = stage.rig.shore.world().clock();
-    for datagram in first_flight(&clock, at(&address)) {
-        let mut world = stage.rig.shore.world();
-        let from = world.free();
-        world.send(from, at(&address), &datagram);
-    }
+    knock(&stage, &address);
     stage.turn();
     stage.turn();
     assert_eq!(stage.nodes[1].refused(), []);
@@ -157,13 +146,8 @@ fn under_load_a_peer_first_shows_where_it_is() {
     let mut rig = InMemory::new();
     rig.retry_from = Some(Some(0));
     let (mut stage, address) = two(rig, Limits::default(), Accept::Both);
-    let clock = stage.rig.shore.world().clock();
     stage.rig.shore.world().tapped = Some(Vec::new());
-    for datagram in first_flight(&clock, at(&address)) {
-        let mut world = stage.rig.shore.world();
-        let from = world.free();
-        world.send(from, at(&address), &datagram);
-    }
+    knock(&stage, &address);
     stage.turn();
     stage.turn();
     assert_eq!(stage.nodes[1].net.quic.handshakes, 0, "who did not answer has no state here");
