@@ -22,6 +22,7 @@ pub mod shm;
 pub mod sim;
 mod slab;
 pub mod tcp;
+mod timers;
 mod tls;
 
 pub use ca::{Authority, CaError, Issued};

@@ -78,10 +78,8 @@ impl<P: Ports> Quic<P> {
     pub(super) fn discard(&mut self, key: u64, code: VarInt) {
         self.hang_up(key, code);
         self.set_expiry(key, None);
-        let Some(link) = self.links.remove(key) else { return };
-        if let Some(at) = link.due {
-            self.timers.remove(&(at, key));
-        }
+        let Some(mut link) = self.links.remove(key) else { return };
+        self.timers.set_deadline(key, &mut link.due, None);
         self.handshakes -= usize::from(link.counted);
         self.closing -= usize::from(matches!(link.stage, Stage::Closing));
     }

@@ -1,13 +1,13 @@
 //! The engine: all links and listeners by QUIC of one network, beside those of
 //! other kinds. What [`crate::Network`] asks of links is here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::time::Duration;
 
 use quinn_proto::Endpoint;
 use weft_base::sync::Arc;
-use weft_base::{ByteCount, Clock, Instants, Mono, Now, UnixNanos};
+use weft_base::{ByteCount, Clock, Instants, Now, UnixNanos};
 
 use super::QuicOptions;
 use super::ahead::Ahead;
@@ -17,6 +17,7 @@ use super::port::{DatagramPort, Outgoing, Ports};
 use crate::network::{LinkToken, ReadOutcome, Ready, WriteOutcome, take_end};
 use crate::reason::CloseReason;
 use crate::slab::Slab;
+use crate::timers::Timers;
 use crate::tls::InUse;
 
 /// The mark of QUIC's keys among a network's tokens: a slab leaves it free.
@@ -105,8 +106,7 @@ pub(crate) struct Quic<P: Ports> {
     pub(super) stirred: Vec<u64>,
     /// Links that may have something to report.
     pub(super) listed: Vec<u64>,
-    pub(super) timers: BTreeSet<(Mono, u64)>,
-    pub(super) expiries: BTreeSet<(UnixNanos, u64)>,
+    pub(super) timers: Timers,
     pub(super) identities: InUse,
     /// What was found outside a turn.
     pub(super) queued: Vec<Ready>,
@@ -134,8 +134,7 @@ impl<P: Ports> Quic<P> {
             heard: Vec::new(),
             stirred: Vec::new(),
             listed: Vec::new(),
-            timers: BTreeSet::new(),
-            expiries: BTreeSet::new(),
+            timers: Timers::default(),
             identities: InUse::default(),
             queued: Vec::new(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
@@ -272,37 +271,19 @@ impl<P: Ports> Quic<P> {
         let Some(link) = self.links.get_mut(key) else { return };
         let machine = link.wire.as_mut().and_then(|wire| wire.conn.poll_timeout());
         let due = machine.map(|at| self.instants.mono(at)).into_iter().chain(link.deadline).min();
-        if due == link.due {
-            return;
-        }
-        if let Some(before) = std::mem::replace(&mut link.due, due) {
-            self.timers.remove(&(before, key));
-        }
-        if let Some(at) = due {
-            self.timers.insert((at, key));
-        }
+        self.timers.set_deadline(key, &mut link.due, due);
     }
 
     /// Sets when a link's certificate ends.
     pub(super) fn set_expiry(&mut self, key: u64, at: Option<UnixNanos>) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        if let Some(before) = std::mem::replace(&mut link.expires, at) {
-            self.expiries.remove(&(before, key));
-        }
-        if let Some(at) = at {
-            self.expiries.insert((at, key));
+        if let Some(link) = self.links.get_mut(key) {
+            self.timers.set_expiry(key, &mut link.expires, at);
         }
     }
 
     /// How long nothing is due; none when there is nothing at all.
     pub(crate) fn until_next(&self) -> Option<Duration> {
-        if self.timers.is_empty() && self.expiries.is_empty() {
-            return None;
-        }
-        let now = self.clock.now();
-        let mono = self.timers.first().map(|(at, _)| at.since(now.mono));
-        let wall = self.expiries.first().map(|(at, _)| Duration::from_nanos(at.0.saturating_sub(now.wall.0)));
-        mono.into_iter().chain(wall).min()
+        self.timers.until_next(None, &*self.clock)
     }
 
     /// Whether the next turn has something to say or do at once.

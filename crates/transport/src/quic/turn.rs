@@ -205,8 +205,7 @@ impl<P: Ports> Quic<P> {
     fn expire(&mut self, now: Now, ready: &mut Vec<Ready>) {
         let at = self.instants.at(now.mono);
         // Each once: what is due again at once is so at the next turn.
-        let due = self.timers.range(..=(now.mono, u64::MAX));
-        let due: Vec<u64> = due.map(|(_, key)| *key).collect();
+        let due: Vec<u64> = self.timers.all_due(now).collect();
         for key in due {
             let Some(link) = self.links.get_mut(key) else { continue };
             if link.deadline.is_some_and(|deadline| deadline <= now.mono) {
@@ -220,9 +219,9 @@ impl<P: Ports> Quic<P> {
                 self.stir(key);
             }
         }
-        while let Some((end, key)) = self.expiries.first().copied().filter(|(end, _)| *end <= now.wall) {
+        while let Some((key, since)) = self.timers.expired(now) {
             self.set_expiry(key, None);
-            self.expired(key, std::time::Duration::from_nanos(now.wall.0 - end.0), ready);
+            self.expired(key, since, ready);
         }
         if self.identities.has_new() {
             self.sites.keys().into_iter().for_each(|site| self.renew(site));

@@ -65,7 +65,7 @@ impl TcpNetwork {
     pub(super) fn set_deadline(&mut self, key: u64, after: Duration) {
         let at = self.clock.now().mono + after;
         if let Some(link) = self.links.get_mut(key) {
-            self.timers.set_deadline(key, link, Some(at));
+            self.timers.set_deadline(key, &mut link.deadline, Some(at));
         }
     }
 
@@ -186,8 +186,8 @@ impl TcpNetwork {
     pub(super) fn hand_over(&mut self, key: u64, peer: Peer, ready: &mut Vec<Ready>) {
         let Some(link) = self.links.get_mut(key) else { return };
         self.handshakes -= usize::from(std::mem::take(&mut link.counted));
-        self.timers.set_deadline(key, link, None);
-        self.timers.set_expiry(key, link, peer.expires);
+        self.timers.set_deadline(key, &mut link.deadline, None);
+        self.timers.set_expiry(key, &mut link.expires, peer.expires);
         let listener = link.listener;
         self.change(key, |link, _| link.stage = Stage::Up);
         let link = LinkToken(key);

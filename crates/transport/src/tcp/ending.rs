@@ -34,7 +34,7 @@ impl TcpNetwork {
         if let Some(secure) = &mut link.secure {
             secure.end();
         }
-        self.timers.set_expiry(key, link, None);
+        self.timers.set_expiry(key, &mut link.expires, None);
         self.change(key, |link, _| link.stage = Stage::Flushing);
         self.lingering += 1;
         self.set_deadline(key, self.options.linger);

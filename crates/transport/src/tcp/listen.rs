@@ -118,7 +118,7 @@ impl TcpNetwork {
 
     /// Whether taking in could go on right now.
     pub(super) fn may_accept(&self) -> bool {
-        !self.knocking.is_empty() && self.handshakes < self.options.handshakes && self.timers.door_is_open()
+        !self.knocking.is_empty() && self.handshakes < self.options.handshakes && self.door.is_none()
     }
 
     /// Takes in those who wait, at most [`AT_ONCE`] per listener.
@@ -153,7 +153,7 @@ impl TcpNetwork {
                 // queue until some may have been given back.
                 Err(_) => {
                     let at = self.clock.now().mono + OUT_OF_DESCRIPTORS;
-                    self.timers.close_door_until(at);
+                    self.door = Some(at);
                     return true;
                 }
             }
@@ -182,7 +182,7 @@ impl TcpNetwork {
             let at = self.clock.now().mono + self.options.handshake_timeout;
             if let Some(link) = self.links.get_mut(key) {
                 link.counted = true;
-                self.timers.set_deadline(key, link, Some(at));
+                self.timers.set_deadline(key, &mut link.deadline, Some(at));
             }
         } else {
             self.hand_over(key, Peer::anonymous(), ready);

@@ -17,7 +17,6 @@ mod resolve;
 mod secure;
 mod shared;
 mod socket;
-mod timers;
 mod turn;
 mod wake;
 
@@ -29,7 +28,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 use weft_base::sync::Arc;
-use weft_base::{ByteCount, Clock};
+use weft_base::{ByteCount, Clock, Mono};
 
 use crate::network::{
     Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
@@ -38,11 +37,11 @@ use crate::network::{
 use crate::quic::{CHANNELS, Quic, QuicOptions, UdpPorts, target_of};
 use crate::reason::CloseReason;
 use crate::slab::Slab;
+use crate::timers::Timers;
 use crate::tls::InUse;
 use link::{Link, Stage};
 use listen::Listener;
 use resolve::Resolver;
-use timers::Timers;
 use wake::WakeState;
 
 pub use resolve::{Resolve, SystemResolver};
@@ -128,6 +127,8 @@ pub struct TcpNetwork {
     shm_links: usize,
     lingering: usize,
     timers: Timers,
+    /// Until when nobody is taken in.
+    door: Option<Mono>,
     /// Links and listeners by QUIC, with keys of their own.
     quic: Quic<UdpPorts>,
     resolver: Resolver,
@@ -179,6 +180,7 @@ impl TcpNetwork {
             shm_links: 0,
             lingering: 0,
             timers: Timers::default(),
+            door: None,
             quic,
             resolver: Resolver::new(resolve, wake.clone()),
             identities: InUse::default(),
@@ -239,7 +241,8 @@ impl TcpNetwork {
         self.handshakes -= usize::from(link.counted);
         self.shm_links -= usize::from(link.shared.is_some() && link.listener.is_some());
         self.lingering -= usize::from(matches!(link.stage, Stage::Flushing | Stage::Lingering));
-        self.timers.forget(key, &mut link);
+        self.timers.set_deadline(key, &mut link.deadline, None);
+        self.timers.set_expiry(key, &mut link.expires, None);
         if matches!(link.stage, Stage::Resolving { .. }) {
             self.resolver.forget(key);
         }

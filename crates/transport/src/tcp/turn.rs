@@ -37,7 +37,7 @@ impl TcpNetwork {
         if !self.knocking.is_empty() {
             self.accept_all(ready);
         }
-        if !self.timers.is_empty() {
+        if !self.timers.is_empty() || self.door.is_some() {
             self.expire(ready);
         }
         if self.identities.has_new() {
@@ -62,7 +62,7 @@ impl TcpNetwork {
         let timeout = if busy || !self.wake.may_sleep() {
             Some(Duration::ZERO)
         } else {
-            let own = self.timers.until_next(&*self.clock);
+            let own = self.timers.until_next(self.door, &*self.clock);
             timeout.into_iter().chain(own).chain(self.quic.until_next()).min()
         };
         let polled = self.poll.poll(events, timeout);
@@ -132,7 +132,7 @@ impl TcpNetwork {
         while let Some((key, since)) = self.timers.expired(now) {
             self.expired(key, since, ready);
         }
-        self.timers.open_door(now);
+        self.door = self.door.filter(|at| *at > now.mono);
     }
 
     /// Reports what is ready, and keeps in the hot list what is or may be so
