@@ -22,12 +22,13 @@ impl Expect {
     /// What every mesh is held to.
     ///
     /// One answer that came only when a process went on, seconds late, weighs on
-    /// the smoothed round trip (an eighth of what is new) for some 50 pings, and
-    /// answers that are late for other reasons on the loss (a 64th) for some 90.
-    /// Routes may change until then.
+    /// the smoothed round trip (an eighth of what is new) for some 50 pings. A few
+    /// answers that are late or lost weigh on the loss (a 64th) for 136 more at the
+    /// most, whatever it was: `a_loss_is_over_in_time_however_great_it_was`, in
+    /// `crates/mesh/src/costs.rs`. Routes may change until then.
     #[must_use]
     pub fn of(timers: &Timers) -> Self {
-        let convergence = timers.ping * 100 + timers.rtt_hold * 2;
+        let convergence = timers.ping * 150 + timers.rtt_hold * 2;
         Self { convergence, failover: Some(3), latency_p99: None, control: None }
     }
 }

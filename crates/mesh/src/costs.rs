@@ -67,6 +67,12 @@ const UNDER_WAY: usize = 8;
 const LATE: Duration = Duration::from_millis(100);
 /// One probe counts so much: 1/64.
 const SHARE: u32 = 64;
+/// A loss is over after so many probes in time, times the millionths that it was:
+/// were it still there, that would come about once in a hundred times (e^-4.605).
+/// But never after fewer probes than one counts for, as losses come in bursts.
+const OVER: u64 = 4_605_000;
+/// Less than this, in millionths, is none: a quarter of what one probe counts.
+const NONE: u32 = 4_000;
 
 /// The loss of a link, from its probes. Over a transport that repeats what was
 /// lost, a loss is an answer that comes late; a busy other end looks the same,
@@ -75,6 +81,9 @@ const SHARE: u32 = 64;
 pub(crate) struct Loss {
     under_way: VecDeque<(u64, Mono)>,
     millionths: u32,
+    /// What they were at the last loss, and the answers in time since.
+    at_last: u32,
+    in_time: u32,
 }
 
 impl Loss {
@@ -111,12 +120,20 @@ impl Loss {
     fn sample(&mut self, lost: bool) {
         let sum = u64::from(self.millionths) * u64::from(SHARE - 1) + if lost { 1_000_000 } else { 0 };
         self.millionths = u32::try_from(sum / u64::from(SHARE)).unwrap_or(u32::MAX);
+        if lost {
+            (self.at_last, self.in_time) = (self.millionths, 0);
+        } else if self.millionths > 0 {
+            self.in_time += 1;
+            let is_over = u64::from(self.at_last) * u64::from(self.in_time) >= OVER;
+            if is_over && self.in_time >= SHARE {
+                self.millionths = 0;
+            }
+        }
     }
 
-    /// Millionths of the probes, the last ones counting most; less than a
-    /// thousandth is none.
+    /// Millionths of the probes, the last ones counting most.
     pub(crate) fn millionths(&self) -> u32 {
-        if self.millionths < 1_000 { 0 } else { self.millionths }
+        if self.millionths < NONE { 0 } else { self.millionths }
     }
 }
 
@@ -194,6 +211,40 @@ mod tests {
             loss.asked(number, at(number * 1_000));
         }
         assert!(loss.millionths() > 990_000 && loss.under_way.len() == UNDER_WAY);
+    }
+
+    /// What a link had lost in a short time kept traffic away for up to 440 probes
+    /// after the end of it: a 64th less with each, until a thousandth was left.
+    #[test]
+    fn a_loss_is_over_in_time_however_great_it_was() {
+        for (losses, told, over_after) in [
+            (1, 15_625, 87),
+            (2, 31_005, 130),
+            (3, 46_145, 100),
+            (4, 61_048, 76),
+            (8, 118_370, 64),
+            (64, 634_992, 64),
+            (1_000, 999_937, 64),
+        ] {
+            let mut loss = Loss::default();
+            (0..losses).for_each(|_| loss.sample(true));
+            assert_eq!(loss.millionths(), told, "{losses} losses");
+            let goes_on = (1..).take_while(|_| {
+                loss.sample(false);
+                loss.millionths() > 0
+            });
+            assert_eq!(goes_on.count() + 1, over_after, "{losses} losses");
+        }
+    }
+
+    /// What goes on losing a little is not told to be sound in between.
+    #[test]
+    fn a_loss_that_goes_on_is_not_over() {
+        let mut loss = Loss::default();
+        for probe in 0..10_000 {
+            loss.sample(probe % 33 == 0 || probe % 33 == 20);
+            assert!(probe < 1_000 || loss.millionths() > 20_000, "{probe}");
+        }
     }
 
     #[test]
