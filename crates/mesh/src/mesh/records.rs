@@ -30,6 +30,8 @@ pub(super) struct Hub {
     pub(super) links: Vec<LinkStateLink>,
     /// The attributes of the record, as they came; none of one that came without.
     pub(super) attributes: Option<Box<[u8]>>,
+    /// Since when newer records come without attributes, which are not believed.
+    doubted: Option<Mono>,
     /// When the record was renewed. One too old no longer counts.
     pub(super) renewed: Mono,
     pub(super) is_expired: bool,
@@ -155,7 +157,7 @@ impl Mesh {
             }
             let loses = known.epoch == record.epoch && known.attributes.is_some() && attributes.is_none();
             if loses && !known.is_expired && !self.may_be_bare(link, record.hub) {
-                self.counters.refused += 1;
+                self.doubt(record.hub, now);
                 return;
             }
         }
@@ -177,6 +179,16 @@ impl Mesh {
         self.links.get(&link).is_some_and(|link| link.version < WITH_ATTRIBUTES) || self.hubs.iter().any(is_bare)
     }
 
+    /// A record has come without the attributes that were there before, and nobody
+    /// is known who takes them off. It may have been faster than that hub's own
+    /// record, and digests bring it again: only what stays so is refused.
+    fn doubt(&mut self, id: HubId, now: Mono) {
+        let patience = self.options.timers.digest * 2;
+        let Some(hub) = self.hubs.get_mut(&id) else { return };
+        let since = *hub.doubted.get_or_insert(now);
+        self.counters.refused += u64::from(now >= since + patience);
+    }
+
     fn take_record(&mut self, record: &LinkStateRecord<'_>, attributes: Option<Box<[u8]>>, now: Mono) {
         if !self.hubs.contains_key(&record.hub) {
             let Some(slot) = self.free_slots.pop_first() else { return };
@@ -187,6 +199,7 @@ impl Mesh {
                 version: 0,
                 links: Vec::new(),
                 attributes: None,
+                doubted: None,
                 renewed: now,
                 is_expired: false,
                 path: None,
@@ -222,6 +235,7 @@ impl Mesh {
         hub.version = record.version;
         hub.links.clone_from(&record.links);
         hub.attributes = attributes;
+        hub.doubted = None;
         hub.renewed = now;
         hub.is_expired = false;
     }
