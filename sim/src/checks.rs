@@ -302,9 +302,10 @@ impl Checkers {
     }
 
     /// Whether something happened since that makes it no wonder that a block
-    /// does not come in time.
+    /// does not come in time. What did at the very time of the publish came after
+    /// it: before it, nothing would have been expected of a mesh not yet at rest.
     fn is_excused(&self, published: Mono) -> bool {
-        self.disturbed.max(self.excused) > published
+        self.disturbed.max(self.excused) >= published
     }
 
     /// Links, hubs or paths change.
@@ -389,7 +390,7 @@ impl Checkers {
         let (due, later) = std::mem::take(&mut self.to_serve).into_iter().partition(|(from, _, _)| *from + life <= at);
         self.to_serve = later;
         for (published, group, block) in Vec::from_iter(due as Vec<(Mono, GroupKey, BlockId)>) {
-            let changed = self.group_changed.get(&group).is_some_and(|changed| *changed > published);
+            let changed = self.group_changed.get(&group).is_some_and(|changed| *changed >= published);
             if self.is_excused(published) || changed {
                 continue;
             }
@@ -471,5 +472,50 @@ impl Checkers {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const LATER: Mono = Mono(20 * SECOND);
+
+    fn block() -> BlockId {
+        BlockId { origin: HubId(1), epoch: Epoch(1), number: 1 }
+    }
+
+    /// A subscriber and a group wait for a block that was published at 10 s.
+    fn waiting() -> (Checkers, Mono) {
+        let mut checks = Checkers::new(Duration::from_secs(4), Duration::from_secs(1));
+        let published = Mono(10 * SECOND);
+        checks.expect(7, block(), published);
+        checks.expect_served(GroupKey(3), block(), published);
+        (checks, published)
+    }
+
+    #[test]
+    fn what_does_not_come_is_missed_unless_something_happened_since() {
+        let (mut checks, published) = waiting();
+        checks.disturb(Mono(published.0 - 1));
+        assert_eq!(checks.look_back_at_groups(LATER).map_err(|missed| missed.check), Err(Check::Unserved));
+        assert_eq!(checks.look_back(LATER).map_err(|missed| missed.check), Err(Check::Missing));
+        let (mut checks, published) = waiting();
+        checks.excuse(Mono(published.0 + 1));
+        assert_eq!(checks.look_back(LATER), Ok(()));
+        assert_eq!(checks.tally, Tally::default(), "nothing had to come");
+    }
+
+    /// Of seed 2802: all links of a hub were cut in the nanosecond of a publish, and
+    /// after it. Of seed 6821: the last member of a group left so.
+    #[test]
+    fn what_happens_in_the_instant_of_a_publish_happens_after_it() {
+        let (mut checks, published) = waiting();
+        checks.disturb(published);
+        assert_eq!(checks.look_back(LATER), Ok(()));
+        let (mut checks, published) = waiting();
+        checks.group_changes(GroupKey(3), published);
+        assert_eq!(checks.look_back_at_groups(LATER), Ok(()));
     }
 }

@@ -330,12 +330,21 @@ impl SimHub {
         let BlockId { origin, epoch, number } = block.id;
         let live = entries.iter().filter(|entry| entry.kind.is_best_effort()).count() as u64;
         self.ledger.received += live * block.events;
-        let seen = self.seen.entry(block.residency).or_insert_with(|| Seen::new(64));
-        let cut = seen.check(origin, epoch, block.lane, number);
+        let again = entries.iter().all(|entry| entry.retransmit);
+        // What another hub passes on goes from there to one hub and may cross those that had it before.
+        let passed_on = again && entries.iter().all(|entry| entry.kind == FlowKind::Group);
+        let cut = if origin == self.id && !passed_on {
+            Cut::Duplicate
+        } else if again {
+            Cut::New
+        } else {
+            let seen = self.seen.entry(block.residency).or_insert_with(|| Seen::new(64));
+            seen.check(origin, epoch, block.lane, number)
+        };
         let back_out = self.canary == Some(Canary::BackOut);
         let mut passed = Vec::new();
         for entry in entries {
-            if cut == Cut::New || entry.retransmit || back_out {
+            if cut == Cut::New || back_out {
                 passed.push(*entry);
             } else if entry.kind.is_best_effort() {
                 self.ledger.copies += block.events;
@@ -511,4 +520,54 @@ impl SimHub {
 
 fn lanes_of(hub: HubId) -> std::ops::RangeInclusive<(HubId, Lane)> {
     (hub, Lane::URGENT)..=(hub, Lane::BULK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::groups::Member;
+
+    /// A hub with a subscriber and a member of a group, and a block that it published once.
+    fn hub_and_block() -> (SimHub, Rc<Block>, Vec<Effect>) {
+        let (id, labels) = (HubId(1), Vec::new());
+        let info = HubInfo { id, name: "hub-1".to_owned(), region: String::new(), labels, epoch: Epoch(1) };
+        let mut hub = SimHub::new(info, MeshOptions::default(), &[], Log::default(), 1, None);
+        let (filter, mut out) = (Filter::parse("**").expect("a filter"), Vec::new());
+        hub.subscribe(true, 7, &filter, Mono(1), &mut out);
+        hub.member(true, &Member { client: 8, group: "red".to_owned(), filter, weight: 1 }, Mono(1), &mut out);
+        out.clear();
+        let block = Block {
+            id: BlockId { origin: id, epoch: Epoch(1), number: 5 },
+            lane: Lane::DEFAULT,
+            topic: "a".to_owned(),
+            events: 1,
+            residency: Residency::ANYWHERE,
+            produced: None,
+            size: 1,
+            published: Mono(1),
+        };
+        (hub, Rc::new(block), out)
+    }
+
+    /// Of seeds 5267, 6586, 7202 and 7472: while ways changed a block came back to its
+    /// hub, which sent it on a second time over the same link. Real hubs cut it.
+    #[test]
+    fn an_own_block_that_comes_back_goes_no_further_but_one_that_is_passed_on_is_served() {
+        let (mut hub, block, mut out) = hub_and_block();
+        let entry = FlowEntry {
+            hub: hub.id,
+            incarnation: 1,
+            kind: FlowKind::Live,
+            retransmit: false,
+            sequence: 0,
+            base: GroupKey::of_name("red").0,
+        };
+        hub.on_forward(LinkId(3), &block, &[entry], INITIAL_TTL, Mono(2), &mut out);
+        assert!(out.is_empty(), "{out:?}");
+        assert_eq!(hub.ledger.dropped_for(DropReason::Duplicate), 1);
+        let passed_on = FlowEntry { kind: FlowKind::Group, retransmit: true, ..entry };
+        hub.on_forward(LinkId(3), &block, &[passed_on], INITIAL_TTL, Mono(3), &mut out);
+        assert!(matches!(out[..], [Effect::Shared { client: 8, .. }]), "{out:?}");
+        assert_eq!(hub.ledger.balance(), Ok(()));
+    }
 }
