@@ -103,6 +103,28 @@ fn shown(client: &mut Raw, name: &str, is_so: impl Fn(u64) -> bool) {
 }
 
 #[test]
+fn the_circuit_of_a_link_that_an_operator_added_is_shown_as_those_of_the_configuration() {
+    let ca = authority();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = nobody.local_addr().expect("it is bound").to_string();
+    drop(nobody);
+    let data = tempfile::tempdir().expect("a folder");
+    let link = format!(r#"{{"link":{{"peer":"chicago","addr":"{addr}","cost":0,"price":0}}}}"#);
+    let kept = format!(r#"{{"version":1,"changes":[{{"trial":1,"step":1,"by":"me","change":{link}}}]}}"#);
+    std::fs::write(data.path().join("changes.json"), kept).expect("written");
+    let mut options = member(&ca, "new-york", "127.0.0.1:0", &[]);
+    options.data = Some(data.path().to_owned());
+    options.timers.redial_first = Duration::from_millis(10);
+    options.timers.redial_most = Duration::from_millis(100);
+    options.limits.dial_failures = 3;
+    let here = start(options);
+    let mut client = Raw::connect(&here, 1);
+    shown(&mut client, "circuit.chicago.failures", |failures| failures >= 3);
+    shown(&mut client, "circuit.chicago.state", |state| state > 0);
+    stop(here);
+}
+
+#[test]
 fn a_neighbour_that_refuses_is_left_alone_and_comes_back_once_it_lasts() {
     let ca = authority();
     // There is a way, and nobody at its end.

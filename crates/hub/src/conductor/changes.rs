@@ -62,6 +62,13 @@ impl Changes {
         self.dialled.get(index).map(|dialled| dialled.neighbour.clone())
     }
 
+    /// The neighbours to dial, with their places: of the configuration, and those
+    /// that operators added.
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = (usize, &Neighbour)> {
+        let kept = self.dialled.iter().enumerate().filter(|(_, dialled)| dialled.is_configured || dialled.is_wanted);
+        kept.map(|(index, dialled)| (index, &*dialled.neighbour))
+    }
+
     /// When a trial ends that nobody confirms.
     pub(super) fn deadline(&self) -> Option<weft_base::Mono> {
         self.overlay.deadline()

@@ -177,7 +177,7 @@ impl Conductor {
     /// What there is to show of each neighbour: its circuit, and failures in a row.
     pub(super) fn circuits(&self) -> Vec<(String, u64)> {
         let mut values = vec![("circuits.opened".to_owned(), self.neighbours.opened())];
-        for (index, neighbour) in self.options.neighbours.iter().enumerate() {
+        for (index, neighbour) in self.changes.neighbours() {
             let (circuit, failures) = self.neighbours.circuit(index);
             let name = neighbour.name.as_deref().unwrap_or(&neighbour.addr);
             values.push((format!("circuit.{name}.state"), circuit as u64));

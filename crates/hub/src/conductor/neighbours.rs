@@ -54,6 +54,8 @@ struct State {
     circuit: Circuit,
     /// Nothing is dialled: an operator took the link away.
     is_off: bool,
+    /// A dial is under way, or its link has not ended yet.
+    is_busy: bool,
 }
 
 /// What comes of a failure.
@@ -77,11 +79,14 @@ impl Neighbours {
         self.states.push(State { due: None, is_off: true, ..State::new() });
     }
 
-    /// Whether this one is dialled from now on: at once, when it was not before.
+    /// Whether this one is dialled from now on: when it was not before, at once, or
+    /// as soon as what it was dialled for last has ended.
     pub(super) fn keep(&mut self, index: usize, is_wanted: bool, now: Mono) {
         let Some(state) = self.states.get_mut(index).filter(|state| state.is_off == is_wanted) else { return };
         *state = match is_wanted {
-            true => State { due: Some(now), ..State::new() },
+            true => {
+                State { due: (!state.is_busy).then_some(now), up: state.up, is_busy: state.is_busy, ..State::new() }
+            }
             false => State { due: None, is_off: true, ..*state },
         };
     }
@@ -91,7 +96,7 @@ impl Neighbours {
         let mut due = Vec::new();
         for (index, state) in self.states.iter_mut().enumerate() {
             if state.due.is_some_and(|at| at <= now) {
-                state.due = None;
+                (state.due, state.is_busy) = (None, true);
                 if state.circuit == Circuit::Open {
                     state.circuit = Circuit::HalfOpen;
                 }
@@ -123,7 +128,7 @@ impl Neighbours {
     /// what failed before counts until it has lasted.
     pub(super) fn up(&mut self, index: usize, now: Mono) {
         if let Some(state) = self.states.get_mut(index) {
-            state.due = None;
+            (state.due, state.is_busy) = (None, true);
             state.up = Some(now);
         }
     }
@@ -134,6 +139,7 @@ impl Neighbours {
         let Some(state) = self.states.get_mut(index) else {
             return Failed { pause: Duration::ZERO, failures: 0, opened: false };
         };
+        state.is_busy = false;
         if state.up.take().is_some_and(|up| now.since(up) >= stable) {
             (state.failures, state.circuit) = (0, Circuit::Closed);
         }
@@ -168,7 +174,7 @@ impl Neighbours {
 
 impl State {
     const fn new() -> Self {
-        Self { due: Some(Mono(0)), failures: 0, up: None, circuit: Circuit::Closed, is_off: false }
+        Self { due: Some(Mono(0)), failures: 0, up: None, circuit: Circuit::Closed, is_off: false, is_busy: false }
     }
 
     /// When the link of a trial will have lasted.
@@ -218,6 +224,24 @@ mod tests {
         n.up(0, Mono(6));
         n.keep(0, true, Mono(7));
         assert_eq!(n.next(), None, "it is linked, and stays so");
+    }
+
+    /// What is taken back right after it was done found the old link not ended yet,
+    /// and dialled a second one.
+    #[test]
+    fn one_that_is_wanted_again_before_its_link_has_ended_is_dialled_once() {
+        for is_up in [true, false] {
+            let mut n = one(6);
+            assert_eq!(n.due(Mono(0)), [0]);
+            if is_up {
+                n.up(0, Mono(1));
+            }
+            n.keep(0, false, Mono(2));
+            n.keep(0, true, Mono(3));
+            assert_eq!((n.next(), n.due(Mono(u64::MAX))), (None, vec![]), "the link that is to end, or its dial");
+            assert!(n.down(0, Mono(4)).pause <= PACE.first);
+            assert_eq!((n.due(Mono(4) + PACE.first), n.due(Mono(u64::MAX))), (vec![0], vec![]));
+        }
     }
 
     #[test]
