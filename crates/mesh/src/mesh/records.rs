@@ -1,6 +1,6 @@
 //! Link state: records of hubs, what follows from them, and what is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Mono};
@@ -30,6 +30,9 @@ pub(super) struct Hub {
     pub(super) links: Vec<LinkStateLink>,
     /// The attributes of the record, as they came; none of one that came without.
     pub(super) attributes: Option<Box<[u8]>>,
+    /// Links of this version of the record, which came without attributes, that have
+    /// brought it so or were asked for them.
+    pub(super) bare_at: BTreeSet<LinkId>,
     /// Since when newer records come without attributes, which are not believed.
     doubted: Option<Mono>,
     /// When the record was renewed. One too old no longer counts.
@@ -54,6 +57,12 @@ impl Hub {
     /// What depends on a link that has ended.
     pub(super) fn forget_link(&mut self, link: LinkId) {
         self.wanted.take_if(|wanted| wanted.link == link);
+        self.bare_at.remove(&link);
+    }
+
+    /// Whether what counts of it came without attributes.
+    pub(super) fn is_bare(&self) -> bool {
+        !self.is_expired && self.attributes.is_none()
     }
 
     /// The value of an attribute of the record.
@@ -116,7 +125,7 @@ impl OwnRecord {
 }
 
 /// The version from which on a link carries records with attributes.
-const WITH_ATTRIBUTES: u16 = 2;
+pub(super) const WITH_ATTRIBUTES: u16 = 2;
 
 /// The attributes that ways are found by.
 const OF_WAYS: [u16; 4] = [attribute::LABELS, attribute::METRICS, attribute::FLAGS, attribute::PARALLEL];
@@ -141,7 +150,7 @@ impl Mesh {
             self.counters.conflicts += u64::from(record.epoch > self.me.epoch);
             return;
         }
-        if let Some(known) = self.hubs.get(&record.hub) {
+        if let Some(known) = self.hubs.get_mut(&record.hub) {
             if known.name != record.name {
                 self.counters.conflicts += 1;
                 let is_neighbour = self.links.get(&link).is_some_and(|l| l.hub == record.hub);
@@ -152,7 +161,11 @@ impl Mesh {
                 return;
             }
             let has = (known.epoch, known.version, known.attributes.is_some());
-            if (record.epoch, record.version, attributes.is_some()) <= has {
+            let said = (record.epoch, record.version, attributes.is_some());
+            if said == has && attributes.is_none() {
+                known.bare_at.insert(link);
+            }
+            if said <= has {
                 return;
             }
             let loses = known.epoch == record.epoch && known.attributes.is_some() && attributes.is_none();
@@ -167,6 +180,9 @@ impl Mesh {
             return;
         }
         self.take_record(record, attributes.map(|attributes| attributes.bytes().into()), now);
+        if let Some(bare) = self.hubs.get_mut(&record.hub).filter(|hub| hub.is_bare()) {
+            bare.bare_at.insert(link);
+        }
         self.learn_addresses(record.hub);
         self.close_older_links(record.hub, record.epoch, out);
         self.flood_record(record.hub, Some(link));
@@ -175,7 +191,7 @@ impl Mesh {
     /// Whether a record that had attributes may come without them: only a hub of
     /// version 1 on its way takes them off, the neighbour or one behind it.
     fn may_be_bare(&self, link: LinkId, of: HubId) -> bool {
-        let is_bare = |(id, hub): (&HubId, &Hub)| *id != of && !hub.is_expired && hub.attributes.is_none();
+        let is_bare = |(id, hub): (&HubId, &Hub)| *id != of && hub.is_bare();
         self.links.get(&link).is_some_and(|link| link.version < WITH_ATTRIBUTES) || self.hubs.iter().any(is_bare)
     }
 
@@ -199,6 +215,7 @@ impl Mesh {
                 version: 0,
                 links: Vec::new(),
                 attributes: None,
+                bare_at: BTreeSet::new(),
                 doubted: None,
                 renewed: now,
                 is_expired: false,
@@ -235,6 +252,7 @@ impl Mesh {
         hub.version = record.version;
         hub.links.clone_from(&record.links);
         hub.attributes = attributes;
+        hub.bare_at.clear();
         hub.doubted = None;
         hub.renewed = now;
         hub.is_expired = false;

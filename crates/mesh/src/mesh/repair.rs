@@ -1,11 +1,14 @@
 //! Repair: neighbours compare what they know, and ask for what they lack.
 
+use std::collections::BTreeMap;
+
 use weft_base::{HubId, Mono};
 use weft_wire::frame::{DIGEST_SUMS, Digest, DigestEntry, DigestSum, Frame, Want, WantEntry};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Mesh;
 use super::interest::Wanted;
+use super::records::WITH_ATTRIBUTES;
 use crate::LinkId;
 use crate::transfer::Transfer;
 
@@ -36,6 +39,28 @@ impl Mesh {
             self.links.iter().map(|(id, link)| (*id, link.version >= SUMS_SINCE)).collect();
         for (link, knows_sums) in links {
             self.send(link, sum.as_ref().filter(|_| knows_sums).unwrap_or(&digest));
+        }
+        self.ask_for_attributes();
+    }
+
+    /// Of records that came without attributes, neighbours may have the same
+    /// version with them, of which digests say nothing: each is asked once, unless
+    /// it has sent the record as bare. What comes there later it passes on.
+    fn ask_for_attributes(&mut self) {
+        let carrying = self.links.iter().filter(|(_, link)| link.version >= WITH_ATTRIBUTES);
+        let carrying: Vec<LinkId> = carrying.map(|(id, _)| *id).collect();
+        let mut wants: BTreeMap<LinkId, Vec<WantEntry>> = BTreeMap::new();
+        for (id, hub) in self.hubs.iter_mut().filter(|(_, hub)| hub.is_bare()) {
+            for link in &carrying {
+                if hub.bare_at.insert(*link) {
+                    let have_link_version = hub.version.saturating_sub(1);
+                    let want = WantEntry { hub: *id, have_link_version, have_interest_version: u64::MAX };
+                    wants.entry(*link).or_default().push(want);
+                }
+            }
+        }
+        for (link, entries) in wants {
+            self.send(link, &Frame::Want(Want { entries }));
         }
     }
 

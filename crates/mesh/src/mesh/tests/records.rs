@@ -130,6 +130,27 @@ fn a_record_that_outran_the_news_of_a_hub_of_version_1_is_refused_only_if_there_
     assert_eq!(known(&hub), (21, 1), "it came by hub 5");
 }
 
+/// Symptom: in a mesh of two versions hubs took a hub with a label for one without,
+/// until its record was renewed, and dropped what was bound to the label. Cause: they
+/// had its record over a hub of version 1, without attributes, and a neighbour that
+/// came later has the same version with them, of which digests say nothing.
+#[test]
+fn what_a_hub_of_version_1_took_off_is_learned_from_a_neighbour_that_comes_later() {
+    let mut net = Net::new();
+    (1..=4).for_each(|hub| net.add(hub, 1));
+    net.version = 1;
+    net.link(1, 1, 2);
+    net.link(2, 2, 3);
+    net.version = 2;
+    net.link(3, 3, 4);
+    net.pass(SECOND);
+    let known = |net: &Net| net.hubs[&1].hubs.get(&id(3)).map(|hub| (hub.version, hub.attributes.is_some()));
+    let Some((version, false)) = known(&net) else { panic!("{:?}", known(&net)) };
+    net.link(4, 1, 4);
+    net.pass(Timers::default().digest * 2);
+    assert_eq!(known(&net), Some((version, true)));
+}
+
 #[test]
 fn labels_reach_hubs_that_are_not_neighbours_and_those_that_come_later() {
     let mut net = Net::new();
