@@ -48,11 +48,13 @@ pub enum Canary {
     Talkative,
     /// Hubs send what is bound to a label as they send everything.
     LabelIgnored,
+    /// Hubs that are about to stop do not say so.
+    SilentDrain,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 21] = [
+    pub const ALL: [Canary; 22] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -74,6 +76,7 @@ impl Canary {
         Self::SlowDelivery,
         Self::Talkative,
         Self::LabelIgnored,
+        Self::SilentDrain,
     ];
 
     /// The name on the command line.
@@ -101,6 +104,7 @@ impl Canary {
             Self::SlowDelivery => "slow-delivery",
             Self::Talkative => "talkative",
             Self::LabelIgnored => "label-ignored",
+            Self::SilentDrain => "silent-drain",
         }
     }
 
@@ -134,6 +138,7 @@ impl Canary {
             Self::SlowDelivery => Check::Latency,
             Self::Talkative => Check::Control,
             Self::LabelIgnored => Check::Residency,
+            Self::SilentDrain => Check::Transit,
         }
     }
 }

@@ -55,6 +55,8 @@ pub enum Check {
     Control,
     /// What is bound to a label is never at a hub without it.
     Residency,
+    /// No way leads over a hub that drains where there is another one.
+    Transit,
 }
 
 /// What a promise is about: reports count by it.
@@ -125,7 +127,7 @@ impl Check {
             Self::Missing | Self::Unserved | Self::Acknowledged | Self::Stored => Family::Missing,
             Self::Receipt => Family::Receipts,
             Self::Ledger | Self::LinkBalance | Self::FlowBalance => Family::Ledger,
-            Self::Interest | Self::Routes | Self::Identity | Self::Convergence => Family::Agreement,
+            Self::Interest | Self::Routes | Self::Identity | Self::Convergence | Self::Transit => Family::Agreement,
             Self::Order => Family::Order,
             Self::Failover => Family::Failover,
             Self::Latency | Self::Control => Family::Bounds,
@@ -188,6 +190,8 @@ pub struct Tally {
     pub repairs: u64,
     /// Faults.
     pub faults: u64,
+    /// Ways that had to lead around a hub that drained, and did.
+    pub around: u64,
     /// Copies for which there was no room on a link.
     pub overflowed: u64,
     /// Bytes of control frames that hubs sent.
@@ -214,6 +218,7 @@ impl AddAssign for Tally {
         self.kept += other.kept;
         self.repairs += other.repairs;
         self.faults += other.faults;
+        self.around += other.around;
         self.overflowed += other.overflowed;
         self.control += other.control;
         self.virtual_ms += other.virtual_ms;

@@ -202,6 +202,11 @@ pub enum FaultKind {
         /// One of these.
         hubs: Vec<usize>,
     },
+    /// A hub is about to stop, which it says, and stays when the fault is over.
+    Drain {
+        /// One of these.
+        hubs: Vec<usize>,
+    },
     /// A hub's time of day jumps.
     ClockJump {
         /// One of these.

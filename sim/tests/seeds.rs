@@ -38,6 +38,7 @@ fn a_hundred_meshes_keep_their_promises() {
         retransmitted,
         repairs,
         faults,
+        around,
         receipts,
         kept,
         ..
@@ -53,6 +54,7 @@ fn a_hundred_meshes_keep_their_promises() {
         ("blocks sent again", retransmitted),
         ("sets asked for", repairs),
         ("faults", faults),
+        ("ways around a hub that drains", around),
         ("hubs at which receipts say that a subscription is live", receipts),
         ("blocks that receipts promised to a subscriber", kept),
     ] {

@@ -61,6 +61,7 @@ impl Plan {
         }
         for hub in 0..plan.hubs.len() {
             plan.add(plan.healed, What::Continue { hub });
+            plan.add(plan.healed, What::Undrain { hub });
             plan.add(plan.healed, What::Start { hub });
         }
         plan.steps.sort_by_key(|(at, _)| *at);
@@ -156,6 +157,11 @@ impl Plan {
                 let Some(hub) = one(hubs, random) else { return };
                 self.add(at, What::Stop { hub });
                 self.add(until, What::Continue { hub });
+            }
+            FaultKind::Drain { hubs } => {
+                let Some(hub) = one(hubs, random) else { return };
+                self.add(at, What::Drain { hub });
+                self.add(until, What::Undrain { hub });
             }
             FaultKind::ClockJump { hubs, seconds } => {
                 let Some(hub) = one(hubs, random) else { return };

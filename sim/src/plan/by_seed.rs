@@ -99,6 +99,7 @@ impl Plan {
         plan.add_members(&mut Random::from_seed(seed ^ 0x6700));
         plan.add_bound(&mut Random::from_seed(seed ^ 0x1abe1));
         plan.add_strange_faults(&mut Random::from_seed(seed ^ 0xfa17));
+        plan.add_drain(&mut Random::from_seed(seed ^ 0xd7a1));
         if let Some(first) = apart {
             plan.keep_apart(|hub| hub >= first, Mono::default() + ms(12_500 + random.below(6000)));
         }
@@ -270,6 +271,17 @@ impl Plan {
         }
         for link in 0..self.links.len() {
             self.add(self.healed, What::Restore { link });
+        }
+    }
+
+    /// In some meshes a hub is about to stop for a while, with what goes wrong
+    /// meanwhile; in others before anything does.
+    fn add_drain(&mut self, random: &mut Random) {
+        if random.chance(600) {
+            let hub = random.below(self.hubs.len() as u64) as usize;
+            let at = if random.chance(500) { 3000 } else { 12_000 + random.below(6000) };
+            self.add(Mono::default() + ms(at), What::Drain { hub });
+            self.add(Mono::default() + ms(at + 4500 + random.below(8000)), What::Undrain { hub });
         }
     }
 

@@ -208,6 +208,16 @@ pub enum What {
         /// By so many seconds.
         seconds: i64,
     },
+    /// A hub says that it is about to stop, in its present life.
+    Drain {
+        /// Which hub.
+        hub: usize,
+    },
+    /// It stays.
+    Undrain {
+        /// Which hub.
+        hub: usize,
+    },
 }
 
 /// A whole run.

@@ -99,6 +99,8 @@ impl World<'_> {
                 Ok(())
             }
             What::Continue { hub } => self.go_on(*hub),
+            What::Drain { hub } => self.drain(*hub, true),
+            What::Undrain { hub } => self.drain(*hub, false),
             What::ClockJump { hub, seconds } => {
                 self.checks.tally.faults += 1;
                 let slot = &mut self.slots[*hub];
@@ -111,7 +113,7 @@ impl World<'_> {
         }
     }
 
-    fn fault(&mut self) {
+    pub(super) fn fault(&mut self) {
         self.checks.disturb(self.now);
         self.abandoned += u64::from(self.cut.take().is_some());
         self.checks.tally.faults += 1;
@@ -120,6 +122,7 @@ impl World<'_> {
     fn crash(&mut self, hub: usize) -> Checked {
         self.slots[hub].is_old = false;
         let Some(mut ended) = self.slots[hub].running.take() else { return Ok(()) };
+        self.slots[hub].drains = None;
         self.fault();
         // What waited for a stopped process finds nobody.
         let now = self.now;
@@ -199,6 +202,7 @@ impl World<'_> {
             Due::Tick { hub, .. } | Due::Sync { hub, .. } => *hub,
             Due::Step(number) => match &self.plan.steps.get(*number)?.1 {
                 What::Publish { hub, .. } | What::Subscribe { hub, .. } | What::Join { hub, .. } => *hub,
+                What::Drain { hub } | What::Undrain { hub } => *hub,
                 What::Unsubscribe { client } => self.clients.get(client)?.0,
                 What::Leave { client } => self.members.get(client)?.0,
                 _ => return Some(due),

@@ -1,5 +1,6 @@
 //! The run: virtual time, what happens in it, and the end of it.
 
+mod drains;
 mod faults;
 mod receipts;
 mod rest;
@@ -75,6 +76,8 @@ struct Slot {
     ticks_at: Option<Mono>,
     /// What has come since the process was stopped; none while it is not.
     stopped: Option<Vec<Due>>,
+    /// Since when it is about to stop, in this life.
+    drains: Option<Mono>,
     /// Whether this life began with the state of an earlier one.
     is_old: bool,
     /// Whether any life did.
@@ -104,6 +107,8 @@ pub(crate) struct World<'p> {
     cut: Option<Pending>,
     failovers: Vec<Failover>,
     abandoned: u64,
+    /// When ways were held against hubs that drain.
+    looked_at: Mono,
 }
 
 type Checked = Result<(), Violation>;
@@ -123,6 +128,7 @@ impl<'p> World<'p> {
             log: Log::default(),
             ticks_at: None,
             stopped: None,
+            drains: None,
             is_old: false,
             was_old: false,
             wall_off: 0,
@@ -146,6 +152,7 @@ impl<'p> World<'p> {
             cut: None,
             failovers: Vec::new(),
             abandoned: 0,
+            looked_at: Mono(0),
         };
         for (number, (at, _)) in plan.steps.iter().enumerate() {
             world.at(*at, Due::Step(number));
@@ -252,6 +259,7 @@ impl<'p> World<'p> {
                 self.after(Duration::from_millis(50), Due::LookBack);
                 self.checks.look_back(self.now)?;
                 self.look_at_failover()?;
+                self.look_at_drains()?;
                 if self.canary == Some(Canary::Restless) && self.now > self.plan.healed && self.random.chance(100) {
                     self.break_a_session()?;
                 }

@@ -135,16 +135,22 @@ impl World<'_> {
 
     /// Follows each hub's own next hop; answers how many links that took.
     pub(super) fn walk(&self, hubs: &[&SimHub], from: &SimHub, to: HubId) -> Option<u8> {
-        let mut here = from;
-        for hops in 0..=hubs.len() as u8 {
+        self.way(hubs, from, to).map(|way| way.len() as u8)
+    }
+
+    /// The hubs that each hub's own next hop leads to, the last one among them.
+    pub(super) fn way(&self, hubs: &[&SimHub], from: &SimHub, to: HubId) -> Option<Vec<HubId>> {
+        let (mut here, mut way) = (from, Vec::new());
+        for _ in 0..=hubs.len() {
             if here.id == to {
-                return Some(hops);
+                return Some(way);
             }
             let session = self.sessions.get(here.routes.next_hop(to)?.0 as usize)?;
             let ends = self.links[session.link].ends.map(|hub| HubId::of_name(&self.slots[hub].name));
             let next = if ends[0] == here.id { ends[1] } else { ends[0] };
             let works = session.is_open == [true; 2] && self.links[session.link].works();
             here = hubs.iter().find(|hub| hub.id == next && works)?;
+            way.push(next);
         }
         None
     }

@@ -29,13 +29,14 @@ enum Word {
     Kill,
     OldState,
     Stop,
+    Drain,
     Clock,
     Expire,
     Partition,
     Merge,
 }
 
-const WORDS: [(&str, Word); 13] = [
+const WORDS: [(&str, Word); 14] = [
     ("cut", Word::Cut),
     ("cut-one-way", Word::CutOneWay),
     ("heal", Word::Heal),
@@ -45,6 +46,7 @@ const WORDS: [(&str, Word); 13] = [
     ("kill", Word::Kill),
     ("old-state", Word::OldState),
     ("stop", Word::Stop),
+    ("drain", Word::Drain),
     ("clock", Word::Clock),
     ("expire", Word::Expire),
     ("partition", Word::Partition),
@@ -117,6 +119,7 @@ fn kind(word: Word, section: &mut Section<'_, '_>, mesh: &Topology, problems: &m
         Word::Kill => FaultKind::Kill { hubs: hubs(section, mesh, problems)? },
         Word::OldState => FaultKind::OldState { hubs: hubs(section, mesh, problems)? },
         Word::Stop => FaultKind::Stop { hubs: hubs(section, mesh, problems)? },
+        Word::Drain => FaultKind::Drain { hubs: hubs(section, mesh, problems)? },
         Word::Clock => {
             let by = section.jump("by", problems);
             if !section.has("by") {

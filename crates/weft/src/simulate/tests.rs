@@ -22,6 +22,7 @@ fn the_samples_are_read_and_the_mesh_keeps_its_promises_under_the_faults() {
         ("blocks for members of a group", row.tally.served),
         ("blocks stored", row.tally.stored),
         ("faults", row.tally.faults),
+        ("ways around the hub that drains", row.tally.around),
         ("cuts with another path there", row.failovers.len() as u64),
         ("bytes of control", row.tally.control),
     ] {
