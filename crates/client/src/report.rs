@@ -125,6 +125,8 @@ pub struct HubReport {
     pub epoch: Epoch,
     /// Whether there is a path to it.
     pub reachable: bool,
+    /// It is about to stop; always false where an earlier version reports.
+    pub draining: bool,
     /// Over how many links; 0 for the hub itself.
     pub hops: u8,
     /// The time there and back; `None` when it is not known.
@@ -163,12 +165,16 @@ pub struct MeshReport {
 
 impl MeshReport {
     pub(crate) fn of(report: &frame::MeshReport<'_>) -> Self {
+        let drains = |name: &str| {
+            report.counters.iter().any(|counter| counter.name.strip_prefix(frame::DRAINING_HUB) == Some(name))
+        };
         let hub = |hub: &frame::HubReport<'_>| HubReport {
             name: hub.name.to_owned(),
             region: hub.region.to_owned(),
             id: hub.id,
             epoch: hub.epoch,
             reachable: hub.reachable,
+            draining: drains(hub.name),
             hops: hub.hops,
             rtt: known(hub.rtt_ns),
             interest: hub.interest,

@@ -31,6 +31,8 @@ pub struct HubReport {
     /// Its record came without attributes: it speaks version 1 of the protocol,
     /// or only hubs that do pass its record on.
     pub is_bare: bool,
+    /// It is about to stop.
+    pub is_draining: bool,
     /// The newest life that was heard of.
     pub epoch: Epoch,
     /// Whether a path leads there.
@@ -61,7 +63,8 @@ pub struct LinkReport {
     /// The round trip, as reported.
     pub rtt: Duration,
     /// The configured cost; raised by [`SUSPECTED`](crate::SUSPECTED) or
-    /// [`DOUBTED`](crate::DOUBTED) while the link is suspected.
+    /// [`DOUBTED`](crate::DOUBTED) while the link is suspected, else by
+    /// [`DRAINING`](crate::DRAINING) while `from` is about to stop.
     pub cost: u32,
     /// What is lost of its probes, as reported, in millionths.
     pub loss: u32,

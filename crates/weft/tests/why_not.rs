@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use futures_lite::future::block_on;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use weft_client::{AckLevel, Client, ConnectOptions, OnFull, PublisherOptions, SubscribeOptions};
 
@@ -22,11 +23,16 @@ fn weft(args: &[&str]) -> String {
 }
 
 fn start(folder: &Path, name: &str, more: &str) -> Hub {
+    start_with(folder, name, "", more)
+}
+
+/// `top` stands before all tables.
+fn start_with(folder: &Path, name: &str, top: &str, more: &str) -> Hub {
     let dir = folder.display().to_string();
     weft(&["ca", "issue", "hub", name, "--dir", &dir]);
     let config = folder.join(format!("{name}.toml"));
     let text = format!(
-        "name = \"{name}\"\ndata = \"{name}-data\"\n[tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n\
+        "name = \"{name}\"\ndata = \"{name}-data\"\n{top}\n[tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n\
          [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n[hubs]\nlisten = \"127.0.0.1:0\"\n\
          [timers]\nredial_most = \"100 ms\"\n{more}"
     );
@@ -173,4 +179,45 @@ fn a_subscriber_that_takes_nothing_in_is_told_with_what_waits_and_what_was_dropp
         drop(subscription);
         client.close().await;
     });
+}
+
+#[test]
+fn labels_that_hubs_do_not_carry_and_hubs_that_drain_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    weft(&["ca", "init", "--dir", &folder.path().display().to_string()]);
+    let link = |hub: &Hub, name: &str| format!("[[neighbours]]\naddr = \"{}\"\nname = \"{name}\"\n", hub.hubs);
+    let rule = "[[residency]]\nfilter = \"people/**\"\nlabel = \"eu\"\n";
+    let boston = start_with(folder.path(), "boston", "labels = [\"eu\"]", rule);
+    let chicago = start(folder.path(), "chicago", &link(&boston, "boston"));
+    let denver = start_with(folder.path(), "denver", "labels = [\"eu\"]", &link(&chicago, "chicago"));
+    boston.wait_for_events(2, "hub_up", "");
+    denver.wait_for_events(2, "hub_up", "");
+    let _board = subscribe(&chicago, "board", &["**"]);
+    let _clerk = subscribe(&denver, "clerk", &["**"]);
+
+    let outside = says(&boston, &["people/1", "board"], "residency");
+    assert_eq!((codes(&outside), &outside["reaches"]), (vec!["residency"], &false.into()), "{outside}");
+    let what = &outside["places"][0]["reasons"][0]["what"];
+    let expected = "a rule of boston binds the topic to hubs with the label `eu`, which chicago does not carry";
+    assert_eq!(what, expected);
+    let no_way = says(&boston, &["people/1", "clerk"], "residency");
+    let what = no_way["places"][0]["reasons"][0]["what"].as_str().expect("text");
+    assert!(what.ends_with("and all ways to denver lead over others"), "{no_way}");
+    reaches(&boston, &["places/1", "clerk"]);
+    // Where no rule binds it, it goes everywhere.
+    reaches(&denver, &["people/1", "board"]);
+
+    // Nobody says where its client may go: it stays, and the hub with it.
+    let pid = Pid::from_raw(chicago.child.id() as i32).expect("a process");
+    kill_process(pid, Signal::USR1).expect("it is there");
+    let here = says(&boston, &["places/1", "board"], "draining");
+    assert_eq!((&here["reaches"], codes(&here)), (&true.into(), vec!["draining"]), "{here}");
+    let over = says(&boston, &["places/1", "clerk"], "draining");
+    let what = over["places"][0]["reasons"][0]["what"].as_str().expect("text");
+    assert!(what.starts_with("the way leads over chicago, which is about to stop"), "{over}");
+    let from = says(&boston, &["places/1", "clerk", "--from", "chicago"], "draining");
+    assert_eq!(from["reasons"][0]["hub"], "chicago", "{from}");
+    let shown = weft(&["mesh", "show", "-s", &boston.address]);
+    assert!(shown.lines().any(|line| line.starts_with("chicago ") && line.contains(" draining ")), "{shown}");
+    assert!(shown.lines().all(|line| !line.starts_with("boston ") || !line.contains(" draining ")), "{shown}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_wire::frame::{self, ErrorCode, Frame};
+use weft_wire::frame::{self, DRAINING_HUB, ErrorCode, Frame};
 
 use super::Conductor;
 
@@ -60,6 +60,11 @@ impl Conductor {
             values.push((format!("link.{name}.loss"), link.loss.into()));
             values.push((format!("link.{name}.price"), link.price.into()));
             values.push((format!("link.{name}.held"), link.held.into()));
+        }
+        let drains = report.hubs.iter().filter(|hub| hub.is_draining);
+        values.extend(drains.map(|hub| (format!("{DRAINING_HUB}{}", hub.name), 1)));
+        for hub in &report.hubs {
+            values.extend(hub.labels.iter().map(|label| (format!("label.{}.{label}", hub.name), 1)));
         }
         values.extend(self.circuits());
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));

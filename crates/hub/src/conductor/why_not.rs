@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weft_base::{HubId, UnixNanos};
+use weft_base::{HubId, Residency, UnixNanos};
 use weft_stream::consumer::Mode;
 use weft_topic::Topic;
 use weft_wire::frame::{OnFull, WhyNot, facts};
@@ -75,10 +75,10 @@ impl Conductor {
         self.facts_of_subscriber(&mut look, &mut of_subscriber);
         of_subscriber.truncate(MOST_OF_SUBSCRIBER);
         said.append(&mut of_subscriber);
-        // At most three for each hub, as what follows: all of it fits.
+        // At most three for each hub, as what follows, and one more of bound topics: all of it fits.
         self.facts_of_topic(&topic, &mut said);
         if from == self.identity.id {
-            self.facts_of_hubs(&mut said);
+            self.facts_of_hubs(&topic, &mut said);
         }
         self.cut(&mut said);
         match asker {
@@ -93,8 +93,11 @@ impl Conductor {
             said.push(Said::text(facts::LINK_DOWN, peer.to_owned(), since.0));
             said.push(Said::text(facts::REASON, reason.to_owned(), 0));
         }
-        let own = self.mesh.report().hubs.into_iter().find(|hub| hub.id == self.identity.id);
+        let hubs = self.mesh.report().hubs;
+        let own = hubs.iter().find(|hub| hub.id == self.identity.id);
         said.extend(own.map(|own| Said::number(facts::INTEREST_TOLD, own.interest_version)));
+        let drains = hubs.iter().filter(|hub| hub.is_draining);
+        said.extend(drains.map(|hub| Said::text(facts::DRAINING, hub.name.clone(), 0)));
     }
 
     /// Of the hub where the event would enter the mesh.
@@ -115,6 +118,18 @@ impl Conductor {
             return said.push(Said::text(facts::TOPIC_REFUSED, detail, 0));
         }
         let route = self.table.resolve(topic, residency, &mut Chosen::default());
+        if residency.is_bound() {
+            said.push(Said::text(facts::BOUND, self.table.rules.name(residency), 0));
+        }
+        for (id, hub) in &route.barred {
+            // Of homes elsewhere the directory knows the name, of one here the table does.
+            let far =
+                self.table.routes.all_streams().find(|home| home.def.id == *id).map(|home| home.def.name.to_string());
+            let near = self.table.stream_names.iter().find(|(_, (stream, _))| stream.id == *id);
+            let name = far.or_else(|| near.map(|(name, _)| name.to_string())).unwrap_or_else(|| format!("{id:x}"));
+            said.push(Said::text(facts::BARRED, name, 0));
+            said.push(Said::text(facts::AT, self.name_of_hub(*hub), 0));
+        }
         for gate in route.gates.iter().filter(|gate| gate.is_closed()) {
             let holder = gate.holder();
             said.push(Said::text(facts::HELD_FOR, holder.subscriber.clone(), gate.behind_ms(self.now)));
@@ -122,8 +137,11 @@ impl Conductor {
         }
     }
 
-    /// Of the other hubs: which of their interest routes here go by, and the way there.
-    fn facts_of_hubs(&self, said: &mut Vec<Said>) {
+    /// Of the other hubs: which of their interest routes here go by, and the way
+    /// there of an event on this topic.
+    fn facts_of_hubs(&self, topic: &str, said: &mut Vec<Said>) {
+        let residency = Topic::parse(topic).map_or(Residency::ANYWHERE, |topic| self.table.rules.rule(topic));
+        let ways = self.table.routes.bound(residency);
         for hub in self.mesh.report().hubs.iter().filter(|hub| hub.id != self.identity.id) {
             if let Some(lost) = hub.lost {
                 let since = self.now.wall.0.saturating_sub(nanos(self.now.mono.since(lost)));
@@ -131,10 +149,18 @@ impl Conductor {
                 continue;
             }
             said.push(Said::text(facts::INTEREST, hub.name.clone(), hub.interest_version));
-            if let Some(path) = self.table.routes.path(hub.id) {
+            // What is bound to a label has ways of its own.
+            let bound = ways.and_then(|ways| ways.path(hub.id));
+            if let Some(path) = bound.or_else(|| self.table.routes.path(hub.id)) {
                 said.push(Said::text(facts::VIA, self.name_of_hub(path.via), path.hops.into()));
                 said.push(Said::number(facts::WAY_RTT, nanos(path.rtt)));
             }
+            if !residency.is_bound() || bound.is_some() {
+                continue;
+            }
+            let is_outside = ways.is_none_or(|ways| ways.is_outside(hub.id));
+            let name = if is_outside { facts::OUTSIDE } else { facts::NO_BOUND_WAY };
+            said.push(Said::text(name, hub.name.clone(), 0));
         }
     }
 

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use weft_client::{MeshReport, Question};
-use weft_mesh::{DOUBTED, SUSPECTED};
+use weft_client::{LinkReport, MeshReport, Question};
+use weft_mesh::{DOUBTED, DRAINING, SUSPECTED};
 
 use super::see;
 use crate::cli::MeshCommand;
@@ -51,14 +51,18 @@ fn human(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{:<20} {:<14} {:>9} {:>4} {:>10} {:>8}", "HUB", "REGION", "REACHABLE", "HOPS", "RTT", "INTEREST")?;
     for hub in &report.hubs {
         let name = if hub.id == report.me { format!("{} *", hub.name) } else { hub.name.clone() };
-        let reachable = if hub.reachable { "yes" } else { "no" };
+        let reachable = match (hub.reachable, hub.draining) {
+            (false, _) => "no",
+            (true, true) => "draining",
+            (true, false) => "yes",
+        };
         let (hops, rtt) = (hub.hops, show_rtt(hub.rtt));
         writeln!(out, "{name:<20} {:<14} {reachable:>9} {hops:>4} {rtt:>10} {:>8}", hub.region, hub.interest)?;
     }
     writeln!(out, "\n{:<42} {:>10} {:>8} {:>8}", "LINK", "RTT", "COST", "STATE")?;
     for link in &report.links {
         let ends = format!("{} -> {}", report.name_of(link.from), report.name_of(link.to));
-        let (cost, suspect) = cost_of(link.cost);
+        let (cost, suspect) = cost_of(report, link);
         let state = match (link.up, suspect) {
             (false, _) => "down",
             (true, true) => "suspect",
@@ -100,9 +104,14 @@ fn stages(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// What a link was configured to cost, and whether one of its ends suspects it.
-fn cost_of(told: u32) -> (u32, bool) {
-    let raised = [SUSPECTED, DOUBTED].into_iter().find(|raised| told >= *raised);
-    (told - raised.unwrap_or(0), raised.is_some())
+fn cost_of(report: &MeshReport, link: &LinkReport) -> (u32, bool) {
+    let told = link.cost;
+    if let Some(raised) = [SUSPECTED, DOUBTED].into_iter().find(|raised| told >= *raised) {
+        return (told - raised, true);
+    }
+    let drains = report.hubs.iter().any(|hub| hub.id == link.from && hub.draining);
+    // A hub may drain whose record says it already, or still, when its links do not.
+    (if drains { told.checked_sub(DRAINING).unwrap_or(told) } else { told }, false)
 }
 
 fn show_rtt(rtt: Option<Duration>) -> String {
@@ -117,7 +126,7 @@ fn object(report: &MeshReport) -> Value {
         .map(|hub| {
             json!({
                 "name": hub.name, "region": hub.region, "id": hub.id.to_string(), "epoch": hub.epoch.0,
-                "reachable": hub.reachable, "hops": hub.hops, "rttMs": rtt(hub.rtt), "interest": hub.interest,
+                "reachable": hub.reachable, "draining": hub.draining, "hops": hub.hops, "rttMs": rtt(hub.rtt), "interest": hub.interest,
             })
         })
         .collect();
@@ -125,7 +134,7 @@ fn object(report: &MeshReport) -> Value {
         .links
         .iter()
         .map(|link| {
-            let (cost, suspect) = cost_of(link.cost);
+            let (cost, suspect) = cost_of(report, link);
             json!({
                 "from": report.name_of(link.from), "to": report.name_of(link.to),
                 "rttMs": rtt(link.rtt), "cost": cost, "up": link.up, "suspect": suspect,

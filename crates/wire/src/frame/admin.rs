@@ -23,6 +23,10 @@ numbers! {
     }
 }
 
+/// Begins the name of the counter in a [`MeshReport`] that says, with a hub's
+/// name behind it, that this hub is about to stop.
+pub const DRAINING_HUB: &str = "draining.";
+
 /// A hub of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HubReport<'a> {

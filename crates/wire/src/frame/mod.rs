@@ -64,7 +64,7 @@ mod stream;
 mod survey;
 
 pub use crate::code::ErrorCode;
-pub use admin::{CounterReport, Done, HubReport, LinkReport, MeshReport, MeshShow};
+pub use admin::{CounterReport, DRAINING_HUB, Done, HubReport, LinkReport, MeshReport, MeshShow};
 pub use change::{AS_IT_IS, Change, ChangeLine, ChangeWhat, Changes, MAX_CHANGE_LABELS, Trial, TrialAct};
 pub use consumer::{
     Consume, ConsumerAction, ConsumerControl, ConsumerCreate, ConsumerDelete, ConsumerInfo, ConsumerMode,

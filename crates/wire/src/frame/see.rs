@@ -264,8 +264,19 @@ pub mod facts {
     pub const ENTRY: &str = "entry";
     /// At the entry: why nothing can be published on the topic.
     pub const TOPIC_REFUSED: &str = "topic_refused";
-    /// The hub stops, and takes nothing from clients any more.
+    /// A hub that is about to stop, by its name: what the hub knows, of itself too.
+    /// Its clients go elsewhere, and what others can carry and serve they do.
     pub const DRAINING: &str = "draining";
+    /// At the entry: a rule binds the topic to this label.
+    pub const BOUND: &str = "bound";
+    /// At the entry: a hub that does not carry the label that the topic is bound to.
+    pub const OUTSIDE: &str = "outside";
+    /// At the entry: a hub that carries it, and to which all ways lead over others
+    /// that do not.
+    pub const NO_BOUND_WAY: &str = "no_bound_way";
+    /// At the entry: a stream that would take the topic in, and keeps nothing that
+    /// is bound to the label. [`AT`] follows: a home of it without the label.
+    pub const BARRED: &str = "barred";
     /// At the entry: a hub that no path leads to, and since when.
     pub const UNREACHABLE: &str = "unreachable";
     /// A hub that there was a link to, or is to be one, and is none, and since when;

@@ -33,6 +33,8 @@ fn ways_lead_around_a_hub_that_drains_and_still_to_it() {
     assert_eq!([net.hops(1, before), net.hops(4, before)], [1; 2], "to it");
     assert!([1, 4, other, before].iter().all(|hub| net.hubs[hub].routes().is_draining(id(before))));
     assert!(!net.hubs[&1].routes().is_draining(id(other)));
+    let shown = |hub: u64| net.hubs[&hub].report().hubs.into_iter().filter(|hub| hub.is_draining).map(|hub| hub.id.0);
+    assert!([1, before].iter().all(|hub| shown(*hub).eq([before])), "and people are told");
     drain(&mut net, before, false);
     assert!(!net.hubs[&1].routes().is_draining(id(before)), "and back again");
     let costs = |net: &Net| net.hubs[&1].routes().path(id(before)).map(|path| path.cost);

@@ -7,6 +7,7 @@ use weft_base::UnixNanos;
 use weft_client::{Fact, HubSaid, facts};
 use weft_topic::{Filter, Topic};
 
+use super::bars::drains;
 use super::nearest::nearest;
 use super::said::{Found, Part, Subscription, known, pairs, sends};
 use crate::commands::see::path;
@@ -83,7 +84,7 @@ impl Answer {
     }
 }
 
-fn reason(code: &'static str, weight: Weight, hub: &str, what: String, remedy: impl Into<String>) -> Reason {
+pub(super) fn reason(code: &'static str, weight: Weight, hub: &str, what: String, remedy: impl Into<String>) -> Reason {
     Reason { code, weight, hub: hub.to_owned(), what, remedy: remedy.into() }
 }
 
@@ -136,6 +137,11 @@ fn of_entry(entry: &HubSaid, reasons: &mut Vec<Reason>) {
         let what = format!("{} takes nothing on this topic: {}", entry.name, refused.text);
         reasons.push(reason("topic_refused", Weight::Stops, &entry.name, what, "publish on another topic"));
     }
+    if drains(entry, &entry.name) {
+        let what = format!("{} is about to stop: it sends its clients elsewhere", entry.name);
+        let remedy = "publish at another hub (--from); clients that know of draining go there by themselves";
+        reasons.push(reason("draining", Weight::Some, &entry.name, what, remedy));
+    }
     for (held, at) in pairs(entry, facts::HELD_FOR, facts::AT) {
         let what = format!(
             "publishes on the topic wait at {} for the subscriber `{}` at {}, which is {} behind and has the policy `wait`",
@@ -150,10 +156,10 @@ fn of_entry(entry: &HubSaid, reasons: &mut Vec<Reason>) {
 }
 
 /// What is known when places are judged.
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     asked: &'a Asked<'a>,
-    said: &'a [HubSaid],
-    entry: &'a HubSaid,
+    pub(super) said: &'a [HubSaid],
+    pub(super) entry: &'a HubSaid,
     found: &'a Found<'a>,
     topic: Option<Topic<'a>>,
 }
@@ -210,6 +216,9 @@ impl<'a> Judge<'a> {
         };
         if !silent.is_empty() {
             what.push_str(&format!("; it may be at {}, where nobody answered", silent.join(", ")));
+        }
+        for hub in self.entry.all(facts::DRAINING) {
+            what.push_str(&format!("; {} is about to stop and sends its clients elsewhere", hub.text));
         }
         let unreachable = self.entry.all(facts::UNREACHABLE).filter(|fact| silent.contains(&fact.text));
         for hub in unreachable {
@@ -312,7 +321,7 @@ impl<'a> Judge<'a> {
         let (way, takes) = self.way(hub, &mut reasons);
         let group = part.text(facts::OF_GROUP);
         let is_silent = |reasons: &[Reason]| reasons.iter().all(|reason| reason.code != "no_path");
-        if is_silent(&reasons) {
+        if is_silent(&reasons) && !self.is_barred(hub, &mut reasons) {
             let told = hub.number(facts::INTEREST_TOLD);
             let known = known(self.entry, &hub.name).map_or(0, |known| known.interest);
             // Of groups, and of what comes by a stream's home there, the versions say it.
@@ -323,6 +332,7 @@ impl<'a> Judge<'a> {
         if !group.is_empty() {
             self.of_group(group, hub, &mut reasons);
         }
+        self.of_drains(hub, &way, &mut reasons);
         self.of_queue(hub, &part, &mut reasons);
         let filter = &part.head.text;
         let of = if group.is_empty() { String::new() } else { format!(", of group `{group}`") };
@@ -342,6 +352,9 @@ impl<'a> Judge<'a> {
             |hub: &HubSaid| hub.all(facts::GROUP).filter(|fact| fact.text == group).map(|fact| fact.value).sum::<u64>();
         let all: u64 = self.said.iter().filter(|hub| hub.answered).map(members).sum();
         if all <= 1 {
+            return;
+        }
+        if self.leaves_it_to_others(group, hub, members, reasons) {
             return;
         }
         let what = format!(
@@ -396,6 +409,10 @@ impl<'a> Judge<'a> {
         place.what = format!("the subscription of `{client}`, which reads the stream `{stream}`");
         place.hub.clone_from(&hub.name);
         place.got = Some((part.number(facts::GOT), part.number(facts::GOT_AT)));
+        // What is bound to a label is read at hubs with it alone.
+        if place.reasons.iter().all(|reason| reason.code != "residency") {
+            self.is_barred(hub, &mut place.reasons);
+        }
         self.of_queue(hub, &part, &mut place.reasons);
         place
     }
@@ -415,9 +432,11 @@ impl<'a> Judge<'a> {
             Some((at, _)) => {
                 hub = &at.name;
                 (way, takes) = self.way(at, &mut reasons);
-                if reasons.is_empty() {
+                let is_kept = !self.keeps_nothing(name, &mut reasons);
+                if is_kept && reasons.is_empty() && !self.is_barred(at, &mut reasons) {
                     self.in_force(at, chosen(at), &mut reasons);
                 }
+                self.of_drains(at, &way, &mut reasons);
                 if self.entry.fact(facts::TO_SPOOL).is_some() && !chosen(at) {
                     let what = format!("publishes wait on disk at {} until a home can be reached", self.entry.name);
                     reasons.push(reason(

@@ -1,5 +1,6 @@
 //! `weft mesh why-not`: what stands between a topic and a subscriber, in words.
 
+mod bars;
 mod decide;
 mod nearest;
 mod said;

@@ -229,6 +229,63 @@ fn a_stream_is_reached_at_the_home_that_stores_the_event() {
 }
 
 #[test]
+fn what_is_bound_to_a_label_does_not_get_to_hubs_without_it() {
+    let bound = |fact_of: &str| {
+        let mut said = mesh(subscription("a/b", &[]));
+        said[0].facts.retain(|fact| fact.name != facts::TO);
+        said[0].facts.push(fact(fact_of, "west", 0));
+        push(&mut said, "east", vec![fact(facts::BOUND, "eu", 0)]);
+        said
+    };
+    let answer = decide(&ASKED, &bound(facts::OUTSIDE));
+    assert_eq!((codes(&answer), answer.reaches()), (vec!["residency"], false), "and nothing of interest: {answer:?}");
+    let what = &answer.places[0].reasons[0].what;
+    assert_eq!(what, "a rule of east binds the topic to hubs with the label `eu`, which west does not carry");
+    let answer = decide(&ASKED, &bound(facts::NO_BOUND_WAY));
+    assert!(answer.places[0].reasons[0].what.ends_with("all ways to west lead over others"), "{answer:?}");
+
+    // A stream with a home without the label keeps nothing of it.
+    let mut said = mesh(vec![fact(facts::IS_STREAM, "board", 0), fact(facts::FILTER, "a/**", 0)]);
+    let barred = [fact(facts::BOUND, "eu", 0), fact(facts::BARRED, "board", 0), fact(facts::AT, "middle", 0)];
+    push(&mut said, "east", barred.to_vec());
+    let answer = decide(&ASKED, &said);
+    assert_eq!(codes(&answer), ["residency"]);
+    assert!(
+        answer.places[0].reasons[0].what.ends_with("and middle, a home of `board`, does not carry it"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn hubs_that_are_about_to_stop_are_told() {
+    let draining = |of: &[&str], what: Vec<Fact>| {
+        let mut said = mesh(what);
+        let known: Vec<Fact> = of.iter().map(|hub| fact(facts::DRAINING, hub, 0)).collect();
+        push(&mut said, "east", known);
+        said
+    };
+    for (hubs, expected) in [
+        (&["west"][..], "west is about to stop: its clients and consumers are sent to other hubs"),
+        (&["middle"], "the way leads over middle, which is about to stop, for there is no other"),
+        (&["east"], "east is about to stop: it sends its clients elsewhere"),
+    ] {
+        let answer = decide(&ASKED, &draining(hubs, subscription("a/b", &[])));
+        assert_eq!((codes(&answer), answer.reaches()), (vec!["draining"], true), "{answer:?}");
+        let reason = answer.reasons.iter().chain(&answer.places[0].reasons).next().expect("one");
+        assert_eq!(reason.what, expected);
+    }
+    let gone = decide(&ASKED, &draining(&["west"], Vec::new()));
+    assert!(gone.reasons[0].what.ends_with("; west is about to stop and sends its clients elsewhere"), "{gone:?}");
+    // Of a group the members elsewhere are served.
+    let member = [fact(facts::OF_GROUP, "g", 0), fact(facts::LOCAL, "", 0), fact(facts::GROUP, "g", 1)];
+    let mut said = draining(&["west"], subscription("a/b", &member));
+    assert!(decide(&ASKED, &said).reaches(), "the only member is served all the same");
+    said[1].facts.push(fact(facts::GROUP, "g", 1));
+    let answer = decide(&ASKED, &said);
+    assert!(!answer.reaches() && answer.places[0].reasons[0].what.contains("get everything while west drains"));
+}
+
+#[test]
 fn as_json_it_says_the_same() {
     let answer = decide(&ASKED, &mesh(subscription("a/b", &[fact(facts::LOST, "expired", 4)])));
     let object = object(&answer);
