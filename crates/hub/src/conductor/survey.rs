@@ -50,6 +50,9 @@ impl Conductor {
         if hub.is_bare {
             said.push(Said::number(surveyed::BARE, 1));
         }
+        if hub.is_draining {
+            said.push(Said::number(surveyed::DRAINING, 1));
+        }
         if hub.id == self.identity.id {
             let weights = &self.options.routing.weights;
             said.push(Said::number(surveyed::WEIGHT_RTT, weights.rtt.into()));

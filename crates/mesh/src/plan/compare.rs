@@ -1,7 +1,7 @@
 //! What differs between two meshes: ways, flows, who carries for others, and
 //! what each link carries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weft_base::HubId;
 
@@ -63,6 +63,19 @@ pub struct Load {
     pub after: usize,
 }
 
+/// What becomes of flows of events that are bound to a label.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// The label.
+    pub label: String,
+    /// Flows that start: from, to.
+    pub starts: Vec<(HubId, HubId)>,
+    /// Flows that stop.
+    pub stops: Vec<(HubId, HubId)>,
+    /// Flows that lead over other hubs.
+    pub moves: Vec<(HubId, HubId)>,
+}
+
 /// What differs, in the order of hubs. A flow is a way to a hub that wants
 /// something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,6 +90,8 @@ pub struct Outcome {
     pub transit: Vec<Transit>,
     /// Links that carry something before or after, and not equally.
     pub loads: Vec<Load>,
+    /// Labels of which bound events flow otherwise.
+    pub bound: Vec<Bound>,
 }
 
 impl PlanMesh {
@@ -108,7 +123,33 @@ impl PlanMesh {
             differ(&was.transit, &is.transit).map(|(hub, before, after)| Transit { hub, before, after }).collect();
         let loads = differ(&was.links, &is.links);
         outcome.loads = loads.map(|((from, to), before, after)| Load { from, to, before, after }).collect();
+        let labels: BTreeSet<&str> =
+            self.hubs.values().chain(after.hubs.values()).flat_map(|hub| &hub.labels).map(String::as_str).collect();
+        let bound = labels.into_iter().map(|label| self.compare_bound(after, label));
+        outcome.bound = bound
+            .filter(|bound| !(bound.starts.is_empty() && bound.stops.is_empty() && bound.moves.is_empty()))
+            .collect();
         outcome
+    }
+
+    /// The same for what is bound to a label.
+    fn compare_bound(&self, after: &Self, label: &str) -> Bound {
+        let (old, new) = (self.bound_ways(label), after.bound_ways(label));
+        let mut bound = Bound { label: label.to_owned(), ..Bound::default() };
+        for from in self.hubs.keys() {
+            for to in self.hubs.iter().filter(|(to, hub)| *to != from && hub.wants).map(|(to, _)| to) {
+                let way = |ways: &BTreeMap<HubId, BTreeMap<HubId, Way>>| {
+                    ways.get(from).and_then(|ways| ways.get(to)).map(|way| way.hubs.clone())
+                };
+                match (way(&old), way(&new)) {
+                    (None, Some(_)) => bound.starts.push((*from, *to)),
+                    (Some(_), None) => bound.stops.push((*from, *to)),
+                    (before, after) if before != after => bound.moves.push((*from, *to)),
+                    _ => {}
+                }
+            }
+        }
+        bound
     }
 
     fn carried(&self, ways: &BTreeMap<HubId, BTreeMap<HubId, Way>>) -> Carried {

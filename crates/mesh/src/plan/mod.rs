@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use weft_base::HubId;
 
 use crate::costs::{Said, Weights};
-use crate::link::MOST_COST;
+use crate::link::{DRAINING, MOST_COST};
 use crate::spf::Graph;
 
-pub use self::compare::{Load, Outcome, Transit, Way, WayChange};
+pub use self::compare::{Bound, Load, Outcome, Transit, Way, WayChange};
 pub use self::steps::{Act, Step};
 
 /// What one end of a link says of it.
@@ -43,6 +43,8 @@ pub struct PlanHub {
     /// It speaks version 1 of the protocol: while it is linked with others, by
     /// whatever way, all of them reckon without loss, prices and weights.
     pub is_bare: bool,
+    /// It is about to stop; the costs of its links, as it reports them, say so too.
+    pub drains: bool,
     /// Somebody there wants events, so that ways there are ways of flows.
     pub wants: bool,
 }
@@ -87,6 +89,11 @@ pub enum Change {
         /// All that it has from then on.
         labels: Vec<String>,
     },
+    /// A hub is about to stop: ways lead over it only where there is no other.
+    Drain {
+        /// The hub.
+        hub: HubId,
+    },
 }
 
 impl Change {
@@ -97,7 +104,7 @@ impl Change {
             Self::Add { between, .. } | Self::Remove { between } | Self::Weigh { between, .. } => {
                 Some(sorted(*between))
             }
-            Self::Label { .. } => None,
+            Self::Label { .. } | Self::Drain { .. } => None,
         }
     }
 }
@@ -197,6 +204,14 @@ impl PlanMesh {
                     known.labels.clone_from(labels);
                 }
             }
+            Change::Drain { hub } => {
+                if let Some(known) = self.hubs.get_mut(hub) {
+                    known.drains = true;
+                }
+                for (_, link) in self.links.iter_mut().filter(|((from, _), _)| from == hub) {
+                    link.cost = if link.cost < DRAINING { link.cost + DRAINING } else { link.cost };
+                }
+            }
         }
     }
 
@@ -213,10 +228,11 @@ impl PlanMesh {
     #[must_use]
     pub fn mistakes(&self, changes: &[Change], may_go: &BTreeSet<HubId>) -> Vec<(usize, Mistake)> {
         let mut found = Vec::new();
-        let (mut links, mut labels) = (BTreeMap::new(), BTreeMap::new());
+        let (mut links, mut labels, mut drains) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (place, change) in changes.iter().enumerate() {
             let first = match change {
                 Change::Label { hub, .. } => *labels.entry(*hub).or_insert(place),
+                Change::Drain { hub } => *drains.entry(*hub).or_insert(place),
                 _ => change.link().map_or(place, |link| *links.entry(link).or_insert(place)),
             };
             let mistake = if first != place { Some(Mistake::Twice { first: first + 1 }) } else { self.mistake(change) };
@@ -254,6 +270,7 @@ impl PlanMesh {
                 let has = self.hubs.get(hub).is_some_and(|known| known.labels == *labels);
                 has.then_some(Mistake::Nothing)
             }
+            Change::Drain { hub } => self.hubs.get(hub).is_some_and(|known| known.drains).then_some(Mistake::Nothing),
         }
     }
 
@@ -282,13 +299,24 @@ impl PlanMesh {
     /// The ways from each hub to all that it can reach, as its decider finds them.
     #[must_use]
     pub fn ways(&self) -> BTreeMap<HubId, BTreeMap<HubId, Way>> {
+        self.ways_over(|_| true)
+    }
+
+    /// The same for events that are bound to a label: from hubs that carry it, and
+    /// over such hubs alone.
+    #[must_use]
+    pub fn bound_ways(&self, label: &str) -> BTreeMap<HubId, BTreeMap<HubId, Way>> {
+        self.ways_over(|hub| self.hubs.get(hub).is_some_and(|hub| hub.labels.iter().any(|known| known == label)))
+    }
+
+    fn ways_over(&self, is_inside: impl Fn(&HubId) -> bool) -> BTreeMap<HubId, BTreeMap<HubId, Way>> {
         let (weighed, plain) = (self.graph(true), self.graph(false));
         let is_bare = |hub: &HubId| self.hubs.get(hub).is_some_and(|hub| hub.is_bare);
         let of = |root: &HubId| {
             let graph = if weighed.reached(*root).iter().any(is_bare) { &plain } else { &weighed };
-            let ways = graph.shortest(*root).into_iter();
+            let ways = graph.shortest_within(*root, |hub| is_inside(&hub)).into_iter();
             ways.map(|(to, way)| (to, Way { cost: way.cost, rtt_us: way.rtt_us, hubs: way.hubs })).collect()
         };
-        self.hubs.keys().map(|root| (*root, of(root))).collect()
+        self.hubs.keys().filter(|root| is_inside(root)).map(|root| (*root, of(root))).collect()
     }
 }

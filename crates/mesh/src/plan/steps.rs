@@ -39,6 +39,8 @@ impl PlanMesh {
         steps.extend(of(Act::Make, |change| matches!(change, Change::Weigh { .. })));
         steps.extend(of(Act::Avoid, |change| matches!(change, Change::Remove { .. })));
         steps.extend(of(Act::Make, |change| matches!(change, Change::Remove { .. })));
+        // When the other ways are there.
+        steps.extend(of(Act::Make, |change| matches!(change, Change::Drain { .. })));
         steps
     }
 
@@ -60,7 +62,7 @@ impl PlanMesh {
         match change {
             Change::Add { between: [dials, other], .. } => vec![*other, *dials],
             Change::Remove { between } | Change::Weigh { between, .. } => between.to_vec(),
-            Change::Label { hub, .. } => vec![*hub],
+            Change::Label { hub, .. } | Change::Drain { hub } => vec![*hub],
         }
     }
 }

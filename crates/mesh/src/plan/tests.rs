@@ -110,6 +110,54 @@ fn mistakes_are_told_all_at_once_with_their_places() {
 }
 
 #[test]
+fn what_is_bound_to_a_label_flows_over_hubs_with_it_alone() {
+    let mut before = square();
+    let labels = |hub: u64, labels: &[&str]| Change::Label {
+        hub: id(hub),
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+    };
+    [1, 2, 3].iter().for_each(|hub| before.apply(&labels(*hub, &["eu"])));
+    let of = |changes: &[Change]| {
+        let bound = before.compare(&before.after(changes)).bound;
+        let ids = |pairs: &[(HubId, HubId)]| pairs.iter().map(|(from, to)| (from.0, to.0)).collect::<Vec<_>>();
+        bound.iter().map(|b| (b.label.clone(), ids(&b.starts), ids(&b.stops), ids(&b.moves))).collect::<Vec<_>>()
+    };
+    let pairs = |a: u64, others: &[u64]| -> Vec<(u64, u64)> {
+        let both = |b: &u64| [(*b.min(&a), *b.max(&a)), (*b.max(&a), *b.min(&a))];
+        others.iter().flat_map(both).collect()
+    };
+    let sorted = |mut all: Vec<(u64, u64)>| {
+        all.sort_unstable();
+        all
+    };
+    // Without 2 there is no way left between the other two; with 4 there is one again.
+    let stops = sorted([pairs(2, &[1, 3]), pairs(1, &[3])].concat());
+    assert_eq!(of(&[labels(2, &[])]), [("eu".to_owned(), vec![], stops, vec![])]);
+    let (starts, stops) = (sorted(pairs(4, &[1, 3])), sorted(pairs(2, &[1, 3])));
+    let moves = vec![(1, 3), (3, 1)];
+    assert_eq!(of(&[labels(2, &[]), labels(4, &["eu"])]), [("eu".to_owned(), starts, stops, moves)]);
+    assert!(before.compare(&before.after(&[labels(2, &[])])).ways.is_empty(), "the others go as before");
+    assert_eq!(of(&[weigh(1, 4, 1)]), []);
+}
+
+#[test]
+fn ways_lead_around_a_hub_that_is_to_drain_and_nothing_stops() {
+    let before = square();
+    let drain = Change::Drain { hub: id(2) };
+    let outcome = before.compare(&before.after(std::slice::from_ref(&drain)));
+    let carries = outcome.transit.iter().map(|t| (t.hub.0, t.before, t.after)).collect::<Vec<_>>();
+    assert_eq!(carries, [(2, 2, 0), (4, 0, 2)]);
+    assert!(outcome.starts.is_empty() && outcome.stops.is_empty());
+    // The same as the deciders do, which say it by the costs of the links.
+    let again = before.after(&[drain.clone(), drain.clone()]);
+    assert_eq!(again.mistakes(std::slice::from_ref(&drain), &NO_HUB), [(0, Mistake::Nothing)]);
+    assert_eq!(again, before.after(std::slice::from_ref(&drain)));
+    assert_eq!(before.mistakes(&[drain.clone(), drain.clone()], &NO_HUB), [(1, Mistake::Twice { first: 1 })]);
+    let steps: Vec<_> = before.steps(&[drain, add(2, 4)]).into_iter().map(|step| step.change).collect();
+    assert_eq!(steps, [1, 0], "the other ways are made first");
+}
+
+#[test]
 fn a_mesh_is_not_cut_unless_that_is_said() {
     let mesh = mesh(4, &[(1, 2, 0), (2, 3, 0), (3, 4, 0)]);
     let cut = [remove(3, 4)];

@@ -20,6 +20,7 @@ use weft_hub::HubOptions;
 use weft_transport::IdentityFiles;
 
 pub(crate) use self::joining::show_issue;
+pub(crate) use self::mapping::rule as mapping_rule;
 use self::reader::{Problem, Problems, Section, line_column};
 pub(crate) use self::show::show;
 use crate::issue::IssueOptions;

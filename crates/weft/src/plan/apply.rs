@@ -39,6 +39,12 @@ pub(crate) async fn apply(args: &ApplyArgs) -> anyhow::Result<()> {
     let client = connect(&args.server, "weft mesh apply").await?;
     let live = Live::of(&client).await?;
     let plan = super::read(&args.file, &live)?;
+    if !plan.rules.is_empty() || plan.changes.iter().any(|change| matches!(change, Change::Drain { .. })) {
+        let message = "the plan has `[[drain]]`, `[[mapping]]` or `[[residency]]`, which `weft mesh plan` reckons and apply \
+                       does not make: drain with `weft hub drain`, write rules into the hubs' configurations, and take \
+                       these tables out";
+        return Err(Usage(message.to_owned()).into());
+    }
     let mut hubs = BTreeMap::new();
     for (hub, address) in addresses(&plan, &live, &args.server)? {
         let name = live.name(hub);
@@ -122,7 +128,7 @@ impl Applying<'_> {
     async fn step(&mut self, n: u32, step: Step) -> anyhow::Result<()> {
         let change = self.plan.changes.get(step.change).context("a step without a change")?;
         for hub in PlanMesh::concerned(change) {
-            let asked = self.change_of(change, step, hub);
+            let asked = self.change_of(change, step, hub)?;
             let answer = self.hub(hub)?.change(self.trial, n, &asked).await;
             // What was not answered may be done: putting back what was not done does nothing.
             if !matches!(answer, Err(RequestError::Refused(_))) {
@@ -144,9 +150,9 @@ impl Applying<'_> {
     }
 
     /// What a step means for one of the hubs that it concerns.
-    fn change_of(&self, change: &Change, step: Step, hub: HubId) -> HubChange {
+    fn change_of(&self, change: &Change, step: Step, hub: HubId) -> anyhow::Result<HubChange> {
         let other = |[a, b]: [HubId; 2]| self.live.name(if hub == a { b } else { a });
-        match (change, step.act) {
+        Ok(match (change, step.act) {
             (Change::Add { between, link }, _) => {
                 let dials = between.first() == Some(&hub);
                 let addr = self.plan.dialled.get(&step.change).filter(|_| dials).cloned();
@@ -160,7 +166,8 @@ impl Applying<'_> {
                 HubChange::Weigh { peer: other(*between), cost: *cost, price: *price }
             }
             (Change::Label { labels, .. }, _) => HubChange::Labels(labels.clone()),
-        }
+            (Change::Drain { .. }, _) => bail!("a hub is drained with `weft hub drain`"),
+        })
     }
 
     /// Hubs that were changed hear that somebody still watches.

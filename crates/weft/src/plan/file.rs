@@ -7,10 +7,13 @@ use std::time::Duration;
 use weft_base::HubId;
 use weft_hub::options::is_label;
 use weft_mesh::plan::{Change, Mistake, PlanLink};
+use weft_topic::Filter;
+use weft_topic::mapping::Mapping;
 
 use super::live::Live;
-use crate::config::parse_with;
+use super::rules::{Rule, RuleChange};
 use crate::config::reader::{Problem, Problems, Section};
+use crate::config::{mapping_rule, parse_with};
 
 /// What is to change.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) addresses: BTreeMap<HubId, String>,
     /// What may be out of reach afterwards.
     pub(crate) cuts_off: BTreeSet<HubId>,
+    /// Rules that hubs are to get.
+    pub(crate) rules: Vec<RuleChange>,
 }
 
 /// Reads a plan for this mesh; every mistake, in order of place.
@@ -76,14 +81,28 @@ fn plan(mut top: Section<'_, '_>, live: &Live, problems: &mut Problems) -> Plan 
         section.finish(problems);
         plan.take(hub.map(|hub| Change::Label { hub, labels }), &place);
     }
+    for mut section in top.sections("drain", problems) {
+        let place = section.path_of("hub");
+        let hub = hub(&mut section, "hub", live, problems);
+        section.finish(problems);
+        plan.take(hub.map(|hub| Change::Drain { hub }), &place);
+    }
+    for section in top.sections("mapping", problems) {
+        plan.rules.extend(mapping(section, live, problems));
+    }
+    for section in top.sections("residency", problems) {
+        plan.rules.extend(residency(section, live, problems));
+    }
     for name in top.texts("cuts_off", problems).unwrap_or_default() {
         match live.id(&name) {
             Some(hub) => drop(plan.cuts_off.insert(hub)),
             None => problems.add_at("cuts_off", &unknown(&name, live)),
         }
     }
-    if plan.changes.is_empty() && problems.list.is_empty() {
-        problems.add(0, "nothing is to change: add `[[add]]`, `[[remove]]`, `[[weigh]]` or `[[labels]]`");
+    if plan.changes.is_empty() && plan.rules.is_empty() && problems.list.is_empty() {
+        let message = "nothing is to change: add `[[add]]`, `[[remove]]`, `[[weigh]]`, `[[labels]]`, `[[drain]]`, \
+                       `[[mapping]]` or `[[residency]]`";
+        problems.add(0, message);
     }
     top.finish(problems);
     plan
@@ -133,6 +152,30 @@ fn present_rtt(live: &Live, from: HubId, to: HubId) -> u32 {
 
 fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// A rule of the mapping, as in a hub's configuration, and the hub.
+fn mapping(mut section: Section<'_, '_>, live: &Live, problems: &mut Problems) -> Option<RuleChange> {
+    let place = section.path_of("from");
+    let hub = hub(&mut section, "hub", live, problems);
+    let spec = mapping_rule(section, problems)?;
+    let rule = Mapping::new(&spec).map_err(|error| problems.add_at(&place, &error.to_string())).ok()?;
+    Some(RuleChange { hub: hub?, rule: Rule::Map(Box::new(rule)) })
+}
+
+fn residency(mut section: Section<'_, '_>, live: &Live, problems: &mut Problems) -> Option<RuleChange> {
+    let hub = hub(&mut section, "hub", live, problems);
+    let filter = needed(&mut section, "filter", "\"people/**\"", problems);
+    let label = needed(&mut section, "label", "\"eu\"", problems);
+    let (of_filter, of_label) = (section.path_of("filter"), section.path_of("label"));
+    section.finish(problems);
+    let filter = Filter::parse(&filter?).map_err(|error| problems.add_at(&of_filter, &error.to_string())).ok()?;
+    let label = label?;
+    if !is_label(&label) {
+        problems.add_at(&of_label, &format!("`{label}` is no label: use 1 to 64 of a-z, 0-9 and -"));
+        return None;
+    }
+    Some(RuleChange { hub: hub?, rule: Rule::Bind { filter, label } })
 }
 
 fn labels(section: &mut Section<'_, '_>, problems: &mut Problems) -> Vec<String> {

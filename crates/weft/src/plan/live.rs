@@ -58,6 +58,7 @@ impl Live {
                     (surveyed::PRICE, Some((_, link))) => link.price = number(fact),
                     (surveyed::LABEL, _) => plan.labels.push(fact.text.clone()),
                     (surveyed::BARE, _) => plan.is_bare = true,
+                    (surveyed::DRAINING, _) => plan.drains = true,
                     (surveyed::WEIGHT_RTT, _) => (live.me, weights.rtt) = (hub.hub, number(fact)),
                     (surveyed::WEIGHT_LOSS, _) => weights.loss = number(fact),
                     (surveyed::WEIGHT_PRICE, _) => weights.price = number(fact),

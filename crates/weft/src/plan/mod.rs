@@ -6,6 +6,7 @@ mod apply;
 mod file;
 mod health;
 mod live;
+mod rules;
 mod show;
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 use weft_base::HubId;
-use weft_mesh::plan::{Act, Change, Outcome, PlanMesh, Step, Way};
+use weft_mesh::plan::{Act, Bound, Change, Outcome, PlanMesh, Step, Way};
 
 use super::file::Plan;
 use super::live::Live;
+use super::rules::Flows;
 
 /// Lines of a list that people are shown; JSON has all.
 const LINES: usize = 30;
@@ -92,7 +93,46 @@ impl Foretold<'_> {
             writeln!(out, "{ends:<32} {:>10} {:>10}{gone}", load.before, load.after)?;
         }
         more(outcome.loads.len(), out)?;
+        self.bound(&outcome, out)?;
+        self.rules(&after, out)?;
         writeln!(out, "\na flow is a way to a hub where something is wanted; copies are written to links")
+    }
+
+    /// What is bound to labels.
+    fn bound(&self, outcome: &Outcome, out: &mut impl Write) -> io::Result<()> {
+        for Bound { label, starts, stops, moves } in &outcome.bound {
+            let (start, stop, move_) = (starts.len(), stops.len(), moves.len());
+            writeln!(out, "\nBOUND to `{label}`: {start} flows start, {stop} stop, {move_} lead elsewhere")?;
+            for (word, flows) in [("starts", starts), ("stops", stops), ("moves", moves)] {
+                for (from, to) in flows.iter().take(LINES) {
+                    writeln!(out, "{word:<7} {} -> {}", self.live.name(*from), self.live.name(*to))?;
+                }
+                more(flows.len(), out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes of rules that hubs are to get.
+    fn rules(&self, after: &PlanMesh, out: &mut impl Write) -> io::Result<()> {
+        for change in &self.plan.rules {
+            writeln!(out, "\nRULE: {}", change.words(self.live))?;
+            let Flows { starts, stops, moves } = change.flows(self.live, after);
+            if starts.is_empty() && stops.is_empty() && moves.is_empty() {
+                writeln!(out, "no flow of a filter that hubs tell starts, stops or leads elsewhere")?;
+            }
+            for (word, flows) in [("starts", &starts), ("stops", &stops), ("moves", &moves)] {
+                for (to, filters) in flows.iter().take(LINES) {
+                    let (from, to) = (self.live.name(change.hub), self.live.name(*to));
+                    let rest = filters.len().saturating_sub(FILTERS);
+                    let shown = filters.iter().take(FILTERS).map(String::as_str).collect::<Vec<_>>().join(", ");
+                    let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+                    writeln!(out, "{word:<7} {from} -> {to}: {shown}{rest}")?;
+                }
+                more(flows.len(), out)?;
+            }
+        }
+        Ok(())
     }
 
     fn way(&self, way: &Way) -> String {
@@ -109,7 +149,7 @@ impl Foretold<'_> {
     }
 
     pub(super) fn object(&self) -> Value {
-        let (live, (_, outcome)) = (self.live, self.outcome());
+        let (live, (after, outcome)) = (self.live, self.outcome());
         let way = |way: &Option<Way>| {
             way.as_ref().map(|way| {
                 let hubs: Vec<String> = way.hubs.iter().map(|hub| live.name(*hub)).collect();
@@ -144,6 +184,25 @@ impl Foretold<'_> {
                 "hub": live.name(transit.hub), "before": transit.before, "after": transit.after,
                 "copiesPerSecond": self.rates.get(&transit.hub),
             })).collect::<Vec<_>>(),
+            "bound": outcome.bound.iter().map(|bound| {
+                let pairs = |flows: &[(HubId, HubId)]| -> Vec<Value> {
+                    flows.iter().map(|(from, to)| json!({ "from": live.name(*from), "to": live.name(*to) })).collect()
+                };
+                json!({
+                    "label": bound.label, "starts": pairs(&bound.starts), "stops": pairs(&bound.stops),
+                    "moves": pairs(&bound.moves),
+                })
+            }).collect::<Vec<_>>(),
+            "rules": self.plan.rules.iter().map(|change| {
+                let of = |flows: &[(HubId, Vec<String>)]| -> Vec<Value> {
+                    flows.iter().map(|(to, filters)| json!({ "to": live.name(*to), "filters": filters })).collect()
+                };
+                let Flows { starts, stops, moves } = change.flows(live, &after);
+                json!({
+                    "hub": live.name(change.hub), "what": change.words(live), "starts": of(&starts),
+                    "stops": of(&stops), "moves": of(&moves),
+                })
+            }).collect::<Vec<_>>(),
             "links": outcome.loads.iter().map(|load| json!({
                 "from": live.name(load.from), "to": live.name(load.to),
                 "before": load.before, "after": load.after,
@@ -187,6 +246,12 @@ pub(super) fn step_in_words(live: &Live, plan: &Plan, step: Step) -> String {
             let labels =
                 if labels.is_empty() { "no labels".to_owned() } else { format!("the labels {}", labels.join(", ")) };
             format!("{} has {labels}", live.name(*hub))
+        }
+        (Some(Change::Drain { hub }), _) => {
+            let hub = live.name(*hub);
+            format!(
+                "{hub} is about to stop: ways lead over it only where there is no other, and its clients go elsewhere"
+            )
         }
         (None, _) => String::new(),
     }

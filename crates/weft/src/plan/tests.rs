@@ -66,6 +66,62 @@ fn the_example_is_read_and_foretold() {
 }
 
 #[test]
+fn draining_labels_and_rules_are_foretold() {
+    let live = line();
+    let foretold = |text: &str| {
+        let plan = file::parse(text, &live).expect("no mistakes");
+        let rates = BTreeMap::new();
+        let foretold = show::Foretold { live: &live, plan: &plan, rates: &rates };
+        let mut text = Vec::new();
+        foretold.human(&mut text).expect("written");
+        (foretold.object(), String::from_utf8(text).expect("text"))
+    };
+    let (object, text) = foretold("[[drain]]\nhub = \"chicago\"\n");
+    let to_la = |way: &&serde_json::Value| way["from"] == "new-york" && way["to"] == "los-angeles";
+    let way = object["ways"].as_array().expect("ways").iter().find(to_la).expect("it costs more");
+    assert_eq!(way["before"]["hubs"], way["after"]["hubs"], "there is no other way");
+    assert!(text.contains("  1  chicago is about to stop: ways lead over it only where there is no other"), "{text}");
+    assert!(text.contains("FLOWS: 0 start, 0 stop"), "{text}");
+
+    // chicago alone is in `us`: with the others there is a way for what is bound to it.
+    let both =
+        "[[labels]]\nhub = \"new-york\"\nlabels = [\"us\"]\n[[labels]]\nhub = \"los-angeles\"\nlabels = [\"us\"]\n";
+    let (object, text) = foretold(both);
+    let la = |from: &str| serde_json::json!({ "from": from, "to": "los-angeles" });
+    let bound =
+        serde_json::json!([{ "label": "us", "starts": [la("new-york"), la("chicago")], "stops": [], "moves": [] }]);
+    let sorted = |value: &serde_json::Value| {
+        let mut starts = value[0]["starts"].as_array().expect("flows").clone();
+        starts.sort_by_key(ToString::to_string);
+        starts
+    };
+    assert_eq!((sorted(&object["bound"]), &object["bound"][0]["stops"]), (sorted(&bound), &serde_json::json!([])));
+    assert!(text.contains("BOUND to `us`: 2 flows start, 0 stop, 0 lead elsewhere"), "{text}");
+
+    // los-angeles wants `flights/**`.
+    let rule = |from: &str, to: &str| {
+        foretold(&format!("[[mapping]]\nhub = \"new-york\"\nfrom = \"{from}\"\nto = \"{to}\"\n"))
+    };
+    let flow = serde_json::json!([{ "to": "los-angeles", "filters": ["flights/**"] }]);
+    let none = serde_json::json!([]);
+    for (from, to, starts, stops) in [
+        ("planes/*/**", "flights/{1}/{rest}", &flow, &none),
+        ("flights/*", "planes/{1}", &none, &flow),
+        ("flights/*", "flights/x{1}", &none, &none),
+        ("ships/*", "boats/{1}", &none, &none),
+    ] {
+        let (object, text) = rule(from, to);
+        let told = &object["rules"][0];
+        assert_eq!((&told["starts"], &told["stops"]), (starts, stops), "{from} to {to}: {object}");
+        assert!(text.contains(&format!("RULE: new-york makes `{to}` of `{from}`")), "{text}");
+    }
+    let bind = "[[residency]]\nhub = \"new-york\"\nfilter = \"flights/*/us\"\nlabel = \"us\"\n";
+    assert_eq!(foretold(bind).0["rules"][0]["stops"], flow, "new-york does not carry it");
+    let with_labels = foretold(&format!("{both}{bind}")).0;
+    assert_eq!((&with_labels["rules"][0]["stops"], &with_labels["rules"][0]["moves"]), (&none, &none));
+}
+
+#[test]
 fn mistakes_are_told_all_at_once_with_line_and_remedy() {
     let text = r#"
 cuts_of = ["chicago"]

@@ -26,6 +26,8 @@ pub mod surveyed {
     pub const LABEL: &str = "label";
     /// It speaks version 1 of the protocol.
     pub const BARE: &str = "bare";
+    /// It is about to stop; the costs of its links are raised for it.
+    pub const DRAINING: &str = "draining";
     /// So many links lead there.
     pub const HOPS: &str = "hops";
     /// A link that it reports, by the name of the hub at the other end, and its
