@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use futures_lite::future::block_on;
 use weft_chaos::Space;
 use weft_client::{
-    AckLevel, Acknowledgement, Client, MeshReport, Producer, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
+    AckLevel, Acknowledgement, Client, MeshReport, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
 };
 
 use crate::judge::{Event, Fate, Published, Receipt, Stored};
@@ -319,9 +319,7 @@ fn publish(
     journal: &Mutex<Vec<Published>>,
     stop: &AtomicBool,
 ) {
-    // A producer of its own: of one that uses few of its numbers in a stream, homes remember less of the past (ADR 9).
-    let producer = Some(Producer::named(topic, 1));
-    let publisher = client.publisher(PublisherOptions { producer, ..PublisherOptions::level(level) });
+    let publisher = client.publisher(PublisherOptions::level(level));
     let mut waiting: VecDeque<(usize, Acknowledgement)> = VecDeque::new();
     let settle = |number: usize, good: bool| {
         let fate = if good { Fate::Acknowledged } else { Fate::Refused };
