@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::mesh::{authority, knows_interest, link_addr, member, until};
+use common::triangle::{create, stream};
 use common::{Raw, start, stop};
 use weft_hub::see::LedgerClass;
 use weft_hub::{Hub, HubOptions};
 use weft_topic::Filter;
-use weft_wire::frame::{AckLevel, Frame, MeshReport};
+use weft_wire::frame::{AckLevel, Frame, MeshReport, StreamSpec};
 
 fn watched(mut options: HubOptions) -> HubOptions {
     for (name, topics) in [("gold", "orders/gold/**"), ("orders", "orders/**")] {
@@ -71,6 +72,34 @@ fn each_class_counts_what_became_of_its_events_at_each_hub() {
         assert_eq!(hub.counters().ledger_alarms.load(Ordering::Relaxed), 0, "nothing was lost");
         stop(hub);
     }
+}
+
+/// Copies of a stream's home came from the other home as messages and were in no class.
+#[test]
+fn copies_between_homes_count_in_their_class() {
+    let (ca, data) = (authority(), tempfile::tempdir().expect("a folder"));
+    let home = |name: &str, to: &[(&str, String)]| {
+        let mut options = watched(member(&ca, name, "127.0.0.1:0", to));
+        options.data = Some(data.path().join(name));
+        start(options)
+    };
+    let west = home("west", &[]);
+    let east = home("east", &[("west", link_addr(&west))]);
+    let (mut publisher, mut other) = (Raw::connect(&east, 1), Raw::connect(&west, 2));
+    let spec = StreamSpec { filters: vec!["orders/**"], ..stream("all", &["east", "west"]) };
+    create(&mut publisher, spec);
+    // To one home: the other has it from there.
+    publisher.publish_acked(1, AckLevel::Synced, "orders/1", &[b"a", b"b"]);
+    publisher.publish_acked(2, AckLevel::Synced, "orders/gold/1", &[b"c"]);
+    for client in [&mut publisher, &mut other] {
+        until(client, "each home has it, in its class", |report| {
+            let stored = |class: &str| count(report, &format!("class.{class}.stored"));
+            (stored("orders"), stored("gold"), count(report, "ledger.stored")) == (2, 1, 3)
+                && count(report, "class.orders.copies") == count(report, "class.orders.stored")
+                && count(report, "ledger.balanced") == 1
+        });
+    }
+    [east, west].into_iter().for_each(stop);
 }
 
 /// The canary: the alarm is raised by one event that goes uncounted, and says which class.

@@ -21,7 +21,7 @@ use weft_wire::frame::Unreachable;
 use super::mend::Mending;
 use super::position::may_go;
 use super::{AppendStage, Stream, StreamSpec};
-use crate::counters::add;
+use crate::counters::{Counters, add};
 use crate::messages::StreamSlot;
 use crate::producers::{AtHub, Place, Producers};
 use crate::replicate::{CopyBatch, Replicated, Shown, ToReplicate};
@@ -221,10 +221,8 @@ impl AppendStage {
         let (now, counters, replicate) = (self.now, self.counters.clone(), &mut self.replicate);
         let Some(stream) = self.streams.get_mut(slot.0 as usize).and_then(Option::as_mut) else { return };
         let id = batch.copies.id;
-        match stream.take_copies(batch, now) {
-            Ok((stored, duplicates)) => {
-                add(&counters.copies, stored);
-                add(&counters.stored, stored);
+        match stream.take_copies(batch, now, &counters) {
+            Ok(duplicates) => {
                 add(&counters.replica_duplicates, duplicates);
                 replicate.push(ToReplicate::Placed { slot, id, log_next: stream.log.next() });
             }
@@ -305,15 +303,15 @@ impl Stream {
         position.unwrap_or_else(|_| self.log.position()).into_iter().collect()
     }
 
-    /// Answers the events stored, and those that are here under another name.
-    fn take_copies(&mut self, batch: &CopyBatch, now: Now) -> Result<(u64, u64), CopyError> {
+    /// Counts the events stored; answers those that are here under another name.
+    fn take_copies(&mut self, batch: &CopyBatch, now: Now, counters: &Counters) -> Result<u64, CopyError> {
         let mut here: Position = self.log.position().into_iter().collect();
         self.copying.taken.merge(&here);
         if !self.copying.taken.covers(&batch.copies.from) {
             return Err(CopyError::Apart);
         }
         let entries = batch.entries.as_deref().unwrap_or_default();
-        let (mut stored, mut duplicates) = (0, 0);
+        let mut duplicates = 0;
         // An atomic batch, until it is whole: it is here if all of its blocks are.
         let mut open: Vec<(Vec<u8>, u64)> = Vec::new();
         let mut all_here = true;
@@ -333,13 +331,13 @@ impl Stream {
                 if is_open {
                     continue;
                 }
-                let events = open.iter().map(|(bytes, _)| u64::from(Block::trusted(bytes).event_count())).sum::<u64>();
+                let blocks = open.iter().map(|(bytes, _)| (bytes, u64::from(Block::trusted(bytes).event_count())));
                 if all_here {
-                    duplicates += events;
+                    duplicates += blocks.map(|(_, events)| events).sum::<u64>();
                 } else {
                     self.append_batch_of_copies(&open, copy.home, now)?;
                     here.raise(copy.home, copy.sequence + u64::from(copy.span));
-                    stored += events;
+                    blocks.for_each(|(bytes, events)| count_copy(counters, bytes, events));
                 }
                 open.clear();
                 all_here = true;
@@ -355,13 +353,13 @@ impl Stream {
             self.index.note_copy(Block::trusted(bytes), appended.first, now);
             here.raise(copy.home, copy.sequence + events);
             self.copying.note(&block);
-            stored += events;
+            count_copy(counters, bytes, events);
         }
         if !open.is_empty() {
             return Err(CopyError::Bad("an atomic batch ends too early".to_owned()));
         }
         self.copying.taken.merge(&batch.copies.through);
-        Ok((stored, duplicates))
+        Ok(duplicates)
     }
 
     /// An atomic batch of copies, under their names.
@@ -398,6 +396,13 @@ fn renamed(topic: &str, from: &str, to: &str) -> Option<String> {
         _ => format!("{to}/{rest}"),
     };
     weft_topic::Topic::parse(&topic).is_ok().then_some(topic)
+}
+
+/// A block that another home had has been appended here: one copy of each event, made and stored.
+fn count_copy(counters: &Counters, block: &[u8], events: u64) {
+    let account = counters.account(block);
+    account.copies(events);
+    account.stored(events);
 }
 
 /// The block, if it is what its place says.
