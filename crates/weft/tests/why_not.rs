@@ -42,8 +42,13 @@ fn start_with(folder: &Path, name: &str, top: &str, more: &str) -> Hub {
 
 /// boston and chicago, with a link.
 fn pair(folder: &Path) -> (Hub, Hub) {
+    pair_with(folder, "")
+}
+
+/// Likewise, with more in the configuration of boston.
+fn pair_with(folder: &Path, more: &str) -> (Hub, Hub) {
     weft(&["ca", "init", "--dir", &folder.display().to_string()]);
-    let boston = start(folder, "boston", "");
+    let boston = start(folder, "boston", more);
     let neighbour = format!("[[neighbours]]\naddr = \"{}\"\nname = \"boston\"\n", boston.hubs);
     let chicago = start(folder, "chicago", &neighbour);
     boston.wait_for_events(1, "hub_up", "");
@@ -144,6 +149,27 @@ fn names_filters_topics_and_ways_are_told_across_a_link() {
         gone["reasons"][0]["what"].as_str().is_some_and(|what| what.contains("chicago cannot be reached since")),
         "{gone}"
     );
+}
+
+/// Symptom: of a topic that the hub of entry maps it was said that no filter
+/// matches, though events got there. Cause: the filters were held against the
+/// topic as it was asked for, not as the event is known.
+#[test]
+fn a_topic_that_is_mapped_is_judged_by_what_it_becomes_wherever_it_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = "[[mapping]]\nfrom = \"raw/**\"\nto = \"flights/{rest}\"\n\
+                 [[mapping]]\nfrom = \"gone/**\"\nto = [{ drop = true }]\n";
+    let (boston, chicago) = pair_with(folder.path(), rules);
+    let _board = subscribe(&chicago, "board", &["flights/*/eu"]);
+    for (hub, from) in [(&boston, &[][..]), (&chicago, &["--from", "boston"])] {
+        let ask = |topic: &'static str| [&[topic, "board"], from].concat();
+        let answer = reaches(hub, &ask("raw/1/eu"));
+        assert_eq!(answer["mapped"], "mapped there to flights/1/eu", "{answer}");
+        assert_eq!(says(hub, &ask("raw/1/us"), "no_filter")["entry"], "boston");
+        assert_eq!(says(hub, &ask("gone/1"), "topic_refused")["reaches"], false);
+    }
+    // chicago does not map.
+    says(&chicago, &["raw/1/eu", "board"], "no_filter");
 }
 
 #[test]

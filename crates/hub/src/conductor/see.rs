@@ -80,20 +80,10 @@ impl Conductor {
             }
             Ok(Frame::WhyNot(asked)) => {
                 let from = if asked.from.0 == 0 { self.identity.id } else { asked.from };
-                // What the mapping of another hub makes of it only that knows.
-                let topic = match Topic::parse(asked.topic) {
-                    Ok(topic) if from == self.identity.id => self.table.mapping.mostly(topic),
-                    _ => Some(asked.topic.to_owned()),
-                };
-                let asked = WhyNot { topic: topic.as_deref().unwrap_or(asked.topic), from, ..asked };
+                let (mapped, topic) = self.entering(from, asked.topic);
+                let asked = WhyNot { topic: &topic, from, ..asked };
                 let own = |hub: &mut Self, number| {
-                    if topic.is_none() {
-                        let why = "a rule of the hub's mapping drops or refuses all of it".to_owned();
-                        let clock = Said::number(facts::CLOCK, hub.now.wall.0);
-                        let entry = Said::number(facts::ENTRY, 1);
-                        return Some(vec![clock, entry, Said::text(facts::TOPIC_REFUSED, why, 0)]);
-                    }
-                    hub.look(Asker::Here(number), asked);
+                    hub.look(Asker::Here(number), asked, mapped);
                     None
                 };
                 let build = |request| Frame::WhyNot(WhyNot { request, ..asked });
@@ -150,7 +140,11 @@ impl Conductor {
                 let own = self.facts_for(&ask);
                 self.answer_hub(from, ask.request, &own);
             }
-            Ok(Frame::WhyNot(asked)) => self.look(Asker::Hub(from, asked.request), asked),
+            Ok(Frame::WhyNot(asked)) => {
+                // Who asks has not mapped it, for it enters here and not there.
+                let (mapped, topic) = self.entering(asked.from, asked.topic);
+                self.look(Asker::Hub(from, asked.request), WhyNot { topic: &topic, ..asked }, mapped);
+            }
             Ok(Frame::Told(told)) => {
                 let now = self.now;
                 let Some(open) = self.asks.open.get_mut(&told.request) else { return };
@@ -262,6 +256,12 @@ impl Conductor {
         };
         let mapping = &self.table.mapping;
         (mapping.preview(topic).into_iter().map(said).collect(), mapping.mostly(topic).unwrap_or_default())
+    }
+
+    /// The same of a topic that is published at this hub or another one, whose
+    /// mapping that one alone knows.
+    fn entering(&self, at: HubId, topic: &str) -> (Vec<Said>, String) {
+        if at == self.identity.id { self.mapped(topic) } else { (Vec::new(), topic.to_owned()) }
     }
 
     /// Where an event that a client published here on this topic would go.

@@ -45,19 +45,22 @@ pub(super) struct Looks {
 #[derive(Debug)]
 struct Open {
     asker: Asker,
+    /// What the topic is here: what the mapping made of it, where it enters here.
     topic: String,
+    /// What that says of it.
+    mapped: Vec<Said>,
     from: HubId,
 }
 
 impl Conductor {
     /// Looks for the subscriber in the stages.
-    pub(super) fn look(&mut self, asker: Asker, asked: WhyNot<'_>) {
+    pub(super) fn look(&mut self, asker: Asker, asked: WhyNot<'_>, mapped: Vec<Said>) {
         let looks = &mut self.asks.looks;
         looks.last += 1;
         if looks.open.len() >= MOST {
             looks.open.pop_first();
         }
-        looks.open.insert(looks.last, Open { asker, topic: asked.topic.to_owned(), from: asked.from });
+        looks.open.insert(looks.last, Open { asker, topic: asked.topic.to_owned(), mapped, from: asked.from });
         let (number, name) = (looks.last, asked.subscriber.to_owned());
         let sessions = self.tenants.sessions_of(&name);
         self.net.push(ToNet::Look(Box::new(Look { number, name, sessions, ..Look::default() })));
@@ -65,11 +68,11 @@ impl Conductor {
 
     /// The stages have said what they know.
     pub(super) fn looked(&mut self, mut look: Look) {
-        let Some(Open { asker, topic, from }) = self.asks.looks.open.remove(&look.number) else { return };
+        let Some(Open { asker, topic, mapped, from }) = self.asks.looks.open.remove(&look.number) else { return };
         let mut said = vec![Said::number(facts::CLOCK, self.now.wall.0)];
         self.facts_of_place(&mut said);
         if from == self.identity.id {
-            self.facts_of_entry(&topic, &mut said);
+            self.facts_of_entry(&topic, mapped, &mut said);
         }
         let mut of_subscriber = Vec::new();
         self.facts_of_subscriber(&mut look, &mut of_subscriber);
@@ -101,8 +104,14 @@ impl Conductor {
     }
 
     /// Of the hub where the event would enter the mesh.
-    fn facts_of_entry(&self, text: &str, said: &mut Vec<Said>) {
+    fn facts_of_entry(&self, text: &str, mut mapped: Vec<Said>, said: &mut Vec<Said>) {
         said.push(Said::number(facts::ENTRY, 1));
+        let is_mapped = !mapped.is_empty();
+        said.append(&mut mapped);
+        if is_mapped && text.is_empty() {
+            let detail = "a rule of the hub's mapping drops or refuses all of it";
+            return said.push(Said::text(facts::TOPIC_REFUSED, detail.to_owned(), 0));
+        }
         let topic = match Topic::parse(text) {
             Ok(_) if is_reserved(text) => {
                 let detail = "topics that start with `_` are reserved: choose another first level";

@@ -277,6 +277,11 @@ fn show_dry(topic: &str, said: &[HubSaid], out: &mut impl Write) -> io::Result<(
 
 /// What a hub's mapping makes of the topic, where it has a rule for it.
 fn show_mapping(hub: &HubSaid, out: &mut impl Write) -> io::Result<()> {
+    mapping_in_words(hub).map_or(Ok(()), |words| writeln!(out, "{words}"))
+}
+
+/// The same in words; nothing without a rule.
+pub(crate) fn mapping_in_words(hub: &HubSaid) -> Option<String> {
     let outcomes: Vec<String> = hub
         .facts
         .iter()
@@ -292,11 +297,8 @@ fn show_mapping(hub: &HubSaid, out: &mut impl Write) -> io::Result<()> {
             Some(if fact.value == 1_000 { what } else { format!("{what} ({}{part} %)", fact.value / 10) })
         })
         .collect();
-    if outcomes.is_empty() {
-        return Ok(());
-    }
     let shares = if outcomes.len() > 1 { "; what follows is for the largest share" } else { "" };
-    writeln!(out, "mapped there to {}{shares}", outcomes.join(", "))
+    (!outcomes.is_empty()).then(|| format!("mapped there to {}{shares}", outcomes.join(", ")))
 }
 
 /// The hubs that one would send to, each with the neighbour on the way.

@@ -242,10 +242,10 @@ pub mod facts {
     /// A stream here that took it, and the first sequence of its block at that
     /// stream's home. Topic: a stream here that would take it.
     pub const STREAM: &str = "stream";
-    /// Topic, of the hub where it would be published: what it becomes there, in
-    /// so many of a thousand cases; no text where it is dropped.
+    /// Topic and why not, of the hub where it would be published: what it becomes
+    /// there, in so many of a thousand cases; no text where it is dropped.
     pub const MAPPED: &str = "mapped";
-    /// Topic: why the hub's mapping refuses it, in so many of a thousand cases.
+    /// Topic and why not: why the hub's mapping refuses it, in so many of a thousand cases.
     pub const UNMAPPABLE: &str = "unmappable";
     /// Topic: live subscriptions here that would get it.
     pub const LOCAL: &str = "local";

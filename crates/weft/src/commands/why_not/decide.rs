@@ -10,7 +10,7 @@ use weft_topic::{Filter, Topic};
 use super::bars::drains;
 use super::nearest::nearest;
 use super::said::{Found, Part, Subscription, known, pairs, sends};
-use crate::commands::see::path;
+use crate::commands::see::{mapping_in_words, path};
 use crate::time::{rfc3339, show_duration};
 
 /// What is asked.
@@ -68,6 +68,8 @@ pub(super) struct Place {
 pub(super) struct Answer {
     /// The hub of entry.
     pub(super) entry: String,
+    /// What its mapping makes of the topic, in words; none without a rule for it.
+    pub(super) mapped: Option<String>,
     /// What holds whatever the subscriber does.
     pub(super) reasons: Vec<Reason>,
     pub(super) places: Vec<Place>,
@@ -113,8 +115,11 @@ pub(super) fn decide(asked: &Asked<'_>, said: &[HubSaid]) -> Answer {
         return answer;
     };
     answer.entry.clone_from(&entry.name);
+    answer.mapped = mapping_in_words(entry);
     of_entry(entry, &mut answer.reasons);
     let found = Found::of(said, |hub| asked.at.is_none_or(|at| hub.name == at));
+    // Everybody knows the event by the name that it got where it entered.
+    let asked = &Asked { topic: most_of(entry).unwrap_or(asked.topic), ..asked.clone() };
     let judge = Judge { asked, said, entry, found: &found, topic: Topic::parse(asked.topic).ok() };
     judge.places(&mut answer);
     // What is no topic is matched by no filter, which says nothing of the subscriber.
@@ -129,6 +134,14 @@ pub(super) fn decide(asked: &Asked<'_>, said: &[HubSaid]) -> Answer {
     }
     answer.reasons.sort_by_key(|reason| reason.weight);
     answer
+}
+
+/// The topic that the largest share becomes by the mapping of the hub of entry.
+fn most_of(entry: &HubSaid) -> Option<&str> {
+    let kept = entry.all(facts::MAPPED).filter(|fact| !fact.text.is_empty());
+    // Of equal ones the first, as the hub reckons.
+    let most = kept.reduce(|most, fact| if fact.value > most.value { fact } else { most });
+    most.map(|fact| fact.text.as_str())
 }
 
 /// What holds for every subscriber.

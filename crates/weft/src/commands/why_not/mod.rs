@@ -45,6 +45,9 @@ pub(crate) async fn run(args: &WhyNotArgs) -> anyhow::Result<()> {
 fn show(asked: &Asked<'_>, answer: &Answer, out: &mut impl Write) -> io::Result<()> {
     let verdict = if answer.reaches() { "gets there" } else { "does not get there" };
     writeln!(out, "{}, published at {}, to `{}`: {verdict}", asked.topic, answer.entry, asked.name)?;
+    if let Some(mapped) = &answer.mapped {
+        writeln!(out, "{mapped}")?;
+    }
     reasons(&answer.reasons, "", out)?;
     for place in &answer.places {
         show_place(place, out)?;
@@ -95,7 +98,7 @@ fn object(answer: &Answer) -> Value {
         })
     };
     json!({
-        "reaches": answer.reaches(), "entry": answer.entry, "reasons": reasons(&answer.reasons),
+        "reaches": answer.reaches(), "entry": answer.entry, "mapped": answer.mapped, "reasons": reasons(&answer.reasons),
         "places": answer.places.iter().map(place).collect::<Vec<_>>(),
         "looked": answer.looked, "noAnswer": answer.silent,
     })

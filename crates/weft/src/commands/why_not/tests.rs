@@ -126,6 +126,18 @@ fn what_the_hub_of_entry_refuses_or_holds_back_stops_it() {
 }
 
 #[test]
+fn a_topic_that_is_mapped_is_judged_by_what_most_of_it_becomes() {
+    let mut said = mesh(subscription("eu/*", &[]));
+    assert_eq!(codes(&decide(&ASKED, &said)), ["no_filter"], "as it is written it is not wanted");
+    let shares = [("", 100), ("us/b", 300), ("eu/b", 600)];
+    push(&mut said, "east", shares.map(|(topic, part)| fact(facts::MAPPED, topic, part)).to_vec());
+    assert!(decide(&ASKED, &said).reaches());
+    let told = text(&ASKED, &said);
+    assert!(told.contains("\nmapped there to dropped (10 %), us/b (30 %), eu/b (60 %); what follows"), "{told}");
+    assert!(told.starts_with("a/b, published at east, to `board`: gets there\n"), "{told}");
+}
+
+#[test]
 fn a_hub_without_a_path_is_told_with_the_links_that_are_down() {
     let mut said = mesh(subscription("a/b", &[]));
     push(&mut said, "east", vec![fact(facts::UNREACHABLE, "west", 1_700_000_000_000_000_000)]);
