@@ -32,10 +32,7 @@ pub(super) fn issue(
     problems: &mut Problems,
 ) -> Option<IssueOptions> {
     let listen = address(&mut section, "listen", problems);
-    let key = section.text("key", problems).map(|key| folder.join(key));
-    if key.is_none() && !section.has("key") {
-        section.missing("key", "\"ca.key\"", problems);
-    }
+    let key = section.needed("key", "\"ca.key\"", problems).map(|key| folder.join(key));
     let valid_for = section.duration("valid_for", problems).unwrap_or(VALID_FOR);
     let connections = section.number("connections", problems).unwrap_or(CONNECTIONS);
     let attempts = section.number("attempts", problems).unwrap_or(ATTEMPTS);

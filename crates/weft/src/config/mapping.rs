@@ -44,9 +44,7 @@ fn place(error: &MappingError, destinations: usize) -> String {
 /// One rule, of which all but its keys is to be checked.
 pub(crate) fn rule(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<MappingSpec> {
     for (key, example) in [("from", "\"orders/**\""), ("to", "\"eu/orders/{rest}\"")] {
-        if !section.has(key) {
-            section.missing(key, example, problems);
-        }
+        section.needs(key, example, problems);
     }
     let from = section.text("from", problems);
     // A text, or a list of tables.

@@ -31,10 +31,8 @@ macro_rules! set {
 /// Reads the whole document.
 pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Problems) -> Config {
     let mut options = HubOptions::new("");
-    match top.text("name", problems) {
-        Some(name) => options.name = name,
-        None if !top.has("name") => top.missing("name", "\"new-york\"", problems),
-        None => {}
+    if let Some(name) = top.needed("name", "\"new-york\"", problems) {
+        options.name = name;
     }
     set!(top.texts, problems, "labels" => options.labels);
     set!(top.text, problems, "region" => options.region, "mesh" => options.mesh);
@@ -135,11 +133,7 @@ fn tls(
     problems: &mut Problems,
 ) -> Option<(IdentityFiles, Arc<TlsIdentity>)> {
     let path = |section: &mut Section<'_, '_>, key, problems: &mut Problems| -> Option<PathBuf> {
-        let text = section.text(key, problems);
-        if text.is_none() && !section.has(key) {
-            section.missing(key, &format!("\"{key}.pem\""), problems);
-        }
-        text.map(|text| folder.join(text))
+        section.needed(key, &format!("\"{key}.pem\""), problems).map(|text| folder.join(text))
     };
     let cert = path(&mut section, "cert", problems);
     let key = path(&mut section, "key", problems);
@@ -157,11 +151,7 @@ fn tls(
 }
 
 pub(super) fn address(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Option<String> {
-    let text = section.text(key, problems);
-    if text.is_none() && !section.has(key) {
-        section.missing(key, "\"127.0.0.1:7411\"", problems);
-    }
-    let text = text?;
+    let text = section.needed(key, "\"127.0.0.1:7411\"", problems)?;
     checked(section, key, text, problems)
 }
 
@@ -407,27 +397,19 @@ fn storage(mut section: Section<'_, '_>, folder: &Path, storage: &mut Storage, p
 
 /// A class of topics that are counted together.
 fn ledger_class(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<LedgerClass> {
-    must_have(&section, [("class", "\"orders\""), ("topics", "\"orders/**\"")], problems);
-    let name = section.text("class", problems);
+    let name = section.needed("class", "\"orders\"", problems);
+    section.needs("topics", "\"orders/**\"", problems);
     let topics = filter(&mut section, "topics", problems);
     section.finish(problems);
     Some(LedgerClass { name: name?, topics: topics? })
 }
 
 fn residency(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<ResidencyRule> {
-    must_have(&section, [("filter", "\"eu/**\""), ("label", "\"eu\"")], problems);
-    let label = section.text("label", problems);
+    section.needs("filter", "\"eu/**\"", problems);
+    let label = section.needed("label", "\"eu\"", problems);
     let filter = filter(&mut section, "filter", problems);
     section.finish(problems);
     Some(ResidencyRule { filter: filter?, label: label? })
-}
-
-fn must_have(section: &Section<'_, '_>, keys: [(&'static str, &str); 2], problems: &mut Problems) {
-    for (key, example) in keys {
-        if !section.has(key) {
-            section.missing(key, example, problems);
-        }
-    }
 }
 
 fn filter(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Option<Filter> {

@@ -264,9 +264,17 @@ impl<'a, 'i> Section<'a, 'i> {
         self.table.iter().any(|(name, _)| name.get_ref() == key)
     }
 
-    /// Notes that a key is missing that must be there.
-    pub(crate) fn missing(&self, key: &str, example: &str, problems: &mut Problems) {
-        problems.add(self.offset, format!("{} is missing: add `{key} = {example}`", self.path_of(key)));
+    /// Notes a key that must be there and is not.
+    pub(crate) fn needs(&self, key: &str, example: &str, problems: &mut Problems) {
+        if !self.has(key) {
+            problems.add(self.offset, format!("{} is missing: add `{key} = {example}`", self.path_of(key)));
+        }
+    }
+
+    /// A text that must be there.
+    pub(crate) fn needed(&mut self, key: &'static str, example: &str, problems: &mut Problems) -> Option<String> {
+        self.needs(key, example, problems);
+        self.text(key, problems)
     }
 
     /// Notes every key that nobody took.

@@ -117,7 +117,7 @@ impl Plan {
 
 fn address(mut section: Section<'_, '_>, live: &Live, plan: &mut Plan, problems: &mut Problems) {
     let known = hub(&mut section, "name", live, problems);
-    let addr = needed(&mut section, "addr", "\"127.0.0.1:7411\"", problems);
+    let addr = section.needed("addr", "\"127.0.0.1:7411\"", problems);
     if let (Some(hub), Some(addr)) = (known, addr)
         && plan.addresses.insert(hub, addr).is_some()
     {
@@ -129,7 +129,7 @@ fn address(mut section: Section<'_, '_>, live: &Live, plan: &mut Plan, problems:
 fn add(mut section: Section<'_, '_>, live: &Live, plan: &mut Plan, problems: &mut Problems) {
     let place = section.path_of("from");
     let (from, to) = (hub(&mut section, "from", live, problems), hub(&mut section, "to", live, problems));
-    let addr = needed(&mut section, "addr", "\"10.0.0.3:7500\"", problems);
+    let addr = section.needed("addr", "\"10.0.0.3:7500\"", problems);
     let cost = section.number("cost", problems).unwrap_or(0);
     let price = section.number("price_per_gb", problems).unwrap_or(0);
     let rtt = section.duration("rtt", problems);
@@ -165,8 +165,8 @@ fn mapping(mut section: Section<'_, '_>, live: &Live, problems: &mut Problems) -
 
 fn residency(mut section: Section<'_, '_>, live: &Live, problems: &mut Problems) -> Option<RuleChange> {
     let hub = hub(&mut section, "hub", live, problems);
-    let filter = needed(&mut section, "filter", "\"people/**\"", problems);
-    let label = needed(&mut section, "label", "\"eu\"", problems);
+    let filter = section.needed("filter", "\"people/**\"", problems);
+    let label = section.needed("label", "\"eu\"", problems);
     let (of_filter, of_label) = (section.path_of("filter"), section.path_of("label"));
     section.finish(problems);
     let filter = Filter::parse(&filter?).map_err(|error| problems.add_at(&of_filter, &error.to_string())).ok()?;
@@ -180,9 +180,7 @@ fn residency(mut section: Section<'_, '_>, live: &Live, problems: &mut Problems)
 
 fn labels(section: &mut Section<'_, '_>, problems: &mut Problems) -> Vec<String> {
     let Some(mut labels) = section.texts("labels", problems) else {
-        if !section.has("labels") {
-            section.missing("labels", "[\"eu\"]", problems);
-        }
+        section.needs("labels", "[\"eu\"]", problems);
         return Vec::new();
     };
     labels.sort_unstable();
@@ -198,16 +196,8 @@ fn labels(section: &mut Section<'_, '_>, problems: &mut Problems) -> Vec<String>
     labels
 }
 
-fn needed(section: &mut Section<'_, '_>, key: &'static str, example: &str, problems: &mut Problems) -> Option<String> {
-    let text = section.text(key, problems);
-    if !section.has(key) {
-        section.missing(key, example, problems);
-    }
-    text
-}
-
 fn hub(section: &mut Section<'_, '_>, key: &'static str, live: &Live, problems: &mut Problems) -> Option<HubId> {
-    let name = needed(section, key, "\"new-york\"", problems)?;
+    let name = section.needed(key, "\"new-york\"", problems)?;
     let found = live.id(&name);
     if found.is_none() {
         problems.add_at(&section.path_of(key), &unknown(&name, live));
@@ -217,9 +207,7 @@ fn hub(section: &mut Section<'_, '_>, key: &'static str, live: &Live, problems: 
 
 fn between(section: &mut Section<'_, '_>, live: &Live, problems: &mut Problems) -> Option<[HubId; 2]> {
     let names = section.texts("between", problems);
-    if !section.has("between") {
-        section.missing("between", "[\"new-york\", \"london\"]", problems);
-    }
+    section.needs("between", "[\"new-york\", \"london\"]", problems);
     let place = section.path_of("between");
     let Ok([a, b]) = <[String; 2]>::try_from(names?) else {
         problems.add_at(&place, "a link has two ends: name two hubs");

@@ -55,13 +55,9 @@ const WORDS: [(&str, Word); 14] = [
 
 fn fault(mut section: Section<'_, '_>, mesh: &Topology, problems: &mut Problems) -> Option<FaultSpec> {
     let word = section.choice("what", &WORDS, problems);
-    if !section.has("what") {
-        section.missing("what", "\"cut\"", problems);
-    }
+    section.needs("what", "\"cut\"", problems);
     let at = section.span("at", problems);
-    if !section.has("at") {
-        section.missing("at", "\"10 s\"", problems);
-    }
+    section.needs("at", "\"10 s\"", problems);
     let times = section.number("times", problems).unwrap_or(1);
     let kind = word.and_then(|word| kind(word, &mut section, mesh, problems));
     // A merge, a jump of the clock and a repair have no end.
@@ -97,23 +93,17 @@ fn kind(word: Word, section: &mut Section<'_, '_>, mesh: &Topology, problems: &m
         Word::Heal => FaultKind::Heal { links: links(section, mesh, problems)? },
         Word::Delay => {
             let delay = section.span("delay", problems);
-            if !section.has("delay") {
-                section.missing("delay", "\"200 ms\"", problems);
-            }
+            section.needs("delay", "\"200 ms\"", problems);
             FaultKind::Delay { links: links(section, mesh, problems)?, delay: span(delay?) }
         }
         Word::Loss => {
             let ppm = section.share("loss", problems);
-            if !section.has("loss") {
-                section.missing("loss", "\"2 %\"", problems);
-            }
+            section.needs("loss", "\"2 %\"", problems);
             FaultKind::Loss { links: links(section, mesh, problems)?, ppm: ppm? }
         }
         Word::Bandwidth => {
             let bandwidth = section.rate("bandwidth", problems);
-            if !section.has("bandwidth") {
-                section.missing("bandwidth", "\"100 KiB/s\"", problems);
-            }
+            section.needs("bandwidth", "\"100 KiB/s\"", problems);
             FaultKind::Bandwidth { links: links(section, mesh, problems)?, bandwidth: bandwidth?.0 }
         }
         Word::Kill => FaultKind::Kill { hubs: hubs(section, mesh, problems)? },
@@ -122,9 +112,7 @@ fn kind(word: Word, section: &mut Section<'_, '_>, mesh: &Topology, problems: &m
         Word::Drain => FaultKind::Drain { hubs: hubs(section, mesh, problems)? },
         Word::Clock => {
             let by = section.jump("by", problems);
-            if !section.has("by") {
-                section.missing("by", "\"-90 s\"", problems);
-            }
+            section.needs("by", "\"-90 s\"", problems);
             FaultKind::ClockJump { hubs: hubs(section, mesh, problems)?, seconds: by? }
         }
         Word::Expire => FaultKind::Expire { hubs: hubs(section, mesh, problems)? },
@@ -168,9 +156,7 @@ fn hubs(section: &mut Section<'_, '_>, mesh: &Topology, problems: &mut Problems)
 
 fn sets(section: &mut Section<'_, '_>, mesh: &Topology, problems: &mut Problems) -> Option<Vec<Vec<usize>>> {
     let lists = section.lists("sets", problems);
-    if !section.has("sets") {
-        section.missing("sets", "[[\"region:us\"], [\"region:eu\"]]", problems);
-    }
+    section.needs("sets", "[[\"region:us\"], [\"region:eu\"]]", problems);
     let sets: Result<Vec<_>, String> = lists?.iter().map(|names| names::hubs(&mesh.hubs, names)).collect();
     sets.map_err(|message| problems.add_at(&section.path_of("sets"), &message)).ok()
 }

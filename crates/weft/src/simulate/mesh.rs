@@ -35,7 +35,7 @@ fn topology(mut top: Section<'_, '_>, problems: &mut Problems) -> Topology {
         expect(section, &mut mesh.expect, problems);
     }
     for mut section in top.sections("hub", problems) {
-        let name = needed_text(&mut section, "name", "\"new-york\"", problems);
+        let name = section.needed("name", "\"new-york\"", problems).unwrap_or_default();
         let region = section.text("region", problems).unwrap_or_default();
         let labels = section.texts("labels", problems).unwrap_or_default();
         mesh.hubs.push(HubSpec { name, region, labels });
@@ -56,7 +56,7 @@ fn topology(mut top: Section<'_, '_>, problems: &mut Problems) -> Topology {
         section.finish(problems);
     }
     for mut section in top.sections("group", problems) {
-        let group = needed_text(&mut section, "name", "\"workers\"", problems);
+        let group = section.needed("name", "\"workers\"", problems).unwrap_or_default();
         let hubs = hubs_of(&mut section, &mesh.hubs, problems);
         let filters = filters(&mut section, problems);
         let weight = section.number("weight", problems).unwrap_or(1);
@@ -78,27 +78,14 @@ fn topology(mut top: Section<'_, '_>, problems: &mut Problems) -> Topology {
     mesh
 }
 
-fn needed_text(section: &mut Section<'_, '_>, key: &'static str, example: &str, problems: &mut Problems) -> String {
-    let text = section.text(key, problems);
-    if !section.has(key) {
-        section.missing(key, example, problems);
-    }
-    text.unwrap_or_default()
-}
-
 fn one_hub(section: &mut Section<'_, '_>, hubs: &[HubSpec], problems: &mut Problems) -> Option<usize> {
-    let name = section.text("hub", problems);
-    if !section.has("hub") {
-        section.missing("hub", "\"new-york\"", problems);
-    }
-    names::hub(hubs, &name?).map_err(|message| problems.add_at(&section.path_of("hub"), &message)).ok()
+    let name = section.needed("hub", "\"new-york\"", problems)?;
+    names::hub(hubs, &name).map_err(|message| problems.add_at(&section.path_of("hub"), &message)).ok()
 }
 
 fn hubs_of(section: &mut Section<'_, '_>, hubs: &[HubSpec], problems: &mut Problems) -> Vec<usize> {
     let Some(found) = section.texts("hubs", problems) else {
-        if !section.has("hubs") {
-            section.missing("hubs", "[\"new-york\"]", problems);
-        }
+        section.needs("hubs", "[\"new-york\"]", problems);
         return Vec::new();
     };
     let found = names::hubs(hubs, &found).map_err(|message| problems.add_at(&section.path_of("hubs"), &message));
@@ -107,9 +94,7 @@ fn hubs_of(section: &mut Section<'_, '_>, hubs: &[HubSpec], problems: &mut Probl
 
 fn filters(section: &mut Section<'_, '_>, problems: &mut Problems) -> Vec<String> {
     let Some(filters) = section.texts("filters", problems) else {
-        if !section.has("filters") {
-            section.missing("filters", "[\"flights/**\"]", problems);
-        }
+        section.needs("filters", "[\"flights/**\"]", problems);
         return Vec::new();
     };
     for filter in &filters {
@@ -122,9 +107,7 @@ fn filters(section: &mut Section<'_, '_>, problems: &mut Problems) -> Vec<String
 
 fn link(mut section: Section<'_, '_>, hubs: &[HubSpec], problems: &mut Problems) -> Option<LinkSpec> {
     let between = section.texts("between", problems);
-    if !section.has("between") {
-        section.missing("between", "[\"new-york\", \"london\"]", problems);
-    }
+    section.needs("between", "[\"new-york\", \"london\"]", problems);
     let there = quality(&mut section, Quality::default(), problems);
     let cost = section.number("cost", problems).unwrap_or(0);
     let price = section.number("price", problems).unwrap_or(0);
@@ -163,7 +146,7 @@ fn quality(section: &mut Section<'_, '_>, like: Quality, problems: &mut Problems
 
 fn publisher(mut section: Section<'_, '_>, hubs: &[HubSpec], problems: &mut Problems) -> Option<PublisherSpec> {
     let hub = one_hub(&mut section, hubs, problems);
-    let topic = needed_text(&mut section, "topic", "\"flights/{100}/departed\"", problems);
+    let topic = section.needed("topic", "\"flights/{100}/departed\"", problems).unwrap_or_default();
     let lanes: Vec<(String, Lane)> = Lane::all().map(|lane| (lane.to_string(), lane)).collect();
     let mut choices = vec![("urgent", Lane::URGENT), ("default", Lane::DEFAULT), ("bulk", Lane::BULK)];
     choices.extend(lanes.iter().map(|(name, lane)| (name.as_str(), *lane)));
