@@ -48,16 +48,19 @@ pub(crate) fn rule(mut section: Section<'_, '_>, problems: &mut Problems) -> Opt
     }
     let from = section.text("from", problems);
     // A text, or a list of tables.
+    let before = problems.list.len();
     let to = match section.text("to", &mut Problems::default()) {
         Some(text) => vec![Some((Some(text), 1))],
         None => section.sections("to", problems).into_iter().map(|to| destination(to, problems)).collect(),
     };
+    // A list of none is the rule's mistake, and told with those.
+    let is_read = section.has("to") && problems.list.len() == before;
     let name = section.text("name", problems).unwrap_or_default();
     let by = section.choice("by", &BY, problems).unwrap_or_default();
     let requests = section.boolean("requests", problems).unwrap_or(false);
     section.finish(problems);
     let to = to.into_iter().collect::<Option<Vec<_>>>()?;
-    Some(MappingSpec { name, from: from.filter(|_| !to.is_empty())?, to, by, requests })
+    Some(MappingSpec { name, from: from.filter(|_| is_read || !to.is_empty())?, to, by, requests })
 }
 
 fn destination(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<(Option<String>, u32)> {

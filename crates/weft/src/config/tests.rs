@@ -213,7 +213,9 @@ fn mistakes_in_rules_of_mapping_are_told_at_their_place() {
                 [[mapping]]\nfrom = \"a/*\"\nto = [{ topic = \"x/{1}\" }, { topic = \"x/{2}\" }]\n\
                 [[mapping]]\nfrom = \"a/*\"\nto = [{ topic = \"x/{1}\", weight = 0 }]\n\
                 [[mapping]]\nfrom = \"a\"\n\
-                [[mapping]]\nfrom = \"a\"\nto = [{ weight = 4 }]\nby = \"chance\"\n";
+                [[mapping]]\nfrom = \"a\"\nto = [{ weight = 4 }]\nby = \"chance\"\n\
+                [[mapping]]\nfrom = \"a\"\nto = []\n\
+                [[mapping]]\nfrom = \"a\"\nto = 5\n";
     let found = mistakes(text);
     let expected = [
         ("6:8: mapping.0.from: level 2 is a `**`", "end with it"),
@@ -222,6 +224,9 @@ fn mistakes_in_rules_of_mapping_are_told_at_their_place() {
         ("14:1: mapping.3.to is missing", "add `to = \"eu/orders/{rest}\"`"),
         ("18:7: mapping.4.to.0.topic: a share has either", "`drop = true`"),
         ("19:6: mapping.4.by: `chance` is not", "`\"producer\"`"),
+        // A rule without a destination was left out, and its topics stayed as they were.
+        ("22:6: mapping.5.to: 0 destinations", "name 1 to 16"),
+        ("25:6: mapping.6.to: tables are needed", "a whole number"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (line, (place, remedy)) in found.iter().zip(expected) {
