@@ -7,7 +7,7 @@
 use weft_base::sync::Arc;
 use weft_base::sync::atomic::AtomicU64;
 use weft_topic::Topic;
-use weft_topic::mapping::{By, Entered, MappedTopic, Mapping, Mappings};
+use weft_topic::mapping::{Mapping, Mappings};
 use weft_wire::reply::is_reserved;
 
 use crate::counters::get;
@@ -81,24 +81,15 @@ impl Mapped {
     /// a rule for it there is none. Allocates: not for the path of a block.
     pub(crate) fn preview(&self, topic: Topic<'_>) -> Vec<(Outcome, u64)> {
         let Some(Found { rule, .. }) = self.find(topic, false) else { return Vec::new() };
-        let is_certain = rule.by() == By::Topic || rule.destinations().len() == 1;
-        let chosen = is_certain.then(|| rule.choose(topic, Entered::default()));
-        let mut name = MappedTopic::new();
-        let mut outcomes = Vec::new();
-        for (index, destination) in rule.destinations().iter().enumerate() {
-            let part = match chosen {
-                Some(chosen) if chosen == index => 1_000,
-                Some(_) => continue,
-                None => u64::from(destination.weight()) * 1_000 / rule.total_weight(),
-            };
-            let outcome = match rule.apply(topic, index, &mut name) {
-                Ok(true) => Outcome::Topic(name.to_string()),
-                Ok(false) => Outcome::Dropped,
+        let outcomes = rule.outcomes(topic).into_iter().map(|(weight, becomes)| {
+            let outcome = match becomes {
+                Ok(Some(name)) => Outcome::Topic(name),
+                Ok(None) => Outcome::Dropped,
                 Err(error) => Outcome::Refused(error.to_string()),
             };
-            outcomes.push((outcome, part));
-        }
-        outcomes
+            (outcome, weight * 1_000 / rule.total_weight())
+        });
+        outcomes.collect()
     }
 
     /// The topic that most of what is published on a topic goes to; the topic

@@ -201,6 +201,24 @@ impl Mapping {
         Ok(true)
     }
 
+    /// What a topic that the rule is for may become: for each of its destinations
+    /// that there is a way to, the weight among [`Mapping::total_weight`], and the
+    /// topic or nothing where it is dropped. Allocates: for people, not for blocks.
+    #[must_use]
+    pub fn outcomes(&self, topic: Topic<'_>) -> Vec<(u64, Result<Option<String>, Unmappable>)> {
+        // Where the topic decides it is known which.
+        let is_known = self.by == By::Topic || self.to.len() == 1;
+        let known = is_known.then(|| self.choose(topic, Entered::default()));
+        let mut name = MappedTopic::new();
+        let mut outcomes = Vec::new();
+        for (index, to) in self.to.iter().enumerate().filter(|(index, _)| known.is_none_or(|known| known == *index)) {
+            let weight = known.map_or(to.weight.into(), |_| self.total);
+            let becomes = self.apply(topic, index, &mut name).map(|is_kept| is_kept.then(|| name.to_string()));
+            outcomes.push((weight, becomes));
+        }
+        outcomes
+    }
+
     /// Whether nothing is left for `other` where this rule comes first.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         (self.requests || !other.requests) && self.filter().includes(other.filter())

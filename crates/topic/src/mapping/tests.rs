@@ -211,6 +211,26 @@ fn a_share_can_be_dropped() {
 }
 
 #[test]
+fn what_a_topic_may_become_is_each_share_unless_the_topic_decides() {
+    let topic = Topic::parse("t/_1").expect("a topic");
+    let may = |by, to: &[(Option<&str>, u32)]| {
+        let to = to.iter().map(|(to, weight)| (to.map(str::to_owned), *weight)).collect();
+        let spec = MappingSpec { from: "t/*".to_owned(), to, by, ..MappingSpec::default() };
+        Mapping::new(&spec).expect("a rule").outcomes(topic)
+    };
+    let shares = [(Some("kept/{1}"), 1), (None, 3), (Some("{1}"), 2)];
+    for by in [By::Block, By::Producer] {
+        let outcomes = may(by, &shares);
+        assert_eq!(outcomes[..2], [(1, Ok(Some("kept/_1".to_owned()))), (3, Ok(None))]);
+        assert_eq!(outcomes[2..], [(2, Err(Unmappable::Reserved))]);
+        assert_eq!(may(by, &shares[..1]), [(1, Ok(Some("kept/_1".to_owned())))], "all of the one");
+    }
+    let rule = shared(By::Topic, &[1, 2, 3]);
+    let chosen = rule.choose(topic, Entered::default());
+    assert_eq!(rule.outcomes(topic), [(6, Ok(Some(format!("d/{chosen}"))))]);
+}
+
+#[test]
 fn partitions_are_even_and_one_more_moves_its_share_alone() {
     let keys = 40_000_u32;
     let all = |count: u32| -> Vec<u32> {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anyhow::bail;
 use serde_json::{Value, json};
 use weft_topic::Topic;
-use weft_topic::mapping::{By, Entered, MappedTopic, Mappings};
+use weft_topic::mapping::Mappings;
 use weft_wire::reply::is_reserved;
 
 use crate::Usage;
@@ -61,17 +61,11 @@ fn made(rules: &Mappings, topic: Topic<'_>, is_request: bool) -> Option<Made> {
     }
     let number = rules.find(topic, is_request)?;
     let rule = rules.rules().get(number)?;
-    let chosen = (rule.by() == By::Topic).then(|| rule.choose(topic, Entered::default()));
-    let mut name = MappedTopic::new();
-    let mut to = Vec::new();
-    for (index, destination) in rule.destinations().iter().enumerate() {
-        if chosen.is_some_and(|chosen| chosen != index) {
-            continue;
-        }
-        let part = chosen.map_or(f64::from(destination.weight()) / rule.total_weight() as f64, |_| 1.0);
-        let outcome = rule.apply(topic, index, &mut name).map(|kept| kept.then(|| name.to_string()));
-        to.push((outcome.map_err(|error| error.to_string()), part));
-    }
+    let to = rule.outcomes(topic).into_iter().map(|(weight, to)| {
+        let part = weight as f64 / rule.total_weight() as f64;
+        (to.map_err(|error| error.to_string()), part)
+    });
+    let to = to.collect();
     Some(Made { rule: number + 1, name: rule.name().to_owned(), from: rule.from().to_owned(), to })
 }
 
