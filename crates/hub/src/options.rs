@@ -115,7 +115,7 @@ pub struct Listen {
 }
 
 /// A hub to keep a link to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Neighbour {
     /// `HOST:PORT` of its listener for hubs, or `quic:HOST:PORT`.
     pub addr: String,

@@ -57,6 +57,22 @@ impl Changes {
         Self { overlay, over: Overlaid::default(), file, dialled, links: BTreeMap::new() }
     }
 
+    /// Whether there is a place for a hub that is dialled at this address.
+    fn dials(&self, peer: &str, addr: &str) -> bool {
+        let is_known = |d: &Dialled| d.peer.as_deref() == Some(peer) && (d.is_configured || d.neighbour.addr == addr);
+        self.dialled.iter().any(is_known)
+    }
+
+    /// Refuses what would need a place more than there may be.
+    fn has_room(&self, change: &HubChange) -> Result<(), Refusal> {
+        let HubChange::Link { peer, addr: Some(addr), .. } = change else { return Ok(()) };
+        if self.dialled.len() < MOST_DIALLED || self.dials(peer, addr) {
+            return Ok(());
+        }
+        let detail = format!("the hub has dialled {MOST_DIALLED} addresses, the most in one life: start it anew");
+        Err((ErrorCode::BAD_CHANGE, detail))
+    }
+
     /// Where a neighbour is dialled, and who it is to be.
     pub(super) fn neighbour(&self, index: usize) -> Option<Arc<Neighbour>> {
         self.dialled.get(index).map(|dialled| dialled.neighbour.clone())
@@ -150,10 +166,7 @@ impl Conductor {
         {
             return Err((ErrorCode::BAD_CHANGE, "a hub has no link with itself: name another".to_owned()));
         }
-        if self.changes.dialled.len() >= MOST_DIALLED {
-            let detail = format!("the hub has dialled {MOST_DIALLED} addresses, the most in one life: start it anew");
-            return Err((ErrorCode::BAD_CHANGE, detail));
-        }
+        self.changes.has_room(&change)?;
         let by = self.tenants.name_of(session).to_owned();
         let (seconds, words) = (asked.seconds, change.to_string());
         let entry = Entry { trial: asked.trial, step: asked.step, by: by.clone(), change };
@@ -219,9 +232,7 @@ impl Conductor {
     pub(super) fn reconcile(&mut self) {
         let over = self.changes.overlay.overlaid();
         for (peer, addr) in &over.dialled {
-            let is_known =
-                |d: &Dialled| d.peer.as_ref() == Some(peer) && (d.is_configured || d.neighbour.addr == *addr);
-            if !self.changes.dialled.iter().any(is_known) {
+            if !self.changes.dials(peer, addr) {
                 let neighbour =
                     Neighbour { addr: addr.clone(), name: Some(peer.clone()), cost: 0, price_per_gb: 0, packing: None };
                 let (neighbour, peer) = (Arc::new(neighbour), Some(peer.clone()));
@@ -267,4 +278,38 @@ fn unlinked(me: &str, peer: &str) -> String {
     format!(
         "an operator took the link between {me} and {peer} away: `weft hub --changes` at {me} lists what was changed"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Symptom: a hub that had dialled its last address took no labels, weights or
+    /// unlinks any more. Cause: the bound was held against each change.
+    #[test]
+    fn the_most_addresses_refuse_only_what_needs_one_more() {
+        let neighbour = |n: usize| Neighbour {
+            addr: format!("10.0.0.1:{n}"),
+            name: Some(format!("hub-{n}")),
+            ..Neighbour::default()
+        };
+        let changes = Changes::new(&(0..MOST_DIALLED).map(neighbour).collect::<Vec<_>>(), None);
+        let link = |peer: &str, addr: Option<&str>| HubChange::Link {
+            peer: peer.to_owned(),
+            addr: addr.map(str::to_owned),
+            cost: 0,
+            price: 0,
+        };
+        let (code, detail) = changes.has_room(&link("other", Some("10.0.0.2:1"))).expect_err("one too many");
+        assert_eq!(code, ErrorCode::BAD_CHANGE);
+        assert!(detail.contains("start it anew"), "{detail}");
+        for change in [
+            link("other", None),
+            link("hub-1", Some("10.0.0.2:1")),
+            HubChange::Unlink { peer: "hub-1".to_owned() },
+            HubChange::Labels { labels: Vec::new() },
+        ] {
+            assert_eq!(changes.has_room(&change), Ok(()), "{change}");
+        }
+    }
 }
