@@ -12,6 +12,7 @@ use weft_topic::Filter;
 use weft_wire::frame::GateState;
 
 use super::Conductor;
+use super::report::nanos;
 use crate::gate::{Gate, Holder};
 use crate::messages::Target;
 use crate::route::table::GateSlot;
@@ -94,8 +95,7 @@ impl Conductor {
             }
         };
         if state == GateState::Closed {
-            let behind = Duration::from_millis(behind_ms);
-            let behind = u64::try_from(behind.as_nanos()).unwrap_or(u64::MAX);
+            let behind = nanos(Duration::from_millis(behind_ms));
             gate.behind_since(Mono(self.now.mono.0.saturating_sub(behind)));
             gate.close();
         } else {

@@ -84,6 +84,7 @@ impl Conductor {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
+/// As the wire has times.
+pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

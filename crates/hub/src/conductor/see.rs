@@ -17,6 +17,7 @@ use weft_wire::frame::{self, Ask, ErrorCode, Fact, Frame, HubTold, SeeWhat, Told
 use weft_wire::peer::Service;
 
 use super::Conductor;
+use super::report::nanos;
 use super::why_not::{Asker, Looks};
 use crate::mapping::Outcome;
 use crate::messages::{SessionId, ToNet, ToRoute};
@@ -113,7 +114,7 @@ impl Conductor {
         let (mut waiting, mut silent) = (BTreeMap::new(), BTreeMap::new());
         let name = self.identity.name.clone();
         match own(self, number) {
-            Some(own) => self.pass_on(session, request, true, &[(self.identity.id, &name, true, (0, 0), &own)]),
+            Some(own) => self.pass_on(session, request, true, &[Answer::here(self.identity.id, &name, &own)]),
             None => _ = waiting.insert(self.identity.id, name),
         }
         let wait = if wait_ms == 0 { WAIT } else { Duration::from_millis(wait_ms.into()).min(LONGEST) };
@@ -148,15 +149,17 @@ impl Conductor {
             Ok(Frame::Told(told)) => {
                 let now = self.now;
                 let Some(open) = self.asks.open.get_mut(&told.request) else { return };
+                // One that says nothing has not answered.
+                let Some(said) = told.hubs.into_iter().next() else { return };
                 let Some(name) = open.waiting.remove(&from) else { return };
                 let (session, request) = (open.session, open.request);
-                let took = u64::try_from(now.mono.since(open.asked.mono).as_nanos()).unwrap_or(u64::MAX);
-                let Some(said) = told.hubs.into_iter().next() else { return };
+                let took_ns = nanos(now.mono.since(open.asked.mono));
                 let clock = said.facts.iter().find(|fact| fact.name == facts::CLOCK).map(|fact| fact.value);
-                let half_way = open.asked.wall.0.saturating_add(took / 2);
-                let ahead = clock.map_or(0, |clock| clock.wrapping_sub(half_way).cast_signed());
+                let half_way = open.asked.wall.0.saturating_add(took_ns / 2);
+                let ahead_ns = clock.map_or(0, |clock| clock.wrapping_sub(half_way).cast_signed());
                 let said: Vec<Said> = said.facts.iter().map(Said::of).collect();
-                self.pass_on(session, request, true, &[(from, &name, true, (took, ahead), &said)]);
+                let answer = Answer { took_ns, ahead_ns, ..Answer::here(from, &name, &said) };
+                self.pass_on(session, request, true, &[answer]);
                 self.tend_asks();
             }
             _ => {}
@@ -165,7 +168,7 @@ impl Conductor {
 
     /// Says to another hub what this one knows.
     pub(super) fn answer_hub(&mut self, to: HubId, request: u64, own: &[Said]) {
-        let told = [(self.identity.id, self.identity.name.as_str(), true, (0, 0), own)];
+        let told = [Answer::here(self.identity.id, &self.identity.name, own)];
         let bytes = see_message(&encode(request, false, &told));
         self.route.push(ToRoute::Peer { to, service: Service::Tunnel, confined: false, bytes });
     }
@@ -175,7 +178,7 @@ impl Conductor {
         let Some(open) = self.asks.open.get_mut(&number) else { return };
         let Some(name) = open.waiting.remove(&self.identity.id) else { return };
         let (session, request) = (open.session, open.request);
-        self.pass_on(session, request, true, &[(self.identity.id, &name, true, (0, 0), own)]);
+        self.pass_on(session, request, true, &[Answer::here(self.identity.id, &name, own)]);
         self.tend_asks();
     }
 
@@ -190,7 +193,7 @@ impl Conductor {
                 .iter()
                 .chain(&silent)
                 .take(frame::MAX_FACTS)
-                .map(|(hub, name)| (*hub, name.as_str(), false, (0, 0), &[][..]))
+                .map(|(hub, name)| Answer { answered: false, ..Answer::here(*hub, name, &[]) })
                 .collect();
             self.pass_on(session, request, false, &told);
         }
@@ -227,14 +230,12 @@ impl Conductor {
 
     /// What is more than a message between hubs holds is left out.
     pub(super) fn cut(&self, said: &mut Vec<Said>) {
-        let mut left = most_bytes(self.options.limits.frame.as_usize()).saturating_sub(1_024);
-        let fits = said.iter().take(frame::MAX_FACTS).take_while(|fact| {
-            let len = fact.name.len() + fact.text.len() + 16;
-            left = left.saturating_sub(len);
-            left > 0
-        });
-        let fits = fits.count();
-        said.truncate(fits);
+        said.truncate(fitting(said, self.fact_bytes(), frame::MAX_FACTS));
+    }
+
+    /// What facts may take of a message between hubs.
+    pub(super) fn fact_bytes(&self) -> usize {
+        most_bytes(self.options.limits.frame.as_usize()).saturating_sub(1_024)
     }
 
     /// The hub's name, or its id where none is known.
@@ -290,24 +291,50 @@ impl Conductor {
             let (via, hops) = path.map_or((String::new(), 0), |path| (self.name_of_hub(path.via), path.hops.into()));
             said.push(Said::text(facts::VIA, via, hops));
             if let Some(path) = path {
-                said.push(Said::number(facts::WAY_RTT, u64::try_from(path.rtt.as_nanos()).unwrap_or(u64::MAX)));
+                said.push(Said::number(facts::WAY_RTT, nanos(path.rtt)));
             }
         }
     }
 }
 
-/// A hub, its name, whether it answered, how long that took and how far its
-/// clock seemed ahead, and what it says.
-type Answer<'a> = (HubId, &'a str, bool, (u64, i64), &'a [Said]);
+/// What a hub says to a question.
+pub(super) struct Answer<'a> {
+    pub(super) hub: HubId,
+    pub(super) name: &'a str,
+    /// Whether it answered, or can be reached.
+    pub(super) answered: bool,
+    /// Until it had answered.
+    pub(super) took_ns: u64,
+    /// How far its clock seemed ahead.
+    pub(super) ahead_ns: i64,
+    pub(super) said: &'a [Said],
+}
+
+impl<'a> Answer<'a> {
+    /// What this hub knows, or says of another: nobody had to be waited for.
+    pub(super) const fn here(hub: HubId, name: &'a str, said: &'a [Said]) -> Self {
+        Self { hub, name, answered: true, took_ns: 0, ahead_ns: 0, said }
+    }
+}
+
+/// How many of these fit into a frame with so many bytes, of so many facts at most.
+pub(super) fn fitting(said: &[Said], mut bytes: usize, most: usize) -> usize {
+    let fits = said.iter().take(most).take_while(|fact| {
+        bytes = bytes.saturating_sub(fact.name.len() + fact.text.len() + 16);
+        bytes > 0
+    });
+    fits.count()
+}
 
 fn encode(request: u64, more: bool, told: &[Answer<'_>]) -> Vec<u8> {
-    let hubs = told.iter().map(|answer| told_of(*answer)).collect();
+    let hubs = told.iter().map(told_of).collect();
     let mut bytes = Vec::new();
     frame::encode(&Frame::Told(Told { request, more, hubs }), &mut bytes);
     bytes
 }
 
-fn told_of<'a>((hub, name, answered, (took_ns, ahead_ns), said): Answer<'a>) -> HubTold<'a> {
+fn told_of<'a>(answer: &Answer<'a>) -> HubTold<'a> {
+    let Answer { hub, name, answered, took_ns, ahead_ns, said } = *answer;
     // Names are cut: not all of what they are made of is this hub's.
     let fact = |said: &'a Said| Fact { name: frame_name(&said.name), text: &said.text, value: said.value };
     HubTold { hub, name: frame_name(name), answered, took_ns, ahead_ns, facts: said.iter().map(fact).collect() }

@@ -11,8 +11,8 @@ use weft_mesh::{HubReport, LinkReport};
 use weft_wire::frame::surveyed;
 
 use super::Conductor;
+use super::see::{Answer, fitting};
 use crate::messages::SessionId;
-use crate::route::peers::most_bytes;
 use crate::see::facts::Said;
 
 /// Filters that are told of a hub.
@@ -28,10 +28,12 @@ impl Conductor {
         for hub in &report.hubs {
             let links = report.links.iter().filter(|link| link.from == hub.id);
             let mut said = self.facts_of_hub(hub, links, &names);
-            let bytes = most_bytes(self.options.limits.frame.as_usize()).saturating_sub(1_024);
             while !said.is_empty() {
-                let rest = said.split_off(fitting(&said, bytes));
-                self.pass_on(session, request, true, &[(hub.id, &hub.name, hub.reachable, (0, 0), &said)]);
+                // One at least, for what is of one hub is cut where it is too much.
+                let fits = fitting(&said, self.fact_bytes(), MOST_FACTS).max(1);
+                let rest = said.split_off(fits);
+                let answer = Answer { answered: hub.reachable, ..Answer::here(hub.id, &hub.name, &said) };
+                self.pass_on(session, request, true, &[answer]);
                 said = rest;
             }
         }
@@ -77,13 +79,4 @@ impl Conductor {
         }
         said
     }
-}
-
-/// How many of these fit into a frame with so many bytes; at least one.
-fn fitting(said: &[Said], mut bytes: usize) -> usize {
-    let fits = said.iter().take(MOST_FACTS).take_while(|fact| {
-        bytes = bytes.saturating_sub(fact.name.len() + fact.text.len() + 16);
-        bytes > 0
-    });
-    fits.count().max(1).min(said.len())
 }

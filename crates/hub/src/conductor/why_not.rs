@@ -6,7 +6,6 @@
 //! many questions are under way in the stages.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use weft_base::{HubId, Residency, UnixNanos};
 use weft_stream::consumer::Mode;
@@ -15,6 +14,7 @@ use weft_wire::frame::{OnFull, WhyNot, facts};
 use weft_wire::reply::is_reserved;
 
 use super::Conductor;
+use super::report::nanos;
 use crate::messages::{Target, ToNet};
 use crate::route::homes::Chosen;
 use crate::see::facts::Said;
@@ -288,8 +288,4 @@ fn policy(policy: OnFull) -> &'static str {
         OnFull::Conflate => "conflate",
         OnFull::Spill => "spill",
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -56,7 +56,6 @@ pub(crate) struct Record {
 pub(crate) struct Seen {
     pub(crate) origin: HubId,
     pub(crate) epoch: Epoch,
-    pub(crate) block: u64,
     pub(crate) sequence: u64,
     pub(crate) events: u32,
     pub(crate) producer: ProducerId,
@@ -153,7 +152,6 @@ impl Record {
         let seen = Seen {
             origin: HubId(load(&self.origin)),
             epoch: Epoch((life >> 32) as u32),
-            block,
             sequence: load(&self.sequence),
             events: life as u32,
             producer: ProducerId(load(&self.producer)),
@@ -385,7 +383,7 @@ mod tests {
             window.begin(Block::trusted(&block(1, number, 1)), 0, 0, 0);
         }
         assert_eq!(window.look_up(entry(12)), None);
-        assert!((13..=20).all(|number| window.look_up(entry(number)).is_some_and(|seen| seen.block == number)));
+        assert!((13..=20).all(|number| window.look_up(entry(number)).is_some_and(|seen| seen.sequence == number)));
         assert_eq!(window.reaches_back_to(), 1_013);
         assert!(window.find(Block::trusted(&block(1, 12, 1))).is_none(), "nothing is counted for it any more");
     }
