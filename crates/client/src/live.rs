@@ -28,8 +28,11 @@ pub enum LiveAt {
 }
 
 impl LiveAt {
-    /// What is wrong with it, if anything is.
-    pub(crate) fn check(&self) -> Result<(), RequestError> {
+    /// Whether it can be asked for.
+    ///
+    /// # Errors
+    /// [`RequestError::Invalid`]: what is wrong with it.
+    pub fn check(&self) -> Result<(), RequestError> {
         let detail = match self {
             Self::Hubs(0) => "0 hubs are none: ask for at least 1".to_owned(),
             Self::Named(names) if names.is_empty() || names.len() > MAX_LIVE_HUBS => {

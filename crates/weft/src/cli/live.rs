@@ -1,6 +1,6 @@
 //! How the command line says at which hubs something is to be live.
 
-use weft_client::{LiveAt, MAX_LIVE_HUBS};
+use weft_client::LiveAt;
 
 /// Reads `all`, `here`, a number of hubs, or names with commas between them.
 pub(super) fn live_at(text: &str) -> Result<LiveAt, String> {
@@ -9,17 +9,17 @@ pub(super) fn live_at(text: &str) -> Result<LiveAt, String> {
         "here" => return Ok(LiveAt::Here),
         _ => {}
     }
-    if let Ok(count) = text.parse::<u32>() {
-        return if count > 0 { Ok(LiveAt::Hubs(count)) } else { Err("0 hubs are none: at least 1".to_owned()) };
-    }
-    let names: Vec<String> = text.split(',').map(str::to_owned).collect();
-    if let Some(name) = names.iter().find(|name| !weft_hub::options::is_label(name)) {
+    let at = match text.parse::<u32>() {
+        Ok(count) => LiveAt::Hubs(count),
+        Err(_) => LiveAt::Named(text.split(',').map(str::to_owned).collect()),
+    };
+    if let LiveAt::Named(names) = &at
+        && let Some(name) = names.iter().find(|name| !weft_hub::options::is_label(name))
+    {
         return Err(format!("`{name}` is no hub's name: write all, here, a number, or names with commas between them"));
     }
-    if names.len() > MAX_LIVE_HUBS {
-        return Err(format!("{} hubs are too many to name: at most {MAX_LIVE_HUBS}", names.len()));
-    }
-    Ok(LiveAt::Named(names))
+    at.check().map_err(|error| error.to_string())?;
+    Ok(at)
 }
 
 #[cfg(test)]
@@ -38,7 +38,8 @@ mod tests {
         ] {
             assert_eq!(live_at(text), at);
         }
-        for wrong in ["0", "", "newark,", "Newark", "a b"] {
+        let many = vec!["newark"; weft_client::MAX_LIVE_HUBS + 1].join(",");
+        for wrong in ["0", "", "newark,", "Newark", "a b", &many] {
             assert!(live_at(wrong).is_err(), "{wrong}");
         }
     }
