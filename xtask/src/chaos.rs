@@ -21,8 +21,8 @@ const SMALL: [&str; 6] = ["--shape", "ring", "--minutes", "0.2", "--seed", "54"]
 
 /// The step of the test suite: one shape for a short time, with what the tests have built already.
 pub(crate) fn step() -> Step {
-    let repeat = "cargo xtask chaos --shape ring --minutes 0.2 --seed 54";
-    Step::function("chaos: real hubs in a ring, lines cut, hubs killed and held", 10, repeat, |limit: Duration| {
+    let repeat = format!("cargo xtask chaos {}", SMALL.join(" "));
+    Step::function("chaos: real hubs in a ring, lines cut, hubs killed and held", 10, &repeat, |limit: Duration| {
         build("debug").go(limit)?;
         program("debug").with(SMALL).go(limit)
     })

@@ -17,7 +17,7 @@ pub(super) const CHECK: Check = Check {
 };
 
 const DOCUMENT: &str = "docs/operating.md";
-/// How a code stands in the source, quotes blanked where it is looked for in code.
+/// How a code stands in the source.
 const FIELD: &str = "code = \"";
 
 fn run(tree: &Tree) -> Vec<Finding> {
