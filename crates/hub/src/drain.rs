@@ -147,22 +147,25 @@ pub(crate) struct Pace {
     pub(crate) until: Mono,
     /// Nanoseconds from one client to the next.
     each: u64,
+    /// Clients that were told before.
+    told: u32,
 }
 
 impl Pace {
-    /// For so many clients, at least so many a second.
-    pub(crate) fn new(clients: u32, within: Duration, rate: u32, now: Mono) -> Self {
+    /// For so many clients, at least so many a second; `told` were told before,
+    /// within a time that was asked for earlier.
+    pub(crate) fn new((clients, told): (u32, u32), within: Duration, rate: u32, now: Mono) -> Self {
         let nanos = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
         let spread = nanos / 3 * 2 / u64::from(clients.max(1));
         let each = spread.min(1_000_000_000 / u64::from(rate.max(1)));
-        Self { within, since: now, until: now + within, each }
+        Self { within, since: now, until: now + within, each, told }
     }
 
     /// How many are to have been told by now.
     pub(crate) fn due(&self, now: Mono) -> u32 {
         let nanos = u64::try_from(now.since(self.since).as_nanos()).unwrap_or(u64::MAX);
         let due = nanos.checked_div(self.each).map_or(u64::MAX, |due| due.saturating_add(1));
-        u32::try_from(due).unwrap_or(u32::MAX)
+        u32::try_from(due).unwrap_or(u32::MAX).saturating_add(self.told)
     }
 
     pub(crate) fn is_over(&self, now: Mono) -> bool {
@@ -218,14 +221,17 @@ mod tests {
 
     #[test]
     fn few_clients_are_told_at_the_rate_and_many_in_two_thirds_of_the_time() {
-        let few = Pace::new(10, SECOND * 30, 100, at(1_000));
+        let few = Pace::new((10, 0), SECOND * 30, 100, at(1_000));
         assert_eq!([few.due(at(1_000)), few.due(at(1_010)), few.due(at(1_090))], [1, 2, 10]);
-        let many = Pace::new(30_000, SECOND * 30, 100, at(0));
+        let many = Pace::new((30_000, 0), SECOND * 30, 100, at(0));
         let half = many.due(at(10_000));
         assert!((15_000..15_010).contains(&half), "but for rounding to a nanosecond: {half}");
         assert!(many.due(at(20_000)) >= 30_000);
         assert!(!many.is_over(at(29_999)) && many.is_over(at(30_000)));
-        assert_eq!(Pace::new(9, Duration::ZERO, 100, at(5)).due(at(5)), u32::MAX, "no time: all at once");
+        assert_eq!(Pace::new((9, 0), Duration::ZERO, 100, at(5)).due(at(5)), u32::MAX, "no time: all at once");
+        let again = Pace::new((30_000, 30_000), SECOND * 30, 100, at(0));
+        assert!(again.due(at(0)) > 30_000, "who was told in another time is not told again");
+        assert!(again.due(at(20_000)) >= 60_000);
     }
 
     #[test]

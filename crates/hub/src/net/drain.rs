@@ -169,11 +169,12 @@ impl NetStage {
     fn begin_drain(&mut self, within: Duration) {
         let clients = self.left();
         let again = self.drain.pace.is_some();
-        let pace = Pace::new(clients, within, self.options.limits.drain_rate, self.now.mono);
+        // Who was told is on its way; the others are told in the new time.
+        let told = if again { self.lifecycle.board.status().told } else { 0 };
+        let pace = Pace::new((clients, told), within, self.options.limits.drain_rate, self.now.mono);
         self.drain.pace = Some(pace);
         self.drain.next = 0;
         if again {
-            // Who was told is on its way; the others are told in the new time.
             return;
         }
         tracing::info!(
