@@ -156,9 +156,7 @@ impl Client {
         };
         seen(self.ask(|request| Frame::Ask(Ask { request, ..asked })).await?)
     }
-}
 
-impl Client {
     /// Asks the client's hub how it sees the mesh, with all that ways are found
     /// by and what is wanted where: [`surveyed`] names the facts. Every hub that it
     /// knows of is there once; one out of reach has not `answered`.
@@ -191,6 +189,7 @@ fn seen(reply: Reply) -> Result<Vec<HubSaid>, RequestError> {
         _ => Err(RequestError::Unexpected { expected: "what hubs say" }),
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
