@@ -65,6 +65,8 @@ pub(crate) enum Sent {
         cuts: u64,
         /// Whether that is later than by the link's delay alone.
         is_late: bool,
+        /// Whether some of it was lost, and sent again.
+        is_again: bool,
     },
     /// The direction is cut.
     Lost,
@@ -114,7 +116,7 @@ impl SimLink {
             // Events wait for what goes ahead of them.
             self.free[from][0] = self.free[from][0].max(now) + quality.time_of(bytes);
         }
-        let mut way = quality.delay;
+        let (mut way, mut is_again) = (quality.delay, false);
         if !quality.jitter.is_zero() {
             way += quality.jitter * random.below(1001) as u32 / 1000;
         }
@@ -122,6 +124,7 @@ impl SimLink {
             let lost = u64::from(quality.loss_ppm) * (1 + bytes / PACKET);
             let times = (0..MOST_LOSSES).take_while(|_| random.below(1_000_000) < lost).count() as u32;
             way += (quality.delay * 2 + Duration::from_millis(1)) * times;
+            is_again = times > 0;
         }
         let arrival = (gone + way).max(self.last[from][class]);
         self.last[from][class] = arrival;
@@ -130,7 +133,7 @@ impl SimLink {
         }
         let at = self.last[from][class];
         let is_late = at.since(now) > quality.delay + quality.jitter + LATE;
-        Sent::Arrives { at, cuts: self.cuts[from], is_late }
+        Sent::Arrives { at, cuts: self.cuts[from], is_late, is_again }
     }
 
     /// Whether a message that left with this number has arrived.
@@ -170,7 +173,7 @@ mod tests {
         let mut link = link(Quality { delay: ms(10), bandwidth: 10_000, ..Quality::default() });
         let mut random = Random::from_seed(1);
         let mut send = |bytes, is_control| link.send(0, Mono(0), bytes, is_control, &mut random);
-        let at = |ms: u64, is_late| Sent::Arrives { at: Mono(ms * 1_000_000), cuts: 0, is_late };
+        let at = |ms: u64, is_late| Sent::Arrives { at: Mono(ms * 1_000_000), cuts: 0, is_late, is_again: false };
         assert_eq!(send(6_000, false), at(610, true));
         assert_eq!(send(6_000, false), at(1_210, true));
         assert_eq!(send(100, true), at(20, false), "control does not wait for events");

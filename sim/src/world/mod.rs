@@ -423,7 +423,10 @@ impl<'p> World<'p> {
         };
         let sent = self.links[link].send(from, self.now, bytes, is_control, &mut self.random);
         match sent {
-            Sent::Arrives { at, cuts, is_late } if !is_lost => {
+            Sent::Arrives { at, cuts, is_late, is_again } if !is_lost => {
+                if is_again && is_control {
+                    self.checks.line_loses(at);
+                }
                 if is_late {
                     self.checks.excuse(at);
                 }
