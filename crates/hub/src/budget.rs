@@ -167,6 +167,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("ways of labels", "labels, hubs", times(l.hubs.saturating_mul(ways(options)), WAY)),
         part("recent blocks", "see.window", times(1, Window::memory(options.see.window))),
         part("classes of topics", "ledger", times(1, Classes::memory(&options.see))),
+        part("what crosses links", "hubs, ledger", times(l.hubs, crossing(options))),
         part("rules of mapping", "mapping", times(1, mapping(options))),
         part("producers under former rules", "", times(FORMER_PRODUCERS, FORMER)),
         part("delayed events", "scheduled", times(l.scheduled, SCHEDULED)),
@@ -187,6 +188,12 @@ fn quic(options: &HubOptions) -> ByteCount {
     let is_used = options.link_addresses().chain(clients).any(|addr| weft_transport::quic::target_of(addr).is_some());
     let links = if is_used { options.quic.links as u64 } else { 0 };
     ByteCount(options.quic.memory().0.saturating_mul(links))
+}
+
+/// What is counted of the links to one hub: per lane and column six counts, and
+/// per column four more and what the program keeps of them.
+fn crossing(options: &HubOptions) -> usize {
+    (2 << 10) + (options.see.classes.len() + 2) * 480
 }
 
 /// The rules in force, those that were replaced and are kept, and new ones, if

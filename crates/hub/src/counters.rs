@@ -16,6 +16,7 @@ use weft_stream::consumer::Counts;
 use crate::mapping::Mapped;
 use crate::see::SeeOptions;
 use crate::see::classes::Classes;
+use crate::see::crossing::LinkColumn;
 use crate::see::window::Window;
 
 macro_rules! counters {
@@ -34,6 +35,10 @@ macro_rules! counters {
             /// Does nothing where the program is built without debug assertions.
             #[doc(hidden)]
             pub canary: AtomicU64,
+            /// Blocks of events that are to be lost uncounted when they come from another hub: the
+            /// canary of the links' alarm. Does nothing without debug assertions either.
+            #[doc(hidden)]
+            pub link_canary: AtomicU64,
             /// Unix nanoseconds at the last turn of a stage at which copies end, for records.
             clock: AtomicU64,
             /// What the links carried, by the name of the hub at the other end.
@@ -297,6 +302,20 @@ pub struct LinkCounters {
     pub blocks_out: AtomicU64,
     /// Bytes of blocks and their heads written to the link.
     pub bytes_out: AtomicU64,
+    /// Events that came over the link and were taken in.
+    pub events_in: AtomicU64,
+    /// Events that the other hub sent over the link and that went uncounted before this hub had them.
+    pub missing_in: AtomicU64,
+    /// Events that came over the link and that the other hub did not send.
+    pub surplus_in: AtomicU64,
+    /// Events that this hub sent and for which the other one has answered.
+    pub compared_out: AtomicU64,
+    /// Events that this hub sent and that the other one says it is short of, or has too many.
+    pub missing_out: AtomicU64,
+    /// Events written to links that ended before the other hub had said that it has them.
+    pub unsure_out: AtomicU64,
+    /// The same by classes of topics.
+    pub(crate) columns: Box<[LinkColumn]>,
     /// Blocks that came over the link.
     pub blocks_in: AtomicU64,
     /// Bytes of blocks and their heads that came over the link.
@@ -310,18 +329,24 @@ pub struct LinkCounters {
 }
 
 impl LinkCounters {
-    fn each(&self) -> [(&'static str, &AtomicU64); 10] {
+    fn each(&self) -> [(&'static str, &AtomicU64); 16] {
         [
             ("version", &self.version),
             ("window", &self.window),
             ("events_out", &self.events_out),
             ("blocks_out", &self.blocks_out),
             ("bytes_out", &self.bytes_out),
+            ("events_in", &self.events_in),
             ("blocks_in", &self.blocks_in),
             ("bytes_in", &self.bytes_in),
             ("compression", &self.packing),
             ("wire_out", &self.wire_out),
             ("wire_in", &self.wire_in),
+            ("missing_in", &self.missing_in),
+            ("surplus_in", &self.surplus_in),
+            ("compared_out", &self.compared_out),
+            ("missing_out", &self.missing_out),
+            ("unsure_out", &self.unsure_out),
         ]
     }
 }
@@ -412,8 +437,24 @@ impl Counters {
     /// The counters of the links to a hub, made when there are none. Asked for
     /// when a link comes up, not per block.
     pub(crate) fn link(&self, peer: &str) -> Arc<LinkCounters> {
-        let made = || Arc::new(LinkCounters { hub: HubId::of_name(peer).0, ..LinkCounters::default() });
+        let made = || {
+            let columns = (0..self.classes.columns()).map(|_| LinkColumn::default()).collect();
+            Arc::new(LinkCounters { hub: HubId::of_name(peer).0, columns, ..LinkCounters::default() })
+        };
         self.locked_links().entry(peer.to_owned()).or_insert_with(made).clone()
+    }
+
+    /// The name of a hub to which there is or was a link, and the counters of those.
+    pub(crate) fn link_of(&self, hub: HubId) -> Option<(String, Arc<LinkCounters>)> {
+        let links = self.locked_links();
+        links.iter().find(|(_, link)| link.hub == hub.0).map(|(peer, link)| (peer.clone(), link.clone()))
+    }
+
+    /// What crossed the links, by the name of the hub at the other end and the class.
+    pub(crate) fn each_crossing(&self, mut each: impl FnMut(&str, &str, &LinkColumn)) {
+        for (peer, link) in &*self.locked_links() {
+            self.classes.column_names().zip(&link.columns).for_each(|(class, column)| each(peer, class, column));
+        }
     }
 
     fn locked_mapping(&self) -> MutexGuard<'_, Arc<Mapped>> {

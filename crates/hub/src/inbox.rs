@@ -52,11 +52,13 @@ pub(crate) fn lane_of_frame(frame: &[u8]) -> Option<Lane> {
 }
 
 impl ToRoute {
-    /// The lane of what carries a block.
+    /// The lane of what carries a block, or comes behind some.
     fn lane(&self) -> Option<Lane> {
         match self {
             ToRoute::Publish(publish) => Some(Block::trusted(&publish.block).lane()),
             ToRoute::Forward { frame, .. } => Some(lane_of_forward(frame)),
+            // Behind the blocks that it counts.
+            ToRoute::Marked { marked, .. } => Some(marked.mark.lane),
             _ => None,
         }
     }

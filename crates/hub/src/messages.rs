@@ -25,13 +25,14 @@ use weft_ring::arena::{BlockMut, BlockRef};
 use weft_stream::replica::Position;
 use weft_topic::Filter;
 use weft_topic::mapping::Mappings;
-use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, LiveScope, OnFull};
+use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, LinkCounted, LiveScope, OnFull};
 use weft_wire::peer::Service;
 
 use crate::append::{AwaitedLevel, StreamSpec};
 use crate::gate::Gate;
 use crate::options::Neighbour;
 use crate::replicate::CopyBatch;
+use crate::see::crossing::Marked;
 use crate::see::look::Look;
 use crate::spool::{FromSpool, Round, SpoolPlace, SpooledStream};
 
@@ -197,6 +198,8 @@ pub(crate) enum ToRoute {
     Forward { link: SessionId, from: HubId, since: Mono, frame: BlockMut },
     /// How far another hub has stored what this hub's flow to it carries.
     FlowAcked(FlowSaid),
+    /// What the other end of a link has sent on a lane before this.
+    Marked { link: SessionId, from: HubId, marked: Box<Marked> },
     /// A link has ended.
     LinkGone { link: SessionId },
     /// There is a snapshot with other ways: what is overdue is to try them.
@@ -275,6 +278,8 @@ pub(crate) enum ToNet {
     Deliver { targets: Arc<[Target]>, block: BlockRef, hops: u8 },
     /// A block for another hub.
     Forward { link: SessionId, forward: Forward },
+    /// The other end of a link is to know what came up to a mark of it.
+    Counted { link: SessionId, counted: LinkCounted },
     /// A publish has reached what it asked for (one of its destinations has).
     Acked(Request),
     /// A publish for the home of its stream.

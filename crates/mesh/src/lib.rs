@@ -7,7 +7,8 @@
 //!   destinations by links with it.
 //! * [`flow`] is the state of what one hub sends to another, at both ends.
 //! * [`plan`] says beforehand what a change of the mesh would do.
-//! * [`ledger`] counts what became of every event.
+//! * [`ledger`] counts what became of every event, [`crossing`] compares what
+//!   both ends of a link counted.
 //!
 //! Behaviour depends on events, times and the seed alone, never on addresses or
 //! on the order of a hash table. Everything is bounded: see [`Limits`]. What a
@@ -20,6 +21,7 @@ mod book;
 mod bound;
 mod close;
 mod costs;
+pub mod crossing;
 mod damp;
 mod filters;
 mod flap;

@@ -164,6 +164,8 @@ codes! {
     CHURN = 78, "churn", "subscriptions come and go too fast: keep them, or raise limits.interest_changes";
     /// Events would have to be at a hub that does not carry their label.
     RESIDENCY = 80, "residency", "the events may be only at hubs with their label: publish, store or read them at those that the detail names";
+    /// What a hub says it sent over a link went back, or answers nothing.
+    BAD_COUNT = 84, "bad_count", "the other hub's counts of what crossed the link make no sense: mend or upgrade it";
     /// A hub of another mesh.
     OTHER_MESH = 87, "other_mesh", "the hubs are of different meshes: link them only after giving both the same `mesh`";
     /// A setting that all hubs of a mesh must share differs.

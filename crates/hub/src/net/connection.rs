@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use weft_base::{Epoch, HubId, Mono};
+use weft_base::{Epoch, HubId, Lane, Mono};
 use weft_mesh::Life;
+use weft_mesh::crossing::Tally;
 use weft_pack::Codec;
 use weft_ring::arena::{Arena, Buffer};
 use weft_transport::{LinkToken, Peer};
@@ -116,6 +117,8 @@ pub(crate) struct Credit {
     pub(crate) out: LinkOut<Forward>,
     pub(crate) into: LinkIn,
     pub(crate) heard: Heard,
+    /// What came by lane and was not taken in.
+    pub(crate) unread: [Tally; Lane::COUNT],
 }
 
 /// The destinations of one publish that have not answered yet.

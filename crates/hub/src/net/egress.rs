@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use weft_base::{Lane, SubscriptionId, UnixNanos};
 use weft_log::LogBlock;
+use weft_mesh::crossing::SentEnd;
 use weft_mesh::ledger::DropReason;
 use weft_sched::lanes::{LaneOptions, LaneQueue, Waiting, order_key};
 use weft_transport::{CloseReason, LinkToken, Network, WriteOutcome};
@@ -148,10 +149,12 @@ pub(crate) struct Egress {
     pub(crate) subscribers: Subscribers,
     /// Of a link: bytes by lane that were to be forwarded and never will be.
     unsent: [u64; Lane::COUNT],
-    /// Of a link: what it carried.
+    /// Of a link: what it carried since the hub's start.
     link: Option<Arc<LinkCounters>>,
     /// Of a link: how its blocks are packed, if they are.
     packing: Option<Box<Packing>>,
+    /// Of a link whose other end compares: what it was sent since it opened.
+    sent: Option<Box<SentEnd>>,
     /// What was written of what other hubs sent, by tunnel.
     relayed: Vec<(u64, usize)>,
 }
@@ -171,6 +174,7 @@ impl Egress {
             freed: false,
             sending_bytes: 0,
             subscribers: Subscribers::new(limits),
+            sent: None,
             unsent: [0; Lane::COUNT],
             link: None,
             packing: None,
@@ -178,8 +182,9 @@ impl Egress {
         }
     }
 
-    /// The peer is a hub: what it is sent is counted here.
-    pub(crate) fn count_as_link(&mut self, link: Arc<LinkCounters>) {
+    /// The peer is a hub: what it is sent is counted here. `compares`: it is told so.
+    pub(crate) fn count_as_link(&mut self, link: Arc<LinkCounters>, compares: bool) {
+        self.sent = compares.then(|| Box::new(SentEnd::new(link.columns.len())));
         self.link = Some(link);
     }
 
@@ -308,7 +313,7 @@ impl Egress {
     ) -> Result<(usize, bool), CloseReason> {
         let mut total = 0;
         loop {
-            self.take_turns(press);
+            self.take_turns(counters, press);
             let (mut written, all) = self.flush_way(0, network, link, counters)?;
             let mut left = !all;
             // The channels share what the network takes. Who comes after the one
@@ -389,9 +394,14 @@ impl Egress {
     }
 
     /// Fills the ways from the control frames and the lanes.
-    fn take_turns(&mut self, press: &mut Press) {
-        let Self { ways, lanes, packing, .. } = self;
+    fn take_turns(&mut self, counters: &Counters, press: &mut Press) {
+        let Self { ways, lanes, packing, sent, .. } = self;
         let Some((first, apart)) = ways.split_first_mut() else { return };
+        let mut count = |lane: Lane, events: u64, frame: &Frame| {
+            if let (Frame::Forward(forward), Some(sent)) = (frame, sent.as_mut()) {
+                sent.sent(lane, counters.classes.column(Block::trusted(&forward.block)), events);
+            }
+        };
         if !self.control.is_empty() {
             let bytes = std::mem::replace(&mut self.control, std::mem::take(&mut self.spare));
             self.sending_bytes += bytes.len();
@@ -403,6 +413,7 @@ impl Egress {
                 && let Some((waiting, frame)) = lanes.pop_of(lane)
             {
                 self.sending_bytes += waiting.cost;
+                count(lane, waiting.events, &frame);
                 way.push(frame, waiting.cost);
             }
             if let Some(packing) = packing {
@@ -414,6 +425,7 @@ impl Egress {
             let before = first.frames.len();
             if let Some((waiting, frame)) = lanes.pop() {
                 self.sending_bytes += waiting.cost;
+                count(waiting.lane, waiting.events, &frame);
                 first.push(frame, waiting.cost);
             }
             // One of each: neither keeps the other from the socket.
@@ -472,7 +484,12 @@ impl Egress {
         account.leave(Waits::Links, forward.live_copies);
         if let Some(link) = &self.link {
             account.sent_to(link.hub);
-            add(&link.events_out, u64::from(Block::trusted(&forward.block).event_count()));
+            let block = Block::trusted(&forward.block);
+            let events = u64::from(block.event_count());
+            add(&link.events_out, events);
+            if let Some(column) = link.columns.get(counters.classes.column(block)) {
+                add(&column.out, events);
+            }
             add(&link.blocks_out, 1);
             add(&link.bytes_out, forward.len() as u64);
         }
@@ -487,6 +504,7 @@ impl Egress {
 
     /// Counts all that is still queued as dropped: the session is over.
     pub(crate) fn abandon(&mut self, counters: &Counters) {
+        self.abandon_sent(counters);
         let lanes = &mut self.lanes;
         let queued = self
             .ways
@@ -542,6 +560,7 @@ fn push_block(lanes: &mut LaneQueue<Frame>, now: UnixNanos, lane: Lane, deliver:
     cost
 }
 
+mod crossing;
 mod members;
 mod packing;
 mod way;

@@ -35,6 +35,7 @@ impl NetStage {
                 self.now,
             );
             let relayed = connection.egress.take_relayed();
+            self.marking |= connection.egress.owes_marks();
             let is_over = connection.closing && connection.egress.is_empty();
             if !relayed.is_empty() {
                 self.relayed(&relayed);

@@ -88,6 +88,8 @@ impl NetStage {
                     self.out.conductor.push(ToConductor::LinkFrame { link: id, frame: block });
                 }
                 Frame::LinkCredit(credit) => self.on_link_credit(id, *credit),
+                Frame::LinkLedger(mark) => self.on_mark(id, mark),
+                Frame::LinkCounted(counted) => self.on_counted(id, counted),
                 other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
             },
             Role::Dialling { .. } => {}
@@ -108,6 +110,7 @@ impl NetStage {
             return;
         }
         if on_reserve {
+            self.not_taken_in(id, &bytes);
             // Its destination counts live events as missing; the origin sends guaranteed ones again.
             add(&self.counters.unread, 1);
             return lane.map_or((), |lane| self.on_taken(id, lane, len as u64));
@@ -463,7 +466,12 @@ fn membership(subscribe: &frame::Subscribe<'_>) -> Result<Option<Membership>, (E
 /// The lane of the block in a `Forward` frame, from its header; whether the
 /// block is sound is for the route stage to say.
 fn forwarded_lane(frame: &[u8]) -> Option<Lane> {
+    forwarded(frame).map(|block| block.lane())
+}
+
+/// The block in a `Forward` frame, unchecked.
+pub(super) fn forwarded(frame: &[u8]) -> Option<Block<'_>> {
     let entries = frame.get(frame::FRAME_HEADER..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))?;
     let at = usize::try_from(entries).ok()?.checked_mul(frame::FLOW_ENTRY_LEN)?.checked_add(frame::FRAME_HEADER + 8)?;
-    Some(Block::trusted(frame.get(at..)?).lane())
+    Some(Block::trusted(frame.get(at..)?))
 }

@@ -2,11 +2,12 @@
 //! and who may be what.
 
 use weft_base::HubId;
+use weft_mesh::crossing::Tally;
 use weft_transport::{LinkToken, Network as _, Peer, PeerKind};
 use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, OpenItem, Welcome};
 
 use super::connection::{ClientFacts, Credit, PeerHub};
-use super::egress::Packing;
+use super::egress::{EgressLimits, Packing};
 use super::link::{Heard, LinkIn, LinkOut};
 use super::window::Windows;
 use super::{NetStage, Role};
@@ -17,7 +18,7 @@ use crate::options::Neighbour;
 
 /// The oldest protocol version that this hub still speaks; the newest is [`HubOptions::protocol_most`](crate::HubOptions).
 const VERSION_MIN: u16 = frame::PROTOCOL_VERSION_LEAST;
-/// From this version on a link begins with `LinkOpen`.
+/// From this version on a link begins with `LinkOpen`, and its ends compare what crossed it.
 const VERSION_OPEN: u16 = 2;
 /// Features that both sides must name before they are used: none so far.
 const FEATURES: u64 = 0;
@@ -25,6 +26,18 @@ const FEATURES: u64 = 0;
 const SOFTWARE: &str = concat!("weft/", env!("CARGO_PKG_VERSION"));
 
 impl NetStage {
+    /// The bounds of what goes out to a peer.
+    pub(super) fn limits(&self) -> EgressLimits {
+        EgressLimits {
+            subscriber_events: self.options.limits.subscriber_events as u64,
+            subscriber_bytes: self.options.limits.subscriber_bytes.as_usize(),
+            conflate_keys: self.options.limits.conflate_keys,
+            socket_bytes: self.options.limits.socket_bytes.as_usize(),
+            link_bytes: self.options.limits.link_bytes.as_usize() / 5,
+            waiting_blocks: self.options.limits.waiting_blocks as u64,
+        }
+    }
+
     /// Dials a neighbour.
     pub(super) fn dial(&mut self, neighbour: usize, peer: &Neighbour) {
         let dialled = match &self.options.link_security {
@@ -232,16 +245,22 @@ impl NetStage {
         set(&counters.window, windows.largest());
         let room = limits.link_bytes.as_usize() / 10;
         let (most_frame, packed_room) = (limits.frame.as_usize(), self.press.room());
+        let columns = self.counters.classes.columns();
         let Some(connection) = self.connection(id) else { return };
         connection.role = Role::Link { neighbour };
         set(&counters.packing, packing.map_or(0, |codec| codec.number().into()));
-        connection.egress.count_as_link(counters);
+        connection.egress.count_as_link(counters, version >= VERSION_OPEN);
         connection.packing = packing;
         if let Some(codec) = packing {
             connection.egress.pack(Packing::new(codec, most_frame, packed_room));
         }
         let heard = Heard::default();
-        let mut credit = Box::new(Credit { out: LinkOut::new(room), into: LinkIn::new(windows), heard: heard.clone() });
+        let mut credit = Box::new(Credit {
+            out: LinkOut::new(room),
+            into: LinkIn::new(windows),
+            heard: heard.clone(),
+            unread: std::array::from_fn(|_| Tally::new(columns)),
+        });
         for (lane, limit) in credit.into.first() {
             frame::encode(&Frame::LinkCredit(LinkCredit { lane, limit }), connection.egress.control());
         }

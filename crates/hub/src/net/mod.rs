@@ -17,6 +17,7 @@ mod apart;
 mod backlog;
 mod connection;
 mod consumers;
+mod crossing;
 mod drain;
 mod egress;
 mod ending;
@@ -47,7 +48,7 @@ use weft_wire::frame::{self, ErrorCode, Peek};
 pub(crate) use self::connection::{ClientFacts, Connection, Role};
 use self::drain::Drain;
 pub(crate) use self::egress::{BATCH, ROOM};
-use self::egress::{Egress, EgressLimits, Press};
+use self::egress::{Egress, Press};
 use self::tunnel::Sockets;
 use self::window::Growth;
 use crate::Identity;
@@ -153,6 +154,9 @@ pub(crate) struct NetStage {
     keeping: bool,
     next_release: Mono,
     drain: Drain,
+    /// When links are told next what was sent over them, and whether any is to be.
+    next_marks: Mono,
+    marking: bool,
     /// Most of the arena is lent: nobody keeps more of it than must be.
     tight: bool,
     /// What `on_idle` found waits in `ready`.
@@ -218,21 +222,12 @@ impl NetStage {
             keeping: false,
             next_release: Mono(0),
             drain: Drain::default(),
+            next_marks: Mono(0),
+            marking: false,
             tight: false,
             polled: false,
             unpolled: 0,
             now: Now::default(),
-        }
-    }
-
-    fn limits(&self) -> EgressLimits {
-        EgressLimits {
-            subscriber_events: self.options.limits.subscriber_events as u64,
-            subscriber_bytes: self.options.limits.subscriber_bytes.as_usize(),
-            conflate_keys: self.options.limits.conflate_keys,
-            socket_bytes: self.options.limits.socket_bytes.as_usize(),
-            link_bytes: self.options.limits.link_bytes.as_usize() / 5,
-            waiting_blocks: self.options.limits.waiting_blocks as u64,
         }
     }
 
@@ -546,7 +541,8 @@ impl Stage for NetStage {
         // nothing released while none has a buffer.
         let sweep = self.sweeping.then_some(self.next_sweep);
         let release = self.keeping.then_some(self.next_release);
-        sweep.into_iter().chain(release).chain(self.tunnels_deadline()).chain(self.drain_deadline()).min()
+        let marks = self.marking.then_some(self.next_marks);
+        sweep.into_iter().chain(release).chain(marks).chain(self.tunnels_deadline()).chain(self.drain_deadline()).min()
     }
 
     fn on_stop(&mut self, _now: Now) {
@@ -580,6 +576,7 @@ impl NetStage {
         self.ready = ready;
         self.tight = self.is_tight();
         work += self.read_all();
+        self.mark_links();
         work += self.write();
         self.sweep();
         self.tend_drain();

@@ -112,6 +112,7 @@ impl NetStage {
             }
             ToNet::Look(look) => self.on_look(look),
             ToNet::Looked(look) => self.out.conductor.push(ToConductor::Looked(look)),
+            ToNet::Counted { link, counted } => self.say_counted(link, counted),
             ToNet::Acked(request) => self.on_acked(request),
             ToNet::Far(far) => self.on_far(&far),
             ToNet::FarAcked { session, ack } => {

@@ -85,6 +85,7 @@ impl NetStage {
             add(&link.bytes_in, plain as u64);
         }
         if self.take_credit(id, lane, plain) {
+            self.not_unpacked(id, lane, blocks);
             add(&self.counters.unread, blocks);
             self.on_taken(id, lane, plain as u64);
         }

@@ -8,14 +8,15 @@ use weft_mesh::{LinkId, Split, hops, split};
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Topic;
 use weft_wire::block::{Block, Stamp};
-use weft_wire::frame::{ErrorCode, FlowKind, Frame};
+use weft_wire::frame::{ErrorCode, FlowKind, Frame, LinkCounted, LinkLedger};
 use weft_wire::peer::PeerAddress;
 
 use super::table::Route;
 use super::{RouteStage, homes};
-use crate::counters::add;
-use crate::messages::{Completion, FlowKey, SessionId, ToAppend};
+use crate::counters::{add, get, sub};
+use crate::messages::{Completion, FlowKey, SessionId, ToAppend, ToNet};
 use crate::producers::Place;
+use crate::see::crossing::Marked;
 
 impl RouteStage {
     /// A block from another hub: what is for this hub stays, the rest goes on.
@@ -53,6 +54,14 @@ impl RouteStage {
                 return None;
             }
         };
+        if cfg!(debug_assertions)
+            && get(&self.counters.link_canary) > 0
+            && PeerAddress::parse(Block::trusted(&block).topic()).is_none()
+        {
+            sub(&self.counters.link_canary, 1);
+            return Some(lane);
+        }
+        self.ends.came(link, from, Block::trusted(&block), &self.counters);
         let residency = Block::trusted(&block).residency();
         if residency.is_bound() && self.table.routes.bound(residency).is_none() {
             let is_message = PeerAddress::parse(Block::trusted(&block).topic()).is_some();
@@ -110,6 +119,17 @@ impl RouteStage {
         self.send_split(&block, events);
         self.pass_on(&block, events, ttl);
         Some(lane)
+    }
+
+    /// The other hub says what it sent on a lane: that much has come, or there is an alarm.
+    pub(super) fn marked(&mut self, link: SessionId, from: HubId, marked: &Marked) {
+        match self.ends.marked((link, from), marked, self.now.mono, &self.counters) {
+            Ok(events) => {
+                let LinkLedger { lane, blocks, .. } = marked.mark;
+                self.net.push(ToNet::Counted { link, counted: LinkCounted { lane, blocks, events } });
+            }
+            Err(error) => self.close(link, ErrorCode::BAD_COUNT, error.to_string()),
+        }
     }
 
     /// What of a block from another hub is for this one.

@@ -59,6 +59,7 @@ use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::Producers;
 use crate::see::account::Waits;
+use crate::see::crossing::Ends;
 use crate::spool::SpoolStart;
 
 /// Room that the next stages must have before a message is taken.
@@ -82,6 +83,8 @@ pub(crate) struct RouteStage {
     conditioner: Conditioner,
     /// Of links, what the net stage is not told of yet.
     taken: Taken<SessionId>,
+    /// Of links, what came over each.
+    ends: Ends,
     identity: Arc<Identity>,
     counters: Arc<Counters>,
     waker: StageWaker,
@@ -155,6 +158,7 @@ impl RouteStage {
             cache,
             producers: Producers::new(limits.producers),
             taken: Taken::new(limits.window_of_links()),
+            ends: Ends::default(),
             conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
             held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),
             away: Away::new(limits.flow_blocks),
@@ -192,6 +196,7 @@ impl RouteStage {
                     self.net.push(ToNet::Taken { link, lane, bytes });
                 }
             }
+            ToRoute::Marked { link, from, marked } => self.marked(link, from, &marked),
             ToRoute::LinkGone { link } => self.gone.push(link),
             ToRoute::FlowAcked(said) => self.flow_acked(&said),
             ToRoute::HubUp { hub, epoch, name } => {
@@ -448,7 +453,10 @@ impl Stage for RouteStage {
             work += 1;
         }
         if self.inbox.has_no_blocks() {
-            self.gone.drain(..).for_each(|link| self.taken.forget(&link));
+            for link in self.gone.drain(..) {
+                self.taken.forget(&link);
+                self.ends.forget(link);
+            }
         }
         work += self.retry_away();
         work += self.tend_spools();

@@ -7,8 +7,8 @@
 //! again, so the table needs no bound of its own and is never wrong but where
 //! two topics share 56 bits of a hash that has a secret seed.
 
-use weft_base::Random;
 use weft_base::sync::atomic::{AtomicU64, Ordering};
+use weft_base::{HubId, Random};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_topic::{Filter, Topic};
 
@@ -68,6 +68,8 @@ pub(crate) struct Classes {
     list: Vec<(String, Filter, ClassLedger)>,
     remembered: Box<[AtomicU64]>,
     seed: u64,
+    /// What the classes are, for other hubs to compare.
+    fingerprint: u64,
 }
 
 impl Classes {
@@ -81,17 +83,29 @@ impl Classes {
                 .collect(),
             remembered: (0..words).map(|_| AtomicU64::new(0)).collect(),
             seed: random.next_u64(),
+            fingerprint: fingerprint(options),
         }
     }
 
     /// The classes by name, in the order in which they are configured.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &ClassLedger)> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &ClassLedger)> {
         self.list.iter().map(|(name, _, ledger)| (name.as_str(), ledger))
     }
 
     /// The ledger of a topic's class; none where it is in no class.
     #[inline]
     pub(crate) fn of(&self, topic: &str) -> Option<&ClassLedger> {
+        self.list.get(self.index(topic)?).map(|(_, _, ledger)| ledger)
+    }
+
+    /// A number that is the same at hubs that have the same classes in the same order.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// The place of a topic's class in the list; none where it is in no class.
+    #[inline]
+    pub(crate) fn index(&self, topic: &str) -> Option<usize> {
         if self.list.is_empty() {
             return None;
         }
@@ -107,7 +121,7 @@ impl Classes {
             class
         };
         // The table says the number and one more.
-        self.list.get(class as usize - 1).map(|(_, _, ledger)| ledger)
+        Some(class as usize - 1).filter(|class| *class < self.list.len())
     }
 
     fn find(&self, topic: &str) -> u64 {
@@ -122,6 +136,14 @@ impl Classes {
         }
         REMEMBERED * size_of::<AtomicU64>() + options.classes.len() * (size_of::<ClassLedger>() + 512)
     }
+}
+
+/// Of the classes' names and topics, in their order. No name and no filter has
+/// a line's end in it.
+fn fingerprint(options: &SeeOptions) -> u64 {
+    let text: String =
+        options.classes.iter().map(|class| format!("{}\n{}\n", class.name, class.topics.as_str())).collect();
+    HubId::of_name(&text).0
 }
 
 /// A hash of all bytes, with a seed: multiplications by an odd constant, and

@@ -29,7 +29,7 @@ impl Said {
     }
 }
 
-/// The ledger of the hub and of each class, but for what is zero.
+/// The ledger of the hub and of each class, and what crossed its links, but for what is zero.
 pub(crate) fn of_ledger(counters: &Counters, said: &mut Vec<Said>) {
     let own = counters.ledger();
     for (what, reason, value) in own.counters().filter(|(.., value)| *value > 0) {
@@ -42,6 +42,15 @@ pub(crate) fn of_ledger(counters: &Counters, said: &mut Vec<Said>) {
     }
     let classes = counters.list().into_iter().filter(|(name, _)| name.starts_with(facts::CLASS));
     said.extend(classes.filter(|(_, value)| *value > 0).map(|(name, value)| Said::number(&name, value)));
+    counters.each_crossing(|peer, class, column| {
+        let counts = column.each().map(|(what, count)| (what, crate::counters::get(count)));
+        said.extend(
+            counts
+                .into_iter()
+                .filter(|(_, value)| *value > 0)
+                .map(|(what, value)| Said::text(&format!("{}{what}.{class}", facts::LINK), peer.to_owned(), value)),
+        );
+    });
 }
 
 /// What became of an event here, or how far back the window reaches.

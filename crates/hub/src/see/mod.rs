@@ -1,5 +1,6 @@
 //! What a hub keeps so that it can say where every event went: its ledger by
-//! class of topics, and a window of the blocks that crossed it last.
+//! class of topics, what crossed its links, and a window of the blocks that
+//! crossed it last.
 //!
 //! Every stage counts through an [`Account`](account::Account) of the block in
 //! hand, which adds to the hub's ledger, to that of the block's class and to
@@ -9,6 +10,7 @@
 pub(crate) mod account;
 pub(crate) mod alarm;
 pub(crate) mod classes;
+pub(crate) mod crossing;
 pub(crate) mod facts;
 pub(crate) mod look;
 mod options;

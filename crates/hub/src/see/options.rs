@@ -12,6 +12,10 @@ pub const MAX_CLASSES: usize = 64;
 const MAX_WINDOW: usize = 1 << 22;
 /// The least of [`SeeOptions::alarm_after`]: some readings of the ledger.
 const LEAST_ALARM: Duration = Duration::from_millis(500);
+/// The least of [`SeeOptions::links_every`]: a mark of each lane ten times a second.
+const LEAST_MARKS: Duration = Duration::from_millis(100);
+/// The most of it.
+const MOST_MARKS: Duration = Duration::from_secs(3_600);
 
 /// Topics that are counted together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +38,19 @@ pub struct SeeOptions {
     /// How long the ledger may be out of balance before that is an alarm: half a
     /// second at least.
     pub alarm_after: Duration,
+    /// How often each end of a link says what it sent, where it sent something,
+    /// so that the other end compares: 100 ms to an hour.
+    pub links_every: Duration,
 }
 
 impl Default for SeeOptions {
     fn default() -> Self {
-        Self { classes: Vec::new(), window: 8_192, alarm_after: Duration::from_secs(10) }
+        Self {
+            classes: Vec::new(),
+            window: 8_192,
+            alarm_after: Duration::from_secs(10),
+            links_every: Duration::from_secs(1),
+        }
     }
 }
 
@@ -58,6 +70,9 @@ impl SeeOptions {
         }
         if self.window > MAX_WINDOW {
             found.push(("see.window", format!("{} is above the largest window, {MAX_WINDOW}", self.window)));
+        }
+        if !(LEAST_MARKS..=MOST_MARKS).contains(&self.links_every) {
+            found.push(("see.links_every", format!("{:?} must be 100 ms to an hour", self.links_every)));
         }
         if self.alarm_after < LEAST_ALARM {
             found.push(("see.alarm_after", format!("{:?} is too short: at least 500 ms", self.alarm_after)));

@@ -49,6 +49,18 @@ pub(crate) enum MeshCommand {
     Apply(ApplyArgs),
     /// Why an event of a topic does not reach a subscriber, or that it would.
     WhyNot(WhyNotArgs),
+    /// What became of all events, by class of topics, hub and reason, and what crossed
+    /// each link: the ledger of all hubs.
+    Ledger {
+        /// How long hubs may take to answer.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
+        wait: Duration,
+        /// As a JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Hubs, links, round-trip times, interest, the hub's counters, and the
     /// ledger of all hubs.
     Show {

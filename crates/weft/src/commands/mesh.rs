@@ -21,6 +21,7 @@ pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
         MeshCommand::Apply(args) => return plan::apply(&args).await,
         MeshCommand::Plan(args) => return plan::plan(&args.file, args.json, &args.server).await,
         MeshCommand::Where { event, wait, json, server } => return see::where_is(event, wait, json, &server).await,
+        MeshCommand::Ledger { wait, json, server } => return see::ledger::run(wait, json, &server).await,
         MeshCommand::WhyNot(args) => return super::why_not::run(&args).await,
         MeshCommand::Trace { topic, payload, dry, wait, json, server } => {
             return see::trace(&topic, payload.as_bytes(), dry, wait, json, &server).await;
@@ -36,11 +37,11 @@ pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if json {
         let mut object = object(&report);
-        see::add_ledgers(&ledgers, &mut object);
+        see::ledger::add_ledgers(&ledgers, &mut object);
         writeln!(out, "{object}")?;
     } else {
         human(&report, &mut out)?;
-        see::ledgers(&ledgers, &mut out)?;
+        see::ledger::ledgers(&ledgers, &mut out)?;
     }
     out.flush()?;
     client.close().await;

@@ -1,7 +1,6 @@
-//! `weft mesh where` and `weft mesh trace`, and the ledger of the mesh: what all
-//! hubs say, put together.
+//! `weft mesh where` and `weft mesh trace`: what all hubs say, put together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,8 +16,6 @@ use crate::time::rfc3339;
 /// How often a trace looks again while its event is on its way, and how many times.
 const LOOKS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
-/// What the ledger of all topics is called.
-const ALL: &str = "(all)";
 
 /// An event, as `weft mesh where` is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -336,97 +333,6 @@ fn would(hub: &HubSaid) -> String {
     parts.join(", ")
 }
 
-/// The ledger of a hub or of the mesh: counts by name.
-type Counts = BTreeMap<String, u64>;
-
-/// The ledgers by class and hub; those of all hubs together have no hub's name.
-fn by_class(said: &[HubSaid]) -> BTreeMap<String, BTreeMap<String, Counts>> {
-    let mut classes: BTreeMap<String, BTreeMap<String, Counts>> = BTreeMap::new();
-    for hub in said.iter().filter(|hub| hub.answered) {
-        for fact in &hub.facts {
-            let (class, what) = if let Some(what) = fact.name.strip_prefix(facts::LEDGER) {
-                (ALL, what)
-            } else if let Some((class, what)) = fact.name.strip_prefix(facts::CLASS).and_then(|n| n.split_once('.')) {
-                (class, what)
-            } else {
-                continue;
-            };
-            let hubs = classes.entry(class.to_owned()).or_default();
-            for name in [&hub.name, ""] {
-                *hubs.entry(name.to_owned()).or_default().entry(what.to_owned()).or_default() += fact.value;
-            }
-        }
-    }
-    add_other(&mut classes);
-    classes
-}
-
-/// What is in no class: all, less what is in one. Not said where there are none.
-fn add_other(classes: &mut BTreeMap<String, BTreeMap<String, Counts>>) {
-    if classes.len() < 2 {
-        return;
-    }
-    let mut other = classes.get(ALL).cloned().unwrap_or_default();
-    for (_, hubs) in classes.iter().filter(|(class, _)| *class != ALL) {
-        for (hub, counts) in hubs {
-            for (what, count) in counts {
-                if let Some(rest) = other.get_mut(hub).and_then(|rest| rest.get_mut(what)) {
-                    *rest = rest.saturating_sub(*count);
-                }
-            }
-        }
-    }
-    // What is out of balance does not subtract.
-    for counts in other.values_mut() {
-        counts.remove("imbalance");
-    }
-    classes.insert("other".to_owned(), other);
-}
-
-/// The ledger as a table: a line for each class and hub, and one for each reason to drop.
-pub(crate) fn ledgers(said: &[HubSaid], out: &mut impl Write) -> io::Result<()> {
-    let columns = ["published", "received", "copies", "delivered", "stored", "forwarded", "in_flight"];
-    write!(out, "\n{:<16} {:<16}", "LEDGER", "HUB")?;
-    for column in columns {
-        write!(out, " {:>11}", column.to_uppercase().replace('_', " "))?;
-    }
-    writeln!(out, " {:>9}", "BALANCE")?;
-    for (class, hubs) in by_class(said) {
-        for (hub, counts) in &hubs {
-            let hub = if hub.is_empty() { "all hubs" } else { hub };
-            write!(out, "{class:<16} {hub:<16}")?;
-            for column in columns {
-                write!(out, " {:>11}", counts.get(column).copied().unwrap_or_default())?;
-            }
-            match counts.get("imbalance") {
-                Some(off) => writeln!(out, " {:>9}", format!("OFF BY {off}"))?,
-                None => writeln!(out, " {:>9}", "ok")?,
-            }
-            for (what, count) in counts {
-                if let Some(reason) = what.strip_prefix(facts::DROPPED) {
-                    writeln!(out, "{:<33} {count} dropped: {reason}", "")?;
-                }
-            }
-        }
-    }
-    for hub in said.iter().filter(|hub| !hub.answered) {
-        writeln!(out, "{}: no answer, its ledger is not in these", hub.name)?;
-    }
-    Ok(())
-}
-
-/// Adds the ledgers to what `weft mesh show --json` says.
-pub(crate) fn add_ledgers(said: &[HubSaid], object: &mut Value) {
-    let silent: Vec<&str> = said.iter().filter(|hub| !hub.answered).map(|hub| hub.name.as_str()).collect();
-    if let Some(object) = object.as_object_mut() {
-        let mut classes = by_class(said);
-        // Who reads it adds up for himself.
-        classes.values_mut().for_each(|hubs| drop(hubs.remove("")));
-        object.insert("ledger".to_owned(), json!(classes));
-        object.insert("noAnswer".to_owned(), json!(silent));
-    }
-}
-
 fn object(said: &[HubSaid]) -> Value {
     let hub = |hub: &HubSaid| {
         let facts: Vec<Value> = hub
@@ -449,6 +355,8 @@ fn object(said: &[HubSaid]) -> Value {
     };
     json!({ "hubs": said.iter().map(hub).collect::<Vec<_>>() })
 }
+
+pub(crate) mod ledger;
 
 #[cfg(test)]
 mod tests;

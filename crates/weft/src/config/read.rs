@@ -426,6 +426,7 @@ fn filter(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Probl
 fn see(mut section: Section<'_, '_>, see: &mut SeeOptions, problems: &mut Problems) {
     set!(section.number, problems, "window" => see.window);
     set!(section.duration, problems, "alarm_after" => see.alarm_after);
+    set!(section.duration, problems, "links_every" => see.links_every);
     section.finish(problems);
 }
 

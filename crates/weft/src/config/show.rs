@@ -136,8 +136,8 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         writeln!(out, "\n[[ledger]]\nclass = {:?}\ntopics = {:?}", class.name, class.topics.as_str())?;
     }
     super::mapping::show(&o.mapping, out)?;
-    let after = show_duration(o.see.alarm_after);
-    writeln!(out, "\n[see]\nwindow = {}\nalarm_after = \"{after}\"", o.see.window)
+    let (after, every) = (show_duration(o.see.alarm_after), show_duration(o.see.links_every));
+    writeln!(out, "\n[see]\nwindow = {}\nalarm_after = \"{after}\"\nlinks_every = \"{every}\"", o.see.window)
 }
 
 fn write_quic(q: &QuicOptions, out: &mut String) -> std::fmt::Result {

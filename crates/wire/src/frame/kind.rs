@@ -142,6 +142,10 @@ kinds! {
     Told = 117;
     /// Client to hub: why does it not reach a subscriber? Answered by `Told`.
     WhyNot = 118;
+    /// Hub to hub, on links of version 2 and later, behind the `Forward`s of a lane; answered by `LinkCounted`.
+    LinkLedger = 119;
+    /// Hub to hub: the answer to `LinkLedger`.
+    LinkCounted = 120;
     /// Hub to hub, version 2: what must be known before the link counts.
     LinkOpen = 124;
     /// Hub to hub, version 2: flooded.
@@ -189,6 +193,8 @@ impl Kind {
                 | Self::FlowAck
                 | Self::BoundAck
                 | Self::LinkCredit
+                | Self::LinkLedger
+                | Self::LinkCounted
                 | Self::Pressure
                 | Self::ReceiptAsk
                 | Self::ReceiptAck

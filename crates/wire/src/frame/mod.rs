@@ -44,6 +44,7 @@ mod admin;
 mod change;
 mod codec;
 mod consumer;
+mod crossing;
 mod data;
 mod drain;
 mod error;
@@ -70,6 +71,7 @@ pub use consumer::{
     Consume, ConsumerAction, ConsumerControl, ConsumerCreate, ConsumerDelete, ConsumerInfo, ConsumerMode,
     ConsumerReport, ConsumerReports, ConsumerSpec, Consuming, MemberReport, Replay,
 };
+pub use crossing::{LinkCounted, LinkLedger, MAX_LEDGER_COLUMNS};
 pub use data::{
     Deliver, FLOW_ENTRY_LEN, FOUND_HEAD, FlowEntry, FlowKind, Forward, Found, Publish, TooMany, deliver_head,
     forward_head, found_head, publish_head, publish_homes_head,
@@ -339,6 +341,10 @@ frames! {
     Joined(Joined<'a>);
     /// Ask all hubs why events do not reach a subscriber.
     WhyNot(WhyNot<'a>);
+    /// What a lane of this link has carried.
+    LinkLedger(LinkLedger);
+    /// What came of it.
+    LinkCounted(LinkCounted);
     /// Go on at another hub.
     Redirect(Redirect<'a>);
     /// The client goes, once it has what waits for it.

@@ -193,6 +193,9 @@ pub mod facts {
     pub const LEDGER: &str = "ledger.";
     /// Ledger: begins the name of a count of a class, such as `class.orders.copies`.
     pub const CLASS: &str = "class.";
+    /// Ledger: begins the name of a count of what crossed the links to the hub that the
+    /// text names, such as `link.out.orders`: `out`, `in`, `unsure` or `off`, and the class.
+    pub const LINK: &str = "link.";
     /// Event: the hub remembers so many blocks.
     pub const WINDOW: &str = "window";
     /// Event: the oldest block that it remembers entered the mesh then.

@@ -1,7 +1,5 @@
-//! Blocks and frames that several tests use: one of each kind, with every
-//! field different from its default.
+//! Blocks and frames that several tests use, one of each kind; no field has its default.
 #![allow(dead_code, reason = "each test binary uses a part")]
-
 use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, SubscriptionId, TenantId, UnixNanos};
 use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
 use weft_wire::frame::{self, *};
@@ -437,6 +435,8 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             topic: "flights/departed/JFK/LAX/B6",
             subscriber: "board@los-angeles",
         }),
+        Frame::LinkLedger(LinkLedger { lane: Lane::BULK, blocks: 7, columns: 0x0102_0304, events: vec![40, 0, 3] }),
+        Frame::LinkCounted(LinkCounted { lane: Lane::BULK, blocks: 7, events: 43 }),
         Frame::LinkOpen(LinkOpen {
             items: vec![
                 OpenItem { tag: OpenItem::MESH, value: "flüge".as_bytes() },

@@ -320,7 +320,7 @@ impl Bench {
     /// Of a link that is packed.
     fn packed(codec: Codec) -> Self {
         let mut bench = Self::new();
-        bench.egress.count_as_link(bench.counters.link("far"));
+        bench.egress.count_as_link(bench.counters.link("far"), true);
         bench.egress.pack(Packing::new(codec, 1 << 20, bench.press.room()));
         bench
     }
@@ -526,5 +526,46 @@ fn packing_in_the_steady_state_allocates_nothing() {
         assert_eq!(counted.count_total, 0, "{codec:?}");
         let link = bench.egress.link().expect("it is one");
         assert!(get(&link.wire_out) * 4 < get(&link.bytes_out), "they were packed");
+    }
+}
+
+/// A mark counts what stands before it on its way to the socket, and no more.
+#[test]
+fn a_mark_stands_behind_the_blocks_that_it_counts_and_before_all_others() {
+    for apart in [false, true] {
+        let mut bench = Bench::new();
+        bench.egress.count_as_link(bench.counters.link("west"), true);
+        if apart {
+            bench.egress.keep_lanes_apart();
+        }
+        let block = bench.block(4, 1, 0, 1, 1_000);
+        assert!(!bench.egress.mark_lanes(9), "there is nothing to say");
+        bench.forward(block.clone(), false, 1);
+        bench.forward(block.clone(), false, 1);
+        // Both have their place, and neither is written.
+        bench.flush(0, 1);
+        assert!(bench.egress.owes_marks() && bench.egress.mark_lanes(9));
+        assert!(!bench.egress.owes_marks(), "one mark is under way");
+        bench.egress.control().extend_from_slice(&[7; 8]);
+        bench.forward(block.clone(), false, 1);
+        bench.flush(usize::MAX, 1);
+        let taken = std::mem::take(&mut bench.socket.taken);
+        // The control frames come first where nothing is half written.
+        let rest = taken.strip_prefix(&[7; 8]).expect("the control frames");
+        let mark = &rest[2 * block.len()..rest.len() - block.len()];
+        let Ok(Wire::LinkLedger(said)) = Wire::decode(mark) else { panic!("no mark: {mark:?}") };
+        assert_eq!((said.lane.get(), said.blocks, said.columns, &said.events[..]), (4, 2, 9, &[2, 0][..]));
+        assert!(!bench.egress.mark_lanes(9), "the mark is not answered");
+        let answer = frame::LinkCounted { lane: said.lane, blocks: 2, events: 1 };
+        assert_eq!(bench.egress.counted(&answer), Ok((2, 1)));
+        assert!(bench.egress.counted(&answer).is_err(), "nothing was asked");
+        assert!(bench.egress.owes_marks(), "of the third");
+        // The fourth takes its place, and the link ends before it is written.
+        bench.forward(block.clone(), false, 1);
+        bench.flush(0, 1);
+        bench.egress.abandon(&bench.counters);
+        let link = bench.counters.link("west");
+        assert_eq!((get(&link.events_out), get(&link.unsure_out)), (3, 1));
+        assert_eq!(get(&bench.counters.dropped[DropReason::LinkLost]), 1);
     }
 }

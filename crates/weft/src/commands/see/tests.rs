@@ -108,10 +108,34 @@ fn the_ledger_of_the_mesh_adds_hubs_up_and_tells_what_is_in_no_class() {
     let mut said = vec![hub("east", counts(9, 4)), hub("west", counts(5, 5))];
     said[1].facts.push(fact("class.orders.imbalance", "", 1));
     said[1].facts.push(fact("class.orders.dropped.no_path", "", 2));
-    let classes = by_class(&said);
+    let classes = ledger::by_class(&said);
     let copies = |class: &str, hub: &str| classes[class][hub]["copies"];
-    assert_eq!((copies(ALL, ""), copies("orders", ""), copies("other", "")), (14, 9, 5));
+    assert_eq!((copies(ledger::ALL, ""), copies("orders", ""), copies("other", "")), (14, 9, 5));
     assert_eq!((copies("other", "east"), copies("other", "west")), (5, 0));
-    let shown = text(|out| ledgers(&said, out));
+    let shown = text(|out| ledger::ledgers(&said, out));
     assert!(shown.contains("OFF BY 1") && shown.contains("2 dropped: no_path"), "{shown}");
+}
+
+#[test]
+fn what_crossed_a_link_is_told_by_class_from_both_of_its_ends() {
+    let east = hub(
+        "east",
+        vec![
+            fact("link.out.orders", "west", 7),
+            fact("link.out.other", "west", 1),
+            fact("link.unsure.orders", "west", 2),
+            fact("link.later.orders", "west", 9),
+        ],
+    );
+    let mut west = hub("west", vec![fact("link.in.orders", "east", 4), fact("link.off.orders", "east", 1)]);
+    let lines = |said: &[HubSaid]| {
+        let text = text(|out| ledger::crossings(said, out));
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.lines().filter(|line| line.contains(" -> ")).map(words).collect::<Vec<_>>()
+    };
+    let expected =
+        ["east -> west (all) 8 4 2 1 DIFFER", "east -> west orders 7 4 2 1 DIFFER", "east -> west other 1 0 0 0 ok"];
+    assert_eq!(lines(&[east.clone(), west.clone()]), expected);
+    west.answered = false;
+    assert_eq!(lines(&[east, west])[1], "east -> west orders 7 ? 2 ? ?");
 }
