@@ -20,6 +20,8 @@ pub enum Canary {
     UncountedDrop,
     /// Links lose events that neither end counts as lost.
     UncountedLoss,
+    /// A hub loses an event between a link and its counts.
+    LostCrossing,
     /// Steps of interest are lost, and digests too.
     LostDelta,
     /// A home says that a block is synced when it is not even appended.
@@ -54,7 +56,7 @@ pub enum Canary {
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 22] = [
+    pub const ALL: [Canary; 23] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -62,6 +64,7 @@ impl Canary {
         Self::UncountedGap,
         Self::UncountedDrop,
         Self::UncountedLoss,
+        Self::LostCrossing,
         Self::LostDelta,
         Self::EarlyAck,
         Self::NoDeduplication,
@@ -90,6 +93,7 @@ impl Canary {
             Self::UncountedGap => "uncounted-gap",
             Self::UncountedDrop => "uncounted-drop",
             Self::UncountedLoss => "uncounted-loss",
+            Self::LostCrossing => "lost-crossing",
             Self::LostDelta => "lost-delta",
             Self::EarlyAck => "early-ack",
             Self::NoDeduplication => "no-deduplication",
@@ -125,6 +129,7 @@ impl Canary {
             Self::UncountedGap => Check::FlowBalance,
             Self::UncountedDrop => Check::Ledger,
             Self::UncountedLoss => Check::LinkBalance,
+            Self::LostCrossing => Check::LinkEnds,
             Self::LostDelta => Check::Interest,
             Self::EarlyAck => Check::Acknowledged,
             Self::NoDeduplication => Check::Stored,

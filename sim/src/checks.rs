@@ -29,6 +29,8 @@ pub enum Check {
     Ledger,
     /// What hubs count as sent on links, others received, or a link lost.
     LinkBalance,
+    /// Both ends of a link count the same, as hubs compare it.
+    LinkEnds,
     /// All hubs know each hub's interest as it is.
     Interest,
     /// What a producer was told is synced, is.
@@ -126,7 +128,7 @@ impl Check {
             Self::DeliveredTwice | Self::SharedTwice => Family::Duplicates,
             Self::Missing | Self::Unserved | Self::Acknowledged | Self::Stored => Family::Missing,
             Self::Receipt => Family::Receipts,
-            Self::Ledger | Self::LinkBalance | Self::FlowBalance => Family::Ledger,
+            Self::Ledger | Self::LinkBalance | Self::LinkEnds | Self::FlowBalance => Family::Ledger,
             Self::Interest | Self::Routes | Self::Identity | Self::Convergence | Self::Transit => Family::Agreement,
             Self::Order => Family::Order,
             Self::Failover => Family::Failover,

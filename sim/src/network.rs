@@ -141,6 +141,11 @@ impl SimLink {
         self.cuts[from] == cuts
     }
 
+    /// How often this direction was cut.
+    pub(crate) fn cuts(&self, from: usize) -> u64 {
+        self.cuts[from]
+    }
+
     pub(crate) fn cut(&mut self, from: usize) {
         self.is_cut[from] = true;
         self.cuts[from] += 1;

@@ -196,9 +196,10 @@ impl World<'_> {
     /// What has come for a stopped process waits; answers what does not.
     pub(super) fn held_back(&mut self, due: Due) -> Option<Due> {
         let hub = match &due {
-            Due::Arrive { session, to: end, .. } | Due::Up { session, end } | Due::Down { session, end } => {
-                self.links[self.sessions[*session].link].ends[*end]
-            }
+            Due::Arrive { session, to: end, .. }
+            | Due::Marked { session, to: end, .. }
+            | Due::Up { session, end }
+            | Due::Down { session, end } => self.links[self.sessions[*session].link].ends[*end],
             Due::Tick { hub, .. } | Due::Sync { hub, .. } => *hub,
             Due::Step(number) => match &self.plan.steps.get(*number)?.1 {
                 What::Publish { hub, .. } | What::Subscribe { hub, .. } | What::Join { hub, .. } => *hub,

@@ -1,5 +1,6 @@
 //! The run: virtual time, what happens in it, and the end of it.
 
+mod crossing;
 mod drains;
 mod faults;
 mod receipts;
@@ -15,6 +16,7 @@ use weft_mesh::{Event, GroupKey, LinkId};
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::{FlowKind, Frame, Peek, Want, peek, try_encode};
 
+use self::crossing::{Crossing, Mark};
 use crate::checks::{Check, Checkers, Violation};
 use crate::failover::{Failover, Pending};
 use crate::groups::Member;
@@ -54,6 +56,7 @@ fn is_old_epoch(epoch: Epoch) -> bool {
 enum Due {
     Step(usize),
     Arrive { session: usize, to: usize, cuts: u64, message: Message },
+    Marked { session: usize, to: usize, mark: Mark },
     Up { session: usize, end: usize },
     Down { session: usize, end: usize },
     Dial { link: usize },
@@ -97,6 +100,8 @@ pub(crate) struct World<'p> {
     slots: Vec<Slot>,
     links: Vec<SimLink>,
     sessions: Vec<Session>,
+    /// What crossed each session, by the end that sends.
+    crossings: BTreeMap<(usize, usize), Crossing>,
     clients: BTreeMap<usize, (usize, Filter, Mono)>,
     /// Members of groups, with their hubs.
     members: BTreeMap<usize, (usize, Member)>,
@@ -144,6 +149,7 @@ impl<'p> World<'p> {
             slots: plan.hubs.iter().enumerate().map(slot).collect(),
             links: plan.links.iter().map(SimLink::new).collect(),
             sessions: Vec::new(),
+            crossings: BTreeMap::new(),
             clients: BTreeMap::new(),
             members: BTreeMap::new(),
             producers: plan.producers.iter().map(|planned| SimProducer::new(planned, id_of)).collect(),
@@ -233,6 +239,7 @@ impl<'p> World<'p> {
                 None => Ok(()),
             },
             Due::Arrive { session, to, cuts, message } => self.arrive(session, to, cuts, message),
+            Due::Marked { session, to, mark } => self.compare(session, to, &mark),
             Due::Up { session, end } => self.session_up(session, end),
             Due::Down { session, end } => self.session_down(session, end),
             Due::Dial { link } => {
@@ -422,6 +429,16 @@ impl<'p> World<'p> {
             }
         };
         let sent = self.links[link].send(from, self.now, bytes, is_control, &mut self.random);
+        if let Message::Forward { block, .. } = &message
+            && sent != Sent::Full
+            && !is_lost
+        {
+            self.crosses(session, from, block, sent == Sent::Lost);
+        }
+        let crossed = match &message {
+            Message::Forward { block, .. } => Some(block.lane),
+            Message::Control(_) => None,
+        };
         match sent {
             Sent::Arrives { at, cuts, is_late, is_again } if !is_lost => {
                 if is_again && is_control {
@@ -431,6 +448,7 @@ impl<'p> World<'p> {
                     self.checks.excuse(at);
                 }
                 self.at(at, Due::Arrive { session, to: 1 - from, cuts, message });
+                crossed.into_iter().for_each(|lane| self.mark(session, from, lane, at));
             }
             Sent::Arrives { .. } | Sent::Lost => self.count_lost(&message),
             Sent::Full => {
@@ -489,7 +507,9 @@ impl<'p> World<'p> {
         let hub = self.links[link].ends[to];
         let id = LinkId(session as u64);
         match message {
+            Message::Forward { .. } if self.canary == Some(Canary::LostCrossing) && self.random.chance(20) => Ok(()),
             Message::Forward { block, entries, ttl } => {
+                self.has_crossed(session, to, &block);
                 self.checks.received += live_copies(&block, entries.iter().map(|entry| entry.kind));
                 if !self.plan.may_be_at(hub, block.residency) {
                     let detail = format!("{:?} of `{}` is at hub {hub}, which has no label", block.id, block.topic);
