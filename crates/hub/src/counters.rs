@@ -258,6 +258,8 @@ counters! {
     links_disagreed = "links.disagreed",
     /// Packed frames of links refused: unsound, or not agreed on.
     packed_refused = "links.packed_refused",
+    /// Connections of hubs that measured how far this one is.
+    probed = "links.measured",
     /// Certificates issued to hubs that joined with a token.
     joins_issued = "joins.issued",
     /// Certificates issued in the place of others.

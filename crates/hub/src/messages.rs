@@ -20,7 +20,7 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Lane, Mono, Residency, SubscriptionId};
 use weft_log::LogBlock;
 use weft_mesh::ledger::DropReason;
-use weft_mesh::{Life, StreamDef};
+use weft_mesh::{Life, StreamDef, Why};
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_stream::replica::Position;
 use weft_topic::Filter;
@@ -310,8 +310,8 @@ pub(crate) enum ToNet {
     Grown { target: Target },
     /// Where clients may go, the nearest first.
     Places(Vec<weft_mesh::ClientPlace>),
-    /// Keep a link to this neighbour: dial it.
-    Dial { neighbour: usize, peer: Arc<Neighbour> },
+    /// Dial a hub.
+    Dial { dial: Dial, peer: Arc<Neighbour> },
     /// Events of a block for a member of a consumer.
     Handout { target: Target, head: Head, block: LogBlock },
     /// A session could not become, or is no more, a member of a consumer.
@@ -470,6 +470,19 @@ pub(crate) struct LastAsked {
     pub(crate) most: u32,
 }
 
+/// What a hub is dialled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dial {
+    /// To keep a link to it, as it was told: its place among those.
+    Neighbour(usize),
+    /// To be in the mesh at all: any hub will do.
+    Any,
+    /// To keep a link to it, by policy.
+    Picked(HubId, Why),
+    /// To measure how far it is, and no more.
+    Probe(HubId),
+}
+
 /// Inbox of the conductor.
 pub(crate) enum ToConductor {
     /// A link is up: both sides know each other.
@@ -483,13 +496,18 @@ pub(crate) enum ToConductor {
         version: u16,
         /// The start of its data folder, as it says; of version 1 nothing is said.
         life: Option<Life>,
-        neighbour: Option<usize>,
+        /// What this hub dialled it for; `None`: the other one did.
+        dial: Option<Dial>,
+        /// Why the other hub picked it, as that says.
+        picked: Option<Why>,
         heard: crate::net::link::Heard,
     },
     /// A link that was up has ended.
-    LinkDown { link: SessionId, neighbour: Option<usize>, reason: String },
-    /// A neighbour could not be reached.
-    DialFailed { neighbour: usize, reason: String },
+    LinkDown { link: SessionId, dial: Option<Dial>, reason: String },
+    /// A hub could not be reached.
+    DialFailed { dial: Dial, reason: String },
+    /// A hub that was dialled to be measured has answered.
+    Probed { hub: HubId, rtt: Duration },
     /// A control frame of the mesh.
     LinkFrame { link: SessionId, frame: BlockRef },
     /// A live subscription, with the answer it waits for, its gate if it has one, and its group if it shares.

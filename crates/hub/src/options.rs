@@ -2,6 +2,7 @@
 //! the program's configuration is mapped onto them.
 
 mod limits;
+mod picks;
 mod routing;
 mod stages;
 mod timers;
@@ -11,12 +12,14 @@ use std::time::Duration;
 
 use weft_base::ByteCount;
 use weft_mesh::MAX_HUBS;
+pub use weft_mesh::PickOptions;
 use weft_pack::Codec;
 use weft_topic::mapping::{Mapping, Mappings};
 use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 pub use self::limits::Limits;
+pub use self::picks::MAX_SEEDS;
 pub use self::routing::{MAX_RESIDENCY, ResidencyRule, Routing};
 pub use self::stages::StageBounds;
 pub use self::timers::Timers;
@@ -53,6 +56,11 @@ pub struct HubOptions {
     pub quic: QuicOptions,
     /// Hubs that this one keeps a link to.
     pub neighbours: Vec<Neighbour>,
+    /// Hubs that it links to besides, by policy. `None`: it picks none.
+    pub pick: Option<PickOptions>,
+    /// Where a hub is dialled that has no link: any of these, or of the hubs that it
+    /// knows of, once; at most [`MAX_SEEDS`].
+    pub seeds: Vec<String>,
     /// The identity with which this hub dials its neighbours.
     pub link_security: Option<Security>,
     /// The folder of the streams; without one the hub keeps none.
@@ -237,6 +245,8 @@ impl HubOptions {
             packings: Codec::ALL.to_vec(),
             quic: QuicOptions::default(),
             neighbours: Vec::new(),
+            pick: None,
+            seeds: Vec::new(),
             link_security: None,
             data: None,
             threads: Threads::Auto,
@@ -275,7 +285,7 @@ impl HubOptions {
     /// Where hubs connect, and where this one connects to hubs.
     pub(crate) fn link_addresses(&self) -> impl Iterator<Item = &String> {
         let listened = self.hubs.iter().map(|listen| &listen.addr).chain(&self.hubs_also);
-        listened.chain(self.neighbours.iter().map(|hub| &hub.addr))
+        listened.chain(self.neighbours.iter().map(|hub| &hub.addr)).chain(&self.seeds)
     }
 
     /// All that is wrong with these options, each as the field's path and a
@@ -322,7 +332,7 @@ impl HubOptions {
             let why = format!("`{address}` must have 1 to {MAX_CLIENT_ADDRESS} bytes");
             found.push(("advertise_clients", why));
         }
-        if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() {
+        if self.clients.is_empty() && self.hubs.is_none() && self.neighbours.is_empty() && self.seeds.is_empty() {
             found.push(("clients", "the hub listens nowhere and has no neighbour: name an address".to_owned()));
         }
         for addr in self.link_addresses().filter(|addr| shm::path_of(addr).is_some()) {
@@ -334,9 +344,11 @@ impl HubOptions {
         if matches!(&self.hubs, Some(listen) if matches!(listen.security, Security::Plain)) {
             found.push(("hubs", "links need mutual TLS: make certificates with `weft ca`".to_owned()));
         }
-        if !self.neighbours.is_empty() && !matches!(self.link_security, Some(Security::Tls(_))) {
+        let dials = !self.neighbours.is_empty() || !self.seeds.is_empty() || self.pick.is_some();
+        if dials && !matches!(self.link_security, Some(Security::Tls(_))) {
             found.push(("neighbours", "dialling a neighbour needs a certificate: make one with `weft ca`".to_owned()));
         }
+        picks::violations(self.pick.as_ref(), &self.seeds, &mut found);
         self.stages.violations(&mut found);
         self.see.violations(&mut found);
         for name in self.mapping.rules().iter().map(Mapping::name) {

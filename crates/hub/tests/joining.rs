@@ -10,9 +10,11 @@ use common::liar::Liar;
 use common::mesh::{authority, identity, knows_interest, link_addr, member, until};
 use common::{Raw, start, stop};
 use weft_base::{ByteCount, Lane};
+use weft_hub::options::PickOptions;
 use weft_hub::{Hub, HubOptions};
+use weft_transport::ca::Authority;
 use weft_wire::frame::{
-    AckLevel, ErrorCode, Frame, LinkCredit, LinkOpen, OpenItem, Start, StreamCreate, StreamDelete, StreamSpec,
+    AckLevel, ErrorCode, Frame, LinkCredit, LinkOpen, MeshShow, OpenItem, Start, StreamCreate, StreamDelete, StreamSpec,
 };
 
 /// Waits until a hub has refused so many links, by its own count.
@@ -214,6 +216,83 @@ fn a_hub_whose_neighbour_is_gone_comes_back_through_another_that_it_has_heard_of
     reaches(&second, "new-york");
     stop(second);
     stop(new_york);
+}
+
+/// A hub that picks its links, with the address of another if there is one.
+fn picking(ca: &Authority, name: &str, region: &str, seeds: &[String]) -> HubOptions {
+    let mut options = member(ca, name, "127.0.0.1:0", &[]);
+    options.region = region.to_owned();
+    options.seeds = seeds.to_vec();
+    let (probe, settle) = (Duration::from_millis(20), Duration::from_millis(400));
+    options.pick = Some(PickOptions { nearest: 1, probe, settle, ..PickOptions::default() });
+    options.timers.alone = Duration::from_millis(50);
+    options
+}
+
+/// Waits until each of these reaches so many others.
+fn all_reach(hubs: &[Hub], others: usize) {
+    for hub in hubs {
+        let mut client = Raw::connect(hub, 1);
+        until(&mut client, &format!("{} reaches {others}", hub.identity().name), |report| {
+            report.hubs.iter().filter(|known| known.reachable && known.hops > 0).count() == others
+        });
+    }
+}
+
+/// Waits until one of these hubs counts something so named.
+fn one_counts(hubs: &[Hub], name: &str) {
+    let mut clients: Vec<Raw> = hubs.iter().map(|hub| Raw::connect(hub, 2)).collect();
+    for request in 0..2_000 {
+        for client in &mut clients {
+            client.send(&Frame::MeshShow(MeshShow { request }));
+            let answer = client.receive();
+            let Frame::MeshReport(report) = answer.frame() else { panic!("not a report: {:?}", answer.frame()) };
+            if report.counters.iter().any(|counter| counter.name == name && counter.value > 0) {
+                return;
+            }
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    panic!("no hub has counted {name}");
+}
+
+/// Each hub knows one address, of the hub before it: a line. A circle has a link
+/// more than that, so that one is picked.
+#[test]
+fn hubs_that_know_one_address_pick_their_links_and_outlive_that_hub() {
+    let ca = authority();
+    let mut hubs = vec![start(picking(&ca, "chicago", "west", &[]))];
+    for (name, region) in [("boston", "east"), ("dallas", "west"), ("houston", "west"), ("new-york", "east")] {
+        let seed = link_addr(hubs.last().expect("the one before"));
+        hubs.push(start(picking(&ca, name, region, &[seed])));
+    }
+    all_reach(&hubs, 4);
+    one_counts(&hubs, "picks.opened");
+    one_counts(&hubs, "picks.probes");
+    // In the middle of the line that they began as.
+    stop(hubs.remove(2));
+    all_reach(&hubs, 3);
+    for hub in hubs {
+        hub.counters().ledger().balance().expect("every copy is accounted for");
+        stop(hub);
+    }
+}
+
+/// Of three hubs in the east one is next to the one in the west, at most one more
+/// came by it, and the third is refused.
+#[test]
+fn a_hub_that_has_enough_links_refuses_others_that_pick_it_and_stays_in_the_mesh() {
+    let ca = authority();
+    let mut options = picking(&ca, "chicago", "west", &[]);
+    (options.limits.picked_links, options.pick) = (0, None);
+    let mut hubs = vec![start(options)];
+    hubs.push(start(picking(&ca, "boston", "east", &[link_addr(&hubs[0])])));
+    let seed = [link_addr(&hubs[1])];
+    hubs.extend(["atlanta", "new-york"].map(|name| start(picking(&ca, name, "east", &seed))));
+    all_reach(&hubs, 3);
+    one_counts(&hubs[..1], "picks.refused");
+    all_reach(&hubs, 3);
+    hubs.into_iter().for_each(stop);
 }
 
 /// Each of two hubs has made a stream of the same name while they were apart.

@@ -88,13 +88,18 @@ impl Book {
         self.0.iter()
     }
 
+    /// One of the addresses of a hub, so that one of them that does not work is passed over.
+    pub(crate) fn one_of(&self, name: &str, random: &mut Random) -> Option<String> {
+        let addresses = self.of(name);
+        addresses.get(random.below(addresses.len().max(1) as u64) as usize).cloned()
+    }
+
     /// One of all that are known, so that hubs that lose the same neighbour do
     /// not all come to the same other one.
     pub(crate) fn any(&self, random: &mut Random) -> Option<Dialled> {
         let hub = random.below(self.0.len().max(1) as u64) as usize;
-        let (name, addresses) = self.0.iter().nth(hub)?;
-        let address = addresses.get(random.below(addresses.len().max(1) as u64) as usize)?;
-        Some(Dialled { name: name.clone(), address: address.clone() })
+        let name = self.0.keys().nth(hub)?;
+        Some(Dialled { name: name.clone(), address: self.one_of(name, random)? })
     }
 }
 

@@ -7,6 +7,7 @@
 //!   destinations by links with it.
 //! * [`flow`] is the state of what one hub sends to another, at both ends.
 //! * [`plan`] says beforehand what a change of the mesh would do.
+//! * [`Picker`] decides which hubs to link to, where that is left to it.
 //! * [`ledger`] counts what became of every event, [`crossing`] compares what
 //!   both ends of a link counted.
 //!
@@ -35,6 +36,7 @@ mod link;
 mod local;
 mod mesh;
 mod options;
+mod pick;
 pub mod plan;
 mod report;
 mod routes;
@@ -52,6 +54,7 @@ pub use life::{Life, Remembered};
 pub use link::{DOUBTED, DRAINING, MOST_COST, SUSPECTED};
 pub use mesh::{ClientPlace, Command, Event, LinkNotice, LiveAt, Mesh, ReceiptLine};
 pub use options::{HubInfo, Limits, MAX_HUBS, MAX_LABEL, MAX_LABELS, MAX_WAYS, MeshOptions, Timers};
+pub use pick::{EASED, Linked, Pick, PickOptions, Pickable, Picker, Why};
 pub use report::{Counters, HubReport, LinkReport, Report};
 pub use routes::{INITIAL_TTL, Path, Routes, Split, hops, split};
 pub use streams::{StreamDef, StreamHome, StreamHub};

@@ -72,6 +72,18 @@ impl Graph {
         reached
     }
 
+    /// Whether a path leads from `root` to `hub` over other hubs.
+    pub(crate) fn has_way_round(&self, root: HubId, hub: HubId) -> bool {
+        let mut reached = BTreeSet::from([root]);
+        let mut left = vec![root];
+        while let Some(from) = left.pop() {
+            let edges = self.edges.get(&from).map_or(&[][..], Vec::as_slice);
+            let others = edges.iter().map(|edge| edge.to).filter(|to| (from, *to) != (root, hub));
+            left.extend(others.filter(|to| reached.insert(*to)));
+        }
+        reached.contains(&hub)
+    }
+
     /// The shortest path from `root` to each hub that it can reach (Dijkstra,
     /// "A note on two problems in connexion with graphs", 1959).
     pub(crate) fn shortest(&self, root: HubId) -> BTreeMap<HubId, Shortest> {

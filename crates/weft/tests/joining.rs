@@ -169,6 +169,36 @@ fn a_machine_joins_with_a_token_and_one_address_and_its_link_stands() {
 }
 
 #[test]
+fn machines_that_join_may_pick_their_links_and_the_mesh_says_which_and_why() {
+    let pick = "[pick]\nprobe = \"50 ms\"\nsettle = \"500 ms\"\n";
+    let issuing = Issuing::start(pick);
+    let folders = ["boston", "chicago"].map(|_| tempfile::tempdir().expect("a folder"));
+    let hubs = ["boston", "chicago"].iter().zip(&folders).map(|(name, folder)| {
+        let (door, token, dir) = (issuing.door(), issuing.token(""), folder.path().display());
+        let args = "--clients 127.0.0.1:0 --listen 127.0.0.1:0 --host 127.0.0.1 --pick";
+        let joined = weft(&format!("join {door} --name {name} --dir {dir} {args}"), Some(&token));
+        assert!(joined.status.success(), "{}", stderr(&joined));
+        let config = folder.path().join("hub.toml");
+        let text = fs::read_to_string(&config).expect("a configuration");
+        assert!(text.contains("[pick]\nseeds = [\"127.0.0.1:") && !text.contains("[[neighbours]]"), "{text}");
+        fs::write(&config, text.replace("[pick]\n", pick)).expect("a file");
+        Hub::start_with(&["--config", &config.display().to_string()])
+    });
+    let hubs: Vec<Hub> = hubs.collect();
+    // The third is known by what the mesh tells of it alone, and there is a link to it.
+    let says = |hub: &Hub, text: &str| {
+        let shown = |_| weft(&format!("mesh show --server {}", hub.address), None).stdout;
+        (0..200).map(shown).any(|shown| {
+            let shown = String::from_utf8_lossy(&shown);
+            shown.lines().any(|line| line.contains(text) && (line.contains("next") || line.contains("near")))
+        })
+    };
+    let (ours, theirs) = ("boston -> chicago", "chicago -> boston");
+    assert!(says(&hubs[0], ours), "{}", hubs[0].log());
+    assert!(says(&hubs[1], theirs), "{}", hubs[1].log());
+}
+
+#[test]
 fn a_used_token_stays_used_when_the_hub_is_started_again() {
     let mut issuing = Issuing::start("");
     let folder = tempfile::tempdir().expect("a folder");

@@ -204,6 +204,8 @@ codes! {
     TRIAL = 109, "trial", "the changes are not on trial at this hub, or others are: see the detail, and apply the plan again";
     /// A change that a hub cannot make.
     BAD_CHANGE = 110, "bad_change", "the hub cannot change so: mend what the detail names";
+    /// A link that the other hub picked, at a hub that has enough of those.
+    LINK_FULL = 111, "link_full", "the hub has as many links as others may pick: nothing to do, another is picked; or raise limits.picked_links there";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -12,7 +12,7 @@ use weft_wire::frame::{self, ChangeLine, ErrorCode, Frame, TrialAct};
 
 use super::Conductor;
 use crate::changes::{ChangesFile, Entry, HubChange, Overlaid, Overlay, Refusal};
-use crate::messages::{SessionId, ToNet};
+use crate::messages::{Dial, SessionId, ToNet};
 use crate::options::Neighbour;
 
 /// Addresses that a hub dials or has dialled in one life: each has a place for ever.
@@ -98,6 +98,11 @@ impl Changes {
         (over.0.unwrap_or(cost), over.1.unwrap_or(price))
     }
 
+    /// What a link that stands costs.
+    pub(super) fn told(&self, link: LinkId) -> Option<u32> {
+        self.links.get(&link).map(|up| up.told.0)
+    }
+
     /// Whether a link may be.
     pub(super) fn may_be(&self, peer: &str, dialled: Option<usize>) -> bool {
         let is_wanted = dialled.and_then(|index| self.dialled.get(index)).is_none_or(|dialled| dialled.is_wanted);
@@ -111,8 +116,12 @@ impl Conductor {
         &mut self,
         link: SessionId,
         peer: &str,
-        dialled: Option<usize>,
+        dial: Option<Dial>,
     ) -> Result<(u32, u32), String> {
+        let dialled = match dial {
+            Some(Dial::Neighbour(index)) => Some(index),
+            _ => None,
+        };
         if let Some(dialled) = dialled.and_then(|index| self.changes.dialled.get_mut(index)) {
             dialled.peer = Some(peer.to_owned());
         }

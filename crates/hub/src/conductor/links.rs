@@ -13,12 +13,10 @@ use weft_wire::ErrorCode;
 
 use super::Conductor;
 use super::neighbours::Failed;
-use crate::messages::{SessionId, ToNet};
+use crate::messages::{Dial, SessionId, ToNet};
 use crate::net::link::Heard;
 use crate::options::Neighbour;
 
-/// The place of the hub that is dialled because no neighbour is to be had: none of theirs.
-const ANY: usize = usize::MAX;
 /// Hubs that there is no link to and should be, as they are remembered.
 const MOST_LOST: usize = 64;
 
@@ -84,48 +82,67 @@ impl Conductor {
     /// Has those dialled that are due; answers how many.
     pub(super) fn dial(&mut self) -> usize {
         let now = self.now.mono;
-        let mut due = self.neighbours.due(now);
+        let due = self.neighbours.due(now);
         for neighbour in &due {
             if let Some(peer) = self.changes.neighbour(*neighbour) {
-                self.net.push(ToNet::Dial { neighbour: *neighbour, peer });
+                self.net.push(ToNet::Dial { dial: Dial::Neighbour(*neighbour), peer });
             }
         }
         self.other.linked(self.links.any(), now);
-        if let Some(session) = self.other.settled(now) {
+        // Where links are picked, that decides when this one is not needed any more.
+        if let Some(session) = self.other.settled(now).filter(|_| !self.picks.is_on()) {
             let detail = "a configured neighbour is back".to_owned();
             self.net.push(ToNet::Close { session, code: ErrorCode::LEAVING, detail });
         }
-        if self.other.is_due(now) {
-            due.push(ANY);
-            match self.mesh.any_address().filter(|to| self.changes.may_be(&to.name, None)) {
-                Some(to) => {
-                    let (peer, address) = (&to.name, &to.address);
-                    tracing::info!(
-                        code = "another_way",
-                        peer,
-                        address,
-                        "no link stands: a hub that is known is dialled"
-                    );
-                    let peer =
-                        Neighbour { addr: to.address, name: Some(to.name), cost: 0, price_per_gb: 0, packing: None };
-                    self.net.push(ToNet::Dial { neighbour: ANY, peer: Arc::new(peer) });
-                }
-                // None is known yet: asked again after a pause.
-                None => {
-                    self.other.down(now);
-                }
+        due.len() + usize::from(self.other.is_due(now) && self.dial_any())
+    }
+
+    /// Dials a hub for want of any link: one that is known, or one to begin with.
+    fn dial_any(&mut self) -> bool {
+        let known = match self.other.seed(&self.options.seeds) {
+            Some(addr) => Some((addr, None)),
+            None => {
+                let known = self.mesh.any_address().filter(|to| self.changes.may_be(&to.name, None));
+                known.map(|to| (to.address, Some(to.name)))
             }
+        };
+        let Some((addr, name)) = known else {
+            // None is known yet: asked again after a pause.
+            self.other.down(self.now.mono);
+            return false;
+        };
+        let (peer, address) = (name.as_deref().unwrap_or("any"), &addr);
+        tracing::info!(code = "another_way", peer, address, "no link stands: a hub that is known is dialled");
+        let peer = Neighbour { addr, name, cost: 0, price_per_gb: 0, packing: None };
+        self.net.push(ToNet::Dial { dial: Dial::Any, peer: Arc::new(peer) });
+        true
+    }
+
+    /// A hub could not be dialled.
+    pub(super) fn dial_failed(&mut self, dial: Dial, reason: &str) {
+        let Some(pause) = self.link_failed(dial) else { return self.pick_failed(dial, reason) };
+        let neighbour = match dial {
+            Dial::Neighbour(index) => self.changes.neighbour(index),
+            _ => None,
+        };
+        if let Some(name) = neighbour.as_ref().and_then(|n| n.name.clone()) {
+            self.links.failed(&name, reason, self.now);
         }
-        due.len()
+        let neighbour = neighbour.map_or_else(|| "another hub".to_owned(), |n| n.addr.clone());
+        let again_ms = pause.as_millis() as u64;
+        tracing::warn!(code = "dial_failed", neighbour, reason, again_ms, "a neighbour cannot be reached");
     }
 
     /// A link stands that this hub has dialled.
-    pub(super) fn link_made(&mut self, index: usize, link: SessionId) {
-        if index == ANY {
-            return self.other.up(link);
+    pub(super) fn link_made(&mut self, dial: Dial, link: SessionId) {
+        match dial {
+            Dial::Any => self.other.up(link),
+            Dial::Neighbour(index) => {
+                self.neighbours.up(index, self.now.mono);
+                self.other.neighbour(index, true, self.now.mono);
+            }
+            Dial::Picked(..) | Dial::Probe(_) => {}
         }
-        self.neighbours.up(index, self.now.mono);
-        self.other.neighbour(index, true, self.now.mono);
     }
 
     /// Tells the decider which links were heard since it was told last, and the
@@ -147,11 +164,14 @@ impl Conductor {
 }
 
 impl Conductor {
-    /// A dial failed or a dialled link was lost; answers the pause before the next try.
-    pub(super) fn link_failed(&mut self, index: usize) -> Duration {
-        if index == ANY {
-            return self.other.down(self.now.mono);
-        }
+    /// A dial failed or a dialled link was lost; answers the pause before the next
+    /// try, of a hub that was picked none.
+    pub(super) fn link_failed(&mut self, dial: Dial) -> Option<Duration> {
+        let index = match dial {
+            Dial::Any => return Some(self.other.down(self.now.mono)),
+            Dial::Neighbour(index) => index,
+            Dial::Picked(..) | Dial::Probe(_) => return None,
+        };
         self.other.neighbour(index, false, self.now.mono);
         let Failed { pause, failures, opened } = self.neighbours.down(index, self.now.mono);
         if opened {
@@ -163,7 +183,7 @@ impl Conductor {
                 "a neighbour failed too often in a row: it is tried now and then only"
             );
         }
-        pause
+        Some(pause)
     }
 
     /// Closes the circuits of neighbours whose links have lasted.

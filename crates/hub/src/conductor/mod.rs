@@ -12,6 +12,7 @@ mod links;
 mod memory;
 mod neighbours;
 mod other;
+mod picks;
 mod receipts;
 mod report;
 mod see;
@@ -40,6 +41,7 @@ use self::links::Links;
 pub(crate) use self::memory::PeersFile;
 use self::neighbours::{Neighbours, Pace};
 use self::other::Other;
+use self::picks::Picks;
 use self::receipts::Receipts;
 use self::see::Asks;
 use self::tenants::Tenants;
@@ -94,6 +96,7 @@ pub(crate) struct Conductor {
     neighbours: Neighbours,
     changes: Changes,
     other: Other,
+    picks: Picks,
     links: Links,
     /// The hub is about to stop.
     drains: bool,
@@ -173,7 +176,12 @@ impl Conductor {
         };
         let mut random = parts.random;
         let pauses = (timers.redial_first, timers.redial_most);
-        let other = Other::new(timers.alone, pauses, Random::from_seed(random.next_u64()));
+        let mut other = Other::new(timers.alone, pauses, Random::from_seed(random.next_u64()));
+        if !parts.options.seeds.is_empty() {
+            other.at_once();
+        }
+        let (me, own) = (&parts.identity, Random::from_seed(random.next_u64()));
+        let picks = Picks::new(parts.options.pick, me.id, &me.region, own);
         let neighbours = Neighbours::new(parts.options.neighbours.len(), pace, random);
         let changes = Changes::new(&parts.options.neighbours, parts.changes);
         let mut conductor = Self {
@@ -201,6 +209,7 @@ impl Conductor {
             neighbours,
             changes,
             other,
+            picks,
             links: Links::default(),
             drains: false,
             commands: Vec::new(),
@@ -216,7 +225,7 @@ impl Conductor {
 
     fn on_message(&mut self, message: ToConductor) {
         match message {
-            ToConductor::LinkUp { link, hub, epoch, name, region, version, life, neighbour, heard } => {
+            ToConductor::LinkUp { link, hub, epoch, name, region, version, life, dial, picked, heard } => {
                 let mut commands = std::mem::take(&mut self.commands);
                 let met = self.mesh.meet((hub, &name, epoch), life, self.now.mono, &mut commands);
                 self.perform(commands);
@@ -224,15 +233,18 @@ impl Conductor {
                     let (code, detail) = (reason.code(), reason.to_string());
                     return self.net.push(ToNet::Close { session: link, code, detail });
                 }
-                let (cost, price) = match self.link_weight(link, &name, neighbour) {
+                if let Err(detail) = self.pick_up(link, hub, dial, picked) {
+                    return self.net.push(ToNet::Close { session: link, code: ErrorCode::LINK_FULL, detail });
+                }
+                let (cost, price) = match self.link_weight(link, &name, dial) {
                     Ok(weight) => weight,
                     Err(detail) => {
                         return self.net.push(ToNet::Close { session: link, code: ErrorCode::UNLINKED, detail });
                     }
                 };
                 tracing::info!(code = "link_up", peer = name, region, version, "a link is up");
-                if let Some(index) = neighbour {
-                    self.link_made(index, link);
+                if let Some(dial) = dial {
+                    self.link_made(dial, link);
                 }
                 self.epochs.insert(hub, epoch);
                 self.links.up(LinkId(link.0), &name, heard);
@@ -241,31 +253,18 @@ impl Conductor {
                     self.apply(Event::LinkPrice { link: LinkId(link.0), price });
                 }
             }
-            ToConductor::LinkDown { link, neighbour, reason } => {
+            ToConductor::LinkDown { link, dial, reason } => {
                 tracing::warn!(code = "link_down", reason, "a link is down");
                 self.link_ends(link);
+                self.pick_down(link);
                 self.links.down(LinkId(link.0), &reason, self.now);
                 self.apply(Event::LinkDown { link: LinkId(link.0) });
-                if let Some(index) = neighbour {
-                    self.link_failed(index);
+                if let Some(dial) = dial {
+                    self.link_failed(dial);
                 }
             }
-            ToConductor::DialFailed { neighbour, reason } => {
-                let pause = self.link_failed(neighbour);
-                if let Some(name) = self.changes.neighbour(neighbour).and_then(|n| n.name.clone()) {
-                    self.links.failed(&name, &reason, self.now);
-                }
-                let addr =
-                    self.changes.neighbour(neighbour).map_or_else(|| "another hub".to_owned(), |n| n.addr.clone());
-                let again_ms = pause.as_millis() as u64;
-                tracing::warn!(
-                    code = "dial_failed",
-                    neighbour = addr,
-                    reason,
-                    again_ms,
-                    "a neighbour cannot be reached"
-                );
-            }
+            ToConductor::DialFailed { dial, reason } => self.dial_failed(dial, &reason),
+            ToConductor::Probed { hub, rtt } => self.pick_probed(hub, rtt),
             ToConductor::LinkFrame { link, frame } => self.on_link_frame(link, &frame),
             ToConductor::Subscribe { target, filter, gate, group } => self.subscribe(target, filter, gate, group),
             ToConductor::GateTurned { target, closed, behind_ms } => self.gate_turned(target, closed, behind_ms),
@@ -539,6 +538,7 @@ impl Stage for Conductor {
         }
         self.tend_circuits();
         work += self.dial();
+        work += self.tend_picks();
         if let Some(peers) = &mut self.peers
             && peers.due().is_some_and(|at| at <= now.mono)
         {
@@ -558,7 +558,7 @@ impl Stage for Conductor {
 
     fn next_deadline(&self) -> Option<Mono> {
         let peers = self.peers.as_ref().and_then(PeersFile::due);
-        let own = self.neighbours.next().into_iter().chain(self.other.next());
+        let own = self.neighbours.next().into_iter().chain(self.other.next()).chain(self.picks.next());
         let others = own.chain(self.asks.next_deadline()).chain(self.changes.deadline());
         self.mesh.next_deadline().into_iter().chain(others).chain(peers).min()
     }

@@ -32,6 +32,20 @@ impl Other {
         Self { after, pauses, random, due: None, failures: 0, is_out: false, link: None, neighbours }
     }
 
+    /// The first time there is nothing to wait for.
+    pub(super) fn at_once(&mut self) {
+        self.due = Some(Mono(0));
+    }
+
+    /// The address to begin with that is tried now, any of these: at first, and
+    /// every other time.
+    pub(super) fn seed(&mut self, seeds: &[String]) -> Option<String> {
+        if !self.failures.is_multiple_of(2) {
+            return None;
+        }
+        seeds.get(self.random.below(seeds.len().max(1) as u64) as usize).cloned()
+    }
+
     /// Whether the hub has any link now.
     pub(super) fn linked(&mut self, is_linked: bool, now: Mono) {
         match self.due {

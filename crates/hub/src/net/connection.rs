@@ -14,23 +14,25 @@ use super::apart::Apart;
 use super::egress::Egress;
 use super::link::{Heard, LinkIn, LinkOut};
 use crate::admit::LastShard;
-use crate::messages::{Forward, SessionId};
+use crate::messages::{Dial, Forward, SessionId};
 
 /// What stands between a connection and a session, and what session it is.
 #[derive(Clone, Debug)]
 pub(crate) enum Role {
     /// Dialled; the transport's handshake is under way.
-    Dialling { neighbour: usize },
+    Dialling { dial: Dial },
     /// A peer connected; its `Hello` is awaited.
     AwaitHello { hubs: bool, peer: Peer },
     /// This hub dialled and said `Hello`; the `Welcome` is awaited.
-    AwaitWelcome { neighbour: usize, peer: Peer },
+    AwaitWelcome { dial: Dial, peer: Peer, since: Mono },
     /// A hub of version 2 or later; its `LinkOpen` is awaited.
-    AwaitOpen { neighbour: Option<usize>, peer: PeerHub },
+    AwaitOpen { dial: Option<Dial>, peer: PeerHub },
+    /// One end measured how far the other is: it is about to end.
+    Probed,
     /// A client's session.
     Client,
     /// A link to another hub.
-    Link { neighbour: Option<usize> },
+    Link { dial: Option<Dial> },
 }
 
 /// What another hub said of itself in `Hello` or `Welcome`.

@@ -72,17 +72,18 @@ impl NetStage {
                 }
                 tracing::debug!(code = "client_gone", session = id.0, reason, "a client's session ended");
             }
-            Role::Link { neighbour } => {
+            Role::Link { dial } => {
                 sub(&self.counters.links, 1);
                 self.out.route.push(ToRoute::LinkGone { link: id });
-                self.out.conductor.push(ToConductor::LinkDown { link: id, neighbour, reason: reason.to_owned() });
+                self.out.conductor.push(ToConductor::LinkDown { link: id, dial, reason: reason.to_owned() });
             }
-            Role::Dialling { neighbour } | Role::AwaitWelcome { neighbour, .. } => {
-                self.out.conductor.push(ToConductor::DialFailed { neighbour, reason: reason.to_owned() });
+            Role::Dialling { dial } | Role::AwaitWelcome { dial, .. } => {
+                self.out.conductor.push(ToConductor::DialFailed { dial, reason: reason.to_owned() });
             }
-            Role::AwaitOpen { neighbour: Some(neighbour), .. } => {
-                self.out.conductor.push(ToConductor::DialFailed { neighbour, reason: reason.to_owned() });
+            Role::AwaitOpen { dial: Some(dial), .. } => {
+                self.out.conductor.push(ToConductor::DialFailed { dial, reason: reason.to_owned() });
             }
+            Role::Probed => {}
             Role::AwaitHello { .. } | Role::AwaitOpen { .. } => {
                 add(&self.counters.failed_handshakes, 1);
                 tracing::info!(code = "handshake_failed", reason, "a connection did not become a session");

@@ -56,13 +56,20 @@ impl NetStage {
                 Frame::Hello(hello) => self.on_hello(id, hubs, &peer, hello),
                 other => self.unexpected(id, other.kind(), "the first frame must be a hello"),
             },
-            Role::AwaitWelcome { neighbour, peer } => match &decoded {
-                Frame::Welcome(welcome) => self.on_welcome(id, neighbour, &peer, welcome),
+            Role::AwaitWelcome { dial, peer, since } => match &decoded {
+                Frame::Welcome(welcome) => self.on_welcome(id, dial, since, &peer, welcome),
                 Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
                 other => self.unexpected(id, other.kind(), "the answer to a hello must be a welcome"),
             },
-            Role::AwaitOpen { neighbour, peer } => match &decoded {
-                Frame::LinkOpen(open) => self.on_link_open(id, peer, neighbour, open),
+            Role::AwaitOpen { dial, peer } => match &decoded {
+                Frame::LinkOpen(open) => self.on_link_open(id, peer, dial, open),
+                Frame::Goodbye(goodbye) if dial.is_none() && goodbye.code == ErrorCode::LEAVING => {
+                    add(&self.counters.probed, 1);
+                    if let Some(connection) = self.connection(id) {
+                        connection.role = Role::Probed;
+                    }
+                    self.end(id, goodbye.detail);
+                }
                 Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
                 other => self.unexpected(id, other.kind(), "a link must begin with what the hubs say of themselves"),
             },
@@ -92,7 +99,7 @@ impl NetStage {
                 Frame::LinkCounted(counted) => self.on_counted(id, counted),
                 other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
             },
-            Role::Dialling { .. } => {}
+            Role::Dialling { .. } | Role::Probed => {}
         }
     }
 

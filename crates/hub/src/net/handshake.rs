@@ -1,8 +1,10 @@
 //! From a connection to a session: `Hello`, `Welcome`, between hubs `LinkOpen`,
 //! and who may be what.
 
-use weft_base::HubId;
+use weft_base::{HubId, Mono};
+use weft_mesh::Why;
 use weft_mesh::crossing::Tally;
+use weft_pack::Codec;
 use weft_transport::{LinkToken, Network as _, Peer, PeerKind};
 use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, OpenItem, Welcome};
 
@@ -13,7 +15,7 @@ use super::window::Windows;
 use super::{NetStage, Role};
 use crate::agree::Refusal;
 use crate::counters::{add, set};
-use crate::messages::{SessionId, ToConductor};
+use crate::messages::{Dial, SessionId, ToConductor};
 use crate::options::Neighbour;
 
 /// The oldest protocol version that this hub still speaks; the newest is [`HubOptions::protocol_most`](crate::HubOptions).
@@ -38,17 +40,17 @@ impl NetStage {
         }
     }
 
-    /// Dials a neighbour.
-    pub(super) fn dial(&mut self, neighbour: usize, peer: &Neighbour) {
+    /// Dials a hub.
+    pub(super) fn dial(&mut self, dial: Dial, peer: &Neighbour) {
         let dialled = match &self.options.link_security {
             Some(security) => self.network.dial(&peer.addr, security, peer.name.as_deref()).map_err(|e| e.to_string()),
             None => Err("no certificate to dial with".to_owned()),
         };
         match dialled {
             Ok(link) => {
-                self.admit(link, Role::Dialling { neighbour });
+                self.admit(link, Role::Dialling { dial });
             }
-            Err(reason) => self.out.conductor.push(ToConductor::DialFailed { neighbour, reason }),
+            Err(reason) => self.out.conductor.push(ToConductor::DialFailed { dial, reason }),
         }
     }
 
@@ -57,12 +59,14 @@ impl NetStage {
         let Some(id) = self.by_link.get(&link).copied() else { return };
         let identity = self.identity.clone();
         let (most, newest) = (self.options.limits.frame.as_usize(), self.options.protocol_most);
-        let least = self.options.protocol_least;
+        let (least, since) = (self.options.protocol_least, self.now.mono);
         let Some(connection) = self.connection(id) else { return };
-        let Role::Dialling { neighbour } = connection.role else { return };
-        connection.role = Role::AwaitWelcome { neighbour, peer };
+        let Role::Dialling { dial } = connection.role else { return };
+        connection.role = Role::AwaitWelcome { dial, peer, since };
+        // A hub of an older version would take it for a link that stands.
+        let is_probe = matches!(dial, Dial::Probe(_));
         let hello = Hello {
-            version_min: least,
+            version_min: if is_probe { least.max(VERSION_OPEN) } else { least },
             version_max: newest,
             role: frame::Role::Hub,
             features: FEATURES,
@@ -129,7 +133,7 @@ impl NetStage {
     }
 
     /// The answer of a neighbour that this hub dialled.
-    pub(super) fn on_welcome(&mut self, id: SessionId, neighbour: usize, peer: &Peer, welcome: &Welcome<'_>) {
+    pub(super) fn on_welcome(&mut self, id: SessionId, dial: Dial, since: Mono, peer: &Peer, welcome: &Welcome<'_>) {
         if !(VERSION_MIN..=self.options.protocol_most).contains(&welcome.version) {
             let detail = format!("the peer chose version {}, which was not offered", welcome.version);
             return self.violate(id, ErrorCode::VERSION, &detail);
@@ -141,34 +145,62 @@ impl NetStage {
             return self.violate(id, ErrorCode::TOO_OLD, &detail);
         }
         let (name, region) = (welcome.name.to_owned(), welcome.region.to_owned());
+        if let Dial::Probe(hub) = dial {
+            return self.probed(id, hub, since);
+        }
         let (version, packing, life) = (welcome.version, None, None);
         let peer = PeerHub { hub: welcome.hub, epoch: welcome.epoch, name, region, version, packing, life };
-        self.open(id, peer, Some(neighbour));
+        self.open(id, peer, Some(dial));
+    }
+
+    /// A hub that was only to be measured has answered: that is all.
+    fn probed(&mut self, id: SessionId, hub: HubId, since: Mono) {
+        let rtt = self.now.mono.since(since);
+        if let Some(connection) = self.connection(id) {
+            connection.role = Role::Probed;
+        }
+        self.goodbye(id, ErrorCode::LEAVING, "the way was measured");
+        self.out.conductor.push(ToConductor::Probed { hub, rtt });
+    }
+
+    /// How blocks are to be packed on a link that this hub dials, as it was told.
+    fn packing_of(&self, dial: Dial) -> Option<Codec> {
+        match dial {
+            Dial::Neighbour(index) => self.options.neighbours.get(index)?.packing,
+            Dial::Any | Dial::Picked(..) | Dial::Probe(_) => None,
+        }
     }
 
     /// A hub is who it says: the facts of the link are exchanged, where both know of them.
-    fn open(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>) {
+    fn open(&mut self, id: SessionId, peer: PeerHub, dial: Option<Dial>) {
         if peer.version < VERSION_OPEN {
-            return self.link_up(id, peer, neighbour);
+            return self.link_up(id, peer, dial, None);
         }
+        let packing = dial.and_then(|dial| self.packing_of(dial));
         let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
         else {
             return;
         };
-        connection.role = Role::AwaitOpen { neighbour, peer };
-        let wanted = neighbour.and_then(|index| self.options.neighbours.get(index)?.packing);
-        let said = self.opening.packing(wanted);
+        connection.role = Role::AwaitOpen { dial, peer };
+        let said = self.opening.packing(packing);
+        let picked = match dial {
+            Some(Dial::Picked(_, why)) => Some([why as u8]),
+            _ => None,
+        };
         let mut open = self.opening.frame();
         open.items.push(OpenItem { tag: OpenItem::PACKING, value: &said });
+        open.items.extend(picked.as_ref().map(|value| OpenItem { tag: OpenItem::PICKED, value }));
         frame::encode(&Frame::LinkOpen(open), connection.egress.control());
         self.mark_dirty(id);
     }
 
     /// What the hub at the other end says of itself.
-    pub(super) fn on_link_open(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>, said: &LinkOpen<'_>) {
+    pub(super) fn on_link_open(&mut self, id: SessionId, peer: PeerHub, dial: Option<Dial>, said: &LinkOpen<'_>) {
+        let picked = said.find(OpenItem::PICKED).and_then(|item| item.value.first());
+        let picked = picked.and_then(|why| Why::from_number(*why)).filter(|_| dial.is_none());
         match self.opening.judge(said) {
             Ok(life) => {
-                let wanted = neighbour.map(|index| self.options.neighbours.get(index).and_then(|n| n.packing));
+                let wanted = dial.map(|dial| self.packing_of(dial));
                 let packing = self.opening.agree(wanted, said);
                 if let Some(wanted) = wanted.flatten().filter(|_| packing.is_none()) {
                     let (peer, wanted) = (&peer.name, wanted.name());
@@ -179,7 +211,7 @@ impl NetStage {
                         "the link is not compressed: the peer does not take that"
                     );
                 }
-                self.link_up(id, PeerHub { life, packing, ..peer }, neighbour);
+                self.link_up(id, PeerHub { life, packing, ..peer }, dial, picked);
             }
             Err(Refusal { code, detail }) => {
                 add(&self.counters.links_disagreed, 1);
@@ -236,7 +268,7 @@ impl NetStage {
         self.mark_dirty(id);
     }
 
-    fn link_up(&mut self, id: SessionId, peer: PeerHub, neighbour: Option<usize>) {
+    fn link_up(&mut self, id: SessionId, peer: PeerHub, dial: Option<Dial>, picked: Option<Why>) {
         let PeerHub { hub, epoch, name, region, version, packing, life } = peer;
         let counters = self.counters.link(&name);
         set(&counters.version, u64::from(version));
@@ -247,7 +279,7 @@ impl NetStage {
         let (most_frame, packed_room) = (limits.frame.as_usize(), self.press.room());
         let columns = self.counters.classes.columns();
         let Some(connection) = self.connection(id) else { return };
-        connection.role = Role::Link { neighbour };
+        connection.role = Role::Link { dial };
         set(&counters.packing, packing.map_or(0, |codec| codec.number().into()));
         connection.egress.count_as_link(counters, version >= VERSION_OPEN);
         connection.packing = packing;
@@ -269,7 +301,7 @@ impl NetStage {
         self.keep_lanes_apart(id, link);
         add(&self.counters.links, 1);
         self.mark_dirty(id);
-        let up = ToConductor::LinkUp { link: id, hub, epoch, name, region, version, life, neighbour, heard };
+        let up = ToConductor::LinkUp { link: id, hub, epoch, name, region, version, life, dial, picked, heard };
         self.out.conductor.push(up);
     }
 }

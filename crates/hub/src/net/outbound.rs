@@ -199,9 +199,9 @@ impl NetStage {
             ToNet::MemberEnded { target, code, detail } => self.on_member_ended(target, code, &detail),
             ToNet::Places(places) => self.drain.places = Some(places),
             ToNet::Preferences(preferences) => self.network.tunnels.near.preferences = preferences,
-            ToNet::Dial { neighbour, peer } => {
+            ToNet::Dial { dial, peer } => {
                 if !self.lifecycle.is_draining() {
-                    self.dial(neighbour, &peer);
+                    self.dial(dial, &peer);
                 }
             }
         }

@@ -54,6 +54,8 @@ pub struct Limits {
     pub link_bytes: ByteCount,
     /// Failures in a row (dials, refused handshakes, links that die young) after which a neighbour is dialled at the slowest rate alone, until a link has lasted.
     pub dial_failures: u32,
+    /// Links that other hubs have dialled because this one is near, or of another region than they are; one more is refused, and they pick another hub.
+    pub picked_links: usize,
     /// Bytes queued for one client's socket; live blocks beyond it wait per subscriber.
     pub socket_bytes: ByteCount,
     /// Bytes that the system may hold of a TCP connection and not have sent yet: what is urgent waits for no more than that.
@@ -147,6 +149,7 @@ impl Default for Limits {
             link_window_most: ByteCount::mib(32),
             link_bytes: ByteCount::mib(40),
             dial_failures: 5,
+            picked_links: 16,
             socket_bytes: ByteCount::mib(1),
             unsent_bytes: weft_transport::UNSENT,
             publish_blocks: 256,

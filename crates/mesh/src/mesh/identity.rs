@@ -30,7 +30,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     memory: Memory,
-    book: Book,
+    pub(super) book: Book,
     /// One of them is not what it was when it was last taken.
     is_news: bool,
     /// The refusals told, the newest last.

@@ -31,6 +31,7 @@ mod events;
 mod identity;
 mod interest;
 mod life;
+mod pick;
 mod pressure;
 mod receipts;
 mod records;

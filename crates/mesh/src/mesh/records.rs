@@ -477,7 +477,7 @@ impl Mesh {
     /// The mesh as its hubs report it. While one that is linked with this one, by
     /// whatever way, reports as version 1 does, all of those reckon as it does, or
     /// they would find different ways. Which links there are depends on no weights.
-    fn graph(&self) -> Graph {
+    pub(super) fn graph(&self) -> Graph {
         let graph = self.graph_by(Some(&self.options.weights));
         let is_bare = |id: &HubId| self.hubs.get(id).is_some_and(|hub| hub.attributes.is_none());
         if graph.reached(self.me.id).iter().any(is_bare) { self.graph_by(None) } else { graph }

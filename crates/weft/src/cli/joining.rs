@@ -120,6 +120,10 @@ pub(crate) struct JoinArgs {
     /// Where its clients connect, on this machine alone and without TLS.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7411")]
     pub(crate) clients: String,
+    /// The new hub picks its links by itself: the hub that issues is only where it
+    /// begins, not a neighbour for good.
+    #[arg(long)]
+    pub(crate) pick: bool,
     /// The new hub's region.
     #[arg(long, default_value = "local")]
     pub(crate) region: String,

@@ -165,8 +165,12 @@ fn configuration(args: &JoinArgs, joined: &Joined<'_>) -> anyhow::Result<String>
     if joined.neighbours.is_empty() {
         bail!("the hub that issued says nowhere that it takes links: give it `[hubs]` with `listen`");
     }
-    for neighbour in &joined.neighbours {
-        let address = reachable(neighbour.address, &args.address);
+    let addresses = joined.neighbours.iter().map(|neighbour| reachable(neighbour.address, &args.address));
+    if args.pick {
+        let seeds: Vec<String> = addresses.clone().map(|address| quoted(&address)).collect();
+        text += &format!("\n[pick]\nseeds = [{}]\n", seeds.join(", "));
+    }
+    for (neighbour, address) in joined.neighbours.iter().zip(addresses).filter(|_| !args.pick) {
         text += &format!("\n[[neighbours]]\naddr = {}\nname = {}\n", quoted(&address), quoted(neighbour.name));
     }
     for (table, keys) in SHARED {
@@ -225,7 +229,7 @@ pub(crate) fn renew(args: &RenewArgs) -> anyhow::Result<()> {
     let mut talk = Talk::dial_as(&args.address, (&identity, None), &clock, PATIENCE)
         .map_err(|e| anyhow::anyhow!("cannot renew at `{}`: {e}", args.address))?;
     let join = Join { request: 1, token: 0, secret: &[], name: &before.name, csr: request.csr(), hosts: Vec::new() };
-    let bytes = converse(&mut talk, &args.address, &join)?;
+    let bytes = converse(&mut talk, address, &join)?;
     let joined = joined_of(&bytes)?;
     let authority = fs::read_to_string(&files.ca).context("cannot read the authority")?;
     check(joined.certificate, &request, &authority, &before.name)?;

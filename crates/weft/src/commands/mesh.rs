@@ -60,7 +60,7 @@ fn human(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
         let (hops, rtt) = (hub.hops, show_rtt(hub.rtt));
         writeln!(out, "{name:<20} {:<14} {reachable:>9} {hops:>4} {rtt:>10} {:>8}", hub.region, hub.interest)?;
     }
-    writeln!(out, "\n{:<42} {:>10} {:>8} {:>8}", "LINK", "RTT", "COST", "STATE")?;
+    writeln!(out, "\n{:<42} {:>10} {:>8} {:>8}  PICKED", "LINK", "RTT", "COST", "STATE")?;
     for link in &report.links {
         let ends = format!("{} -> {}", report.name_of(link.from), report.name_of(link.to));
         let (cost, suspect) = cost_of(report, link);
@@ -69,13 +69,27 @@ fn human(report: &MeshReport, out: &mut impl Write) -> io::Result<()> {
             (true, true) => "suspect",
             (true, false) => "up",
         };
-        writeln!(out, "{ends:<42} {:>10} {cost:>8} {state:>8}", show_rtt(link.rtt))?;
+        let picked = if link.from == report.me { picked(report, &report.name_of(link.to)) } else { String::new() };
+        let line = format!("{ends:<42} {:>10} {cost:>8} {state:>8}  {picked}", show_rtt(link.rtt));
+        writeln!(out, "{}", line.trim_end())?;
     }
     writeln!(out, "\n{:<42} {:>14}", "COUNTER (of the hub marked *)", "VALUE")?;
     for (name, value) in report.counters.iter().filter(|(name, value)| *value > 0 && !name.starts_with(STAGE)) {
         writeln!(out, "{name:<42} {value:>14}")?;
     }
     stages(report, out)
+}
+
+/// Why there is a link to a neighbour of the hub that answers: by its own choice,
+/// by the neighbour's, or both; nothing for one that it was told to keep.
+fn picked(report: &MeshReport, peer: &str) -> String {
+    let why = |end: &str| {
+        let head = format!("link.{peer}.{end}.");
+        report.counters.iter().find_map(|(name, value)| name.strip_prefix(&head).filter(|_| *value > 0))
+    };
+    let own = why("picked").map(str::to_owned);
+    let other = why("picked_by_other").map(|why| format!("by {peer}: {why}"));
+    own.into_iter().chain(other).collect::<Vec<String>>().join(", ")
 }
 
 /// What counters of stages begin with.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use weft_base::Lane;
 use weft_hub::HubOptions;
 use weft_hub::options::{
-    Limits, Listen, LoadPolicy, Neighbour, ResidencyRule, Routing, StageBounds, Storage, StreamDefaults, Threads,
-    Timers,
+    Limits, Listen, LoadPolicy, Neighbour, PickOptions, ResidencyRule, Routing, StageBounds, Storage, StreamDefaults,
+    Threads, Timers,
 };
 use weft_hub::see::{LedgerClass, SeeOptions};
 use weft_log::Keys;
@@ -72,6 +72,13 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if !options.neighbours.is_empty() && !has_tls {
         problems.add_at("neighbours", TLS_NEEDED);
+    }
+    if let Some(section) = top.section("pick", problems) {
+        let pick = pick(section, &mut options.seeds, problems);
+        options.pick = Some(pick);
+        if !has_tls {
+            problems.add_at("pick", TLS_NEEDED);
+        }
     }
     if let Some(section) = top.section("quic", problems) {
         quic_links(section, &mut options.quic, problems);
@@ -276,6 +283,21 @@ fn compressions(section: &mut Section<'_, '_>, problems: &mut Problems) -> Optio
     Some(taken)
 }
 
+fn pick(mut section: Section<'_, '_>, seeds: &mut Vec<String>, problems: &mut Problems) -> PickOptions {
+    let mut pick = PickOptions::default();
+    set!(section.number, problems,
+        "nearest" => pick.nearest,
+        "per_region" => pick.per_region,
+        "most" => pick.most,
+    );
+    set!(section.duration, problems, "probe" => pick.probe, "settle" => pick.settle);
+    if section.has("seeds") {
+        *seeds = addresses(&mut section, "seeds", problems);
+    }
+    section.finish(problems);
+    pick
+}
+
 fn routing(mut section: Section<'_, '_>, routing: &mut Routing, problems: &mut Problems) {
     set!(section.number, problems,
         "rtt_weight" => routing.weights.rtt,
@@ -333,6 +355,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "waiting_blocks" => limits.waiting_blocks,
         "conflate_keys" => limits.conflate_keys,
         "dial_failures" => limits.dial_failures,
+        "picked_links" => limits.picked_links,
         "publish_blocks" => limits.publish_blocks,
         "flow_blocks" => limits.flow_blocks,
         "ring_slots" => limits.ring_slots,

@@ -72,6 +72,12 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         writeln!(out, "cost = {}\nprice_per_gb = {}", neighbour.cost, neighbour.price_per_gb)?;
         writeln!(out, "compression = {:?}", neighbour.packing.map_or("off", Codec::name))?;
     }
+    if let Some(pick) = &o.pick {
+        writeln!(out, "\n[pick]\nseeds = {:?}", o.seeds)?;
+        writeln!(out, "nearest = {}\nper_region = {}\nmost = {}", pick.nearest, pick.per_region, pick.most)?;
+        let (probe, settle) = (show_duration(pick.probe), show_duration(pick.settle));
+        writeln!(out, "probe = \"{probe}\"\nsettle = \"{settle}\"")?;
+    }
     write_quic(&o.quic, out)?;
     writeln!(out, "\n[protocol]\nmost = {}\nleast = {}", o.protocol_most, o.protocol_least)?;
     let w = &o.routing.weights;
@@ -192,6 +198,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         link_window_most,
         link_bytes,
         dial_failures,
+        picked_links,
         socket_bytes,
         unsent_bytes,
         publish_blocks,
@@ -261,6 +268,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("waiting_blocks", *waiting_blocks),
         ("conflate_keys", *conflate_keys),
         ("dial_failures", *dial_failures as usize),
+        ("picked_links", *picked_links),
         ("publish_blocks", *publish_blocks as usize),
         ("flow_blocks", *flow_blocks),
         ("ring_slots", *ring_slots),

@@ -43,6 +43,11 @@ impl<'a> OpenItem<'a> {
     /// most once; without it nothing is packed.
     pub const PACKING: u16 = 4;
 
+    /// Why the hub that dialled picked the other one, as one byte: 1 it is the next
+    /// in the order of all, 2 it is near, 3 it is of another region, 4 it was out
+    /// of reach. Absent when it was told to keep the link. At most once.
+    pub const PICKED: u16 = 5;
+
     /// The name and the value of a [`SETTING`](Self::SETTING); `None` when it is none.
     #[must_use]
     pub fn setting(&self) -> Option<(&'a str, &'a str)> {
