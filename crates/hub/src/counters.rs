@@ -264,6 +264,10 @@ counters! {
     joins_issued = "joins.issued",
     /// Certificates issued in the place of others.
     joins_renewed = "joins.renewed",
+    /// Certificates that this hub was given in the place of its own, by itself.
+    certificates_renewed = "certificate.renewed",
+    /// Times that it asked for one and no hub gave it.
+    renewals_failed = "certificate.renewal_failed",
     /// Requests to join refused: no such token, or another secret.
     joins_bad_token = "joins.refused.bad_token",
     /// Requests to join refused: the token was used before.

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use weft_base::{Clock, SystemClock};
-use weft_transport::ca::Request;
+use weft_base::{Clock, SystemClock, UnixNanos};
+use weft_transport::PeerKind;
+use weft_transport::ca::{Authority, Request};
 use weft_transport::joining::{Fingerprint, Talk, Token};
 use weft_wire::ErrorCode;
 use weft_wire::frame::{self, Frame, Join, Peek, Ping};
@@ -196,6 +197,49 @@ fn machines_that_join_may_pick_their_links_and_the_mesh_says_which_and_why() {
     let (ours, theirs) = ("boston -> chicago", "chicago -> boston");
     assert!(says(&hubs[0], ours), "{}", hubs[0].log());
     assert!(says(&hubs[1], theirs), "{}", hubs[1].log());
+}
+
+/// A certificate of which two thirds of the time are over, for a hub that has joined.
+fn age(issuing: &Issuing, folder: &Path, name: &str) {
+    let read = |file: &str| fs::read_to_string(issuing.folder.path().join(file)).expect("a file");
+    let authority = Authority::from_pem(&read("ca.pem"), &read("ca.key")).expect("the authority");
+    let day = Duration::from_secs(86_400);
+    let now = SystemClock::new().now().wall.0 - u64::try_from((day * 42).as_nanos()).expect("it fits");
+    let issued = authority.issue(PeerKind::Hub, name, &["127.0.0.1"], UnixNanos(now), day * 60).expect("one");
+    fs::write(folder.join(format!("{name}.pem")), issued.certificate).expect("a file");
+    fs::write(folder.join(format!("{name}.key")), issued.key).expect("a file");
+}
+
+#[test]
+fn a_hub_that_joined_has_its_certificate_renewed_by_itself_in_time() {
+    let issuing = Issuing::start("");
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(issuing.join("boston", &issuing.token(""), folder.path()).status.success());
+    age(&issuing, folder.path(), "boston");
+    let before = fs::read(folder.path().join("boston.pem")).expect("a certificate");
+    let config = folder.path().join("hub.toml");
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let at = format!("renew = \"{}\"", issuing.door());
+    assert!(text.contains(&at), "{text}");
+    // The first of two addresses answers nobody.
+    let both = text.replace(&at, &format!("renew = [\"127.0.0.1:1\", \"{}\"]", issuing.door()));
+    fs::write(&config, both).expect("a file");
+    let boston = Hub::start_with(&["--config", &config.display().to_string()]);
+    boston.wait_for_events(1, "certificate_renewed", "boston");
+    boston.wait_for_events(1, "identity_replaced", "boston");
+    assert_ne!(fs::read(folder.path().join("boston.pem")).expect("a certificate"), before);
+    assert_eq!(issuing.counter("joins.renewed"), 1);
+    issuing.hub.wait_for_events(1, "link_up", "boston");
+    drop(boston);
+
+    // Where nobody issues it is told, and the hub goes on with what it has.
+    age(&issuing, folder.path(), "boston");
+    fs::write(&config, text.replace(&at, "renew = \"127.0.0.1:1\"")).expect("a file");
+    let boston = Hub::start_with(&["--config", &config.display().to_string()]);
+    boston.wait_for_events(1, "renewal_failed", "127.0.0.1:1");
+    boston.wait_for_events(1, "certificate_ends_soon", "boston");
+    issuing.hub.wait_for_events(2, "link_up", "boston");
+    assert!(!boston.log().contains("identity_replaced"), "{}", boston.log());
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::cli::HubArgs;
 use crate::config;
 use crate::issue::{Facts, IssueOptions, Issuer};
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
-use crate::renewal::Renewal;
+use crate::renewal::{Asking, Renewal};
 use crate::rules::Rules;
 
 /// How often a running hub looks whether it is to stop.
@@ -43,14 +43,16 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     if let Some(command) = &args.command {
         return futures_lite::future::block_on(super::drain::run(command));
     }
-    let (mut options, issue, _folder) = match &args.config {
+    let (mut options, issue, asking, _folder) = match &args.config {
         Some(path) => {
             let config = config::load(path).map_err(|e| Usage(e.to_string()))?;
-            (config.hub, config.issue, None)
+            let renewed = config.tls.filter(|_| !config.renew.is_empty());
+            let random = Random::from_entropy()?;
+            (config.hub, config.issue, renewed.map(|files| Asking::new(files, config.renew, random)), None)
         }
         None => {
             let (options, folder) = dev(args.port)?;
-            (options, None, Some(folder))
+            (options, None, None, Some(folder))
         }
     };
     options.new_instance = args.new_instance;
@@ -65,7 +67,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let signals = Signals::take(drain_on_stop.is_some())?;
     let started = SystemClock::new();
     let mut renewal = match &options.link_security {
-        Some(Security::Tls(identity)) => Some(Renewal::new(identity.clone(), options.timers.identity)),
+        Some(Security::Tls(identity)) => Some(Renewal::new(identity.clone(), options.timers.identity, asking)),
         _ => None,
     };
     let mut rules = Rules::new(args.config.clone(), &options.mapping);
@@ -101,7 +103,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     while !signals.stop.load(Ordering::Relaxed) && !hub.has_failed() {
         std::thread::park_timeout(LOOK);
         let asked = signals.renew.swap(false, Ordering::Relaxed);
-        if renewal.as_mut().is_some_and(|renewal| renewal.look(started.now(), asked)) {
+        if renewal.as_mut().is_some_and(|renewal| renewal.look(started.now(), asked, hub.counters())) {
             hub.look_again();
         }
         rules.look(&hub, asked);

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use weft_base::{Clock, SystemClock};
+use weft_base::{Clock, SystemClock, UnixNanos};
 use weft_hub::options::is_label;
 use weft_transport::ca::Request;
 use weft_transport::joining::{Talk, Token};
-use weft_transport::{CloseReason, PeerKind, TlsIdentity};
+use weft_transport::{CloseReason, IdentityFiles, PeerKind, TlsIdentity};
 use weft_wire::frame::{Frame, Join, Joined};
 use zeroize::Zeroizing;
 
@@ -151,7 +151,7 @@ fn configuration(args: &JoinArgs, joined: &Joined<'_>) -> anyhow::Result<String>
     let mut text = format!(
         "# Made by `weft join`. Every key there is: examples/hub.toml.\n\
          name = {}\nregion = {}\nmesh = {}\ndata = {}\n\n\
-         [tls]\ncert = {}\nkey = {}\nca = \"ca.pem\"\n\n\
+         [tls]\ncert = {}\nkey = {}\nca = \"ca.pem\"\nrenew = {}\n\n\
          [[clients]]\nlisten = {}\nplain = true\n\n[hubs]\nlisten = {}\n",
         quoted(name),
         quoted(&args.region),
@@ -159,6 +159,7 @@ fn configuration(args: &JoinArgs, joined: &Joined<'_>) -> anyhow::Result<String>
         quoted(&format!("data/{name}")),
         quoted(&format!("{name}.pem")),
         quoted(&format!("{name}.key")),
+        quoted(&args.address),
         quoted(&args.clients),
         quoted(&args.listen),
     );
@@ -220,14 +221,23 @@ pub(crate) fn renew(args: &RenewArgs) -> anyhow::Result<()> {
     let Some(files) = config.tls else {
         return Err(Usage(format!("{} has no table `[tls]`: there is nothing to renew", args.config.display())).into());
     };
+    let ends = renew_at(&args.address, &files)?;
+    let until = ends.map_or(String::new(), |ends| format!(", good until {}", crate::time::rfc3339(ends)));
+    eprintln!("renewed {}{until}: a hub that runs finds it by itself", files.cert.display());
+    Ok(())
+}
+
+/// Asks the hub that issues at `address` for a certificate in the place of the one
+/// that lies in the files, and puts it there whole; answers when it ends.
+pub(crate) fn renew_at(address: &str, files: &IdentityFiles) -> anyhow::Result<Option<UnixNanos>> {
     let identity = files.load()?;
     let before = identity.me();
     let key = Zeroizing::new(fs::read_to_string(&files.key).context("cannot read the key")?);
     // The same key: two files that change at once could be found half changed.
     let request = Request::of_key(&key)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let mut talk = Talk::dial_as(&args.address, (&identity, None), &clock, PATIENCE)
-        .map_err(|e| anyhow::anyhow!("cannot renew at `{}`: {e}", args.address))?;
+    let mut talk = Talk::dial_as(address, (&identity, None), &clock, PATIENCE)
+        .map_err(|e| anyhow::anyhow!("cannot renew at `{address}`: {e}"))?;
     let join = Join { request: 1, token: 0, secret: &[], name: &before.name, csr: request.csr(), hosts: Vec::new() };
     let bytes = converse(&mut talk, address, &join)?;
     let joined = joined_of(&bytes)?;
@@ -238,10 +248,7 @@ pub(crate) fn renew(args: &RenewArgs) -> anyhow::Result<()> {
     let _ = fs::remove_file(&beside);
     write_new(&beside, joined.certificate, 0o644)?;
     fs::rename(&beside, &files.cert).with_context(|| format!("cannot write {}", files.cert.display()))?;
-    let after = files.load()?.me();
-    let until = after.expires.map_or(String::new(), |ends| format!(", good until {}", crate::time::rfc3339(ends)));
-    eprintln!("renewed {}{until}: a hub that runs finds it by itself", files.cert.display());
-    Ok(())
+    Ok(files.load()?.me().expires)
 }
 
 #[cfg(test)]

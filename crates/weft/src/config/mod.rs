@@ -32,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) hub: HubOptions,
     /// Where its identity lies, if it has one.
     pub(crate) tls: Option<IdentityFiles>,
+    /// Where its certificate is renewed.
+    pub(crate) renew: Vec<String>,
     /// For the door beside it.
     pub(crate) issue: Option<IssueOptions>,
 }

@@ -48,7 +48,8 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         options.threads = value;
     }
     options.admit_threads = top.number("admit_threads", problems);
-    let found = top.section("tls", problems).and_then(|section| tls(section, folder, problems));
+    let mut renew = Vec::new();
+    let found = top.section("tls", problems).and_then(|section| tls(section, folder, &mut renew, problems));
     let (tls, identity) = found.unzip();
     let has_tls = top.has("tls");
     for section in top.sections("clients", problems) {
@@ -115,7 +116,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         see(section, &mut options.see, problems);
     }
     top.finish(problems);
-    Config { hub: options, tls, issue }
+    Config { hub: options, tls, renew, issue }
 }
 
 const TLS_NEEDED: &str = "links between hubs need mutual TLS: add a table `[tls]` with `cert`, `key` and `ca`, \
@@ -137,6 +138,7 @@ fn keys(section: &mut Section<'_, '_>, folder: &Path, problems: &mut Problems) -
 fn tls(
     mut section: Section<'_, '_>,
     folder: &Path,
+    renew: &mut Vec<String>,
     problems: &mut Problems,
 ) -> Option<(IdentityFiles, Arc<TlsIdentity>)> {
     let path = |section: &mut Section<'_, '_>, key, problems: &mut Problems| -> Option<PathBuf> {
@@ -146,6 +148,9 @@ fn tls(
     let key = path(&mut section, "key", problems);
     let ca = path(&mut section, "ca", problems);
     let crl = section.text("crl", problems).map(|text| folder.join(text));
+    if section.has("renew") {
+        *renew = addresses(&mut section, "renew", problems);
+    }
     section.finish(problems);
     let files = IdentityFiles { cert: cert?, key: key?, ca: ca?, crl };
     match files.load() {
