@@ -7,7 +7,7 @@
 //! the estimators of RFC 6298: the answer to a probe is late when it takes
 //! longer than mean and [`DEVIATIONS`] deviations, which is φ = 8. A link that
 //! was suspected wrongly gets more patience for a while (Dadgar et al.,
-//! "Lifeguard", 2017), by half an interval. See ADR 13 and ADR 29.
+//! "Lifeguard", 2017), by half an interval. See ADR 13 and ADR 28.
 //!
 //! Whatever is heard is a sign of life, so that a link whose answers wait
 //! behind bulk is not suspected. A hub that was itself asleep judges nobody by
