@@ -52,11 +52,13 @@ pub enum Canary {
     LabelIgnored,
     /// Hubs that are about to stop do not say so.
     SilentDrain,
+    /// Hubs choose a way for each block, and not for its topic.
+    WayByBlock,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 23] = [
+    pub const ALL: [Canary; 24] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -80,6 +82,7 @@ impl Canary {
         Self::Talkative,
         Self::LabelIgnored,
         Self::SilentDrain,
+        Self::WayByBlock,
     ];
 
     /// The name on the command line.
@@ -109,6 +112,7 @@ impl Canary {
             Self::Talkative => "talkative",
             Self::LabelIgnored => "label-ignored",
             Self::SilentDrain => "silent-drain",
+            Self::WayByBlock => "way-by-block",
         }
     }
 
@@ -144,6 +148,7 @@ impl Canary {
             Self::Talkative => Check::Control,
             Self::LabelIgnored => Check::Residency,
             Self::SilentDrain => Check::Transit,
+            Self::WayByBlock => Check::Ways,
         }
     }
 }

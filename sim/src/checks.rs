@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Residency};
+use weft_base::{Epoch, HubId, Lane, Mono};
 use weft_mesh::GroupKey;
 
 use crate::histogram::Histogram;
@@ -19,8 +19,10 @@ pub enum Check {
     CrossedTwice,
     /// No subscriber gets a block twice.
     DeliveredTwice,
-    /// A subscriber gets the blocks of one origin and lane in order.
+    /// A subscriber gets the blocks of one origin, lane and topic in order.
     Order,
+    /// Blocks of one topic cross the same links to a hub, while no way changes.
+    Ways,
     /// Nothing is missing where interest and path stood undisturbed.
     Missing,
     /// On each live flow: sent = taken in + counted as missed.
@@ -130,7 +132,7 @@ impl Check {
             Self::Receipt => Family::Receipts,
             Self::Ledger | Self::LinkBalance | Self::LinkEnds | Self::FlowBalance => Family::Ledger,
             Self::Interest | Self::Routes | Self::Identity | Self::Convergence | Self::Transit => Family::Agreement,
-            Self::Order => Family::Order,
+            Self::Order | Self::Ways => Family::Order,
             Self::Failover => Family::Failover,
             Self::Latency | Self::Control => Family::Bounds,
             Self::Residency => Family::Residency,
@@ -170,6 +172,8 @@ pub struct Tally {
     pub delivered: u64,
     /// Those of them that are bound to a label.
     pub bound: u64,
+    /// Copies that took another link than the main way's.
+    pub spread: u64,
     /// Deliveries that had to happen, and did.
     pub expected: u64,
     /// Blocks that were handed to a member of a group.
@@ -209,6 +213,7 @@ impl AddAssign for Tally {
         self.crossings += other.crossings;
         self.delivered += other.delivered;
         self.bound += other.bound;
+        self.spread += other.spread;
         self.expected += other.expected;
         self.shared += other.shared;
         self.served += other.served;
@@ -237,8 +242,12 @@ struct Expectation {
     block: BlockId,
 }
 
-/// What one subscriber got last, by origin, lane and where it may be.
-type LastOf = HashMap<(usize, HubId, Lane, Residency), (Epoch, u64)>;
+/// What one subscriber got last, by origin, lane and topic.
+type LastOf = HashMap<(usize, HubId, Lane, GroupKey), (Epoch, u64)>;
+
+/// By which session blocks left a hub last, and when: by the hub, their origin,
+/// their topic, whether streams take them and from which producer, and where to.
+type WayOf = HashMap<(usize, HubId, GroupKey, bool, Option<usize>, HubId), (usize, Mono)>;
 
 /// The state of the checkers that look on while a run goes.
 #[derive(Debug, Default)]
@@ -247,6 +256,7 @@ pub(crate) struct Checkers {
     crossed: HashSet<(usize, usize, BlockId)>,
     delivered: HashSet<(usize, BlockId)>,
     last: LastOf,
+    ways: WayOf,
     expected: Vec<Expectation>,
     shared: HashMap<(GroupKey, BlockId), usize>,
     /// Blocks of which a member must get one: published and due when.
@@ -360,6 +370,32 @@ impl Checkers {
         Err(Violation { check: Check::CrossedTwice, at, detail })
     }
 
+    /// A hub sends a block over a session, for these hubs.
+    pub(crate) fn goes(
+        &mut self,
+        (hub, session): (usize, usize),
+        block: &Block,
+        to: impl Iterator<Item = HubId>,
+        at: Mono,
+    ) -> Result<(), Violation> {
+        let (topic, producer) = (GroupKey::of_name(&block.topic), block.produced.map(|produced| produced.producer));
+        for to in to {
+            let of = (hub, block.id.origin, topic, block.kept, producer.filter(|_| block.kept), to);
+            let known = self.ways.insert(of, (session, at));
+            if let Some((before, since)) = known.filter(|(before, _)| *before != session)
+                && self.disturbed < since
+            {
+                let Block { id, topic, .. } = block;
+                let detail = format!(
+                    "{id:?} of `{topic}` leaves hub {hub} for {to} by session {session}, and the one at {} by {before}",
+                    Time(since)
+                );
+                return Err(Violation { check: Check::Ways, at, detail });
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn delivers(&mut self, client: usize, block: &Block, at: Mono, is_old: bool) -> Result<(), Violation> {
         self.tally.delivered += 1;
         self.tally.bound += u64::from(block.residency.is_bound());
@@ -372,7 +408,8 @@ impl Checkers {
         if is_old {
             return Ok(());
         }
-        let last = self.last.entry((client, origin, block.lane, block.residency)).or_insert((epoch, 0));
+        let topic = GroupKey::of_name(&block.topic);
+        let last = self.last.entry((client, origin, block.lane, topic)).or_insert((epoch, 0));
         if (epoch, number) <= *last {
             let detail = format!("client {client} gets {:?} in lane {} after {last:?}", block.id, block.lane);
             return Err(Violation { check: Check::Order, at, detail });

@@ -100,11 +100,11 @@ impl SimHub {
                 self.ledger.copies += block.events;
             }
             let life = self.routes.epoch(hub).unwrap_or_default();
-            let (lane, residency) = (block.lane, block.residency);
-            let sender = self.live_out.entry((hub, lane, residency)).or_insert_with(|| LiveSender::new(life));
+            let (lane, residency, way) = (block.lane, block.residency, block.way);
+            let sender = self.live_out.entry((hub, lane, residency, way)).or_insert_with(|| LiveSender::new(life));
             let entry = sender.group_entry(hub, block.events, group);
             let life = Epoch(entry.incarnation);
-            let flow = FlowId { origin: self.id, epoch: self.epoch, destination: hub, life, lane, residency };
+            let flow = FlowId { origin: self.id, epoch: self.epoch, destination: hub, life, lane, residency, way };
             out.push(Effect::Sent { flow, events: block.events });
             entries.push(entry);
         }
@@ -144,15 +144,15 @@ impl SimHub {
         self.ledger.copies += block.events;
         if !entry.retransmit {
             let own = self.epoch;
-            let (lane, residency) = (block.lane, block.residency);
-            let receiver = self.live_in.entry((origin, lane, residency)).or_insert_with(|| LiveReceiver::new(own));
+            let (lane, residency, way) = (block.lane, block.residency, block.way);
+            let receiver = self.live_in.entry((origin, lane, residency, way)).or_insert_with(|| LiveReceiver::new(own));
             let live = receiver.accept(epoch, entry.incarnation, entry.sequence, block.events);
             if !live.deliver {
                 self.ledger.drop(DropReason::Late, block.events);
                 return None;
             }
             let life = Epoch(entry.incarnation);
-            let flow = FlowId { origin, epoch, destination: self.id, life, lane, residency };
+            let flow = FlowId { origin, epoch, destination: self.id, life, lane, residency, way };
             out.push(Effect::Taken { flow, events: block.events, missed: live.missed });
         }
         let key = GroupKey(entry.base);

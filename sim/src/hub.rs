@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Now, Residency, UnixNanos};
+use weft_base::{Epoch, HubId, Lane, Mono, Now, ProducerId, Residency, UnixNanos, Way};
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::{
     Command, DropReason, Event, GroupKey, HubInfo, INITIAL_TTL, Kind, Ledger, LinkId, Mesh, MeshOptions, Routes, Split,
@@ -20,6 +20,9 @@ use crate::groups::Groups;
 use crate::log::Log;
 use crate::residency::{LABEL, residency_of};
 pub(crate) use crate::said::{Block, BlockId, Effect, FlowId, FlowOf, Message, Produced, Publish};
+
+#[cfg(test)]
+mod tests;
 
 /// Blocks that a guaranteed flow holds.
 pub(crate) const FLOW_LIMIT: usize = 4096;
@@ -44,11 +47,11 @@ pub(crate) struct SimHub {
     subscribers: InterestSet<usize>,
     pub(crate) groups: Groups,
     nowhere: Routes,
-    seen: BTreeMap<Residency, Seen>,
+    seen: BTreeMap<(Residency, Way), Seen>,
     pub(crate) live_out: BTreeMap<FlowOf, LiveSender>,
     pub(crate) live_in: BTreeMap<FlowOf, LiveReceiver>,
-    out: BTreeMap<(HubId, Lane), Sender<Rc<Block>>>,
-    into: BTreeMap<(HubId, Lane), FlowIn>,
+    out: BTreeMap<(HubId, Lane, Way), Sender<Rc<Block>>>,
+    into: BTreeMap<(HubId, Lane, Way), FlowIn>,
     lives: BTreeMap<HubId, Epoch>,
     next_block: u64,
     split: Split,
@@ -183,7 +186,10 @@ impl SimHub {
                 } else if self.canary == Some(Canary::LateRoutes) && at > Mono(2_500_000_000) {
                     self.late_routes.get_or_insert(at + Duration::from_secs(3));
                 } else if !is_frozen {
-                    let next = |routes: &Routes| routes.hubs().map(|h| (h, routes.next_hop(h))).collect::<Vec<_>>();
+                    let links = |routes: &Routes, hub| -> Vec<_> {
+                        (0..routes.ways()).map(|way| routes.next_hop_on(hub, Way(way))).collect()
+                    };
+                    let next = |routes: &Routes| routes.hubs().map(|h| (h, links(routes, h))).collect::<Vec<_>>();
                     let bound = Residency::of(&[LABEL]);
                     let bound = |routes: &Routes| routes.bound(bound).map(next);
                     if next(&self.routes) != next(&routes) {
@@ -191,8 +197,8 @@ impl SimHub {
                     } else if bound(&self.routes) != bound(&routes) {
                         out.push(Effect::PathsChanged { all: false });
                     }
-                    for ((hub, _), sender) in &mut self.out {
-                        if self.routes.next_hop(*hub) != routes.next_hop(*hub) {
+                    for ((hub, _, way), sender) in &mut self.out {
+                        if self.routes.next_hop_on(*hub, *way) != routes.next_hop_on(*hub, *way) {
                             sender.way_changed(at);
                         }
                     }
@@ -200,12 +206,13 @@ impl SimHub {
                 }
             }
             Command::HubUp { hub, epoch } => {
-                let first = (hub, Lane::URGENT, Residency::ANYWHERE);
-                for (_, sender) in self.live_out.range_mut(first..=(hub, Lane::BULK, Residency(u32::MAX))) {
+                let first = (hub, Lane::URGENT, Residency::ANYWHERE, Way::MAIN);
+                let last = (hub, Lane::BULK, Residency(u32::MAX), Way(u8::MAX));
+                for (_, sender) in self.live_out.range_mut(first..=last) {
                     sender.restart(epoch);
                 }
                 let is_new_life = self.lives.insert(hub, epoch).is_some_and(|known| known != epoch);
-                for (_, sender) in self.out.range_mut(lanes_of(hub)) {
+                for (_, sender) in self.out.range_mut(flows_to(hub)) {
                     if is_new_life {
                         sender.restart(at);
                     }
@@ -213,12 +220,12 @@ impl SimHub {
                 }
             }
             Command::HubDown(hub) => {
-                for (_, sender) in self.out.range_mut(lanes_of(hub)) {
+                for (_, sender) in self.out.range_mut(flows_to(hub)) {
                     sender.set_reachable(false, at);
                 }
             }
-            Command::FlowAcked { hub, lane, incarnation, written, synced, .. } => {
-                let Some(sender) = self.out.get_mut(&(hub, lane)) else { return };
+            Command::FlowAcked { hub, lane, way, incarnation, written, synced, .. } => {
+                let Some(sender) = self.out.get_mut(&(hub, lane, way)) else { return };
                 let ledger = &mut self.ledger;
                 sender.acked(incarnation, written, synced, at, |block, level| {
                     if level == AckLevel::Synced {
@@ -269,8 +276,9 @@ impl SimHub {
         let id = BlockId { origin: self.id, epoch: self.epoch, number: self.next_block };
         self.next_block += 1;
         let residency = residency_of(topic);
-        let block =
-            Rc::new(Block { id, lane, topic: topic.to_owned(), events, residency, produced, size, published: at });
+        let (way, kept) = self.way_of(parsed, (lane, residency, produced), id.number);
+        let topic = topic.to_owned();
+        let block = Rc::new(Block { id, lane, topic, events, residency, way, kept, produced, size, published: at });
         self.ledger.published += events;
         let (shared, mut entries) = self.serve_groups(&block, out);
         let mut copies = shared + self.deliver_here(&block, out);
@@ -284,7 +292,7 @@ impl SimHub {
             }
             if kind == Kind::Live {
                 let life = routes.epoch(hub).unwrap_or_default();
-                let sender = self.live_out.entry((hub, lane, residency)).or_insert_with(|| LiveSender::new(life));
+                let sender = self.live_out.entry((hub, lane, residency, way)).or_insert_with(|| LiveSender::new(life));
                 let entry = sender.entry(hub, events);
                 let flow = FlowId {
                     origin: self.id,
@@ -293,13 +301,14 @@ impl SimHub {
                     life: Epoch(entry.incarnation),
                     lane,
                     residency,
+                    way,
                 };
                 out.push(Effect::Sent { flow, events });
                 entries.push(entry);
                 return;
             }
             let options = RetransmitOptions { ceiling: Duration::from_secs(1), ..RetransmitOptions::default() };
-            let sender = self.out.entry((hub, lane)).or_insert_with(|| Sender::new(FLOW_LIMIT, options));
+            let sender = self.out.entry((hub, lane, way)).or_insert_with(|| Sender::new(FLOW_LIMIT, options));
             match sender.push(block.clone(), at) {
                 Ok(pushed) => {
                     self.ledger.in_flight += events;
@@ -314,6 +323,29 @@ impl SimHub {
         }
         self.send_on(&block, &entries, None, INITIAL_TTL, out);
         Some(block)
+    }
+
+    /// The way of a block that is published here, and whether some stream takes it:
+    /// of those, each producer's blocks have one way, of the others each topic's.
+    fn way_of(
+        &self,
+        topic: Topic<'_>,
+        (lane, residency, produced): (Lane, Residency, Option<Produced>),
+        number: u64,
+    ) -> (Way, bool) {
+        let ways = self.ways(residency).ways();
+        if !self.homes_of(topic).is_empty() {
+            // While there are more ways or fewer than before, a producer's blocks stay
+            // on one. (A hub lets the publisher wait until the others are stored.)
+            let is_of = |block: &Rc<Block>| block.produced.map(|p| p.producer) == produced.map(|p| p.producer);
+            let held = self.out.iter().find(|((_, at, _), sender)| *at == lane && sender.iter().any(is_of));
+            let producer = ProducerId(produced.map_or(self.id.0, |produced| produced.producer as u64));
+            return (held.map_or(Way::of_producer(producer, ways), |((.., way), _)| *way), true);
+        }
+        if self.canary == Some(Canary::WayByBlock) {
+            return (Way((number % u64::from(ways)) as u8), false);
+        }
+        (Way::of_topic(topic.as_str(), ways), false)
     }
 
     /// A block has come by a link.
@@ -338,7 +370,7 @@ impl SimHub {
         } else if again {
             Cut::New
         } else {
-            let seen = self.seen.entry(block.residency).or_insert_with(|| Seen::new(64));
+            let seen = self.seen.entry((block.residency, block.way)).or_insert_with(|| Seen::new(64));
             seen.check(origin, epoch, block.lane, number)
         };
         let back_out = self.canary == Some(Canary::BackOut);
@@ -384,7 +416,7 @@ impl SimHub {
         out: &mut Vec<Effect>,
     ) -> Vec<FlowEntry> {
         let mut parts = std::mem::take(&mut self.split);
-        split(self.ways(block.residency), entries.iter().copied(), came_by, ttl, &mut parts);
+        split((self.ways(block.residency), block.way), entries.iter().copied(), came_by, ttl, &mut parts);
         self.split = parts;
         for (entry, reason) in self.split.dropped() {
             let is_silent = self.canary == Some(Canary::UncountedDrop) && *reason == DropReason::NoPath;
@@ -404,8 +436,8 @@ impl SimHub {
     fn take_live(&mut self, block: &Rc<Block>, entry: &FlowEntry, out: &mut Vec<Effect>) {
         let BlockId { origin, epoch, .. } = block.id;
         let own = self.epoch;
-        let receiver =
-            self.live_in.entry((origin, block.lane, block.residency)).or_insert_with(|| LiveReceiver::new(own));
+        let from = (origin, block.lane, block.residency, block.way);
+        let receiver = self.live_in.entry(from).or_insert_with(|| LiveReceiver::new(own));
         let live = receiver.accept(epoch, entry.incarnation, entry.sequence, block.events);
         if !live.deliver {
             self.ledger.copies += block.events;
@@ -413,8 +445,8 @@ impl SimHub {
             return;
         }
         let life = Epoch(entry.incarnation);
-        let (lane, residency) = (block.lane, block.residency);
-        let flow = FlowId { origin, epoch, destination: self.id, life, lane, residency };
+        let (lane, residency, way) = (block.lane, block.residency, block.way);
+        let flow = FlowId { origin, epoch, destination: self.id, life, lane, residency, way };
         let missed = if self.canary == Some(Canary::UncountedGap) { 0 } else { live.missed };
         out.push(Effect::Taken { flow, events: block.events, missed });
         if self.deliver_here(block, out) == 0 {
@@ -450,7 +482,8 @@ impl SimHub {
 
     fn take_guaranteed(&mut self, block: &Rc<Block>, entry: &FlowEntry, at: Mono, out: &mut Vec<Effect>) {
         let BlockId { origin, epoch, .. } = block.id;
-        let flow = self.into.entry((origin, block.lane)).or_default();
+        let from = (origin, block.lane, block.way);
+        let flow = self.into.entry(from).or_default();
         let before = flow.receiver.current();
         let verdict = flow.receiver.accept(epoch, entry.incarnation, entry.base, entry.sequence);
         if verdict == Verdict::Stale {
@@ -472,11 +505,12 @@ impl SimHub {
             self.ledger.copies += block.events;
             self.ledger.stored += block.events;
         }
-        self.acknowledge(origin, block.lane, at, out);
+        self.acknowledge(from, at, out);
     }
 
-    fn acknowledge(&mut self, origin: HubId, lane: Lane, at: Mono, out: &mut Vec<Effect>) {
-        let Some(flow) = self.into.get(&(origin, lane)) else { return };
+    fn acknowledge(&mut self, from: (HubId, Lane, Way), at: Mono, out: &mut Vec<Effect>) {
+        let (origin, lane, way) = from;
+        let Some(flow) = self.into.get(&from) else { return };
         let Some((to_epoch, incarnation)) = flow.receiver.current() else { return };
         let ack = FlowAck {
             to: origin,
@@ -489,25 +523,25 @@ impl SimHub {
             refused: ErrorCode::NONE,
             places: Vec::new(),
         };
-        self.on_event(Event::FlowAck { residency: Residency::ANYWHERE, ack }, at, out);
+        self.on_event(Event::FlowAck { residency: Residency::ANYWHERE, way, ack }, at, out);
     }
 
     /// The disk has synced all that is written.
     pub(crate) fn sync(&mut self, at: Mono, out: &mut Vec<Effect>) {
         self.log.synced = self.log.blocks.len();
-        let grown: Vec<(HubId, Lane)> =
+        let grown: Vec<(HubId, Lane, Way)> =
             self.into.iter().filter(|(_, flow)| flow.synced < flow.written).map(|(key, _)| *key).collect();
-        for (origin, lane) in grown {
-            if let Some(flow) = self.into.get_mut(&(origin, lane)) {
+        for from in grown {
+            if let Some(flow) = self.into.get_mut(&from) {
                 flow.synced = flow.written;
             }
-            self.acknowledge(origin, lane, at, out);
+            self.acknowledge(from, at, out);
         }
     }
 
     fn send_again(&mut self, at: Mono, out: &mut Vec<Effect>) {
         let mut again = Vec::new();
-        for ((hub, _), sender) in &mut self.out {
+        for ((hub, ..), sender) in &mut self.out {
             let entry = sender.entry(*hub, 0, true);
             let frames = sender.retransmit_due(at);
             again.extend(frames.map(|(block, sequence)| (block.clone(), FlowEntry { sequence, ..entry })));
@@ -518,56 +552,6 @@ impl SimHub {
     }
 }
 
-fn lanes_of(hub: HubId) -> std::ops::RangeInclusive<(HubId, Lane)> {
-    (hub, Lane::URGENT)..=(hub, Lane::BULK)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::groups::Member;
-
-    /// A hub with a subscriber and a member of a group, and a block that it published once.
-    fn hub_and_block() -> (SimHub, Rc<Block>, Vec<Effect>) {
-        let (id, labels) = (HubId(1), Vec::new());
-        let info = HubInfo { id, name: "hub-1".to_owned(), region: String::new(), labels, epoch: Epoch(1) };
-        let mut hub = SimHub::new(info, MeshOptions::default(), &[], Log::default(), 1, None);
-        let (filter, mut out) = (Filter::parse("**").expect("a filter"), Vec::new());
-        hub.subscribe(true, 7, &filter, Mono(1), &mut out);
-        hub.member(true, &Member { client: 8, group: "red".to_owned(), filter, weight: 1 }, Mono(1), &mut out);
-        out.clear();
-        let block = Block {
-            id: BlockId { origin: id, epoch: Epoch(1), number: 5 },
-            lane: Lane::DEFAULT,
-            topic: "a".to_owned(),
-            events: 1,
-            residency: Residency::ANYWHERE,
-            produced: None,
-            size: 1,
-            published: Mono(1),
-        };
-        (hub, Rc::new(block), out)
-    }
-
-    /// Of seeds 5267, 6586, 7202 and 7472: while ways changed a block came back to its
-    /// hub, which sent it on a second time over the same link. Real hubs cut it.
-    #[test]
-    fn an_own_block_that_comes_back_goes_no_further_but_one_that_is_passed_on_is_served() {
-        let (mut hub, block, mut out) = hub_and_block();
-        let entry = FlowEntry {
-            hub: hub.id,
-            incarnation: 1,
-            kind: FlowKind::Live,
-            retransmit: false,
-            sequence: 0,
-            base: GroupKey::of_name("red").0,
-        };
-        hub.on_forward(LinkId(3), &block, &[entry], INITIAL_TTL, Mono(2), &mut out);
-        assert!(out.is_empty(), "{out:?}");
-        assert_eq!(hub.ledger.dropped_for(DropReason::Duplicate), 1);
-        let passed_on = FlowEntry { kind: FlowKind::Group, retransmit: true, ..entry };
-        hub.on_forward(LinkId(3), &block, &[passed_on], INITIAL_TTL, Mono(3), &mut out);
-        assert!(matches!(out[..], [Effect::Shared { client: 8, .. }]), "{out:?}");
-        assert_eq!(hub.ledger.balance(), Ok(()));
-    }
+fn flows_to(hub: HubId) -> std::ops::RangeInclusive<(HubId, Lane, Way)> {
+    (hub, Lane::URGENT, Way::MAIN)..=(hub, Lane::BULK, Way(u8::MAX))
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Residency};
+use weft_base::{Epoch, HubId, Lane, Mono, Residency, Way};
 use weft_mesh::{CloseReason, GroupKey, LinkId, ReceiptLine};
 use weft_wire::frame::FlowEntry;
 
@@ -15,6 +15,10 @@ pub(crate) struct Block {
     pub(crate) events: u64,
     /// Where it may be.
     pub(crate) residency: Residency,
+    /// The way that it takes.
+    pub(crate) way: Way,
+    /// Some stream takes it.
+    pub(crate) kept: bool,
     /// The producer and its sequence, when the block must be stored.
     pub(crate) produced: Option<Produced>,
     /// Bytes of each event.
@@ -65,10 +69,12 @@ pub(crate) struct FlowId {
     pub(crate) life: Epoch,
     pub(crate) lane: Lane,
     pub(crate) residency: Residency,
+    pub(crate) way: Way,
 }
 
-/// A live flow at one of its ends: the hub at the other, the lane, and where its events may be.
-pub(crate) type FlowOf = (HubId, Lane, Residency);
+/// A live flow at one of its ends: the hub at the other, the lane, where its events
+/// may be, and the way that they take.
+pub(crate) type FlowOf = (HubId, Lane, Residency, Way);
 
 /// What a hub does to the world.
 #[derive(Debug)]

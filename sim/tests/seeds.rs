@@ -30,6 +30,7 @@ fn a_hundred_meshes_keep_their_promises() {
     let Tally {
         expected,
         bound,
+        spread,
         shared,
         served,
         missed,
@@ -46,6 +47,7 @@ fn a_hundred_meshes_keep_their_promises() {
     for (what, count) in [
         ("deliveries that had to happen", expected),
         ("deliveries of what is bound to a label", bound),
+        ("copies that took another way than the main one", spread),
         ("blocks handed to members of groups", shared),
         ("blocks of which a member had to get one", served),
         ("events missed", missed),

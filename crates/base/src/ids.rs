@@ -71,6 +71,38 @@ impl Residency {
     }
 }
 
+id! {
+    /// Which of several ways of like cost a block takes through the mesh: the
+    /// same at every hub, from its first to its last. See [`Way::of_topic`].
+    Way(u8)
+}
+
+impl Way {
+    /// The cheapest: of what must keep to one way, and all there is where blocks
+    /// are not spread.
+    pub const MAIN: Way = Way(0);
+    /// The most ways that a mesh may have.
+    pub const MOST: u8 = 16;
+
+    /// The way of what is published on a topic, of so many. With one more, only
+    /// the share of the new one moves.
+    #[must_use]
+    pub fn of_topic(topic: &str, ways: u8) -> Self {
+        Self::of_hash(xxhash_rust::xxh3::xxh3_64(topic.as_bytes()), ways)
+    }
+
+    /// The way of what a producer publishes for streams, of so many.
+    #[must_use]
+    pub fn of_producer(producer: ProducerId, ways: u8) -> Self {
+        Self::of_hash(xxhash_rust::xxh3::xxh3_64(&producer.0.to_le_bytes()), ways)
+    }
+
+    fn of_hash(hash: u64, ways: u8) -> Self {
+        // Below 16, which fits.
+        Self(crate::buckets::jump(hash, ways.min(Self::MOST).into()) as u8)
+    }
+}
+
 impl HubId {
     /// The id of the hub of this name: XXH3-64 of its UTF-8 bytes, so that
     /// every hub computes the same id with nobody to ask. Never zero.
@@ -158,6 +190,22 @@ mod tests {
         assert_eq!(Residency::of(&["eu"]).0, (eu >> 32) as u32 ^ eu as u32, "in blocks, on disk and on the wire");
         assert_eq!(Residency::of(&[]), Residency::ANYWHERE);
         assert_ne!(Residency::of(&["eu", "gdpr"]), Residency::of(&["eugdpr"]));
+    }
+
+    #[test]
+    fn topics_and_producers_are_spread_over_the_ways_there_are() {
+        let counts = |of: &dyn Fn(u64) -> Way| {
+            let mut counts = [0; 8];
+            (0..8_000).for_each(|n| counts[usize::from(of(n).0)] += 1);
+            counts
+        };
+        let topics = counts(&|n| Way::of_topic(&format!("plant/{n}"), 8));
+        let producers = counts(&|n| Way::of_producer(ProducerId(n), 8));
+        assert!(topics.iter().chain(&producers).all(|count| (850..1_150).contains(count)), "{topics:?} {producers:?}");
+        for topic in ["a", "plant/7", "b/c"] {
+            assert_eq!([Way::of_topic(topic, 0), Way::of_topic(topic, 1)], [Way::MAIN; 2]);
+            assert!(Way::of_topic(topic, u8::MAX).0 < Way::MOST);
+        }
     }
 
     #[test]

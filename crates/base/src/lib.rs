@@ -16,6 +16,6 @@ pub mod sync;
 pub mod units;
 
 pub use clock::{Clock, Instants, ManualClock, Mono, Now, SystemClock, UnixNanos};
-pub use ids::{Epoch, HubId, Lane, ProducerId, Residency, StreamId, SubscriptionId, TenantId};
+pub use ids::{Epoch, HubId, Lane, ProducerId, Residency, StreamId, SubscriptionId, TenantId, Way};
 pub use random::Random;
 pub use units::ByteCount;

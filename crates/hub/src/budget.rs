@@ -73,8 +73,8 @@ pub const SCHEDULED: usize = 64;
 pub const SPOOL: usize = 2 * (24 << 10);
 /// What an operator changed, as it is kept, put over the configuration and told, and what it has dialled.
 pub const CHANGE: usize = 6 << 10;
-/// A hub, in one of the ways that there are for labels: with what is remembered of
-/// its blocks, 1 KiB for each lane.
+/// A hub, in one of the ways besides the main one, for labels or to spread topics:
+/// with what is remembered of its blocks, 1 KiB for each lane.
 const WAY: usize = 9 << 10;
 /// The program, its threads' stacks and what is there once.
 pub const BASE: usize = 24 << 20;
@@ -164,7 +164,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
             "storage.repair, frame",
             times(1, options.storage.repair.as_usize().saturating_add(l.frame.as_usize())),
         ),
-        part("ways of labels", "labels, hubs", times(l.hubs.saturating_mul(ways(options)), WAY)),
+        part("ways", "routing.ways, labels, hubs", times(l.hubs.saturating_mul(ways(options)), WAY)),
         part("recent blocks", "see.window", times(1, Window::memory(options.see.window))),
         part("classes of topics", "ledger", times(1, Classes::memory(&options.see))),
         part("what crosses links", "hubs, ledger", times(l.hubs, crossing(options))),
@@ -176,10 +176,12 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
     ]
 }
 
-/// For how many sets of labels there are ways of their own, and blocks are remembered.
+/// How many ways there are besides the main one: for sets of labels, and of each
+/// those that topics are spread over. Blocks are remembered of each.
 fn ways(options: &HubOptions) -> usize {
     let sets = 1_usize.checked_shl(options.labels.len() as u32).unwrap_or(usize::MAX);
-    (sets - 1).min(weft_mesh::MAX_WAYS)
+    let sets = (sets - 1).min(weft_mesh::MAX_WAYS) + 1;
+    sets.saturating_mul(options.routing.spreading.ways.into()).saturating_sub(1)
 }
 
 /// Windows of links by QUIC; nothing where no address is QUIC's.

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Residency, SubscriptionId};
+use weft_base::{Epoch, HubId, Lane, Mono, Residency, SubscriptionId, Way};
 use weft_log::LogBlock;
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{Life, StreamDef, Why};
@@ -25,6 +25,7 @@ use weft_ring::arena::{BlockMut, BlockRef};
 use weft_stream::replica::Position;
 use weft_topic::Filter;
 use weft_topic::mapping::Mappings;
+use weft_wire::block::Block;
 use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, LinkCounted, LiveScope, OnFull};
 use weft_wire::peer::Service;
 
@@ -97,12 +98,13 @@ pub(crate) struct FlowKey {
     pub(crate) epoch: Epoch,
     pub(crate) lane: Lane,
     pub(crate) residency: Residency,
+    pub(crate) way: Way,
 }
 
 impl FlowKey {
     /// Without the life of the origin.
     pub(crate) fn flow(&self) -> FlowTo {
-        FlowTo { hub: self.origin, lane: self.lane, residency: self.residency }
+        FlowTo { hub: self.origin, lane: self.lane, residency: self.residency, way: self.way }
     }
 }
 
@@ -112,13 +114,19 @@ pub(crate) struct FlowTo {
     pub(crate) hub: HubId,
     pub(crate) lane: Lane,
     pub(crate) residency: Residency,
+    pub(crate) way: Way,
 }
 
 impl FlowTo {
+    /// The flow to, or from, a hub that a stamped block is of.
+    pub(crate) fn of(hub: HubId, block: Block<'_>) -> Self {
+        Self { hub, lane: block.lane(), residency: block.residency(), way: block.way() }
+    }
+
     /// All with one hub.
     pub(crate) fn all_of(hub: HubId) -> std::ops::RangeInclusive<Self> {
-        let first = Self { hub, lane: Lane::URGENT, residency: Residency::ANYWHERE };
-        first..=Self { hub, lane: Lane::BULK, residency: Residency(u32::MAX) }
+        let first = Self { hub, lane: Lane::URGENT, residency: Residency::ANYWHERE, way: Way::MAIN };
+        first..=Self { hub, lane: Lane::BULK, residency: Residency(u32::MAX), way: Way(u8::MAX) }
     }
 }
 
@@ -256,6 +264,7 @@ pub(crate) struct FlowSaid {
     pub(crate) hub: HubId,
     pub(crate) lane: Lane,
     pub(crate) residency: Residency,
+    pub(crate) way: Way,
     pub(crate) incarnation: u32,
     pub(crate) written: u64,
     pub(crate) synced: u64,
@@ -266,7 +275,7 @@ pub(crate) struct FlowSaid {
 impl FlowSaid {
     /// The flow.
     pub(crate) fn flow(&self) -> FlowTo {
-        FlowTo { hub: self.hub, lane: self.lane, residency: self.residency }
+        FlowTo { hub: self.hub, lane: self.lane, residency: self.residency, way: self.way }
     }
 }
 

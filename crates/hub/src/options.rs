@@ -311,6 +311,7 @@ impl HubOptions {
             found.push(("hubs.advertise", why));
         }
         routing::residency_violations(&self.residency, &mut found);
+        self.routing.violations(&mut found);
         let most = self.protocol_most;
         if !(PROTOCOL_VERSION_LEAST..=PROTOCOL_VERSION).contains(&most) {
             let remedy = format!("this version speaks {PROTOCOL_VERSION_LEAST} to {PROTOCOL_VERSION}");

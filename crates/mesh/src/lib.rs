@@ -41,6 +41,7 @@ pub mod plan;
 mod report;
 mod routes;
 mod spf;
+mod spread;
 mod streams;
 mod transfer;
 
@@ -57,6 +58,7 @@ pub use options::{HubInfo, Limits, MAX_HUBS, MAX_LABEL, MAX_LABELS, MAX_WAYS, Me
 pub use pick::{EASED, Linked, Pick, PickOptions, Pickable, Picker, Why};
 pub use report::{Counters, HubReport, LinkReport, Report};
 pub use routes::{INITIAL_TTL, Path, Routes, Split, hops, split};
+pub use spread::Spreading;
 pub use streams::{StreamDef, StreamHome, StreamHub};
 pub use weft_wire::frame::{InterestKind as Kind, LiveState};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId};
 
-use crate::Weights;
+use crate::{Spreading, Weights};
 
 /// The most hubs of a mesh that one decider can be told to know: a block for
 /// all of them, live and guaranteed, still fits the entries of one frame.
@@ -139,4 +139,6 @@ pub struct MeshOptions {
     pub timers: Timers,
     /// What links cost. The same at all hubs of a mesh.
     pub weights: Weights,
+    /// How blocks are spread over ways. The same at all hubs of a mesh.
+    pub spreading: Spreading,
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Residency, UnixNanos};
+use weft_base::{Epoch, HubId, Residency, UnixNanos, Way};
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::FlowEntry;
 
@@ -73,6 +73,10 @@ pub struct Routes {
     pub(crate) bound: Arc<[(Residency, Routes)]>,
     /// These are such ways.
     pub(crate) is_view: bool,
+    /// How many ways blocks are spread over.
+    pub(crate) ways: u8,
+    /// Those besides the main one, for each of `hubs`; none where they are the same.
+    pub(crate) spread: Arc<[Option<Path>]>,
 }
 
 impl Routes {
@@ -87,6 +91,8 @@ impl Routes {
             bound: Arc::default(),
             is_view: false,
             drains: false,
+            ways: 1,
+            spread: Arc::default(),
         }
     }
 
@@ -107,6 +113,8 @@ impl Routes {
             bound: Arc::default(),
             is_view: false,
             drains: false,
+            ways: 1,
+            spread: Arc::default(),
         }
     }
 
@@ -325,14 +333,15 @@ impl Split {
 /// Sorts the entries of a block by the link on which each leaves this hub.
 ///
 /// At the origin `arrived_on` is none and `ttl` is [`INITIAL_TTL`]; at a transit
-/// hub they are the frame's. Every hub decides by its own shortest paths; since
-/// those agree on ties, the ways of a block from its origin form a tree and no
-/// link carries the block twice, as long as all hubs have the same link state.
+/// hub they are the frame's. The way is the block's. Every hub decides by its own
+/// shortest paths of that way; since those agree on ties, the ways of a block from
+/// its origin form a tree and no link carries the block twice, as long as all hubs
+/// have the same link state.
 /// While they have not, an entry never goes back over the link that it came by
 /// ([`DropReason::Loop`]), the ttl ends longer loops ([`DropReason::Ttl`]), and
 /// [`Seen`](crate::flow::Seen) cuts second copies.
 pub fn split(
-    routes: &Routes,
+    (routes, way): (&Routes, Way),
     entries: impl IntoIterator<Item = FlowEntry>,
     arrived_on: Option<LinkId>,
     ttl: u8,
@@ -350,7 +359,7 @@ pub fn split(
             out.here.push(entry);
             continue;
         }
-        match routes.next_hop(entry.hub) {
+        match routes.next_hop_on(entry.hub, way) {
             None => out.dropped.push((entry, routes.why_not(entry.hub))),
             Some(link) if arrived_on == Some(link) => out.dropped.push((entry, DropReason::Loop)),
             Some(_) if out.ttl == 0 => out.dropped.push((entry, DropReason::Ttl)),
@@ -492,13 +501,13 @@ mod tests {
     #[test]
     fn a_block_leaves_once_on_each_link_that_it_needs() {
         let mut out = Split::new();
-        split(&routes(), [10, 30, 20, 1, 40].map(entry), None, INITIAL_TTL, &mut out);
+        split((&routes(), Way::MAIN), [10, 30, 20, 1, 40].map(entry), None, INITIAL_TTL, &mut out);
         assert_eq!(groups(&out), [(1, vec![10, 20]), (2, vec![30])]);
         assert_eq!(out.here(), [entry(1)]);
         assert_eq!(out.dropped(), [(entry(40), DropReason::NoPath)]);
         assert_eq!(hops(out.ttl()), 1);
         // What the last block left behind is gone.
-        split(&routes(), [entry(30)], Some(LinkId(1)), out.ttl(), &mut out);
+        split((&routes(), Way::MAIN), [entry(30)], Some(LinkId(1)), out.ttl(), &mut out);
         assert_eq!(groups(&out), [(2, vec![30])]);
         assert_eq!((out.here().len(), out.dropped().len(), hops(out.ttl())), (0, 0, 2));
     }
@@ -506,10 +515,10 @@ mod tests {
     #[test]
     fn nothing_goes_back_or_on_for_ever() {
         let mut out = Split::new();
-        split(&routes(), [10, 30].map(entry), Some(LinkId(2)), 2, &mut out);
+        split((&routes(), Way::MAIN), [10, 30].map(entry), Some(LinkId(2)), 2, &mut out);
         assert_eq!(groups(&out), [(1, vec![10])]);
         assert_eq!(out.dropped(), [(entry(30), DropReason::Loop)]);
-        split(&routes(), [10, 1].map(entry), Some(LinkId(2)), 1, &mut out);
+        split((&routes(), Way::MAIN), [10, 1].map(entry), Some(LinkId(2)), 1, &mut out);
         assert_eq!(out.dropped(), [(entry(10), DropReason::Ttl)]);
         assert_eq!(out.here(), [entry(1)], "the last hop is not one too many");
     }
@@ -517,7 +526,7 @@ mod tests {
     #[test]
     fn a_mesh_of_one_has_nowhere_to_go() {
         let mut out = Split::new();
-        split(&Routes::alone(HubId(1)), [entry(2)], None, INITIAL_TTL, &mut out);
+        split((&Routes::alone(HubId(1)), Way::MAIN), [entry(2)], None, INITIAL_TTL, &mut out);
         assert_eq!(out.dropped(), [(entry(2), DropReason::NoPath)]);
     }
 }

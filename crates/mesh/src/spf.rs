@@ -63,11 +63,16 @@ impl Graph {
 
     /// `root` and the hubs that it can reach.
     pub(crate) fn reached(&self, root: HubId) -> BTreeSet<HubId> {
+        self.reached_within(root, |_| true)
+    }
+
+    /// Likewise, over no other hubs than these.
+    pub(crate) fn reached_within(&self, root: HubId, inside: impl Fn(HubId) -> bool) -> BTreeSet<HubId> {
         let mut reached = BTreeSet::from([root]);
         let mut left = vec![root];
         while let Some(from) = left.pop() {
-            let edges = self.edges.get(&from).map_or(&[][..], Vec::as_slice);
-            left.extend(edges.iter().map(|edge| edge.to).filter(|to| reached.insert(*to)));
+            let next = self.edges_of(from).iter().map(|edge| edge.to).filter(|to| inside(*to));
+            left.extend(next.filter(|to| reached.insert(*to)));
         }
         reached
     }
@@ -77,11 +82,15 @@ impl Graph {
         let mut reached = BTreeSet::from([root]);
         let mut left = vec![root];
         while let Some(from) = left.pop() {
-            let edges = self.edges.get(&from).map_or(&[][..], Vec::as_slice);
-            let others = edges.iter().map(|edge| edge.to).filter(|to| (from, *to) != (root, hub));
+            let others = self.edges_of(from).iter().map(|edge| edge.to).filter(|to| (from, *to) != (root, hub));
             left.extend(others.filter(|to| reached.insert(*to)));
         }
         reached.contains(&hub)
+    }
+
+    /// The links of a hub.
+    pub(crate) fn edges_of(&self, hub: HubId) -> &[Edge] {
+        self.edges.get(&hub).map_or(&[], Vec::as_slice)
     }
 
     /// The shortest path from `root` to each hub that it can reach (Dijkstra,
@@ -97,8 +106,7 @@ impl Graph {
         let mut queue = BinaryHeap::from([Reverse((0, root))]);
         while let Some(Reverse((cost, from))) = queue.pop() {
             let Some(here) = best.get(&from).filter(|here| here.cost == cost).cloned() else { continue };
-            let edges = self.edges.get(&from).map_or(&[][..], Vec::as_slice);
-            for edge in edges.iter().filter(|edge| inside(edge.to)) {
+            for edge in self.edges_of(from).iter().filter(|edge| inside(edge.to)) {
                 let cost = cost.saturating_add(edge.cost);
                 let mut hubs = here.hubs.clone();
                 hubs.push(edge.to);

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{full, in_stream, reseal, smallest, stamp, stamped, write};
-use weft_base::{Epoch, HubId, Residency, UnixNanos};
+use weft_base::{Epoch, HubId, Residency, UnixNanos, Way};
 use weft_wire::block::{
     self, Block, BlockError, BlockFields, BlockWriter, Clause, EventFields, HEADER_LEN, MAX_BLOCK, MAX_EVENTS,
     MIN_BLOCK, Stamp, StampError, WriteError,
@@ -92,6 +92,18 @@ fn the_first_hub_binds_a_block_to_a_label_and_nobody_after_it() {
 }
 
 #[test]
+fn a_block_keeps_the_way_that_its_first_hub_gave_it() {
+    let mut bytes = full();
+    block::stamp_for(&mut bytes, &stamp(), Way(5)).unwrap();
+    assert_eq!(Block::validate(&bytes).unwrap().way(), Way(5));
+    block::stamp_anew(&mut bytes, &Stamp { block: 9, ..stamp() }).unwrap();
+    assert_eq!(Block::validate(&bytes).unwrap().way(), Way(5), "in a later life too");
+    let mut bytes = full();
+    block::stamp(&mut bytes, &stamp()).unwrap();
+    assert_eq!(Block::validate(&bytes).unwrap().way(), Way::MAIN);
+}
+
+#[test]
 fn the_stamp_keeps_its_rules() {
     assert_eq!(broken(|b| b[64..72].fill(0)), (Clause::Stamp, 64));
     assert_eq!(broken(|b| b[80..88].fill(0)), (Clause::Stamp, 80));
@@ -102,8 +114,9 @@ fn the_stamp_keeps_its_rules() {
         assert_eq!(broken(|b| b[half.clone()].fill(0)), (Clause::Home, 112), "bytes {half:?}");
     }
     assert_eq!(broken(|b| b[112..120].fill(0xff)), (Clause::Sequence, 112));
-    for at in 76..80 {
-        assert_eq!(broken(|b| b[at] = 1).0, Clause::Reserved, "byte {at}");
+    assert_eq!(broken(|b| b[76] = 16), (Clause::Way, 76));
+    for at in 77..80 {
+        assert_eq!(broken(|b| b[at] = 1), (Clause::Way, 76), "byte {at}");
     }
 }
 

@@ -30,7 +30,7 @@ fn of_the_code(name: &str) -> Vec<Field> {
     match name {
         "producer_line" => fields!(ProducerLine: length, magic, version, lane, flags, schema, producer, first_sequence,
             deadline, tenant, event_count, topic_len, reserved_50, residency, reserved_56, checksum),
-        "hub_line" => fields!(HubLine: origin, epoch, reserved_76, block, sequence, ingested, stream_sequence,
+        "hub_line" => fields!(HubLine: origin, epoch, way, block, sequence, ingested, stream_sequence,
             home_sequence, home, checksum),
         "event_header" => fields!(EventHeader: payload_len, key_len, headers_len, time),
         other => panic!("the schema describes `{other}`, which the code does not have"),

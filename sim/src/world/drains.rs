@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use weft_base::HubId;
+use weft_base::{HubId, Way};
 use weft_mesh::{DRAINING, Event};
 
 use super::{Check, Checked, SimHub, World};
@@ -47,8 +47,8 @@ impl World<'_> {
         let mut around = 0;
         for from in running.iter().filter(|hub| stays(&hub.id)) {
             for to in others(from, stays) {
-                let way = self.way(&running, from, to).unwrap_or_default();
-                if let Some(over) = way.iter().find(|hub| !stays(hub)) {
+                let ways = (0..from.routes.ways()).filter_map(|by| self.way(&running, from, to, Way(by)));
+                if let Some(over) = ways.flatten().find(|hub| !stays(hub)) {
                     let detail =
                         format!("from {} to {to} over {over}, which drains, and there is another way", from.id);
                     return Err(self.violation(Check::Transit, detail));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_base::HubId;
+use weft_base::{HubId, Way};
 use weft_mesh::{DropReason, GroupKey, HubInfo, MeshOptions};
 use weft_topic::Filter;
 
@@ -278,7 +278,7 @@ impl World<'_> {
             running
                 .iter()
                 .filter(|to| to.id != from.id && self.index_of.get(&to.id).is_some_and(|index| near.contains(index)))
-                .all(|to| self.walk(&running, from, to.id).is_some())
+                .all(|to| (0..from.routes.ways()).all(|way| self.walk(&running, from, to.id, Way(way)).is_some()))
         })
     }
 

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Mono, Random};
-use weft_mesh::{Event, GroupKey, LinkId};
+use weft_base::{Epoch, HubId, Mono, Random, Way};
+use weft_mesh::{Event, GroupKey, LinkId, Spreading};
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::{FlowKind, Frame, Peek, Want, peek, try_encode};
 
@@ -32,7 +32,8 @@ use crate::{Canary, Outcome, Plan};
 /// for the last look, and how many times it is waited for half of that.
 const QUIET: Duration = Duration::from_secs(2);
 const MOST_WAITS: usize = 60;
-/// The topic of those of the last events that are bound to a label.
+/// The topics of the last events begin so, and of those that are bound to a label.
+const LAST: &str = "last";
 const LAST_BOUND: &str = "eu/last";
 /// Bytes of the last events, which say that all is well.
 const LAST_SIZE: u64 = 100;
@@ -278,12 +279,11 @@ impl<'p> World<'p> {
                 (0..self.plan.hubs.len()).try_for_each(|hub| self.subscribe(first + hub, hub, "**"))
             }
             Due::LastPublishes => {
+                let topics: Vec<String> = [LAST, LAST_BOUND].into_iter().flat_map(one_for_each_way).collect();
                 for hub in 0..self.plan.hubs.len() {
-                    for lane in LANES {
-                        let last = Publish { topic: "last", lane, events: 1, size: LAST_SIZE, produced: None };
-                        self.publish(hub, last)?;
-                        if self.plan.may_be_at(hub, residency_of(LAST_BOUND)) {
-                            self.publish(hub, Publish { topic: LAST_BOUND, ..last })?;
+                    for (lane, topic) in LANES.into_iter().flat_map(|lane| topics.iter().map(move |t| (lane, t))) {
+                        if self.plan.may_be_at(hub, residency_of(topic)) {
+                            self.publish(hub, Publish { topic, lane, events: 1, size: LAST_SIZE, produced: None })?;
                         }
                     }
                 }
@@ -412,6 +412,13 @@ impl<'p> World<'p> {
             let again = entries.iter().all(|entry| entry.retransmit);
             self.checks.tally.retransmitted += u64::from(again);
             self.checks.crosses(session, from, block, again, self.now)?;
+            let new = || entries.iter().filter(|entry| !entry.retransmit).map(|entry| entry.hub);
+            if let Some(running) = &self.slots[hub].running {
+                let main = running.ways(block.residency);
+                let is_other = |to: &HubId| main.next_hop(*to).is_some_and(|link| link.0 as usize != session);
+                self.checks.tally.spread += new().filter(is_other).count() as u64;
+            }
+            self.checks.goes((hub, session), block, new(), self.now)?;
         }
         if let Message::Control(bytes) = &mut message {
             *bytes = self.without_lost_frames(bytes);
@@ -547,6 +554,14 @@ impl<'p> World<'p> {
             self.checks.lost += live_copies(block, entries.iter().map(|entry| entry.kind));
         }
     }
+}
+
+/// Topics below this one, of which each way has one: what is missing on a way shows
+/// when something comes after it there.
+fn one_for_each_way(below: &str) -> Vec<String> {
+    let ways = Spreading::default().ways;
+    let topic = |way| (0..).map(|n| format!("{below}/{n}")).find(|topic| Way::of_topic(topic, ways) == Way(way));
+    (0..ways).filter_map(topic).collect()
 }
 
 fn live_copies(block: &Rc<Block>, kinds: impl Iterator<Item = FlowKind>) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weft_base::{Epoch, HubId};
+use weft_base::{Epoch, HubId, Way};
 use weft_mesh::{Kind, Report};
 use weft_topic::{InterestSet, Topic};
 use weft_wire::frame::PROTOCOL_VERSION;
@@ -24,13 +24,17 @@ impl World<'_> {
             self.check_routes(&hubs),
             self.check_ledgers(&hubs),
             self.check_streams(&hubs),
-            self.checks.balance_flows(&lives, |flow| self.has_way(flow), self.now),
+            self.checks.balance_flows(&lives, |flow| self.has_way(&hubs, flow), self.now),
         ];
         results.into_iter().try_for_each(|result| self.judge(result))
     }
 
-    /// Whether events of a flow can reach its end.
-    fn has_way(&self, flow: &FlowId) -> bool {
+    /// Whether events of a flow can reach its end, and its origin still sends on its way.
+    fn has_way(&self, hubs: &[SimHub], flow: &FlowId) -> bool {
+        let origin = hubs.iter().find(|hub| hub.id == flow.origin);
+        if origin.is_some_and(|hub| flow.way.0 >= hub.ways(flow.residency).ways()) {
+            return false;
+        }
         let ends = [flow.origin, flow.destination].map(|hub| self.index_of.get(&hub));
         let [Some(from), Some(to)] = ends else { return true };
         !flow.residency.is_bound() || self.connected_within(*from, flow.residency).contains(to)
@@ -116,11 +120,18 @@ impl World<'_> {
         for from in hubs {
             let cheapest = all_costs(&from.mesh.report(), is_mixed);
             for to in hubs.iter().filter(|to| to.id != from.id) {
-                let walked = self.walk(&all, from, to.id);
-                if walked != Some(from.routes.hops(to.id)) {
-                    let detail =
-                        format!("from {} to {}: {:?}, walked {walked:?}", from.id, to.id, from.routes.path(to.id));
-                    return Err(self.violation(Check::Routes, detail));
+                for way in (0..from.routes.ways()).map(Way) {
+                    let walked = self.walk(&all, from, to.id, way);
+                    let path = from.routes.path_on(to.id, way);
+                    if walked.is_none() || walked != path.map(|path| path.hops) {
+                        let detail = format!("from {} to {} by {way}: {path:?}, walked {walked:?}", from.id, to.id);
+                        return Err(self.violation(Check::Routes, detail));
+                    }
+                    let most = from.routes.path(to.id).map_or(0, |path| path.cost * 125);
+                    if path.is_some_and(|path| path.cost * 100 > most) {
+                        let detail = format!("from {} to {} way {way} is dear: {path:?}", from.id, to.id);
+                        return Err(self.violation(Check::Routes, detail));
+                    }
                 }
                 let cost = from.routes.path(to.id).map(|path| path.cost);
                 let least = cheapest.get(&(from.id, to.id)).copied();
@@ -133,19 +144,19 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Follows each hub's own next hop; answers how many links that took.
-    pub(super) fn walk(&self, hubs: &[&SimHub], from: &SimHub, to: HubId) -> Option<u8> {
-        self.way(hubs, from, to).map(|way| way.len() as u8)
+    /// Follows each hub's own next hop of a way; answers how many links that took.
+    pub(super) fn walk(&self, hubs: &[&SimHub], from: &SimHub, to: HubId, by: Way) -> Option<u8> {
+        self.way(hubs, from, to, by).map(|way| way.len() as u8)
     }
 
-    /// The hubs that each hub's own next hop leads to, the last one among them.
-    pub(super) fn way(&self, hubs: &[&SimHub], from: &SimHub, to: HubId) -> Option<Vec<HubId>> {
+    /// The hubs that each hub's own next hop of a way leads to, the last one among them.
+    pub(super) fn way(&self, hubs: &[&SimHub], from: &SimHub, to: HubId, by: Way) -> Option<Vec<HubId>> {
         let (mut here, mut way) = (from, Vec::new());
         for _ in 0..=hubs.len() {
             if here.id == to {
                 return Some(way);
             }
-            let session = self.sessions.get(here.routes.next_hop(to)?.0 as usize)?;
+            let session = self.sessions.get(here.routes.next_hop_on(to, by)?.0 as usize)?;
             let ends = self.links[session.link].ends.map(|hub| HubId::of_name(&self.slots[hub].name));
             let next = if ends[0] == here.id { ends[1] } else { ends[0] };
             let works = session.is_open == [true; 2] && self.links[session.link].works();
@@ -211,7 +222,7 @@ impl World<'_> {
 /// All topics that plans publish to.
 fn some_topics() -> Vec<String> {
     let mut topics =
-        vec!["last".to_owned(), "s/0/x".to_owned(), "s/1/x".to_owned(), "s/2/x".to_owned(), "z".to_owned()];
+        vec!["last/0".to_owned(), "s/0/x".to_owned(), "s/1/x".to_owned(), "s/2/x".to_owned(), "z".to_owned()];
     for a in ["a", "b", "c"] {
         topics.push(a.to_owned());
         for b in ["a", "b", "c"] {

@@ -52,7 +52,7 @@ use crate::gate::Gate;
 use crate::inbox::RouteOutbox;
 use crate::mapping::Mapped;
 use crate::messages::{FlowSaid, Membership, SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
-use crate::options::HubOptions;
+use crate::options::{HubOptions, Routing};
 use crate::outbox::Outbox;
 use crate::route::groups::Member;
 use crate::route::table::{GateSlot, RouteTable};
@@ -152,7 +152,8 @@ pub(crate) fn mesh_of(
         epoch: identity.epoch,
     };
     let timers = &options.timers;
-    let mut told = MeshOptions { weights: options.routing.weights, ..MeshOptions::default() };
+    let Routing { weights, spreading } = options.routing;
+    let mut told = MeshOptions { weights, spreading, ..MeshOptions::default() };
     told.limits.hubs = options.limits.hubs;
     told.timers.interest_retention = timers.interest_retention;
     told.timers.damp_most = timers.interest_damping;
@@ -302,7 +303,7 @@ impl Conductor {
                     refused,
                     places,
                 };
-                self.apply(Event::FlowAck { residency: key.residency, ack });
+                self.apply(Event::FlowAck { residency: key.residency, way: key.way, ack });
             }
             ToConductor::Spooled(spooled) => self.route.push(ToRoute::Spooled(spooled)),
             ToConductor::SpoolEmpty { stream, taken } => self.route.push(ToRoute::SpoolEmpty { stream, taken }),
@@ -454,8 +455,8 @@ impl Conductor {
                     tracing::warn!(code = "hub_down", hub = %hub, "a hub cannot be reached");
                     self.route.push(ToRoute::HubDown { hub });
                 }
-                Command::FlowAcked { hub, lane, residency, incarnation, written, synced, refused, places } => {
-                    let said = FlowSaid { hub, lane, residency, incarnation, written, synced, refused, places };
+                Command::FlowAcked { hub, lane, residency, way, incarnation, written, synced, refused, places } => {
+                    let said = FlowSaid { hub, lane, residency, way, incarnation, written, synced, refused, places };
                     self.route.push(ToRoute::FlowAcked(said));
                 }
                 Command::Gate { hub, gate, state, behind_ms, filter, subscriber, name } => {

@@ -24,6 +24,7 @@ use crate::messages::{SessionId, ToNet, ToRoute};
 use crate::net::tunnel::see_message;
 use crate::route::homes::Chosen;
 use crate::route::peers::most_bytes;
+use crate::route::table::Spread;
 use crate::see::facts::{Said, of_event, of_ledger};
 use crate::see::window::EventName;
 
@@ -287,7 +288,11 @@ impl Conductor {
         }
         for remote in &route.remote {
             said.push(Said::text(facts::TO, self.name_of_hub(remote.hub), u64::from(remote.stream)));
-            let path = self.table.ways(residency).path(remote.hub);
+            // Of what a stream there takes, each producer's has a way of its own.
+            let path = match route.spread {
+                Spread::Topic(way) => self.table.ways(residency).path_on(remote.hub, way),
+                Spread::Producer(_) => self.table.ways(residency).path(remote.hub),
+            };
             let (via, hops) = path.map_or((String::new(), 0), |path| (self.name_of_hub(path.via), path.hops.into()));
             said.push(Said::text(facts::VIA, via, hops));
             if let Some(path) = path {

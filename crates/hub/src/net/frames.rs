@@ -86,6 +86,7 @@ impl NetStage {
                 | Frame::Want(_)
                 | Frame::FlowAck(_)
                 | Frame::BoundAck(_)
+                | Frame::WayAck(_)
                 | Frame::Pressure(_)
                 | Frame::ReceiptAsk(_)
                 | Frame::ReceiptAck(_)

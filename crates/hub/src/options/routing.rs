@@ -1,6 +1,7 @@
 //! What ways are found by, and which events keep to which of them.
 
-use weft_mesh::Weights;
+use weft_base::Way;
+use weft_mesh::{Spreading, Weights};
 use weft_topic::Filter;
 
 /// The most rules of residency.
@@ -43,6 +44,8 @@ pub(super) fn residency_violations(rules: &[ResidencyRule], found: &mut Vec<(&'s
 pub struct Routing {
     /// How much round trip, loss and price count in a link's cost.
     pub weights: Weights,
+    /// Over how many ways topics are spread, and what these may cost.
+    pub spreading: Spreading,
 }
 
 impl Routing {
@@ -51,10 +54,27 @@ impl Routing {
     #[must_use]
     pub fn fingerprint(&self) -> Vec<(&'static str, String)> {
         let Weights { rtt, loss, price } = self.weights;
+        let Spreading { ways, within } = self.spreading;
         vec![
             ("routing.rtt_weight", rtt.to_string()),
             ("routing.loss_weight", loss.to_string()),
             ("routing.price_weight", price.to_string()),
+            ("routing.ways", ways.to_string()),
+            ("routing.ways_within_percent", within.to_string()),
         ]
+    }
+
+    /// What is wrong with it.
+    pub(super) fn violations(&self, found: &mut Vec<(&'static str, String)>) {
+        let Spreading { ways, within } = self.spreading;
+        if !(1..=Way::MOST).contains(&ways) {
+            let most = Way::MOST;
+            found.push(("routing.ways", format!("{ways} ways cannot be found: 1, for no spreading, to {most}")));
+        }
+        if within > Spreading::MOST_WITHIN {
+            let most = Spreading::MOST_WITHIN;
+            let said = format!("a way may not cost {within} % more than the cheapest: {most} at most");
+            found.push(("routing.ways_within_percent", said));
+        }
     }
 }

@@ -122,7 +122,8 @@ impl RouteStage {
             let wait = self.wait_for_answers();
             return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
         }
-        let is_mixed = || self.flows.holds_otherwise(facts.producer, facts.lane, residency);
+        let way = route.spread.way(facts.producer);
+        let is_mixed = || self.flows.holds_otherwise(facts.producer, facts.lane, (residency, way));
         if self.waits_for_spool(&route) || (home.is_none() && elsewhere.clone().next().is_some() && is_mixed()) {
             let wait = self.wait_for_answers();
             return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
@@ -194,7 +195,7 @@ impl RouteStage {
             }
             if let Some(full) = elsewhere
                 .clone()
-                .find(|remote| self.flows.is_full(FlowTo { hub: remote.hub, lane: facts.lane, residency }))
+                .find(|remote| self.flows.is_full(FlowTo { hub: remote.hub, lane: facts.lane, residency, way }))
             {
                 let why = if self.is_reachable(full.hub) { "is behind" } else { "cannot be reached" };
                 let detail = format!("the hub that keeps the stream {why}: publish again in a while");
@@ -218,7 +219,7 @@ impl RouteStage {
             sequence,
             ingested: self.now.wall,
         };
-        if let Err(error) = block::stamp(&mut block, &stamp) {
+        if let Err(error) = block::stamp_for(&mut block, &stamp, way) {
             self.close(session, ErrorCode::BAD_BLOCK, error.to_string());
             return Ok(());
         }

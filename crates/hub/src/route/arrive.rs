@@ -14,7 +14,7 @@ use weft_wire::peer::PeerAddress;
 use super::table::Route;
 use super::{RouteStage, homes};
 use crate::counters::{add, get, sub};
-use crate::messages::{Completion, FlowKey, SessionId, ToAppend, ToNet};
+use crate::messages::{Completion, FlowKey, FlowTo, SessionId, ToAppend, ToNet};
 use crate::producers::Place;
 use crate::see::crossing::Marked;
 
@@ -62,7 +62,8 @@ impl RouteStage {
             return Some(lane);
         }
         self.ends.came(link, from, Block::trusted(&block), &self.counters);
-        let residency = Block::trusted(&block).residency();
+        let from_flow = FlowTo::of(stamp.origin, Block::trusted(&block));
+        let residency = from_flow.residency;
         if residency.is_bound() && self.table.routes.bound(residency).is_none() {
             let is_message = PeerAddress::parse(Block::trusted(&block).topic()).is_some();
             self.must_not_have(&block, is_message, from);
@@ -72,7 +73,7 @@ impl RouteStage {
         // What another hub passes on goes from there to one hub and may cross those that had it before.
         let passed_on = again && self.entries.iter().all(|entry| entry.kind == FlowKind::Group);
         let is_own = stamp.origin == self.identity.id && !passed_on;
-        if is_own || (!again && !self.flows.first_time(&stamp, lane, residency)) {
+        if is_own || (!again && !self.flows.first_time(&stamp, from_flow)) {
             add(&self.counters.mesh_duplicates, 1);
             self.counters.window.came_again(Block::trusted(&block));
             return Some(lane);
@@ -99,9 +100,10 @@ impl RouteStage {
             }
         };
         let hops = hops(ttl);
-        split(self.table.ways(residency), self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
+        let ways = self.table.ways_of(Block::trusted(&block));
+        split(ways, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
         let here = std::mem::take(&mut self.split);
-        self.take_here(&route, &block, (&stamp, lane), &here, hops, peer);
+        self.take_here(&route, &block, (&stamp, from_flow), &here, hops, peer);
         self.split = here;
         let deadline = Block::trusted(&block).deadline();
         // Messages between hubs are no events: the ledger does not know them.
@@ -114,7 +116,8 @@ impl RouteStage {
         }
         if deadline.0 != 0 {
             self.drop_hopeless(&block, deadline, events);
-            split(self.table.ways(residency), self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
+            let ways = self.table.ways_of(Block::trusted(&block));
+            split(ways, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
         }
         self.send_split(&block, events);
         self.pass_on(&block, events, ttl);
@@ -137,13 +140,12 @@ impl RouteStage {
         &mut self,
         route: &Arc<Route>,
         block: &BlockRef,
-        (stamp, lane): (&Stamp, Lane),
+        (stamp, flow): (&Stamp, FlowTo),
         here: &Split,
         hops: u8,
         peer: Option<PeerAddress>,
     ) {
         let events = u64::from(Block::trusted(block).event_count());
-        let residency = Block::trusted(block).residency();
         for entry in here.here() {
             match (entry.kind, peer) {
                 (FlowKind::Live, Some(address)) => {
@@ -156,7 +158,7 @@ impl RouteStage {
                     }
                 }
                 (FlowKind::Live, None) => {
-                    let (deliver, missed) = self.flows.live_arrived(stamp, (lane, residency), entry, events);
+                    let (deliver, missed) = self.flows.live_arrived(stamp, flow, entry, events);
                     add(&self.counters.missed, missed);
                     if !deliver {
                         add(&self.counters.mesh_duplicates, 1);
@@ -171,9 +173,10 @@ impl RouteStage {
                 }
                 // Of the guaranteed entry beside it.
                 (FlowKind::Except | FlowKind::Spooled, _) => {}
-                (FlowKind::Group, _) => self.group_arrived(route, block, (stamp, lane), entry, events, hops),
+                (FlowKind::Group, _) => self.group_arrived(route, block, (stamp, flow), entry, events, hops),
                 (FlowKind::Guaranteed, _) => {
-                    let key = FlowKey { origin: stamp.origin, epoch: stamp.epoch, lane, residency };
+                    let FlowTo { hub: origin, lane, residency, way } = flow;
+                    let key = FlowKey { origin, epoch: stamp.epoch, lane, residency, way };
                     if self.flows.guaranteed_arrived(key, entry) {
                         self.counters.account(block).arrived(events);
                         let except = here.here().iter().filter(|e| e.kind == FlowKind::Except);

@@ -1,12 +1,12 @@
 //! The flows between this hub and others, and the cut of blocks that come
-//! again: the deciders of `weft_mesh::flow`, one per hub, lane and residency, for
+//! again: the deciders of `weft_mesh::flow`, one per hub, lane, residency and way, for
 //! what is bound to a label goes other ways and would come in another order.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weft_base::bounded::Full;
-use weft_base::{Epoch, HubId, Lane, Mono, ProducerId, Residency};
+use weft_base::{Epoch, HubId, Lane, Mono, ProducerId, Residency, Way};
 use weft_mesh::flow::{Cut, LiveReceiver, LiveSender, Receiver, RetransmitOptions, Seen, Sender, Verdict};
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{GroupKey, Routes};
@@ -62,8 +62,8 @@ pub(super) struct Flows {
     messages_in: HashMap<HubId, LiveReceiver>,
     out: BTreeMap<FlowTo, Sender<Held>>,
     into: HashMap<FlowTo, Receiver>,
-    /// Of each residency: what goes other ways may come much later.
-    seen: BTreeMap<Residency, Seen>,
+    /// Of each residency and way: what goes other ways may come much later.
+    seen: BTreeMap<(Residency, Way), Seen>,
     /// Blocks to send again, kept between turns so that nothing is allocated.
     pub(super) again: Vec<Again>,
     /// Blocks of spools that homes have, and that they refused: the first of each
@@ -72,6 +72,10 @@ pub(super) struct Flows {
     pub(super) refused: Vec<(SpoolPlace, bool)>,
     /// Since when hubs are out of reach.
     down: HashMap<HubId, Mono>,
+    /// Flows that held something when there were more ways or fewer, and the first
+    /// of their numbers after that: what they hold of a producer may be on another
+    /// way than what it publishes now.
+    former: BTreeMap<FlowTo, u64>,
 }
 
 impl Flows {
@@ -92,13 +96,14 @@ impl Flows {
             done: Vec::new(),
             refused: Vec::new(),
             down: HashMap::new(),
+            former: BTreeMap::new(),
         }
     }
 
     /// Whether this block crosses this hub for the first time.
-    pub(super) fn first_time(&mut self, stamp: &Stamp, lane: Lane, residency: Residency) -> bool {
-        let seen = self.seen.entry(residency).or_insert_with(|| Seen::new(ORIGINS));
-        seen.check(stamp.origin, stamp.epoch, lane, stamp.block) == Cut::New
+    pub(super) fn first_time(&mut self, stamp: &Stamp, from: FlowTo) -> bool {
+        let seen = self.seen.entry((from.residency, from.way)).or_insert_with(|| Seen::new(ORIGINS));
+        seen.check(stamp.origin, stamp.epoch, from.lane, stamp.block) == Cut::New
     }
 
     /// The entry for the next live block to a hub.
@@ -115,15 +120,9 @@ impl Flows {
 
     /// What to do with a live block that came: deliver it or not, and how many
     /// events before it are lost.
-    pub(super) fn live_arrived(
-        &mut self,
-        stamp: &Stamp,
-        (lane, residency): (Lane, Residency),
-        entry: &FlowEntry,
-        events: u64,
-    ) -> (bool, u64) {
-        let (own, flow) = (self.own, FlowTo { hub: stamp.origin, lane, residency });
-        let receiver = self.live_in.entry(flow).or_insert_with(|| LiveReceiver::new(own));
+    pub(super) fn live_arrived(&mut self, stamp: &Stamp, from: FlowTo, entry: &FlowEntry, events: u64) -> (bool, u64) {
+        let own = self.own;
+        let receiver = self.live_in.entry(from).or_insert_with(|| LiveReceiver::new(own));
         let live = receiver.accept(stamp.epoch, entry.incarnation, entry.sequence, events);
         (live.deliver, live.missed)
     }
@@ -154,11 +153,13 @@ impl Flows {
         self.out.get(&to).is_some_and(Sender::is_full)
     }
 
-    /// Whether a flow of another residency holds a block of this producer and
-    /// lane: it must be stored first, for a stream takes what comes after a later
-    /// one of its producer for a duplicate.
-    pub(super) fn holds_otherwise(&self, producer: ProducerId, lane: Lane, residency: Residency) -> bool {
-        let flows = self.out.iter().filter(|(to, _)| to.lane == lane && to.residency != residency);
+    /// Whether a flow of another residency or way holds a block of this producer
+    /// and lane: it must be stored first, for a stream takes what comes after a
+    /// later one of its producer for a duplicate.
+    pub(super) fn holds_otherwise(&self, producer: ProducerId, lane: Lane, (residency, way): (Residency, Way)) -> bool {
+        // While the number of ways is the same, so is that of a producer.
+        let may_hold = |to: &FlowTo| to.residency != residency || (to.way != way && self.former.contains_key(to));
+        let flows = self.out.iter().filter(|(to, _)| to.lane == lane && may_hold(to));
         flows.flat_map(|(_, sender)| sender.held()).any(|held| Block::trusted(&held.block).producer() == producer)
     }
 
@@ -219,6 +220,10 @@ impl Flows {
         if let Some(sender) = self.out.get_mut(&said.flow()) {
             let settle = settle(counters, &mut self.done, tell);
             sender.acked(said.incarnation, said.written, said.synced, now, settle);
+            if !self.former.is_empty() {
+                let base = sender.base();
+                self.former.retain(|to, until| *to != said.flow() || base < *until);
+            }
         }
     }
 
@@ -320,9 +325,14 @@ impl Flows {
     /// Other ways may lead to other hubs: what is overdue tries them at once, and
     /// acknowledgements may take as long as the ways do now.
     pub(super) fn ways_changed(&mut self, before: &Routes, after: &Routes, now: Mono) {
+        if before.ways() != after.ways() {
+            let holding = self.out.iter().filter(|(_, sender)| !sender.is_empty());
+            self.former.extend(holding.map(|(to, sender)| (*to, sender.next())));
+        }
         for (to, sender) in &mut self.out {
             wait_for_way(sender, after, *to);
-            let next = |routes: &Routes| routes.bound(to.residency).and_then(|routes| routes.next_hop(to.hub));
+            let next =
+                |routes: &Routes| routes.bound(to.residency).and_then(|routes| routes.next_hop_on(to.hub, to.way));
             if next(before) != next(after) {
                 sender.way_changed(now);
             }
@@ -383,7 +393,7 @@ impl Flows {
 
 /// The wait for an acknowledgement follows the round trip of the way, if there is one.
 fn wait_for_way(sender: &mut Sender<Held>, routes: &Routes, to: FlowTo) {
-    if let Some(path) = routes.bound(to.residency).and_then(|routes| routes.path(to.hub)) {
+    if let Some(path) = routes.bound(to.residency).and_then(|routes| routes.path_on(to.hub, to.way)) {
         sender.set_rtt(path.rtt);
     }
 }

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use weft_base::{HubId, Lane};
+use weft_base::HubId;
 use weft_mesh::groups::{MOST_PASSES, nearest};
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{GroupHub, GroupKey, Routes, split};
@@ -113,13 +113,14 @@ impl RouteStage {
     /// What goes to other hubs is left in `group_entries`, to leave with the
     /// rest. Answers the copies.
     pub(super) fn serve_groups(&mut self, route: &Route, block: &BlockRef, events: u64) -> u64 {
-        let (lane, residency) = (Block::trusted(block).lane(), Block::trusted(block).residency());
+        let residency = Block::trusted(block).residency();
         for group in &route.groups {
             self.counters.account(block).copies(events);
             // A member here that is full is better than none.
             let elsewhere = if group.has_room() { None } else { self.other_hub(group) };
             if let Some(hub) = elsewhere {
-                let entry = self.flows.send_group(FlowTo { hub, lane, residency }, events, group.group);
+                let to = FlowTo::of(hub, Block::trusted(block));
+                let entry = self.flows.send_group(to, events, group.group);
                 self.group_entries.push(entry);
             } else if !self.deliver_to_member(group, block, 0) {
                 let is_outside = residency.is_bound() && !group.remote.is_empty();
@@ -158,13 +159,12 @@ impl RouteStage {
         &mut self,
         route: &Route,
         block: &BlockRef,
-        (stamp, lane): (&Stamp, Lane),
+        (stamp, flow): (&Stamp, FlowTo),
         entry: &FlowEntry,
         events: u64,
         hops: u8,
     ) {
         if !entry.retransmit {
-            let flow = (lane, Block::trusted(block).residency());
             let (deliver, missed) = self.flows.live_arrived(stamp, flow, entry, events);
             add(&self.counters.missed, missed);
             if !deliver {
@@ -206,7 +206,7 @@ impl RouteStage {
         }
         // Also back over the link that it came by: that may be the way to the other hub.
         let mut entries = std::mem::take(&mut self.group_entries);
-        let ways = self.table.ways(Block::trusted(block).residency());
+        let ways = self.table.ways_of(Block::trusted(block));
         split(ways, entries.drain(..), None, ttl.saturating_sub(1), &mut self.split);
         self.group_entries = entries;
         self.send_split(block, events);

@@ -307,7 +307,7 @@ impl RouteStage {
                 // Hubs on the way may have seen the block.
                 let entry = FlowEntry { retransmit: true, ..entry };
                 let entries = std::iter::once(entry).chain(beside(entry, &except, None));
-                split(self.table.ways(to.residency), entries, None, INITIAL_TTL, &mut self.split);
+                split((self.table.ways(to.residency), to.way), entries, None, INITIAL_TTL, &mut self.split);
                 self.send_split(&block, 0);
             }
             Err(unsent) => {

@@ -346,8 +346,7 @@ impl RouteStage {
         for flows::Again { entry, block, except, spooled } in again.drain(..) {
             add(&self.counters.retransmitted, 1);
             let entries = std::iter::once(entry).chain(homes::beside(entry, &except, spooled));
-            let ways = self.table.ways(Block::trusted(&block).residency());
-            split(ways, entries, None, INITIAL_TTL, &mut self.split);
+            split(self.table.ways_of(Block::trusted(&block)), entries, None, INITIAL_TTL, &mut self.split);
             self.send_split(&block, 0);
         }
         self.flows.again = again;
@@ -374,7 +373,7 @@ impl RouteStage {
         which: Which,
     ) -> u64 {
         let parsed = Block::trusted(block);
-        let (lane, deadline, residency) = (parsed.lane(), parsed.deadline(), parsed.residency());
+        let (deadline, residency) = (parsed.deadline(), parsed.residency());
         let mut copies = 0;
         let counters = self.counters.clone();
         let account = counters.account(block);
@@ -382,7 +381,7 @@ impl RouteStage {
         // In the order in which they were numbered.
         self.entries.append(&mut self.group_entries);
         for remote in &route.remote {
-            let to = FlowTo { hub: remote.hub, lane, residency };
+            let to = FlowTo::of(remote.hub, parsed);
             let entry = if remote.stream {
                 if which == Which::Live {
                     continue;
@@ -421,7 +420,7 @@ impl RouteStage {
             }
         }
         if !self.entries.is_empty() {
-            split(self.table.ways(residency), self.entries.drain(..), None, INITIAL_TTL, &mut self.split);
+            split(self.table.ways_of(parsed), self.entries.drain(..), None, INITIAL_TTL, &mut self.split);
             self.send_split(block, events);
         }
         copies

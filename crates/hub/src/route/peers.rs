@@ -7,7 +7,7 @@
 //! room for is dropped and counted; the route stage never waits for a service,
 //! because services send through it.
 
-use weft_base::{HubId, Lane, ProducerId, Residency};
+use weft_base::{HubId, Lane, ProducerId, Residency, Way};
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, split};
 use weft_ring::arena::{Arena, BlockRef, Buffer};
@@ -149,7 +149,8 @@ impl RouteStage {
             return self.drop_message(DropReason::NoPath);
         }
         let entry = self.flows.send_message(to);
-        split(self.table.ways(residency), [entry], None, INITIAL_TTL, &mut self.split);
+        // One way, so that all that two hubs say to each other stays in order.
+        split((self.table.ways(residency), Way::MAIN), [entry], None, INITIAL_TTL, &mut self.split);
         self.send_split(&block, 0);
     }
 

@@ -204,7 +204,7 @@ impl RouteStage {
         let state = self.spools.states.get(&place.stream).filter(|state| state.round == place.round);
         let Some(hub) = state.and_then(|state| state.target) else { return };
         let parsed = Block::trusted(&block);
-        let to = FlowTo { hub, lane: parsed.lane(), residency: parsed.residency() };
+        let to = FlowTo::of(hub, parsed);
         let events = u64::from(parsed.event_count());
         if let Some(old) = parsed.stamp().filter(|stamp| stamp.epoch != self.identity.epoch) {
             // Of an earlier life, whose flows other hubs listen to no more.
@@ -236,7 +236,7 @@ impl RouteStage {
                 // Hubs on the way may have seen the block.
                 let entry = FlowEntry { retransmit: true, ..entry };
                 let entries = std::iter::once(entry).chain(beside(entry, &except, Some(place.stream)));
-                split(self.table.ways(to.residency), entries, None, INITIAL_TTL, &mut self.split);
+                split((self.table.ways(to.residency), to.way), entries, None, INITIAL_TTL, &mut self.split);
                 self.send_split(&block, 0);
             }
             Err(_) => self.begin_round(place.stream, true, None),

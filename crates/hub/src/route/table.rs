@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use weft_base::{HubId, Residency};
+use weft_base::{HubId, ProducerId, Residency, Way};
 use weft_mesh::{Kind, Routes, StreamDef};
 use weft_topic::{InterestSet, Topic};
+use weft_wire::block::Block;
 
 use super::bound::Rules;
 use super::groups::{self, Member, RouteGroup};
@@ -80,11 +81,41 @@ pub(crate) struct Route {
     pub(crate) outside: u64,
     /// What the rules of this hub say of the topic.
     pub(crate) rule: Residency,
+    /// Which way its blocks take.
+    pub(crate) spread: Spread,
     pub(crate) groups: Box<[RouteGroup]>,
     /// What must be open before a publish here is let in.
     pub(crate) gates: Box<[Arc<Gate>]>,
     /// Those of them, the first, that are of subscribers here: what is routed counts there.
     pub(crate) local_gates: usize,
+}
+
+/// Which of several ways of like cost the blocks of a topic take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// All the same: this one.
+    Topic(Way),
+    /// One for each producer, of so many. What streams of other hubs take goes
+    /// so: a stream takes what comes after a later event of its producer for a
+    /// duplicate, on whatever topic that was.
+    Producer(u8),
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self::Topic(Way::MAIN)
+    }
+}
+
+impl Spread {
+    /// The way of what this producer publishes.
+    #[inline]
+    pub(crate) fn way(self, producer: ProducerId) -> Way {
+        match self {
+            Self::Topic(way) => way,
+            Self::Producer(ways) => Way::of_producer(producer, ways),
+        }
+    }
 }
 
 /// Another hub that wants a topic. One that keeps a stream of it gets it by
@@ -146,6 +177,12 @@ impl RouteTable {
     #[inline]
     pub(crate) fn ways(&self, residency: Residency) -> &Routes {
         self.routes.bound(residency).unwrap_or(&self.nowhere)
+    }
+
+    /// The ways for a stamped block, and which of them it takes.
+    #[inline]
+    pub(crate) fn ways_of(&self, block: Block<'_>) -> (&Routes, Way) {
+        (self.ways(block.residency()), block.way())
     }
 
     /// Streams of a topic that cannot keep what is bound to this label, with a
@@ -212,6 +249,12 @@ impl RouteTable {
             slots.dedup();
             gates.extend(slots.iter().filter_map(|slot| self.remote_gate_list.get(slot)).cloned());
         }
+        let is_for_streams = !(homes.absent.is_empty() && homes.spooled.is_empty());
+        let spread = if is_for_streams || remote.iter().any(|remote| remote.stream) {
+            Spread::Producer(ways.ways())
+        } else {
+            Spread::Topic(Way::of_topic(topic.as_str(), ways.ways()))
+        };
         Route {
             local: local.into(),
             streams: streams.iter().map(|stream| stream.slot).collect(),
@@ -222,6 +265,7 @@ impl RouteTable {
             barred,
             outside,
             rule: self.rules.rule(topic),
+            spread,
             groups,
             gates: gates.into(),
             local_gates,

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use weft_base::{ByteCount, Epoch, Lane, Residency, UnixNanos};
+use weft_base::{ByteCount, Epoch, Lane, Residency, UnixNanos, Way};
 use weft_mesh::flow::{LiveSender, RetransmitOptions};
 use weft_mesh::{Command, Event, GroupKey, HubInfo, LinkId, Mesh, MeshOptions, StreamDef};
 use weft_ring::arena::ArenaOptions;
@@ -29,6 +29,10 @@ fn routes_of_all(has_member: bool) -> [Arc<weft_mesh::Routes>; 3] {
 
 /// The same, when hubs (by place) keep streams of these names and numbers, which take all in.
 fn routes_with(has_member: bool, streams: &[(usize, &str, u64)]) -> [Arc<weft_mesh::Routes>; 3] {
+    routes_over(MeshOptions::default(), has_member, streams)
+}
+
+fn routes_over(options: MeshOptions, has_member: bool, streams: &[(usize, &str, u64)]) -> [Arc<weft_mesh::Routes>; 3] {
     let at = |millis: u64| Now { mono: Mono(millis * 1_000_000), wall: UnixNanos(millis * 1_000_000) };
     let info = |id: HubId| HubInfo {
         id,
@@ -37,7 +41,7 @@ fn routes_with(has_member: bool, streams: &[(usize, &str, u64)]) -> [Arc<weft_me
         labels: Vec::new(),
         epoch: Epoch(1),
     };
-    let mut hubs = [FIRST, MIDDLE, LAST].map(|id| Mesh::new(MeshOptions::default(), info(id), id.0));
+    let mut hubs = [FIRST, MIDDLE, LAST].map(|id| Mesh::new(options, info(id), id.0));
     let mut wire: VecDeque<(usize, LinkId, Vec<u8>)> = VecDeque::new();
     let clock = std::cell::Cell::new(0);
     let tell = |hubs: &mut [Mesh; 3], hub: usize, event: Event<'_>, wire: &mut VecDeque<_>| {
@@ -215,7 +219,7 @@ fn an_acknowledgement_is_awaited_for_the_round_trip_of_the_way() {
     let rtt = routes.path(LAST).expect("a way").rtt;
     let waits = rtt * 2 + RetransmitOptions::default().floor;
     assert!(!rtt.is_zero());
-    let to = FlowTo { hub: LAST, lane: Lane::DEFAULT, residency: Residency::ANYWHERE };
+    let to = FlowTo { hub: LAST, lane: Lane::DEFAULT, residency: Residency::ANYWHERE, way: Way::MAIN };
     let nanosecond = Duration::from_nanos(1);
     let held = || {
         let mut buffer = stage_buffer(64);
@@ -410,9 +414,17 @@ fn a_hub_that_is_chosen_for_one_stream_is_told_which_others_to_leave_out() {
     assert_eq!(homes::without(&arrived, [9].into_iter()).streams, arrived.streams);
 }
 
+/// Who publishes with [`publish`].
+const PRODUCER: weft_base::ProducerId = weft_base::ProducerId(5);
+
+/// Which way that goes, where streams take it and there are the usual number of ways.
+fn way_of_producer() -> Way {
+    Way::of_producer(PRODUCER, weft_mesh::Spreading::default().ways)
+}
+
 /// A block of a client, that asks for something or does not.
 fn publish(stage: &mut RouteStage, first_sequence: u64, flags: u32) {
-    let producer = weft_base::ProducerId(5);
+    let producer = PRODUCER;
     let fields = BlockFields { flags, producer, first_sequence, ..BlockFields::new("t") };
     let mut buffer = stage_buffer(1024);
     let mut writer = BlockWriter::new(buffer.spare_mut(), &fields).expect("it fits");
@@ -425,6 +437,41 @@ fn publish(stage: &mut RouteStage, first_sequence: u64, flags: u32) {
     let publish =
         crate::messages::Publish { session, id: 1, level, homes: 0, block, checked: true, since, far, dropped };
     stage.publish(publish);
+}
+
+#[test]
+fn when_there_are_other_ways_what_a_producer_publishes_waits_for_what_is_on_the_former() {
+    let streams = [(2, "far", 1)];
+    let [many, ..] = routes_with(false, &streams);
+    let spreading = weft_mesh::Spreading::NONE;
+    let [one, ..] = routes_over(MeshOptions { spreading, ..MeshOptions::default() }, false, &streams);
+    let way = way_of_producer();
+    assert_ne!(way, Way::MAIN);
+    let (mut stage, mut net) = stage_of(FIRST, many, PeerOutlets::default());
+    let mut left = |stage: &mut RouteStage| -> Vec<Way> {
+        stage.release(8);
+        let way = |message| match message {
+            ToNet::Forward { forward, .. } => Some(Block::trusted(&forward.block).way()),
+            _ => None,
+        };
+        std::iter::from_fn(|| net.pop()).filter_map(way).collect()
+    };
+    publish(&mut stage, 1, 0);
+    publish(&mut stage, 2, 0);
+    assert_eq!(left(&mut stage), [way; 2], "a producer has one way");
+    stage.snapshot.store(Arc::new(RouteTable { version: 2, ..RouteTable::empty(one) }));
+    stage.look_at_table();
+    publish(&mut stage, 3, 0);
+    for (synced, leaves) in [(1, vec![]), (2, vec![Way::MAIN])] {
+        assert_eq!(left(&mut stage).into_iter().filter(|left| *left != way).count(), 0);
+        let (hub, lane, refused, residency) = (LAST, Lane::DEFAULT, ErrorCode::NONE, Residency::ANYWHERE);
+        let (incarnation, written, places) = (0, synced, vec![]);
+        stage.flow_acked(&FlowSaid { hub, lane, residency, way, incarnation, written, synced, refused, places });
+        let left = left(&mut stage).into_iter().filter(|left| *left != way);
+        assert_eq!(left.collect::<Vec<_>>(), leaves, "{synced} on disk");
+    }
+    publish(&mut stage, 4, 0);
+    assert_eq!(left(&mut stage), [Way::MAIN]);
 }
 
 #[test]
@@ -454,6 +501,7 @@ fn blocks_of_a_producer_go_by_the_flow_or_to_the_home_and_never_by_both_at_once(
             hub,
             lane,
             residency: Residency::ANYWHERE,
+            way: way_of_producer(),
             incarnation: 0,
             written: 1,
             synced,
@@ -499,7 +547,8 @@ fn what_a_hub_refuses_for_keeping_no_stream_of_it_goes_to_the_present_home_once_
     };
     let said = |hub, incarnation, upto, refused| {
         let (lane, written, synced) = (Lane::DEFAULT, upto, upto);
-        FlowSaid { hub, lane, residency: Residency::ANYWHERE, incarnation, written, synced, refused, places: vec![] }
+        let (residency, way) = (Residency::ANYWHERE, way_of_producer());
+        FlowSaid { hub, lane, residency, way, incarnation, written, synced, refused, places: vec![] }
     };
     (1..=3).for_each(|n| publish(&mut stage, n, 0));
     assert_eq!(left(&mut stage), [(MIDDLE, 0, 0), (MIDDLE, 0, 1), (MIDDLE, 0, 2)]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Residency};
+use weft_base::{Epoch, HubId, Lane, Mono, Residency, Way};
 use weft_topic::Filter;
 use weft_wire::frame::{ErrorCode, FlowAck, FlowPlace, Frame, GateState};
 
@@ -62,8 +62,8 @@ pub enum Event<'a> {
         at: Mono,
     },
     /// A control frame has come: `LinkState`, `Record`, `Interest`, `Digest`,
-    /// `DigestSum`, `Want`, `FlowAck`, `BoundAck`, `Pressure`, `Conflict`, `ReceiptAsk`, `ReceiptAck`,
-    /// `Ping` or `Pong`. Others are ignored.
+    /// `DigestSum`, `Want`, `FlowAck`, `BoundAck`, `WayAck`, `Pressure`, `Conflict`, `ReceiptAsk`,
+    /// `ReceiptAck`, `Ping` or `Pong`. Others are ignored.
     Frame {
         /// The link that it came by.
         link: LinkId,
@@ -118,6 +118,8 @@ pub enum Event<'a> {
     FlowAck {
         /// Where the flow's events may be.
         residency: Residency,
+        /// The way that its blocks take.
+        way: Way,
         /// What it has to say.
         ack: FlowAck,
     },
@@ -179,6 +181,8 @@ pub enum Command {
         lane: Lane,
         /// Where the flow's events may be.
         residency: Residency,
+        /// The way that its blocks take.
+        way: Way,
         /// The flow's incarnation.
         incarnation: u32,
         /// All blocks before this number are written there.

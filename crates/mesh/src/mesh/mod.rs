@@ -45,8 +45,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Mono, Now, Random, Residency};
-use weft_wire::frame::{self, BoundAck, FlowAck, Frame, attribute};
+use weft_base::{Epoch, HubId, Mono, Now, Random, Residency, Way};
+use weft_wire::frame::{self, BoundAck, FlowAck, Frame, WayAck, attribute};
 
 pub use self::drain::ClientPlace;
 pub use self::events::{Command, Event};
@@ -67,7 +67,8 @@ use crate::local::Local;
 use crate::options::MAX_HUBS;
 use crate::report::Counters;
 use crate::spf::Graph;
-use crate::{CloseReason, HubInfo, LinkId, MeshOptions, Routes};
+use crate::spread::Spread;
+use crate::{CloseReason, HubInfo, LinkId, MeshOptions, Routes, Spreading};
 
 /// The state machine. One for each life of a hub.
 pub struct Mesh {
@@ -91,6 +92,8 @@ pub struct Mesh {
     identities: Identities,
     /// This hub is about to stop.
     is_draining: bool,
+    /// Ways besides those in `hubs`.
+    spread: Spread,
     bound: Bound,
     next_digest: Mono,
     deadline: Option<Mono>,
@@ -136,6 +139,7 @@ impl Mesh {
             receipts: Receipts::new(),
             identities: Identities::default(),
             is_draining: false,
+            spread: Spread::default(),
             bound: Bound::default(),
             next_digest: Mono(0),
             deadline: None,
@@ -152,7 +156,7 @@ impl Mesh {
         };
         mesh.set_attribute(attribute::LABELS, labels::encode(&mesh.me.labels));
         // What is bound to a label of this hub may be here from the start.
-        mesh.find_bound(&Graph::default(), &BTreeMap::new());
+        mesh.find_bound(&Graph::default(), &BTreeMap::new(), Spreading::NONE);
         mesh.routes = Arc::new(mesh.make_routes());
         mesh
     }
@@ -190,11 +194,15 @@ impl Mesh {
                 return;
             }
             Event::Frame { link, frame: Frame::FlowAck(ack) } => {
-                self.route_flow_ack(Some(link), Residency::ANYWHERE, ack, out);
+                self.route_flow_ack(Some(link), (Residency::ANYWHERE, Way::MAIN), ack, out);
                 return self.hand_out(out);
             }
             Event::Frame { link, frame: Frame::BoundAck(bound) } => {
-                self.route_flow_ack(Some(link), bound.residency, &bound.ack, out);
+                self.route_flow_ack(Some(link), (bound.residency, Way::MAIN), &bound.ack, out);
+                return self.hand_out(out);
+            }
+            Event::Frame { link, frame: Frame::WayAck(said) } => {
+                self.route_flow_ack(Some(link), (said.residency, said.way), &said.ack, out);
                 return self.hand_out(out);
             }
             Event::Frame { link, frame } => self.on_frame(link, frame, now, out),
@@ -206,8 +214,8 @@ impl Mesh {
             Event::Stream { add, def, filter } => self.local.stream(add, def, filter),
             Event::Member { add, group, filter, weight } => self.local.member(add, group, filter, weight),
             // The only frequent ones, and nothing but a way is looked up for them.
-            Event::FlowAck { residency, ack } => {
-                self.route_flow_ack(None, residency, &ack, out);
+            Event::FlowAck { residency, way, ack } => {
+                self.route_flow_ack(None, (residency, way), &ack, out);
                 return self.hand_out(out);
             }
             Event::RoutesPublished => {
@@ -343,14 +351,22 @@ impl Mesh {
     }
 
     /// Hands an acknowledgement to this hub, or passes it on. What finds no way
-    /// is dropped: acknowledgements are cumulative and said again.
-    fn route_flow_ack(&mut self, came_by: Option<LinkId>, residency: Residency, ack: &FlowAck, out: &mut Vec<Command>) {
+    /// is dropped: acknowledgements are cumulative and said again. They go back by
+    /// the main way, whichever the flow takes.
+    fn route_flow_ack(
+        &mut self,
+        came_by: Option<LinkId>,
+        (residency, way): (Residency, Way),
+        ack: &FlowAck,
+        out: &mut Vec<Command>,
+    ) {
         if ack.to == self.me.id {
             if ack.to_epoch == self.me.epoch {
                 out.push(Command::FlowAcked {
                     hub: ack.from,
                     lane: ack.lane,
                     residency,
+                    way,
                     incarnation: ack.incarnation,
                     written: ack.written,
                     synced: ack.synced,
@@ -362,6 +378,9 @@ impl Mesh {
         }
         let next = self.routes.bound(residency).and_then(|routes| routes.next_hop(ack.to));
         match next.filter(|link| came_by != Some(*link)) {
+            Some(link) if way != Way::MAIN => {
+                self.send(link, &Frame::WayAck(WayAck { way, residency, ack: ack.clone() }));
+            }
             Some(link) if residency.is_bound() => {
                 self.send(link, &Frame::BoundAck(BoundAck { residency, ack: ack.clone() }));
             }

@@ -36,6 +36,6 @@ impl Mesh {
     /// hubs report their links.
     #[must_use]
     pub fn has_way_round(&self, hub: HubId) -> bool {
-        self.graph().has_way_round(self.me.id, hub)
+        self.graph().0.has_way_round(self.me.id, hub)
     }
 }

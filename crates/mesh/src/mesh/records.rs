@@ -17,6 +17,7 @@ use crate::link::{Link, has_shifted};
 use crate::options::Timers;
 use crate::routes::{KnownHub, Path, Routes};
 use crate::spf::{Graph, Shortest};
+use crate::spread::{Spread, Spreading};
 use crate::{CloseReason, LinkId};
 
 /// Another hub, as far as it is known.
@@ -449,7 +450,7 @@ impl Mesh {
     }
 
     fn find_paths(&mut self, now: Mono, out: &mut Vec<Command>) {
-        let graph = self.graph();
+        let (graph, spreading) = self.graph();
         let shortest = graph.shortest(self.me.id);
         let in_use = self.links_in_use();
         for (id, hub) in &mut self.hubs {
@@ -470,17 +471,24 @@ impl Mesh {
                 hub.announced = present;
             }
         }
-        self.hubs_changed |= self.find_bound(&graph, &in_use);
+        let spread = Spread::find(&graph, self.me.id, |_| true, &in_use, spreading);
+        self.hubs_changed |= spread != self.spread;
+        self.spread = spread;
+        self.hubs_changed |= self.find_bound(&graph, &in_use, spreading);
         self.receipts_see_paths(now);
     }
 
-    /// The mesh as its hubs report it. While one that is linked with this one, by
-    /// whatever way, reports as version 1 does, all of those reckon as it does, or
-    /// they would find different ways. Which links there are depends on no weights.
-    pub(super) fn graph(&self) -> Graph {
+    /// The mesh as its hubs report it, and how blocks are spread in it. While one
+    /// that is linked with this one, by whatever way, reports as version 1 does, all
+    /// of those reckon as it does, which knows of one way, or they would find
+    /// different ways. Which links there are depends on no weights.
+    pub(super) fn graph(&self) -> (Graph, Spreading) {
         let graph = self.graph_by(Some(&self.options.weights));
         let is_bare = |id: &HubId| self.hubs.get(id).is_some_and(|hub| hub.attributes.is_none());
-        if graph.reached(self.me.id).iter().any(is_bare) { self.graph_by(None) } else { graph }
+        if graph.reached(self.me.id).iter().any(is_bare) {
+            return (self.graph_by(None), Spreading::NONE);
+        }
+        (graph, self.options.spreading)
     }
 
     fn graph_by(&self, weights: Option<&Weights>) -> Graph {
@@ -535,7 +543,8 @@ impl Mesh {
             let (epoch, slot, path, is_draining) = (hub.epoch, hub.slot, hub.path, hub.is_draining());
             KnownHub { hub: id, epoch, slot, path, is_draining, shared, outside: false, elsewhere: false }
         });
-        let routes = Routes::new(self.me.id, self.interest.clone(), hubs.collect()).with_bound(self.bound_routes());
+        let routes = Routes::new(self.me.id, self.interest.clone(), hubs.collect());
+        let routes = routes.spread_over(&self.spread).with_bound(self.bound_routes());
         Routes { drains: self.is_draining, ..routes }
     }
 }

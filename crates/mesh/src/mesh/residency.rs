@@ -19,6 +19,7 @@ use crate::labels;
 use crate::options::MAX_WAYS;
 use crate::routes::{KnownHub, Path, Routes};
 use crate::spf::Graph;
+use crate::spread::{Spread, Spreading};
 
 /// Different sets of labels, of single hubs, that are looked at for what two of
 /// them have in common.
@@ -38,6 +39,7 @@ struct Ways {
     residency: Residency,
     inside: BTreeSet<HubId>,
     paths: BTreeMap<HubId, Path>,
+    spread: Spread,
 }
 
 /// Labels, ascending.
@@ -45,7 +47,7 @@ type Labels<'a> = Vec<&'a str>;
 
 impl Mesh {
     /// Finds the ways anew. Answers whether any is another than before.
-    pub(super) fn find_bound(&mut self, graph: &Graph, in_use: &BTreeMap<HubId, LinkId>) -> bool {
+    pub(super) fn find_bound(&mut self, graph: &Graph, in_use: &BTreeMap<HubId, LinkId>, spreading: Spreading) -> bool {
         let own = self.record.attribute(attribute::LABELS).map(labels::decode).unwrap_or_default();
         let mut found = Bound::default();
         if !own.is_empty() {
@@ -62,7 +64,8 @@ impl Mesh {
                     carried.iter().filter(|(_, labels)| carries(labels)).map(|(id, _)| *id).collect();
                 let shortest = graph.shortest_within(self.me.id, |hub| inside.contains(&hub));
                 let paths = shortest.iter().filter_map(|(id, path)| Some((*id, path_of(path, in_use)?))).collect();
-                found.ways.push(Ways { residency: Residency::of(&set), inside, paths });
+                let spread = Spread::find(graph, self.me.id, |hub| inside.contains(&hub), in_use, spreading);
+                found.ways.push(Ways { residency: Residency::of(&set), inside, paths, spread });
             }
         }
         let is_other = found != self.bound;
@@ -81,7 +84,7 @@ impl Mesh {
                 let (hub, shared, outside) = (*id, Residency::ANYWHERE, !is_inside);
                 KnownHub { hub, epoch, slot, path, is_draining, shared, outside, elsewhere }
             });
-            let routes = Routes::new(self.me.id, self.interest.clone(), hubs.collect());
+            let routes = Routes::new(self.me.id, self.interest.clone(), hubs.collect()).spread_over(&ways.spread);
             Routes { drains: self.is_draining, ..routes }
         };
         self.bound.ways.iter().map(|ways| (ways.residency, routes(ways))).collect()

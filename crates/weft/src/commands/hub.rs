@@ -161,7 +161,7 @@ fn open_issuer(issue: &IssueOptions, options: &HubOptions, hub: &Hub) -> anyhow:
         return Err(Usage("`[issue]` needs `[tls]` and `data`".to_owned()).into());
     };
     let addresses = if options.advertise.is_empty() { hub.hub_addresses() } else { &options.advertise };
-    let weights = options.routing.weights;
+    let (weights, spreading) = (options.routing.weights, options.routing.spreading);
     let facts = Facts {
         name: options.name.clone(),
         mesh: options.mesh.clone(),
@@ -171,6 +171,8 @@ fn open_issuer(issue: &IssueOptions, options: &HubOptions, hub: &Hub) -> anyhow:
             ("routing.rtt_weight", weights.rtt.into()),
             ("routing.loss_weight", weights.loss.into()),
             ("routing.price_weight", weights.price.into()),
+            ("routing.ways", spreading.ways.into()),
+            ("routing.ways_within_percent", spreading.within.into()),
         ],
         data: data.clone(),
         identity: identity.clone(),

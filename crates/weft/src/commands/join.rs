@@ -30,8 +30,10 @@ const VARIABLE: &str = "WEFT_JOIN_TOKEN";
 /// The longest token read.
 const LONGEST: u64 = 4096;
 /// Numbers in configurations that all hubs of a mesh share, by their tables.
-const SHARED: [(&str, &[&str]); 2] =
-    [("limits", &["frame"]), ("routing", &["rtt_weight", "loss_weight", "price_weight"])];
+const SHARED: [(&str, &[&str]); 2] = [
+    ("limits", &["frame"]),
+    ("routing", &["rtt_weight", "loss_weight", "price_weight", "ways", "ways_within_percent"]),
+];
 
 pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<()> {
     if !is_label(&args.name) {

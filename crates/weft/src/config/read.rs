@@ -308,6 +308,8 @@ fn routing(mut section: Section<'_, '_>, routing: &mut Routing, problems: &mut P
         "rtt_weight" => routing.weights.rtt,
         "loss_weight" => routing.weights.loss,
         "price_weight" => routing.weights.price,
+        "ways" => routing.spreading.ways,
+        "ways_within_percent" => routing.spreading.within,
     );
     section.finish(problems);
 }

@@ -82,6 +82,8 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n[protocol]\nmost = {}\nleast = {}", o.protocol_most, o.protocol_least)?;
     let w = &o.routing.weights;
     writeln!(out, "\n[routing]\nrtt_weight = {}\nloss_weight = {}\nprice_weight = {}", w.rtt, w.loss, w.price)?;
+    let s = &o.routing.spreading;
+    writeln!(out, "ways = {}\nways_within_percent = {}", s.ways, s.within)?;
     write_stages(&o.stages, out)?;
     write_limits(o, out)?;
     let s = &o.stream_defaults;

@@ -49,6 +49,8 @@ pub enum Clause {
     Sequence = 18,
     /// One of home and home sequence is zero, the other is not.
     Home = 19,
+    /// A way that no mesh has.
+    Way = 20,
 }
 
 impl Clause {
@@ -67,6 +69,7 @@ impl Clause {
             Self::HubChecksum => "the hub's line does not match its checksum: it was damaged on its way",
             Self::Stamp => "a stamped block names its hub, and counts blocks and sequences from 1",
             Self::Home => "home and home sequence are both zero, or neither is",
+            Self::Way => "there are at most 16 ways",
             Self::TopicLength => "a topic has 1 to 1024 bytes and lies within the block",
             Self::TopicUtf8 => "a topic is UTF-8",
             Self::EventCount => "a block has 1 to 65535 events",

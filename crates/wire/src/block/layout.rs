@@ -94,8 +94,8 @@ pub struct HubLine {
     pub origin: U64,
     /// That hub's epoch.
     pub epoch: U32,
-    /// Zero.
-    pub reserved_76: U32,
+    /// The way it takes through the mesh: [`Way`](weft_base::Way).
+    pub way: U32,
     /// Counts that hub's blocks of that epoch, from 1.
     pub block: U64,
     /// That hub's sequence of the first event, from 1.
@@ -161,7 +161,7 @@ macro_rules! assert_offsets {
 assert_offsets!(ProducerLine: length = 0, magic = 4, version = 6, lane = 7, flags = 8, schema = 12, producer = 16,
     first_sequence = 24, deadline = 32, tenant = 40, event_count = 44, topic_len = 48, reserved_50 = 50,
     residency = 52, reserved_56 = 56, checksum = 60; size 64);
-assert_offsets!(HubLine: origin = 0, epoch = 8, reserved_76 = 12, block = 16, sequence = 24, ingested = 32,
+assert_offsets!(HubLine: origin = 0, epoch = 8, way = 12, block = 16, sequence = 24, ingested = 32,
     stream_sequence = 40, home_sequence = 48, home = 56, checksum = 60; size 64);
 assert_offsets!(Header: producer = 0, hub = 64; size HEADER_LEN);
 assert_offsets!(EventHeader: payload_len = 0, key_len = 4, headers_len = 6, time = 8; size EVENT_HEADER_LEN);

@@ -13,7 +13,7 @@
 //!        │        │"WF" │rs│ne│        │        │        │sequence│        │ count  │len│  │id.│    │     │
 //!     64 ├────────┴┬────┴─┬┴──┴─────┬──┴───────┬┴────────┴┬───────┴──┬─────┴────────┴───┴──┴───┼────┼─────┤
 //!        │ origin  │epoch,│ origin  │ origin   │ ingest   │ stream   │ home sequence           │home│ CRC │ hub's line
-//!        │ hub     │ 0    │ block   │ sequence │ time     │ sequence │                         │    │     │
+//!        │ hub     │ way  │ block   │ sequence │ time     │ sequence │                         │    │     │
 //!    128 ├─────────┴──────┴─────────┴──────────┴──────────┴──────────┴─────────────────────────┴────┴─────┤
 //!        │ topic, zeros to a multiple of 8                                                                │
 //!        ├────────────────────────────────────────────────────────────────────────────────────────────────┤
@@ -30,8 +30,8 @@
 //! 3. The producer's checksum is the CRC-32C of bytes 0 to 60 followed by those
 //!    from 128 to the end: all the producer wrote but the checksum itself.
 //! 4. The hub's line is all zero, or its CRC-32C of bytes 64 to 124 is right
-//!    and hub, block and sequence in it are not zero; home and home sequence
-//!    are both zero or neither is.
+//!    and hub, block and sequence in it are not zero; the way is one of 16; home
+//!    and home sequence are both zero or neither is.
 //! 5. The topic is UTF-8 of 1 to [`MAX_TOPIC`] bytes (its grammar is a matter of
 //!    the crate `weft-topic`).
 //! 6. There are 1 to [`MAX_EVENTS`] events, each within the block, and they end
@@ -57,8 +57,8 @@ pub use error::{BlockError, Clause};
 pub use layout::{EVENT_HEADER_LEN, HEADER_LEN, MAGIC, MAX_BLOCK, MAX_EVENTS, MAX_TOPIC, MIN_BLOCK, VERSION};
 pub use reader::{Block, Event, Events};
 pub use stamp::{
-    Stamp, StampError, StreamPlace, len_with_topic, set_residency, set_stream_place, stamp, stamp_anew, with_topic,
-    write_with_topic,
+    Stamp, StampError, StreamPlace, len_with_topic, set_residency, set_stream_place, stamp, stamp_anew, stamp_for,
+    with_topic, write_with_topic,
 };
 pub use validate::{hub_checksum, producer_checksum};
 pub use writer::{BlockFields, BlockWriter, EventFields, Paused, WriteError, block_len, event_len};

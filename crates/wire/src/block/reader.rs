@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, TenantId, UnixNanos};
+use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, TenantId, UnixNanos, Way};
 use zerocopy::FromBytes;
 
 use super::layout::{DELAYED, EventHeader, HEADER_LEN, Header};
@@ -97,6 +97,13 @@ impl<'a> Block<'a> {
     #[must_use]
     pub const fn residency(&self) -> Residency {
         Residency(self.head.producer.residency.get())
+    }
+
+    /// The way it takes through the mesh.
+    #[must_use]
+    pub const fn way(&self) -> Way {
+        // Below `Way::MOST` in a validated block.
+        Way(self.head.hub.way.get() as u8)
     }
 
     /// How many events there are.

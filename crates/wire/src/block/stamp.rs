@@ -1,6 +1,6 @@
 //! The hub's line: written once by the first hub, completed by a log.
 
-use weft_base::{Epoch, HubId, Residency, UnixNanos};
+use weft_base::{Epoch, HubId, Residency, UnixNanos, Way};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros};
 
@@ -84,11 +84,20 @@ fn check_sequence(head: &Header, first: u64) -> Result<(), StampError> {
     }
 }
 
-/// Writes the hub's line and its checksum into a validated block.
+/// Writes the hub's line and its checksum into a validated block, which goes by
+/// the way of what is not spread.
 ///
 /// # Errors
 /// [`StampError`]; the block is then as it was.
 pub fn stamp(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
+    stamp_for(bytes, stamp, Way::MAIN)
+}
+
+/// As [`stamp`], of a block that takes this way.
+///
+/// # Errors
+/// As of [`stamp`].
+pub fn stamp_for(bytes: &mut [u8], stamp: &Stamp, way: Way) -> Result<(), StampError> {
     let Stamp { origin, epoch, block, sequence, ingested } = *stamp;
     let head = header(bytes)?;
     if head.hub.origin.get() != 0 {
@@ -104,19 +113,23 @@ pub fn stamp(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
         block: U64::new(block),
         sequence: U64::new(sequence),
         ingested: U64::new(ingested.0),
+        way: U32::new(way.0.min(Way::MOST - 1).into()),
         ..HubLine::new_zeroed()
     };
     seal(bytes)
 }
 
 /// Writes the hub's line of a stamped block anew, in a later life of the hub
-/// that stamped it. The place in a stream is none afterwards.
+/// that stamped it. It keeps its way; the place in a stream is none afterwards.
 ///
 /// # Errors
 /// [`StampError`]; the block is then not stamped.
 pub fn stamp_anew(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
-    header(bytes)?.hub.origin = U64::new(0);
-    self::stamp(bytes, stamp)
+    let head = header(bytes)?;
+    head.hub.origin = U64::new(0);
+    // Below `Way::MOST` in a validated block.
+    let way = Way(head.hub.way.get() as u8);
+    stamp_for(bytes, stamp, way)
 }
 
 /// Binds the events of a validated block that bears no stamp to a label, and

@@ -1,8 +1,8 @@
 //! Whether bytes are a block: once per block at each hub, so it is written to
 //! run at the speed of memory.
 
-use weft_base::Lane;
 use weft_base::checksum::{crc32c, crc32c_of_two};
+use weft_base::{Lane, Way};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::layout::{
@@ -96,8 +96,8 @@ fn hub_line(head: &Header, bytes: &[u8]) -> Result<(), BlockError> {
             return refuse(Clause::Stamp, offset, 0);
         }
     }
-    if line.reserved_76.get() != 0 {
-        return refuse(Clause::Reserved, 76, line.reserved_76.get().into());
+    if line.way.get() >= Way::MOST.into() {
+        return refuse(Clause::Way, 76, line.way.get().into());
     }
     if (line.home.get() == 0) != (line.home_sequence.get() == 0) {
         return refuse(Clause::Home, 112, line.home_sequence.get());

@@ -136,6 +136,8 @@ kinds! {
     Record = 112;
     /// Hub to hub, on links of version 2 and later: as `FlowAck`, of a flow of events that are bound to a label.
     BoundAck = 113;
+    /// Hub to hub, on links of version 2 and later: as `FlowAck`, of a flow that takes another way than the main one.
+    WayAck = 114;
     /// Client to hub: where did it go? Answered by `Told`.
     Ask = 116;
     /// Hub to client: what hubs say to an `Ask`.
@@ -192,6 +194,7 @@ impl Kind {
                 | Self::Want
                 | Self::FlowAck
                 | Self::BoundAck
+                | Self::WayAck
                 | Self::LinkCredit
                 | Self::LinkLedger
                 | Self::LinkCounted

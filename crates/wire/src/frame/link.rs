@@ -1,6 +1,6 @@
 //! Between hubs: link state, interest, their repair, and flows.
 
-use weft_base::{Epoch, HubId, Lane, Residency};
+use weft_base::{Epoch, HubId, Lane, Residency, Way};
 
 use super::codec::{Reader, Writer, wire_enum};
 use super::{ErrorCode, FrameClause, FrameError, MAX_FILTER, MAX_FLOW_PLACES, MAX_LIST};
@@ -434,6 +434,34 @@ impl BoundAck {
     }
 
     pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.u32(self.residency.0);
+        self.ack.write(w);
+    }
+}
+
+/// As [`FlowAck`], of a flow that takes another way than the main one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayAck {
+    /// The way that its blocks take; not [`Way::MAIN`].
+    pub way: Way,
+    /// Where its events may be.
+    pub residency: Residency,
+    /// How far it has got.
+    pub ack: FlowAck,
+}
+
+impl WayAck {
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let way = r.u8("way")?;
+        if way == Way::MAIN.0 || way >= Way::MOST {
+            return r.refuse_behind(1, FrameClause::Value, "way", way.into());
+        }
+        let residency = Residency(r.u32("residency")?);
+        Ok(Self { way: Way(way), residency, ack: FlowAck::read(r)? })
+    }
+
+    pub(super) fn write(&self, w: &mut Writer<'_>) {
+        w.u8(self.way.0);
         w.u32(self.residency.0);
         self.ack.write(w);
     }

@@ -83,7 +83,7 @@ pub use join::{Join, JoinNeighbour, JoinSetting, Joined, MAX_CSR, MAX_JOIN_HOSTS
 pub use kind::Kind;
 pub use link::{
     BoundAck, DIGEST_SUMS, Digest, DigestEntry, DigestSum, FlowAck, FlowPlace, Interest, InterestChange, InterestKind,
-    LinkState, LinkStateLink, LinkStateRecord, StreamInterest, Want, WantEntry,
+    LinkState, LinkStateLink, LinkStateRecord, StreamInterest, Want, WantEntry, WayAck,
 };
 pub use native::{
     Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,
@@ -317,6 +317,8 @@ frames! {
     Record(Record<'a>);
     /// How far a guaranteed flow of events with a label has got.
     BoundAck(BoundAck);
+    /// How far a guaranteed flow on another way than the main one has got.
+    WayAck(WayAck);
     /// What a hub says of itself before anything else goes over a link.
     LinkOpen(LinkOpen<'a>);
     /// A hub was refused that is not who it says, or is so twice.

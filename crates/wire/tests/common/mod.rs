@@ -1,6 +1,6 @@
 //! Blocks and frames that several tests use, one of each kind; no field has its default.
 #![allow(dead_code, reason = "each test binary uses a part")]
-use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, SubscriptionId, TenantId, UnixNanos};
+use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, SubscriptionId, TenantId, UnixNanos, Way};
 use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
 use weft_wire::frame::{self, *};
 use weft_wire::headers::{HeadersWriter, names};
@@ -127,6 +127,11 @@ pub(crate) fn forward(entries: &[FlowEntry], ttl: u8, block: &[u8]) -> Vec<u8> {
 
 fn kept<T: ?Sized>(value: Box<T>) -> &'static T {
     Box::leak(value)
+}
+
+fn bare_ack(to: HubId, to_epoch: Epoch) -> FlowAck {
+    let (written, synced, refused, places) = (2, 1, ErrorCode::NONE, Vec::new());
+    FlowAck { to, from: HubId(0xa2), to_epoch, lane: Lane::URGENT, incarnation: 1, written, synced, refused, places }
 }
 
 /// A frame of each kind, in order of number.
@@ -392,20 +397,8 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             hubs: vec![LiveLine { name: "newark", epoch: Epoch(5), state: LiveState::OutOfReach }],
         }),
         Frame::Record(Record { record: record(), attributes: attributes() }),
-        Frame::BoundAck(BoundAck {
-            residency: Residency::of(&["eu"]),
-            ack: FlowAck {
-                to: hub,
-                from: HubId(0xa2),
-                to_epoch: epoch,
-                lane: Lane::URGENT,
-                incarnation: 1,
-                written: 2,
-                synced: 1,
-                refused: ErrorCode::NONE,
-                places: Vec::new(),
-            },
-        }),
+        Frame::BoundAck(BoundAck { residency: Residency::of(&["eu"]), ack: bare_ack(hub, epoch) }),
+        Frame::WayAck(WayAck { way: Way(3), residency: Residency::of(&["eu"]), ack: bare_ack(hub, epoch) }),
         Frame::Ask(Ask {
             request: 18,
             what: SeeWhat::Event,

@@ -178,13 +178,14 @@ fn acknowledgements_of_flows_find_their_way_and_their_life() {
         refused: ErrorCode::NONE,
         places: vec![FlowPlace { number: 8, home: 3, home_sequence: 40 }],
     };
-    let residency = Residency::ANYWHERE;
+    let (residency, way) = (Residency::ANYWHERE, Way(3));
     for ack in [ack.clone(), FlowAck { to_epoch: Epoch(2), ..ack.clone() }, FlowAck { to: id(77), ..ack.clone() }] {
-        net.tell(3, Event::FlowAck { residency, ack });
+        net.tell(3, Event::FlowAck { residency, way, ack });
     }
     net.run();
     let (hub, lane, refused, places) = (id(3), Lane::BULK, ErrorCode::NONE, ack.places);
-    let expected = Command::FlowAcked { hub, lane, residency, incarnation: 2, written: 9, synced: 7, refused, places };
+    let (incarnation, written, synced) = (2, 9, 7);
+    let expected = Command::FlowAcked { hub, lane, residency, way, incarnation, written, synced, refused, places };
     assert_eq!(net.said, [(1, expected)]);
     assert_eq!(net.hubs[&3].counters().flow_acks_dropped, 1);
 }

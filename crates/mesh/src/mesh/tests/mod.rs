@@ -11,6 +11,7 @@ mod plan;
 mod receipts;
 mod records;
 mod residency;
+mod spread;
 mod strange;
 
 use std::collections::VecDeque;

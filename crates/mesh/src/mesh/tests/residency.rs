@@ -1,5 +1,6 @@
 //! Ways for events that may be only at hubs with a label.
 
+use weft_base::Way;
 use weft_wire::frame::FlowEntry;
 
 use super::*;
@@ -37,7 +38,7 @@ fn way(net: &Net, from: u64, to: u64, residency: Residency) -> Result<u64, DropR
     let kind = weft_wire::frame::FlowKind::Live;
     let entry = FlowEntry { hub: id(to), incarnation: 0, kind, retransmit: false, sequence: 0, base: 0 };
     let mut out = Split::new();
-    split(routes.bound(residency).expect("it has the label"), [entry], None, crate::INITIAL_TTL, &mut out);
+    split((routes.bound(residency).expect("it has the label"), Way::MAIN), [entry], None, crate::INITIAL_TTL, &mut out);
     let link = out.links().next().map(|(link, _)| link.0);
     link.ok_or_else(|| out.dropped()[0].1)
 }
@@ -113,14 +114,14 @@ fn acknowledgements_of_bound_flows_go_the_ways_of_these() {
         places: Vec::new(),
     };
     net.swallows.insert((12, 1));
-    net.tell(3, Event::FlowAck { residency: eu, ack: ack.clone() });
+    net.tell(3, Event::FlowAck { residency: eu, way: Way::MAIN, ack: ack.clone() });
     net.run();
     let heard = |(hub, command): &(u64, Command)| {
         *hub == 1 && matches!(command, Command::FlowAcked { residency, .. } if *residency == eu)
     };
     assert!(net.said.iter().any(heard), "{:?}", net.said);
     net.said.clear();
-    net.tell(2, Event::FlowAck { residency: eu, ack });
+    net.tell(2, Event::FlowAck { residency: eu, way: Way::MAIN, ack });
     net.run();
     assert!(net.said.is_empty(), "hub 2 has no say in it");
 }
