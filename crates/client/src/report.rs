@@ -45,6 +45,8 @@ pub struct DrainReport {
     pub left: u32,
     /// Consumers that still run there and could run elsewhere.
     pub consumers: u32,
+    /// Streams there with events that not all other homes within reach have on disk yet.
+    pub streams: u32,
 }
 
 impl DrainReport {
@@ -57,6 +59,7 @@ impl DrainReport {
             moved: report.moved,
             left: report.left,
             consumers: report.consumers,
+            streams: report.streams,
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct DrainStatus {
     pub left: u32,
     /// Consumers that still run here and could run elsewhere.
     pub consumers: u32,
+    /// Streams with events that not all other homes within reach have on disk yet.
+    pub streams: u32,
 }
 
 /// What the stages and the hub's owner know of it.
@@ -47,6 +49,10 @@ pub(crate) struct DrainBoard {
     moved: AtomicU32,
     left: AtomicU32,
     consumers: AtomicU32,
+    /// Streams that others have to copy yet; in the upper half: which looking it was.
+    streams: AtomicU64,
+    /// Raised when an earlier looking says nothing any more.
+    looking: AtomicU32,
     /// Operators know that it is over, as far as they asked.
     over: AtomicBool,
 }
@@ -78,6 +84,7 @@ impl DrainBoard {
             moved: get(&self.moved),
             left: get(&self.left),
             consumers: Some(get(&self.consumers)).filter(|n| *n != UNKNOWN).unwrap_or_default(),
+            streams: self.streams.load(Ordering::Acquire) as u32,
         }
     }
 
@@ -92,6 +99,8 @@ impl DrainBoard {
         ] {
             cell.store(value, Ordering::Release);
         }
+        self.streams.store(0, Ordering::Release);
+        self.look_anew();
         self.enter(DrainState::Draining);
     }
 
@@ -136,6 +145,27 @@ impl DrainBoard {
     /// None does, and that is known.
     pub(crate) fn has_no_consumers(&self) -> bool {
         self.consumers.load(Ordering::Acquire) == 0
+    }
+
+    /// More may have been stored since streams were looked at.
+    pub(crate) fn look_anew(&self) {
+        self.looking.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Which looking begins now; asked before streams are looked at.
+    pub(crate) fn looking(&self) -> u32 {
+        self.looking.load(Ordering::Acquire)
+    }
+
+    /// So many streams have events that others have to copy yet.
+    pub(crate) fn streams(&self, looking: u32, streams: usize) {
+        let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+        self.streams.store(u64::from(looking) << 32 | u64::from(streams), Ordering::Release);
+    }
+
+    /// None has, and nothing was stored since that was found.
+    pub(crate) fn are_streams_copied(&self) -> bool {
+        self.streams.load(Ordering::Acquire) == u64::from(self.looking()) << 32
     }
 }
 
@@ -235,6 +265,21 @@ mod tests {
     }
 
     #[test]
+    fn streams_that_were_looked_at_too_early_are_looked_at_again() {
+        let board = DrainBoard::default();
+        board.begin(1);
+        let looking = board.looking();
+        board.streams(looking, 2);
+        assert!(!board.are_streams_copied() && board.status().streams == 2);
+        // The last client published, and went, while the stage looked.
+        board.look_anew();
+        board.streams(looking, 0);
+        assert!(!board.are_streams_copied());
+        board.streams(board.looking(), 0);
+        assert!(board.are_streams_copied() && board.status().streams == 0);
+    }
+
+    #[test]
     fn the_board_says_what_was_written_and_begins_anew() {
         let board = DrainBoard::default();
         assert_eq!((board.asked(), board.is_draining()), (None, false));
@@ -242,7 +287,8 @@ mod tests {
         assert_eq!(board.asked(), Some(Duration::ZERO));
         board.begin(3);
         assert!(board.is_draining() && !board.has_no_consumers(), "nobody has looked yet");
-        assert_eq!(board.status().consumers, 0);
+        assert!(!board.are_streams_copied(), "nor at streams");
+        assert_eq!((board.status().consumers, board.status().streams), (0, 0));
         board.told();
         board.moved();
         board.consumers(2);

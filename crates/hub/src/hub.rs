@@ -310,6 +310,7 @@ impl Hub {
                 append: Outbox::new(&to_append, &append_waker),
                 conductor: Outbox::new(&to_conductor, &conductor_waker),
                 consume: Outbox::new(&to_consume, &consume_waker),
+                replicate: replicate_waker.clone(),
             },
         });
         let route = RouteStage::new(RouteParts {
@@ -385,6 +386,7 @@ impl Hub {
             identity: identity.clone(),
             options: options.clone(),
             counters: counters.clone(),
+            lifecycle: lifecycle.clone(),
             waker: replicate_waker,
             mend: verify_parts.as_ref().filter(|_| repairs).map(|parts| (parts.mend.clone(), parts.waker.clone())),
             random: Random::from_seed(random.next_u64()),

@@ -47,7 +47,8 @@ struct Mesh {
 }
 
 impl Mesh {
-    fn start(more: &str) -> Self {
+    /// With more of their configuration, and of its timers.
+    fn start(more: &str, timers: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |file: &str| folder.path().join(file).display().to_string();
         let dir = folder.path().display().to_string();
@@ -68,7 +69,7 @@ impl Mesh {
                  advertise_clients = [\"127.0.0.1:{plain}\"]\n{more}\n\
                  [tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n\
                  [[clients]]\nlisten = \"127.0.0.1:{plain}\"\nplain = true\n[[clients]]\nlisten = \"127.0.0.1:{tls}\"\n\
-                 [hubs]\nlisten = \"127.0.0.1:{}\"\n[timers]\nredial_most = \"200 ms\"\n",
+                 [hubs]\nlisten = \"127.0.0.1:{}\"\n[timers]\nredial_most = \"200 ms\"\n{timers}\n",
                 links[i]
             );
             for j in 0..i {
@@ -236,7 +237,7 @@ fn number(payload: &[u8]) -> u64 {
 
 #[test]
 fn a_hub_that_is_drained_under_load_loses_nothing_and_moves_everybody() {
-    let mut mesh = Mesh::start("");
+    let mut mesh = Mesh::start("", "");
     let middle = drained();
     let [first, second] = [(middle + 1) % 3, (middle + 2) % 3];
     let (inside, outside) = (mesh.client(middle), mesh.client(first));
@@ -319,7 +320,7 @@ fn a_hub_that_is_drained_under_load_loses_nothing_and_moves_everybody() {
 
 #[test]
 fn a_drain_is_taken_back_and_a_signal_to_stop_drains_where_that_is_configured() {
-    let mut mesh = Mesh::start("drain_on_stop = \"30 s\"");
+    let mut mesh = Mesh::start("drain_on_stop = \"30 s\"", "");
     let middle = drained();
     // One that does not go keeps the hub from being empty.
     let stays = ConnectOptions {
@@ -355,4 +356,56 @@ fn a_drain_is_taken_back_and_a_signal_to_stop_drains_where_that_is_configured() 
     for client in [turned, welcome] {
         assert!(block_on(client.close()));
     }
+}
+
+/// Found by looking: nothing waited for the other homes of the hub's streams, so
+/// the last acknowledged events could be out of reach once it had stopped.
+#[test]
+fn a_hub_stops_once_the_other_homes_have_copied_what_was_acknowledged() {
+    const COUNT: u64 = 100;
+    // A process that does not run for a while keeps its links.
+    let mut mesh = Mesh::start("", "link_silence = \"120 s\"");
+    let middle = drained();
+    let other = (middle + 1) % 3;
+    let inside = mesh.client(middle);
+    let homes = vec![NAMES[middle].to_owned(), NAMES[other].to_owned()];
+    let stream = StreamOptions { homes, ..StreamOptions::new("kept", "kept/**") };
+    block_on(inside.streams().create(&stream)).expect("a stream");
+    let publish = |options, topic, number: u64| {
+        let event = block_on(inside.publisher(options).publish(topic, &number.to_le_bytes())).expect("it is taken");
+        block_on(event).expect("it is acknowledged");
+    };
+    publish(PublisherOptions::homes(2), "kept/before", 0);
+
+    // From now on the other home copies nothing.
+    mesh.signal(other, Signal::STOP);
+    (0..COUNT).for_each(|number| publish(PublisherOptions::level(AckLevel::Synced), "kept/last", number));
+    assert!(block_on(inside.close()));
+    let ask = |mesh: &Mesh| mesh.operate(middle, "anna", &["drain", "--within", "600s", "--no-wait"]);
+    let begun = ask(&mesh);
+    assert!(begun.status.success(), "{begun:?}");
+    wait_until("a stream that is not copied", || {
+        let said = ask(&mesh);
+        let text = String::from_utf8_lossy(&said.stdout);
+        assert!(said.status.success(), "it has stopped: {said:?} {}", mesh.hubs[middle].log());
+        text.contains("0 left") && text.contains("1 streams to copy")
+    });
+
+    mesh.signal(other, Signal::CONT);
+    assert_eq!(mesh.exit(middle), Some(0), "{}", mesh.hubs[middle].log());
+    mesh.hubs[middle].wait_for_events(1, "hub_empty", "\"streams\":0");
+    let outside = mesh.client(other);
+    let mut kept = block_on(outside.streams().read("kept").filter("kept/last").open()).expect("a subscription");
+    let mut numbers = Vec::new();
+    let until = Instant::now() + Duration::from_secs(60);
+    while (numbers.len() as u64) < COUNT {
+        assert!(Instant::now() < until, "not all is there: {numbers:?}");
+        let Some(delivery) = kept.try_next() else {
+            std::thread::park_timeout(Duration::from_millis(5));
+            continue;
+        };
+        numbers.extend(delivery.expect("it stands").events().map(|event| number(event.payload)));
+    }
+    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+    assert!(block_on(outside.close()));
 }

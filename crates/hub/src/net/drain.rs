@@ -111,8 +111,10 @@ impl NetStage {
         }
         self.drain.look = Mono(0);
         self.tend_drain();
-        let DrainStatus { state, left_ms, clients, told, moved, left, consumers } = self.lifecycle.board.status();
-        let report = DrainReport { request: asked.request, state, left_ms, clients, told, moved, left, consumers };
+        let DrainStatus { state, left_ms, clients, told, moved, left, consumers, streams } =
+            self.lifecycle.board.status();
+        let request = asked.request;
+        let report = DrainReport { request, state, left_ms, clients, told, moved, left, consumers, streams };
         if let Some(connection) = self.connection(id) {
             connection.client.knows_end = state == DrainState::Stopping;
             frame::encode(&Frame::DrainReport(report), connection.egress.control());
@@ -231,9 +233,15 @@ impl NetStage {
             self.lifecycle.board.told();
         }
         let left = self.left();
+        // Clients that were here at the last look may have stored something since.
+        if left > 0 || self.lifecycle.board.status().left > 0 {
+            self.lifecycle.board.look_anew();
+        }
         self.lifecycle.board.left(left, pace.left(now));
-        // The consume stage is to see that its consumers have their seats elsewhere.
+        // The consume stage is to see that its consumers have their seats elsewhere,
+        // the replicate stage what others have to copy yet.
         self.out.consume.wake();
+        self.out.replicate.wake();
         if let Some(over) = self.drain.over {
             let operators = self.connections.iter().flatten().filter(|c| c.client.operates);
             if now >= over + LAST_WORD || operators.into_iter().all(|c| c.client.knows_end) {
@@ -242,12 +250,22 @@ impl NetStage {
         }
         // Others have heard of it by then, or will not in time.
         let is_known = pace.since(now) >= (self.options.timers.probe * 2).min(pace.within);
-        let is_empty = left == 0 && self.lifecycle.board.has_no_consumers() && is_known;
+        let board = &self.lifecycle.board;
+        let is_empty = left == 0 && board.has_no_consumers() && board.are_streams_copied() && is_known;
         if (is_empty || pace.is_over(now)) && self.lifecycle.board.status().state == DrainState::Draining {
             self.lifecycle.board.enter(DrainState::Stopping);
             self.drain.over = Some(now);
-            let DrainStatus { clients, told, moved, left, consumers, .. } = self.lifecycle.board.status();
-            tracing::info!(code = "hub_empty", clients, told, moved, left, consumers, "clients were sent elsewhere");
+            let DrainStatus { clients, told, moved, left, consumers, streams, .. } = self.lifecycle.board.status();
+            tracing::info!(
+                code = "hub_empty",
+                clients,
+                told,
+                moved,
+                left,
+                consumers,
+                streams,
+                "clients were sent elsewhere"
+            );
         }
     }
 

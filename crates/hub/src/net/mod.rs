@@ -81,6 +81,8 @@ pub(crate) struct Outlets {
     pub(crate) append: Outbox<ToAppend>,
     pub(crate) conductor: Outbox<ToConductor>,
     pub(crate) consume: Outbox<ToConsume>,
+    /// Wakes the replicate stage, which is sent nothing from here.
+    pub(crate) replicate: StageWaker,
 }
 
 impl Outlets {

@@ -36,6 +36,7 @@ use crate::Identity;
 use crate::append::ToMend;
 use crate::counters::{Counters, add, set};
 use crate::inbox::RouteOutbox;
+use crate::lifecycle::Lifecycle;
 use crate::messages::{FromPeer, PeerMessage, StreamSlot, ToAppend, ToRoute};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -70,6 +71,7 @@ pub(crate) struct ReplicateStage {
     identity: Arc<Identity>,
     options: Arc<HubOptions>,
     counters: Arc<Counters>,
+    lifecycle: Arc<Lifecycle>,
     waker: StageWaker,
     streams: BTreeMap<StreamSlot, Entry>,
     ids: HashMap<u64, StreamSlot>,
@@ -97,6 +99,7 @@ pub(crate) struct ReplicateParts {
     pub(crate) identity: Arc<Identity>,
     pub(crate) options: Arc<HubOptions>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) waker: StageWaker,
     pub(crate) mend: Option<(Arc<ToMend>, StageWaker)>,
     pub(crate) random: Random,
@@ -114,6 +117,7 @@ impl ReplicateStage {
             identity: parts.identity,
             options: parts.options,
             counters: parts.counters,
+            lifecycle: parts.lifecycle,
             waker: parts.waker,
             streams: BTreeMap::new(),
             ids: HashMap::new(),
@@ -300,6 +304,20 @@ impl ReplicateStage {
         work
     }
 
+    /// While the hub drains: how many streams others have to copy yet.
+    fn count_for_drain(&self) {
+        let board = &self.lifecycle.board;
+        if !board.is_draining() {
+            return;
+        }
+        let looking = board.looking();
+        let is_only_here = |entry: &&Entry| {
+            let is_on_disk = entry.told == entry.stream.reader.next();
+            entry.replica.is_awaited() && !(is_on_disk && entry.replica.is_copied())
+        };
+        board.streams(looking, self.streams.values().filter(is_only_here).count());
+    }
+
     /// Looks the directory up, renews what is shown and counted.
     fn look(&mut self) {
         if self.now.mono < self.look_at {
@@ -429,6 +447,7 @@ impl Stage for ReplicateStage {
             self.apply(slot, Event::Tick, None);
         }
         work += self.serve();
+        self.count_for_drain();
         self.route.notify();
         self.append.notify();
         work

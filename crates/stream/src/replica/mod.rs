@@ -279,6 +279,19 @@ impl Replica {
         self.puller.ends().filter(|_| !self.settings.mirror)
     }
 
+    /// Whether homes within reach take what enters here.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !self.settings.mirror && self.puller.homes_up().next().is_some()
+    }
+
+    /// Whether all homes within reach have on their disks what this one has on
+    /// its own, as far as they have said so.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        self.puller.homes_up().all(|end| end.covers(self.puller.synced()))
+    }
+
     /// How it is.
     #[must_use]
     pub fn report(&self, now: Now) -> Report {

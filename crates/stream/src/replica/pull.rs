@@ -526,6 +526,11 @@ impl Puller {
         self.peers.iter().filter(|peer| peer.counts).map(|peer| (peer.hub, &peer.end))
     }
 
+    /// What the homes have on disk that count and can be reached.
+    pub(super) fn homes_up(&self) -> impl Iterator<Item = &Position> {
+        self.peers.iter().filter(|peer| peer.counts && peer.is_up()).map(|peer| &peer.end)
+    }
+
     pub(super) fn report(&self, now: Now) -> Vec<SourceReport> {
         let report = |peer: &Peer| SourceReport {
             hub: peer.hub,

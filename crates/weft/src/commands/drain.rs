@@ -77,9 +77,10 @@ async fn undrain(args: &UndrainArgs) -> anyhow::Result<()> {
 }
 
 fn show(report: &DrainReport) -> String {
-    let DrainReport { clients, told, moved, left, consumers, left_of_time, .. } = report;
+    let DrainReport { clients, told, moved, left, consumers, streams, left_of_time, .. } = report;
     let time = left_of_time.as_secs();
     format!(
-        "{moved} of {clients} clients moved, {told} told, {left} left; {consumers} consumers to move; {time} s left"
+        "{moved} of {clients} clients moved, {told} told, {left} left; {consumers} consumers to move; \
+         {streams} streams to copy; {time} s left"
     )
 }

@@ -125,7 +125,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             break;
         }
     }
-    let DrainStatus { clients: had, moved, left, consumers, .. } = hub.drain_status();
+    let DrainStatus { clients: had, moved, left, consumers, streams, .. } = hub.drain_status();
     drop(issuer);
     if hub.has_failed() {
         tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
@@ -148,8 +148,17 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             tracing::info!(code = "profile_written", hub = name, file = %path.display(), "the profile is written");
         }
     }
-    if had > 0 || consumers > 0 {
-        tracing::info!(code = "hub_left", hub = name, clients = had, moved, left, consumers, "who was sent elsewhere");
+    if had > 0 || consumers > 0 || streams > 0 {
+        tracing::info!(
+            code = "hub_left",
+            hub = name,
+            clients = had,
+            moved,
+            left,
+            consumers,
+            streams,
+            "who was sent elsewhere, and what was not copied"
+        );
     }
     tracing::info!(code = "hub_stopped", hub = name, "the hub has stopped");
     Ok(())

@@ -129,6 +129,8 @@ pub struct DrainReport {
     pub left: u32,
     /// Consumers that still run here and could run elsewhere.
     pub consumers: u32,
+    /// Streams with events that not all other homes within reach have on disk yet.
+    pub streams: u32,
 }
 
 impl DrainReport {
@@ -142,13 +144,14 @@ impl DrainReport {
             moved: r.u32("moved")?,
             left: r.u32("left")?,
             consumers: r.u32("consumers")?,
+            streams: r.u32("streams")?,
         })
     }
 
     pub(super) fn write(&self, w: &mut Writer<'_>) {
         w.id(self.request);
         w.u8(self.state as u8);
-        for number in [self.left_ms, self.clients, self.told, self.moved, self.left, self.consumers] {
+        for number in [self.left_ms, self.clients, self.told, self.moved, self.left, self.consumers, self.streams] {
             w.u32(number);
         }
     }

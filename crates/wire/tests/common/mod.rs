@@ -464,6 +464,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             moved: 4,
             left: 3,
             consumers: 2,
+            streams: 1,
         }),
         Frame::Join(Join {
             request: 19,
