@@ -3,8 +3,11 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::TcpListener;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,10 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to end after SIGTERM, before SIGKILL.
 const STOP: Duration = Duration::from_secs(10);
+
+/// Ports of servers: Linux gives those from 32768 on to connections
+/// (`net.ipv4.ip_local_port_range`).
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// In what `/proc` counts processor time: the same on every architecture that Linux runs on today.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -186,9 +193,20 @@ pub fn single_cores() -> io::Result<[CpuSet; 2]> {
     Ok([single(own.next_back().or(first)), single(first)])
 }
 
-/// A port on the loopback interface that nobody listens on right now.
+/// A port on the loopback interface that nobody listens on right now, below those
+/// that the system gives to connections: a server that is killed and started again
+/// finds it free. No two calls of one program get the same.
+///
+/// # Errors
+/// All are taken.
 pub fn free_port() -> io::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // Programs that run at the same time begin at different places.
+    let first = std::process::id() as usize;
+    let tried = PORTS.map(|_| first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)));
+    let mut ports = tried.filter_map(|at| PORTS.clone().nth(at % PORTS.len()));
+    let free = ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    free.ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "all ports for servers are taken"))
 }
 
 /// The target folder that this program was built into: `target` of `target/dist/hub`.

@@ -8,7 +8,6 @@
 //! receipts say that its clients' filters are live at every hub.
 #![forbid(unsafe_code)]
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -123,12 +122,6 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Ports that are free now.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
-}
-
 fn weft(program: &Path, arguments: &[&str], folder: &Path) -> Result<()> {
     let done = Command::new(program).args(arguments).current_dir(folder).output()?;
     ensure!(done.status.success(), "weft {}: {}", arguments.join(" "), String::from_utf8_lossy(&done.stderr));
@@ -138,7 +131,7 @@ fn weft(program: &Path, arguments: &[&str], folder: &Path) -> Result<()> {
 fn start_mesh(program: &Path, folder: &Path, count: u64) -> Result<Vec<Hub>> {
     weft(program, &["ca", "init"], folder)?;
     let count = usize::try_from(count)?;
-    let ports = free_ports(count * 2)?;
+    let ports = (0..count * 2).map(|_| process::free_port()).collect::<std::io::Result<Vec<_>>>()?;
     let mut hubs = Vec::new();
     for at in 0..count {
         let name = format!("hub-{at}");

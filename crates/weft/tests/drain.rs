@@ -8,7 +8,6 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,7 +20,7 @@ use weft_client::{
     AckLevel, Client, ConnectOptions, ConsumerOptions, LiveAt, PublisherOptions, StreamOptions, SubscribeOptions,
 };
 
-use crate::common::Hub;
+use crate::common::{Hub, free_port};
 
 const NAMES: [&str; 3] = ["boston", "chicago", "denver"];
 /// The one that is drained: the least of the homes has the seats, and this is it.
@@ -32,10 +31,6 @@ fn drained() -> usize {
 
 fn weft(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_weft")).args(args).output().expect("the program starts")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }
 
 /// Three hubs, their ports and their authority.

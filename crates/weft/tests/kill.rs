@@ -4,8 +4,9 @@
 //! The hub is the real program in a process of its own; the publisher is the
 //! Rust client, which connects again and sends what was not acknowledged.
 
+mod common;
+
 use std::collections::VecDeque;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::time::Duration;
 
 use futures_lite::future::block_on;
 use weft_client::{AckLevel, Client, ConnectOptions, PublisherOptions, StartAt, StreamOptions, SubscribeOptions};
+
+use crate::common::free_port;
 
 /// How often the hub is killed.
 const KILLS: u64 = 10;
@@ -48,11 +51,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A free port that the restarted hub can take again.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }
 
 fn number(payload: &[u8]) -> u64 {

@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -66,4 +68,17 @@ impl Drop for Hub {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that nobody listens on, below those that the system gives to
+/// connections (Linux: from 32768 on), so that a hub that is started again finds
+/// it free. No two calls of one test program get the same.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    const PORTS: std::ops::Range<u16> = 10_000..20_000;
+    // Tests that run at the same time begin at different places.
+    let first = std::process::id() as usize;
+    let tried = PORTS.map(|_| first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)));
+    let mut ports = tried.filter_map(|at| PORTS.clone().nth(at % PORTS.len()));
+    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a free port")
 }
