@@ -36,7 +36,8 @@ fn sealed(data: &[u8]) {
     bytes[4..7].copy_from_slice(b"WF\x01");
     bytes[7] &= 7;
     bytes[46..48].fill(0);
-    bytes[50..60].fill(0);
+    bytes[50..52].fill(0);
+    bytes[56..60].fill(0);
     let checksum = block::producer_checksum(&bytes);
     bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
     if bytes[64..72] == [0; 8] {
@@ -62,6 +63,7 @@ fn round_trip(block: &Block<'_>) {
         first_sequence: block.first_sequence(),
         deadline: block.deadline(),
         tenant: block.tenant(),
+        residency: block.residency(),
     };
     let mut again = vec![0x55; block.len()];
     let mut headers = Vec::new();
@@ -76,7 +78,7 @@ fn round_trip(block: &Block<'_>) {
     }
     assert_eq!(writer.finish(), Ok(block.len()));
     if let Some(stamp) = block.stamp() {
-        block::stamp(&mut again, &stamp).expect("the stamp of a valid block");
+        block::stamp_for(&mut again, &stamp, block.way()).expect("the stamp of a valid block");
         let (home, home_sequence) = block.home().unwrap_or_default();
         let place = block::StreamPlace { local: block.stream_sequence(), home, home_sequence };
         block::set_stream_place(&mut again, place).expect("the place of a valid block");
