@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use weft_base::Mono;
-
 use crate::checks::{Family, Tally, Violation};
 use crate::failover::Failover;
 use crate::histogram::Histogram;
@@ -73,7 +71,7 @@ impl Report {
         row.failovers.extend(outcome.failovers);
         row.abandoned += outcome.abandoned;
         row.rested = row.rested.max(outcome.rested);
-        let seconds = (plan.end().since(Mono(0))).as_secs().max(1);
+        let seconds = (outcome.tally.virtual_ms / 1000).max(1);
         for (hub, bytes) in plan.hubs.iter().zip(outcome.control) {
             let most = row.control.entry(hub.name.clone()).or_default();
             *most = (*most).max(bytes / seconds);

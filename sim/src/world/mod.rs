@@ -3,6 +3,7 @@
 mod crossing;
 mod drains;
 mod faults;
+mod last;
 mod receipts;
 mod rest;
 mod sessions;
@@ -11,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Mono, Random, Way};
-use weft_mesh::{Event, GroupKey, LinkId, Spreading};
+use weft_base::{Epoch, HubId, Mono, Random};
+use weft_mesh::{Event, GroupKey, LinkId};
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::{FlowKind, Frame, Peek, Want, peek, try_encode};
 
@@ -23,7 +24,7 @@ use crate::groups::Member;
 use crate::hub::{Block, Effect, Message, Produced, Publish, SimHub};
 use crate::log::Log;
 use crate::network::{Sent, Session, SimLink};
-use crate::plan::{LANES, PlannedHub};
+use crate::plan::PlannedHub;
 use crate::producers::SimProducer;
 use crate::residency::residency_of;
 use crate::{Canary, Outcome, Plan};
@@ -32,11 +33,6 @@ use crate::{Canary, Outcome, Plan};
 /// for the last look, and how many times it is waited for half of that.
 const QUIET: Duration = Duration::from_secs(2);
 const MOST_WAITS: usize = 60;
-/// The topics of the last events begin so, and of those that are bound to a label.
-const LAST: &str = "last";
-const LAST_BOUND: &str = "eu/last";
-/// Bytes of the last events, which say that all is well.
-const LAST_SIZE: u64 = 100;
 /// Of a forwarded block, beside its events: header, stamp, and each entry.
 const BLOCK_BYTES: u64 = 128;
 const ENTRY_BYTES: u64 = 32;
@@ -65,7 +61,7 @@ enum Due {
     Sync { hub: usize, epoch: Epoch },
     LookBack,
     LastSubscriptions,
-    LastPublishes,
+    LastPublish(usize),
 }
 
 /// A place for a hub, whether it runs or not.
@@ -168,7 +164,7 @@ impl<'p> World<'p> {
             world.at(Mono(1), Due::Dial { link });
         }
         world.at(plan.healed + plan.rest(), Due::LastSubscriptions);
-        world.at(plan.healed + plan.rest() + plan.settling(), Due::LastPublishes);
+        world.at(plan.healed + plan.rest() + plan.settling(), Due::LastPublish(0));
         world.at(Mono(1), Due::LookBack);
         world
     }
@@ -188,7 +184,7 @@ impl<'p> World<'p> {
 
     /// Runs to the end.
     pub(crate) fn run(mut self) -> Result<Outcome, Violation> {
-        self.run_until(self.plan.end())?;
+        self.run_until(self.plan.end() + last::span(self.plan))?;
         // Where round trips go up and down, routes may be on the move just now.
         for _ in 0..MOST_WAITS {
             if !self.plan.is_noisy() || self.checks.disturbed + QUIET <= self.now {
@@ -278,17 +274,7 @@ impl<'p> World<'p> {
                 let first = self.clients.keys().next_back().map_or(0, |last| last + 1_000);
                 (0..self.plan.hubs.len()).try_for_each(|hub| self.subscribe(first + hub, hub, "**"))
             }
-            Due::LastPublishes => {
-                let topics: Vec<String> = [LAST, LAST_BOUND].into_iter().flat_map(one_for_each_way).collect();
-                for hub in 0..self.plan.hubs.len() {
-                    for (lane, topic) in LANES.into_iter().flat_map(|lane| topics.iter().map(move |t| (lane, t))) {
-                        if self.plan.may_be_at(hub, residency_of(topic)) {
-                            self.publish(hub, Publish { topic, lane, events: 1, size: LAST_SIZE, produced: None })?;
-                        }
-                    }
-                }
-                Ok(())
-            }
+            Due::LastPublish(number) => self.publish_last(number),
         }
     }
 
@@ -554,14 +540,6 @@ impl<'p> World<'p> {
             self.checks.lost += live_copies(block, entries.iter().map(|entry| entry.kind));
         }
     }
-}
-
-/// Topics below this one, of which each way has one: what is missing on a way shows
-/// when something comes after it there.
-fn one_for_each_way(below: &str) -> Vec<String> {
-    let ways = Spreading::default().ways;
-    let topic = |way| (0..).map(|n| format!("{below}/{n}")).find(|topic| Way::of_topic(topic, ways) == Way(way));
-    (0..ways).filter_map(topic).collect()
 }
 
 fn live_copies(block: &Rc<Block>, kinds: impl Iterator<Item = FlowKind>) -> u64 {
