@@ -29,7 +29,7 @@ fn one(
 ) {
     let mut times: BTreeMap<Event, u32> = BTreeMap::new();
     let mut last: BTreeMap<usize, usize> = BTreeMap::new();
-    let (mut foreign, mut disordered) = (0u64, 0u64);
+    let (mut foreign, mut disordered) = (0u64, Vec::new());
     for event in &stored.events {
         let known = event.filter(|e| journal.durable.get(e.publisher).is_some_and(|of| e.number < of[stream].len()));
         let Some(event) = known else {
@@ -38,7 +38,9 @@ fn one(
         };
         *times.entry(event).or_default() += 1;
         let newest = last.entry(event.publisher).or_insert(event.number);
-        disordered += u64::from(in_order && *newest > event.number);
+        if in_order && *newest > event.number {
+            disordered.push((event, *newest));
+        }
         *newest = event.number.max(*newest);
     }
     let mut lost = Vec::new();
@@ -57,17 +59,34 @@ fn one(
     };
     wrong(lost.len() as u64, "that were acknowledged as synced are not there");
     wrong(twice.len() as u64, "are there more than once");
-    wrong(disordered, "are behind later ones of their publisher");
     wrong(foreign, "were never published so");
     wrong(stored.missing, "cannot be served");
     let mut which = |what: &str, event: Option<Event>| {
-        if let Some(Event { publisher, number }) = event {
-            let at = journal.durable[publisher][stream].get(number).map_or(0.0, |p| p.at.as_secs_f64());
-            complaints.push(format!(
-                "stream {stream} at its home {home}: the first one {what} is number {number} of hub {publisher}, of {at:.3} s"
-            ));
+        if let Some(event) = event {
+            let said = said_of(journal, stream, event);
+            complaints.push(format!("stream {stream} at its home {home}: the first one {what} is {said}"));
         }
     };
     which("lost", lost.first().copied());
     which("twice", twice.first().copied());
+    if let Some((event, newest)) = disordered.first() {
+        let count = disordered.len();
+        let [first, newest] = [*event, Event { number: *newest, ..*event }].map(|e| said_of(journal, stream, e));
+        complaints.push(format!(
+            "stream {stream} at its home {home}: {count} events are behind later ones of their publisher, the first is \
+             {first}, behind {newest}"
+        ));
+    }
+}
+
+/// An event, when it was published, and what became of that.
+fn said_of(journal: &Journal, stream: usize, Event { publisher, number }: Event) -> String {
+    let Some(published) = journal.durable[publisher][stream].get(number) else {
+        return format!("number {number} of hub {publisher}");
+    };
+    let answer = match (published.fate, published.answered) {
+        (fate, Some(at)) => format!("{fate:?} at {:.3} s", at.as_secs_f64()),
+        (fate, None) => format!("{fate:?}"),
+    };
+    format!("number {number} of hub {publisher}, of {:.3} s ({answer})", published.at.as_secs_f64())
 }
