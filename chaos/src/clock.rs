@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use weft_chaos::hub::Hub;
 
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/weft/tests/crash/clock.c");
+const SOURCE: &str = include_str!("../../crates/weft/tests/crash/clock.c");
 
 /// The library.
 pub(crate) struct Library(PathBuf);
@@ -17,9 +17,10 @@ pub(crate) struct Library(PathBuf);
 impl Library {
     /// Compiles it into this folder.
     pub(crate) fn make(folder: &Path) -> Result<Self> {
-        let library = folder.join("clock.so");
+        let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
+        fs::write(&source, SOURCE)?;
         let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args([SOURCE, "-ldl"]);
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
         let output = compiler.output().context("no C compiler here: install gcc")?;
         ensure!(output.status.success(), "the clock does not compile: {}", String::from_utf8_lossy(&output.stderr));
         Ok(Self(library))

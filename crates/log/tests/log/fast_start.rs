@@ -168,10 +168,15 @@ fn memory_does_not_grow_with_the_log() {
 
 #[test]
 fn a_log_of_the_version_before_is_read_and_taken_over_by_the_first_block() {
-    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/log/v1");
     let fs = FaultFs::new();
-    for name in ["FORMAT", "0000000001.seg", "0000000002.seg", "0000000003.seg"] {
-        fs.put(&dir().join(name), std::fs::read(from.join(name)).unwrap());
+    let files: [(&str, &[u8]); 4] = [
+        ("FORMAT", include_bytes!("v1/FORMAT")),
+        ("0000000001.seg", include_bytes!("v1/0000000001.seg")),
+        ("0000000002.seg", include_bytes!("v1/0000000002.seg")),
+        ("0000000003.seg", include_bytes!("v1/0000000003.seg")),
+    ];
+    for (name, bytes) in files {
+        fs.put(&dir().join(name), bytes.to_vec());
     }
     let format = |fs: &FaultFs| String::from_utf8(fs.get(&dir().join("FORMAT")).unwrap()).unwrap();
     for _ in 0..2 {

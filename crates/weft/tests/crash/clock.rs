@@ -20,9 +20,10 @@ impl TestClock {
     /// There is no C compiler here.
     pub(crate) fn make(folder: &Path) -> Result<Self, String> {
         let (library, offset) = (folder.join("clock.so"), folder.join("clock.offset"));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/crash/clock.c");
+        let source = folder.join("clock.c");
+        fs::write(&source, include_str!("clock.c")).map_err(|e| e.to_string())?;
         let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
         let output = compiler.output().map_err(|e| format!("no C compiler here: {e}"))?;
         if !output.status.success() {
             return Err(format!("the clock does not compile: {}", String::from_utf8_lossy(&output.stderr)));
