@@ -82,6 +82,13 @@ fn check(bytes: &[u8]) {
                     }
                     assert_eq!(rebuilt, said.attributes.bytes(), "unknown tags stay as they are");
                 }
+                Frame::LinkOpen(open) => {
+                    for item in open.items.iter().filter(|item| item.tag == frame::OpenItem::CONNECTIONS) {
+                        if let Some(said) = frame::Connections::decode(item.value) {
+                            assert!(item.value.starts_with(&said.encode()));
+                        }
+                    }
+                }
                 _ => {}
             }
         }

@@ -260,6 +260,8 @@ counters! {
     packed_refused = "links.packed_refused",
     /// Connections of hubs that measured how far this one is.
     probed = "links.measured",
+    /// Connections refused that said they are one of several of a link.
+    parts_refused = "links.connections_refused",
     /// Certificates issued to hubs that joined with a token.
     joins_issued = "joins.issued",
     /// Certificates issued in the place of others.
@@ -326,6 +328,8 @@ pub struct LinkCounters {
     pub blocks_in: AtomicU64,
     /// Bytes of blocks and their heads that came over the link.
     pub bytes_in: AtomicU64,
+    /// Gauge: how many connections the newest link has.
+    pub connections: AtomicU64,
     /// Gauge: how blocks are packed on the newest link: 0 not, 1 LZ4, 2 Zstandard.
     pub packing: AtomicU64,
     /// What `bytes_out` came to on the line: less where blocks were packed.
@@ -335,10 +339,11 @@ pub struct LinkCounters {
 }
 
 impl LinkCounters {
-    fn each(&self) -> [(&'static str, &AtomicU64); 16] {
+    fn each(&self) -> [(&'static str, &AtomicU64); 17] {
         [
             ("version", &self.version),
             ("window", &self.window),
+            ("connections", &self.connections),
             ("events_out", &self.events_out),
             ("blocks_out", &self.blocks_out),
             ("bytes_out", &self.bytes_out),

@@ -123,7 +123,7 @@ pub struct Listen {
 }
 
 /// A hub to keep a link to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     /// `HOST:PORT` of its listener for hubs, or `quic:HOST:PORT`.
     pub addr: String,
@@ -136,7 +136,21 @@ pub struct Neighbour {
     pub price_per_gb: u32,
     /// How blocks are packed on the link, in both directions, if the neighbour takes that.
     pub packing: Option<Codec>,
+    /// How many connections the link has, from 1 to [`MAX_LINK_CONNECTIONS`], if
+    /// the neighbour takes so many; lanes are spread over them. By TCP alone: by
+    /// QUIC a link has a channel for each lane.
+    pub connections: u8,
 }
+
+impl Default for Neighbour {
+    /// Nobody's address; a link of one connection that costs nothing.
+    fn default() -> Self {
+        Self { addr: String::new(), name: None, cost: 0, price_per_gb: 0, packing: None, connections: 1 }
+    }
+}
+
+/// The most of [`Neighbour::connections`]: one for each lane.
+pub const MAX_LINK_CONNECTIONS: u8 = 8;
 
 /// Which stages share a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -350,6 +364,20 @@ impl HubOptions {
             found.push(("neighbours", "dialling a neighbour needs a certificate: make one with `weft ca`".to_owned()));
         }
         picks::violations(self.pick.as_ref(), &self.seeds, &mut found);
+        for neighbour in &self.neighbours {
+            let (addr, many, most) = (&neighbour.addr, neighbour.connections, MAX_LINK_CONNECTIONS);
+            if !(1..=most).contains(&many) {
+                found.push(("neighbours", format!("{many} connections to `{addr}`: a link has 1 to {most}")));
+            } else if many > 1 && weft_transport::quic::target_of(addr).is_some() {
+                let why = "by QUIC a link has a channel for each lane: leave `connections` out, or dial by TCP";
+                found.push(("neighbours", format!("{many} connections to `{addr}`: {why}")));
+            }
+        }
+        let most = self.limits.link_connections;
+        if !(1..=usize::from(MAX_LINK_CONNECTIONS)).contains(&most) {
+            let why = format!("{most} is no number of connections of a link: 1 to {MAX_LINK_CONNECTIONS}");
+            found.push(("limits.link_connections", why));
+        }
         self.stages.violations(&mut found);
         self.see.violations(&mut found);
         for name in self.mapping.rules().iter().map(Mapping::name) {

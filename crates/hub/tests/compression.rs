@@ -14,9 +14,15 @@ use weft_pack::{Codec, Packer};
 use weft_wire::block::BlockFields;
 use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind, Frame, OpenItem, Packed};
 
-/// Two hubs of which the second has dialled the first, by QUIC or by TCP, and
-/// asks for this; the first takes that.
-fn pair(quic: bool, wanted: Option<Codec>, taken: &[Codec]) -> (Hub, Hub) {
+/// Whether a link goes by QUIC, and how many connections it has.
+type Line = (bool, u8);
+const TCP: Line = (false, 1);
+const SEVERAL: Line = (false, 3);
+const QUIC: Line = (true, 1);
+
+/// Two hubs of which the second has dialled the first, by this line, and asks for
+/// this; the first takes that.
+fn pair((quic, connections): Line, wanted: Option<Codec>, taken: &[Codec]) -> (Hub, Hub) {
     let ca = authority();
     let mut listening = member(&ca, "chicago", "127.0.0.1:0", &[]);
     listening.hubs_also = vec!["quic:127.0.0.1:0".to_owned()];
@@ -25,6 +31,7 @@ fn pair(quic: bool, wanted: Option<Codec>, taken: &[Codec]) -> (Hub, Hub) {
     let addr = listening.hub_addresses()[usize::from(quic)].clone();
     let mut dialling = member(&ca, "new-york", "127.0.0.1:0", &[("chicago", addr)]);
     dialling.neighbours[0].packing = wanted;
+    dialling.neighbours[0].connections = connections;
     (listening, start(dialling))
 }
 
@@ -51,8 +58,9 @@ fn block(lane: Lane, number: u64) -> Vec<u8> {
 #[test]
 fn what_is_compressed_arrives_as_it_was_in_the_order_of_its_lane_and_takes_less_of_the_line() {
     const EACH: u64 = 40;
-    for (quic, codec) in [(false, Codec::Lz4), (false, Codec::Zstd), (true, Codec::Lz4), (true, Codec::Zstd)] {
-        let (chicago, new_york) = pair(quic, Some(codec), &Codec::ALL);
+    let lines = [TCP, SEVERAL, QUIC].into_iter().flat_map(|line| Codec::ALL.map(|codec| (line, codec)));
+    for (line_of, codec) in lines {
+        let (chicago, new_york) = pair(line_of, Some(codec), &Codec::ALL);
         let mut listener = Raw::connect(&chicago, 1);
         listener.subscribe(1, "t/**");
         // And the other way: the side that was dialled compresses, too.
@@ -83,7 +91,7 @@ fn what_is_compressed_arrives_as_it_was_in_the_order_of_its_lane_and_takes_less_
             assert!(matches!(publisher.receive().frame(), Frame::Ack(_)));
         }
         let [plain, wire] = ["bytes_out", "wire_out"].map(|what| counted(&new_york, "chicago", what));
-        assert!(wire * 2 < plain, "{codec:?} by QUIC {quic}: {wire} of {plain} bytes");
+        assert!(wire * 2 < plain, "{codec:?} by {line_of:?}: {wire} of {plain} bytes");
         assert_eq!([plain, wire], ["bytes_in", "wire_in"].map(|what| counted(&chicago, "new-york", what)));
         assert!(counted(&chicago, "new-york", "wire_out") < counted(&chicago, "new-york", "bytes_out"));
         for (hub, peer) in [(&chicago, "new-york"), (&new_york, "chicago")] {
@@ -110,8 +118,8 @@ fn a_link_is_not_compressed_unless_asked_for_and_taken_and_by_version_two() {
         stop(new_york);
         stop(chicago);
     };
-    plain(pair(false, None, &Codec::ALL));
-    plain(pair(false, Some(Codec::Zstd), &[Codec::Lz4]));
+    plain(pair(TCP, None, &Codec::ALL));
+    plain(pair(TCP, Some(Codec::Zstd), &[Codec::Lz4]));
     let ca = authority();
     let chicago = start(member(&ca, "chicago", "127.0.0.1:0", &[]));
     let mut old = member(&ca, "new-york", "127.0.0.1:0", &[("chicago", link_addr(&chicago))]);

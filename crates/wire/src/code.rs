@@ -156,6 +156,8 @@ codes! {
     LINK_FLOOD = 72, "link_flood", "the other hub sends probes of the link without end: mend or upgrade it";
     /// Packed blocks that cannot be unpacked, or were not agreed on.
     BAD_PACKED = 73, "bad_packed", "packed blocks of the link are unsound, or packing was not agreed on: mend or upgrade the other hub";
+    /// A connection that says it is one of several of a link, and is not.
+    BAD_CONNECTION = 74, "bad_connection", "the connection does not belong to the link that it names: mend or upgrade the other hub";
     /// More receipts are waited for than the hub takes.
     RECEIPTS = 75, "receipts", "the hub waits for as many receipts as it may: ask again later, or raise limits.receipts";
     /// All sessions of one name have as many subscriptions as they may.

@@ -411,4 +411,14 @@ proptest! {
         prop_assert!(decoded.entries().eq(entries));
         prop_assert_eq!(decoded.ttl, ttl);
     }
+
+    #[test]
+    fn what_is_said_of_connections_is_read_as_written_and_of_what_is_too_short_nothing(
+        most: u8, asked: u8, index: u8, number: u64, later in vec(any::<u8>(), 0..9), cut in 0..Connections::BYTES,
+    ) {
+        let said = Connections { most, asked, index, number };
+        let bytes = [&said.encode()[..], &later].concat();
+        prop_assert_eq!(Connections::decode(&bytes), Some(said), "more bytes are a later version's");
+        prop_assert_eq!(Connections::decode(&bytes[..cut]), None);
+    }
 }

@@ -242,8 +242,7 @@ impl Conductor {
         let over = self.changes.overlay.overlaid();
         for (peer, addr) in &over.dialled {
             if !self.changes.dials(peer, addr) {
-                let neighbour =
-                    Neighbour { addr: addr.clone(), name: Some(peer.clone()), cost: 0, price_per_gb: 0, packing: None };
+                let neighbour = Neighbour { addr: addr.clone(), name: Some(peer.clone()), ..Neighbour::default() };
                 let (neighbour, peer) = (Arc::new(neighbour), Some(peer.clone()));
                 self.changes.dialled.push(Dialled { neighbour, peer, is_configured: false, is_wanted: false });
                 self.neighbours.add();

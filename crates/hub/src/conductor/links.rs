@@ -113,7 +113,7 @@ impl Conductor {
         };
         let (peer, address) = (name.as_deref().unwrap_or("any"), &addr);
         tracing::info!(code = "another_way", peer, address, "no link stands: a hub that is known is dialled");
-        let peer = Neighbour { addr, name, cost: 0, price_per_gb: 0, packing: None };
+        let peer = Neighbour { addr, name, ..Neighbour::default() };
         self.net.push(ToNet::Dial { dial: Dial::Any, peer: Arc::new(peer) });
         true
     }

@@ -157,7 +157,7 @@ impl Conductor {
             let (peer, address, why) = (&to.name, &to.address, why.name());
             tracing::info!(code = "link_picked", peer, address, why, "a hub is picked and dialled");
         }
-        let peer = Neighbour { addr: to.address, name: Some(to.name), cost: 0, price_per_gb: 0, packing: None };
+        let peer = Neighbour { addr: to.address, name: Some(to.name), ..Neighbour::default() };
         self.net.push(ToNet::Dial { dial, peer: Arc::new(peer) });
     }
 

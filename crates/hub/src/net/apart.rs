@@ -1,9 +1,14 @@
 //! Links whose network has channels: each lane is read from its own, so that
 //! bytes that are late on one hold up no other.
 //!
-//! Frames of lane `n` come on channel `n + 1`, control frames on channel 0, and
-//! until the link stands only that is read. A goodbye may overtake what was sent
-//! before it on other channels: the link ends when those have come to their end.
+//! Control frames come on channel 0, and until the link stands only that is
+//! read. Where there are as many channels as by QUIC, frames of lane `n` come on
+//! channel `n + 1`; where the channels are the connections of a link of several,
+//! lanes are dealt out to them in turn, the first to the first. A goodbye may
+//! overtake what was sent before it on other channels: the link ends when those
+//! have come to their end.
+
+use std::time::Duration;
 
 use weft_base::Lane;
 use weft_ring::arena::Buffer;
@@ -13,8 +18,11 @@ use super::connection::Connection;
 use super::{NetStage, Progress};
 use crate::messages::SessionId;
 
-/// A channel for control frames and one for each lane.
+/// A channel for control frames and one for each lane: no link has more.
 const CHANNELS: usize = Lane::COUNT + 1;
+/// How long the rest of a link of several connections is read after one of them
+/// has ended: by then a peer that ends the link has ended them all.
+pub(super) const LATE: Duration = Duration::from_secs(1);
 
 /// What a link received by channel.
 #[derive(Default)]
@@ -30,6 +38,26 @@ pub(crate) struct Apart {
     pub(super) ended: Option<CloseReason>,
     /// What the peer said in its goodbye.
     parted: Option<String>,
+    /// Of how many connections the link is, where those are its channels; else 0.
+    pub(super) connections: usize,
+    /// One of them has ended, and why.
+    pub(super) broken: Option<String>,
+    /// Sweeps since something came, by channel.
+    pub(super) silent: [u32; CHANNELS],
+}
+
+impl Apart {
+    /// Whether what is taken apart came on one of several connections, and not on the first.
+    pub(super) fn is_on_further(&self) -> bool {
+        self.connections > 1 && self.at > 0
+    }
+
+    /// What came before on another channel than the first.
+    pub(super) fn park(&mut self, channel: usize, received: Option<(Buffer, bool)>) {
+        if let Some(place) = self.parked.get_mut(channel) {
+            *place = received;
+        }
+    }
 }
 
 impl Connection {
@@ -60,12 +88,14 @@ impl Connection {
 impl NetStage {
     /// The link stands: lanes go apart from now on, if its network can.
     pub(super) fn keep_lanes_apart(&mut self, id: SessionId, link: LinkToken) {
-        if self.network.channels(link) < CHANNELS {
+        let channels = self.network.channels(link);
+        if channels < 2 {
             return;
         }
+        let connections = self.network.bundles.count(link).unwrap_or(0);
         if let Some(connection) = self.connection(id) {
-            connection.apart = Some(Box::default());
-            connection.egress.keep_lanes_apart();
+            connection.apart = Some(Box::new(Apart { connections, ..Apart::default() }));
+            connection.egress.keep_lanes_apart(channels);
             self.network.read_channels(link);
         }
     }
@@ -82,10 +112,15 @@ impl NetStage {
     /// Reads each channel, a bounded share each.
     pub(super) fn read_apart(&mut self, id: SessionId) -> Progress {
         let (mut bytes, mut more) = (0, false);
-        for channel in 0..CHANNELS {
+        let Some(link) = self.connection(id).map(|connection| connection.link) else { return Progress::Ended };
+        for channel in 0..self.network.channels(link).min(CHANNELS) {
             let Some(connection) = self.connection(id) else { return Progress::Ended };
             connection.turn_to(channel);
-            match self.read_channel(id, channel) {
+            let progress = self.read_channel(id, channel);
+            if !matches!(progress, Progress::Drained(0)) {
+                self.heard_on(id, channel);
+            }
+            match progress {
                 Progress::Drained(n) => bytes += n,
                 Progress::More(n) => (bytes, more) = (bytes + n, true),
                 Progress::Ended => return Progress::Ended,

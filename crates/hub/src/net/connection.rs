@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use weft_base::{Epoch, HubId, Lane, Mono};
-use weft_mesh::Life;
 use weft_mesh::crossing::Tally;
+use weft_mesh::{Life, Why};
 use weft_pack::Codec;
 use weft_ring::arena::{Arena, Buffer};
 use weft_transport::{LinkToken, Peer};
@@ -13,6 +13,7 @@ use weft_wire::frame::AckLevel;
 use super::apart::Apart;
 use super::egress::Egress;
 use super::link::{Heard, LinkIn, LinkOut};
+use super::parallel::Part;
 use crate::admit::LastShard;
 use crate::messages::{Dial, Forward, SessionId};
 
@@ -29,6 +30,10 @@ pub(crate) enum Role {
     AwaitOpen { dial: Option<Dial>, peer: PeerHub },
     /// One end measured how far the other is: it is about to end.
     Probed,
+    /// The first connection of a link of several; the others are awaited.
+    Gathering { dial: Option<Dial>, peer: PeerHub, picked: Option<Why> },
+    /// One of the others, which awaits the rest of them.
+    Joined,
     /// A client's session.
     Client,
     /// A link to another hub.
@@ -48,6 +53,13 @@ pub(crate) struct PeerHub {
     pub(crate) packing: Option<Codec>,
     /// The start of its data folder, once it has said so.
     pub(crate) life: Option<Life>,
+}
+
+impl PeerHub {
+    /// Whether both are of one start of one hub.
+    pub(crate) fn is_of_the_start(&self, other: &Self) -> bool {
+        (self.hub, self.epoch, self.life, self.version) == (other.hub, other.epoch, other.life, other.version)
+    }
 }
 
 /// A connection and its session.
@@ -76,6 +88,8 @@ pub(crate) struct Connection {
     pub(crate) on_reserve: bool,
     /// Of a link that keeps lanes apart: what was received of each.
     pub(crate) apart: Option<Box<Apart>>,
+    /// What it is among the connections of a link that does not stand yet.
+    pub(crate) part: Option<Part>,
     /// Something was read since idle buffers were last looked for.
     pub(crate) active: bool,
     pub(crate) egress: Egress,
@@ -188,6 +202,27 @@ impl Connection {
             self.unpacked = Some(arena.lend(plain)?);
         }
         self.unpacked.as_mut()
+    }
+
+    /// Whether nothing of it is read until the other connections of its link are there.
+    pub(crate) fn waits_for_others(&self) -> bool {
+        matches!(self.role, Role::Gathering { .. } | Role::Joined)
+    }
+
+    /// Whether it is one of several that are to become a link, and not the first.
+    pub(crate) fn is_further(&self) -> bool {
+        matches!(self.part, Some(Part::Further { .. }))
+    }
+
+    /// Whether what comes on a channel says that the whole link is alive. Of several
+    /// connections the first is the one that the mesh's probes go over.
+    pub(crate) fn shows_life(&self, channel: usize) -> bool {
+        channel == 0 || self.apart.as_ref().is_none_or(|apart| apart.connections < 2)
+    }
+
+    /// Whether it is a link of which a connection has ended.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.apart.as_ref().is_some_and(|apart| apart.broken.is_some())
     }
 
     /// Whether the session is up, of either kind.

@@ -131,7 +131,7 @@ pub(crate) struct Egress {
     spare: Vec<u8>,
     lanes: LaneQueue<Frame>,
     /// What is being written: to the only channel; or, kept apart, control
-    /// frames to the first and each lane's to one of its own.
+    /// frames to the first and each lane's to its own.
     ways: Vec<Way>,
     /// The lane that is asked first, where they are apart.
     turn: usize,
@@ -294,12 +294,6 @@ impl Egress {
         }
     }
 
-    /// From now on each lane's frames leave on a channel of their own: lane `n`
-    /// on channel `n + 1`, control frames on channel 0.
-    pub(crate) fn keep_lanes_apart(&mut self) {
-        self.ways.resize_with(Lane::COUNT + 1, Way::default);
-    }
-
     /// Writes until the socket takes no more or nothing is left. Answers how
     /// many bytes were written, or why the link is closed; and whether there is
     /// use in coming again before there is room. Where lanes are kept apart
@@ -396,7 +390,8 @@ impl Egress {
     /// Fills the ways from the control frames and the lanes.
     fn take_turns(&mut self, counters: &Counters, press: &mut Press) {
         let Self { ways, lanes, packing, sent, .. } = self;
-        let Some((first, apart)) = ways.split_first_mut() else { return };
+        let channels = ways.len();
+        let Some(first) = ways.first_mut() else { return };
         let mut count = |lane: Lane, events: u64, frame: &Frame| {
             if let (Frame::Forward(forward), Some(sent)) = (frame, sent.as_mut()) {
                 sent.sent(lane, counters.classes.column(Block::trusted(&forward.block)), events);
@@ -407,21 +402,18 @@ impl Egress {
             self.sending_bytes += bytes.len();
             first.push_control(bytes);
         }
-        for (lane, way) in Lane::all().zip(apart.iter_mut()) {
-            let fresh = way.frames.len();
-            while way.bytes < SENDING
-                && let Some((waiting, frame)) = lanes.pop_of(lane)
-            {
-                self.sending_bytes += waiting.cost;
-                count(lane, waiting.events, &frame);
-                way.push(frame, waiting.cost);
+        if channels > 1 {
+            for (channel, way) in ways.iter_mut().enumerate() {
+                let fresh = way.frames.len();
+                self.sending_bytes += way.fill(channel, channels, lanes, &mut count);
+                if let Some(packing) = packing {
+                    packing.pack(way, fresh, press);
+                }
             }
-            if let Some(packing) = packing {
-                packing.pack(way, fresh, press);
-            }
+            return;
         }
         let fresh = first.frames.len();
-        while apart.is_empty() && first.bytes < SENDING {
+        while first.bytes < SENDING {
             let before = first.frames.len();
             if let Some((waiting, frame)) = lanes.pop() {
                 self.sending_bytes += waiting.cost;
@@ -560,6 +552,7 @@ fn push_block(lanes: &mut LaneQueue<Frame>, now: UnixNanos, lane: Lane, deliver:
     cost
 }
 
+mod channels;
 mod crossing;
 mod members;
 mod packing;

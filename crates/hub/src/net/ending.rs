@@ -58,7 +58,10 @@ impl NetStage {
                 egress::lost(&forward, &self.counters);
             }
         }
-        self.by_link.remove(&connection.link);
+        let is_further = connection.is_further();
+        for link in self.network.bundles.parts(connection.link) {
+            self.by_link.remove(&link);
+        }
         self.network.close(connection.link);
         self.vacant.push(id.slot() as u32);
         match connection.role {
@@ -77,17 +80,23 @@ impl NetStage {
                 self.out.route.push(ToRoute::LinkGone { link: id });
                 self.out.conductor.push(ToConductor::LinkDown { link: id, dial, reason: reason.to_owned() });
             }
+            // What it was for is told by the first.
+            Role::Dialling { .. } | Role::AwaitWelcome { .. } | Role::AwaitOpen { .. } | Role::Joined if is_further => {
+            }
             Role::Dialling { dial } | Role::AwaitWelcome { dial, .. } => {
                 self.out.conductor.push(ToConductor::DialFailed { dial, reason: reason.to_owned() });
             }
-            Role::AwaitOpen { dial: Some(dial), .. } => {
+            Role::AwaitOpen { dial: Some(dial), .. } | Role::Gathering { dial: Some(dial), .. } => {
                 self.out.conductor.push(ToConductor::DialFailed { dial, reason: reason.to_owned() });
             }
             Role::Probed => {}
-            Role::AwaitHello { .. } | Role::AwaitOpen { .. } => {
+            Role::AwaitHello { .. } | Role::AwaitOpen { .. } | Role::Gathering { .. } | Role::Joined => {
                 add(&self.counters.failed_handshakes, 1);
                 tracing::info!(code = "handshake_failed", reason, "a connection did not become a session");
             }
+        }
+        if let Some(part) = connection.part {
+            self.end_others(id, part, reason);
         }
     }
 }

@@ -77,6 +77,8 @@ impl NetStage {
             Role::Client => self.on_client_frame(id, decoded, &block),
             Role::Link { .. } => match &decoded {
                 Frame::Goodbye(goodbye) => self.on_link_goodbye(id, goodbye.detail),
+                // A sign of life, and that is all.
+                Frame::Ping(_) if self.is_on_further(id) => {}
                 Frame::LinkState(_)
                 | Frame::Record(_)
                 | Frame::Conflict(_)
@@ -100,7 +102,7 @@ impl NetStage {
                 Frame::LinkCounted(counted) => self.on_counted(id, counted),
                 other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
             },
-            Role::Dialling { .. } | Role::Probed => {}
+            Role::Dialling { .. } | Role::Probed | Role::Gathering { .. } | Role::Joined => {}
         }
     }
 

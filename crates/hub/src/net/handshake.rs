@@ -174,7 +174,7 @@ impl NetStage {
     /// A hub is who it says: the facts of the link are exchanged, where both know of them.
     fn open(&mut self, id: SessionId, peer: PeerHub, dial: Option<Dial>) {
         if peer.version < VERSION_OPEN {
-            return self.link_up(id, peer, dial, None);
+            return self.up_without_opening(id, peer, dial);
         }
         let packing = dial.and_then(|dial| self.packing_of(dial));
         let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
@@ -182,6 +182,7 @@ impl NetStage {
             return;
         };
         connection.role = Role::AwaitOpen { dial, peer };
+        let connections = self.say_connections(id, dial);
         let said = self.opening.packing(packing);
         let picked = match dial {
             Some(Dial::Picked(_, why)) => Some([why as u8]),
@@ -190,6 +191,11 @@ impl NetStage {
         let mut open = self.opening.frame();
         open.items.push(OpenItem { tag: OpenItem::PACKING, value: &said });
         open.items.extend(picked.as_ref().map(|value| OpenItem { tag: OpenItem::PICKED, value }));
+        open.items.push(OpenItem { tag: OpenItem::CONNECTIONS, value: &connections });
+        let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
+        else {
+            return;
+        };
         frame::encode(&Frame::LinkOpen(open), connection.egress.control());
         self.mark_dirty(id);
     }
@@ -202,7 +208,9 @@ impl NetStage {
             Ok(life) => {
                 let wanted = dial.map(|dial| self.packing_of(dial));
                 let packing = self.opening.agree(wanted, said);
-                if let Some(wanted) = wanted.flatten().filter(|_| packing.is_none()) {
+                // What the first of a link's connections has agreed on counts for all.
+                let is_first = self.connection(id).is_some_and(|connection| !connection.is_further());
+                if let Some(wanted) = wanted.flatten().filter(|_| packing.is_none() && is_first) {
                     let (peer, wanted) = (&peer.name, wanted.name());
                     tracing::warn!(
                         code = "packing_declined",
@@ -211,7 +219,7 @@ impl NetStage {
                         "the link is not compressed: the peer does not take that"
                     );
                 }
-                self.link_up(id, PeerHub { life, packing, ..peer }, dial, picked);
+                self.gather(id, PeerHub { life, packing, ..peer }, (dial, picked), said);
             }
             Err(Refusal { code, detail }) => {
                 add(&self.counters.links_disagreed, 1);
@@ -268,7 +276,7 @@ impl NetStage {
         self.mark_dirty(id);
     }
 
-    fn link_up(&mut self, id: SessionId, peer: PeerHub, dial: Option<Dial>, picked: Option<Why>) {
+    pub(super) fn link_up(&mut self, id: SessionId, peer: PeerHub, dial: Option<Dial>, picked: Option<Why>) {
         let PeerHub { hub, epoch, name, region, version, packing, life } = peer;
         let counters = self.counters.link(&name);
         set(&counters.version, u64::from(version));
@@ -281,7 +289,7 @@ impl NetStage {
         let Some(connection) = self.connection(id) else { return };
         connection.role = Role::Link { dial };
         set(&counters.packing, packing.map_or(0, |codec| codec.number().into()));
-        connection.egress.count_as_link(counters, version >= VERSION_OPEN);
+        connection.egress.count_as_link(counters.clone(), version >= VERSION_OPEN);
         connection.packing = packing;
         if let Some(codec) = packing {
             connection.egress.pack(Packing::new(codec, most_frame, packed_room));
@@ -301,6 +309,7 @@ impl NetStage {
         self.keep_lanes_apart(id, link);
         add(&self.counters.links, 1);
         self.mark_dirty(id);
+        set(&counters.connections, self.network.bundles.count(link).unwrap_or(1) as u64);
         let up = ToConductor::LinkUp { link: id, hub, epoch, name, region, version, life, dial, picked, heard };
         self.out.conductor.push(up);
     }

@@ -13,8 +13,10 @@
 //! so no other stage can wait for it for ever. It never blocks but in `on_idle`.
 
 mod admin;
+mod alive;
 mod apart;
 mod backlog;
+mod bundles;
 mod connection;
 mod consumers;
 mod crossing;
@@ -27,6 +29,8 @@ mod handshake;
 pub(crate) mod link;
 mod look;
 mod outbound;
+mod outlets;
+mod parallel;
 mod subscriber;
 mod sweep;
 pub(crate) mod tunnel;
@@ -49,19 +53,17 @@ pub(crate) use self::connection::{ClientFacts, Connection, Role};
 use self::drain::Drain;
 pub(crate) use self::egress::{BATCH, ROOM};
 use self::egress::{Egress, Press};
+pub(crate) use self::outlets::Outlets;
 use self::tunnel::Sockets;
 use self::window::Growth;
 use crate::Identity;
-use crate::admit::Admission;
 use crate::agree::Opening;
-use crate::consume::ToConsume;
 use crate::counters::{Counters, add};
-use crate::inbox::{RouteOutbox, lane_of_frame};
+use crate::inbox::lane_of_frame;
 use crate::lifecycle::Lifecycle;
 use crate::load::{Load, Verdict};
-use crate::messages::{SessionId, ToAppend, ToConductor, ToNet};
+use crate::messages::{SessionId, ToNet};
 use crate::options::HubOptions;
-use crate::outbox::Outbox;
 use crate::profile::Profiling;
 use crate::route::table::RouteTable;
 
@@ -73,45 +75,6 @@ const READ_ROOM: usize = 4 << 10;
 const UNPOLLED: u32 = 4;
 /// Messages taken from the inbox in one turn.
 const INBOX: usize = 4_096;
-
-/// The other stages' inboxes.
-pub(crate) struct Outlets {
-    pub(crate) admit: Admission,
-    pub(crate) route: RouteOutbox,
-    pub(crate) append: Outbox<ToAppend>,
-    pub(crate) conductor: Outbox<ToConductor>,
-    pub(crate) consume: Outbox<ToConsume>,
-    /// Wakes the replicate stage, which is sent nothing from here.
-    pub(crate) replicate: StageWaker,
-}
-
-impl Outlets {
-    /// Whether every ring takes at least this many more.
-    fn have_room(&mut self, n: usize) -> bool {
-        self.admit.have_room(n)
-            && self.route.has_room(n)
-            && self.append.has_room(n)
-            && self.conductor.has_room(n)
-            && self.consume.has_room(n)
-    }
-
-    /// Wakes the stages that were sent something.
-    fn notify(&mut self) {
-        self.admit.notify();
-        self.route.notify();
-        self.append.notify();
-        self.conductor.notify();
-        self.consume.notify();
-    }
-
-    fn are_empty(&self) -> bool {
-        self.admit.are_empty()
-            && self.route.is_empty()
-            && self.append.is_empty()
-            && self.conductor.is_empty()
-            && self.consume.is_empty()
-    }
-}
 
 /// The stage.
 pub(crate) struct NetStage {
@@ -145,6 +108,8 @@ pub(crate) struct NetStage {
     urgent: VecDeque<SessionId>,
     /// Connections with something to write.
     dirty: VecDeque<SessionId>,
+    /// Links of several connections that this hub has dialled.
+    numbered: u64,
     /// What the windows of links may still grow by.
     growth: Growth,
     /// What packs and unpacks blocks of links.
@@ -194,6 +159,7 @@ impl NetStage {
     pub(crate) fn new(parts: NetParts) -> Self {
         Self {
             network: Sockets::new(parts.network, &parts.identity),
+            numbered: 0,
             snapshot: parts.snapshot,
             growth: Growth::new(parts.options.limits.arena.0 / 4),
             press: Press::new(),
@@ -256,6 +222,7 @@ impl NetStage {
             unpacked: None,
             packing: None,
             apart: None,
+            part: None,
             on_reserve: false,
             egress: Egress::new(self.limits()),
             dirty: false,
@@ -316,8 +283,9 @@ impl NetStage {
                 }
             }
             Ready::Closed { link, reason } => {
-                if let Some(id) = self.by_link.get(&link).copied() {
-                    self.lose(id, &reason);
+                match (self.by_link.get(&link).copied(), self.network.bundles.ended(link, &reason)) {
+                    (Some(_), Some((_, true))) | (None, _) => {}
+                    (Some(id), _) => self.lose(id, &reason),
                 }
             }
             Ready::Refused { from, reason, .. } => {
@@ -375,6 +343,7 @@ impl NetStage {
                 return Progress::Ended;
             };
             if connection.held
+                || connection.waits_for_others()
                 || connection.closing
                 || connection.apart.as_ref().is_some_and(|apart| apart.ended.is_some())
             {
@@ -391,7 +360,7 @@ impl NetStage {
                     buffer.advance(n);
                     bytes += n;
                     connection.active = true;
-                    if let Some(credit) = &connection.credit {
+                    if let Some(credit) = connection.credit.as_ref().filter(|_| connection.shows_life(channel)) {
                         credit.heard.note(self.now.mono);
                     }
                 }
@@ -436,8 +405,9 @@ impl NetStage {
                 }
                 continue;
             }
+            let waits = connection.waits_for_others();
             let Some(buffer) = &mut connection.received else { return Taken::Frames };
-            if buffer.filled().is_empty() || connection.closing || connection.held {
+            if buffer.filled().is_empty() || connection.closing || connection.held || waits {
                 return Taken::Frames;
             }
             match frame::peek(buffer.filled(), most) {
@@ -577,6 +547,7 @@ impl NetStage {
         }
         self.ready = ready;
         self.tight = self.is_tight();
+        self.tend_broken();
         work += self.read_all();
         self.mark_links();
         work += self.write();

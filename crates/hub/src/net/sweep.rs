@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::{Connection, NetStage};
 use crate::messages::SessionId;
 
+/// How often connections are looked at, at most.
+pub(super) const SWEEP: Duration = Duration::from_millis(250);
 /// How long a connection that says nothing keeps its buffer, at least.
 const KEPT_FOR: Duration = Duration::from_secs(1);
 
@@ -32,16 +34,20 @@ impl NetStage {
         if !self.sweeping || self.now.mono < self.next_sweep {
             return;
         }
-        self.next_sweep = self.now.mono + Duration::from_millis(250);
-        let is_due = |c: &&Connection| c.closing || !c.is_session();
+        self.next_sweep = self.now.mono + SWEEP;
+        self.tend_connections();
+        let is_due = |c: &&Connection| c.closing || !c.is_session() || c.is_broken();
         let due = self.connections.iter().flatten().filter(is_due);
         let late: Vec<(SessionId, bool)> =
             due.filter(|c| c.deadline <= self.now.mono).map(|c| (c.id, c.closing)).collect();
-        self.sweeping = self.connections.iter().flatten().any(|c| is_due(&c));
+        self.sweeping = !self.network.bundles.are_none() || self.connections.iter().flatten().any(|c| is_due(&c));
         for (id, closing) in late {
-            let reason =
-                if closing { "the peer did not take its goodbye" } else { "the peer did not finish its handshake" };
-            self.end(id, &format!("{reason} in time"));
+            let broken = self.connection(id).and_then(|c| c.apart.as_ref()?.broken.clone());
+            match broken {
+                _ if closing => self.end(id, "the peer did not take its goodbye in time"),
+                Some(reason) => self.end(id, &reason),
+                None => self.end(id, "the peer did not finish its handshake in time"),
+            }
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Limits {
     pub link_window: ByteCount,
     /// What that may grow to on a long line that carries more; all windows together grow by at most a quarter of `arena`.
     pub link_window_most: ByteCount,
+    /// Connections that this hub takes for one link to another, from 1 to 8; a hub that dials with more in mind makes do with these.
+    pub link_connections: usize,
     /// Bytes that may wait for one link: a tenth of it in each of the eight lanes for the other hub's credit, and a fifth for the socket. Beyond it live copies are dropped (`link_full`), and copies for streams stay where they were published. While the hub is short of memory it is 128 KiB per lane (`link_crowded`).
     pub link_bytes: ByteCount,
     /// Failures in a row (dials, refused handshakes, links that die young) after which a neighbour is dialled at the slowest rate alone, until a link has lasted.
@@ -147,6 +149,7 @@ impl Default for Limits {
             held_bytes: ByteCount::mib(1),
             link_window: ByteCount::mib(4),
             link_window_most: ByteCount::mib(32),
+            link_connections: super::MAX_LINK_CONNECTIONS as usize,
             link_bytes: ByteCount::mib(40),
             dial_failures: 5,
             picked_links: 16,

@@ -22,6 +22,11 @@ pub struct Liar {
 impl Liar {
     /// Dials the hub and says hello as the hub `liar` that speaks versions up to this one.
     pub fn connect(hub: &Hub, security: &Security, version_max: u16) -> Self {
+        Self::connect_as("liar", hub, security, version_max)
+    }
+
+    /// The same as a hub of another name.
+    pub fn connect_as(name: &str, hub: &Hub, security: &Security, version_max: u16) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let mut network = TcpNetwork::new(TcpOptions::default(), clock).expect("a network");
         let link = network.dial(&link_addr(hub), security, None).expect("an address");
@@ -41,9 +46,9 @@ impl Liar {
             role: frame::Role::Hub,
             features: 0,
             max_frame: 1 << 20,
-            hub: HubId::of_name("liar"),
+            hub: HubId::of_name(name),
             epoch: Epoch(1),
-            name: "liar",
+            name,
             region: "nowhere",
             software: "test",
             producer: ProducerId(0),

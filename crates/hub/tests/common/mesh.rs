@@ -40,6 +40,7 @@ pub fn member(authority: &Authority, name: &str, addr: &str, neighbours: &[(&str
             cost: 0,
             price_per_gb: 0,
             packing: None,
+            connections: 1,
         });
     }
     options.timers.redial_most = Duration::from_millis(200);

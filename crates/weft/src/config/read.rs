@@ -267,8 +267,9 @@ fn neighbour(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<Ne
     let cost = section.number("cost", problems).unwrap_or(0);
     let price_per_gb = section.number("price_per_gb", problems).unwrap_or(0);
     let packing = section.choice("compression", &COMPRESSION, problems).flatten();
+    let connections = section.number("connections", problems).unwrap_or(1);
     section.finish(problems);
-    Some(Neighbour { addr: addr?, name, cost, price_per_gb, packing })
+    Some(Neighbour { addr: addr?, name, cost, price_per_gb, packing, connections })
 }
 
 /// How a link may be compressed.
@@ -363,6 +364,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits, problems: &mut Prob
         "conflate_keys" => limits.conflate_keys,
         "dial_failures" => limits.dial_failures,
         "picked_links" => limits.picked_links,
+        "link_connections" => limits.link_connections,
         "publish_blocks" => limits.publish_blocks,
         "flow_blocks" => limits.flow_blocks,
         "ring_slots" => limits.ring_slots,

@@ -71,6 +71,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         }
         writeln!(out, "cost = {}\nprice_per_gb = {}", neighbour.cost, neighbour.price_per_gb)?;
         writeln!(out, "compression = {:?}", neighbour.packing.map_or("off", Codec::name))?;
+        writeln!(out, "connections = {}", neighbour.connections)?;
     }
     if let Some(pick) = &o.pick {
         writeln!(out, "\n[pick]\nseeds = {:?}", o.seeds)?;
@@ -201,6 +202,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         link_bytes,
         dial_failures,
         picked_links,
+        link_connections,
         socket_bytes,
         unsent_bytes,
         publish_blocks,
@@ -271,6 +273,7 @@ fn write_limits(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         ("conflate_keys", *conflate_keys),
         ("dial_failures", *dial_failures as usize),
         ("picked_links", *picked_links),
+        ("link_connections", *link_connections),
         ("publish_blocks", *publish_blocks as usize),
         ("flow_blocks", *flow_blocks),
         ("ring_slots", *ring_slots),

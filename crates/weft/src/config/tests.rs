@@ -136,6 +136,30 @@ fn links_are_compressed_as_is_written_and_not_by_default() {
 }
 
 #[test]
+fn links_have_the_connections_that_are_written_one_by_default_and_never_too_many() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tls = tls(folder.path());
+    let text =
+        |addr: &str, more: &str| format!("name = \"a\"\n{CLIENTS}[[neighbours]]\naddr = \"{addr}\"\n{more}\n{tls}");
+    let default = good(&text("b:1", ""));
+    assert_eq!((default.neighbours[0].connections, default.limits.link_connections), (1, 8));
+    let options = good(&text("b:1", "connections = 4\n[limits]\nlink_connections = 2"));
+    assert_eq!((options.neighbours[0].connections, options.limits.link_connections), (4, 2));
+    let shown = show(&options);
+    assert!(shown.contains("\nconnections = 4") && shown.contains("link_connections = 2"), "{shown}");
+    for (addr, more, what) in [
+        ("b:1", "connections = 0", "0 connections to `b:1`: a link has 1 to 8"),
+        ("b:1", "connections = 9", "9 connections to `b:1`: a link has 1 to 8"),
+        ("b:1", "connections = 256", "256 is out of range"),
+        ("quic:b:1", "connections = 2", "by QUIC a link has a channel for each lane"),
+        ("b:1", "[limits]\nlink_connections = 9", "9 is no number of connections of a link"),
+    ] {
+        let found = mistakes(&text(addr, more));
+        assert!(found.iter().any(|mistake| mistake.contains(what)), "{what}: {found:#?}");
+    }
+}
+
+#[test]
 fn addresses_may_be_of_quic_and_its_bounds_are_checked() {
     let refused = |quic: &str, why: &str| {
         let found = mistakes(&format!("name = \"a\"\n{CLIENTS}\n[quic]\n{quic}\n"));

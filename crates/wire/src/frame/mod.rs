@@ -89,7 +89,7 @@ pub use native::{
     Ack, AckLevel, Credit, ErrorFrame, Gap, Goodbye, Hello, Limit, OnFull, Ping, Pong, Role, Start, Subscribe,
     Subscribed, Unsubscribe, Unsubscribed, Welcome, Why, WhyReport,
 };
-pub use open::{Conflict, LinkOpen, OpenItem};
+pub use open::{Conflict, Connections, LinkOpen, OpenItem};
 pub use packed::{PACKED_HEAD, Packed};
 pub use peek::{Peek, peek, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};

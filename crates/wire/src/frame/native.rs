@@ -487,7 +487,8 @@ numbers! {
 }
 
 numbers! {
-    /// Is the other side there? Answered by [`Pong`].
+    /// Is the other side there? Answered by [`Pong`]; but not on other connections of
+    /// a link than its first, where it is a sign of life and no more.
     Ping {
         /// Chosen by the sender.
         id: u64,

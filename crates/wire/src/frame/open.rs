@@ -48,6 +48,10 @@ impl<'a> OpenItem<'a> {
     /// of reach. Absent when it was told to keep the link. At most once.
     pub const PICKED: u16 = 5;
 
+    /// The connections of the link that this one belongs to: [`Connections`]. At
+    /// most once; without it, or too short, the link has this one.
+    pub const CONNECTIONS: u16 = 6;
+
     /// The name and the value of a [`SETTING`](Self::SETTING); `None` when it is none.
     #[must_use]
     pub fn setting(&self) -> Option<(&'a str, &'a str)> {
@@ -61,6 +65,42 @@ impl<'a> OpenItem<'a> {
     #[must_use]
     pub fn text(&self) -> Option<&'a str> {
         std::str::from_utf8(self.value).ok()
+    }
+}
+
+/// What is said with [`OpenItem::CONNECTIONS`]. The side that dialled asks, the
+/// link has as many as it asks for and the other side takes, and that side dials
+/// the others once it has heard how many those are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// How many this side takes for one link.
+    pub most: u8,
+    /// How many this side asks for, having dialled; 1 if it did not.
+    pub asked: u8,
+    /// Which of them this is, 0 for the first.
+    pub index: u8,
+    /// What the side that dialled calls the link: each once in one of its epochs; 0
+    /// where `asked` is 1.
+    pub number: u64,
+}
+
+impl Connections {
+    /// How long it is. More bytes are a later version's.
+    pub const BYTES: usize = 11;
+
+    /// As it goes over the wire, little-endian.
+    #[must_use]
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let [a, b, c, d, e, f, g, h] = self.number.to_le_bytes();
+        [self.most, self.asked, self.index, a, b, c, d, e, f, g, h]
+    }
+
+    /// What the bytes say; `None` where they are too few.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let &[most, asked, index, ref rest @ ..] = bytes else { return None };
+        let number = u64::from_le_bytes(*rest.first_chunk()?);
+        Some(Self { most, asked, index, number })
     }
 }
 

@@ -434,6 +434,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             items: vec![
                 OpenItem { tag: OpenItem::MESH, value: "flüge".as_bytes() },
                 OpenItem { tag: OpenItem::SETTING, value: b"limits.frame\x001048576" },
+                OpenItem { tag: OpenItem::CONNECTIONS, value: &[8, 4, 1, 7, 0, 0, 0, 0, 0, 0, 0] },
                 OpenItem { tag: 65_000, value: b"of a later version" },
             ],
         }),

@@ -6,6 +6,7 @@ use weft_mesh::crossing::CrossingError;
 use weft_wire::block::Block;
 use weft_wire::frame::{self, LinkCounted, LinkLedger};
 
+use super::way::channel_of;
 use super::{Egress, Frame};
 use crate::counters::{Counters, add};
 
@@ -20,10 +21,10 @@ impl Egress {
     pub(crate) fn mark_lanes(&mut self, columns: u64) -> bool {
         let Self { sent, ways, sending_bytes, .. } = self;
         let Some(sent) = sent else { return false };
-        let apart = ways.len() > 1;
+        let channels = ways.len();
         let mut any = false;
         for lane in Lane::all() {
-            let Some(way) = ways.get_mut(if apart { lane.index() + 1 } else { 0 }) else { continue };
+            let Some(way) = ways.get_mut(channel_of(lane, channels)) else { continue };
             let Some(tally) = sent.mark(lane) else { continue };
             let mark = LinkLedger { lane, blocks: tally.blocks(), columns, events: tally.events().to_vec() };
             let mut bytes = Vec::new();

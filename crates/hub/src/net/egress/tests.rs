@@ -12,6 +12,8 @@ use weft_transport::{
 use weft_wire::block::{BlockFields, BlockWriter, EventFields, Stamp, stamp};
 use weft_wire::frame::{FlowEntry, FlowKind, Frame as Wire, OnFull, Peek};
 
+mod channels;
+
 use super::super::subscriber::Memory;
 use super::*;
 use crate::counters::get;
@@ -26,6 +28,8 @@ const ONE: SubscriptionId = SubscriptionId(1);
 struct Socket {
     /// The channel that takes nothing.
     full: Option<usize>,
+    /// The only one that takes something.
+    only: Option<usize>,
     room: usize,
     taken: Vec<u8>,
 }
@@ -54,7 +58,8 @@ impl Network for Socket {
         if n == 0 { WriteOutcome::WouldBlock } else { WriteOutcome::Bytes(n) }
     }
     fn write_on(&mut self, link: LinkToken, channel: usize, slices: &[IoSlice<'_>]) -> WriteOutcome {
-        if self.full == Some(channel) { WriteOutcome::WouldBlock } else { self.write(link, slices) }
+        let is_full = self.full == Some(channel) || self.only.is_some_and(|only| only != channel);
+        if is_full { WriteOutcome::WouldBlock } else { self.write(link, slices) }
     }
     fn pause(&mut self, _: LinkToken) {}
     fn resume(&mut self, _: LinkToken) {}
@@ -224,46 +229,6 @@ fn control_frames_that_find_the_socket_full_keep_their_order() {
 }
 
 #[test]
-fn lanes_that_are_kept_apart_do_not_wait_for_each_other() {
-    let mut bench = Bench::new();
-    bench.egress.keep_lanes_apart();
-    bench.socket.full = Some(8);
-    let (bulk, urgent) = (bench.block(7, 1, 0, b'b', 16 << 10), bench.block(0, 2, 0, b'u', 1_000));
-    for _ in 0..20 {
-        bench.forward(bulk.clone(), false, 1);
-    }
-    bench.flush(usize::MAX, 1);
-    assert!(bench.socket.taken.is_empty(), "the channel of lane 7 is full");
-    bench.forward(urgent, false, 1);
-    bench.flush(usize::MAX, 1);
-    assert_eq!(bench.read_blocks(), [b'u']);
-    assert!(!bench.egress.is_empty());
-    bench.socket.full = None;
-    bench.flush(usize::MAX, 1);
-    assert!(bench.egress.is_empty());
-    assert_eq!(bench.socket.taken.len(), 20 * bulk.len(), "and nothing is lost");
-}
-
-/// A network that bounds what it takes of all channels together let an urgent
-/// lane with enough to say keep the others silent.
-#[test]
-fn lanes_that_are_kept_apart_share_what_the_network_takes() {
-    let mut bench = Bench::new();
-    bench.egress.keep_lanes_apart();
-    let (urgent, bulk) = (bench.block(6, 1, 0, b'u', 1_000), bench.block(7, 1, 0, b'b', 1_000));
-    for _ in 0..40 {
-        bench.forward(urgent.clone(), false, 1);
-        bench.forward(bulk.clone(), false, 1);
-    }
-    for _ in 0..20 {
-        bench.flush(urgent.len(), 1);
-    }
-    let got = bench.read_blocks();
-    let share = got.iter().filter(|mark| **mark == b'b').count();
-    assert_eq!((got.len(), share), (20, 10));
-}
-
-#[test]
 fn what_has_expired_is_not_written_and_its_credit_comes_back() {
     let mut bench = Bench::new();
     bench.subscribe(2);
@@ -416,23 +381,6 @@ fn no_batch_mixes_lanes_and_control_frames_are_never_in_one() {
 }
 
 #[test]
-fn lanes_that_are_kept_apart_are_packed_each_on_its_own_channel() {
-    let mut bench = Bench::packed(Codec::Zstd);
-    bench.egress.keep_lanes_apart();
-    bench.socket.full = Some(8);
-    for (of, mark) in [(7, 1), (4, 2), (7, 3), (4, 4)] {
-        let block = bench.block(of, 1, 0, mark, 1_000);
-        bench.forward_whole(&block);
-    }
-    bench.flush(usize::MAX, 1);
-    assert_eq!(bench.read_link(Codec::Zstd), [(true, lane(4), vec![2, 4])]);
-    bench.socket.full = None;
-    bench.flush(usize::MAX, 1);
-    assert_eq!(bench.read_link(Codec::Zstd), [(true, lane(7), vec![1, 3])]);
-    assert!(bench.egress.is_empty());
-}
-
-#[test]
 fn a_batch_is_bounded_and_what_is_larger_by_itself_is_packed_alone() {
     let mut bench = Bench::packed(Codec::Lz4);
     for (mark, len) in [(1, 30 << 10), (2, 30 << 10), (3, 30 << 10), (4, 200 << 10), (5, 1_000)] {
@@ -532,12 +480,10 @@ fn packing_in_the_steady_state_allocates_nothing() {
 /// A mark counts what stands before it on its way to the socket, and no more.
 #[test]
 fn a_mark_stands_behind_the_blocks_that_it_counts_and_before_all_others() {
-    for apart in [false, true] {
+    for channels in [1, 3, Lane::COUNT + 1] {
         let mut bench = Bench::new();
         bench.egress.count_as_link(bench.counters.link("west"), true);
-        if apart {
-            bench.egress.keep_lanes_apart();
-        }
+        bench.egress.keep_lanes_apart(channels);
         let block = bench.block(4, 1, 0, 1, 1_000);
         assert!(!bench.egress.mark_lanes(9), "there is nothing to say");
         bench.forward(block.clone(), false, 1);

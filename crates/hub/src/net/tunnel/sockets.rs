@@ -1,5 +1,5 @@
-//! The sockets of the net stage: the network's, and those whose other end is a
-//! tunnel. A connection does not know which it has.
+//! The sockets of the net stage: the network's, several of those as one, and
+//! those whose other end is a tunnel. A connection does not know which it has.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
@@ -17,6 +17,7 @@ use super::message::{Said, What};
 use super::near::Near;
 use super::pipe::Pipe;
 use crate::Identity;
+use crate::net::bundles::{Bundles, Part};
 
 /// Tokens from here on are tunnels: no network counts so far.
 const FIRST: u64 = 1 << 63;
@@ -112,6 +113,8 @@ pub(super) fn far_word(far: &mut Far, now: Mono) -> Outgoing {
 pub(in crate::net) struct Sockets {
     inner: Box<dyn Network>,
     pub(in crate::net) tunnels: Tunnels,
+    /// Links of several connections.
+    pub(in crate::net) bundles: Bundles,
 }
 
 impl Sockets {
@@ -128,7 +131,12 @@ impl Sockets {
             next_link: FIRST,
             now: Mono(0),
         };
-        Self { inner, tunnels }
+        Self { inner, tunnels, bundles: Bundles::default() }
+    }
+
+    /// Makes several connections one link, known by the first, with a channel for each.
+    pub(in crate::net) fn bind(&mut self, first: LinkToken, others: impl Iterator<Item = LinkToken>) {
+        self.bundles.bind(first, others);
     }
 }
 
@@ -201,38 +209,70 @@ impl Network for Sockets {
     }
 
     fn channels(&self, link: LinkToken) -> usize {
-        if link.0 < FIRST { self.inner.channels(link) } else { 1 }
+        match self.bundles.count(link) {
+            Some(count) => count,
+            None if link.0 < FIRST => self.inner.channels(link),
+            None => 1,
+        }
     }
 
     fn read_channels(&mut self, link: LinkToken) {
-        if link.0 < FIRST {
+        if link.0 < FIRST && self.bundles.count(link).is_none() {
             self.inner.read_channels(link);
         }
     }
 
     fn read_on(&mut self, link: LinkToken, channel: usize, buf: &mut [u8]) -> ReadOutcome {
-        if link.0 < FIRST { self.inner.read_on(link, channel, buf) } else { self.read(link, buf) }
+        let part = match self.bundles.part(link, channel) {
+            Part::None if link.0 < FIRST => return self.inner.read_on(link, channel, buf),
+            Part::None => return self.read(link, buf),
+            Part::Ended => return ReadOutcome::WouldBlock,
+            Part::AllEnded => return ReadOutcome::Closed(CloseReason::NoSuchLink),
+            Part::Goes(part) => part,
+        };
+        match self.inner.read(part, buf) {
+            // The end of the link is that of the last.
+            ReadOutcome::Closed(reason) => match self.bundles.ended(part, &reason) {
+                Some((_, true)) => ReadOutcome::WouldBlock,
+                _ => ReadOutcome::Closed(reason),
+            },
+            outcome => outcome,
+        }
     }
 
     fn write_on(&mut self, link: LinkToken, channel: usize, bufs: &[IoSlice<'_>]) -> WriteOutcome {
-        if link.0 < FIRST { self.inner.write_on(link, channel, bufs) } else { self.write(link, bufs) }
+        let part = match self.bundles.part(link, channel) {
+            Part::None if link.0 < FIRST => return self.inner.write_on(link, channel, bufs),
+            Part::None => return self.write(link, bufs),
+            // The link ends soon; until then what comes by the others is taken.
+            Part::Ended | Part::AllEnded => return WriteOutcome::WouldBlock,
+            Part::Goes(part) => part,
+        };
+        match self.inner.write(part, bufs) {
+            WriteOutcome::Closed(reason) => {
+                self.bundles.ended(part, &reason);
+                WriteOutcome::WouldBlock
+            }
+            outcome => outcome,
+        }
     }
 
     fn pause(&mut self, link: LinkToken) {
         if link.0 < FIRST {
-            self.inner.pause(link);
+            self.bundles.parts(link).into_iter().for_each(|part| self.inner.pause(part));
         }
     }
 
     fn resume(&mut self, link: LinkToken) {
         if link.0 < FIRST {
-            self.inner.resume(link);
+            self.bundles.parts(link).into_iter().for_each(|part| self.inner.resume(part));
         }
     }
 
     fn close(&mut self, link: LinkToken) {
         if link.0 < FIRST {
-            return self.inner.close(link);
+            self.bundles.parts(link).into_iter().for_each(|part| self.inner.close(part));
+            return self.bundles.forget(link);
         }
         // What was written before goes first.
         self.tunnels.pump();

@@ -1,0 +1,48 @@
+//! Where the net stage hands things on to.
+
+use weft_ring::stage::StageWaker;
+
+use crate::admit::Admission;
+use crate::consume::ToConsume;
+use crate::inbox::RouteOutbox;
+use crate::messages::{ToAppend, ToConductor};
+use crate::outbox::Outbox;
+
+/// The other stages' inboxes.
+pub(crate) struct Outlets {
+    pub(crate) admit: Admission,
+    pub(crate) route: RouteOutbox,
+    pub(crate) append: Outbox<ToAppend>,
+    pub(crate) conductor: Outbox<ToConductor>,
+    pub(crate) consume: Outbox<ToConsume>,
+    /// Wakes the replicate stage, which is sent nothing from here.
+    pub(crate) replicate: StageWaker,
+}
+
+impl Outlets {
+    /// Whether every ring takes at least this many more.
+    pub(super) fn have_room(&mut self, n: usize) -> bool {
+        self.admit.have_room(n)
+            && self.route.has_room(n)
+            && self.append.has_room(n)
+            && self.conductor.has_room(n)
+            && self.consume.has_room(n)
+    }
+
+    /// Wakes the stages that were sent something.
+    pub(super) fn notify(&mut self) {
+        self.admit.notify();
+        self.route.notify();
+        self.append.notify();
+        self.conductor.notify();
+        self.consume.notify();
+    }
+
+    pub(super) fn are_empty(&self) -> bool {
+        self.admit.are_empty()
+            && self.route.is_empty()
+            && self.append.is_empty()
+            && self.conductor.is_empty()
+            && self.consume.is_empty()
+    }
+}
