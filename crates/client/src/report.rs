@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use weft_base::{ByteCount, Epoch, HubId};
-use weft_wire::frame;
 pub use weft_wire::frame::DrainState;
+use weft_wire::frame::{self, DrainStatus};
 
 use crate::consumer::ConsumerReport;
 use crate::definition::{StreamOptions, StreamRole};
@@ -51,16 +51,9 @@ pub struct DrainReport {
 
 impl DrainReport {
     pub(crate) fn of(report: &frame::DrainReport) -> Self {
-        Self {
-            state: report.state,
-            left_of_time: Duration::from_millis(report.left_ms.into()),
-            clients: report.clients,
-            told: report.told,
-            moved: report.moved,
-            left: report.left,
-            consumers: report.consumers,
-            streams: report.streams,
-        }
+        let DrainStatus { state, left_ms, clients, told, moved, left, consumers, streams } = report.status;
+        let left_of_time = Duration::from_millis(left_ms.into());
+        Self { state, left_of_time, clients, told, moved, left, consumers, streams }
     }
 }
 

@@ -9,33 +9,12 @@ use std::time::Duration;
 
 use weft_base::Mono;
 use weft_base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use weft_wire::frame::DrainState;
+use weft_wire::frame::{DrainState, DrainStatus};
 
 use crate::Hub;
 
 /// Nobody knows yet how many consumers have to go.
 const UNKNOWN: u32 = u32::MAX;
-
-/// How a hub stands that sends its clients elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DrainStatus {
-    /// Whether it does.
-    pub state: DrainState,
-    /// How much of its time is left.
-    pub left_ms: u32,
-    /// Clients that were there when it began.
-    pub clients: u32,
-    /// Clients that were told where to go.
-    pub told: u32,
-    /// Clients that went in good order.
-    pub moved: u32,
-    /// Clients that are still there; those of protocol version 1 stay to the end.
-    pub left: u32,
-    /// Consumers that still run here and could run elsewhere.
-    pub consumers: u32,
-    /// Streams with events that not all other homes within reach have on disk yet.
-    pub streams: u32,
-}
 
 /// What the stages and the hub's owner know of it.
 #[derive(Debug, Default)]

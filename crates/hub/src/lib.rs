@@ -42,10 +42,9 @@ mod spool;
 
 pub use append::{FolderError, stream_json};
 pub use counters::Counters;
-pub use drain::DrainStatus;
 pub use hub::{BusyError, Environment, Hub, Reach, StartError, StopError};
 pub use options::HubOptions;
-pub use weft_wire::frame::DrainState;
+pub use weft_wire::frame::{DrainState, DrainStatus};
 
 use weft_base::{Epoch, HubId};
 

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use weft_base::Mono;
 use weft_mesh::ClientPlace;
-use weft_wire::frame::{self, DrainAction, DrainReport, DrainState, ErrorCode, Frame, MAX_PLACES, Place, Redirect};
+use weft_wire::frame::{
+    self, DrainAction, DrainReport, DrainState, DrainStatus, ErrorCode, Frame, MAX_PLACES, Place, Redirect,
+};
 
 use super::{NetStage, Role};
-use crate::drain::{DrainStatus, Pace};
+use crate::drain::Pace;
 use crate::messages::{SessionId, ToConductor};
 
 /// Between two looks at how far it is.
@@ -111,12 +113,9 @@ impl NetStage {
         }
         self.drain.look = Mono(0);
         self.tend_drain();
-        let DrainStatus { state, left_ms, clients, told, moved, left, consumers, streams } =
-            self.lifecycle.board.status();
-        let request = asked.request;
-        let report = DrainReport { request, state, left_ms, clients, told, moved, left, consumers, streams };
+        let report = DrainReport { request: asked.request, status: self.lifecycle.board.status() };
         if let Some(connection) = self.connection(id) {
-            connection.client.knows_end = state == DrainState::Stopping;
+            connection.client.knows_end = report.status.state == DrainState::Stopping;
             frame::encode(&Frame::DrainReport(report), connection.egress.control());
         }
         self.mark_dirty(id);

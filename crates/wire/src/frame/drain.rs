@@ -110,12 +110,10 @@ impl Drain {
     }
 }
 
-/// How a drain stands.
+/// How a hub stands that sends its clients elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DrainReport {
-    /// The request.
-    pub request: u64,
-    /// How the hub stands.
+pub struct DrainStatus {
+    /// Whether it does.
     pub state: DrainState,
     /// How much of its time is left, in milliseconds.
     pub left_ms: u32,
@@ -133,10 +131,18 @@ pub struct DrainReport {
     pub streams: u32,
 }
 
+/// How a drain stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// The request.
+    pub request: u64,
+    /// What there is to say.
+    pub status: DrainStatus,
+}
+
 impl DrainReport {
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, FrameError> {
-        Ok(Self {
-            request: r.id(),
+        let status = DrainStatus {
             state: r.one_of("state", DrainState::from_number)?,
             left_ms: r.u32("left_ms")?,
             clients: r.u32("clients")?,
@@ -145,14 +151,14 @@ impl DrainReport {
             left: r.u32("left")?,
             consumers: r.u32("consumers")?,
             streams: r.u32("streams")?,
-        })
+        };
+        Ok(Self { request: r.id(), status })
     }
 
     pub(super) fn write(&self, w: &mut Writer<'_>) {
+        let DrainStatus { state, left_ms, clients, told, moved, left, consumers, streams } = self.status;
         w.id(self.request);
-        w.u8(self.state as u8);
-        for number in [self.left_ms, self.clients, self.told, self.moved, self.left, self.consumers, self.streams] {
-            w.u32(number);
-        }
+        w.u8(state as u8);
+        [left_ms, clients, told, moved, left, consumers, streams].into_iter().for_each(|number| w.u32(number));
     }
 }

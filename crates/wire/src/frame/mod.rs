@@ -76,7 +76,7 @@ pub use data::{
     Deliver, FLOW_ENTRY_LEN, FOUND_HEAD, FlowEntry, FlowKind, Forward, Found, Publish, TooMany, deliver_head,
     forward_head, found_head, publish_head, publish_homes_head,
 };
-pub use drain::{Drain, DrainAction, DrainReport, DrainState, Leave, Place, Redirect};
+pub use drain::{Drain, DrainAction, DrainReport, DrainState, DrainStatus, Leave, Place, Redirect};
 pub use error::{EncodeError, FrameClause, FrameError};
 pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, handout_head, handout_head_len};
 pub use join::{Join, JoinNeighbour, JoinSetting, Joined, MAX_CSR, MAX_JOIN_HOSTS, MAX_JOIN_LIST, MAX_SECRET};
