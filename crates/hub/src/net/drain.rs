@@ -45,6 +45,14 @@ pub(super) struct Drain {
     leaving: Vec<SessionId>,
 }
 
+impl Drain {
+    /// When it is looked how far it is. Not once the hub stops, which ends it all.
+    fn next(&self, stops: bool) -> Option<Mono> {
+        let goes_on = !stops && (self.pace.is_some() || !self.leaving.is_empty());
+        goes_on.then_some(self.look)
+    }
+}
+
 impl NetStage {
     /// A hub that drains takes no new clients.
     pub(super) fn turns_away(&mut self, id: SessionId, version: u16) -> bool {
@@ -144,7 +152,7 @@ impl NetStage {
     }
 
     pub(super) fn drain_deadline(&self) -> Option<Mono> {
-        (self.drain.pace.is_some() || !self.drain.leaving.is_empty()).then_some(self.drain.look)
+        self.drain.next(self.lifecycle.is_draining())
     }
 
     /// What is due of all this.
@@ -284,5 +292,20 @@ impl NetStage {
                 self.drain.leaving.push(id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Symptom: from the end of a drain until the hub had stopped its network
+    /// thread took a whole core. Cause: nobody looked any more, and it was due.
+    #[test]
+    fn nothing_is_due_of_a_drain_once_the_hub_stops() {
+        let look = Mono(9);
+        let drain = Drain { leaving: vec![SessionId(1)], look, ..Drain::default() };
+        assert_eq!((drain.next(false), drain.next(true)), (Some(look), None));
+        assert_eq!(Drain::default().next(false), None);
     }
 }
