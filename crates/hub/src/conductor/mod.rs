@@ -257,7 +257,7 @@ impl Conductor {
             ToConductor::LinkDown { link, dial, reason } => {
                 tracing::warn!(code = "link_down", reason, "a link is down");
                 self.link_ends(link);
-                self.pick_down(link);
+                self.pick_down(link, dial);
                 self.links.down(LinkId(link.0), &reason, self.now);
                 self.apply(Event::LinkDown { link: LinkId(link.0) });
                 if let Some(dial) = dial {

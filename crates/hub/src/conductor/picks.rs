@@ -46,6 +46,17 @@ impl Picks {
     pub(super) fn is_on(&self) -> bool {
         self.picker.is_some()
     }
+
+    /// A link has ended, for which this hub had dialled or not.
+    fn down(&mut self, link: LinkId, dial: Option<Dial>, now: Mono) {
+        let was_up = self.links.remove(&link).is_some();
+        let Some(picker) = &mut self.picker else { return };
+        match dial {
+            // It was refused before it counted: nobody has told the picker that it was up.
+            Some(Dial::Picked(hub, _)) if !was_up => picker.failed(hub, now),
+            _ => picker.down(link, now),
+        }
+    }
 }
 
 impl Conductor {
@@ -76,11 +87,8 @@ impl Conductor {
     }
 
     /// A link is down.
-    pub(super) fn pick_down(&mut self, link: SessionId) {
-        self.picks.links.remove(&LinkId(link.0));
-        if let Some(picker) = &mut self.picks.picker {
-            picker.down(LinkId(link.0), self.now.mono);
-        }
+    pub(super) fn pick_down(&mut self, link: SessionId, dial: Option<Dial>) {
+        self.picks.down(LinkId(link.0), dial, self.now.mono);
     }
 
     /// A hub that was picked, or was to be measured, could not be dialled.
@@ -174,5 +182,48 @@ impl Conductor {
             values.extend(by_other.map(|why| (format!("link.{name}.picked_by_other.{}", why.name()), 1)));
         }
         values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_mesh::Pickable;
+
+    use super::*;
+
+    /// Symptom: a hub that was picked, answered, and was refused for who it said it
+    /// is, was never dialled again, and four of them ended all picking. Cause: the
+    /// end of a link that had never counted was not taken for the end of its dial.
+    #[test]
+    fn a_hub_that_was_refused_when_it_answered_is_picked_again() {
+        let me = HubId::of_name("here");
+        let mut picks = Picks::new(Some(PickOptions::default()), me, "", Random::from_seed(7));
+        let hubs: Vec<Pickable> = (0..6)
+            .map(|n| format!("hub-{n}"))
+            .map(|name| Pickable {
+                hub: HubId::of_name(&name),
+                name,
+                region: String::new(),
+                is_reachable: true,
+                is_draining: false,
+            })
+            .collect();
+        let mut now = Mono(0);
+        let mut opened = BTreeMap::new();
+        for link in 0..200 {
+            now = now + Duration::from_secs(30);
+            let picker = picks.picker.as_mut().expect("links are picked");
+            for pick in picker.look(&hubs, &[], |_| true, now) {
+                match pick {
+                    Pick::Open(hub, why) => {
+                        *opened.entry(hub).or_insert(0) += 1;
+                        picks.down(LinkId(link), Some(Dial::Picked(hub, why)), now);
+                    }
+                    Pick::Probe(hub) => picks.picker.as_mut().expect("as before").probed(hub, None, now),
+                    Pick::Ease(..) | Pick::Close(_) => {}
+                }
+            }
+        }
+        assert!(opened.values().all(|times| *times > 1) && !opened.is_empty(), "{opened:?}");
     }
 }
