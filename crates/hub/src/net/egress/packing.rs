@@ -83,12 +83,14 @@ impl Press {
 #[derive(Clone)]
 pub(crate) struct Room(Arc<AtomicU64>);
 
-#[cfg(test)]
 impl Room {
     pub(super) fn left(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
 
+#[cfg(test)]
+impl Room {
     /// All that is left.
     pub(super) fn take_all(&self) -> Share {
         let mut share = Share { of: self.clone(), bytes: 0 };
@@ -247,13 +249,42 @@ impl Packing {
         way.frames.extend(self.open.forwards.drain(..).map(Frame::Forward));
     }
 
-    /// A batch is written: its memory is used again, unless it was for a large block.
+    /// A batch is written: its memory is used again, unless it was for a large block
+    /// or less than half of the budget is left, which other links may need.
     pub(super) fn done(&mut self, mut batch: Batch) {
-        if batch.plain <= self.most && self.spares.len() < super::SENDING / BATCH + 1 {
+        let is_spare = batch.plain <= self.most && self.spares.len() < super::SENDING / BATCH + 1;
+        if is_spare && self.room.left() >= ROOM / 2 {
             batch.bytes.clear();
             batch.forwards.clear();
             batch.plain = 0;
             self.spares.push(batch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Symptom: with some fifty links that had once sent much, further ones went
+    /// uncompressed for ever. Cause: what links keep for their next batches is of
+    /// the budget too, and nothing bounded that but the number of links.
+    #[test]
+    fn links_that_have_nothing_to_send_keep_no_more_than_half_of_the_room() {
+        let room = Press::new().room();
+        let mut links: Vec<Packing> = (0..100).map(|_| Packing::new(Codec::Lz4, BATCH, room.clone())).collect();
+        for link in &mut links {
+            let batch = || {
+                let mut batch = Batch::new(&room);
+                assert!(batch.share.reach(BATCH as u64), "there is room: {}", room.left());
+                batch.plain = BATCH;
+                batch
+            };
+            [batch(), batch()].into_iter().for_each(|batch| link.done(batch));
+        }
+        assert!(room.left() >= ROOM / 2 - BATCH as u64, "{}", room.left());
+        assert!(links.iter().any(|link| !link.spares.is_empty()), "and some keep something");
+        drop(links);
+        assert_eq!(room.left(), ROOM);
     }
 }
