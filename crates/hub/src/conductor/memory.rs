@@ -11,10 +11,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use weft_base::{Epoch, Mono};
 use weft_log::fs::Fs;
-use weft_mesh::{Life, Remembered};
+use weft_mesh::{Life, MAX_ADDRESS, MAX_ADDRESSES, MAX_HUBS, Remembered};
+use weft_wire::frame::MAX_NAME;
 
-/// The largest file read: room for all hubs of a mesh.
-const MOST: usize = 8 << 20;
+/// The largest file read: room for all hubs of a mesh, as long as JSON makes what
+/// names and addresses may have.
+const MOST: usize = MAX_HUBS * (6 * MAX_NAME + MAX_ADDRESSES * (2 * MAX_ADDRESS + 3) + 256);
 /// How long a change waits for others.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -103,5 +105,28 @@ impl PeersFile {
             let path = self.path.display().to_string();
             tracing::warn!(code = "peers_unwritten", path, reason = %error, "what is remembered of other hubs was not written");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_log::fs::RealFs;
+
+    use super::*;
+
+    #[test]
+    fn the_most_that_may_be_remembered_is_read_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut file = PeersFile::new(Arc::new(RealFs), folder.path());
+        let hub = |n: usize| Remembered {
+            name: format!("{n:04}{}", "\u{1}".repeat(MAX_NAME - 4)),
+            life: Life { instance: u64::MAX, starts: u64::MAX, nonce: u64::MAX },
+            epoch: Epoch(u32::MAX),
+            addresses: vec![format!("{}:", "\"".repeat(MAX_ADDRESS - 1)); MAX_ADDRESSES],
+        };
+        let hubs: Vec<Remembered> = (0..MAX_HUBS).map(hub).collect();
+        file.changed(hubs.clone(), Mono(1));
+        file.write();
+        assert!(file.read() == hubs);
     }
 }
