@@ -152,7 +152,7 @@ pub struct Told<'a> {
 impl<'a> Told<'a> {
     pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
         let more = r.bool("more")?;
-        let hubs = r.list("hubs", MAX_FACTS, 29, |r| {
+        let hubs = r.list("hubs", MAX_FACTS, 31, |r| {
             Ok(HubTold {
                 hub: r.hub("hub")?,
                 name: r.name("name")?,
