@@ -73,15 +73,17 @@ impl Europe {
         assert!(matches!(answer.frame(), Frame::Done(_)), "{:?}", answer.frame());
         for hub in [&self.madrid, &self.london, &self.berlin] {
             let mut client = Raw::connect(hub, 92);
-            for request in 0..2_000 {
+            let is_known = (0..2_000).any(|request| {
                 client.send(&Frame::StreamList(StreamList { request }));
                 let answer = client.receive();
                 let Frame::StreamReports(said) = answer.frame() else { panic!("not a report: {:?}", answer.frame()) };
-                if said.reports.iter().filter(|report| report.spec.name == name).count() == homes.len() {
-                    break;
+                let is_known = said.reports.iter().filter(|report| report.spec.name == name).count() == homes.len();
+                if !is_known {
+                    std::thread::park_timeout(Duration::from_millis(5));
                 }
-                std::thread::park_timeout(Duration::from_millis(5));
-            }
+                is_known
+            });
+            assert!(is_known, "{} does not know the homes {homes:?} of `{name}`", hub.identity().name);
         }
     }
 
