@@ -21,11 +21,9 @@ impl Backoff {
     /// The pause before the next attempt: evenly between zero and a bound
     /// that doubles with each failure.
     pub(crate) fn next(&mut self, random: &mut Random) -> Duration {
-        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        let bound = self.first.saturating_mul(factor).min(self.most);
+        let pause = random.pause(self.first, self.most, self.failures);
         self.failures = self.failures.saturating_add(1);
-        let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(random.below(nanos.saturating_add(1)))
+        pause
     }
 
     /// An attempt has succeeded.

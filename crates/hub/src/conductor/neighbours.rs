@@ -146,16 +146,17 @@ impl Neighbours {
         if state.is_off {
             return Failed { pause: Duration::ZERO, failures: 0, opened: false };
         }
-        let bound = first.saturating_mul(1 << state.failures.min(20)).min(most);
-        state.failures = state.failures.saturating_add(1);
+        let before = state.failures;
+        state.failures = before.saturating_add(1);
         let opened = state.circuit == Circuit::Closed && state.failures >= failures;
         if opened || state.circuit != Circuit::Closed {
             state.circuit = Circuit::Open;
         }
         // An open circuit is tried at the slowest rate: never after less than half of the longest pause.
-        let (least, span) = if state.circuit == Circuit::Open { (most / 2, most / 2) } else { (Duration::ZERO, bound) };
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        let pause = least + Duration::from_nanos(self.random.below(nanos.saturating_add(1)));
+        let pause = match state.circuit {
+            Circuit::Open => most / 2 + self.random.up_to(most / 2),
+            _ => self.random.pause(first, most, before),
+        };
         state.due = Some(now + pause);
         self.opened += u64::from(opened);
         Failed { pause, failures: state.failures, opened }

@@ -73,10 +73,8 @@ impl Other {
             self.failures = 0;
         }
         let (first, most) = self.pauses;
-        let bound = first.saturating_mul(1 << self.failures.min(20)).min(most);
+        let pause = self.random.pause(first, most, self.failures);
         self.failures = self.failures.saturating_add(1);
-        let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
-        let pause = Duration::from_nanos(self.random.below(nanos.saturating_add(1)));
         (self.due, self.is_out) = (Some(now + pause), false);
         pause
     }

@@ -378,6 +378,5 @@ impl Picker {
 
 /// From a half to all of it, and a half more.
 fn jittered(time: Duration, random: &mut Random) -> Duration {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    time / 2 + Duration::from_nanos(random.below(nanos.saturating_add(1)))
+    time / 2 + random.up_to(time)
 }
