@@ -35,10 +35,6 @@ macro_rules! counters {
             /// Does nothing where the program is built without debug assertions.
             #[doc(hidden)]
             pub canary: AtomicU64,
-            /// Blocks of events that are to be lost uncounted when they come from another hub: the
-            /// canary of the links' alarm. Does nothing without debug assertions either.
-            #[doc(hidden)]
-            pub link_canary: AtomicU64,
             /// Unix nanoseconds at the last turn of a stage at which copies end, for records.
             clock: AtomicU64,
             /// What the links carried, by the name of the hub at the other end.

@@ -58,21 +58,50 @@ impl Liar {
     }
 
     pub fn send(&mut self, frame: &Frame<'_>) {
+        let (written, len) = self.write(frame);
+        assert!(matches!(written, WriteOutcome::Bytes(n) if n == len), "{written:?}");
+    }
+
+    fn write(&mut self, frame: &Frame<'_>) -> (WriteOutcome, usize) {
         let mut bytes = Vec::new();
         frame::encode(frame, &mut bytes);
-        let written = self.network.write(self.link, &[IoSlice::new(&bytes)]);
-        assert!(matches!(written, WriteOutcome::Bytes(n) if n == bytes.len()), "{written:?}");
+        (self.network.write(self.link, &[IoSlice::new(&bytes)]), bytes.len())
     }
 
     /// The credit that the hub grants to begin with, and why it closes.
     pub fn closed_because(&mut self) -> (u64, ErrorCode, String) {
-        let (mut granted, mut ready) = (0, Vec::new());
+        let mut granted = 0;
+        self.receive_until(|frame| match frame {
+            Frame::LinkCredit(credit) => {
+                granted += credit.limit;
+                None
+            }
+            Frame::Goodbye(goodbye) => Some((granted, goodbye.code, goodbye.detail.to_owned())),
+            _ => None,
+        })
+    }
+
+    /// Reads what the hub sends until one frame is it. Pings are answered: so far it is honest.
+    pub fn receive_until<T>(&mut self, mut is_it: impl FnMut(&Frame<'_>) -> Option<T>) -> T {
+        let (mut ready, mut frames) = (Vec::new(), 0);
         loop {
             while let Ok(Peek::Frame { len }) = frame::peek(&self.received, frame::MAX_FRAME) {
-                let bytes: Vec<u8> = self.received.drain(..len).collect();
-                match Frame::decode(&bytes).expect("the hub sends sound frames") {
-                    Frame::LinkCredit(credit) => granted += credit.limit,
-                    Frame::Goodbye(goodbye) => return (granted, goodbye.code, goodbye.detail.to_owned()),
+                // Aligned, as blocks are read in place.
+                let mut words = vec![0_u64; len.div_ceil(8)];
+                let bytes = zerocopy::IntoBytes::as_mut_bytes(words.as_mut_slice());
+                bytes[..len].iter_mut().zip(self.received.drain(..len)).for_each(|(to, byte)| *to = byte);
+                let frame = Frame::decode(&bytes[..len]).expect("the hub sends sound frames");
+                frames += 1;
+                assert!(frames < 200, "it is none of so many frames, of which the last is {frame:?}");
+                if let Some(found) = is_it(&frame) {
+                    return found;
+                }
+                match frame {
+                    // The hub may be closing by now, which the frames behind say.
+                    Frame::Ping(frame::Ping { id, time }) => {
+                        let _ = self.write(&Frame::Pong(frame::Pong { id, time }));
+                    }
+                    Frame::Goodbye(_) => panic!("the hub closes: {frame:?}"),
                     _ => {}
                 }
             }
