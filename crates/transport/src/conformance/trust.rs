@@ -10,6 +10,7 @@ use crate::ca::Issued;
 use crate::identity::{Peer, PeerKind, TlsIdentity};
 use crate::network::{Accept, DialError, LinkToken, ListenError, Network, Security};
 use crate::reason::CloseReason;
+use crate::tls::LOOKS;
 
 /// Two endpoints of which the second listens.
 fn two<R: Rig>(rig: R, accept: Accept) -> (Stage<R>, String) {
@@ -322,7 +323,7 @@ pub fn a_peer_that_is_revoked_while_it_comes_in_does_not_stay<R: Rig>(rig: R) {
     }
 }
 
-/// A link that is up ends when its peer's certificate is revoked.
+/// Links that are up end when their peer's certificate is revoked, however many they are.
 pub fn a_link_ends_when_its_peer_is_revoked<R: Rig>(rig: R) {
     if !rig.secure() {
         return;
@@ -332,14 +333,23 @@ pub fn a_link_ends_when_its_peer_is_revoked<R: Rig>(rig: R) {
         let (hubs, address) = two_hubs(&mut stage);
         let dialler = Security::Tls(hubs[0].0.clone());
         stage.nodes[1].seen.clear();
-        let near = dial(&mut stage, &address, &dialler, None);
-        stage.until("the link", |stage| stage.nodes[0].connected(near));
-        let far = stage.until("the link", |stage| stage.nodes[1].accepted().first().map(|(link, _)| *link));
+        let near: Vec<LinkToken> = (0..LOOKS + 3)
+            .map(|_| {
+                let near = dial(&mut stage, &address, &dialler, None);
+                stage.until("the link", |stage| stage.nodes[0].connected(near));
+                near
+            })
+            .collect();
+        let far = stage.until("the links", |stage| {
+            let far: Vec<LinkToken> = stage.nodes[1].accepted().into_iter().map(|(link, _)| link).collect();
+            (far.len() == near.len()).then_some(far)
+        });
         let peer = &hubs[1 - revoking].1;
         replace(&hubs[revoking].0, &hub_of(&stage, revoking, Duration::ZERO, &[peer]).0);
-        let link = [near, far][revoking];
-        let reason = stage.until("the end", |stage| stage.nodes[revoking].closed(link));
-        assert_eq!(reason, CloseReason::CertificateRevoked);
+        for link in &[near, far][revoking] {
+            let reason = stage.until("the end", |stage| stage.nodes[revoking].closed(*link));
+            assert_eq!(reason, CloseReason::CertificateRevoked);
+        }
     }
 }
 

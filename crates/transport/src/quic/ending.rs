@@ -117,9 +117,9 @@ impl<P: Ports> Quic<P> {
         }
     }
 
-    /// Looks at the peers of all links again whose identity was replaced.
+    /// Looks again at the peers of some links whose identity was replaced.
     pub(super) fn look_again(&mut self, ready: &mut Vec<Ready>) {
-        for key in self.links.keys() {
+        for key in self.identities.next_links() {
             let Some(link) = self.links.get_mut(key).filter(|link| link.is_up()) else { continue };
             let chain = link.chain().unwrap_or_default();
             if let Err(reason) = link.trust.check(&chain, &*self.clock) {

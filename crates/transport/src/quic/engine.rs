@@ -289,6 +289,7 @@ impl<P: Ports> Quic<P> {
     /// Whether the next turn has something to say or do at once.
     pub(crate) fn is_hot(&self) -> bool {
         !self.queued.is_empty()
+            || self.identities.is_behind()
             || !self.heard.is_empty()
             || !self.stirred.is_empty()
             || self.listed.iter().any(|key| self.links.get(*key).is_some_and(Link::is_hot))

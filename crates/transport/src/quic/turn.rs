@@ -225,8 +225,9 @@ impl<P: Ports> Quic<P> {
         }
         if self.identities.has_new() {
             self.sites.keys().into_iter().for_each(|site| self.renew(site));
-            self.look_again(ready);
+            self.identities.look_at(self.links.keys());
         }
+        self.look_again(ready);
     }
 
     /// Reports what is ready.

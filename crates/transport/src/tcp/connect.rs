@@ -224,9 +224,9 @@ impl TcpNetwork {
         self.let_go(key);
     }
 
-    /// Looks at the peers of all links again whose identity was replaced.
+    /// Looks again at the peers of some links whose identity was replaced.
     pub(super) fn look_again(&mut self, ready: &mut Vec<Ready>) {
-        for key in self.links.keys() {
+        for key in self.identities.next_links() {
             let Some(link) = self.links.get_mut(key).filter(|link| matches!(link.stage, Stage::Up)) else { continue };
             let Some(Err(reason)) = link.secure.as_mut().map(|secure| secure.look_again(&*self.clock)) else {
                 continue;

@@ -41,8 +41,9 @@ impl TcpNetwork {
             self.expire(ready);
         }
         if self.identities.has_new() {
-            self.look_again(ready);
+            self.identities.look_at(self.links.keys());
         }
+        self.look_again(ready);
         self.report(ready);
         self.quic.others = self.links.len();
         self.quic.turn(ready);
@@ -53,8 +54,8 @@ impl TcpNetwork {
     /// nothing yet.
     fn wait(&mut self, timeout: Option<Duration>, found: bool, events: &mut Events) -> io::Result<()> {
         self.look_around();
-        let mut busy =
-            found || self.hot_count > 0 || self.quic.is_hot() || self.may_accept() || timeout == Some(Duration::ZERO);
+        let is_behind = self.identities.is_behind() || self.quic.is_hot() || self.may_accept();
+        let mut busy = found || self.hot_count > 0 || is_behind || timeout == Some(Duration::ZERO);
         if !busy {
             self.doze();
             busy = self.hot_count > 0;

@@ -25,6 +25,8 @@ use crate::network::Accept;
 
 pub(crate) use blame::Blame;
 pub(crate) use errors::{of_alert, reason_of, seen_by_peer};
+#[cfg(any(test, feature = "conformance"))]
+pub(crate) use trust::LOOKS;
 pub(crate) use trust::{Gatekeeper, InUse, Trust};
 pub(crate) use verify::{Chains, DialledPeer, DiallingPeer, signatures};
 

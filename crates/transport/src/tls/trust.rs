@@ -38,28 +38,55 @@ impl Gatekeeper {
     }
 }
 
-/// The identities that a network uses, to learn cheaply that one was replaced.
+/// Links whose peers are looked at again in one turn. Each look takes about as
+/// long as half a handshake, and there may be thousands, for which nothing else
+/// is to wait.
+pub(crate) const LOOKS: usize = 32;
+
+/// The identities that a network uses, to learn cheaply that one was replaced,
+/// and the links that are to be looked at again since.
 #[derive(Debug, Default)]
-pub(crate) struct InUse(Vec<(Arc<TlsIdentity>, u64)>);
+pub(crate) struct InUse {
+    used: Vec<(Arc<TlsIdentity>, u64)>,
+    behind: Vec<u64>,
+}
 
 impl InUse {
     /// From now on this one is used too.
     pub(crate) fn add(&mut self, identity: &Arc<TlsIdentity>) {
         // Nobody else holds those that no listener and no link uses any more.
-        self.0.retain(|(used, _)| Arc::strong_count(used) > 1);
-        if !self.0.iter().any(|(used, _)| Arc::ptr_eq(used, identity)) {
-            self.0.push((identity.clone(), identity.generation()));
+        self.used.retain(|(used, _)| Arc::strong_count(used) > 1);
+        if !self.used.iter().any(|(used, _)| Arc::ptr_eq(used, identity)) {
+            self.used.push((identity.clone(), identity.generation()));
         }
     }
 
     /// Whether one was replaced since this was asked last.
     pub(crate) fn has_new(&mut self) -> bool {
         let mut has_new = false;
-        for (identity, seen) in &mut self.0 {
+        for (identity, seen) in &mut self.used {
             let now = identity.generation();
             has_new |= std::mem::replace(seen, now) != now;
         }
         has_new
+    }
+
+    /// All these links are to be looked at again.
+    pub(crate) fn look_at(&mut self, links: Vec<u64>) {
+        self.behind = links;
+    }
+
+    /// Whether some are left, for which the next turn must not wait.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// Those that are looked at in this turn.
+    pub(crate) fn next_links(&mut self) -> Vec<u64> {
+        if self.behind.is_empty() {
+            return Vec::new();
+        }
+        self.behind.split_off(self.behind.len().saturating_sub(LOOKS))
     }
 }
 
@@ -120,5 +147,25 @@ impl Trust {
                 .check(certificate, rest, host, now),
         };
         checked.map(|_| ()).map_err(|error| reason_of(&error, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_looked_at_again_a_few_in_each_turn() {
+        let mut in_use = InUse::default();
+        assert!(!in_use.is_behind() && in_use.next_links().is_empty());
+        in_use.look_at((0..100).collect());
+        let mut turns = Vec::new();
+        while in_use.is_behind() {
+            turns.push(in_use.next_links());
+        }
+        assert!(turns.len() == 4 && turns.iter().all(|turn| turn.len() <= LOOKS), "{turns:?}");
+        let mut all = turns.concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..100), "each of them once");
     }
 }
