@@ -48,6 +48,7 @@ pub(crate) use self::folder::{Birth, Folder, Stream};
 pub(crate) use self::homes::AwaitedLevel;
 use self::internal::Internals;
 pub(crate) use self::mend::{Job, Mending, ToMend};
+pub(crate) use self::position::holds;
 pub(crate) use self::spec::StreamSpec;
 pub use self::spec::stream_json;
 use self::spool::Spools;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use weft_log::{Fate, LogReader, ReadError};
+use weft_stream::replica::Position;
 use weft_wire::block::Block;
 
 /// What a reader has seen: per home, by its tag, the sequence that is next.
@@ -80,6 +81,13 @@ pub(super) fn may_go(log: &mut LogReader, floor: u64, own: u32, held: u64) -> Re
     })
 }
 
+/// Whether a log has all up to a position; also when it cannot be read, for then
+/// there is nothing to wait for.
+pub(crate) fn holds(log: &mut LogReader, upto: &Position) -> bool {
+    let end = log.next();
+    log.position_at(end).map_or(true, |here| Position::from_iter(here).covers(upto))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -116,6 +124,18 @@ mod tests {
             }
         }
         log
+    }
+
+    #[test]
+    fn a_log_holds_what_it_has_of_each_home_and_no_more() {
+        let log = log(1, &[(1, 1), (2, 4), (1, 2), (2, 5)]);
+        let holds = |upto: &[(u32, u64)]| holds(&mut log.reader(), &upto.iter().copied().collect());
+        for upto in [&[][..], &[(1, 3)], &[(2, 6)], &[(1, 2), (2, 6)], &[(3, 1)]] {
+            assert!(holds(upto), "{upto:?}");
+        }
+        for upto in [&[(1, 4)][..], &[(2, 7)], &[(1, 3), (2, 7)], &[(3, 2)]] {
+            assert!(!holds(upto), "{upto:?}");
+        }
     }
 
     /// What a reader with this position gets of a log, and what is missing.

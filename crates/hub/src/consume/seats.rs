@@ -31,6 +31,7 @@ use super::entry::Key;
 use super::keep;
 use super::rounds::Rounds;
 use super::{ConsumeStage, ToConsume};
+use crate::append::holds;
 use crate::counters::{add, set};
 use crate::inbox::RouteOutbox;
 use crate::messages::{FromPeer, PeerMessage, SessionId, StreamSlot, ToNet, ToRoute};
@@ -421,9 +422,7 @@ impl Host for ConsumeStage {
 
     fn has(&mut self, stream: u64, upto: &Position) -> bool {
         let found = self.streams.values().find(|state| state.id == stream);
-        let Some(mut log) = found.map(|state| state.reader.clone()) else { return true };
-        let end = log.next();
-        log.position_at(end).map_or(true, |here| Position::from_iter(here).covers(upto))
+        found.is_none_or(|state| holds(&mut state.reader.clone(), upto))
     }
 
     fn state(&mut self, id: &Id) -> Option<(Definition, State)> {
