@@ -164,11 +164,12 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::see::LedgerClass;
 
-    fn classes(of: &[(&str, &str)]) -> Classes {
+    /// Those with these names and topics.
+    pub(in crate::see) fn classes(of: &[(&str, &str)]) -> Classes {
         let class = |(name, topics): &(&str, &str)| LedgerClass {
             name: (*name).to_owned(),
             topics: Filter::parse(topics).expect("a filter"),

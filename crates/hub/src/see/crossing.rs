@@ -170,20 +170,8 @@ impl End {
 
 #[cfg(test)]
 mod tests {
-    use weft_base::Random;
-    use weft_topic::Filter;
-
     use super::*;
-    use crate::see::{LedgerClass, SeeOptions};
-
-    fn classes(of: &[(&str, &str)]) -> Classes {
-        let class = |(name, topics): &(&str, &str)| LedgerClass {
-            name: (*name).to_owned(),
-            topics: Filter::parse(topics).expect("a filter"),
-        };
-        let options = SeeOptions { classes: of.iter().map(class).collect(), ..SeeOptions::default() };
-        Classes::new(&options, &mut Random::from_seed(3))
-    }
+    use crate::see::classes::tests::classes;
 
     #[test]
     fn hubs_with_the_same_classes_have_the_same_columns_and_others_have_not() {
