@@ -55,7 +55,8 @@ impl fmt::Display for WhyWaiting {
                 write!(f, "limited by subscriber `{name}` (of `{filter}`) at hub `{hub}`, {ms} ms behind")
             }
             Limit::Stream => {
-                write!(f, "{blocks} blocks are not stored yet at hub `{hub}`, or at as many homes as were asked for")?;
+                let are = if *blocks == 1 { "block is" } else { "blocks are" };
+                write!(f, "{blocks} {are} not stored yet at hub `{hub}`, or at as many homes as were asked for")?;
                 // Of its own stream the hub does not say.
                 if ms > 0 { write!(f, ", the oldest for {ms} ms") } else { Ok(()) }
             }

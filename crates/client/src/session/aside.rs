@@ -4,7 +4,8 @@
 //! event comes from one of the two, and most from both. What the other hub
 //! delivers waits until the old one has delivered all that it had: so a
 //! producer's events keep their order, and those that came already are cut.
-//! What waits is bounded by the credit that the other hub was given.
+//! What waits is bounded by the credit that the other hub was given. When the
+//! client stays at the old hub after all, that delivers it.
 
 use std::task::Waker;
 
@@ -13,7 +14,7 @@ use weft_ring::arena::BlockRef;
 use weft_wire::frame::{self, Frame};
 
 use super::subscribe::{Entry, Subscriptions};
-use crate::delivery::check;
+use crate::delivery::{Gap, check};
 
 /// A subscription at the other hub.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct There {
     granted: i64,
     /// What has come, in order.
     waiting: Vec<(BlockRef, u8)>,
+    /// What was dropped there.
+    gap: Gap,
 }
 
 impl Subscriptions {
@@ -43,7 +46,7 @@ impl Subscriptions {
                     demand.granted = granted;
                 }
                 let held = (entry.held_events, entry.held_bytes);
-                entry.there = Some(There { held, granted: there_granted, waiting: Vec::new() });
+                entry.there = Some(There { held, granted: there_granted, waiting: Vec::new(), gap: Gap::default() });
                 entry.seen.moving(true);
                 opened.push(*id);
             }
@@ -90,6 +93,27 @@ impl Subscriptions {
         }
     }
 
+    /// The other hub has dropped events for a subscription: that is told with what
+    /// it delivered.
+    pub(super) fn gap_there(&mut self, id: SubscriptionId, events: u64, reason: u8, wake: &mut Vec<Waker>) {
+        match self.entries.get_mut(&id).and_then(|entry| entry.there.as_mut()) {
+            Some(there) => {
+                there.gap.events = there.gap.events.saturating_add(events);
+                there.gap.reason = reason;
+            }
+            None => self.gap(id, events, reason, wake),
+        }
+    }
+
+    /// The client stays at the old hub, which delivers what the other one did, too:
+    /// it comes in order from that one, and for the credit that it was given.
+    pub(super) fn stay(&mut self) {
+        for entry in self.entries.values_mut().filter(|entry| entry.there.is_some()) {
+            entry.there = None;
+            entry.seen.moving(false);
+        }
+    }
+
     /// There is one hub again: what waits is delivered but for what came from
     /// the other one. `new`: the client has moved, and the hub is given the
     /// credit that it is to have. `clean`: the old hub has delivered all it had.
@@ -100,6 +124,10 @@ impl Subscriptions {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             let Some(there) = entry.there.take() else { continue };
             entry.gap.reconnected |= !clean && entry.accepted;
+            if there.gap.events > 0 {
+                entry.gap.events = entry.gap.events.saturating_add(there.gap.events);
+                entry.gap.reason = there.gap.reason;
+            }
             let held = (entry.held_events, entry.held_bytes);
             if new.is_some()
                 && let Some(demand) = &mut entry.demand

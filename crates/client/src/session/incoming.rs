@@ -95,6 +95,7 @@ impl Session {
     }
 
     fn session_frame(&mut self, frame: &Frame<'_>, bytes: &BlockRef, now: Mono) -> Result<(), (ErrorCode, String)> {
+        let has_moved = self.has_moved();
         match frame {
             Frame::Deliver(deliver) => {
                 // The block is the rest of the frame; a slice of it keeps the buffer.
@@ -103,7 +104,7 @@ impl Session {
                     return self.reply_arrived(block, deliver.hops).map_err(|detail| (ErrorCode::BAD_BLOCK, detail));
                 }
                 let (id, hops, wake) = (deliver.id, deliver.hops, &mut self.wake);
-                let taken = match self.moving.as_ref().is_some_and(|moving| moving.has_moved()) {
+                let taken = match has_moved {
                     true => self.subscriptions.deliver_there(id, block, hops, wake),
                     false => self.subscriptions.deliver(id, block, hops, wake),
                 };
@@ -125,8 +126,11 @@ impl Session {
                 self.consumers.consuming(consuming, &mut self.control, &mut self.wake);
             }
             Frame::Gap(gap) => {
-                if !self.consumers.gap(gap.id, gap.events) {
-                    self.subscriptions.gap(gap.id, gap.events, gap.reason, &mut self.wake);
+                let (id, events, reason, wake) = (gap.id, gap.events, gap.reason, &mut self.wake);
+                match self.consumers.gap(id, events) {
+                    true => {}
+                    false if has_moved => self.subscriptions.gap_there(id, events, reason, wake),
+                    false => self.subscriptions.gap(id, events, reason, wake),
                 }
             }
             Frame::Subscribed(s) => self.subscriptions.accepted(s.id, s.start_sequence, &mut self.wake),

@@ -88,6 +88,8 @@ pub(super) struct Moving {
     receipts: BTreeSet<u64>,
     /// Requests that the old hub has to answer.
     requests: BTreeSet<u64>,
+    /// Where to go on from the other hub, which is about to stop as well, and by when.
+    onward: Option<(Vec<Place>, Mono)>,
 }
 
 impl Moving {
@@ -131,12 +133,22 @@ impl Session {
 
     /// The hub is about to stop.
     pub(super) fn redirected(&mut self, redirect: &frame::Redirect<'_>, now: Mono) {
-        if !self.options.follow_redirects || self.moving.is_some() || self.closing.is_some() || !self.is_up() {
+        if !self.options.follow_redirects || self.closing.is_some() || !self.is_up() {
             return;
         }
-        let mut places = places_of(redirect);
+        let (places, until) = (places_of(redirect), now + Duration::from_millis(redirect.within_ms.into()));
+        match self.moving.as_deref_mut() {
+            // Once the old hub has said its last.
+            Some(moving) if moving.has_moved() => moving.onward = Some((places.clone(), until)),
+            Some(_) => return,
+            None => self.go(places.clone(), until, now),
+        }
         // Where to go if the connection ends before.
-        self.hints = places.clone().into();
+        self.hints = places.into();
+    }
+
+    /// Sets out for one of these places, or of the client's own list.
+    fn go(&mut self, mut places: Vec<Place>, until: Mono, now: Mono) {
         let known = |address: &String| *address == self.address || places.iter().any(|place| place.address == *address);
         let own = self.options.addresses.iter().filter(|address| !known(address));
         let own: Vec<Place> = own.map(|a| Place { name: String::new(), address: a.clone() }).collect();
@@ -145,7 +157,6 @@ impl Session {
             tracing::info!(code = "no_other_hub", address = %self.address, "the hub is about to stop, and no other is known");
             return;
         }
-        let until = now + Duration::from_millis(redirect.within_ms.into());
         tracing::debug!(code = "moving", address = %self.address, places = places.len(), "the client goes to another hub");
         self.moving = Some(Box::new(Moving {
             step: Step::Pausing { until: now },
@@ -158,12 +169,18 @@ impl Session {
             opening: BTreeSet::new(),
             receipts: BTreeSet::new(),
             requests: BTreeSet::new(),
+            onward: None,
         }));
     }
 
     /// What the driver writes to the second connection.
     pub(crate) fn take_aside(&mut self) -> Vec<u8> {
         self.moving.as_mut().map(|moving| std::mem::take(&mut moving.control)).unwrap_or_default()
+    }
+
+    /// The client is at the other hub, and the old one has not said its last.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moving.as_ref().is_some_and(|moving| moving.has_moved())
     }
 
     /// Nothing is published for the moment.
@@ -217,7 +234,7 @@ impl Session {
                     moving.step = Step::Tail { is_told: true };
                 }
             }
-            Step::Tail { is_told: true } if is_late => self.moved(false),
+            Step::Tail { is_told: true } if is_late => self.moved(false, now),
             _ => {}
         }
     }
@@ -250,7 +267,8 @@ impl Session {
 
     /// This place does not work.
     fn next_place(&mut self, now: Mono, reason: &str) {
-        self.drop_aside(true);
+        self.actions.push(Action::DropAside);
+        self.subscriptions.stay();
         let Some(moving) = self.moving.as_deref_mut() else { return };
         tracing::debug!(code = "not_moved_there", address = %moving.address, reason, "the next place is tried");
         moving.control.clear();
@@ -260,16 +278,11 @@ impl Session {
         self.try_place(now);
     }
 
-    /// The second connection goes, and what came by it is not lost.
-    fn drop_aside(&mut self, clean: bool) {
-        self.actions.push(Action::DropAside);
-        self.subscriptions.one_again(None, clean, &mut self.wake);
-    }
-
     /// The client does not go on moving: its connection is lost, or it ends.
     pub(super) fn stop_moving(&mut self) {
         let Some(moving) = self.moving.take() else { return };
-        self.drop_aside(!moving.has_moved());
+        self.actions.push(Action::DropAside);
+        self.subscriptions.one_again(None, !moving.has_moved(), &mut self.wake);
         self.calls.end_old(&mut self.wake);
         self.requests.lose(&moving.requests, &mut self.wake);
     }
@@ -288,7 +301,7 @@ impl Session {
     /// The second connection has ended, or could not be made.
     pub(crate) fn lost_aside(&mut self, now: Mono, reason: &str) {
         match self.moving.as_ref().map(|moving| moving.has_moved()) {
-            Some(true) => self.moved(false),
+            Some(true) => self.moved(false, now),
             Some(false) => self.next_place(now, reason),
             None => {}
         }
@@ -307,7 +320,7 @@ impl Session {
             (Err(error), _) => Err(error.to_string()),
             (Ok(frame), Step::Greeting { .. }) => self.greeted_aside(&frame, now),
             (Ok(frame), Step::Opening { .. } | Step::Holding { .. }) => self.opened_aside(&frame, &bytes, now),
-            (Ok(frame), Step::Tail { .. }) => self.tail_frame(&frame, &bytes),
+            (Ok(frame), Step::Tail { .. }) => self.tail_frame(&frame, &bytes, now),
             (Ok(_), _) => Ok(()),
         };
         if let Err(detail) = outcome {
@@ -373,11 +386,11 @@ impl Session {
             }
             // One of a receipt costs the receipt, one of a subscription the place.
             Frame::Error(error) if moving.receipts.remove(&error.request) => {}
-            Frame::Error(error) if moving.opening.contains(&SubscriptionId(error.request)) => {
+            Frame::Error(error) if self.subscriptions.is_there(SubscriptionId(error.request)) => {
                 let refusal = refusal(error.code, error.detail, error.retry_after_ms);
                 self.next_place(now, &refusal.to_string());
             }
-            Frame::Gap(gap) => self.subscriptions.gap(gap.id, gap.events, gap.reason, &mut self.wake),
+            Frame::Gap(gap) => self.subscriptions.gap_there(gap.id, gap.events, gap.reason, &mut self.wake),
             Frame::Ping(ping) => {
                 let pong = frame::Pong { id: ping.id, time: ping.time };
                 frame::encode(&Frame::Pong(pong), &mut moving.control);
@@ -386,7 +399,7 @@ impl Session {
                 let refusal = refusal(goodbye.code, goodbye.detail, 0);
                 self.next_place(now, &refusal.to_string());
             }
-            // It may be about to stop as well: the client goes on from there once it is there.
+            Frame::Redirect(_) => self.next_place(now, "it is about to stop as well"),
             _ => {}
         }
         Ok(())
@@ -416,7 +429,7 @@ impl Session {
     }
 
     /// The old hub says its last.
-    fn tail_frame(&mut self, frame: &Frame<'_>, bytes: &BlockRef) -> Result<(), String> {
+    fn tail_frame(&mut self, frame: &Frame<'_>, bytes: &BlockRef, now: Mono) -> Result<(), String> {
         let Some(moving) = self.moving.as_deref_mut() else { return Ok(()) };
         match frame {
             Frame::Deliver(deliver) => {
@@ -444,7 +457,7 @@ impl Session {
                 let pong = frame::Pong { id: ping.id, time: ping.time };
                 frame::encode(&Frame::Pong(pong), &mut moving.control);
             }
-            Frame::Goodbye(goodbye) => self.moved(goodbye.code == ErrorCode::LEAVING),
+            Frame::Goodbye(goodbye) => self.moved(goodbye.code == ErrorCode::LEAVING, now),
             Frame::Error(error) => {
                 let refusal = refusal(error.code, error.detail, error.retry_after_ms);
                 self.calls.answered(error.request, &Err(refusal.clone()), &mut self.wake);
@@ -458,12 +471,15 @@ impl Session {
     }
 
     /// Nothing comes from the old hub any more. `clean`: it said so itself.
-    fn moved(&mut self, clean: bool) {
+    fn moved(&mut self, clean: bool, now: Mono) {
         let Some(moving) = self.moving.take() else { return };
         self.actions.push(Action::DropAside);
         self.subscriptions.one_again(Some(&mut self.control), clean, &mut self.wake);
         self.calls.end_old(&mut self.wake);
         self.requests.lose(&moving.requests, &mut self.wake);
+        if let Some((places, until)) = moving.onward.filter(|_| self.closing.is_none()) {
+            self.go(places, until, now);
+        }
     }
 }
 

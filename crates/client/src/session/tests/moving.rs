@@ -29,13 +29,18 @@ impl Bench {
     }
 
     fn redirect(&mut self) {
-        let places = vec![frame::Place { name: "denver", address: "d:4" }];
-        self.hear(&Frame::Redirect(frame::Redirect { within_ms: 60_000, places }));
+        self.told_to_go("denver", "d:4");
         let dial = Action::DialAside { address: "d:4".to_owned(), name: Some("denver".to_owned()) };
         assert!(self.actions.contains(&dial), "{:?}", self.actions);
         self.session.connected_aside(self.now);
         let hello = self.written_aside();
         assert!(matches!(Frame::decode(&hello[0]), Ok(Frame::Hello(hello)) if hello.version_max == 2));
+    }
+
+    /// The hub is about to stop, and names another one.
+    fn told_to_go(&mut self, name: &str, address: &str) {
+        let places = vec![frame::Place { name, address }];
+        self.hear(&Frame::Redirect(frame::Redirect { within_ms: 60_000, places }));
     }
 
     fn welcome_aside(&mut self) {
@@ -78,6 +83,15 @@ impl Bench {
         let code = ErrorCode::LEAVING;
         self.aside(&Frame::Goodbye(frame::Goodbye { code, detail: "all is delivered" }));
     }
+}
+
+/// The credit in events that these frames grant.
+fn credit(written: &[Vec<u8>]) -> u64 {
+    let credits = written.iter().filter_map(|bytes| match Frame::decode(bytes) {
+        Ok(Frame::Credit(credit)) => Some(credit.events),
+        _ => None,
+    });
+    credits.sum()
 }
 
 fn payloads(queue: &Queue) -> Vec<String> {
@@ -132,13 +146,6 @@ fn credit_is_what_it_was_after_a_move() {
     // Of what the old hub brought, all is given back to the old one.
     bench.written.clear();
     bench.session.give_back(id, 4, 4 * bytes);
-    let credit = |written: &[Vec<u8>]| -> u64 {
-        let credits = written.iter().filter_map(|bytes| match Frame::decode(bytes) {
-            Ok(Frame::Credit(credit)) => Some(credit.events),
-            _ => None,
-        });
-        credits.sum()
-    };
     let old = bench.written_aside();
     assert_eq!((credit(&old), credit(&bench.written)), (4, 0));
     bench.goodbye_of_old();
@@ -164,14 +171,20 @@ fn credit_is_what_it_was_after_a_move() {
     assert_eq!(credit(&bench.written), 0);
 }
 
-#[test]
-fn publishing_goes_on_at_the_other_hub_once_nothing_is_unacknowledged() {
+/// A client that moves while what it published first is not acknowledged.
+fn moving_with_one_sent() -> (Bench, Arc<BlockTicket>, Published) {
     let mut bench = Bench::up();
     let first = bench.publish(TOPIC, "first");
     bench.turn();
     let [sent] = bench.published().try_into().ok().expect("one");
     bench.redirect();
     bench.welcome_aside();
+    (bench, first, sent)
+}
+
+#[test]
+fn publishing_goes_on_at_the_other_hub_once_nothing_is_unacknowledged() {
+    let (mut bench, first, sent) = moving_with_one_sent();
     bench.turn();
     assert!(!bench.promoted(), "the first is not acknowledged");
     let second = bench.publish(TOPIC, "second");
@@ -187,12 +200,7 @@ fn publishing_goes_on_at_the_other_hub_once_nothing_is_unacknowledged() {
 
 #[test]
 fn a_hub_that_does_not_acknowledge_in_time_is_left_and_it_is_published_again() {
-    let mut bench = Bench::up();
-    let first = bench.publish(TOPIC, "first");
-    bench.turn();
-    let [sent] = bench.published().try_into().ok().expect("one");
-    bench.redirect();
-    bench.welcome_aside();
+    let (mut bench, first, sent) = moving_with_one_sent();
     bench.pass(Duration::from_secs(3));
     assert!(bench.promoted());
     let [again] = bench.published().try_into().ok().expect("one");
@@ -223,6 +231,79 @@ fn a_place_that_does_not_work_is_followed_by_the_clients_own_list() {
     assert!(bench.session.is_up());
 }
 
+/// What a place had delivered was handed to the application when the place did not
+/// work: before what the old hub had yet to deliver, and its credit was given back
+/// to the old hub, which had not been asked for it and could send as much more.
+#[test]
+fn what_a_place_delivered_that_did_not_work_comes_from_the_old_hub_in_order_and_for_its_credit() {
+    let mut bench = Bench::up();
+    let (id, queue) = bench.subscribe(TOPIC, SubscribeOptions::default(), 0);
+    bench.redirect();
+    bench.welcome_aside();
+    bench.deliver_aside(id, &block(TOPIC, &["2"], 2, 0));
+    bench.aside(&Frame::Gap(frame::Gap { id, events: 5, reason: 1 }));
+    bench.session.lost_aside(bench.now, "gone");
+    bench.turn();
+    bench.deliver(id, &block(TOPIC, &["1"], 1, 0));
+    bench.deliver(id, &block(TOPIC, &["2"], 2, 0));
+    assert_eq!(payloads(&queue), ["1", "2"]);
+    bench.written.clear();
+    let bytes = 2 * block(TOPIC, &["1"], 1, 0).len() as u64;
+    bench.session.give_back(id, 2, bytes);
+    bench.turn();
+    assert_eq!(credit(&bench.written), 2);
+}
+
+/// The end of a subscription that a place had accepted was not heard: the client
+/// went there, and nothing came.
+#[test]
+fn a_place_that_ends_a_subscription_does_not_work() {
+    let mut bench = Bench::up();
+    let (id, _queue) = bench.subscribe(TOPIC, SubscribeOptions::default(), 0);
+    bench.publish(TOPIC, "unacknowledged");
+    bench.turn();
+    bench.redirect();
+    bench.welcome_aside();
+    bench.live_aside(id);
+    bench.actions.clear();
+    let (code, detail) = (ErrorCode::LIMIT, "not there");
+    bench.aside(&Frame::Error(frame::ErrorFrame { request: id.0, code, retry_after_ms: 0, detail }));
+    let next = bench.actions.iter().any(|action| matches!(action, Action::DialAside { name: None, .. }));
+    assert!(next && !bench.promoted(), "{:?}", bench.actions);
+}
+
+/// A hub that was about to stop itself was gone to all the same, and what it said
+/// of it was not heard: the client stayed there until it was closed.
+#[test]
+fn a_client_goes_on_from_a_hub_that_is_about_to_stop_as_well() {
+    let redirect = |name, address| {
+        let places = vec![frame::Place { name, address }];
+        Frame::Redirect(frame::Redirect { within_ms: 60_000, places })
+    };
+    let to = |address: &str, name: &str| Action::DialAside { address: address.to_owned(), name: Some(name.to_owned()) };
+    let mut bench = Bench::up();
+    let (id, _queue) = bench.subscribe(TOPIC, SubscribeOptions::default(), 0);
+    bench.redirect();
+    bench.welcome_aside();
+    bench.actions.clear();
+    bench.aside(&redirect("erie", "e:5"));
+    assert!(bench.actions.contains(&Action::DropAside) && !bench.promoted(), "{:?}", bench.actions);
+
+    let mut bench = Bench::up();
+    let (other, _queue) = bench.subscribe(TOPIC, SubscribeOptions::default(), 0);
+    assert_eq!(id, other);
+    bench.redirect();
+    bench.welcome_aside();
+    bench.live_aside(id);
+    assert!(bench.promoted());
+    bench.actions.clear();
+    bench.told_to_go("erie", "e:5");
+    assert!(bench.actions.is_empty(), "the old hub has not said its last: {:?}", bench.actions);
+    bench.goodbye_of_old();
+    bench.turn();
+    assert!(bench.actions.contains(&to("e:5", "erie")), "{:?}", bench.actions);
+}
+
 #[test]
 fn an_old_hub_that_ends_without_a_word_leaves_a_mark() {
     let mut bench = Bench::up();
@@ -243,8 +324,7 @@ fn an_old_hub_that_ends_without_a_word_leaves_a_mark() {
 fn a_client_that_follows_nobody_stays() {
     let mut bench = Bench::new(ConnectOptions { follow_redirects: false, ..options() });
     bench.connect(4, 1 << 20);
-    let places = vec![frame::Place { name: "denver", address: "d:4" }];
-    bench.hear(&Frame::Redirect(frame::Redirect { within_ms: 60_000, places }));
+    bench.told_to_go("denver", "d:4");
     assert!(bench.actions.is_empty(), "{:?}", bench.actions);
 }
 
