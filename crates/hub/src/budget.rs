@@ -93,7 +93,8 @@ pub struct Part {
 /// What packs and unpacks, what it works on, and what waits for sockets; nothing
 /// where no link is packed.
 fn packing(options: &HubOptions) -> ByteCount {
-    if options.packings.is_empty() && options.neighbours.iter().all(|hub| hub.packing.is_none()) {
+    let mut wanted = options.neighbours.iter().map(|hub| hub.packing).chain([options.pick_packing]);
+    if options.packings.is_empty() && wanted.all(|packing| packing.is_none()) {
         return ByteCount(0);
     }
     let most = options.limits.frame.as_usize().max(BATCH);

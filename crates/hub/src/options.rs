@@ -58,6 +58,9 @@ pub struct HubOptions {
     pub neighbours: Vec<Neighbour>,
     /// Hubs that it links to besides, by policy. `None`: it picks none.
     pub pick: Option<PickOptions>,
+    /// How what goes over those links is packed, in both directions, where the other
+    /// hub takes it. Default `None`: as it is.
+    pub pick_packing: Option<Codec>,
     /// Where a hub is dialled that has no link: any of these, or of the hubs that it
     /// knows of, once; at most [`MAX_SEEDS`].
     pub seeds: Vec<String>,
@@ -260,6 +263,7 @@ impl HubOptions {
             quic: QuicOptions::default(),
             neighbours: Vec::new(),
             pick: None,
+            pick_packing: None,
             seeds: Vec::new(),
             link_security: None,
             data: None,

@@ -12,6 +12,7 @@ use common::{Raw, start, stop};
 use weft_base::{ByteCount, Lane};
 use weft_hub::options::PickOptions;
 use weft_hub::{Hub, HubOptions};
+use weft_pack::Codec;
 use weft_transport::ca::Authority;
 use weft_wire::frame::{
     AckLevel, ErrorCode, Frame, LinkCredit, LinkOpen, MeshShow, OpenItem, Start, StreamCreate, StreamDelete, StreamSpec,
@@ -225,6 +226,7 @@ fn picking(ca: &Authority, name: &str, region: &str, seeds: &[String]) -> HubOpt
     options.seeds = seeds.to_vec();
     let (probe, settle) = (Duration::from_millis(20), Duration::from_millis(400));
     options.pick = Some(PickOptions { nearest: 1, probe, settle, ..PickOptions::default() });
+    options.pick_packing = Some(Codec::Lz4);
     options.timers.alone = Duration::from_millis(50);
     options
 }
@@ -269,6 +271,16 @@ fn hubs_that_know_one_address_pick_their_links_and_outlive_that_hub() {
     all_reach(&hubs, 4);
     one_counts(&hubs, "picks.opened");
     one_counts(&hubs, "picks.probes");
+    for hub in &hubs {
+        let mut client = Raw::connect(hub, 3);
+        until(&mut client, "all links are compressed, whoever dialled them", |report| {
+            let mut links = report.counters.iter().filter(|counter| counter.name.ends_with(".version"));
+            links.all(|link| {
+                let name = link.name.replace(".version", ".compression");
+                report.counters.iter().any(|counter| counter.name == name && counter.value == 1)
+            })
+        });
+    }
     // In the middle of the line that they began as.
     stop(hubs.remove(2));
     all_reach(&hubs, 3);

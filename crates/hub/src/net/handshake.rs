@@ -167,7 +167,9 @@ impl NetStage {
     fn packing_of(&self, dial: Dial) -> Option<Codec> {
         match dial {
             Dial::Neighbour(index) => self.options.neighbours.get(index)?.packing,
-            Dial::Any | Dial::Picked(..) | Dial::Probe(_) => None,
+            // Where links are picked, any is the first of them.
+            Dial::Any | Dial::Picked(..) => self.options.pick_packing,
+            Dial::Probe(_) => None,
         }
     }
 

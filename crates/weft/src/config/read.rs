@@ -75,8 +75,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         problems.add_at("neighbours", TLS_NEEDED);
     }
     if let Some(section) = top.section("pick", problems) {
-        let pick = pick(section, &mut options.seeds, problems);
-        options.pick = Some(pick);
+        options.pick = Some(pick(section, &mut options, problems));
         if !has_tls {
             problems.add_at("pick", TLS_NEEDED);
         }
@@ -289,7 +288,7 @@ fn compressions(section: &mut Section<'_, '_>, problems: &mut Problems) -> Optio
     Some(taken)
 }
 
-fn pick(mut section: Section<'_, '_>, seeds: &mut Vec<String>, problems: &mut Problems) -> PickOptions {
+fn pick(mut section: Section<'_, '_>, options: &mut HubOptions, problems: &mut Problems) -> PickOptions {
     let mut pick = PickOptions::default();
     set!(section.number, problems,
         "nearest" => pick.nearest,
@@ -298,8 +297,9 @@ fn pick(mut section: Section<'_, '_>, seeds: &mut Vec<String>, problems: &mut Pr
     );
     set!(section.duration, problems, "probe" => pick.probe, "settle" => pick.settle);
     if section.has("seeds") {
-        *seeds = addresses(&mut section, "seeds", problems);
+        options.seeds = addresses(&mut section, "seeds", problems);
     }
+    options.pick_packing = section.choice("compression", &COMPRESSION, problems).flatten();
     section.finish(problems);
     pick
 }

@@ -78,6 +78,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         writeln!(out, "nearest = {}\nper_region = {}\nmost = {}", pick.nearest, pick.per_region, pick.most)?;
         let (probe, settle) = (show_duration(pick.probe), show_duration(pick.settle));
         writeln!(out, "probe = \"{probe}\"\nsettle = \"{settle}\"")?;
+        writeln!(out, "compression = {:?}", o.pick_packing.map_or("off", Codec::name))?;
     }
     write_quic(&o.quic, out)?;
     writeln!(out, "\n[protocol]\nmost = {}\nleast = {}", o.protocol_most, o.protocol_least)?;

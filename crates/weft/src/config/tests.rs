@@ -125,13 +125,18 @@ fn links_are_compressed_as_is_written_and_not_by_default() {
     let default = good(&format!("{text}{tls}"));
     assert_eq!((&default.packings[..], default.neighbours[0].packing), (&Codec::ALL[..], None));
     let text = hubs("compression = [\"zstd\", \"off\"]\n", "compression = \"lz4\"\n");
-    let options = good(&format!("{text}{tls}"));
+    let options = good(&format!("{text}[pick]\ncompression = \"zstd\"\n{tls}"));
     assert_eq!((&options.packings[..], options.neighbours[0].packing), (&[Codec::Zstd][..], Some(Codec::Lz4)));
+    assert_eq!((default.pick_packing, options.pick_packing), (None, Some(Codec::Zstd)));
     let shown = show(&options);
-    assert!(shown.contains("compression = [\"zstd\"]") && shown.contains("compression = \"lz4\""), "{shown}");
-    let found = mistakes(&format!("{}{tls}", hubs("compression = [\"gzip\"]\n", "compression = \"snappy\"\n")));
-    for what in ["hubs.compression: `gzip` is not", "neighbours.0.compression: `snappy` is not"] {
-        assert!(found.iter().any(|mistake| mistake.contains(what)), "{found:#?}");
+    for of in ["[\"zstd\"]", "\"lz4\"", "\"zstd\""] {
+        assert!(shown.contains(&format!("\ncompression = {of}\n")), "{of}: {shown}");
+    }
+    let text = hubs("compression = [\"gzip\"]\n", "compression = \"snappy\"\n[pick]\ncompression = \"lzma\"\n");
+    let found = mistakes(&format!("{text}{tls}"));
+    let wrong = ["hubs.compression: `gzip`", "neighbours.0.compression: `snappy`", "pick.compression: `lzma`"];
+    for what in wrong.map(|what| format!("{what} is not")) {
+        assert!(found.iter().any(|mistake| mistake.contains(&what)), "{found:#?}");
     }
 }
 
