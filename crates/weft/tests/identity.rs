@@ -60,7 +60,8 @@ fn identities_are_replaced_and_revoked_while_hubs_run() {
     ca(folder, &["revoke", &chicagos.display().to_string()]);
     tell(&boston);
     boston.wait_for_events(1, "identity_replaced", "boston");
-    boston.wait_for_events(1, "hub_down", "");
+    boston.wait_for_events(1, "link_down", "\"peer\":\"chicago\"");
+    boston.wait_for_events(1, "hub_down", "\"hub\":\"chicago\"");
     chicago.wait_for_events(1, "dial_failed", "revoked");
 
     // What cannot be used is told, and changes nothing.

@@ -43,6 +43,11 @@ impl Links {
         self.up.insert(link, Known { peer: peer.to_owned(), heard, told: Mono(0) });
     }
 
+    /// The hub at the other end of a link that is up.
+    pub(super) fn peer(&self, link: LinkId) -> Option<&str> {
+        self.up.get(&link).map(|known| known.peer.as_str())
+    }
+
     pub(super) fn down(&mut self, link: LinkId, reason: &str, now: Now) {
         let Some(Known { peer, .. }) = self.up.remove(&link) else { return };
         self.lose(peer, reason, now);

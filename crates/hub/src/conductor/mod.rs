@@ -255,7 +255,8 @@ impl Conductor {
                 }
             }
             ToConductor::LinkDown { link, dial, reason } => {
-                tracing::warn!(code = "link_down", reason, "a link is down");
+                let peer = self.links.peer(LinkId(link.0));
+                tracing::warn!(code = "link_down", peer, reason, "a link is down");
                 self.link_ends(link);
                 self.pick_down(link, dial);
                 self.links.down(LinkId(link.0), &reason, self.now);
@@ -447,12 +448,13 @@ impl Conductor {
                 Command::Send { link, bytes } => self.net.push(ToNet::Control { session: SessionId(link.0), bytes }),
                 Command::RoutesChanged => (self.stale, self.ways_changed) = (true, true),
                 Command::HubUp { hub, epoch } => {
-                    tracing::info!(code = "hub_up", hub = %hub, "a hub can be reached");
                     let name = self.mesh.name_of(hub).unwrap_or_default().to_owned();
+                    tracing::info!(code = "hub_up", hub = name, id = %hub, "a hub can be reached");
                     self.route.push(ToRoute::HubUp { hub, epoch, name });
                 }
                 Command::HubDown(hub) => {
-                    tracing::warn!(code = "hub_down", hub = %hub, "a hub cannot be reached");
+                    let name = self.mesh.name_of(hub).unwrap_or_default();
+                    tracing::warn!(code = "hub_down", hub = name, id = %hub, "a hub cannot be reached");
                     self.route.push(ToRoute::HubDown { hub });
                 }
                 Command::FlowAcked { hub, lane, residency, way, incarnation, written, synced, refused, places } => {

@@ -105,7 +105,8 @@ impl Conductor {
             }
             Dial::Neighbour(_) | Dial::Any => return,
         };
-        tracing::debug!(code = "pick_failed", hub = %hub, reason, "a hub that was picked cannot be reached");
+        let name = self.mesh.name_of(hub).unwrap_or_default();
+        tracing::debug!(code = "pick_failed", hub = name, reason, "a hub that was picked cannot be reached");
     }
 
     /// A hub has answered a probe.
