@@ -44,9 +44,14 @@ struct Issuing {
 
 impl Issuing {
     fn start(more: &str) -> Self {
+        Self::for_days(3_650, more)
+    }
+
+    /// With an authority that lasts so long.
+    fn for_days(days: u32, more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().display();
-        assert!(weft(&format!("ca init --dir {dir}"), None).status.success());
+        assert!(weft(&format!("ca init --dir {dir} --days {days}"), None).status.success());
         assert!(weft(&format!("ca issue hub new-york --dir {dir}"), None).status.success());
         let text = format!(
             "name = \"new-york\"\nmesh = \"flights\"\ndata = \"data\"\n\
@@ -240,6 +245,23 @@ fn a_hub_that_joined_has_its_certificate_renewed_by_itself_in_time() {
     boston.wait_for_events(1, "certificate_ends_soon", "boston");
     issuing.hub.wait_for_events(2, "link_up", "boston");
     assert!(!boston.log().contains("identity_replaced"), "{}", boston.log());
+}
+
+/// Near its own end an authority gives certificates that end with it, and a hub
+/// whose new certificate ended no later than the old one asked again at once, ten
+/// times a second.
+#[test]
+fn a_certificate_that_ends_with_its_authority_is_not_asked_for_again_and_again() {
+    let issuing = Issuing::for_days(10, "");
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(issuing.join("boston", &issuing.token(""), folder.path()).status.success());
+    age(&issuing, folder.path(), "boston");
+    let config = folder.path().join("hub.toml").display().to_string();
+    let boston = Hub::start_with(&["--config", &config]);
+    boston.wait_for_events(1, "renewal_failed", "make a new authority");
+    // What it found lies in the place of the old one all the same.
+    boston.wait_for_events(1, "certificate_ends_soon", "boston");
+    assert!(issuing.counter("joins.renewed") <= 3, "with half a minute between them");
 }
 
 #[test]

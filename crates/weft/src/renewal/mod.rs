@@ -36,7 +36,7 @@ pub(crate) struct Asking {
     addresses: Vec<String>,
     schedule: Schedule,
     /// What a thread of its own finds that asks, while there is one.
-    under_way: Option<Receiver<Result<(), String>>>,
+    under_way: Option<Receiver<Result<UnixNanos, String>>>,
 }
 
 impl Asking {
@@ -58,7 +58,13 @@ impl Asking {
         };
         let why = match found {
             Err(TryRecvError::Empty) => return false,
-            Ok(Ok(())) => {
+            // Of an authority that ends itself: the next one would end no later.
+            Ok(Ok(new)) if new <= ends => {
+                "the one that was given ends no later, as its authority does: make a new authority (docs/operating.md, \
+                 Certificates)"
+                    .to_owned()
+            }
+            Ok(Ok(_)) => {
                 self.under_way = None;
                 counters.certificates_renewed.fetch_add(1, Ordering::Relaxed);
                 tracing::info!(code = "certificate_renewed", name = identity.me().name, "a new certificate was given");
@@ -82,14 +88,15 @@ impl Asking {
     }
 }
 
-/// Asks on a thread of its own, which may take as long as the hubs that are asked.
-fn ask(files: IdentityFiles, addresses: Vec<String>) -> Receiver<Result<(), String>> {
+/// Asks on a thread of its own, which may take as long as the hubs that are asked;
+/// what is found is when the new certificate ends.
+fn ask(files: IdentityFiles, addresses: Vec<String>) -> Receiver<Result<UnixNanos, String>> {
     let (tell, found) = sync_channel(1);
     let all = move || {
         let mut failures = Vec::new();
         for address in &addresses {
             match join::renew_at(address, &files) {
-                Ok(_) => return Ok(()),
+                Ok(ends) => return Ok(ends.unwrap_or(UnixNanos(u64::MAX))),
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }
