@@ -205,6 +205,12 @@ impl Hub {
         self.waker.wake();
     }
 
+    /// Whether that is asked for, by whomever, and was not taken back.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.lifecycle.board.asked().is_some()
+    }
+
     /// Whether that is done, or its time is over, and the hub is to be stopped.
     #[must_use]
     pub fn is_emptied(&self) -> bool {

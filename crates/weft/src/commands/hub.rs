@@ -18,7 +18,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use weft_base::{Clock, Random, SystemClock};
 use weft_hub::options::Listen;
-use weft_hub::{DrainStatus, Environment, Hub, HubOptions};
+use weft_hub::{DrainState, DrainStatus, Environment, Hub, HubOptions};
 use weft_transport::{PeerKind, Security, TlsIdentity, shm};
 
 use super::ca;
@@ -110,6 +110,8 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         if signals.drain.swap(false, Ordering::Relaxed) {
             hub.empty(None);
         }
+        // An administrator may have taken it back.
+        leaves &= hub.is_leaving();
         if signals.leave.swap(false, Ordering::Relaxed) {
             // The second one does without those who are still here.
             if std::mem::replace(&mut leaves, true) {
@@ -118,14 +120,13 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             hub.empty(drain_on_stop);
         }
         if signals.stay.swap(false, Ordering::Relaxed) {
-            leaves = false;
             hub.stay();
         }
         if hub.is_emptied() {
             break;
         }
     }
-    let DrainStatus { clients: had, moved, left, consumers, streams, .. } = hub.drain_status();
+    let DrainStatus { state, clients: had, moved, left, consumers, streams, .. } = hub.drain_status();
     drop(issuer);
     if hub.has_failed() {
         tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
@@ -148,7 +149,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             tracing::info!(code = "profile_written", hub = name, file = %path.display(), "the profile is written");
         }
     }
-    if had > 0 || consumers > 0 || streams > 0 {
+    if state != DrainState::Serving && (had > 0 || consumers > 0 || streams > 0) {
         tracing::info!(
             code = "hub_left",
             hub = name,
