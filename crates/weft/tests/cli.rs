@@ -453,12 +453,16 @@ fn a_busy_hub_is_profiled_while_it_runs_and_over_its_life() {
         weft(&["pub", "t", "--lines", "-s", &hub.address]).stdin(Stdio::piped()).spawn().expect("it starts");
     let mut lines = publisher.stdin.take().expect("stdin");
     let feeder = std::thread::spawn(move || while lines.write_all(&b"a line of an event\n".repeat(500)).is_ok() {});
-    let (code, stdout, stderr) =
-        run(&["profile", "-s", &hub.address, "--seconds", "1", "--hertz", "999", "-o", &path(&now)]);
-    assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("allocations of"), "{stdout}");
-    let graph = fs::read_to_string(&now).unwrap_or_else(|e| panic!("{e}: {stdout}"));
-    assert!(graph.contains("<svg") && graph.contains("weft-hub"), "{stdout}");
+    // On a machine that is busy with other work the hub may do nothing for a second.
+    let graph = (0..20).find_map(|_| {
+        let (code, stdout, stderr) =
+            run(&["profile", "-s", &hub.address, "--seconds", "1", "--hertz", "999", "-o", &path(&now)]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.contains("allocations of"), "{stdout}");
+        fs::read_to_string(&now).ok()
+    });
+    let graph = graph.expect("it is busy");
+    assert!(graph.contains("<svg") && graph.contains("weft-hub"), "{graph}");
     publisher.kill().expect("it is there");
     publisher.wait().expect("it ends");
     feeder.join().expect("no panic");
