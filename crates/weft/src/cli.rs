@@ -6,6 +6,7 @@ mod joining;
 mod live;
 mod mapping;
 mod mesh;
+mod names;
 mod plan;
 mod simulate;
 mod storage;
@@ -20,7 +21,7 @@ use self::consumer::ConsumerCommand;
 pub(crate) use self::drain::{DrainArgs, HubCommand, UndrainArgs};
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
 pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
-pub(crate) use self::mesh::{MeshCommand, WhyNotArgs};
+pub(crate) use self::mesh::{AskArgs, MeshCommand, WhyNotArgs};
 pub(crate) use self::plan::{ApplyArgs, PlanArgs};
 pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
@@ -222,6 +223,7 @@ fn moment(text: &str) -> Result<weft_base::UnixNanos, String> {
 #[derive(Debug, Args)]
 pub(crate) struct PubArgs {
     /// The topic, for example `flights/departed/JFK/LAX/B6`.
+    #[arg(value_parser = names::topic)]
     pub(crate) topic: String,
     /// What the event says.
     #[arg(conflicts_with_all = ["lines", "file"])]
@@ -277,7 +279,7 @@ pub(crate) struct PubArgs {
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(crate) lane: u8,
     /// Only at hubs that carry this label, on the way and in streams.
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = names::label)]
     pub(crate) residency: Option<String>,
     /// How long each event is of use, in milliseconds; what is later is dropped and counted.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=31_536_000_000))]
@@ -303,6 +305,7 @@ pub(crate) enum Format {
 #[derive(Debug, Args)]
 pub(crate) struct SubArgs {
     /// Which topics: `*` is one level, `**` any number of them.
+    #[arg(value_parser = names::filter)]
     pub(crate) filter: String,
     /// How events are printed.
     #[arg(long, value_enum, default_value = "human")]
@@ -354,6 +357,7 @@ pub(crate) struct SubArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RequestArgs {
     /// The topic.
+    #[arg(value_parser = names::topic)]
     pub(crate) topic: String,
     /// What is asked.
     pub(crate) payload: String,
@@ -373,6 +377,7 @@ pub(crate) struct RequestArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ReplyArgs {
     /// Which topics: `*` is one level, `**` any number of them.
+    #[arg(value_parser = names::filter)]
     pub(crate) filter: String,
     /// Share the requests with the other members of this group, in the whole mesh.
     #[arg(long, value_name = "NAME")]

@@ -116,7 +116,7 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) consumer: ConsumerName,
     /// Only these topics; as many as needed.
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", value_parser = super::names::filter)]
     pub(crate) filter: Vec<String>,
     /// Only these events: a condition on headers, key, topic, length and time.
     #[arg(long = "where", value_name = "PREDICATE", default_value = "")]

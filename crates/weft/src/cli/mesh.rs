@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{ApplyArgs, PlanArgs, ServerArgs};
+use super::{ApplyArgs, PlanArgs, ServerArgs, names};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeshCommand {
@@ -13,18 +13,13 @@ pub(crate) enum MeshCommand {
         /// `HUB/SEQUENCE` or `HUB/EPOCH/SEQUENCE`, where it entered the mesh, as
         /// `weft pub` says; or `producer:ID/SEQUENCE`.
         event: crate::commands::see::EventName,
-        /// How long hubs may take to answer.
-        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
-        wait: Duration,
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        server: ServerArgs,
+        ask: AskArgs,
     },
     /// Publish an event and show the way that it takes, hub by hub.
     Trace {
         /// The topic.
+        #[arg(value_parser = names::topic)]
         topic: String,
         /// What the event says.
         #[arg(long, default_value = "trace")]
@@ -32,14 +27,8 @@ pub(crate) enum MeshCommand {
         /// Publish nothing: show where an event would go.
         #[arg(long)]
         dry: bool,
-        /// How long hubs may take to answer.
-        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
-        wait: Duration,
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        server: ServerArgs,
+        ask: AskArgs,
     },
     /// What would come of changes of the mesh, from its links and interest as they
     /// are; nothing is changed.
@@ -52,14 +41,8 @@ pub(crate) enum MeshCommand {
     /// What became of all events, by class of topics, hub and reason, and what crossed
     /// each link: the ledger of all hubs.
     Ledger {
-        /// How long hubs may take to answer.
-        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
-        wait: Duration,
-        /// As a JSON object.
-        #[arg(long)]
-        json: bool,
         #[command(flatten)]
-        server: ServerArgs,
+        ask: AskArgs,
     },
     /// Hubs, links, round-trip times, interest, the hub's counters, and the
     /// ledger of all hubs.
@@ -79,12 +62,19 @@ pub(crate) struct WhyNotArgs {
     /// A client's name, a stream's or a consumer's; NAME@HUB: only there.
     pub(crate) subscriber: String,
     /// The hub where the event enters the mesh, when it is not the one that is asked.
-    #[arg(long, value_name = "HUB", value_parser = hub)]
+    #[arg(long, value_name = "HUB", value_parser = names::label)]
     pub(crate) from: Option<String>,
     /// The time that the event has (`weft pub --deadline`).
     #[arg(long, value_name = "TIME", value_parser = crate::time::parse_duration)]
     pub(crate) deadline: Option<Duration>,
-    /// How long hubs may take to answer.
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+}
+
+/// How all hubs of the mesh are asked, and how the answer is printed.
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    /// How long hubs may take to answer, at most 10 s.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = crate::time::parse_duration)]
     pub(crate) wait: Duration,
     /// As a JSON object.
@@ -92,8 +82,4 @@ pub(crate) struct WhyNotArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
-}
-
-fn hub(text: &str) -> Result<String, String> {
-    if weft_hub::options::is_label(text) { Ok(text.to_owned()) } else { Err("not the name of a hub".to_owned()) }
 }

@@ -55,7 +55,7 @@ pub(crate) struct RepairArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
     /// Where `stream.json` is missing and not to be had from --from: what the stream captures.
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", value_parser = super::names::filter)]
     pub(crate) filter: Vec<String>,
     #[command(flatten)]
     pub(crate) keys: KeyArgs,

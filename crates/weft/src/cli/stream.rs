@@ -16,7 +16,7 @@ pub(crate) enum StreamCommand {
         /// 1 to 64 of `a-z`, `0-9` and `-`.
         name: String,
         /// Topic filters; of a mirror all topics when there is none.
-        #[arg(required_unless_present = "mirror_of")]
+        #[arg(required_unless_present = "mirror_of", value_parser = super::names::filter)]
         filters: Vec<String>,
         #[command(flatten)]
         definition: Box<Definition>,
@@ -29,7 +29,7 @@ pub(crate) enum StreamCommand {
         /// Its name.
         name: String,
         /// Other topic filters.
-        #[arg(long, value_name = "FILTER")]
+        #[arg(long, value_name = "FILTER", value_parser = super::names::filter)]
         filter: Vec<String>,
         /// Make a home of a mirror: it takes publishes from now on.
         #[arg(long, conflicts_with = "mirror_of")]
@@ -62,7 +62,7 @@ pub(crate) enum StreamCommand {
         /// The stream.
         name: String,
         /// Which topics: `*` is one level, `**` any number of them.
-        #[arg(default_value = "**")]
+        #[arg(default_value = "**", value_parser = super::names::filter)]
         filter: String,
         /// Only of this key.
         #[arg(long)]
@@ -88,7 +88,7 @@ pub(crate) enum StreamCommand {
         /// Its name.
         name: String,
         /// Only these topics.
-        #[arg(long, default_value = "**")]
+        #[arg(long, default_value = "**", value_parser = super::names::filter)]
         filter: String,
         /// Where to begin: first, last, a sequence, or a time.
         #[arg(long, value_name = "PLACE", default_value = "first")]
@@ -116,7 +116,7 @@ pub(crate) struct ReplayDeadArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) consumer: Option<String>,
     /// Only those of these topics.
-    #[arg(long, default_value = "**")]
+    #[arg(long, default_value = "**", value_parser = super::names::filter)]
     pub(crate) filter: String,
     /// The stream that keeps them; otherwise the one that the consumer names,
     /// or the stream's name and `-dead`.

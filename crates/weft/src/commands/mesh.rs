@@ -20,11 +20,11 @@ pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
         MeshCommand::Show { json, server } => (json, server),
         MeshCommand::Apply(args) => return plan::apply(&args).await,
         MeshCommand::Plan(args) => return plan::plan(&args.file, args.json, &args.server).await,
-        MeshCommand::Where { event, wait, json, server } => return see::where_is(event, wait, json, &server).await,
-        MeshCommand::Ledger { wait, json, server } => return see::ledger::run(wait, json, &server).await,
+        MeshCommand::Where { event, ask } => return see::where_is(event, &ask).await,
+        MeshCommand::Ledger { ask } => return see::ledger::run(&ask).await,
         MeshCommand::WhyNot(args) => return super::why_not::run(&args).await,
-        MeshCommand::Trace { topic, payload, dry, wait, json, server } => {
-            return see::trace(&topic, payload.as_bytes(), dry, wait, json, &server).await;
+        MeshCommand::Trace { topic, payload, dry, ask } => {
+            return see::trace(&topic, payload.as_bytes(), dry, &ask).await;
         }
     };
     let client = connect(&server, "weft mesh show").await?;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use weft_base::{Epoch, HubId, ProducerId, UnixNanos};
 use weft_client::{AckLevel, Client, HubSaid, PublisherOptions, Question, facts};
 
-use crate::cli::ServerArgs;
+use crate::cli::AskArgs;
 use crate::connect::{connect, why};
 use crate::time::rfc3339;
 
@@ -45,12 +45,12 @@ impl FromStr for EventName {
 }
 
 /// Says where an event went.
-pub(crate) async fn where_is(event: EventName, wait: Duration, json: bool, server: &ServerArgs) -> anyhow::Result<()> {
-    let client = connect(server, "weft mesh where").await?;
-    let said = client.ask_mesh(&event.0, wait).await?;
+pub(crate) async fn where_is(event: EventName, args: &AskArgs) -> anyhow::Result<()> {
+    let client = connect(&args.server, "weft mesh where").await?;
+    let said = client.ask_mesh(&event.0, args.wait).await?;
     client.close().await;
     let mut out = io::stdout().lock();
-    if json {
+    if args.json {
         writeln!(out, "{}", object(&said))?;
     } else {
         show_event(&said, &mut out)?;
@@ -60,23 +60,16 @@ pub(crate) async fn where_is(event: EventName, wait: Duration, json: bool, serve
 }
 
 /// Publishes an event and shows its way, or where one would go.
-pub(crate) async fn trace(
-    topic: &str,
-    payload: &[u8],
-    dry: bool,
-    wait: Duration,
-    json: bool,
-    server: &ServerArgs,
-) -> anyhow::Result<()> {
-    let client = connect(server, "weft mesh trace").await?;
+pub(crate) async fn trace(topic: &str, payload: &[u8], dry: bool, args: &AskArgs) -> anyhow::Result<()> {
+    let client = connect(&args.server, "weft mesh trace").await?;
     let said = if dry {
-        client.ask_mesh(&Question::Topic(topic.to_owned()), wait).await?
+        client.ask_mesh(&Question::Topic(topic.to_owned()), args.wait).await?
     } else {
-        followed(&client, topic, payload, wait).await?
+        followed(&client, topic, payload, args.wait).await?
     };
     client.close().await;
     let mut out = io::stdout().lock();
-    match (json, dry) {
+    match (args.json, dry) {
         (true, _) => writeln!(out, "{}", object(&said))?,
         (false, true) => show_dry(topic, &said, &mut out)?,
         (false, false) => show_trace(topic, &said, &mut out)?,

@@ -3,24 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use weft_client::{HubSaid, Question, facts};
 
-use crate::cli::ServerArgs;
+use crate::cli::AskArgs;
 use crate::connect::connect;
 
 /// What the ledger of all topics is called.
 pub(super) const ALL: &str = "(all)";
 
 /// Asks all hubs for their ledgers and shows them.
-pub(crate) async fn run(wait: Duration, json: bool, server: &ServerArgs) -> anyhow::Result<()> {
-    let client = connect(server, "weft mesh ledger").await?;
-    let said = client.ask_mesh(&Question::Ledger, wait).await?;
+pub(crate) async fn run(args: &AskArgs) -> anyhow::Result<()> {
+    let client = connect(&args.server, "weft mesh ledger").await?;
+    let said = client.ask_mesh(&Question::Ledger, args.wait).await?;
     client.close().await;
     let mut out = io::stdout().lock();
-    if json {
+    if args.json {
         let mut object = json!({});
         add_ledgers(&said, &mut object);
         writeln!(out, "{object}")?;

@@ -22,18 +22,18 @@ pub(crate) async fn run(args: &WhyNotArgs) -> anyhow::Result<()> {
         Some((name, at)) if weft_hub::options::is_label(at) => (name, Some(at)),
         _ => (args.subscriber.as_str(), None),
     };
-    let client = connect(&args.server, "weft mesh why-not").await?;
+    let client = connect(&args.ask.server, "weft mesh why-not").await?;
     let question = Question::WhyNot {
         topic: args.topic.clone(),
         subscriber: name.to_owned(),
         from: args.from.as_deref().map(HubId::of_name),
     };
-    let said = client.ask_mesh(&question, args.wait).await?;
+    let said = client.ask_mesh(&question, args.ask.wait).await?;
     client.close().await;
     let asked = Asked { topic: &args.topic, name, at, from: args.from.as_deref(), deadline: args.deadline };
     let answer = decide(&asked, &said);
     let mut out = io::stdout().lock();
-    if args.json {
+    if args.ask.json {
         writeln!(out, "{}", object(&answer))?;
     } else {
         show(&asked, &answer, &mut out)?;
