@@ -49,9 +49,10 @@ pub(crate) fn rule(mut section: Section<'_, '_>, problems: &mut Problems) -> Opt
     let from = section.text("from", problems);
     // A text, or a list of tables.
     let before = problems.list.len();
-    let to = match section.text("to", &mut Problems::default()) {
-        Some(text) => vec![Some((Some(text), 1))],
-        None => section.sections("to", problems).into_iter().map(|to| destination(to, problems)).collect(),
+    let to = if section.is_text("to") {
+        vec![section.text("to", problems).map(|text| (Some(text), 1))]
+    } else {
+        section.sections("to", problems).into_iter().map(|to| destination(to, problems)).collect()
     };
     // A list of none is the rule's mistake, and told with those.
     let is_read = section.has("to") && problems.list.len() == before;

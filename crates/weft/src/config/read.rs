@@ -181,13 +181,14 @@ fn checked(section: &Section<'_, '_>, key: &'static str, text: String, problems:
 
 /// One address or several.
 fn addresses(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Vec<String> {
-    match section.texts(key, &mut Problems::default()) {
+    section.needs(key, "\"127.0.0.1:7411\"", problems);
+    match section.texts(key, problems) {
         Some(all) if all.is_empty() => {
             problems.add_at(&section.path_of(key), "the list is empty: name an address, or leave the table out");
             all
         }
         Some(all) => all.into_iter().filter_map(|text| checked(section, key, text, problems)).collect(),
-        None => address(section, key, problems).into_iter().collect(),
+        None => Vec::new(),
     }
 }
 
@@ -449,7 +450,7 @@ fn filter(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Probl
     match Filter::parse(&text) {
         Ok(filter) => Some(filter),
         Err(error) => {
-            problems.add(section.offset, format!("{}: {error}", section.path_of(key)));
+            problems.add_at(&section.path_of(key), &error.to_string());
             None
         }
     }

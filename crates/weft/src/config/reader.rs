@@ -45,7 +45,9 @@ impl Problems {
                 None => break 0,
             }
         };
-        self.add(offset, format!("{path}: {message}"));
+        // Of the whole document when there is no path.
+        let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        self.add(offset, format!("{path}{message}"));
     }
 }
 
@@ -108,10 +110,15 @@ impl<'a, 'i> Section<'a, 'i> {
 
     /// A list of texts; a text alone is a list of one.
     pub(crate) fn texts(&mut self, key: &'static str, problems: &mut Problems) -> Option<Vec<String>> {
-        self.of_kind(key, "a list of texts such as `[\"a\", \"b\"]`", problems, |value| match value {
+        let what = "a list of texts such as `[\"a\", \"b\"]`";
+        self.of_kind(key, what, problems, |value| match value {
             DeValue::String(text) => Some(Ok(vec![text.to_string()])),
             DeValue::Array(items) => {
-                items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>().map(Ok)
+                let text = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+                    DeValue::String(text) => Ok(text.to_string()),
+                    other => Err(format!("{what} is needed, and in this one is {}", kind_of(other))),
+                };
+                Some(items.iter().map(text).collect())
             }
             _ => None,
         })
@@ -181,10 +188,11 @@ impl<'a, 'i> Section<'a, 'i> {
         self.of_kind(key, "a whole number", problems, |value| {
             let integer = value.as_integer()?;
             let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok().and_then(|n| T::try_from(n).ok());
-            Some(
-                number
-                    .ok_or_else(|| format!("{} is out of range: take a smaller number, not below 0", integer.as_str())),
-            )
+            // The largest of the widths that fits.
+            let fits = |bits: u32| T::try_from(u64::MAX >> (64 - bits)).is_ok();
+            let most =
+                [64, 63, 32, 16, 8].into_iter().find(|bits| fits(*bits)).map_or(0, |bits| u64::MAX >> (64 - bits));
+            Some(number.ok_or_else(|| format!("{} is out of range: take a number from 0 to {most}", integer.as_str())))
         })
     }
 
@@ -262,6 +270,11 @@ impl<'a, 'i> Section<'a, 'i> {
     /// Whether the key is there.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.iter().any(|(name, _)| name.get_ref() == key)
+    }
+
+    /// Whether the key is there and is a text.
+    pub(crate) fn is_text(&self, key: &str) -> bool {
+        self.table.iter().any(|(name, value)| name.get_ref() == key && value.get_ref().is_str())
     }
 
     /// Notes a key that must be there and is not.

@@ -210,7 +210,7 @@ fn five_mistakes_are_five_lines_in_order_of_place() {
         ("3:13: threading: `fast` is not `\"auto\"` or `\"shared\"` or `\"dedicated\"`", ""),
         ("5:10: clients.0.listen: `7411` is not an address", "write `HOST:PORT`"),
         ("8:9: limits.frame: `3 parsecs` is not a number of bytes", "write for example"),
-        ("9:12: limits.sessions: -1 is out of range", "not below 0"),
+        ("9:12: limits.sessions: -1 is out of range", "from 0 to"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (line, (place, remedy)) in found.iter().zip(expected) {
@@ -245,7 +245,8 @@ fn mistakes_in_rules_of_mapping_are_told_at_their_place() {
                 [[mapping]]\nfrom = \"a\"\n\
                 [[mapping]]\nfrom = \"a\"\nto = [{ weight = 4 }]\nby = \"chance\"\n\
                 [[mapping]]\nfrom = \"a\"\nto = []\n\
-                [[mapping]]\nfrom = \"a\"\nto = 5\n";
+                [[mapping]]\nfrom = \"a\"\nto = 5\n\
+                [[mapping]]\nfrom = \"a/*\"\nto = \"x/{2}\"\n";
     let found = mistakes(text);
     let expected = [
         ("6:8: mapping.0.from: level 2 is a `**`", "end with it"),
@@ -257,6 +258,7 @@ fn mistakes_in_rules_of_mapping_are_told_at_their_place() {
         // A rule without a destination was left out, and its topics stayed as they were.
         ("22:6: mapping.5.to: 0 destinations", "name 1 to 16"),
         ("25:6: mapping.6.to: tables are needed", "a whole number"),
+        ("28:6: mapping.7.to: the capture 2", "`from` has 1"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (line, (place, remedy)) in found.iter().zip(expected) {
@@ -267,6 +269,23 @@ fn mistakes_in_rules_of_mapping_are_told_at_their_place() {
     let named = RULES.replace("some", "7");
     let number = mistakes(&format!("name = \"a\"\n{CLIENTS}{named}"));
     assert!(number[0].contains("the name `7`"), "{number:?}");
+}
+
+#[test]
+fn what_is_out_of_range_or_of_another_kind_says_what_would_do() {
+    let of = |key: &str| mistakes(&format!("name = \"a\"\n{CLIENTS}{key}\n")).concat();
+    for (key, remedy) in [
+        ("[routing]\nloss_weight = -1", "-1 is out of range: take a number from 0 to 4294967295"),
+        ("[routing]\nways = 256", "256 is out of range: take a number from 0 to 255"),
+        ("[limits]\nsessions = -5", "-5 is out of range: take a number from 0 to 18446744073709551615"),
+        (
+            "[hubs]\nadvertise = [\"a:1\", 5]",
+            "a list of texts such as `[\"a\", \"b\"]` is needed, and in this one is a whole number",
+        ),
+        ("[[residency]]\nfilter = \"a//b\"\nlabel = \"eu\"", "7:10: residency.0.filter: level 2 of the filter"),
+    ] {
+        assert!(of(key).contains(remedy), "{key}: {}", of(key));
+    }
 }
 
 #[test]

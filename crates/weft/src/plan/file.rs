@@ -34,22 +34,37 @@ pub(crate) struct Plan {
 
 /// Reads a plan for this mesh; every mistake, in order of place.
 pub(crate) fn parse(text: &str, live: &Live) -> Result<Plan, Vec<Problem>> {
-    parse_with(text, |top, problems| plan(top, live, problems), |plan| mistakes(plan, live))
+    parse_with(text, |top, problems| plan(top, live, problems), |plan| cuts(plan, live))
 }
 
-/// What the changes have against each other and the mesh.
-fn mistakes(plan: &Plan, live: &Live) -> Vec<(String, String)> {
+/// What changes have against each other and the mesh, one by one: so it is of those
+/// that could be read, also where others could not.
+fn mistakes(plan: &Plan, live: &Live, problems: &mut Problems) {
     let place = |place: usize| plan.places.get(place).cloned().unwrap_or_default();
+    let are_read = problems.list.is_empty();
+    for (at, mistake) in live.mesh.mistakes(&plan.changes, &plan.cuts_off) {
+        let words = match mistake {
+            Mistake::Twice { first } => format!("`{}` is about the same: say it once", place(first.saturating_sub(1))),
+            Mistake::Cuts { .. } => continue,
+            // What it says may be what could not be read.
+            Mistake::Nothing if !are_read => continue,
+            other => other.to_string(),
+        };
+        problems.add_at(&place(at), &words);
+    }
+}
+
+/// What all changes together do to the mesh, once there is no other mistake.
+fn cuts(plan: &Plan, live: &Live) -> Vec<(String, String)> {
+    let found = live.mesh.mistakes(&plan.changes, &plan.cuts_off);
     let words = |mistake: &Mistake| match mistake {
-        Mistake::Twice { first } => format!("`{}` is about the same: say it once", place(first.saturating_sub(1))),
         Mistake::Cuts { from, to, pairs } => {
             let (from, to) = (live.name(*from), live.name(*to));
-            format!("{mistake}; {from} would no longer reach {to} ({pairs} pairs of hubs in all)")
+            Some(format!("{mistake}; {from} would no longer reach {to} ({pairs} pairs of hubs in all)"))
         }
-        other => other.to_string(),
+        _ => None,
     };
-    let found = live.mesh.mistakes(&plan.changes, &plan.cuts_off);
-    found.iter().map(|(at, mistake)| (place(*at), words(mistake))).collect()
+    found.iter().filter_map(|(_, mistake)| Some((String::new(), words(mistake)?))).collect()
 }
 
 fn plan(mut top: Section<'_, '_>, live: &Live, problems: &mut Problems) -> Plan {
@@ -104,6 +119,7 @@ fn plan(mut top: Section<'_, '_>, live: &Live, problems: &mut Problems) -> Plan 
                        `[[mapping]]` or `[[residency]]`";
         problems.add(0, message);
     }
+    mistakes(&plan, live, problems);
     top.finish(problems);
     plan
 }
