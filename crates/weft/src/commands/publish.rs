@@ -22,6 +22,8 @@ use crate::connect::{connect, why};
 const OUTSTANDING: usize = 65_536;
 /// Without any progress for this long, people are told what holds it up.
 const STALL: Duration = Duration::from_secs(1);
+/// Seconds between two words of what goes on holding it up, at most.
+const STALLS: u32 = 60;
 /// The longest line that is taken.
 const LONGEST_LINE: usize = 8 << 20;
 
@@ -225,8 +227,9 @@ impl Sender<'_> {
     }
 }
 
-/// Says on stderr what holds the publisher up, after each second in which
-/// nothing moved. A thread of its own asks, because the publisher waits.
+/// Says on stderr what holds the publisher up, after a second in which nothing
+/// moved, after two, four, and so on, at most a minute apart. A thread of its own
+/// asks, because the publisher waits.
 struct Stall {
     moves: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
@@ -238,11 +241,16 @@ impl Stall {
         let (moves, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counted, ended) = (moves.clone(), over.clone());
         let thread = std::thread::spawn(move || {
-            let mut seen = 0;
+            let (mut seen, mut still) = (0, 0_u32);
             while !ended.load(Ordering::Acquire) {
                 std::thread::park_timeout(STALL);
                 let now = counted.load(Ordering::Relaxed);
                 if now != std::mem::replace(&mut seen, now) || now == 0 || ended.load(Ordering::Acquire) {
+                    still = 0;
+                    continue;
+                }
+                still = still.saturating_add(1);
+                if !(still.is_power_of_two() && still < STALLS || still.is_multiple_of(STALLS)) {
                     continue;
                 }
                 match futures_lite::future::block_on(publisher.why_waiting()) {
