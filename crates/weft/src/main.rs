@@ -69,12 +69,44 @@ fn main() -> ExitCode {
         // Whoever read our output has had enough: no reason to complain.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weft: {error:#}");
+            eprintln!("weft: {}", said(&error));
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }
 }
 
+/// An error and what it came of, but for causes that the text before has told.
+fn said(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    let mut before = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told.clone_from(&cause);
+        } else if !before.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+        before = cause;
+    }
+    told
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::said;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let io = std::io::Error::other("no room");
+        let keyed = anyhow::Error::new(weft_keyed::KeyedError::Io(io));
+        let once = said(&keyed);
+        assert_eq!(once.matches("no room").count(), 1, "{once}");
+        let nested = Err::<(), _>(keyed).context("the hub cannot start").expect_err("it is one");
+        assert_eq!(said(&nested), format!("the hub cannot start: {once}"));
+    }
 }

@@ -76,7 +76,9 @@ struct Description {
 #[non_exhaustive]
 pub enum FolderError {
     /// The file system refused.
-    #[error("the data folder {path}: {source}")]
+    #[error(
+        "the data folder {path}: {source}; see that this user may write there, and that the disk has room and works"
+    )]
     Io {
         /// The file or folder.
         path: PathBuf,

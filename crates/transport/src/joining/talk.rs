@@ -108,6 +108,9 @@ impl Talk {
                     let stream = Side::Dialling(Box::new(StreamOwned::new(connection, socket)));
                     return Self { stream, peer: None, hosts: Vec::new(), blame }.shake_hands();
                 }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    last = CloseReason::ConnectRefused { address: target.to_string() }
+                }
                 Err(error) => {
                     last = CloseReason::Unreachable { address: target.to_string(), detail: error.to_string() }
                 }

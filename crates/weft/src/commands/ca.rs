@@ -40,8 +40,9 @@ pub(crate) fn run(command: CaCommand) -> anyhow::Result<()> {
         }
         CaCommand::Revoke { certificates, dir } => {
             let list = revoke(&dir, &certificates)?;
+            let s = if certificates.len() == 1 { "" } else { "s" };
             eprintln!(
-                "{} certificates revoked in {}: give it to each hub as `tls.crl`",
+                "{} certificate{s} revoked in {}: give it to each hub as `tls.crl`",
                 certificates.len(),
                 list.display()
             );
@@ -80,9 +81,14 @@ pub(crate) fn revoke(dir: &Path, certificates: &[PathBuf]) -> anyhow::Result<Pat
     let path = dir.join("crl.pem");
     let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
     let old = path.exists().then(|| read(&path)).transpose()?;
-    let certificates = certificates.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
-    let certificates: Vec<&str> = certificates.iter().map(String::as_str).collect();
-    let list = authority(dir)?.revoke(old.as_deref(), &certificates, SystemClock::new().now().wall)?;
+    let (authority, now) = (authority(dir)?, SystemClock::new().now().wall);
+    let pems = certificates.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    for (path, pem) in certificates.iter().zip(&pems) {
+        // Alone, so that it is the one that is wrong.
+        authority.revoke(None, &[pem.as_str()], now).with_context(|| format!("cannot revoke {}", path.display()))?;
+    }
+    let pems: Vec<&str> = pems.iter().map(String::as_str).collect();
+    let list = authority.revoke(old.as_deref(), &pems, now)?;
     let beside = dir.join("crl.pem.new");
     fs::write(&beside, list).with_context(|| format!("cannot write {}", beside.display()))?;
     fs::rename(&beside, &path).with_context(|| format!("cannot write {}", path.display()))?;
