@@ -96,8 +96,8 @@ fn a_block_keeps_the_way_that_its_first_hub_gave_it() {
     let mut bytes = full();
     block::stamp_for(&mut bytes, &stamp(), Way(5)).unwrap();
     assert_eq!(Block::validate(&bytes).unwrap().way(), Way(5));
-    block::stamp_anew(&mut bytes, &Stamp { block: 9, ..stamp() }).unwrap();
-    assert_eq!(Block::validate(&bytes).unwrap().way(), Way(5), "in a later life too");
+    block::stamp_anew(&mut bytes, &Stamp { block: 9, ..stamp() }, Way(3)).unwrap();
+    assert_eq!(Block::validate(&bytes).unwrap().way(), Way(3), "that hub may give it another");
     let mut bytes = full();
     block::stamp(&mut bytes, &stamp()).unwrap();
     assert_eq!(Block::validate(&bytes).unwrap().way(), Way::MAIN);

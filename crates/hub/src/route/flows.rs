@@ -163,6 +163,16 @@ impl Flows {
         flows.flat_map(|(_, sender)| sender.held()).any(|held| Block::trusted(&held.block).producer() == producer)
     }
 
+    /// Whether another flow to the same hub holds a block of this producer and lane
+    /// for a stream: that must be stored first.
+    pub(super) fn holds_beside(&self, at: FlowTo, producer: ProducerId, stream: u64) -> bool {
+        let flows = self.out.range(FlowTo::all_of(at.hub)).filter(|(to, _)| **to != at && to.lane == at.lane);
+        let is_of = |held: &Held| {
+            held.meant.contains(&stream) && producer.0 != 0 && Block::trusted(&held.block).producer() == producer
+        };
+        flows.flat_map(|(_, sender)| sender.held()).any(is_of)
+    }
+
     /// Whether a flow holds a block of this producer and lane.
     pub(super) fn holds(&self, producer: ProducerId, lane: Lane) -> bool {
         let flows = self.out.iter().filter(|(to, _)| to.lane == lane);

@@ -10,13 +10,14 @@
 //! block that no home is known to have; blocks and answers of earlier rounds
 //! count no more. A home tells what it has already by the producer's sequences,
 //! exactly and not by the last one alone: the producer may have published later
-//! events by another hub.
+//! events by another hub. It must come in order all the same, so it takes the main
+//! way, whatever way what is published now would take.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{HubId, Mono, Residency};
+use weft_base::{HubId, Mono, Residency, Way};
 use weft_mesh::{INITIAL_TTL, Routes, StreamHub, split};
 use weft_ring::arena::BlockRef;
 use weft_topic::Topic;
@@ -87,7 +88,7 @@ impl RouteStage {
         copies
     }
 
-    fn keep(&mut self, streams: &Arc<[u64]>, block: &BlockRef, copies: u64, completion: Completion) {
+    pub(super) fn keep(&mut self, streams: &Arc<[u64]>, block: &BlockRef, copies: u64, completion: Completion) {
         self.counters.account(block).enter(Waits::Append, copies);
         for id in streams.iter() {
             self.cache.chosen.spooling.insert(*id);
@@ -204,17 +205,23 @@ impl RouteStage {
         let state = self.spools.states.get(&place.stream).filter(|state| state.round == place.round);
         let Some(hub) = state.and_then(|state| state.target) else { return };
         let parsed = Block::trusted(&block);
-        let to = FlowTo::of(hub, parsed);
         let events = u64::from(parsed.event_count());
-        if let Some(old) = parsed.stamp().filter(|stamp| stamp.epoch != self.identity.epoch) {
-            // Of an earlier life, whose flows other hubs listen to no more.
+        // Of an earlier life, whose flows other hubs listen to no more, or of another
+        // way: flows of several could bring a producer's blocks in another order.
+        let is_as_sent = |stamp: &Stamp| stamp.epoch == self.identity.epoch && parsed.way() == Way::MAIN;
+        if let Some(old) = parsed.stamp().filter(|stamp| !is_as_sent(stamp)) {
             let (origin, epoch, ingested) = (self.identity.id, self.identity.epoch, old.ingested);
             let stamp = Stamp { origin, epoch, block: self.next_block, sequence: self.next_sequence, ingested };
-            if block::stamp_anew(&mut block, &stamp).is_err() {
+            if block::stamp_anew(&mut block, &stamp, Way::MAIN).is_err() {
                 return self.begin_round(place.stream, true, Some((place.at, ErrorCode::BAD_BLOCK)));
             }
             self.next_block += 1;
             self.next_sequence += events;
+        }
+        let parsed = Block::trusted(&block);
+        let to = FlowTo::of(hub, parsed);
+        if self.flows.holds_beside(to, parsed.producer(), place.stream) {
+            return self.begin_round(place.stream, true, None);
         }
         let block = block.freeze();
         let mut except: Vec<u64> = Vec::new();

@@ -18,6 +18,8 @@ use super::*;
 use weft_ring::mpsc;
 use weft_wire::peer::Service;
 
+mod order;
+
 const FIRST: HubId = HubId(1);
 const MIDDLE: HubId = HubId(2);
 const LAST: HubId = HubId(3);
@@ -424,19 +426,22 @@ fn way_of_producer() -> Way {
 
 /// A block of a client, that asks for something or does not.
 fn publish(stage: &mut RouteStage, first_sequence: u64, flags: u32) {
-    let producer = PRODUCER;
-    let fields = BlockFields { flags, producer, first_sequence, ..BlockFields::new("t") };
-    let mut buffer = stage_buffer(1024);
-    let mut writer = BlockWriter::new(buffer.spare_mut(), &fields).expect("it fits");
-    writer.push(&EventFields { payload: b"x", ..EventFields::default() }).expect("it fits");
-    let len = writer.finish().expect("an event");
-    buffer.advance(len);
-    let (session, level, block) = (SessionId(1), AckLevel::Synced, buffer.split_to(len));
+    let (session, level, block) = (SessionId(1), AckLevel::Synced, block_of(first_sequence, flags));
     let since = Mono(0);
     let (far, dropped) = (false, false);
     let publish =
         crate::messages::Publish { session, id: 1, level, homes: 0, block, checked: true, since, far, dropped };
     stage.publish(publish);
+}
+
+fn block_of(first_sequence: u64, flags: u32) -> weft_ring::arena::BlockMut {
+    let fields = BlockFields { flags, producer: PRODUCER, first_sequence, ..BlockFields::new("t") };
+    let mut buffer = stage_buffer(1024);
+    let mut writer = BlockWriter::new(buffer.spare_mut(), &fields).expect("it fits");
+    writer.push(&EventFields { payload: b"x", ..EventFields::default() }).expect("it fits");
+    let len = writer.finish().expect("an event");
+    buffer.advance(len);
+    buffer.split_to(len)
 }
 
 #[test]

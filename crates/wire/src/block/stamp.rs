@@ -119,16 +119,13 @@ pub fn stamp_for(bytes: &mut [u8], stamp: &Stamp, way: Way) -> Result<(), StampE
     seal(bytes)
 }
 
-/// Writes the hub's line of a stamped block anew, in a later life of the hub
-/// that stamped it. It keeps its way; the place in a stream is none afterwards.
+/// Writes the hub's line of a stamped block anew, by the hub that stamped it, as in
+/// a later life. It takes this way then, and has no place in a stream.
 ///
 /// # Errors
 /// [`StampError`]; the block is then not stamped.
-pub fn stamp_anew(bytes: &mut [u8], stamp: &Stamp) -> Result<(), StampError> {
-    let head = header(bytes)?;
-    head.hub.origin = U64::new(0);
-    // Below `Way::MOST` in a validated block.
-    let way = Way(head.hub.way.get() as u8);
+pub fn stamp_anew(bytes: &mut [u8], stamp: &Stamp, way: Way) -> Result<(), StampError> {
+    header(bytes)?.hub.origin = U64::new(0);
     stamp_for(bytes, stamp, way)
 }
 
