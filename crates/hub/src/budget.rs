@@ -23,6 +23,7 @@ use crate::net::{BATCH, ROOM};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS};
 use crate::replicate::ToReplicate;
 use crate::route::mapping::{FORMER_PRODUCERS, FORMER_RULES};
+use crate::route::refused;
 use crate::see::classes::Classes;
 use crate::see::window::Window;
 
@@ -36,6 +37,8 @@ pub const TOPIC: usize = 640;
 pub const PRODUCER: usize = 96;
 /// A producer's place under rules of mapping that were replaced.
 pub const FORMER: usize = 64;
+/// A publish that was refused, which stays so: in two tables.
+pub const REFUSED: usize = 96;
 /// A rule of mapping, or a destination of one, without what is written there.
 pub const RULE: usize = 512;
 /// Eight gaps in the numbers of a producer of a stream; one of eight producers has some in memory.
@@ -171,6 +174,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("what crosses links", "hubs, ledger", times(l.hubs, crossing(options))),
         part("rules of mapping", "mapping", times(1, mapping(options))),
         part("producers under former rules", "", times(FORMER_PRODUCERS, FORMER)),
+        part("refused publishes", "", times(refused::MOST, REFUSED)),
         part("delayed events", "scheduled", times(l.scheduled, SCHEDULED)),
         part("spools", "spool_streams", times(l.spool_streams, SPOOL)),
         part("keyed state", "", LsmOptions::default().memory()),

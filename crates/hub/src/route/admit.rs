@@ -135,6 +135,10 @@ impl RouteStage {
             }
             return Ok(());
         }
+        let is_ordinary = home.is_none() && !is_special && !several && !far;
+        if is_ordinary && self.stays_refused(&block, (session, id, level)) {
+            return Ok(());
+        }
         let place = self.producers.place(facts.producer, facts.lane, facts.first, facts.count);
         if place == Place::Overlap && home.is_none() {
             let detail =
@@ -186,10 +190,12 @@ impl RouteStage {
             if parts == 0 {
                 let topic = Block::trusted(&block).topic();
                 let detail = format!("no stream captures `{topic}`: make one with `weft stream create`");
+                self.note_refused(&block, level, ErrorCode::NO_STREAM);
                 self.refuse(session, id, level, ErrorCode::NO_STREAM, detail);
                 return Ok(());
             }
             if let Some((code, detail)) = self.absent(&route, residency) {
+                self.note_refused(&block, level, code);
                 self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
                 return Ok(());
             }
@@ -199,6 +205,7 @@ impl RouteStage {
             {
                 let why = if self.is_reachable(full.hub) { "is behind" } else { "cannot be reached" };
                 let detail = format!("the hub that keeps the stream {why}: publish again in a while");
+                self.note_refused(&block, level, ErrorCode::OVERLOADED);
                 self.net.push(ToNet::Refused {
                     session,
                     id,
@@ -301,6 +308,7 @@ impl RouteStage {
         account.published(events);
         account.copies(events);
         account.drop(DropReason::ShedOldest, events);
+        self.note_refused(&block, level, ErrorCode::OVERLOADED);
         let detail = "the hub has more to do than it can, and this has waited longest: publish again".to_owned();
         if level != AckLevel::None {
             self.net.push(ToNet::Refused { session, id, code: ErrorCode::OVERLOADED, retry_after_ms: 100, detail });
@@ -320,6 +328,9 @@ impl RouteStage {
             return account.drop(DropReason::WaitOverrun, events);
         }
         let detail = "too many publishes wait for subscribers that are behind: publish again in a while".to_owned();
+        if Block::validate(&block).is_ok() {
+            self.note_refused(&block, level, ErrorCode::OVERLOADED);
+        }
         self.net.push(ToNet::Refused { session, id, code: ErrorCode::OVERLOADED, retry_after_ms: 1_000, detail });
     }
 

@@ -245,7 +245,7 @@ impl Flows {
         now: Mono,
         counters: &Counters,
         tell: impl FnMut(Request),
-        mut give_up: impl FnMut(Request),
+        mut give_up: impl FnMut(Request, BlockRef),
     ) {
         let Some(sender) = self.out.get_mut(&said.flow()) else { return };
         let settle = settle(counters, &mut self.done, tell);
@@ -259,7 +259,7 @@ impl Flows {
             account.drop(DropReason::StreamRefused, held.events);
             account.leave(Waits::Flows, held.events);
             if let Some(request) = held.request {
-                give_up(request);
+                give_up(request, held.block);
             }
         }
     }

@@ -294,6 +294,7 @@ impl RouteStage {
         account.drop(reason, held.events);
         account.leave(Waits::Flows, held.events);
         if let Some(Request { session, id, .. }) = held.request {
+            self.note_given_up(&held.block, code);
             self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
         }
     }

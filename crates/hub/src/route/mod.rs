@@ -19,6 +19,7 @@ mod held;
 pub(crate) mod homes;
 pub(crate) mod mapping;
 pub(crate) mod peers;
+pub(crate) mod refused;
 mod replies;
 mod spool;
 pub(crate) mod table;
@@ -75,6 +76,7 @@ pub(crate) struct RouteStage {
     table: Arc<RouteTable>,
     cache: RouteCache,
     producers: Producers,
+    refused: refused::Refused,
     flows: Flows,
     /// Publishes that wait for subscribers.
     held: Held<HeldBack>,
@@ -157,6 +159,7 @@ impl RouteStage {
             snapshot: parts.snapshot,
             cache,
             producers: Producers::new(limits.producers),
+            refused: refused::Refused::default(),
             taken: Taken::new(limits.window_of_links()),
             ends: Ends::default(),
             conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
@@ -233,10 +236,11 @@ impl RouteStage {
             let given_back = self.flows.given_back(said, now, counters, tell);
             self.send_elsewhere(said.flow(), given_back);
         } else {
-            self.flows.refused(said, now, counters, tell, |request| told.push(request));
+            self.flows.refused(said, now, counters, tell, |request, block| told.push((request, block)));
         }
-        for Request { session, id, .. } in told {
+        for (Request { session, id, .. }, block) in told {
             let code = said.refused;
+            self.note_given_up(&block, code);
             let detail = format!("the hub that keeps the stream could not store it: {}", code.remedy());
             self.net.push(ToNet::Refused { session, id, code, retry_after_ms: 1_000, detail });
         }
