@@ -40,7 +40,7 @@ use crate::profile::{Profiler, Profiling};
 use crate::replicate::{ReplicateParts, ReplicateStage};
 use crate::route::bound::Rules;
 use crate::route::peers::PeerOutlets;
-use crate::route::table::RouteTable;
+use crate::route::table::{RouteTable, Young};
 use crate::route::{RouteParts, RouteStage};
 use crate::see::alarm::Alarm;
 use crate::spool::SpoolStart;
@@ -263,7 +263,12 @@ impl Hub {
         let mesh = mesh_of(&identity, &options, &hubs, remembered, random.next_u64());
         let mapping = Arc::new(Mapped::new(options.mapping.clone(), &Mapped::default()));
         counters.show_mapping(&mapping);
-        let table = RouteTable { mapping, rules: Arc::new(Rules::new(&options)), ..RouteTable::empty(mesh.routes()) };
+        let table = RouteTable {
+            mapping,
+            rules: Arc::new(Rules::new(&options)),
+            young: Young::new(&options, now.mono),
+            ..RouteTable::empty(mesh.routes())
+        };
         let snapshot = Arc::new(ArcSwap::from_pointee(table));
 
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -57,7 +57,7 @@ pub use mesh::{ClientPlace, Command, Event, LinkNotice, LiveAt, Mesh, ReceiptLin
 pub use options::{HubInfo, Limits, MAX_HUBS, MAX_LABEL, MAX_LABELS, MAX_WAYS, MeshOptions, Timers};
 pub use pick::{EASED, Linked, Pick, PickOptions, Pickable, Picker, Why};
 pub use report::{Counters, HubReport, LinkReport, Report};
-pub use routes::{INITIAL_TTL, Path, Routes, Split, hops, split};
+pub use routes::{INITIAL_TTL, Learned, Path, Routes, Split, hops, split};
 pub use spread::Spreading;
 pub use streams::{StreamDef, StreamHome, StreamHub};
 pub use weft_wire::frame::{InterestKind as Kind, LiveState};

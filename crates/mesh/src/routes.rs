@@ -56,6 +56,18 @@ pub(crate) struct KnownHub {
     pub(crate) elsewhere: bool,
 }
 
+/// What a hub that has started knows of the mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Learned {
+    /// No neighbour has told it anything yet.
+    #[default]
+    Nothing,
+    /// A neighbour is telling.
+    Some,
+    /// All that one neighbour knew when it began to tell.
+    All,
+}
+
 /// Who wants what, and how to get there, at one moment. Never changes: the
 /// decider makes another. Making and holding one is cheap: the filters are
 /// shared with the decider.
@@ -69,6 +81,7 @@ pub struct Routes {
     pub(crate) by_slot: Arc<[u16]>,
     /// This hub is about to stop.
     pub(crate) drains: bool,
+    pub(crate) learned: Learned,
     /// For events that are bound to labels.
     pub(crate) bound: Arc<[(Residency, Routes)]>,
     /// These are such ways.
@@ -91,6 +104,7 @@ impl Routes {
             bound: Arc::default(),
             is_view: false,
             drains: false,
+            learned: Learned::Nothing,
             ways: 1,
             spread: Arc::default(),
         }
@@ -113,6 +127,7 @@ impl Routes {
             bound: Arc::default(),
             is_view: false,
             drains: false,
+            learned: Learned::Nothing,
             ways: 1,
             spread: Arc::default(),
         }
@@ -257,6 +272,12 @@ impl Routes {
     #[must_use]
     pub fn is_draining(&self, hub: HubId) -> bool {
         if hub == self.me { self.drains } else { self.known(hub).is_some_and(|known| known.is_draining) }
+    }
+
+    /// What this hub knows of the mesh since it started.
+    #[must_use]
+    pub fn learned(&self) -> Learned {
+        self.learned
     }
 
     /// The longest of the ways to hubs within reach: half their round trips.

@@ -122,6 +122,10 @@ impl RouteStage {
             let wait = self.wait_for_answers();
             return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
         }
+        if (is_special || level >= AckLevel::Written) && !far && self.table.may_lack_streams(parts > 0, self.now.mono) {
+            let wait = self.wait_for_word();
+            return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
+        }
         let way = route.spread.way(facts.producer);
         let is_mixed = || self.flows.holds_otherwise(facts.producer, facts.lane, (residency, way));
         if self.waits_for_spool(&route) || (home.is_none() && elsewhere.clone().next().is_some() && is_mixed()) {
@@ -288,10 +292,16 @@ impl RouteStage {
     /// Holds a publish back, behind those of its session that wait already.
     fn hold(&mut self, publish: Publish, wait: Option<Wait>) {
         let (session, bytes) = (publish.session, publish.block.len());
+        let is_short = matches!(wait, Some(Wait::Word(_)));
         match self.held.push(session, bytes, HeldBack { publish, wait }) {
             Taken::First => {
                 add(&self.counters.held_publishers, 1);
-                self.tell_why(session, 0, 0);
+                // What is over in a moment nobody is told of unasked.
+                if is_short {
+                    self.untold.insert(session);
+                } else {
+                    self.tell_why(session, 0, 0);
+                }
             }
             Taken::Behind => {}
             Taken::Pause => self.net.push(ToNet::Hold { session, held: true }),
@@ -358,7 +368,9 @@ impl RouteStage {
             }
             if freed.last {
                 sub(&self.counters.held_publishers, 1);
-                self.tell_why(session, 0, 0);
+                if !self.untold.remove(&session) {
+                    self.tell_why(session, 0, 0);
+                }
             }
         }
         work
@@ -373,7 +385,7 @@ impl RouteStage {
             WhyReport { request, limit: Limit::None, name: "", hub: &identity.name, filter: "", behind_ms: 0, blocks };
         let gate = self.held.first(session).and_then(|first| match &first.wait {
             Some(Wait::Gate(gate)) => Some(gate),
-            Some(Wait::Answers(_)) | None => None,
+            Some(Wait::Answers(_) | Wait::Word(_)) | None => None,
         });
         let away = self.away.awaited(session).map(|(home, since)| (self.flows.name_of(home), since));
         let waits = self.flows.awaited(session).or(away.as_ref().map(|(name, since)| (name.as_str(), *since)));
@@ -452,6 +464,8 @@ pub(crate) enum Wait {
     /// Others that it must not overtake, or the stream that it is for; it was in
     /// vain when so much had happened.
     Answers(u64),
+    /// Word of what there is elsewhere: likewise.
+    Word(u64),
 }
 
 /// A publish that is held back, and what it waits for; none: the one before it.
@@ -464,7 +478,7 @@ impl HeldBack {
     fn may_go(&self, progress: u64) -> bool {
         match &self.wait {
             Some(Wait::Gate(gate)) => !gate.is_closed(),
-            Some(Wait::Answers(seen)) => *seen != progress,
+            Some(Wait::Answers(seen) | Wait::Word(seen)) => *seen != progress,
             None => true,
         }
     }

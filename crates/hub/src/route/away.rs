@@ -104,6 +104,12 @@ impl RouteStage {
         Wait::Answers(self.away.progress)
     }
 
+    /// Something has to wait for word of what there is elsewhere.
+    pub(super) fn wait_for_word(&mut self) -> Wait {
+        self.away.look_again(self.now.mono);
+        Wait::Word(self.away.progress)
+    }
+
     /// Sends a publish to the home that it is for; hands it back while it has to wait.
     pub(super) fn send_away(&mut self, publish: Publish, home: HubId) -> Result<(), (Publish, Wait)> {
         let parsed = Block::trusted(&publish.block);
@@ -190,6 +196,7 @@ impl RouteStage {
     fn forget_away(&mut self, session: SessionId) {
         self.away.sent.retain(|(of, _), _| *of != session);
         self.away.rounds.retain(|(of, _), _| *of != session);
+        self.untold.remove(&session);
         while let Some((held, freed)) = self.held.pop(session) {
             self.drop_of_gone(&held.publish);
             if freed.last {

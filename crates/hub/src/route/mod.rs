@@ -26,6 +26,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,8 @@ pub(crate) struct RouteStage {
     flows: Flows,
     /// Publishes that wait for subscribers.
     held: Held<HeldBack>,
+    /// Sessions of which something is held, and which were not told why.
+    untold: BTreeSet<SessionId>,
     /// Publishes that homes have to answer.
     away: Away,
     conditioner: Conditioner,
@@ -163,6 +166,7 @@ impl RouteStage {
             taken: Taken::new(limits.window_of_links()),
             ends: Ends::default(),
             conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
+            untold: BTreeSet::new(),
             held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),
             away: Away::new(limits.flow_blocks),
             flows: Flows::new(limits.flow_blocks, parts.identity.epoch),

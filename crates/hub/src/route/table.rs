@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use weft_base::{HubId, ProducerId, Residency, Way};
-use weft_mesh::{Kind, Routes, StreamDef};
+use weft_base::{HubId, Mono, ProducerId, Residency, Way};
+use weft_mesh::{Kind, Learned, Routes, StreamDef};
 use weft_topic::{InterestSet, Topic};
 use weft_wire::block::Block;
 
@@ -15,6 +16,7 @@ use super::homes::{Absent, Chosen, Share};
 use crate::gate::Gate;
 use crate::mapping::Mapped;
 use crate::messages::{StreamSlot, Target};
+use crate::options::HubOptions;
 
 /// Everything that decides where a block goes. The conductor makes a new one
 /// when something changes and swaps it in; the data path reads it without a lock.
@@ -45,6 +47,30 @@ pub(crate) struct RouteTable {
     pub(crate) remote_gate_list: Arc<BTreeMap<GateSlot, Arc<Gate>>>,
     /// What topics of clients of this hub become.
     pub(crate) mapping: Arc<Mapped>,
+    pub(crate) young: Young,
+}
+
+/// Until when a hub that has just started allows for streams elsewhere of which it
+/// has not heard yet. Both are long past for a hub without others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Young {
+    /// What it could do without them waits so long for a first link.
+    link: Mono,
+    /// What it could not, and everything while a neighbour tells it, waits so long.
+    word: Mono,
+}
+
+/// So long a hub that has just started waits for a first link with what it could
+/// do without: they are made at once where the other hub is there.
+const FIRST_LINK: Duration = Duration::from_secs(1);
+
+impl Young {
+    /// Of a hub that starts now.
+    pub(crate) fn new(options: &HubOptions, now: Mono) -> Self {
+        let has_others = options.hubs.is_some() || !options.neighbours.is_empty() || !options.seeds.is_empty();
+        let patience = if has_others { options.timers.home_patience } else { Duration::ZERO };
+        Self { link: now + patience.min(FIRST_LINK), word: now + patience }
+    }
 }
 
 /// A stream of this hub.
@@ -170,6 +196,19 @@ impl RouteTable {
             remote_gates: InterestSet::new(),
             remote_gate_list: Arc::default(),
             mapping: Arc::default(),
+            young: Young::default(),
+        }
+    }
+
+    /// Whether there may be streams elsewhere of which this hub has not heard:
+    /// it has just started, and no neighbour has told it all yet. `can_do`: what is
+    /// asked can be done with those that it knows.
+    #[inline]
+    pub(crate) fn may_lack_streams(&self, can_do: bool, now: Mono) -> bool {
+        match self.routes.learned() {
+            Learned::All => false,
+            Learned::Nothing if can_do => now < self.young.link,
+            Learned::Nothing | Learned::Some => now < self.young.word,
         }
     }
 
@@ -320,5 +359,30 @@ impl RouteCache {
 
     fn known(&self, residency: Residency) -> Option<&HashMap<Box<str>, Arc<Route>>> {
         if residency.is_bound() { self.bound.get(&residency) } else { Some(&self.routes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_that_has_just_started_waits_for_a_link_and_longer_for_what_it_cannot_do_alone() {
+        let mut options = HubOptions::new("hub");
+        let (start, at) = (Mono(5_000_000_000), |ms: u64| Mono(5_000_000_000) + Duration::from_millis(ms));
+        let table = |options: &HubOptions| RouteTable {
+            young: Young::new(options, start),
+            ..RouteTable::empty(Arc::new(Routes::alone(HubId(1))))
+        };
+        assert!(!table(&options).may_lack_streams(false, start), "there are no others");
+        options.seeds = vec!["hub.example:7412".to_owned()];
+        let young = table(&options);
+        let lacks = |can_do, ms| young.may_lack_streams(can_do, at(ms));
+        assert_eq!([lacks(true, 999), lacks(true, 1_000)], [true, false]);
+        assert_eq!([lacks(false, 9_999), lacks(false, 10_000)], [true, false]);
+        options.timers.home_patience = Duration::from_millis(100);
+        let young = table(&options);
+        let lacks = |can_do, ms| young.may_lack_streams(can_do, at(ms));
+        assert_eq!([lacks(true, 99), lacks(true, 100), lacks(false, 100)], [true, false, false]);
     }
 }

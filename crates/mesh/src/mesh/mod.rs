@@ -30,6 +30,7 @@ mod drain;
 mod events;
 mod identity;
 mod interest;
+mod learning;
 mod life;
 mod pick;
 mod pressure;
@@ -54,6 +55,7 @@ pub use self::life::LinkNotice;
 pub use self::receipts::{LiveAt, ReceiptLine};
 
 use self::identity::Identities;
+use self::learning::Learning;
 use self::pressure::Gates;
 use self::receipts::Receipts;
 use self::records::{Hub, OwnRecord};
@@ -83,6 +85,7 @@ pub struct Mesh {
     /// Keys of the interest set that no hub has.
     free_slots: BTreeSet<u16>,
     record: OwnRecord,
+    learning: Learning,
     local: Local,
     /// The interest of all other hubs.
     interest: Wants,
@@ -129,6 +132,7 @@ impl Mesh {
             hubs: BTreeMap::new(),
             free_slots: (0..options.limits.hubs as u16).collect(),
             record: OwnRecord::default(),
+            learning: Learning::default(),
             local: Local::new(
                 options.limits.filters,
                 Damp::new(options.timers.damp_half_life, options.timers.damp_most),
@@ -325,6 +329,7 @@ impl Mesh {
             }
         }
         self.outbox.remove(&link);
+        self.learning.forget_link(link);
         for hub in self.hubs.values_mut() {
             hub.forget_link(link);
         }
@@ -339,7 +344,10 @@ impl Mesh {
             Frame::LinkState(state) => self.on_record(link, &state.record, None, now, out),
             Frame::Record(said) => self.on_record(link, &said.record, Some(said.attributes), now, out),
             Frame::Interest(interest) => self.on_interest(link, interest, now, out),
-            Frame::Digest(digest) => self.on_digest(link, &digest.entries, now),
+            Frame::Digest(digest) => {
+                self.learn_from(link, &digest.entries);
+                self.on_digest(link, &digest.entries, now);
+            }
             Frame::DigestSum(sum) => self.on_digest_sum(link, &sum.sums),
             Frame::Want(want) => self.on_want(link, &want.entries, now),
             Frame::Pressure(pressure) => self.on_pressure(link, pressure, out),
@@ -404,6 +412,7 @@ impl Mesh {
         let mut ups_and_downs = Vec::new();
         self.tend_hubs(now, &mut ups_and_downs);
         self.tend_receipts(now, &mut ups_and_downs);
+        self.tend_learning();
         self.hand_out(out);
         let hubs_changed = std::mem::take(&mut self.hubs_changed);
         if std::mem::take(&mut self.routes_changed) || hubs_changed {

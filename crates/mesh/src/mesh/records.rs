@@ -545,7 +545,7 @@ impl Mesh {
         });
         let routes = Routes::new(self.me.id, self.interest.clone(), hubs.collect());
         let routes = routes.spread_over(&self.spread).with_bound(self.bound_routes());
-        Routes { drains: self.is_draining, ..routes }
+        Routes { drains: self.is_draining, learned: self.learning.learned(), ..routes }
     }
 }
 

@@ -18,6 +18,9 @@ use super::NetStage;
 use super::near::Sum;
 use crate::messages::{SessionId, ToAppend};
 
+/// When to ask again of a hub that has just started, in milliseconds.
+const ASK_AGAIN_MS: u32 = 100;
+
 /// What a frame wants of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
@@ -150,22 +153,30 @@ impl NetStage {
             Frame::StreamList(list) => return self.list_all(id, list.request, bytes),
             _ => return false,
         };
+        let (Opens::Subscription(SubscriptionId(number)) | Opens::Request(number)) = opens;
         match (self.place_of(stream, need), opens) {
+            (Place::Unknown, _) if self.snapshot.load().may_lack_streams(false, self.now.mono) => {
+                let detail = format!(
+                    "this hub has just started and has not heard yet who keeps the stream `{stream}`: ask again"
+                );
+                self.refuse_for(id, number, ErrorCode::UNREACHABLE, ASK_AGAIN_MS, &detail);
+                true
+            }
             (Place::Here | Place::Unknown, Opens::Subscription(subscription)) => {
                 self.network.tunnels.near.by_subscription.remove(&(id, subscription.0));
                 false
             }
             (Place::Here | Place::Unknown, Opens::Request(_)) => false,
-            (Place::OutOfReach(homes), Opens::Subscription(SubscriptionId(request)) | Opens::Request(request)) => {
+            (Place::OutOfReach(homes), _) => {
                 let near = &self.network.tunnels.near;
                 let names: Vec<String> = homes.iter().map(|hub| near.name_of(*hub)).collect();
                 let detail = format!("no hub that serves the stream `{stream}` can be reached ({})", names.join(", "));
                 if let Frame::StreamInfo(_) = decoded {
                     let stream = stream.to_owned();
-                    self.out.append.push(ToAppend::SpoolReport { session: id, id: request, stream, detail });
+                    self.out.append.push(ToAppend::SpoolReport { session: id, id: number, stream, detail });
                     return true;
                 }
-                self.refuse_for(id, request, ErrorCode::UNREACHABLE, 1_000, &detail);
+                self.refuse_for(id, number, ErrorCode::UNREACHABLE, 1_000, &detail);
                 true
             }
             (Place::At(hub), Opens::Subscription(subscription)) => {

@@ -5,6 +5,7 @@ mod drain;
 mod gates;
 mod identity;
 mod interest;
+mod learning;
 mod life;
 mod links;
 mod plan;
