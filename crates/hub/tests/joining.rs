@@ -9,11 +9,12 @@ use std::time::Duration;
 use common::liar::Liar;
 use common::mesh::{authority, identity, knows_interest, link_addr, member, until};
 use common::{Raw, start, stop};
-use weft_base::{ByteCount, Lane};
+use weft_base::{ByteCount, Lane, Way};
 use weft_hub::options::PickOptions;
 use weft_hub::{Hub, HubOptions};
 use weft_pack::Codec;
 use weft_transport::ca::Authority;
+use weft_wire::block::Block;
 use weft_wire::frame::{
     AckLevel, ErrorCode, Frame, LinkCredit, LinkOpen, MeshShow, OpenItem, Start, StreamCreate, StreamDelete, StreamSpec,
 };
@@ -374,4 +375,44 @@ fn streams_of_one_name_that_were_made_apart_both_stay_and_are_told() {
     }
     stop(dallas);
     stop(boston);
+}
+
+#[test]
+fn clients_of_version_1_get_what_takes_another_way_than_the_first() {
+    let (ca, data) = (authority(), tempfile::tempdir().expect("a folder"));
+    let middle = start(member(&ca, "chicago", "127.0.0.1:0", &[]));
+    let mut options = member(&ca, "new-york", "127.0.0.1:0", &[("chicago", link_addr(&middle))]);
+    options.data = Some(data.path().to_owned());
+    let east = start(options);
+    let spec = StreamSpec { name: "all", filters: vec!["**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
+    let mut admin = Raw::connect(&east, 9);
+    admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
+    assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+    let mut listener = Raw::connect(&east, 1);
+    listener.subscribe(1, "live/**");
+    let mut asks = Raw::connect(&middle, 2);
+    until(&mut asks, "the interest arrives", |r| knows_interest(r, "new-york", 2));
+    // Of so many producers some take another way than the first.
+    for n in 0..16u8 {
+        let mut publisher = Raw::connect(&middle, 20 + u64::from(n));
+        publisher.publish_acked(1, AckLevel::Synced, "live/x", &[&[n]]);
+    }
+    let way_of = |block: &[u8]| Block::validate(block).expect("a sound block").way();
+    for n in 0..16u8 {
+        let received = listener.receive();
+        let Frame::Deliver(deliver) = received.frame() else { panic!("not a delivery: {:?}", received.frame()) };
+        assert_eq!((way_of(deliver.block), common::payloads(deliver.block)), (Way::MAIN, vec![vec![n]]));
+    }
+    let mut reader = Raw::connect(&east, 3);
+    reader.subscribe_with(1, "**", |s| (s.stream, s.start) = ("all", Start::First));
+    assert!(matches!(reader.receive().frame(), Frame::Subscribed(_)));
+    for _ in 0..16 {
+        let received = reader.receive();
+        let Frame::Deliver(deliver) = received.frame() else { panic!("not a delivery: {:?}", received.frame()) };
+        assert_eq!(way_of(deliver.block), Way::MAIN, "as it lies on disk");
+    }
+    for hub in [east, middle] {
+        hub.counters().ledger().balance().expect("every copy is accounted for");
+        stop(hub);
+    }
 }

@@ -8,7 +8,7 @@ use common::{full, in_stream, reseal, smallest, stamp, stamped, write};
 use weft_base::{Epoch, HubId, Residency, UnixNanos, Way};
 use weft_wire::block::{
     self, Block, BlockError, BlockFields, BlockWriter, Clause, EventFields, HEADER_LEN, MAX_BLOCK, MAX_EVENTS,
-    MIN_BLOCK, Stamp, StampError, WriteError,
+    MIN_BLOCK, Stamp, StampError, StreamPlace, WriteError,
 };
 use weft_wire::headers::HeaderError;
 
@@ -92,13 +92,24 @@ fn the_first_hub_binds_a_block_to_a_label_and_nobody_after_it() {
 }
 
 #[test]
-fn a_block_keeps_the_way_that_its_first_hub_gave_it() {
+fn a_block_keeps_the_way_that_its_first_hub_gave_it_until_it_is_in_a_stream() {
     let mut bytes = full();
     block::stamp_for(&mut bytes, &stamp(), Way(5)).unwrap();
     assert_eq!(Block::validate(&bytes).unwrap().way(), Way(5));
     block::stamp_anew(&mut bytes, &Stamp { block: 9, ..stamp() }, Way(3)).unwrap();
     assert_eq!(Block::validate(&bytes).unwrap().way(), Way(3), "that hub may give it another");
+    type Change = fn(&mut [u8]);
+    let changes: [Change; 2] = [
+        |bytes| block::set_stream_place(bytes, StreamPlace { local: 7, home: 1, home_sequence: 7 }).unwrap(),
+        |bytes| block::forget_way(bytes).unwrap(),
+    ];
+    for change in changes {
+        let mut plain = bytes.clone();
+        change(&mut plain);
+        assert_eq!(Block::validate(&plain).unwrap().way(), Way::MAIN, "neither in a stream nor for version 1");
+    }
     let mut bytes = full();
+    assert!(block::forget_way(&mut bytes).is_err(), "it has none yet");
     block::stamp(&mut bytes, &stamp()).unwrap();
     assert_eq!(Block::validate(&bytes).unwrap().way(), Way::MAIN);
 }

@@ -130,6 +130,8 @@ pub(crate) struct ClientFacts {
 
 /// Credit of a link, at this end of it.
 pub(crate) struct Credit {
+    /// The version of the protocol that both ends speak.
+    pub(crate) version: u16,
     pub(crate) out: LinkOut<Forward>,
     pub(crate) into: LinkIn,
     pub(crate) heard: Heard,

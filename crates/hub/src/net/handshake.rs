@@ -298,6 +298,7 @@ impl NetStage {
         }
         let heard = Heard::default();
         let mut credit = Box::new(Credit {
+            version,
             out: LinkOut::new(room),
             into: LinkIn::new(windows),
             heard: heard.clone(),

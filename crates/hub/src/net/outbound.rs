@@ -1,11 +1,11 @@
 //! What the other stages hand back: blocks, answers, and the hub's own end.
 
-use weft_base::Lane;
+use weft_base::{Lane, Way};
 use weft_mesh::ledger::DropReason;
-use weft_ring::arena::BlockRef;
+use weft_ring::arena::{Arena, BlockRef};
 use weft_transport::Network as _;
-use weft_wire::block::Block;
 use weft_wire::block::layout::REQUEST;
+use weft_wire::block::{Block, forget_way};
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, LinkCredit};
 
 use super::connection::Parts;
@@ -16,6 +16,18 @@ use crate::counters::{Counters, add, get, set, sub};
 use crate::lifecycle::Phase;
 use crate::messages::{Completion, Request, SessionId, StreamSlot, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::see::account::Waits;
+
+/// The first version of the protocol whose blocks may name a way.
+const WAYS_SINCE: u16 = 2;
+
+/// A copy that names no way; none when there is no memory.
+fn without_way(arena: &Arena, block: &BlockRef) -> Option<BlockRef> {
+    let mut buffer = arena.lend(block.len())?;
+    buffer.extend(block);
+    let mut copy = buffer.split_to(block.len());
+    forget_way(&mut copy).ok()?;
+    Some(copy.freeze())
+}
 
 impl NetStage {
     /// Takes up to `most` messages from the inbox.
@@ -37,6 +49,9 @@ impl NetStage {
                 let counters = self.counters.clone();
                 let account = counters.account(&block);
                 let events = u64::from(Block::trusted(&block).event_count());
+                // For clients of version 1: the same without a way, once one is among them.
+                let has_way = Block::trusted(&block).way() != Way::MAIN;
+                let mut plain: Option<BlockRef> = None;
                 for target in targets.iter() {
                     let found = self.connections.get_mut(target.session.slot()).and_then(Option::as_mut);
                     let Some(connection) = found.filter(|c| c.id == target.session && !c.closing) else {
@@ -52,10 +67,20 @@ impl NetStage {
                     }
                     let found = self.connections.get_mut(target.session.slot()).and_then(Option::as_mut);
                     let Some(connection) = found else { continue };
+                    let mut given = &block;
+                    if has_way && connection.client.version < WAYS_SINCE {
+                        plain = plain.or_else(|| without_way(&self.arena, &block));
+                        let Some(plain) = &plain else {
+                            account.drop(DropReason::SubscriberFull, events);
+                            account.leave(Waits::Net, events);
+                            continue;
+                        };
+                        given = plain;
+                    }
                     let memory = Memory { arena: &self.arena, tight: self.tight };
                     let subscribers = &mut connection.egress.subscribers;
                     let now = self.now.mono;
-                    let delivery = subscribers.deliver(target.subscription, &block, hops, now, memory, account);
+                    let delivery = subscribers.deliver(target.subscription, given, hops, now, memory, account);
                     account.leave(Waits::Net, events);
                     match delivery {
                         Delivery::Done => {
@@ -87,6 +112,14 @@ impl NetStage {
                     account.leave(Waits::Net, forward.live_copies);
                     return self.unanswered(&forward.block, forward.live_copies);
                 };
+                let is_early = connection.credit.as_ref().is_some_and(|credit| credit.version < WAYS_SINCE);
+                if is_early && Block::trusted(&forward.block).way() != Way::MAIN {
+                    // It has just come into the mesh. What is guaranteed comes again by another block.
+                    let account = self.counters.account(&forward.block);
+                    account.drop(DropReason::NoPath, forward.live_copies);
+                    account.leave(Waits::Net, forward.live_copies);
+                    return self.unanswered(&forward.block, forward.live_copies);
+                }
                 let (lane, len) =
                     (Block::trusted(&forward.block).lane(), forward.head.bytes().len() + forward.block.len());
                 let live_copies = forward.live_copies;

@@ -289,7 +289,7 @@ impl RouteStage {
     }
 
     /// A block that was held is dropped, and who waits for it is told.
-    fn give_up(&mut self, held: Held, reason: DropReason, code: ErrorCode, detail: String) {
+    pub(super) fn give_up(&mut self, held: Held, reason: DropReason, code: ErrorCode, detail: String) {
         let account = self.counters.account(&held.block);
         account.drop(reason, held.events);
         account.leave(Waits::Flows, held.events);
@@ -299,7 +299,7 @@ impl RouteStage {
         }
     }
 
-    fn hold_for(&mut self, (to, except): (FlowTo, Arc<[u64]>), held: Held) {
+    pub(super) fn hold_for(&mut self, (to, except): (FlowTo, Arc<[u64]>), held: Held) {
         let block = held.block.clone();
         let held = Held { except: except.clone(), ..held };
         match self.flows.send_guaranteed(to, held, &self.table.routes, self.now.mono) {

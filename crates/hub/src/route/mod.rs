@@ -14,6 +14,7 @@ mod arrive;
 mod away;
 pub(crate) mod bound;
 mod flows;
+mod gather;
 pub(crate) mod groups;
 mod held;
 pub(crate) mod homes;
@@ -107,6 +108,8 @@ pub(crate) struct RouteStage {
     member_turns: MemberTurns,
     hub_turns: HubTurns,
     replies: Replies,
+    /// For blocks that must be stamped anew.
+    arena: Arena,
     renaming: Renaming,
     /// The route of what a rule drops.
     nowhere: Arc<Route>,
@@ -185,6 +188,7 @@ impl RouteStage {
             peers: Peers::new(parts.peers, parts.arena.clone(), limits.frame.as_usize()),
             renaming: Renaming::new(parts.arena.clone(), limits.frame.as_usize()),
             nowhere: Arc::default(),
+            arena: parts.arena.clone(),
             replies: Replies::new(parts.arena),
             patience: parts.options.timers.home_patience,
             now: Now::default(),

@@ -140,6 +140,9 @@ impl RouteStage {
             let before = std::mem::replace(&mut self.table, self.snapshot.load_full());
             self.away.progress += 1;
             self.flows.ways_changed(&before.routes, &self.table.routes, self.now.mono);
+            if self.table.routes.ways() < before.routes.ways() {
+                self.gather(self.table.routes.ways());
+            }
             self.look_at_streams(&before.routes);
             self.move_held();
             if !Arc::ptr_eq(&before.mapping, &self.table.mapping) {

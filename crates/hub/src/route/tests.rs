@@ -445,14 +445,14 @@ fn block_of(first_sequence: u64, flags: u32) -> weft_ring::arena::BlockMut {
 }
 
 #[test]
-fn when_there_are_other_ways_what_a_producer_publishes_waits_for_what_is_on_the_former() {
+fn what_is_held_takes_the_first_way_when_it_is_the_only_one_and_is_waited_for_when_there_are_more() {
     let streams = [(2, "far", 1)];
     let [many, ..] = routes_with(false, &streams);
     let spreading = weft_mesh::Spreading::NONE;
     let [one, ..] = routes_over(MeshOptions { spreading, ..MeshOptions::default() }, false, &streams);
     let way = way_of_producer();
     assert_ne!(way, Way::MAIN);
-    let (mut stage, mut net) = stage_of(FIRST, many, PeerOutlets::default());
+    let (mut stage, mut net) = stage_of(FIRST, many.clone(), PeerOutlets::default());
     let mut left = |stage: &mut RouteStage| -> Vec<Way> {
         stage.release(8);
         let way = |message| match message {
@@ -461,22 +461,29 @@ fn when_there_are_other_ways_what_a_producer_publishes_waits_for_what_is_on_the_
         };
         std::iter::from_fn(|| net.pop()).filter_map(way).collect()
     };
+    let mut version = 1;
+    let mut become_ = |stage: &mut RouteStage, routes: &Arc<weft_mesh::Routes>| {
+        version += 1;
+        stage.snapshot.store(Arc::new(RouteTable { version, ..RouteTable::empty(routes.clone()) }));
+        stage.look_at_table();
+    };
     publish(&mut stage, 1, 0);
     publish(&mut stage, 2, 0);
     assert_eq!(left(&mut stage), [way; 2], "a producer has one way");
-    stage.snapshot.store(Arc::new(RouteTable { version: 2, ..RouteTable::empty(one) }));
-    stage.look_at_table();
+    become_(&mut stage, &one);
     publish(&mut stage, 3, 0);
-    for (synced, leaves) in [(1, vec![]), (2, vec![Way::MAIN])] {
-        assert_eq!(left(&mut stage).into_iter().filter(|left| *left != way).count(), 0);
-        let (hub, lane, refused, residency) = (LAST, Lane::DEFAULT, ErrorCode::NONE, Residency::ANYWHERE);
-        let (incarnation, written, places) = (0, synced, vec![]);
-        stage.flow_acked(&FlowSaid { hub, lane, residency, way, incarnation, written, synced, refused, places });
-        let left = left(&mut stage).into_iter().filter(|left| *left != way);
-        assert_eq!(left.collect::<Vec<_>>(), leaves, "{synced} on disk");
-    }
+    assert_eq!(left(&mut stage), [Way::MAIN; 3], "a hub of version 1 refuses every other");
+    become_(&mut stage, &many);
     publish(&mut stage, 4, 0);
-    assert_eq!(left(&mut stage), [Way::MAIN]);
+    for (synced, leaves) in [(2, vec![]), (3, vec![way])] {
+        assert_eq!(left(&mut stage), []);
+        let (hub, lane, refused, residency) = (LAST, Lane::DEFAULT, ErrorCode::NONE, Residency::ANYWHERE);
+        let (way, incarnation, written, places) = (Way::MAIN, 0, synced, vec![]);
+        stage.flow_acked(&FlowSaid { hub, lane, residency, way, incarnation, written, synced, refused, places });
+        assert_eq!(left(&mut stage), leaves, "{synced} on disk");
+    }
+    publish(&mut stage, 5, 0);
+    assert_eq!(left(&mut stage), [way]);
 }
 
 #[test]

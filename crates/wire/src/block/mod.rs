@@ -57,8 +57,8 @@ pub use error::{BlockError, Clause};
 pub use layout::{EVENT_HEADER_LEN, HEADER_LEN, MAGIC, MAX_BLOCK, MAX_EVENTS, MAX_TOPIC, MIN_BLOCK, VERSION};
 pub use reader::{Block, Event, Events};
 pub use stamp::{
-    Stamp, StampError, StreamPlace, len_with_topic, set_residency, set_stream_place, stamp, stamp_anew, stamp_for,
-    with_topic, write_with_topic,
+    Stamp, StampError, StreamPlace, forget_way, len_with_topic, set_residency, set_stream_place, stamp, stamp_anew,
+    stamp_for, with_topic, write_with_topic,
 };
 pub use validate::{hub_checksum, producer_checksum};
 pub use writer::{BlockFields, BlockWriter, EventFields, Paused, WriteError, block_len, event_len};

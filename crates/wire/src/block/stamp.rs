@@ -158,7 +158,8 @@ pub struct StreamPlace {
 }
 
 /// Writes the place in a stream into a stamped block, and the hub's checksum
-/// anew.
+/// anew. What is in a stream takes no way any more: programs of version 1 of the
+/// protocol read it as well.
 ///
 /// # Errors
 /// [`StampError`]; the block is then as it was.
@@ -176,6 +177,21 @@ pub fn set_stream_place(bytes: &mut [u8], place: StreamPlace) -> Result<(), Stam
     head.hub.stream_sequence = U64::new(local);
     head.hub.home_sequence = U64::new(home_sequence);
     head.hub.home = U32::new(home);
+    head.hub.way = U32::new(0);
+    seal(bytes)
+}
+
+/// Makes a stamped block one that says nothing of the way that it took, for who
+/// speaks version 1 of the protocol and refuses it otherwise.
+///
+/// # Errors
+/// [`StampError`]; the block is then as it was.
+pub fn forget_way(bytes: &mut [u8]) -> Result<(), StampError> {
+    let head = header(bytes)?;
+    if head.hub.origin.get() == 0 {
+        return Err(StampError::NotStamped);
+    }
+    head.hub.way = U32::new(0);
     seal(bytes)
 }
 
