@@ -1,12 +1,14 @@
 //! The project's own tools, as subcommands of one program: `cargo xtask …`.
 //!
 //! `demo` runs the main job, `test` the whole test suite, `lint` and `tidy`
-//! check the text, `bench` measures, `crash-matrix` and `chaos` break what they can, `fuzz` hunts.
+//! check the text, `bench` measures, `crash-matrix` and `chaos` break what they can, `compat` runs
+//! an earlier version beside this one, `fuzz` hunts.
 //! There are no other scripts but `.ci/run`, which calls these.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod chaos;
+mod compat;
 mod crash;
 mod demo;
 mod fuzz;
@@ -75,6 +77,9 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Hubs and clients of the last commit of protocol version 1 beside those of this tree, in one mesh:
+    /// a rolling upgrade under load, and back.
+    Compat,
     /// Fuzzes one target, or all of them in turn.
     Fuzz {
         /// A file name in fuzz/fuzz_targets, without `.rs`; all but the canary when left out.
@@ -94,6 +99,7 @@ fn main() -> ExitCode {
         Task::Bench { name, arguments } => bench::run(&name, &arguments),
         Task::CrashMatrix { full, seed } => crash::run(full, seed),
         Task::Chaos { arguments } => chaos::run(&arguments),
+        Task::Compat => compat::run(),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), Duration::from_secs(seconds)),
     };
     match result {

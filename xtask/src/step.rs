@@ -109,7 +109,7 @@ impl Run {
 }
 
 /// Waits for a child; past the limit, ends it and everything it started.
-fn within(mut child: Child, limit: Duration) -> Result<ExitStatus> {
+pub(crate) fn within(mut child: Child, limit: Duration) -> Result<ExitStatus> {
     let end = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
