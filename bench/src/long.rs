@@ -45,16 +45,16 @@ pub struct Long {
 }
 
 impl Long {
-    /// A line with this round trip and bandwidth, whose queue holds what a
-    /// round trip carries, as routers' do.
-    pub fn new(round_trip: Duration, bits_per_second: u64) -> Result<Self> {
+    /// A line with this round trip and bandwidth that loses so many packets of a
+    /// million, whose queue holds what a round trip carries, as routers' do.
+    pub fn new(round_trip: Duration, bits_per_second: u64, loss_ppm: u32) -> Result<Self> {
         if let Some(why) = missing() {
             bail!("no line can be emulated here: {why}");
         }
         let (near, far) = (Space::make("near")?, Space::make("far")?);
         let queue = (bits_per_second as f64 / 8.0 * round_trip.as_secs_f64()) as usize;
-        let conditions =
-            Conditions { rate: Some(bits_per_second), queue: queue.max(64 << 10), ..Conditions::delay(round_trip / 2) };
+        let (rate, queue) = (Some(bits_per_second), queue.max(64 << 10));
+        let conditions = Conditions { rate, queue, loss_ppm, ..Conditions::delay(round_trip / 2) };
         let line = Line::new([&near, &far], 0, conditions, 1)?;
         Ok(Self { near, far, line })
     }

@@ -70,24 +70,20 @@ pub struct Config {
     pub hubs: String,
     /// Address and name of each hub that it keeps a link to.
     pub neighbours: Vec<(String, String)>,
-    /// How the links to them are compressed; as by default where it is empty.
-    pub compression: String,
+    /// What else is said of the links to them, as it stands in the file.
+    pub link: String,
     /// Further tables, as they stand in the file.
     pub more: String,
 }
 
 impl Config {
     fn text(&self, certificates: &Certificates) -> String {
-        let Self { name, region, clients, hubs, neighbours, compression, more } = self;
+        let Self { name, region, clients, hubs, neighbours, link, more } = self;
         let mut text = format!("name = {name:?}\nregion = {region:?}\ndata = \"data\"\n\n");
         text.push_str(&certificates.section(name));
         text.push_str(&format!("[[clients]]\nlisten = {clients:?}\nplain = true\n\n[hubs]\nlisten = {hubs:?}\n\n"));
         for (addr, name) in neighbours {
-            text.push_str(&format!("[[neighbours]]\naddr = {addr:?}\nname = {name:?}\n"));
-            if !compression.is_empty() {
-                text.push_str(&format!("compression = {compression:?}\n"));
-            }
-            text.push('\n');
+            text.push_str(&format!("[[neighbours]]\naddr = {addr:?}\nname = {name:?}\n{link}\n\n"));
         }
         text.push_str(more);
         text

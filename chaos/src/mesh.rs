@@ -99,7 +99,7 @@ impl Mesh {
                 clients: CLIENTS.into(),
                 hubs: format!("{network}0.0.0.0:{HUBS}"),
                 neighbours,
-                compression: String::new(),
+                link: String::new(),
                 more: format!("{CLASSES}[timers]\nprobe = \"{} ms\"\n{SOON}\n", PROBE.as_millis()),
             };
             certificates.hub(&config.name, &hosts, VALID)?;

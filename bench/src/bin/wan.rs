@@ -39,6 +39,9 @@ struct Arguments {
     /// The line's bandwidth in each direction, in Mbit/s.
     #[arg(long, default_value_t = 200)]
     mbit: u64,
+    /// Packets that the line loses, of a million.
+    #[arg(long, default_value_t = 0)]
+    loss: u32,
     /// Payload bytes of an event.
     #[arg(long, default_value_t = 1024)]
     payload: usize,
@@ -56,6 +59,12 @@ struct Arguments {
     /// Measures Weft's link by TCP compressed so as well: `lz4`, `zstd`.
     #[arg(long, value_delimiter = ',')]
     compression: Vec<String>,
+    /// Measures Weft's link by TCP with so many connections as well, 2 to 8 of them.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u8).range(2..=8))]
+    connections: Vec<u8>,
+    /// How many lanes Weft's publisher uses in turn, 1 to 8; one alone is no faster by several connections.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    lanes: u8,
     /// The file that Weft's payloads are cut from; compression says little of one letter that repeats.
     #[arg(long)]
     text: Option<PathBuf>,
@@ -70,17 +79,20 @@ fn main() -> Result<()> {
     let round_trip = Duration::from_millis(arguments.rtt);
     let carried = (bits as f64 / 8.0 * round_trip.as_secs_f64()) as u64;
     let window = arguments.window.map_or((carried * 2).min(4 << 20), |mib| mib << 20).max(1 << 20);
-    let (long, disk) = (Long::new(round_trip, bits)?, process::target_folder()?);
+    let (long, disk) = (Long::new(round_trip, bits, arguments.loss)?, process::target_folder()?);
     let text = match &arguments.text {
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         None => b"x".to_vec(),
     };
     let mut peers: Vec<Box<dyn Peer + '_>> = vec![
-        Box::new(Chain::over(&disk, &long, &arguments.config)?.of_text(&text)),
-        Box::new(Chain::over_quic(&disk, &long, &arguments.config)?.of_text(&text)),
+        Box::new(Chain::over(&disk, &long, &arguments.config)?.of_text(&text).in_lanes(arguments.lanes)),
+        Box::new(Chain::over_quic(&disk, &long, &arguments.config)?.of_text(&text).in_lanes(arguments.lanes)),
     ];
-    for compression in &arguments.compression {
-        peers.push(Box::new(Chain::compressed(&disk, &long, compression, &arguments.config)?.of_text(&text)));
+    let compressed = arguments.compression.iter().map(|how| (how.clone(), format!("compression = {how:?}")));
+    let several = arguments.connections.iter().map(|n| (format!("{n} connections"), format!("connections = {n}")));
+    for (what, link) in compressed.chain(several) {
+        let chain = Chain::with(&disk, &long, &what, &link, &arguments.config)?;
+        peers.push(Box::new(chain.of_text(&text).in_lanes(arguments.lanes)));
     }
     if !arguments.weft_only {
         peers.push(Box::new(long.nats()?));
@@ -88,14 +100,16 @@ fn main() -> Result<()> {
     peers.push(Box::new(long.bare()));
     println!("{}", machine::line());
     println!(
-        "line: {} ms there and back, {} Mbit/s each way, a queue of {} KiB; NATS server {} as a leaf node without TLS \
-         and compression; one topic, {} B, one publisher and one subscriber, at most {} KiB on the way; medians of {} \
-         runs of {} s after {} s, in turn\n",
+        "line: {} ms there and back, {} Mbit/s each way, {} packets lost of a million, a queue of {} KiB; NATS server \
+         {} as a leaf node without TLS and compression; one topic, {} B, one publisher in {} of Weft's lanes and one \
+         subscriber, at most {} KiB on the way; medians of {} runs of {} s after {} s, in turn\n",
         arguments.rtt,
         arguments.mbit,
+        arguments.loss,
         carried >> 10,
         nats::VERSION,
         arguments.payload,
+        arguments.lanes,
         window >> 10,
         arguments.runs,
         arguments.seconds,

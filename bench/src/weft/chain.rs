@@ -24,6 +24,8 @@ pub struct Chain<'a> {
     long: Option<&'a Long>,
     /// What payloads are cut from.
     text: Vec<u8>,
+    /// The lanes of a publisher, which takes them in turn.
+    lanes: Vec<Lane>,
     _folder: TempDir,
 }
 
@@ -38,9 +40,9 @@ impl<'a> Chain<'a> {
         Self::start(disk, 2, Some(long), "Weft, TCP and TLS 1.3".to_owned(), ["", "", more])
     }
 
-    /// The same, compressed so.
-    pub fn compressed(disk: &Path, long: &'a Long, compression: &str, more: &str) -> Result<Self> {
-        Self::start(disk, 2, Some(long), format!("Weft, TCP, TLS 1.3, {compression}"), ["", compression, more])
+    /// The same with a link that is `what`, by this line of the configuration.
+    pub fn with(disk: &Path, long: &'a Long, what: &str, link: &str, more: &str) -> Result<Self> {
+        Self::start(disk, 2, Some(long), format!("Weft, TCP, TLS 1.3, {what}"), ["", link, more])
     }
 
     /// The same by QUIC.
@@ -55,13 +57,22 @@ impl<'a> Chain<'a> {
         self
     }
 
+    /// Publishers use the first so many lanes in turn, if that is more than one.
+    #[must_use]
+    pub fn in_lanes(mut self, lanes: u8) -> Self {
+        if lanes > 1 {
+            self.lanes = Lane::all().take(lanes.into()).collect();
+        }
+        self
+    }
+
     /// `scheme` is what the addresses of links begin with.
     fn start(
         disk: &Path,
         hubs: usize,
         long: Option<&'a Long>,
         name: String,
-        [scheme, compression, more]: [&str; 3],
+        [scheme, link, more]: [&str; 3],
     ) -> Result<Self> {
         let folder = tempfile::tempdir_in(disk)?;
         let certificates = Certificates::make(&folder.path().join("tls"))?;
@@ -77,7 +88,7 @@ impl<'a> Chain<'a> {
                 neighbours: Vec::from_iter(
                     started.last().map(|next| (next.hubs().to_owned(), format!("hub-{}", number + 1))),
                 ),
-                compression: compression.to_owned(),
+                link: link.to_owned(),
                 more: more.to_owned(),
             };
             certificates.hub(&config.name, &[host], VALID)?;
@@ -86,7 +97,11 @@ impl<'a> Chain<'a> {
             started.push(hub);
         }
         started.reverse();
-        Ok(Self { name, hubs: started, long, text: ONE.to_vec(), _folder: folder })
+        Ok(Self { name, hubs: started, long, text: ONE.to_vec(), lanes: vec![Lane::DEFAULT], _folder: folder })
+    }
+
+    fn publisher_in(&self, lane: Lane, key: &str, payload: usize) -> Result<Publisher> {
+        Publisher::new(self.connect(Side::Near)?, key, payload, lane, &self.text)
     }
 
     fn connect(&self, side: Side) -> Result<Connection> {
@@ -113,16 +128,43 @@ impl Peer for Chain<'_> {
     }
 
     fn publisher(&self, key: &str, payload: usize) -> Result<Box<dyn Publish>> {
-        Ok(Box::new(Publisher::new(self.connect(Side::Near)?, key, payload, Lane::DEFAULT, &self.text)?))
+        let each: Result<Vec<Publisher>> =
+            self.lanes.iter().map(|lane| self.publisher_in(*lane, key, payload)).collect();
+        Ok(Box::new(InTurn { each: each?, next: 0 }))
     }
 
     fn subscriber(&self, key: &str, payload: usize) -> Result<Box<dyn Subscribe>> {
         let mut subscriber = subscribe(self.connect(Side::Far)?, &[key], OnFull::Disconnect)?;
-        settle(self.publisher(key, payload)?.as_mut(), &mut subscriber)?;
+        // In one lane, so that the last of it comes last.
+        settle(&mut self.publisher_in(Lane::DEFAULT, key, payload)?, &mut subscriber)?;
         Ok(Box::new(subscriber))
     }
 
     fn cpu_seconds(&self) -> f64 {
         self.hubs.iter().filter_map(Hub::pid).map(|pid| process::cpu_seconds(pid).unwrap_or(f64::NAN)).sum()
+    }
+}
+
+/// Publishers in different lanes, one after the other.
+struct InTurn {
+    each: Vec<Publisher>,
+    next: usize,
+}
+
+impl InTurn {
+    fn take_turn(&mut self) -> Result<&mut Publisher> {
+        let turn = self.next;
+        self.next = (turn + 1) % self.each.len().max(1);
+        self.each.get_mut(turn).context("a chain has lanes")
+    }
+}
+
+impl Publish for InTurn {
+    fn batch(&mut self) -> Result<u64> {
+        self.take_turn()?.batch()
+    }
+
+    fn stamped(&mut self, times: &[u64]) -> Result<()> {
+        self.take_turn()?.stamped(times)
     }
 }
