@@ -23,6 +23,7 @@ fuzz_target!(|data: &[u8]| {
         // The block's own length, which a fuzzer would have to guess.
         let block = match kind {
             Kind::Forward => FRAME_HEADER + 8 + 32,
+            Kind::Detour => FRAME_HEADER + 8 + 2 * 8 + 32,
             Kind::Handout => frame::handout_head_len(1),
             _ => FRAME_HEADER,
         };
@@ -31,6 +32,12 @@ fuzz_target!(|data: &[u8]| {
         }
         if kind == Kind::Forward && len >= block {
             bytes[FRAME_HEADER..FRAME_HEADER + 8].copy_from_slice(&1_u64.to_le_bytes());
+        }
+        if kind == Kind::Detour && len >= block {
+            // Two hubs, the second of which the entry is to.
+            bytes[FRAME_HEADER..FRAME_HEADER + 8].copy_from_slice(&[1, 0, 0, 0, 2, body[0] & 1, 0, 0]);
+            let to = FRAME_HEADER + 16;
+            bytes.copy_within(to..to + 8, to + 8);
         }
         if kind == Kind::Handout && len >= block {
             // One run, for the first time: first and the run itself are the input's.
@@ -58,6 +65,14 @@ fn check(bytes: &[u8]) {
                     frame::forward_head(&entries, forward.ttl, forward.block.len(), &mut head)
                         .expect("its own entries");
                     assert!([&head, forward.block].concat() == bytes);
+                }
+                Frame::Detour(detour) => {
+                    let (hubs, entries): (Vec<_>, Vec<_>) = (detour.hubs().collect(), detour.entries().collect());
+                    let mut head = Vec::new();
+                    let len = detour.block.len();
+                    frame::detour_head((detour.ttl, detour.copy), &hubs, &entries, len, &mut head)
+                        .expect("its own hubs and entries");
+                    assert!([&head, detour.block].concat() == bytes);
                 }
                 Frame::Publish(publish) => {
                     assert_eq!(frame::publish_of(bytes), Ok((publish.request, publish.level, publish.homes)));

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{encoded, entries, forward, frames};
+use common::{detour, encoded, entries, forward, frames};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use weft_base::{Epoch, HubId, SubscriptionId, UnixNanos};
@@ -175,6 +175,40 @@ fn a_forward_has_1_to_4096_entries() {
     let bytes = forward(&many[1..], 1, &block);
     let Ok(Frame::Forward(decoded)) = Frame::decode(&bytes) else { panic!("a forward") };
     assert_eq!(decoded.entries().count(), MAX_FLOW_ENTRIES);
+}
+
+#[test]
+fn a_detour_names_its_hubs_and_is_for_the_last() {
+    let block = common::stamped();
+    let entry = entries()[0];
+    let mut out = vec![1];
+    let mut head =
+        |hubs: &[HubId], entries: &[FlowEntry]| detour_head((9, PathCopy::First), hubs, entries, block.len(), &mut out);
+    let far: Vec<HubId> = (1..MAX_DETOUR_HUBS as u64).map(HubId).chain([entry.hub]).collect();
+    assert_eq!(head(&far, &vec![entry; MAX_DETOUR_ENTRIES]), Ok(()));
+    assert_eq!(head(&[], &[entry]), Err(TooLong { hubs: 0, entries: 1 }));
+    assert_eq!(head(&[entry.hub], &[]), Err(TooLong { hubs: 1, entries: 0 }));
+    assert_eq!(head(&[entry.hub, HubId(5)], &[entry]), Err(TooLong { hubs: 2, entries: 1 }), "for another hub");
+    assert_eq!(head(&[&far[..], &far[..]].concat(), &[entry]), Err(TooLong { hubs: 128, entries: 1 }));
+    assert_eq!(head(&far, &vec![entry; MAX_FLOW_ENTRIES]), Err(TooLong { hubs: 64, entries: MAX_FLOW_ENTRIES }));
+    assert!(out.is_empty());
+
+    let bytes = detour(PathCopy::Second, 62, &block);
+    let Ok(Frame::Detour(decoded)) = Frame::decode(&bytes) else { panic!("a detour") };
+    assert_eq!((decoded.ttl, decoded.copy, decoded.block), (62, PathCopy::Second, block.as_slice()));
+    assert!(decoded.hubs().eq([HubId(0xa0), entry.hub]) && decoded.entries().eq([entry]));
+    assert!((bytes.len() - block.len()).is_multiple_of(8), "the block is aligned in the frame");
+    let broken = |at: usize, value: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] = value;
+        clause(&bytes)
+    };
+    assert_eq!(broken(16, 0), (FrameClause::ListLength, "entries", 16));
+    assert_eq!(broken(20, 0), (FrameClause::ListLength, "hubs", 20));
+    assert_eq!(broken(20, 65), (FrameClause::ListLength, "hubs", 20));
+    assert_eq!(broken(21, 2).1, "copy");
+    assert_eq!(broken(22, 1), (FrameClause::Reserved, "reserved", 22));
+    assert_eq!(broken(32, 7), (FrameClause::Value, "entries", 40), "an entry is for another hub than the last");
 }
 
 fn clause(bytes: &[u8]) -> (FrameClause, &'static str, usize) {

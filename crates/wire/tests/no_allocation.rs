@@ -7,7 +7,7 @@ mod common;
 use allocation_counter::measure;
 use weft_base::SubscriptionId;
 use weft_wire::block::{self, Block, BlockWriter, EventFields};
-use weft_wire::frame::{self, AckLevel, Frame, MAX_FRAME};
+use weft_wire::frame::{self, AckLevel, Frame, MAX_FRAME, PathCopy};
 
 fn allocations(work: impl FnOnce()) -> u64 {
     measure(work).count_total
@@ -74,6 +74,8 @@ fn writing_a_block_and_its_head_allocates_nothing() {
         std::hint::black_box(frame::deliver_head(SubscriptionId(1), len, 0));
         std::hint::black_box(frame::publish_head(1, AckLevel::Routed, len));
         frame::forward_head(&common::entries(), 1, len, &mut out).unwrap();
+        let entry = common::entries()[0];
+        frame::detour_head((9, PathCopy::First), &[entry.hub], &[entry], len, &mut out).unwrap();
         frame::handout_head(SubscriptionId(1), 9, 1, runs, len, &mut out).unwrap();
     };
     write();

@@ -111,7 +111,7 @@ pub struct FlowEntry {
 /// A flow entry as it lies in the frame.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-struct RawFlowEntry {
+pub(super) struct RawFlowEntry {
     hub: U64,
     incarnation: U32,
     kind: u8,
@@ -148,7 +148,7 @@ impl From<&FlowEntry> for RawFlowEntry {
 
 impl RawFlowEntry {
     /// The entry; `None` where it breaks a rule, which decoding looked for.
-    fn entry(&self) -> Option<FlowEntry> {
+    pub(super) fn entry(&self) -> Option<FlowEntry> {
         let kind = FlowKind::from_number(self.kind)?;
         let sound = self.retransmit <= 1
             && self.reserved.get() == 0

@@ -138,6 +138,8 @@ kinds! {
     BoundAck = 113;
     /// Hub to hub, on links of version 2 and later: as `FlowAck`, of a flow that takes another way than the main one.
     WayAck = 114;
+    /// Hub to hub, to hubs whose records say that they take it: a block for one hub, by the hubs that it names.
+    Detour = 115;
     /// Client to hub: where did it go? Answered by `Told`.
     Ask = 116;
     /// Hub to client: what hubs say to an `Ask`.
@@ -187,6 +189,7 @@ impl Kind {
                 | Self::Goodbye
                 | Self::Forward
                 | Self::Packed
+                | Self::Detour
                 | Self::LinkState
                 | Self::Interest
                 | Self::Digest
@@ -218,6 +221,6 @@ impl Kind {
     /// Whether the frame carries a block.
     #[must_use]
     pub const fn has_block(self) -> bool {
-        matches!(self, Self::Publish | Self::Deliver | Self::Forward | Self::Handout | Self::Found)
+        matches!(self, Self::Publish | Self::Deliver | Self::Forward | Self::Detour | Self::Handout | Self::Found)
     }
 }

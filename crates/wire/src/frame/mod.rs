@@ -25,6 +25,7 @@
 //! Deliver   id subscription  flags hops       16 block
 //! Found     id request       flags zero       16 u32 event, u32 zero; block
 //! Forward   id zero          flags ttl        16 u32 entries, u32 zero; 24 entries of 32 bytes; block
+//! Detour    id zero          flags ttl        16 u32 entries, u8 hubs, u8 copy, u16 zero; 24 hubs of u64; entries of 32 bytes; block
 //! Handout   id subscription  flags zero       16 u64 first, u32 attempt, u16 runs, u16 zero; 32 runs of u16 from, u16 count; zeros to 8; block
 //! Packed  id zero            flags zero       16 u8 codec, u8 lane, u16 frames, u32 plain length, u32 length, u32 zero; bytes; zeros to 8
 //!    entry: 0 u64 hub │ 8 u32 incarnation │ 12 u8 kind │ 13 u8 1 = retransmit │ 14 u16 0 │ 16 u64 sequence │ 24 u64 base
@@ -46,6 +47,7 @@ mod codec;
 mod consumer;
 mod crossing;
 mod data;
+mod detour;
 mod drain;
 mod error;
 mod handout;
@@ -76,6 +78,7 @@ pub use data::{
     Deliver, FLOW_ENTRY_LEN, FOUND_HEAD, FlowEntry, FlowKind, Forward, Found, Publish, TooMany, deliver_head,
     forward_head, found_head, publish_head, publish_homes_head,
 };
+pub use detour::{Detour, PathCopy, TooLong, detour_head};
 pub use drain::{Drain, DrainAction, DrainReport, DrainState, DrainStatus, Leave, Place, Redirect};
 pub use error::{EncodeError, FrameClause, FrameError};
 pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, handout_head, handout_head_len};
@@ -91,7 +94,7 @@ pub use native::{
 };
 pub use open::{Conflict, Connections, LinkOpen, OpenItem};
 pub use packed::{PACKED_HEAD, Packed};
-pub use peek::{Peek, peek, peek_kind, publish_of};
+pub use peek::{Peek, peek, peek_block, peek_kind, publish_of};
 pub use pressure::{GateState, LinkCredit, Pressure};
 pub use profile::{Profile, ProfileReport, ProfileStack};
 pub use receipt::{
@@ -118,11 +121,16 @@ pub const PROTOCOL_VERSION: u16 = 2;
 /// The oldest version that it speaks.
 pub const PROTOCOL_VERSION_LEAST: u16 = 1;
 /// The largest frame there is: a `Forward` with all its entries and the largest block.
+/// A `Detour`, whose hubs are named besides, has as many fewer entries at most.
 pub const MAX_FRAME: usize = FRAME_HEADER + 8 + MAX_FLOW_ENTRIES * FLOW_ENTRY_LEN + crate::block::MAX_BLOCK;
+/// The most flow entries in a `Detour`.
+pub const MAX_DETOUR_ENTRIES: usize = MAX_FLOW_ENTRIES - MAX_DETOUR_HUBS * 8 / FLOW_ENTRY_LEN;
 /// The largest control frame, in bytes: longer lists go in several frames.
 pub const MAX_CONTROL_FRAME: usize = 1 << 20;
 /// The most flow entries in a `Forward`.
 pub const MAX_FLOW_ENTRIES: usize = 4096;
+/// The most hubs that a `Detour` names.
+pub const MAX_DETOUR_HUBS: usize = 64;
 /// The longest name of a hub, region, stream, group or counter, in bytes.
 pub const MAX_NAME: usize = 255;
 /// The largest weight of a member of a group.
@@ -325,6 +333,8 @@ frames! {
     Conflict(Conflict<'a>);
     /// What this hub knows of the others, in short.
     DigestSum(DigestSum);
+    /// A block for one hub, by the hubs that it names.
+    Detour(Detour<'a>);
     /// Ask all hubs where events went.
     Ask(Ask<'a>);
     /// What they say.

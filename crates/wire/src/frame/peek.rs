@@ -3,7 +3,7 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{AckLevel, FRAME_HEADER, FrameClause, FrameError, Kind};
+use super::{AckLevel, FLOW_ENTRY_LEN, FRAME_HEADER, FrameClause, FrameError, Kind};
 
 /// The header as it lies in the bytes.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -114,6 +114,17 @@ pub fn peek(bytes: &[u8], max: usize) -> Result<Peek, FrameError> {
 #[must_use]
 pub fn peek_kind(bytes: &[u8]) -> Option<Kind> {
     bytes.get(4).copied().and_then(Kind::from_number)
+}
+
+/// The block in a `Forward` or `Detour` frame, by what the frame says of the lists
+/// before it; nothing else is looked at. None where the frame ends before it.
+#[must_use]
+pub fn peek_block(frame: &[u8]) -> Option<&[u8]> {
+    let head = frame.get(FRAME_HEADER..)?.first_chunk::<5>()?;
+    let [a, b, c, d, hubs] = *head;
+    let entries = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?.checked_mul(FLOW_ENTRY_LEN)?;
+    let hubs = if peek_kind(frame) == Some(Kind::Detour) { usize::from(hubs) * size_of::<u64>() } else { 0 };
+    frame.get(entries.checked_add(FRAME_HEADER + 8 + hubs)?..)
 }
 
 /// Request, level and homes of a `Publish`, from its header alone: for a reader

@@ -27,6 +27,9 @@ pub mod attribute {
     pub const LIFE: u16 = 9;
     /// Where the hub takes clients: each a u8 length and an address, the best first.
     pub const CLIENTS: u16 = 10;
+    /// The kinds of frames between hubs that not all hubs of its version take, and
+    /// that this one does: a byte each, ascending.
+    pub const TAKES: u16 = 11;
     /// In [`FLAGS`], whose first byte has it: the hub is about to stop.
     pub const DRAINING: u8 = 1;
 }

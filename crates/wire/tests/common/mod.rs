@@ -1,9 +1,14 @@
 //! Blocks and frames that several tests use, one of each kind; no field has its default.
 #![allow(dead_code, reason = "each test binary uses a part")]
+
+mod between;
+
 use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, SubscriptionId, TenantId, UnixNanos, Way};
 use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
 use weft_wire::frame::{self, *};
 use weft_wire::headers::{HeadersWriter, names};
+
+pub(crate) use between::{detour, forward};
 
 pub(crate) const TOPIC: &str = "flights/departed/JFK";
 
@@ -117,14 +122,6 @@ pub(crate) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
     bytes
 }
 
-/// A `Forward` frame as a hub writes it.
-pub(crate) fn forward(entries: &[FlowEntry], ttl: u8, block: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    frame::forward_head(entries, ttl, block.len(), &mut bytes).unwrap();
-    bytes.extend_from_slice(block);
-    bytes
-}
-
 fn kept<T: ?Sized>(value: Box<T>) -> &'static T {
     Box::leak(value)
 }
@@ -139,6 +136,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
     let block: &'static [u8] = kept(full().into());
     let stamped: &'static [u8] = kept(stamped().into());
     let forward: &'static [u8] = kept(forward(&entries(), 6, stamped).into());
+    let detour: &'static [u8] = kept(detour(PathCopy::Second, 62, stamped).into());
     let hub = HubId(0x0102_0304_0506_0708);
     let epoch = Epoch(0x0a0b_0c0d);
     let id = SubscriptionId(0x21);
@@ -399,6 +397,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
         Frame::Record(Record { record: record(), attributes: attributes() }),
         Frame::BoundAck(BoundAck { residency: Residency::of(&["eu"]), ack: bare_ack(hub, epoch) }),
         Frame::WayAck(WayAck { way: Way(3), residency: Residency::of(&["eu"]), ack: bare_ack(hub, epoch) }),
+        Frame::decode(detour).unwrap(),
         Frame::Ask(Ask {
             request: 18,
             what: SeeWhat::Event,
