@@ -83,6 +83,7 @@ drop_reasons! {
     LinkCrowded = 35, "link_crowded", "The event would have waited for a link that is behind, and the hub is short of memory for what waits.";
     MappedAway = 42, "mapped_away", "A rule of the hub's mapping drops this share of its topics on purpose.";
     Unmappable = 43, "unmappable", "A rule of the hub's mapping is for the topic and makes no valid topic of it, or there was no memory for that.";
+    DuplicatePath = 45, "duplicate_path", "The event came over the other of two paths before; in no ledger, for it is no copy of its own.";
 }
 
 /// Something for each [`DropReason`]. An array of its own kind, because std's

@@ -18,6 +18,7 @@
 //! streams' content or disks.
 #![forbid(unsafe_code)]
 
+mod apart;
 mod book;
 mod bound;
 mod close;
@@ -45,6 +46,7 @@ mod spread;
 mod streams;
 mod transfer;
 
+pub use apart::{Along, TwoPaths};
 pub use book::{Dialled, MAX_ADDRESS, MAX_ADDRESSES};
 pub use close::CloseReason;
 pub use costs::Weights;

@@ -141,4 +141,7 @@ pub struct MeshOptions {
     pub weights: Weights,
     /// How blocks are spread over ways. The same at all hubs of a mesh.
     pub spreading: Spreading,
+    /// Whether two paths are asked for ([`Routes::two_paths`](crate::Routes::two_paths)):
+    /// routes then keep the mesh as a graph. Local to a hub.
+    pub two_paths: bool,
 }

@@ -8,6 +8,7 @@ use weft_base::{Epoch, HubId, Residency, UnixNanos, Way};
 use weft_topic::{Filter, Topic};
 use weft_wire::frame::FlowEntry;
 
+use crate::apart::Ground;
 use crate::filters::Wants;
 use crate::ledger::DropReason;
 use crate::options::MAX_HUBS;
@@ -90,6 +91,8 @@ pub struct Routes {
     pub(crate) ways: u8,
     /// Those besides the main one, for each of `hubs`; none where they are the same.
     pub(crate) spread: Arc<[Option<Path>]>,
+    /// What two paths are found by.
+    pub(crate) ground: Arc<Ground>,
 }
 
 impl Routes {
@@ -107,6 +110,7 @@ impl Routes {
             learned: Learned::Nothing,
             ways: 1,
             spread: Arc::default(),
+            ground: Arc::default(),
         }
     }
 
@@ -130,6 +134,7 @@ impl Routes {
             learned: Learned::Nothing,
             ways: 1,
             spread: Arc::default(),
+            ground: Arc::default(),
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Edge {
 }
 
 /// A mesh as a graph. Edges of unknown hubs are allowed and lead nowhere.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Graph {
     edges: BTreeMap<HubId, Vec<Edge>>,
 }
@@ -75,6 +75,13 @@ impl Graph {
             left.extend(next.filter(|to| reached.insert(*to)));
         }
         reached
+    }
+
+    /// The part of it whose hubs are inside.
+    pub(crate) fn within(&self, inside: impl Fn(HubId) -> bool) -> Self {
+        let edges = self.edges.iter().filter(|(hub, _)| inside(**hub));
+        let left = |edges: &[Edge]| edges.iter().filter(|edge| inside(edge.to)).copied().collect();
+        Self { edges: edges.map(|(hub, edges)| (*hub, left(edges))).collect() }
     }
 
     /// Whether a path leads from `root` to `hub` over other hubs.

@@ -89,6 +89,23 @@ impl LiveReceiver {
         Self { own, lives: None, expected: 0 }
     }
 
+    /// The lives of origin and destination that the numbers are of.
+    pub(super) fn lives(&self) -> Option<(Epoch, u32)> {
+        self.lives
+    }
+
+    /// The number of the next event.
+    pub(super) fn expected(&self) -> u64 {
+        self.expected
+    }
+
+    /// How many events would be missed if this block were taken in; none of one
+    /// that is late or was taken in before.
+    pub(super) fn ahead(mut self, origin: Epoch, incarnation: u32, sequence: u64) -> Option<u64> {
+        let live = self.accept(origin, incarnation, sequence, 0);
+        live.deliver.then_some(live.missed)
+    }
+
     /// A block of `events` events has come: `origin` is the epoch of its stamp,
     /// `incarnation` and `sequence` are its entry's.
     pub fn accept(&mut self, origin: Epoch, incarnation: u32, sequence: u64, events: u64) -> Live {

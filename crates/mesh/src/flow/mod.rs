@@ -3,6 +3,8 @@
 //!
 //! * Live ([`LiveSender`], [`LiveReceiver`]): best effort. Numbered by events,
 //!   so that the destination counts what it misses and refuses what is late.
+//! * [`Merge`]: a live flow that comes over two paths, of each block the first
+//!   copy.
 //! * Guaranteed ([`Sender`], [`Receiver`]): go-back-N by block number. The
 //!   origin holds each block until the destination has synced it. Order and
 //!   completeness hold from one life of the origin to one life of the
@@ -14,6 +16,9 @@
 
 mod guaranteed;
 mod live;
+mod merge;
+#[cfg(test)]
+mod merge_tests;
 mod receiver;
 mod seen;
 #[cfg(test)]
@@ -21,5 +26,6 @@ mod tests;
 
 pub use guaranteed::{Pushed, RetransmitOptions, Sender};
 pub use live::{Live, LiveReceiver, LiveSender};
+pub use merge::{Came, MOST_WAITING, Merge, Merged};
 pub use receiver::{Receiver, Verdict};
 pub use seen::{Cut, Seen, WINDOW};

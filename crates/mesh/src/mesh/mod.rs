@@ -28,6 +28,7 @@
 
 mod drain;
 mod events;
+mod ground;
 mod identity;
 mod interest;
 mod learning;
@@ -60,6 +61,7 @@ use self::pressure::Gates;
 use self::receipts::Receipts;
 use self::records::{Hub, OwnRecord};
 use self::residency::Bound;
+use crate::apart::Ground;
 use crate::damp::Damp;
 use crate::filters::Wants;
 use crate::flap::Flaps;
@@ -97,6 +99,8 @@ pub struct Mesh {
     is_draining: bool,
     /// Ways besides those in `hubs`.
     spread: Spread,
+    /// What two paths are found by.
+    ground: Arc<Ground>,
     bound: Bound,
     next_digest: Mono,
     deadline: Option<Mono>,
@@ -144,6 +148,7 @@ impl Mesh {
             identities: Identities::default(),
             is_draining: false,
             spread: Spread::default(),
+            ground: Arc::default(),
             bound: Bound::default(),
             next_digest: Mono(0),
             deadline: None,
@@ -159,6 +164,7 @@ impl Mesh {
             me,
         };
         mesh.set_attribute(attribute::LABELS, labels::encode(&mesh.me.labels));
+        mesh.set_attribute(attribute::TAKES, Some(vec![frame::Kind::Detour as u8]));
         // What is bound to a label of this hub may be here from the start.
         mesh.find_bound(&Graph::default(), &BTreeMap::new(), Spreading::NONE);
         mesh.routes = Arc::new(mesh.make_routes());

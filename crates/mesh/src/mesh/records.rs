@@ -1,6 +1,7 @@
 //! Link state: records of hubs, what follows from them, and what is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Mono};
@@ -129,7 +130,8 @@ impl OwnRecord {
 pub(super) const WITH_ATTRIBUTES: u16 = 2;
 
 /// The attributes that ways are found by.
-const OF_WAYS: [u16; 4] = [attribute::LABELS, attribute::METRICS, attribute::FLAGS, attribute::PARALLEL];
+const OF_WAYS: [u16; 5] =
+    [attribute::LABELS, attribute::METRICS, attribute::FLAGS, attribute::PARALLEL, attribute::TAKES];
 
 fn value_of(attributes: Option<&[u8]>, tag: u16) -> Option<&[u8]> {
     Attributes::parse(attributes?).ok()?.get(tag)
@@ -475,6 +477,11 @@ impl Mesh {
         self.hubs_changed |= spread != self.spread;
         self.spread = spread;
         self.hubs_changed |= self.find_bound(&graph, &in_use, spreading);
+        let ground = self.ground_of(graph, &in_use, |_| true);
+        if *self.ground != ground {
+            self.ground = Arc::new(ground);
+            self.hubs_changed = true;
+        }
         self.receipts_see_paths(now);
     }
 
@@ -544,7 +551,7 @@ impl Mesh {
             KnownHub { hub: id, epoch, slot, path, is_draining, shared, outside: false, elsewhere: false }
         });
         let routes = Routes::new(self.me.id, self.interest.clone(), hubs.collect());
-        let routes = routes.spread_over(&self.spread).with_bound(self.bound_routes());
+        let routes = routes.spread_over(&self.spread).over(self.ground.clone()).with_bound(self.bound_routes());
         Routes { drains: self.is_draining, learned: self.learning.learned(), ..routes }
     }
 }

@@ -8,6 +8,7 @@
 //! records alone, so that all hubs with a set find ways that fit together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use weft_base::{HubId, Residency};
 use weft_wire::frame::attribute;
@@ -15,6 +16,7 @@ use weft_wire::frame::attribute;
 use super::Mesh;
 use super::records::path_of;
 use crate::LinkId;
+use crate::apart::Ground;
 use crate::labels;
 use crate::options::MAX_WAYS;
 use crate::routes::{KnownHub, Path, Routes};
@@ -40,6 +42,7 @@ struct Ways {
     inside: BTreeSet<HubId>,
     paths: BTreeMap<HubId, Path>,
     spread: Spread,
+    ground: Arc<Ground>,
 }
 
 /// Labels, ascending.
@@ -65,7 +68,10 @@ impl Mesh {
                 let shortest = graph.shortest_within(self.me.id, |hub| inside.contains(&hub));
                 let paths = shortest.iter().filter_map(|(id, path)| Some((*id, path_of(path, in_use)?))).collect();
                 let spread = Spread::find(graph, self.me.id, |hub| inside.contains(&hub), in_use, spreading);
-                found.ways.push(Ways { residency: Residency::of(&set), inside, paths, spread });
+                let part =
+                    if self.options.two_paths { graph.within(|hub| inside.contains(&hub)) } else { Graph::default() };
+                let ground = Arc::new(self.ground_of(part, in_use, |hub| inside.contains(&hub)));
+                found.ways.push(Ways { residency: Residency::of(&set), inside, paths, spread, ground });
             }
         }
         let is_other = found != self.bound;
@@ -85,6 +91,7 @@ impl Mesh {
                 KnownHub { hub, epoch, slot, path, is_draining, shared, outside, elsewhere }
             });
             let routes = Routes::new(self.me.id, self.interest.clone(), hubs.collect()).spread_over(&ways.spread);
+            let routes = routes.over(ways.ground.clone());
             Routes { drains: self.is_draining, ..routes }
         };
         self.bound.ways.iter().map(|ways| (ways.residency, routes(ways))).collect()

@@ -14,6 +14,7 @@ mod records;
 mod residency;
 mod spread;
 mod strange;
+mod two_paths;
 
 use std::collections::VecDeque;
 use std::time::Duration;
