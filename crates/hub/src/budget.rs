@@ -8,7 +8,7 @@
 
 use std::mem::size_of;
 
-use weft_base::ByteCount;
+use weft_base::{ByteCount, Lane};
 use weft_keyed::LsmOptions;
 use weft_mesh::MAX_HUBS;
 use weft_pack::Codec;
@@ -79,6 +79,14 @@ pub const CHANGE: usize = 6 << 10;
 /// A hub, in one of the ways besides the main one, for labels or to spread topics:
 /// with what is remembered of its blocks, 1 KiB for each lane.
 const WAY: usize = 9 << 10;
+/// A flow that comes over two paths, without what waits in it.
+const PATH_FLOW: usize = 256;
+/// A block that waits for the other path: a reference, not its bytes, which are the arena's.
+const PATH_WAITING: usize = 256;
+/// Two paths to a hub, as long as they may be.
+const PATHS: usize = 2 << 10;
+/// One direction of a link in the mesh as a graph.
+const LINK: usize = 32;
 /// The program, its threads' stacks and what is there once.
 pub const BASE: usize = 24 << 20;
 
@@ -169,6 +177,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
             times(1, options.storage.repair.as_usize().saturating_add(l.frame.as_usize())),
         ),
         part("ways", "routing.ways, labels, hubs", times(l.hubs.saturating_mul(ways(options)), WAY)),
+        part("two paths", "paths, hubs, labels", times(1, two_paths(options))),
         part("recent blocks", "see.window", times(1, Window::memory(options.see.window))),
         part("classes of topics", "ledger", times(1, Classes::memory(&options.see))),
         part("what crosses links", "hubs, ledger", times(l.hubs, crossing(options))),
@@ -184,9 +193,28 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
 /// How many ways there are besides the main one: for sets of labels, and of each
 /// those that topics are spread over. Blocks are remembered of each.
 fn ways(options: &HubOptions) -> usize {
+    sets(options).saturating_mul(options.routing.spreading.ways.into()).saturating_sub(1)
+}
+
+/// Sets of labels that there are ways for, none among them.
+fn sets(options: &HubOptions) -> usize {
     let sets = 1_usize.checked_shl(options.labels.len() as u32).unwrap_or(usize::MAX);
-    let sets = (sets - 1).min(weft_mesh::MAX_WAYS) + 1;
-    sets.saturating_mul(options.routing.spreading.ways.into()).saturating_sub(1)
+    (sets - 1).min(weft_mesh::MAX_WAYS) + 1
+}
+
+/// Flows that come over two paths, and what waits in them, which other hubs decide;
+/// and, where a lane here goes over two, the mesh as a graph and the paths that were
+/// found, once for each set of labels.
+fn two_paths(options: &HubOptions) -> usize {
+    let hubs = options.limits.hubs;
+    let waiting = options.paths.waiting.as_usize() / weft_wire::block::layout::MIN_BLOCK * PATH_WAITING;
+    let flows = hubs.saturating_mul(Lane::COUNT * PATH_FLOW);
+    let found = if options.paths.are_two() {
+        hubs.saturating_mul(PATHS + hubs.saturating_mul(LINK)).saturating_mul(sets(options))
+    } else {
+        0
+    };
+    waiting.saturating_add(flows).saturating_add(found)
 }
 
 /// Windows of links by QUIC; nothing where no address is QUIC's.

@@ -27,6 +27,9 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: AtomicU64,)+
             /// Copies dropped, by reason.
             pub dropped: ByReason<AtomicU64>,
+            /// Events of copies that went no further where a lane goes over two paths, by
+            /// reason: second copies, and of both that which came last. In no ledger.
+            pub second_dropped: ByReason<AtomicU64>,
             /// The ledgers of classes of topics.
             pub(crate) classes: Classes,
             /// The blocks that crossed the hub last.
@@ -52,6 +55,9 @@ macro_rules! counters {
                 let mut all = vec![$(($text.to_owned(), get(&self.$name))),+];
                 for reason in DropReason::ALL {
                     all.push((format!("ledger.dropped.{}", reason.name()), get(&self.dropped[reason])));
+                }
+                for reason in DropReason::ALL.into_iter().filter(|reason| get(&self.second_dropped[*reason]) > 0) {
+                    all.push((format!("second.dropped.{}", reason.name()), get(&self.second_dropped[reason])));
                 }
                 for (class, ledger) in self.classes.iter() {
                     for (what, reason, value) in ledger.ledger().counters() {
@@ -126,6 +132,16 @@ counters! {
     mesh_duplicates = "duplicates.mesh_blocks",
     /// Live events that a flow from another hub was short of.
     missed = "flow.missed",
+    /// Events of which this hub sent a second copy, on a path of its own, to another hub.
+    second_sent = "second.sent",
+    /// Events of a lane of two paths for another hub to which there is one path only.
+    second_none = "second.no_path",
+    /// Events of second copies passed on for other hubs.
+    second_passed = "second.passed",
+    /// Live events taken here of which the second copy came first, or alone.
+    second_first = "second.first",
+    /// Live events that came before earlier ones and waited for the other path to bring these.
+    second_waited = "second.waited",
     /// Blocks that came over a link and may not be at this hub: it does not carry their label.
     residency_refused = "residency.refused",
     /// Guaranteed blocks sent again.

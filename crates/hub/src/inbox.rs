@@ -16,15 +16,13 @@ use weft_base::Lane;
 use weft_ring::mpsc;
 use weft_ring::stage::StageWaker;
 use weft_wire::block::Block;
-use weft_wire::frame::{self, FLOW_ENTRY_LEN, FRAME_HEADER, Kind};
+use weft_wire::frame::{self, FRAME_HEADER, Kind};
 
 use crate::messages::ToRoute;
 use crate::outbox::Outbox;
 
 /// The fewest slots of a lane's ring.
 const LEAST_SLOTS: usize = 64;
-/// Bytes before the flow entries of a `Forward` frame.
-const FORWARD_HEAD: usize = FRAME_HEADER + 8;
 /// Where a block says its lane.
 const LANE_BYTE: usize = 7;
 
@@ -33,20 +31,18 @@ pub(crate) fn lane_slots(slots: usize) -> usize {
     (slots / Lane::COUNT).max(LEAST_SLOTS)
 }
 
-/// The lane of a whole `Forward` frame, as its block says; the default one where
-/// it says nothing sound, which the route stage finds.
+/// The lane of a whole `Forward` or `Detour` frame, as its block says; the default
+/// one where it says nothing sound, which the route stage finds.
 fn lane_of_forward(frame: &[u8]) -> Lane {
-    let count = frame.get(FRAME_HEADER..).and_then(|rest| rest.first_chunk()).map(|bytes| u32::from_le_bytes(*bytes));
-    let at =
-        (count.unwrap_or(0) as usize).checked_mul(FLOW_ENTRY_LEN).map(|entries| FORWARD_HEAD + entries + LANE_BYTE);
-    at.and_then(|at| frame.get(at)).and_then(|lane| Lane::new(*lane)).unwrap_or(Lane::DEFAULT)
+    let lane = frame::peek_block(frame).and_then(|block| block.get(LANE_BYTE));
+    lane.and_then(|lane| Lane::new(*lane)).unwrap_or(Lane::DEFAULT)
 }
 
 /// The lane of a frame that carries a block to the route stage; none for others.
 pub(crate) fn lane_of_frame(frame: &[u8]) -> Option<Lane> {
     match frame::peek_kind(frame) {
         Some(Kind::Publish) => frame.get(FRAME_HEADER..).map(|block| Block::trusted(block).lane()),
-        Some(Kind::Forward) => Some(lane_of_forward(frame)),
+        Some(Kind::Forward | Kind::Detour) => Some(lane_of_forward(frame)),
         _ => None,
     }
 }

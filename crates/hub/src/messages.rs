@@ -340,6 +340,8 @@ pub(crate) struct Forward {
     /// Live copies in it, an event for a destination hub being one: they count
     /// as forwarded when written, as dropped when the link goes first.
     pub(crate) live_copies: u64,
+    /// Events of a second copy, on a path of its own: in no ledger. Else 0.
+    pub(crate) second: u64,
     /// A copy is for a stream: the block is sent whatever its deadline.
     pub(crate) guaranteed: bool,
 }

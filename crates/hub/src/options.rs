@@ -2,6 +2,7 @@
 //! the program's configuration is mapped onto them.
 
 mod limits;
+mod paths;
 mod picks;
 mod routing;
 mod stages;
@@ -19,6 +20,7 @@ use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 pub use self::limits::Limits;
+pub use self::paths::Paths;
 pub use self::picks::MAX_SEEDS;
 pub use self::routing::{MAX_RESIDENCY, ResidencyRule, Routing};
 pub use self::stages::StageBounds;
@@ -78,6 +80,8 @@ pub struct HubOptions {
     pub stages: StageBounds,
     /// What ways through the mesh are found by.
     pub routing: Routing,
+    /// Which lanes go over two paths.
+    pub paths: Paths,
     /// The bounds of every queue, window, table and buffer.
     pub limits: Limits,
     /// What a stream gets where its creator names nothing.
@@ -271,6 +275,7 @@ impl HubOptions {
             admit_threads: None,
             stages: StageBounds::default(),
             routing: Routing::default(),
+            paths: Paths::default(),
             limits: Limits::default(),
             stream_defaults: StreamDefaults::default(),
             storage: Storage::default(),
@@ -330,6 +335,7 @@ impl HubOptions {
         }
         routing::residency_violations(&self.residency, &mut found);
         self.routing.violations(&mut found);
+        self.paths.violations(&mut found);
         let most = self.protocol_most;
         if !(PROTOCOL_VERSION_LEAST..=PROTOCOL_VERSION).contains(&most) {
             let remedy = format!("this version speaks {PROTOCOL_VERSION_LEAST} to {PROTOCOL_VERSION}");

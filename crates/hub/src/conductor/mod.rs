@@ -153,7 +153,7 @@ pub(crate) fn mesh_of(
     };
     let timers = &options.timers;
     let Routing { weights, spreading } = options.routing;
-    let mut told = MeshOptions { weights, spreading, ..MeshOptions::default() };
+    let mut told = MeshOptions { weights, spreading, two_paths: options.paths.are_two(), ..MeshOptions::default() };
     told.limits.hubs = options.limits.hubs;
     told.timers.interest_retention = timers.interest_retention;
     told.timers.damp_most = timers.interest_damping;

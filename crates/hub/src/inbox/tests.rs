@@ -3,7 +3,7 @@
 use weft_base::{Mono, ProducerId, Random};
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_wire::block::{BlockFields, BlockWriter, EventFields};
-use weft_wire::frame::{AckLevel, FlowEntry, FlowKind, forward_head};
+use weft_wire::frame::{AckLevel, FlowEntry, FlowKind, PathCopy, detour_head, forward_head};
 
 use super::*;
 use crate::messages::{Publish, SessionId};
@@ -137,5 +137,11 @@ fn the_lane_of_a_frame_is_that_of_its_block() {
         assert_eq!(lane_of_frame(&frame), Some(Lane::BULK));
         frame.truncate(40);
         assert_eq!(lane_of_frame(&frame), Some(Lane::DEFAULT), "what is cut off is for the route stage to find");
+    }
+    for hubs in [1, 5] {
+        let (mut frame, way) = (Vec::new(), vec![entry.hub; hubs]);
+        detour_head((1, PathCopy::Second), &way, &[entry; 2], block.len(), &mut frame).expect("a head");
+        frame.extend_from_slice(&block);
+        assert_eq!(lane_of_frame(&frame), Some(Lane::BULK));
     }
 }

@@ -227,7 +227,7 @@ impl Egress {
         if self.queued() >= self.limits.link_bytes {
             let lane = Block::trusted(&forward.block).lane();
             self.unsent[lane.index()] += forward.len() as u64;
-            return counters.account(&forward.block).drop(DropReason::LinkFull, forward.live_copies);
+            return counters.drop_forward(&forward, DropReason::LinkFull);
         }
         counters.account(&forward.block).enter(Waits::Links, forward.live_copies);
         let block = Block::trusted(&forward.block);
@@ -376,7 +376,7 @@ impl Egress {
                 Frame::Forward(forward) => {
                     self.unsent[waiting.lane.index()] += waiting.cost as u64;
                     let account = counters.account(&forward.block);
-                    account.drop(DropReason::Expired, forward.live_copies);
+                    counters.drop_forward(&forward, DropReason::Expired);
                     account.leave(Waits::Links, forward.live_copies);
                 }
                 Frame::Control(_) | Frame::Relay(..) | Frame::Handout(_) | Frame::Packed(_) => {
@@ -524,9 +524,8 @@ impl Egress {
 
 /// A block was to be written to a link that is over.
 pub(super) fn lost(forward: &Forward, counters: &Counters) {
-    let account = counters.account(&forward.block);
-    account.drop(DropReason::LinkLost, forward.live_copies);
-    account.leave(Waits::Links, forward.live_copies);
+    counters.drop_forward(forward, DropReason::LinkLost);
+    counters.account(&forward.block).leave(Waits::Links, forward.live_copies);
 }
 
 /// Queues a mark with no block behind it. Answers its length.

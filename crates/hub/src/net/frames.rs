@@ -36,7 +36,7 @@ impl NetStage {
                     Err(error) => self.violate(id, ErrorCode::BAD_FRAME, &error.to_string()),
                 };
             }
-            (Role::Link { .. }, Some(Kind::Forward)) => {
+            (Role::Link { .. }, Some(Kind::Forward | Kind::Detour)) => {
                 let len = bytes.len() as u64;
                 if let Some(link) = connection.egress.link() {
                     add(&link.wire_in, len);
@@ -479,9 +479,7 @@ fn forwarded_lane(frame: &[u8]) -> Option<Lane> {
     forwarded(frame).map(|block| block.lane())
 }
 
-/// The block in a `Forward` frame, unchecked.
+/// The block in a `Forward` or `Detour` frame, unchecked.
 pub(super) fn forwarded(frame: &[u8]) -> Option<Block<'_>> {
-    let entries = frame.get(frame::FRAME_HEADER..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))?;
-    let at = usize::try_from(entries).ok()?.checked_mul(frame::FLOW_ENTRY_LEN)?.checked_add(frame::FRAME_HEADER + 8)?;
-    Some(Block::trusted(frame.get(at..)?))
+    frame::peek_block(frame).map(Block::trusted)
 }

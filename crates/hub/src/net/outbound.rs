@@ -108,7 +108,7 @@ impl NetStage {
                 let short = self.tight || get(&counters.backlog_blocks) >= most;
                 let Some(connection) = self.connection(link).filter(|c| !c.closing) else {
                     let account = self.counters.account(&forward.block);
-                    account.drop(DropReason::LinkLost, forward.live_copies);
+                    self.counters.drop_forward(&forward, DropReason::LinkLost);
                     account.leave(Waits::Net, forward.live_copies);
                     return self.unanswered(&forward.block, forward.live_copies);
                 };
@@ -138,8 +138,8 @@ impl NetStage {
                         add(&counters.backlog_blocks, 1);
                         account.enter(Waits::Links, live_copies);
                     }
-                    Offered::Full(_) if short => account.drop(DropReason::LinkCrowded, live_copies),
-                    Offered::Full(_) => account.drop(DropReason::LinkFull, live_copies),
+                    Offered::Full(forward) if short => counters.drop_forward(&forward, DropReason::LinkCrowded),
+                    Offered::Full(forward) => counters.drop_forward(&forward, DropReason::LinkFull),
                 }
                 account.leave(Waits::Net, live_copies);
             }

@@ -107,7 +107,7 @@ fn check(mut bytes: &[u8], said: &Packed<'_>) -> Result<(), &'static str> {
             return Err("what was packed is no whole number of frames, or fewer than announced");
         };
         let (first, rest) = bytes.split_at(len);
-        if frame::peek_kind(first) != Some(Kind::Forward) {
+        if !matches!(frame::peek_kind(first), Some(Kind::Forward | Kind::Detour)) {
             return Err("a frame was packed that carries no block for other hubs");
         }
         if lane_of_frame(first) != Some(said.lane) {

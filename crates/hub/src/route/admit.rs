@@ -126,7 +126,7 @@ impl RouteStage {
             let wait = self.wait_for_word();
             return Err((Publish { session, id, level, homes, block, checked, since, far, dropped }, wait));
         }
-        let way = route.spread.way(facts.producer);
+        let way = self.apart.way(facts.lane, route.spread.way(facts.producer));
         let is_mixed = || self.flows.holds_otherwise(facts.producer, facts.lane, (residency, way));
         if self.waits_for_spool(&route) || (home.is_none() && elsewhere.clone().next().is_some() && is_mixed()) {
             let wait = self.wait_for_answers();

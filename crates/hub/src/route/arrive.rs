@@ -8,9 +8,10 @@ use weft_mesh::{LinkId, Split, hops, split};
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::Topic;
 use weft_wire::block::{Block, Stamp};
-use weft_wire::frame::{ErrorCode, FlowKind, Frame, LinkCounted, LinkLedger};
+use weft_wire::frame::{ErrorCode, FlowKind, Frame, LinkCounted, LinkLedger, PathCopy};
 use weft_wire::peer::PeerAddress;
 
+use super::apart::Arrival;
 use super::table::Route;
 use super::{RouteStage, homes};
 use crate::counters::add;
@@ -27,11 +28,18 @@ impl RouteStage {
         (from, since): (HubId, Mono),
         mut bytes: BlockMut,
     ) -> Option<Lane> {
-        let (ttl, block_len) = match Frame::decode(&bytes) {
+        let (ttl, block_len, along) = match Frame::decode(&bytes) {
             Ok(Frame::Forward(forward)) => {
                 self.entries.clear();
                 self.entries.extend(forward.entries());
-                (forward.ttl, forward.block.len())
+                (forward.ttl, forward.block.len(), None)
+            }
+            Ok(Frame::Detour(detour)) => {
+                self.entries.clear();
+                self.entries.extend(detour.entries());
+                self.apart.hubs.clear();
+                self.apart.hubs.extend(detour.hubs());
+                (detour.ttl, detour.block.len(), Some(detour.copy))
             }
             Ok(_) => return None,
             Err(error) => {
@@ -59,7 +67,11 @@ impl RouteStage {
         let residency = from_flow.residency;
         if residency.is_bound() && self.table.routes.bound(residency).is_none() {
             let is_message = PeerAddress::parse(Block::trusted(&block).topic()).is_some();
-            self.must_not_have(&block, is_message, from);
+            self.must_not_have(&block, (is_message, along), from);
+            return Some(lane);
+        }
+        if let Some(copy) = along {
+            self.came_along(link, (from, since), &block, &stamp, Arrival { ttl, copy });
             return Some(lane);
         }
         let again = self.entries.iter().all(|entry| entry.retransmit);
@@ -92,11 +104,11 @@ impl RouteStage {
                 return None;
             }
         };
-        let hops = hops(ttl);
         let ways = self.table.ways_of(Block::trusted(&block));
         split(ways, self.entries.iter().copied(), Some(LinkId(link.0)), ttl, &mut self.split);
         let here = std::mem::take(&mut self.split);
-        self.take_here(&route, &block, (&stamp, from_flow), &here, hops, peer);
+        let arrival = Arrival { ttl, copy: PathCopy::First };
+        self.take_here(&route, &block, (&stamp, from_flow), &here, arrival, peer);
         self.split = here;
         let deadline = Block::trusted(&block).deadline();
         // Messages between hubs are no events: the ledger does not know them.
@@ -129,16 +141,17 @@ impl RouteStage {
     }
 
     /// What of a block from another hub is for this one.
-    fn take_here(
+    pub(super) fn take_here(
         &mut self,
         route: &Arc<Route>,
         block: &BlockRef,
         (stamp, flow): (&Stamp, FlowTo),
         here: &Split,
-        hops: u8,
+        arrival: Arrival,
         peer: Option<PeerAddress>,
     ) {
         let events = u64::from(Block::trusted(block).event_count());
+        let hops = hops(arrival.ttl);
         for entry in here.here() {
             match (entry.kind, peer) {
                 (FlowKind::Live, Some(address)) => {
@@ -150,18 +163,18 @@ impl RouteStage {
                         add(&self.counters.mesh_duplicates, 1);
                     }
                 }
+                (FlowKind::Live | FlowKind::Group, None)
+                    if !entry.retransmit && self.is_merged(&flow, arrival.copy) =>
+                {
+                    self.merge(route, block, (stamp, flow), entry, arrival);
+                }
                 (FlowKind::Live, None) => {
                     let (deliver, missed) = self.flows.live_arrived(stamp, flow, entry, events);
                     add(&self.counters.missed, missed);
                     if !deliver {
                         add(&self.counters.mesh_duplicates, 1);
                     } else {
-                        self.counters.account(block).arrived(events);
-                        let copies = self.deliver_locally(route, block, events, hops);
-                        self.count_if_unwanted(block, copies, events);
-                        if copies == 0 {
-                            self.no_responders(block, 1);
-                        }
+                        self.deliver_arrived(route, block, events, hops);
                     }
                 }
                 // Of the guaranteed entry beside it.
@@ -170,6 +183,7 @@ impl RouteStage {
                 (FlowKind::Guaranteed, _) => {
                     let FlowTo { hub: origin, lane, residency, way } = flow;
                     let key = FlowKey { origin, epoch: stamp.epoch, lane, residency, way };
+                    let is_second = arrival.copy == PathCopy::Second;
                     if self.flows.guaranteed_arrived(key, entry) {
                         self.counters.account(block).arrived(events);
                         let except = here.here().iter().filter(|e| e.kind == FlowKind::Except);
@@ -184,11 +198,24 @@ impl RouteStage {
                         let completion =
                             Completion::Flow { key, incarnation: entry.incarnation, number: entry.sequence };
                         self.store_arrived(&route, block, (events, hops), completion, spooled.is_some());
+                    } else if is_second {
+                        // The first copy, or what is sent again, asks for the answer.
+                        add(&self.counters.second_dropped[DropReason::DuplicatePath], events);
                     } else {
                         self.append.push(ToAppend::SayAgain { key, incarnation: entry.incarnation });
                     }
                 }
             }
+        }
+    }
+
+    /// A live block has come in its turn: subscribers here get it.
+    pub(super) fn deliver_arrived(&mut self, route: &Route, block: &BlockRef, events: u64, hops: u8) {
+        self.counters.account(block).arrived(events);
+        let copies = self.deliver_locally(route, block, events, hops);
+        self.count_if_unwanted(block, copies, events);
+        if copies == 0 {
+            self.no_responders(block, 1);
         }
     }
 

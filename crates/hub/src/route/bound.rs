@@ -12,7 +12,7 @@ use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
 use weft_topic::{InterestSet, Topic};
 use weft_wire::block::{self, Block};
-use weft_wire::frame::{AckLevel, ErrorCode};
+use weft_wire::frame::{AckLevel, ErrorCode, PathCopy};
 
 use super::RouteStage;
 use super::table::Route;
@@ -137,10 +137,18 @@ impl RouteStage {
 
     /// A block has come that this hub must not have: whoever sent it did not know
     /// yet, or is wrong. Nothing becomes of it.
-    pub(super) fn must_not_have(&mut self, block: &BlockRef, is_message: bool, from: HubId) {
+    pub(super) fn must_not_have(
+        &mut self,
+        block: &BlockRef,
+        (is_message, along): (bool, Option<PathCopy>),
+        from: HubId,
+    ) {
         add(&self.counters.residency_refused, 1);
         if is_message {
             return self.drop_message(DropReason::Residency);
+        }
+        if along == Some(PathCopy::Second) {
+            return self.drop_along(block, PathCopy::Second, DropReason::Residency);
         }
         let (parsed, me) = (Block::trusted(block), self.identity.id);
         let events = u64::from(parsed.event_count());

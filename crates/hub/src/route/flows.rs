@@ -121,10 +121,14 @@ impl Flows {
     /// What to do with a live block that came: deliver it or not, and how many
     /// events before it are lost.
     pub(super) fn live_arrived(&mut self, stamp: &Stamp, from: FlowTo, entry: &FlowEntry, events: u64) -> (bool, u64) {
-        let own = self.own;
-        let receiver = self.live_in.entry(from).or_insert_with(|| LiveReceiver::new(own));
-        let live = receiver.accept(stamp.epoch, entry.incarnation, entry.sequence, events);
+        let live = self.live_from(from).accept(stamp.epoch, entry.incarnation, entry.sequence, events);
         (live.deliver, live.missed)
+    }
+
+    /// The end of a live flow that comes from another hub.
+    pub(super) fn live_from(&mut self, from: FlowTo) -> &mut LiveReceiver {
+        let own = self.own;
+        self.live_in.entry(from).or_insert_with(|| LiveReceiver::new(own))
     }
 
     /// The entry for the next message to a hub.

@@ -171,6 +171,11 @@ impl RouteStage {
                 return add(&self.counters.mesh_duplicates, 1);
             }
         }
+        self.serve_arrived(route, block, entry, events, hops);
+    }
+
+    /// A block has come in its turn for a group that this hub is to serve.
+    pub(super) fn serve_arrived(&mut self, route: &Route, block: &BlockRef, entry: &FlowEntry, events: u64, hops: u8) {
         let counters = self.counters.clone();
         let account = counters.account(block);
         account.arrived(events);

@@ -10,6 +10,7 @@
 //! bytes, one message per stage that takes it.
 
 mod admit;
+mod apart;
 mod arrive;
 mod away;
 pub(crate) mod bound;
@@ -41,6 +42,7 @@ use weft_wire::block::Block;
 use weft_wire::frame::{self, AckLevel, ErrorCode, FlowEntry, FlowKind};
 
 use self::admit::HeldBack;
+use self::apart::Apart;
 use self::away::Away;
 use self::flows::Flows;
 use self::groups::{HubTurns, MemberTurns};
@@ -80,6 +82,8 @@ pub(crate) struct RouteStage {
     producers: Producers,
     refused: refused::Refused,
     flows: Flows,
+    /// Lanes on two paths.
+    apart: Apart,
     /// Publishes that wait for subscribers.
     held: Held<HeldBack>,
     /// Sessions of which something is held, and which were not told why.
@@ -155,13 +159,15 @@ impl RouteStage {
         let limits = &parts.options.limits;
         let mut cache = RouteCache::new(limits.topics);
         let spools = Spools::new(parts.spool, &parts.options, &mut cache.chosen);
+        let table = parts.snapshot.load_full();
         Self {
             spools,
+            apart: Apart::new(&parts.options, &table),
             inbox: parts.inbox,
             gone: Vec::new(),
             net: parts.net,
             append: parts.append,
-            table: parts.snapshot.load_full(),
+            table,
             snapshot: parts.snapshot,
             cache,
             producers: Producers::new(limits.producers),
@@ -344,7 +350,8 @@ impl RouteStage {
             }
             account.enter(Waits::Net, live_copies);
             let guaranteed = entries.iter().any(|e| e.kind == FlowKind::Guaranteed);
-            let forward = Forward { head: Head::new(&self.head), block: block.clone(), live_copies, guaranteed };
+            let forward =
+                Forward { head: Head::new(&self.head), block: block.clone(), live_copies, second: 0, guaranteed };
             self.net.push(ToNet::Forward { link: SessionId(link.0), forward });
         }
         self.no_responders(block, lost);
@@ -432,6 +439,9 @@ impl RouteStage {
             }
         }
         if !self.entries.is_empty() {
+            if self.apart.is_for(parsed) {
+                self.send_apart(block, events);
+            }
             split(self.table.ways_of(parsed), self.entries.drain(..), None, INITIAL_TTL, &mut self.split);
             self.send_split(block, events);
         }
@@ -455,6 +465,7 @@ impl Stage for RouteStage {
 
     fn do_work(&mut self, now: Now) -> usize {
         self.now = now;
+        self.apart.begin_turn();
         let mut work = 0;
         while work < self.batch && self.net.has_room(ROOM) && self.append.has_room(ROOM) {
             let Some(message) = self.inbox.pop() else { break };
@@ -476,6 +487,7 @@ impl Stage for RouteStage {
         if self.conditioner.turn(self.now.mono) || self.conditioner.is_active() {
             self.net.wake();
         }
+        work += self.tend_merges();
         work += self.retransmit();
         self.net.notify();
         self.append.notify();
@@ -493,6 +505,7 @@ impl Stage for RouteStage {
 
     fn next_deadline(&self) -> Option<Mono> {
         let away = self.away.next_deadline().into_iter().chain(self.spools.next_deadline());
+        let away = away.chain(self.apart.next_deadline());
         self.flows.next_deadline().into_iter().chain(away).min()
     }
 

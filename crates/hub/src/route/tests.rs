@@ -18,6 +18,7 @@ use super::*;
 use weft_ring::mpsc;
 use weft_wire::peer::Service;
 
+mod apart;
 mod order;
 
 const FIRST: HubId = HubId(1);

@@ -8,6 +8,7 @@ use weft_wire::block::Block;
 use super::classes::ClassLedger;
 use super::window::Record;
 use crate::counters::{Counters, add, sub};
+use crate::messages::Forward;
 
 /// Where copies wait inside a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,15 @@ impl Counters {
     pub(crate) fn account(&self, block: &[u8]) -> Account<'_> {
         let block = Block::trusted(block);
         Account { counters: self, class: self.classes.of(block.topic()), record: self.window.find(block) }
+    }
+
+    /// A block was to leave over a link, and does not: its copies are dropped, or,
+    /// as a second copy, which is none of the ledger's, it is counted by itself.
+    pub(crate) fn drop_forward(&self, forward: &Forward, reason: DropReason) {
+        self.account(&forward.block).drop(reason, forward.live_copies);
+        if forward.second > 0 {
+            add(&self.second_dropped[reason], forward.second);
+        }
     }
 
     /// The hub's ledger alone: for what is in no class, because it is no event

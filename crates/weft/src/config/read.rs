@@ -6,8 +6,8 @@ use std::sync::Arc;
 use weft_base::Lane;
 use weft_hub::HubOptions;
 use weft_hub::options::{
-    Limits, Listen, LoadPolicy, Neighbour, PickOptions, ResidencyRule, Routing, StageBounds, Storage, StreamDefaults,
-    Threads, Timers,
+    Limits, Listen, LoadPolicy, Neighbour, Paths, PickOptions, ResidencyRule, Routing, StageBounds, Storage,
+    StreamDefaults, Threads, Timers,
 };
 use weft_hub::see::{LedgerClass, SeeOptions};
 use weft_log::Keys;
@@ -85,6 +85,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if let Some(section) = top.section("routing", problems) {
         routing(section, &mut options.routing, problems);
+    }
+    if let Some(section) = top.section("paths", problems) {
+        paths(section, &mut options.paths, problems);
     }
     if let Some(section) = top.section("stages", problems) {
         stages(section, &mut options.stages, problems);
@@ -313,6 +316,17 @@ fn routing(mut section: Section<'_, '_>, routing: &mut Routing, problems: &mut P
         "ways" => routing.spreading.ways,
         "ways_within_percent" => routing.spreading.within,
     );
+    section.finish(problems);
+}
+
+fn paths(mut section: Section<'_, '_>, paths: &mut Paths, problems: &mut Problems) {
+    for (key, lane) in LANES.into_iter().zip(&mut paths.lanes) {
+        if let Some(value) = section.number(key, problems) {
+            *lane = value;
+        }
+    }
+    set!(section.duration, problems, "patience" => paths.patience);
+    set!(section.bytes, problems, "waiting" => paths.waiting);
     section.finish(problems);
 }
 

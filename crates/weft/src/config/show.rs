@@ -86,6 +86,11 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     writeln!(out, "\n[routing]\nrtt_weight = {}\nloss_weight = {}\nprice_weight = {}", w.rtt, w.loss, w.price)?;
     let s = &o.routing.spreading;
     writeln!(out, "ways = {}\nways_within_percent = {}", s.ways, s.within)?;
+    writeln!(out, "\n[paths]")?;
+    for (lane, paths) in LANES.into_iter().zip(o.paths.lanes) {
+        writeln!(out, "{lane} = {paths}")?;
+    }
+    writeln!(out, "patience = \"{}\"\nwaiting = \"{}\"", show_duration(o.paths.patience), o.paths.waiting)?;
     write_stages(&o.stages, out)?;
     write_limits(o, out)?;
     let s = &o.stream_defaults;

@@ -52,7 +52,7 @@ fn a_name_and_an_address_are_enough() {
 fn what_check_prints_is_a_configuration_that_leads_to_the_same() {
     let text = format!(
         "name = \"a\"\nregion = \"b\"\nlabels = [\"eu\", \"gdpr\"]\ndata = \"/data\"\nthreading = \"dedicated\"\n{CLIENTS}\n\
-         [routing]\nloss_weight = 7\nways = 4\n[limits]\nframe = \"2 MiB\"\nsessions = 7\n[streams]\nretain_bytes = 1000\nretain_age = \"36 h\"\n\
+         [routing]\nloss_weight = 7\nways = 4\n[paths]\nlane0 = 2\npatience = \"1 s\"\n[limits]\nframe = \"2 MiB\"\nsessions = 7\n[streams]\nretain_bytes = 1000\nretain_age = \"36 h\"\n\
          [storage]\nverify = \"512 KiB/s\"\nrepair_pause = \"5 s\"\n[timers]\ndrain = \"90 s\"\n\
          [[residency]]\nfilter = \"eu/**\"\nlabel = \"eu\"\n"
     );
@@ -62,6 +62,7 @@ fn what_check_prints_is_a_configuration_that_leads_to_the_same() {
     assert_eq!((options.residency[0].filter.as_str(), options.residency[0].label.as_str()), ("eu/**", "eu"));
     assert_eq!((options.routing.weights.rtt, options.routing.weights.loss), (100, 7));
     assert_eq!((options.routing.spreading.ways, options.routing.spreading.within), (4, 25));
+    assert_eq!(options.paths.lanes, [2, 1, 1, 1, 1, 1, 1, 1]);
     assert_eq!(options.stream_defaults.retain_bytes, Some(ByteCount(1000)));
     assert_eq!(options.storage.verify, ByteCount::kib(512));
     assert_eq!(options.storage.repair_pause, std::time::Duration::from_secs(5));

@@ -144,7 +144,7 @@ impl Bench {
 
     fn forward(&mut self, block: BlockRef, guaranteed: bool, now_ms: u64) {
         let live_copies = u64::from(!guaranteed);
-        let forward = Forward { head: Head::new(&[]), block, live_copies, guaranteed };
+        let forward = Forward { head: Head::new(&[]), block, live_copies, second: 0, guaranteed };
         self.egress.forward(forward, UnixNanos(now_ms * MS), &self.counters);
     }
 
@@ -278,7 +278,7 @@ fn forward_of(block: &BlockRef) -> Forward {
         FlowEntry { hub: HubId(9), incarnation: 1, kind: FlowKind::Live, retransmit: false, sequence: 0, base: 0 };
     let mut head = Vec::new();
     frame::forward_head(&[entry], 8, block.len(), &mut head).expect("one entry");
-    Forward { head: Head::new(&head), block: block.clone(), live_copies: 1, guaranteed: false }
+    Forward { head: Head::new(&head), block: block.clone(), live_copies: 1, second: 0, guaranteed: false }
 }
 
 impl Bench {
@@ -461,7 +461,7 @@ fn packing_in_the_steady_state_allocates_nothing() {
         let mut round = |count: usize| {
             for _ in 0..count {
                 let head = Head::new(head.head.bytes());
-                let forward = Forward { head, block: block.clone(), live_copies: 1, guaranteed: false };
+                let forward = Forward { head, block: block.clone(), live_copies: 1, second: 0, guaranteed: false };
                 bench.egress.forward(forward, UnixNanos(MS), &bench.counters);
             }
             // In two parts, so that several batches wait at a time.
