@@ -54,11 +54,13 @@ pub enum Canary {
     SilentDrain,
     /// Hubs choose a way for each block, and not for its topic.
     WayByBlock,
+    /// Hubs take both copies of what comes over two paths. Runs with two paths.
+    PathWindowOff,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 24] = [
+    pub const ALL: [Canary; 25] = [
         Self::BackOut,
         Self::DeliverTwice,
         Self::OutOfOrder,
@@ -83,6 +85,7 @@ impl Canary {
         Self::LabelIgnored,
         Self::SilentDrain,
         Self::WayByBlock,
+        Self::PathWindowOff,
     ];
 
     /// The name on the command line.
@@ -113,6 +116,7 @@ impl Canary {
             Self::LabelIgnored => "label-ignored",
             Self::SilentDrain => "silent-drain",
             Self::WayByBlock => "way-by-block",
+            Self::PathWindowOff => "path-window-off",
         }
     }
 
@@ -127,7 +131,7 @@ impl Canary {
     pub const fn caught_by(self) -> Check {
         match self {
             Self::BackOut => Check::CrossedTwice,
-            Self::DeliverTwice => Check::DeliveredTwice,
+            Self::DeliverTwice | Self::PathWindowOff => Check::DeliveredTwice,
             Self::OutOfOrder => Check::Order,
             Self::LostEvent => Check::Missing,
             Self::UncountedGap => Check::FlowBalance,

@@ -174,6 +174,8 @@ pub struct Tally {
     pub bound: u64,
     /// Copies that took another link than the main way's.
     pub spread: u64,
+    /// Second copies that came to the hub that they were for.
+    pub second: u64,
     /// Deliveries that had to happen, and did.
     pub expected: u64,
     /// Blocks that were handed to a member of a group.
@@ -214,6 +216,7 @@ impl AddAssign for Tally {
         self.delivered += other.delivered;
         self.bound += other.bound;
         self.spread += other.spread;
+        self.second += other.second;
         self.expected += other.expected;
         self.shared += other.shared;
         self.served += other.served;

@@ -141,19 +141,37 @@ impl SimHub {
         out: &mut Vec<Effect>,
     ) -> Option<FlowEntry> {
         let BlockId { origin, epoch, .. } = block.id;
-        self.ledger.copies += block.events;
+        let mut missed = None;
         if !entry.retransmit {
             let own = self.epoch;
             let (lane, residency, way) = (block.lane, block.residency, block.way);
             let receiver = self.live_in.entry((origin, lane, residency, way)).or_insert_with(|| LiveReceiver::new(own));
             let live = receiver.accept(epoch, entry.incarnation, entry.sequence, block.events);
             if !live.deliver {
+                self.ledger.copies += block.events;
                 self.ledger.drop(DropReason::Late, block.events);
                 return None;
             }
+            missed = Some(live.missed);
+        }
+        self.serve_in(block, entry, missed, out)
+    }
+
+    /// It has come in its turn, so many events behind the one before; or outside of any flow.
+    pub(crate) fn serve_in(
+        &mut self,
+        block: &Rc<Block>,
+        entry: &FlowEntry,
+        missed: Option<u64>,
+        out: &mut Vec<Effect>,
+    ) -> Option<FlowEntry> {
+        self.ledger.copies += block.events;
+        if let Some(missed) = missed {
+            let BlockId { origin, epoch, .. } = block.id;
+            let (lane, residency, way) = (block.lane, block.residency, block.way);
             let life = Epoch(entry.incarnation);
             let flow = FlowId { origin, epoch, destination: self.id, life, lane, residency, way };
-            out.push(Effect::Taken { flow, events: block.events, missed: live.missed });
+            out.push(Effect::Taken { flow, events: block.events, missed });
         }
         let key = GroupKey(entry.base);
         let topic = Topic::parse(&block.topic).ok()?;

@@ -13,14 +13,16 @@ use weft_mesh::{
     StreamDef, split,
 };
 use weft_topic::{Filter, InterestSet, Topic};
-use weft_wire::frame::{AckLevel, ErrorCode, FlowAck, FlowEntry, FlowKind};
+use weft_wire::frame::{AckLevel, ErrorCode, FlowAck, FlowEntry, FlowKind, PathCopy};
 
+use self::apart::Merges;
 use crate::Canary;
 use crate::groups::Groups;
 use crate::log::Log;
 use crate::residency::{LABEL, residency_of};
-pub(crate) use crate::said::{Block, BlockId, Effect, FlowId, FlowOf, Message, Produced, Publish};
+pub(crate) use crate::said::{Block, BlockId, Effect, FlowId, FlowOf, Message, Named, Produced, Publish};
 
+mod apart;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +52,8 @@ pub(crate) struct SimHub {
     seen: BTreeMap<(Residency, Way), Seen>,
     pub(crate) live_out: BTreeMap<FlowOf, LiveSender>,
     pub(crate) live_in: BTreeMap<FlowOf, LiveReceiver>,
+    merges: Merges,
+    two_paths: bool,
     out: BTreeMap<(HubId, Lane, Way), Sender<Rc<Block>>>,
     into: BTreeMap<(HubId, Lane, Way), FlowIn>,
     lives: BTreeMap<HubId, Epoch>,
@@ -105,6 +109,8 @@ impl SimHub {
             seen: BTreeMap::new(),
             live_out: BTreeMap::new(),
             live_in: BTreeMap::new(),
+            merges: Merges::new(),
+            two_paths: options.two_paths,
             out: BTreeMap::new(),
             into: BTreeMap::new(),
             lives: BTreeMap::new(),
@@ -149,7 +155,12 @@ impl SimHub {
 
     /// When something is to be done by itself.
     pub(crate) fn next_deadline(&self) -> Option<Mono> {
-        self.out.values().filter_map(Sender::next_deadline).chain(self.mesh.next_deadline()).min()
+        self.out
+            .values()
+            .filter_map(Sender::next_deadline)
+            .chain(self.mesh.next_deadline())
+            .chain(self.merges_deadline())
+            .min()
     }
 
     /// Blocks that wait for their destinations, in events.
@@ -173,6 +184,7 @@ impl SimHub {
             self.on_event(Event::RoutesPublished, at, out);
         }
         self.send_again(at, out);
+        self.tend_merges(at, out);
     }
 
     fn on_command(&mut self, command: Command, at: Mono, out: &mut Vec<Effect>) {
@@ -321,6 +333,9 @@ impl SimHub {
             self.ledger.copies += events;
             self.ledger.drop(DropReason::NoInterest, events);
         }
+        if self.is_on_two_paths(lane) {
+            entries = self.send_apart(&block, entries, out);
+        }
         self.send_on(&block, &entries, None, INITIAL_TTL, out);
         Some(block)
     }
@@ -333,7 +348,7 @@ impl SimHub {
         (lane, residency, produced): (Lane, Residency, Option<Produced>),
         number: u64,
     ) -> (Way, bool) {
-        let ways = self.ways(residency).ways();
+        let ways = if self.is_on_two_paths(lane) { 1 } else { self.ways(residency).ways() };
         if !self.homes_of(topic).is_empty() {
             // While there are more ways or fewer than before, a producer's blocks stay
             // on one. (A hub lets the publisher wait until the others are stored.)
@@ -387,19 +402,27 @@ impl SimHub {
         self.ledger.copies += passed.iter().filter(away).count() as u64 * block.events;
         let here = self.send_on(block, &passed, Some(link), ttl, out);
         if back_out && ttl > INITIAL_TTL - 4 {
-            let message = Message::Forward { block: block.clone(), entries: passed.clone(), ttl: ttl - 1 };
+            let message = Message::Forward { block: block.clone(), entries: passed.clone(), ttl: ttl - 1, named: None };
             out.push(Effect::Send { link, message });
         }
         for entry in here {
-            match entry.kind {
-                FlowKind::Live => self.take_live(block, &entry, out),
-                FlowKind::Guaranteed => self.take_guaranteed(block, &entry, at, out),
-                // Each stream here has one home, and nothing is spooled.
-                FlowKind::Except | FlowKind::Spooled => {}
-                FlowKind::Group => {
-                    if let Some(passed) = self.take_for_group(block, &entry, out) {
-                        self.send_on(block, &[passed], None, ttl.saturating_sub(1), out);
-                    }
+            self.take(block, &entry, PathCopy::First, ttl, at, out);
+        }
+    }
+
+    /// Of a block that has come, what is for this hub.
+    fn take(&mut self, block: &Rc<Block>, entry: &FlowEntry, copy: PathCopy, ttl: u8, at: Mono, out: &mut Vec<Effect>) {
+        match entry.kind {
+            FlowKind::Live | FlowKind::Group if !entry.retransmit && self.is_merged(block, copy) => {
+                self.merge((block, entry, copy, ttl), at, out);
+            }
+            FlowKind::Live => self.take_live(block, entry, out),
+            FlowKind::Guaranteed => self.take_guaranteed(block, entry, at, out),
+            // Each stream here has one home, and nothing is spooled.
+            FlowKind::Except | FlowKind::Spooled => {}
+            FlowKind::Group => {
+                if let Some(passed) = self.take_for_group(block, entry, out) {
+                    self.send_on(block, &[passed], None, ttl.saturating_sub(1), out);
                 }
             }
         }
@@ -427,7 +450,8 @@ impl SimHub {
         for (link, entries) in self.split.links() {
             let live = entries.iter().filter(|entry| entry.kind.is_best_effort()).count() as u64;
             self.ledger.forwarded += live * block.events;
-            let message = Message::Forward { block: block.clone(), entries: entries.to_vec(), ttl: self.split.ttl() };
+            let (block, entries, ttl) = (block.clone(), entries.to_vec(), self.split.ttl());
+            let message = Message::Forward { block, entries, ttl, named: None };
             out.push(Effect::Send { link, message });
         }
         self.split.here().to_vec()
@@ -444,10 +468,16 @@ impl SimHub {
             self.ledger.drop(DropReason::Late, block.events);
             return;
         }
+        self.take_in(block, entry, live.missed, out);
+    }
+
+    /// A live block has come in its turn.
+    fn take_in(&mut self, block: &Rc<Block>, entry: &FlowEntry, missed: u64, out: &mut Vec<Effect>) {
+        let BlockId { origin, epoch, .. } = block.id;
         let life = Epoch(entry.incarnation);
         let (lane, residency, way) = (block.lane, block.residency, block.way);
         let flow = FlowId { origin, epoch, destination: self.id, life, lane, residency, way };
-        let missed = if self.canary == Some(Canary::UncountedGap) { 0 } else { live.missed };
+        let missed = if self.canary == Some(Canary::UncountedGap) { 0 } else { missed };
         out.push(Effect::Taken { flow, events: block.events, missed });
         if self.deliver_here(block, out) == 0 {
             self.ledger.copies += block.events;

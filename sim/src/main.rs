@@ -1,11 +1,11 @@
 //! `weft-sim`: runs many meshes and says what held.
 //!
 //! ```text
-//! weft-sim [--streams] [--shape NAME[:HUBS]] [--seeds N] [--first SEED] [--canary NAME | --canary all] [--plan]
+//! weft-sim [--streams] [--shape NAME[:HUBS]] [--seeds N] [--first SEED] [--canary NAME | --canary all] [--two-paths] [--plan]
 //! weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]
 //! ```
 //! With `--scale` what interest costs in one large mesh, in virtual time.
-//! With `--streams` the streams of several hubs, without it the mesh between
+//! With `--two-paths` hubs send the urgent lane over two paths. With `--streams` the streams of several hubs, without it the mesh between
 //! them, of one shape after the other or of that which `--shape` names; `--plan`
 //! and `--shape` are of the mesh alone. Meshes from files: `weft sim`.
 //!
@@ -26,9 +26,17 @@ struct Arguments {
     streams: bool,
     scale: Option<ScaleOptions>,
     shape: Option<SizedShape>,
+    two_paths: bool,
 }
 
-const USAGE: &str = "usage: weft-sim [--streams] [--shape NAME[:HUBS]] [--seeds N] [--first SEED] [--canary NAME|all] [--plan]\n       weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]";
+/// Which meshes are run.
+#[derive(Clone, Copy)]
+struct Meshes {
+    shape: Option<SizedShape>,
+    two_paths: bool,
+}
+
+const USAGE: &str = "usage: weft-sim [--streams] [--shape NAME[:HUBS]] [--seeds N] [--first SEED] [--canary NAME|all] [--two-paths] [--plan]\n       weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]";
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
@@ -39,6 +47,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         streams: false,
         scale: None,
         shape: None,
+        two_paths: false,
     };
     let mut large = ScaleOptions::default();
     while let Some(word) = words.next() {
@@ -48,6 +57,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seeds" => arguments.seeds = number(value()?)?,
             "--first" => arguments.first = number(value()?)?,
             "--plan" => arguments.shows_plan = true,
+            "--two-paths" => arguments.two_paths = true,
             "--streams" => arguments.streams = true,
             "--shape" => arguments.shape = Some(value()?.parse().map_err(|error| format!("{error}\n{USAGE}"))?),
             "--scale" => arguments.scale = Some(large),
@@ -89,15 +99,16 @@ fn main() -> ExitCode {
         println!("memory of all hubs together          {}", memory());
         return ExitCode::SUCCESS;
     }
+    let kind = Meshes { shape: arguments.shape, two_paths: arguments.two_paths };
     let seeds = arguments.first..arguments.first.saturating_add(arguments.seeds);
     if arguments.shows_plan {
-        seeds.clone().for_each(|seed| print!("{}", plan_of(arguments.shape, seed)));
+        seeds.clone().for_each(|seed| print!("{}", plan_of(kind, seed)));
     }
     let held = match (arguments.canaries.as_slice(), arguments.streams) {
-        ([], false) => Ok(all_hold(arguments.shape, seeds)),
+        ([], false) => Ok(all_hold(kind, seeds)),
         ([], true) => Ok(all_streams_hold(seeds)),
         (names, false) => named(names, &Canary::ALL, Canary::name)
-            .map(|canaries| canaries.into_iter().all(|canary| is_caught(canary, arguments.shape, seeds.clone()))),
+            .map(|canaries| canaries.into_iter().all(|canary| is_caught(canary, kind, seeds.clone()))),
         (names, true) => named(names, &streams::Canary::ALL, streams::Canary::name)
             .map(|canaries| canaries.into_iter().all(|canary| is_caught_in_streams(canary, seeds.clone()))),
     };
@@ -155,14 +166,15 @@ fn is_caught_in_streams(canary: streams::Canary, seeds: std::ops::Range<u64>) ->
     false
 }
 
-fn all_hold(shape: Option<SizedShape>, seeds: std::ops::Range<u64>) -> bool {
+fn all_hold(kind: Meshes, seeds: std::ops::Range<u64>) -> bool {
     let mut report = Report::default();
     for seed in seeds {
-        let plan = plan_of(shape, seed);
+        let plan = plan_of(kind, seed);
         let outcome = run(&plan, None);
         if let Err(violation) = &outcome {
-            let shape = shape.map_or_else(String::new, |shape| format!(" --shape {shape}"));
-            println!("{violation}\nagain with: weft-sim{shape} --seeds 1 --first {seed} --plan");
+            let shape = kind.shape.map_or_else(String::new, |shape| format!(" --shape {shape}"));
+            let paths = if kind.two_paths { " --two-paths" } else { "" };
+            println!("{violation}\nagain with: weft-sim{shape}{paths} --seeds 1 --first {seed} --plan");
         }
         report.add(&plan, outcome);
     }
@@ -170,14 +182,15 @@ fn all_hold(shape: Option<SizedShape>, seeds: std::ops::Range<u64>) -> bool {
     report.holds()
 }
 
-fn plan_of(shape: Option<SizedShape>, seed: u64) -> Plan {
-    shape.map_or_else(|| Plan::of_seed(seed), |shape| Plan::of_shape(shape, seed))
+fn plan_of(Meshes { shape, two_paths }: Meshes, seed: u64) -> Plan {
+    let plan = shape.map_or_else(|| Plan::of_seed(seed), |shape| Plan::of_shape(shape, seed));
+    Plan { two_paths, ..plan }
 }
 
-fn is_caught(canary: Canary, shape: Option<SizedShape>, seeds: std::ops::Range<u64>) -> bool {
+fn is_caught(canary: Canary, kind: Meshes, seeds: std::ops::Range<u64>) -> bool {
     let count = seeds.end - seeds.start;
     for seed in seeds {
-        if let Err(violation) = run(&plan_of(shape, seed), Some(canary))
+        if let Err(violation) = run(&plan_of(kind, seed), Some(canary))
             && violation.check == canary.caught_by()
         {
             println!("{}: caught by {:?} with seed {seed}: {violation}", canary.name(), canary.caught_by());

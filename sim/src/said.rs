@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use weft_base::{Epoch, HubId, Lane, Mono, Residency, Way};
 use weft_mesh::{CloseReason, GroupKey, LinkId, ReceiptLine};
-use weft_wire::frame::FlowEntry;
+use weft_wire::frame::{FlowEntry, PathCopy};
 
 /// A block, as far as a mesh looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +56,27 @@ pub(crate) struct Produced {
 pub(crate) enum Message {
     /// Encoded frames.
     Control(Vec<u8>),
-    /// A block with its entries.
-    Forward { block: Rc<Block>, entries: Vec<FlowEntry>, ttl: u8 },
+    /// A block with its entries, and the hubs that it names, if it does.
+    Forward { block: Rc<Block>, entries: Vec<FlowEntry>, ttl: u8, named: Option<Named> },
+}
+
+/// The way of a copy that names the hubs on it: those that it has still to come to.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) copy: PathCopy,
+    pub(crate) hubs: Vec<HubId>,
+}
+
+impl Message {
+    /// The copies that count on links: second ones do not.
+    pub(crate) fn live_copies(&self) -> u64 {
+        match self {
+            Self::Forward { named: Some(Named { copy: PathCopy::Second, .. }), .. } | Self::Control(_) => 0,
+            Self::Forward { block, entries, .. } => {
+                entries.iter().filter(|entry| entry.kind.is_best_effort()).count() as u64 * block.events
+            }
+        }
+    }
 }
 
 /// A live flow between two lives, to count by.

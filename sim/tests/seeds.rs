@@ -66,6 +66,16 @@ fn a_hundred_meshes_keep_their_promises() {
 }
 
 #[test]
+fn meshes_keep_their_promises_with_the_urgent_lane_on_two_paths() {
+    let (mut tally, seeds) = (Tally::default(), SEEDS / 5);
+    for seed in 0..seeds {
+        let plan = Plan { two_paths: true, ..Plan::of_seed(seed) };
+        tally += run(&plan, None).unwrap_or_else(|violation| panic!("{violation}\n{plan}")).tally;
+    }
+    assert!(tally.second > seeds * 10, "only {} second copies in {seeds} meshes", tally.second);
+}
+
+#[test]
 fn a_seed_does_the_same_each_time() {
     for seed in 0..3 {
         let tally = || run_seed(seed, None).map_err(|failure| failure.to_string());

@@ -40,6 +40,7 @@ impl Plan {
             producers: Vec::new(),
             steps: Vec::new(),
             lost_deltas: 0,
+            two_paths: false,
             healed: Mono::default() + ms(BEGIN) + mesh.run,
             timers: mesh.timers,
             limits: mesh.limits,

@@ -86,6 +86,7 @@ impl Plan {
             producers,
             steps: Vec::new(),
             lost_deltas,
+            two_paths: false,
             healed,
             timers: timers(),
             limits: Limits::default(),

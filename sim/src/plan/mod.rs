@@ -239,6 +239,8 @@ pub struct Plan {
     pub steps: Vec<(Mono, What)>,
     /// Steps of interest are lost in so many of a thousand cases.
     pub lost_deltas: u64,
+    /// Hubs send what is published in the urgent lane over two paths.
+    pub two_paths: bool,
     /// From here on nothing goes wrong any more.
     pub healed: Mono,
     /// The deciders' timers.
@@ -306,6 +308,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seed, of, hubs) = (self.seed, &self.of, self.hubs.len());
         writeln!(f, "seed {seed}: {of}, {hubs} hubs; healed at {}", Time(self.healed))?;
+        if self.two_paths {
+            writeln!(f, "  the urgent lane goes over two paths")?;
+        }
         if self.lost_deltas > 0 {
             writeln!(f, "  of a thousand steps of interest, {} are lost", self.lost_deltas)?;
         }

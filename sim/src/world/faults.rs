@@ -160,6 +160,7 @@ impl World<'_> {
         let seed = self.random.next_u64();
         let streams: Vec<String> =
             self.plan.streams.iter().filter(|(home, _)| *home == hub).map(|(_, filter)| filter.clone()).collect();
+        let two_paths = self.with_two_paths();
         let slot = &mut self.slots[hub];
         slot.life += u32::from(!is_old);
         slot.old_starts += u32::from(is_old);
@@ -170,7 +171,8 @@ impl World<'_> {
         let id = HubId::of_name(&slot.name);
         let (name, region, labels) = (slot.name.clone(), slot.region.clone(), self.plan.hubs[hub].labels.clone());
         let info = HubInfo { id, name, region, labels, epoch };
-        let options = MeshOptions { limits: self.plan.limits, timers: self.plan.timers, ..MeshOptions::default() };
+        let (limits, timers) = (self.plan.limits, self.plan.timers);
+        let options = MeshOptions { limits, timers, two_paths, ..MeshOptions::default() };
         let mut running = SimHub::new(info, options, &streams, std::mem::take(&mut slot.log), seed, self.canary);
         running.wall_off = slot.wall_off;
         slot.running = Some(running);

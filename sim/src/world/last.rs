@@ -24,7 +24,10 @@ const LAST_SIZE: u64 = 100;
 
 /// How long a block for all hubs takes to leave the slowest link.
 fn pause(plan: &Plan) -> Duration {
-    let bytes = LAST_SIZE + BLOCK_BYTES + plan.hubs.len() as u64 * ENTRY_BYTES;
+    let hubs = plan.hubs.len() as u64;
+    // On two paths each hub has a copy of its own besides.
+    let second = if plan.two_paths { hubs * (LAST_SIZE + BLOCK_BYTES + ENTRY_BYTES) } else { 0 };
+    let bytes = LAST_SIZE + BLOCK_BYTES + hubs * ENTRY_BYTES + second;
     plan.links.iter().flat_map(|link| link.quality).map(|quality| quality.time_of(bytes)).max().unwrap_or_default()
 }
 

@@ -9,19 +9,18 @@ mod rest;
 mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Mono, Random};
+use weft_base::{Epoch, HubId, Lane, Mono, Random};
 use weft_mesh::{Event, GroupKey, LinkId};
 use weft_topic::{Filter, Topic};
-use weft_wire::frame::{FlowKind, Frame, Peek, Want, peek, try_encode};
+use weft_wire::frame::{Frame, PathCopy, Peek, Want, peek, try_encode};
 
 use self::crossing::{Crossing, Mark};
 use crate::checks::{Check, Checkers, Violation};
 use crate::failover::{Failover, Pending};
 use crate::groups::Member;
-use crate::hub::{Block, Effect, Message, Produced, Publish, SimHub};
+use crate::hub::{Effect, Message, Named, Produced, Publish, SimHub};
 use crate::log::Log;
 use crate::network::{Sent, Session, SimLink};
 use crate::plan::PlannedHub;
@@ -394,7 +393,7 @@ impl<'p> World<'p> {
             self.count_lost(&message);
             return Ok(());
         };
-        if let Message::Forward { block, entries, .. } = &message {
+        if let Message::Forward { block, entries, named: None, .. } = &message {
             let again = entries.iter().all(|entry| entry.retransmit);
             self.checks.tally.retransmitted += u64::from(again);
             self.checks.crosses(session, from, block, again, self.now)?;
@@ -404,7 +403,10 @@ impl<'p> World<'p> {
                 let is_other = |to: &HubId| main.next_hop(*to).is_some_and(|link| link.0 as usize != session);
                 self.checks.tally.spread += new().filter(is_other).count() as u64;
             }
-            self.checks.goes((hub, session), block, new(), self.now)?;
+            // On two paths the lane keeps to the main way, and the topic does not.
+            if !self.on_two_paths(block.lane) {
+                self.checks.goes((hub, session), block, new(), self.now)?;
+            }
         }
         if let Message::Control(bytes) = &mut message {
             *bytes = self.without_lost_frames(bytes);
@@ -501,15 +503,20 @@ impl<'p> World<'p> {
         let id = LinkId(session as u64);
         match message {
             Message::Forward { .. } if self.canary == Some(Canary::LostCrossing) && self.random.chance(20) => Ok(()),
-            Message::Forward { block, entries, ttl } => {
-                self.has_crossed(session, to, &block);
-                self.checks.received += live_copies(&block, entries.iter().map(|entry| entry.kind));
+            Message::Forward { ref block, ref entries, ttl, ref named } => {
+                self.has_crossed(session, to, block);
+                self.checks.received += message.live_copies();
+                let is_second = |named: &&Named| named.copy == PathCopy::Second && named.hubs.len() == 1;
+                self.checks.tally.second += u64::from(named.as_ref().filter(is_second).is_some());
                 if !self.plan.may_be_at(hub, block.residency) {
                     let detail = format!("{:?} of `{}` is at hub {hub}, which has no label", block.id, block.topic);
                     let violation = self.violation(Check::Residency, detail);
                     self.judge(Err(violation))?;
                 }
-                self.tell(hub, |h, now, out| h.on_forward(id, &block, &entries, ttl, now, out))
+                self.tell(hub, |h, now, out| match (named, entries.first()) {
+                    (Some(named), Some(entry)) => h.on_along((block, entry), named, ttl, now, out),
+                    _ => h.on_forward(id, block, entries, ttl, now, out),
+                })
             }
             Message::Control(bytes) => {
                 let mut rest = bytes.as_slice();
@@ -528,20 +535,21 @@ impl<'p> World<'p> {
     }
 
     fn count_sent(&mut self, message: &Message) {
-        if let Message::Forward { block, entries, .. } = message {
-            self.checks.sent += live_copies(block, entries.iter().map(|entry| entry.kind));
-        }
+        self.checks.sent += message.live_copies();
     }
 
     fn count_lost(&mut self, message: &Message) {
-        if let Message::Forward { block, entries, .. } = message
-            && self.canary != Some(Canary::UncountedLoss)
-        {
-            self.checks.lost += live_copies(block, entries.iter().map(|entry| entry.kind));
+        if self.canary != Some(Canary::UncountedLoss) {
+            self.checks.lost += message.live_copies();
         }
     }
-}
 
-fn live_copies(block: &Rc<Block>, kinds: impl Iterator<Item = FlowKind>) -> u64 {
-    kinds.filter(|kind| kind.is_best_effort()).count() as u64 * block.events
+    /// Whether hubs send what is published in this lane over two paths.
+    fn on_two_paths(&self, lane: Lane) -> bool {
+        lane == Lane::URGENT && self.with_two_paths()
+    }
+
+    fn with_two_paths(&self) -> bool {
+        self.plan.two_paths || self.canary == Some(Canary::PathWindowOff)
+    }
 }

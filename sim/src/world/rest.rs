@@ -7,7 +7,7 @@ use weft_mesh::{Kind, Report};
 use weft_topic::{InterestSet, Topic};
 use weft_wire::frame::PROTOCOL_VERSION;
 
-use super::{Check, Checked, Due, Message, SimHub, World, live_copies};
+use super::{Check, Checked, Due, SimHub, World};
 use crate::hub::FlowId;
 use crate::plan::What;
 
@@ -174,9 +174,7 @@ impl World<'_> {
             ledger.balance().map_err(|e| self.violation(Check::Ledger, format!("{}: {e}", hub.id)))?;
         }
         let on_links = self.queue.values().map(|due| match due {
-            Due::Arrive { message: Message::Forward { block, entries, .. }, .. } => {
-                live_copies(block, entries.iter().map(|entry| entry.kind))
-            }
+            Due::Arrive { message, .. } => message.live_copies(),
             _ => 0,
         });
         let on_links: u64 = on_links.sum();
