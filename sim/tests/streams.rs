@@ -15,9 +15,9 @@ fn streams_keep_their_promises_under_every_fault() {
         }
     }
     let Tally { acknowledged, repeated, crashes, kills, flips, cuts, disks, jumps, .. } = tally;
-    let Tally { redelivered, dead, reads, copied, takeovers, moved, sent_away, fenced, .. } = tally;
+    let Tally { redelivered, dead, reads, copied, takeovers, moved, sent_away, fenced, drains, drained, .. } = tally;
     let all = [acknowledged, repeated, crashes, kills, flips, cuts, disks, jumps, redelivered, dead, reads, copied];
-    let moves = [takeovers, moved, sent_away, fenced];
+    let moves = [takeovers, moved, sent_away, fenced, drains, drained];
     assert!(all.iter().chain(&moves).all(|count| *count > 10), "something never happens: {tally:#?}");
 }
 

@@ -51,7 +51,9 @@ impl World {
                 // The home at its place, or any that it reaches.
                 let count = self.homes.len();
                 let begin = if site < count { site } else { self.random.below(count as u64) as usize };
-                let mut homes = (0..count).map(|n| (begin + n) % count);
+                let homes = (0..count).map(|n| (begin + n) % count);
+                // One that drains turns producers away.
+                let mut homes = homes.filter(|home| !self.drains.contains_key(home)).collect::<Vec<_>>().into_iter();
                 let session = homes.find_map(|home| self.connect(Client::Producer(number), site, home));
                 if let Some(producer) = self.producers.get_mut(number) {
                     producer.session = session;
@@ -394,6 +396,7 @@ impl World {
                 }
             }
             Fault::Move { consumer, to } => return self.move_consumer(consumer, to),
+            Fault::Drain { home, ms } => self.begin_drain(home, ms),
             Fault::Heal => return self.heal(),
         }
         Ok(())
@@ -401,6 +404,7 @@ impl World {
 
     fn heal(&mut self) -> Verdict {
         self.healed = true;
+        self.end_drains();
         for ends in self.cuts.clone() {
             self.cut(ends, false);
         }
@@ -444,6 +448,7 @@ impl World {
         }
         let kept = (draw % (found.keyed.unsynced() as u64 + 1)) as usize;
         found.crash(power, seed, kept);
+        self.drains.remove(&home);
         if power {
             self.judge.tally.crashes += 1;
             self.judge.power_failed(home);

@@ -45,11 +45,15 @@ pub enum Canary {
     NoFence,
     /// A home does not hear that a consumer runs elsewhere.
     DeafSeat,
+    /// A home that drains stops before the others have what it has.
+    HastyDrain,
+    /// Homes give seats to those that drain as to all others.
+    KeptSeats,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Canary; 20] = [
+    pub const ALL: [Canary; 22] = [
         Self::BrokenSync,
         Self::EarlyAck,
         Self::LonelyAck,
@@ -70,6 +74,8 @@ impl Canary {
         Self::TakenTooFar,
         Self::NoFence,
         Self::DeafSeat,
+        Self::HastyDrain,
+        Self::KeptSeats,
     ];
 
     /// The name on the command line.
@@ -96,6 +102,8 @@ impl Canary {
             Self::TakenTooFar => "taken-too-far",
             Self::NoFence => "no-fence",
             Self::DeafSeat => "deaf-seat",
+            Self::HastyDrain => "hasty-drain",
+            Self::KeptSeats => "kept-seats",
         }
     }
 
@@ -120,6 +128,7 @@ impl Canary {
             Self::Unflagged => Check::Flagged,
             Self::NoFence => Check::Fenced,
             Self::DeafSeat => Check::Seat,
+            Self::HastyDrain | Self::KeptSeats => Check::Drained,
             Self::LostDelivery | Self::TakenTooFar => Check::Undelivered,
             Self::Miscount => Check::Conservation,
             Self::NoKeys => Check::KeyOrder,

@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Jump { home: usize, seconds: i64 },
     /// An operator moves a consumer, or lets it run anywhere.
     Move { consumer: usize, to: Option<usize> },
+    /// A home is to stop, and has so long for it.
+    Drain { home: usize, ms: u64 },
     /// All is well from now on.
     Heal,
 }
@@ -69,6 +71,10 @@ pub(super) fn plan(homes: usize, sites: usize, consumers: usize, random: &mut Ra
         let to = random.chance(800).then(|| random.below(homes as u64) as usize);
         let consumer = random.below(consumers as u64) as usize;
         faults.push((random.below(healed), Fault::Move { consumer, to }));
+    }
+    for _ in 0..random.below(4) {
+        let (home, ms) = (random.below(homes as u64) as usize, 200 + random.below(3_000));
+        faults.push((random.below(healed), Fault::Drain { home, ms }));
     }
     faults.push((healed, Fault::Heal));
     faults.sort_by_key(|(at, _)| *at);

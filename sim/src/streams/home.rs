@@ -108,6 +108,8 @@ pub(super) struct Open {
     pub(super) seating: Option<Box<Seats<usize>>>,
     /// Other homes that it can reach, as far as it knows.
     pub(super) sees: BTreeSet<usize>,
+    /// Homes that are about to stop, this one or others, as far as it knows.
+    pub(super) drains: BTreeSet<usize>,
     /// When consumers that changed are copied next.
     pub(super) copy_at: u64,
     pub(super) pending: Vec<Pending>,
@@ -231,6 +233,7 @@ impl Home {
             seats,
             seating: Some(seating),
             sees: BTreeSet::new(),
+            drains: BTreeSet::new(),
             copy_at: 0,
             pending: Vec::new(),
             sync_is_due: false,

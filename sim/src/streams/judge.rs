@@ -40,6 +40,9 @@ pub enum Check {
     Fenced,
     /// In the end each consumer runs at one home, its seat by the rule.
     Seat,
+    /// A home that has drained stops with nothing that the others within its reach
+    /// have not on their disks, and with no consumer that could run elsewhere.
+    Drained,
     /// A consumer's counts add up.
     Conservation,
     /// Of one key, events are handed out for the first time in their order, and
@@ -110,6 +113,10 @@ pub struct Tally {
     pub sent_away: u64,
     /// What members said under the token of a seat that was left.
     pub fenced: u64,
+    /// Homes that were told to stop.
+    pub drains: u64,
+    /// Of these, those that were ready before their time was up.
+    pub drained: u64,
 }
 
 impl AddAssign for Tally {
@@ -134,6 +141,8 @@ impl AddAssign for Tally {
         self.moved += more.moved;
         self.sent_away += more.sent_away;
         self.fenced += more.fenced;
+        self.drains += more.drains;
+        self.drained += more.drained;
     }
 }
 

@@ -22,6 +22,7 @@ mod acts;
 mod between;
 mod canary;
 mod clients;
+mod drain;
 mod faults;
 mod home;
 mod judge;

@@ -19,7 +19,7 @@ use super::world::{Action, World};
 const COPIES: u64 = 100_000_000;
 
 /// A home as its machine sees it, and what comes of that.
-struct AtHome<'a> {
+pub(super) struct AtHome<'a> {
     open: &'a mut Open,
     records: &'a mut std::collections::BTreeMap<usize, Record>,
     aside: &'a mut std::collections::BTreeMap<usize, Copy<usize>>,
@@ -66,8 +66,8 @@ impl Host for AtHome<'_> {
         self.open.sees.iter().map(|home| hub(*home)).collect()
     }
 
-    fn drains(&self, _hub: HubId) -> bool {
-        false
+    fn drains(&self, hub: HubId) -> bool {
+        self.canary != Some(Canary::KeptSeats) && self.open.drains.contains(&home_of(hub))
     }
 
     fn has(&mut self, _stream: u64, upto: &Position) -> bool {
@@ -159,7 +159,7 @@ impl Host for AtHome<'_> {
 
 impl World {
     /// Has the machine of a home do something, and does what comes of it.
-    fn seating<R>(
+    pub(super) fn seating<R>(
         &mut self,
         home: usize,
         act: impl FnOnce(&mut Seats<usize>, Now, &mut AtHome<'_>) -> R,
@@ -253,8 +253,8 @@ impl World {
             return self.random.pick(&near).copied();
         }
         let preferred = near.iter().filter_map(|home| self.preference(*home, number)).max();
-        seat(near.iter().map(|home| hub(*home)), preferred.and_then(|preference| preference.hub()), |_| false)
-            .map(home_of)
+        let drains = |hub| self.drains.contains_key(&home_of(hub));
+        seat(near.iter().map(|home| hub(*home)), preferred.and_then(|preference| preference.hub()), drains).map(home_of)
     }
 
     fn preference(&self, home: usize, number: usize) -> Option<Preference> {
@@ -313,8 +313,10 @@ impl World {
     pub(super) fn sight(&mut self, home: usize, epoch: u32, other: usize, up: bool) -> Verdict {
         let Some(found) = self.homes.get_mut(home).filter(|home| home.epoch == epoch) else { return Ok(()) };
         let Some(open) = &mut found.open else { return Ok(()) };
+        open.drains.remove(&other);
         if up {
             open.sees.insert(other);
+            open.drains.extend(self.drains.contains_key(&other).then_some(other));
         } else {
             open.sees.remove(&other);
         }

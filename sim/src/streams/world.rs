@@ -94,6 +94,12 @@ pub(super) enum Action {
         other: usize,
         up: bool,
     },
+    /// A home learns whether another one, or it itself, is about to stop.
+    Drains {
+        home: usize,
+        epoch: u32,
+        other: usize,
+    },
     /// A message about consumers arrives.
     Told {
         from: usize,
@@ -134,6 +140,8 @@ pub(super) struct World {
     pub(super) readers: Vec<Reader>,
     pub(super) sessions: Sessions,
     pub(super) judge: Judge,
+    /// Homes that are about to stop, and by when.
+    pub(super) drains: BTreeMap<usize, u64>,
     pub(super) healed: bool,
     healed_at: u64,
     /// The last moment of messages between homes, and of copies into a log.
@@ -195,6 +203,7 @@ impl World {
             members,
             readers,
             sessions: Sessions::new(),
+            drains: BTreeMap::new(),
             healed: false,
             healed_at: healed_at * MS,
             between: BTreeMap::new(),
@@ -279,6 +288,7 @@ impl World {
                 }
                 self.replicate(home, Event::Tick, &[])?;
                 self.look_at_seats(home)?;
+                self.tend_drain(home)?;
                 self.serve(home)
             }
             Action::Sync { home, epoch } => self.sync(home, epoch),
@@ -295,6 +305,7 @@ impl World {
             Action::Handed { session, items } => self.handed(session, &items),
             Action::Settle { session, token, verb, items, credit } => self.settle(session, token, verb, &items, credit),
             Action::Sight { home, epoch, other, up } => self.sight(home, epoch, other, up),
+            Action::Drains { home, epoch, other } => self.hear_of_drain(home, epoch, other),
             Action::Told { from, to, epochs, told } => self.told(from, to, epochs, told),
             Action::HomeNotices { session } => self.home_notices(session),
             Action::ClientNotices { session } => self.client_notices(session),
@@ -334,7 +345,7 @@ impl World {
         }
     }
 
-    fn sync(&mut self, home: usize, epoch: u32) -> Verdict {
+    pub(super) fn sync(&mut self, home: usize, epoch: u32) -> Verdict {
         let Some(found) = self.homes.get_mut(home).filter(|home| home.epoch == epoch) else { return Ok(()) };
         let Some(open) = &mut found.open else { return Ok(()) };
         let from = open.log.synced();
