@@ -11,6 +11,39 @@ pub(crate) enum Target {
     Name(String, u16),
 }
 
+impl Target {
+    /// What certificates are held against.
+    pub(crate) fn host(&self) -> String {
+        match self {
+            Self::Address(one) => one.ip().to_string(),
+            Self::Name(host, _) => host.clone(),
+        }
+    }
+
+    /// Where it is, if that is known; the name to be looked up otherwise.
+    pub(crate) fn addresses(self, known: &[IpAddr]) -> Result<Vec<SocketAddr>, (String, u16)> {
+        match self {
+            Self::Address(one) => Ok(vec![one]),
+            Self::Name(host, port) if known.is_empty() => Err((host, port)),
+            Self::Name(_, port) => Ok(known.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
+        }
+    }
+}
+
+/// Those that failed before come last, so many of them; the next one is then
+/// taken from the end.
+pub(crate) fn in_turn(mut all: Vec<SocketAddr>, failures: usize) -> Vec<SocketAddr> {
+    let first = failures.checked_rem(all.len()).unwrap_or(0);
+    all.rotate_left(first);
+    all.reverse();
+    all
+}
+
+/// Whether it is the name of a host: what is dialled, and what DNS may answer.
+pub(crate) fn is_name(host: &str) -> bool {
+    (1..=253).contains(&host.len()) && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+}
+
 /// Reads `host:port`; an IPv6 address stands in brackets.
 pub(crate) fn parse(text: &str) -> Result<Target, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
@@ -24,8 +57,7 @@ pub(crate) fn parse(text: &str) -> Result<Target, String> {
     if host.contains(':') || host.parse::<IpAddr>().is_ok() {
         return Err("an IPv6 address is written in brackets".to_owned());
     }
-    let is_name = host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
-    if !is_name {
+    if !is_name(host) {
         return Err(format!("`{}` is not a host name", host.escape_default()));
     }
     Ok(Target::Name(host.to_owned(), port))

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod joining;
 mod level;
 pub mod network;
+mod offhand;
 pub mod quic;
 pub mod reason;
 pub mod shm;
@@ -28,7 +29,7 @@ mod tls;
 pub use ca::{Authority, CaError, Issued};
 pub use identity::{IdentityError, IdentityFiles, Peer, PeerKind, TlsIdentity};
 pub use network::{
-    Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
+    Accept, DialError, Known, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
     WriteOutcome,
 };
 pub use quic::{Congestion, QuicOptions};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use weft_base::sync::Arc;
@@ -139,6 +140,15 @@ pub enum WriteOutcome {
     Closed(CloseReason),
 }
 
+/// What is known of a host before it is dialled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known<'a> {
+    /// Its addresses, the best first, in place of a look-up. None: it is looked up.
+    pub at: &'a [IpAddr],
+    /// How often it was dialled in vain: so many of its addresses are tried last.
+    pub failures: usize,
+}
+
 /// Listeners and links, driven by one thread, never waiting but in `poll`.
 ///
 /// Every implementation passes the same suite, `conformance`.
@@ -158,7 +168,8 @@ pub trait Network: Send {
     ) -> Result<(ListenerToken, String), ListenError>;
 
     /// Begins to connect to `addr` (`host:port`) and answers at once; `poll`
-    /// reports `Connected` or `Closed`, within the options' bound of time.
+    /// reports `Connected` or `Closed`, within the options' bound of time. Of a
+    /// host with several addresses they are tried in turn, until a handshake is done.
     ///
     /// With TLS the peer must be a hub. When `expect` is given it must have
     /// that name, wherever it runs; when not, its certificate must name the
@@ -167,6 +178,22 @@ pub trait Network: Send {
     /// # Errors
     /// [`DialError`], for what is known to be impossible before trying.
     fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError>;
+
+    /// [`Network::dial`], of a host of which something is known. Its certificate is
+    /// held against the host in `addr` all the same. A network without names
+    /// dials `addr`.
+    ///
+    /// # Errors
+    /// [`DialError`], as for [`Network::dial`].
+    fn dial_known(
+        &mut self,
+        addr: &str,
+        _known: &Known<'_>,
+        security: &Security,
+        expect: Option<&str>,
+    ) -> Result<LinkToken, DialError> {
+        self.dial(addr, security, expect)
+    }
 
     /// Waits until something is ready, the waker is used, or `timeout` passes
     /// (`None`: for ever), and puts what it found into `ready`, which is

@@ -10,6 +10,7 @@ use super::engine::{MARK, Quic};
 use super::link::{Dial, Link, Stage, Wire};
 use super::port::Ports;
 use super::reason::DONE;
+use crate::address::in_turn;
 use crate::identity::{Peer, TlsIdentity, peer_of};
 use crate::network::{DialError, LinkToken, ListenerToken, Ready};
 use crate::reason::CloseReason;
@@ -18,11 +19,12 @@ use weft_base::sync::Arc;
 
 impl<P: Ports> Quic<P> {
     /// A link to `host`, whose addresses `resolved` is to be told. `addr` is
-    /// what the caller wrote.
+    /// what the caller wrote; it was dialled so often in vain.
     pub(crate) fn dial(
         &mut self,
         addr: &str,
         host: &str,
+        failures: usize,
         identity: &Arc<TlsIdentity>,
         expect: Option<&str>,
     ) -> Result<LinkToken, DialError> {
@@ -37,8 +39,13 @@ impl<P: Ports> Quic<P> {
         let trust = Trust::of_dialled(identity, host, expect).map_err(unusable)?;
         let config = config::client(&self.options, identity, expect, &self.clock, blame.clone()).map_err(unusable)?;
         let mut link = Link::new(Stage::Resolving, addr.to_owned(), blame, trust, None, self.ahead());
-        link.dial =
-            Some(Box::new(Dial { host: host.to_owned(), config, identity: identity.clone(), rest: Vec::new() }));
+        link.dial = Some(Box::new(Dial {
+            host: host.to_owned(),
+            failures,
+            config,
+            identity: identity.clone(),
+            rest: Vec::new(),
+        }));
         let key = self.links.insert_with(|_| link);
         self.set_deadline(key, Some(self.shared.dial_timeout), self.clock.now());
         Ok(LinkToken(key | MARK))
@@ -50,10 +57,8 @@ impl<P: Ports> Quic<P> {
         let Some(Link { stage: Stage::Resolving, dial: Some(dial), .. }) = self.links.get_mut(key) else { return };
         let unknown = match found {
             Ok(all) if all.is_empty() => "it has none".to_owned(),
-            Ok(mut all) => {
-                // The next one is taken from the end.
-                all.reverse();
-                dial.rest = all;
+            Ok(all) => {
+                dial.rest = in_turn(all, dial.failures);
                 return self.try_next(key, CloseReason::NoSuchLink);
             }
             Err(e) => e.to_string(),
@@ -83,7 +88,7 @@ impl<P: Ports> Quic<P> {
             let connected = self.sites.get_mut(site).map(|site| site.endpoint.connect(at, config, to, &host));
             match (connected, self.links.get_mut(key)) {
                 (Some(Ok((handle, conn))), Some(link)) => {
-                    link.stage = Stage::Shaking;
+                    (link.stage, link.answered) = (Stage::Shaking, false);
                     link.wire = Some(Box::new(Wire { site, handle, conn, drained: false }));
                     if let Some(site) = self.sites.get_mut(site) {
                         site.links.insert(handle.0, key);

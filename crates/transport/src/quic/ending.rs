@@ -61,10 +61,7 @@ impl<P: Ports> Quic<P> {
                 ready.extend(self.refusal_of(key, reason));
                 self.discard(key, if broken { BROKEN } else { DONE });
             }
-            Stage::Resolving | Stage::Shaking => match reason {
-                CloseReason::ConnectRefused { .. } => self.try_next(key, reason),
-                _ => self.fail(key, reason),
-            },
+            Stage::Resolving | Stage::Shaking => self.try_next(key, reason),
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) enum Stage {
 /// What a dial keeps until it is done: the addresses left, the next one last.
 pub(super) struct Dial {
     pub(super) host: String,
+    /// It was dialled so often in vain.
+    pub(super) failures: usize,
     pub(super) config: ClientConfig,
     pub(super) identity: Arc<TlsIdentity>,
     pub(super) rest: Vec<SocketAddr>,

@@ -10,29 +10,26 @@ use socket2::SockRef;
 use super::TcpNetwork;
 use super::link::{Link, Stage};
 use super::secure::{Secure, Stop};
-use crate::address::{Target, parse};
+use crate::address::{Target, in_turn};
 use crate::identity::{Peer, peer_of};
-use crate::network::{DialError, LinkToken, ListenerToken, Ready, Security};
+use crate::network::{DialError, Known, LinkToken, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;
 use crate::tls::{self, Trust};
 
 impl TcpNetwork {
     pub(super) fn open_link(
         &mut self,
-        addr: &str,
+        (addr, target): (&str, Target),
+        known: &Known<'_>,
         security: &Security,
         expect: Option<&str>,
     ) -> Result<LinkToken, DialError> {
         let address = addr.to_owned();
-        let target = parse(addr).map_err(|detail| DialError::Address { address: address.clone(), detail })?;
         let limit = self.options.connections;
         if self.count() >= limit {
             return Err(DialError::TooManyLinks { address, limit });
         }
-        let host = match &target {
-            Target::Address(one) => one.ip().to_string(),
-            Target::Name(host, _) => host.clone(),
-        };
+        let host = target.host();
         let secure = match (security, &target) {
             (Security::Plain, Target::Address(one)) if !one.ip().is_loopback() => {
                 return Err(DialError::PlainBeyondLoopback { address });
@@ -47,17 +44,16 @@ impl TcpNetwork {
                 Some(Box::new(Secure::new(tls.into(), trust)))
             }
         };
-        let stage = Stage::Resolving { host: host.clone() };
+        let stage = Stage::Resolving { host, failures: known.failures };
         let key = self.links.insert_with(|_| Link::new(stage, secure, None));
         self.set_deadline(key, self.options.dial_timeout);
-        match target {
-            Target::Address(one) => {
-                if let Err(reason) = self.try_addresses(key, vec![one]) {
-                    self.discard(key);
-                    self.queued.push(Ready::Closed { link: LinkToken(key), reason });
-                }
+        match target.addresses(known.at) {
+            Ok(all) => {
+                let mut ready = Vec::new();
+                self.resolved(key, Ok(all), &mut ready);
+                self.queued.append(&mut ready);
             }
-            Target::Name(host, port) => self.resolver.ask(key, host, port),
+            Err((host, port)) => self.resolver.ask(key, (host, port)),
         }
         Ok(LinkToken(key))
     }
@@ -69,10 +65,11 @@ impl TcpNetwork {
         }
     }
 
-    /// The resolver answered for a link that may be gone since.
+    /// Where a link goes is known, which may be gone since.
     pub(super) fn resolved(&mut self, key: u64, answer: io::Result<Vec<SocketAddr>>, ready: &mut Vec<Ready>) {
         let Some(link) = self.links.get(key) else { return };
-        let Stage::Resolving { host } = &link.stage else { return };
+        let Stage::Resolving { host, failures } = &link.stage else { return };
+        let failures = *failures;
         let unknown = |detail: String| CloseReason::Resolve { host: host.clone(), detail };
         let is_plain = link.secure.is_none();
         let is_ours = |address: &SocketAddr| !is_plain || address.ip().is_loopback();
@@ -85,11 +82,7 @@ impl TcpNetwork {
                     Some(address) if all.is_empty() => {
                         Err(CloseReason::PlainBeyondLoopback { address: address.to_string() })
                     }
-                    _ => {
-                        // The next one is taken from the end.
-                        all.reverse();
-                        self.try_addresses(key, all)
-                    }
+                    _ => self.try_addresses(key, in_turn(all, failures)),
                 }
             }
             Err(e) => Err(unknown(e.to_string())),
@@ -123,7 +116,7 @@ impl TcpNetwork {
     /// The system says something about a connection that is being tried.
     pub(super) fn connecting(&mut self, key: u64, ready: &mut Vec<Ready>) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let (Stage::Connecting { address, .. }, Some(socket)) = (&link.stage, &mut link.socket) else { return };
+        let (Stage::Connecting { address, rest }, Some(socket)) = (&mut link.stage, &mut link.socket) else { return };
         let address = *address;
         let outcome = match socket.stream.take_error() {
             Ok(Some(e)) | Err(e) => Err(e),
@@ -135,7 +128,7 @@ impl TcpNetwork {
                 let _ = socket.stream.set_nodelay(true);
                 socket.writable = true;
                 if link.secure.is_some() {
-                    link.stage = Stage::Handshaking;
+                    link.stage = Stage::Handshaking { rest: std::mem::take(rest) };
                     self.set_deadline(key, self.options.handshake_timeout);
                     self.shake(key, ready);
                 } else {
@@ -153,7 +146,7 @@ impl TcpNetwork {
         if let Some(mut socket) = link.socket.take() {
             let _ = self.poll.registry().deregister(&mut socket.stream);
         }
-        if let Stage::Connecting { rest, .. } = &mut link.stage
+        if let Stage::Connecting { rest, .. } | Stage::Handshaking { rest } = &mut link.stage
             && !rest.is_empty()
         {
             let rest = std::mem::take(rest);
@@ -163,6 +156,21 @@ impl TcpNetwork {
             }
         }
         self.fail(key, reason, ready);
+    }
+
+    /// The handshake at one address of a hub that is dialled came to nothing: on to
+    /// the next one, if there is any. Answers whether there is.
+    fn shake_next(&mut self, key: u64, reason: &CloseReason, ready: &mut Vec<Ready>) -> bool {
+        let Some(link) = self.links.get_mut(key) else { return false };
+        if !matches!(&link.stage, Stage::Handshaking { rest } if !rest.is_empty()) {
+            return false;
+        }
+        let Some(again) = link.secure.as_ref().and_then(|secure| secure.again(&self.clock)) else { return false };
+        // The alert that says why, as far as the system takes it.
+        let _ = link.flush();
+        link.secure = Some(Box::new(again));
+        self.try_next(key, reason.clone(), ready);
+        true
     }
 
     /// Goes on with a handshake as far as it goes.
@@ -197,8 +205,11 @@ impl TcpNetwork {
         });
     }
 
-    /// A handshake failed: says so here, and to the peer.
+    /// A handshake failed: another address is tried, or it is said here and to the peer.
     fn refuse(&mut self, key: u64, reason: CloseReason, ready: &mut Vec<Ready>) {
+        if self.shake_next(key, &reason, ready) {
+            return;
+        }
         self.announce(key, reason, ready);
         self.let_go(key);
     }
@@ -242,7 +253,7 @@ impl TcpNetwork {
         let millis = |bound: Duration| u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
         let dial = millis(self.options.dial_timeout);
         match &link.stage {
-            Stage::Resolving { host } => {
+            Stage::Resolving { host, .. } => {
                 let (host, detail) = (host.clone(), format!("no answer within {dial} ms"));
                 self.fail(key, CloseReason::Resolve { host, detail }, ready);
             }
@@ -255,9 +266,11 @@ impl TcpNetwork {
                 let detail = format!("the hub did not answer within {dial} ms");
                 self.fail(key, CloseReason::Unreachable { address, detail }, ready);
             }
-            Stage::Handshaking => {
-                let millis = millis(self.options.handshake_timeout);
-                self.fail(key, CloseReason::HandshakeTimedOut { millis }, ready);
+            Stage::Handshaking { .. } => {
+                let reason = CloseReason::HandshakeTimedOut { millis: millis(self.options.handshake_timeout) };
+                if !self.shake_next(key, &reason, ready) {
+                    self.fail(key, reason, ready);
+                }
             }
             Stage::Up | Stage::Flushing | Stage::Lingering => self.discard(key),
         }

@@ -16,12 +16,12 @@ use crate::shm::End;
 /// Where a connection stands.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Its host's addresses are being looked up.
-    Resolving { host: String },
+    /// Its host's addresses are being looked up; it was dialled so often in vain.
+    Resolving { host: String, failures: usize },
     /// A connection is being tried; the addresses after it, the next one last.
     Connecting { address: SocketAddr, rest: Vec<SocketAddr> },
-    /// TLS is being agreed on.
-    Handshaking,
+    /// TLS is being agreed on; the addresses left, should that fail.
+    Handshaking { rest: Vec<SocketAddr> },
     /// Shared memory: the hub has not said hello yet.
     Joining,
     /// In the caller's hands.
@@ -80,7 +80,10 @@ impl Link {
 
     /// Whether it is not up yet.
     pub(super) const fn is_opening(&self) -> bool {
-        matches!(self.stage, Stage::Resolving { .. } | Stage::Connecting { .. } | Stage::Handshaking | Stage::Joining)
+        matches!(
+            self.stage,
+            Stage::Resolving { .. } | Stage::Connecting { .. } | Stage::Handshaking { .. } | Stage::Joining
+        )
     }
 
     /// Whether the next poll has something to say or do about it at once.

@@ -98,7 +98,7 @@ impl TcpNetwork {
         };
         for key in self.links.keys() {
             let Some(link) = self.links.get(key) else { continue };
-            if link.listener == Some(listener.0) && matches!(link.stage, Stage::Handshaking) {
+            if link.listener == Some(listener.0) && matches!(link.stage, Stage::Handshaking { .. }) {
                 let refused = self.refusal_of(key, CloseReason::ListenerClosed);
                 self.queued.extend(refused);
                 self.discard(key);
@@ -173,7 +173,8 @@ impl TcpNetwork {
             Err(reason) => return ready.push(refused(reason)),
         };
         let shakes = secure.is_some();
-        let key = self.links.insert_with(|_| Link::new(Stage::Handshaking, secure, Some(listener)));
+        let key =
+            self.links.insert_with(|_| Link::new(Stage::Handshaking { rest: Vec::new() }, secure, Some(listener)));
         if let Err(e) = self.adopt(key, stream) {
             self.discard(key);
             ready.push(refused(CloseReason::of_io(&e)));

@@ -30,8 +30,9 @@ use mio::{Events, Poll, Token};
 use weft_base::sync::Arc;
 use weft_base::{ByteCount, Clock, Mono};
 
+use crate::address::parse;
 use crate::network::{
-    Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
+    Accept, DialError, Known, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
     WriteOutcome, take_end,
 };
 use crate::quic::{CHANNELS, Quic, QuicOptions, UdpPorts, target_of};
@@ -182,7 +183,7 @@ impl TcpNetwork {
             timers: Timers::default(),
             door: None,
             quic,
-            resolver: Resolver::new(resolve, wake.clone()),
+            resolver: resolve::resolver(resolve, wake.clone()),
             identities: InUse::default(),
             wake,
             queued: Vec::new(),
@@ -210,11 +211,11 @@ impl TcpNetwork {
 
     /// Where the link stands, as the caller may know it.
     #[inline]
-    fn known(&self, key: u64) -> Known {
+    fn standing(&self, key: u64) -> Standing {
         match self.links.get(key) {
-            Some(link) if matches!(link.stage, Stage::Up) => Known::Up,
-            Some(link) if link.is_opening() && link.listener.is_none() => Known::Opening,
-            _ => Known::Gone,
+            Some(link) if matches!(link.stage, Stage::Up) => Standing::Up,
+            Some(link) if link.is_opening() && link.listener.is_none() => Standing::Opening,
+            _ => Standing::Gone,
         }
     }
 
@@ -263,7 +264,7 @@ const fn is_quic(link: LinkToken) -> bool {
 }
 
 /// What a caller may know of a link.
-enum Known {
+enum Standing {
     Opening,
     Up,
     Gone,
@@ -286,12 +287,25 @@ impl Network for TcpNetwork {
     }
 
     fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
-        if let Some(target) = target_of(addr) {
-            return self.dial_by_quic(addr, target, security, expect);
+        self.dial_known(addr, &Known::default(), security, expect)
+    }
+
+    fn dial_known(
+        &mut self,
+        addr: &str,
+        known: &Known<'_>,
+        security: &Security,
+        expect: Option<&str>,
+    ) -> Result<LinkToken, DialError> {
+        let target = target_of(addr);
+        if let (None, Some(path)) = (target, crate::shm::path_of(addr)) {
+            return self.open_shared(addr, path);
         }
-        match crate::shm::path_of(addr) {
-            Some(path) => self.open_shared(addr, path),
-            None => self.open_link(addr, security, expect),
+        let host =
+            parse(target.unwrap_or(addr)).map_err(|detail| DialError::Address { address: addr.to_owned(), detail })?;
+        match target {
+            Some(_) => self.dial_by_quic((addr, host), known, security, expect),
+            None => self.open_link((addr, host), known, security, expect),
         }
     }
 
@@ -321,10 +335,10 @@ impl Network for TcpNetwork {
         if is_quic(link) {
             return self.quic.read(link, 0, buf);
         }
-        match self.known(link.0) {
-            Known::Up => {}
-            Known::Opening => return ReadOutcome::WouldBlock,
-            Known::Gone => return ReadOutcome::Closed(take_end(&mut self.queued, link)),
+        match self.standing(link.0) {
+            Standing::Up => {}
+            Standing::Opening => return ReadOutcome::WouldBlock,
+            Standing::Gone => return ReadOutcome::Closed(take_end(&mut self.queued, link)),
         }
         let outcome = self.change(link.0, |link, scratch| link.read(buf, scratch));
         let outcome = outcome.unwrap_or(ReadOutcome::Closed(CloseReason::NoSuchLink));
@@ -338,10 +352,10 @@ impl Network for TcpNetwork {
         if is_quic(link) {
             return self.quic.write(link, 0, bufs);
         }
-        match self.known(link.0) {
-            Known::Up => {}
-            Known::Opening => return WriteOutcome::WouldBlock,
-            Known::Gone => return WriteOutcome::Closed(take_end(&mut self.queued, link)),
+        match self.standing(link.0) {
+            Standing::Up => {}
+            Standing::Opening => return WriteOutcome::WouldBlock,
+            Standing::Gone => return WriteOutcome::Closed(take_end(&mut self.queued, link)),
         }
         let outcome = self.change(link.0, |link, _| link.write(bufs));
         let outcome = outcome.unwrap_or(WriteOutcome::Closed(CloseReason::NoSuchLink));

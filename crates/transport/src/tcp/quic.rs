@@ -11,8 +11,8 @@ use weft_base::sync::Arc;
 
 use super::listen::first_of;
 use super::{TcpNetwork, TcpOptions};
-use crate::address::{Target, parse};
-use crate::network::{Accept, DialError, LinkToken, ListenError, ListenerToken, Security};
+use crate::address::Target;
+use crate::network::{Accept, DialError, Known, LinkToken, ListenError, ListenerToken, Security};
 use crate::quic::{Quic, Shared, UdpPorts};
 
 pub(super) fn engine(options: &TcpOptions, registry: Registry, clock: Arc<dyn Clock>) -> Quic<UdpPorts> {
@@ -45,27 +45,20 @@ impl TcpNetwork {
 
     pub(super) fn dial_by_quic(
         &mut self,
-        addr: &str,
-        target: &str,
+        (addr, target): (&str, Target),
+        known: &Known<'_>,
         security: &Security,
         expect: Option<&str>,
     ) -> Result<LinkToken, DialError> {
         let address = || addr.to_owned();
-        let target = parse(target).map_err(|detail| DialError::Address { address: address(), detail })?;
         let Security::Tls(identity) = security else { return Err(DialError::QuicNeedsTls { address: address() }) };
         self.quic.others = self.links.len();
-        match target {
-            Target::Address(one) => {
-                let link = self.quic.dial(addr, &one.ip().to_string(), identity, expect)?;
-                self.quic.resolved(link, Ok(vec![one]));
-                Ok(link)
-            }
-            Target::Name(host, port) => {
-                let link = self.quic.dial(addr, &host, identity, expect)?;
-                self.resolver.ask(link.0, host, port);
-                Ok(link)
-            }
+        let link = self.quic.dial(addr, &target.host(), known.failures, identity, expect)?;
+        match target.addresses(known.at) {
+            Ok(all) => self.quic.resolved(link, Ok(all)),
+            Err((host, port)) => self.resolver.ask(link.0, (host, port)),
         }
+        Ok(link)
     }
 
     /// The system says something of a port of QUIC's.

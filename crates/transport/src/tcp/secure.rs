@@ -7,6 +7,7 @@ use std::mem;
 use rustls::Connection;
 use rustls::pki_types::CertificateDer;
 use weft_base::Clock;
+use weft_base::sync::Arc;
 
 use super::socket::Socket;
 use crate::network::MAX_SLICES;
@@ -59,6 +60,12 @@ impl Secure {
     pub(super) fn new(mut tls: Connection, trust: Trust) -> Self {
         tls.set_buffer_limit(Some(UNSENT));
         Self { tls, trust, rest: Vec::new(), fed: 0, first: true, over: None, more: false }
+    }
+
+    /// One for another address of the same hub; none on a connection that came in.
+    pub(super) fn again(&self, clock: &Arc<dyn Clock>) -> Option<Self> {
+        let tls = self.trust.again(clock)?.ok()?;
+        Some(Self::new(tls.into(), self.trust.clone()))
     }
 
     pub(super) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {

@@ -125,7 +125,9 @@ impl TcpNetwork {
         };
         let kept = invited.and_then(|(end, name)| {
             let shared = Shared { name: name.clone(), side: Side::End(end) };
-            let key = self.links.insert_with(|_| Link::shared(Stage::Handshaking, shared, Some(listener)));
+            let key = self
+                .links
+                .insert_with(|_| Link::shared(Stage::Handshaking { rest: Vec::new() }, shared, Some(listener)));
             self.shm_links += 1;
             self.enrol(key).map(|()| key).map_err(|e| {
                 self.discard(key);

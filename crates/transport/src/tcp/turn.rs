@@ -103,7 +103,7 @@ impl TcpNetwork {
         let Some(link) = self.links.get(key) else { return };
         match link.stage {
             Stage::Connecting { .. } => self.connecting(key, ready),
-            Stage::Handshaking => self.shake(key, ready),
+            Stage::Handshaking { .. } => self.shake(key, ready),
             Stage::Flushing => self.go_on_ending(key),
             Stage::Up if link.secure.as_ref().is_some_and(|secure| secure.is_unsent()) => self.send_on(key),
             // The hot list has it, if there is anything.

@@ -1,12 +1,12 @@
 //! Identities that are replaced while they are in use: listeners take the new
 //! one for the next handshake, and the peers of links are looked at again.
 
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConnection, ServerConfig};
 use weft_base::Clock;
 use weft_base::sync::Arc;
 
-use super::{DialledPeer, DiallingPeer, provider, reason_of, server_config, unix_time};
+use super::{Blame, DialledPeer, DiallingPeer, client_config, provider, reason_of, server_config, unix_time};
 use crate::identity::TlsIdentity;
 use crate::network::Accept;
 use crate::reason::CloseReason;
@@ -116,6 +116,13 @@ impl Trust {
         let host = ServerName::try_from(host.to_owned()).map_err(|e| format!("`{host}`: {e}"))?;
         let side = Side::Dialled { host, expect: expect.map(str::to_owned) };
         Ok(Self { identity: identity.clone(), generation: identity.generation(), side })
+    }
+
+    /// Another handshake with the same hub, dialled at another of its addresses.
+    pub(crate) fn again(&self, clock: &Arc<dyn Clock>) -> Option<Result<ClientConnection, String>> {
+        let Side::Dialled { host, expect } = &self.side else { return None };
+        let config = client_config(&self.identity, expect.as_deref(), clock, Blame::default());
+        Some(config.and_then(|config| ClientConnection::new(Arc::new(config), host.clone()).map_err(|e| e.to_string())))
     }
 
     pub(crate) const fn identity(&self) -> &Arc<TlsIdentity> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use weft_base::{Epoch, HubId, Mono};
 use weft_ring::arena::BlockRef;
 use weft_transport::{
-    Accept, CloseReason, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security,
-    Waker, WriteOutcome,
+    Accept, CloseReason, DialError, Known, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready,
+    Security, Waker, WriteOutcome,
 };
 use weft_wire::frame::ErrorCode;
 
@@ -152,6 +152,16 @@ impl Network for Sockets {
 
     fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
         self.inner.dial(addr, security, expect)
+    }
+
+    fn dial_known(
+        &mut self,
+        addr: &str,
+        known: &Known<'_>,
+        security: &Security,
+        expect: Option<&str>,
+    ) -> Result<LinkToken, DialError> {
+        self.inner.dial_known(addr, known, security, expect)
     }
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {

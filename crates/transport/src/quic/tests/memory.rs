@@ -276,7 +276,7 @@ impl Network for MemoryNetwork {
         let address = || addr.to_owned();
         let to = parsed(addr).map_err(|detail| DialError::Address { address: address(), detail })?;
         let Security::Tls(identity) = security else { return Err(DialError::QuicNeedsTls { address: address() }) };
-        let link = self.quic.dial(addr, &to.ip().to_string(), identity, expect)?;
+        let link = self.quic.dial(addr, &to.ip().to_string(), 0, identity, expect)?;
         self.quic.resolved(link, Ok(vec![to]));
         Ok(link)
     }
