@@ -12,6 +12,7 @@ mod address;
 pub mod ca;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod dns;
 pub mod identity;
 pub mod joining;
 mod level;
