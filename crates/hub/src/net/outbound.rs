@@ -170,6 +170,8 @@ impl NetStage {
                     self.mark_dirty(session);
                 }
             }
+            // One that is not needed any more has broken nothing.
+            ToNet::Close { session, code: code @ ErrorCode::LEAVING, detail } => self.goodbye(session, code, &detail),
             ToNet::Close { session, code, detail } => self.violate(session, code, &detail),
             ToNet::Control { session, bytes } => {
                 if !self.frames_may_pass(session, &bytes) {
