@@ -74,6 +74,8 @@ pub const LAST_VALUE: usize = 160;
 pub const SCHEDULED: usize = 64;
 /// A spool: its log, and what is handed out of it. It may take a moment until one is gone.
 pub const SPOOL: usize = 2 * (24 << 10);
+/// A hub that a name leads to: its addresses, and its place among those that are dialled.
+pub const NAMED: usize = 3 << 10;
 /// What an operator changed, as it is kept, put over the configuration and told, and what it has dialled.
 pub const CHANGE: usize = 6 << 10;
 /// A hub, in one of the ways besides the main one, for labels or to spread topics:
@@ -147,6 +149,11 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("packed blocks of links", "frame", packing(options)),
         part("subscriptions", "subscriptions", times(l.subscriptions, SUBSCRIPTION)),
         part("other hubs", "hubs", times(l.hubs, HUB)),
+        part(
+            "hubs that DNS names",
+            "dns.targets",
+            times(options.names().count(), options.dns.targets.saturating_mul(NAMED)),
+        ),
         part("damped filters", "", times(weft_mesh::MAX_DAMPED, DAMPED)),
         part("operators' changes", "", times(MAX_CHANGES, CHANGE)),
         part("receipts", "receipts", times(l.receipts, RECEIPT)),
@@ -220,7 +227,8 @@ fn two_paths(options: &HubOptions) -> usize {
 /// Windows of links by QUIC; nothing where no address is QUIC's.
 fn quic(options: &HubOptions) -> ByteCount {
     let clients = options.clients.iter().map(|listen| &listen.addr);
-    let is_used = options.link_addresses().chain(clients).any(|addr| weft_transport::quic::target_of(addr).is_some());
+    let of_clients = || clients.clone().any(|addr| weft_transport::quic::target_of(addr).is_some());
+    let is_used = options.has_quic_links() || of_clients();
     let links = if is_used { options.quic.links as u64 } else { 0 };
     ByteCount(options.quic.memory().0.saturating_mul(links))
 }

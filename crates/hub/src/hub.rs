@@ -261,6 +261,7 @@ impl Hub {
 
         let remembered = peers.as_ref().map_or_else(Vec::new, PeersFile::read);
         let mesh = mesh_of(&identity, &options, &hubs, remembered, random.next_u64());
+        let own = options.addresses(&hubs);
         let mapping = Arc::new(Mapped::new(options.mapping.clone(), &Mapped::default()));
         counters.show_mapping(&mapping);
         let table = RouteTable {
@@ -410,6 +411,8 @@ impl Hub {
             waker: conductor_waker.clone(),
             random,
             gate_waker: route_waker.clone(),
+            clock: clock.clone(),
+            own,
         });
         let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker);
 

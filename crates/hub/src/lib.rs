@@ -21,6 +21,7 @@ mod conductor;
 mod consume;
 mod control;
 pub mod counters;
+mod dial;
 mod drain;
 mod gate;
 mod hub;

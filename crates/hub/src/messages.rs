@@ -30,6 +30,7 @@ use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, Link
 use weft_wire::peer::Service;
 
 use crate::append::{AwaitedLevel, StreamSpec};
+pub(crate) use crate::dial::Dial;
 use crate::gate::Gate;
 use crate::options::Neighbour;
 use crate::replicate::CopyBatch;
@@ -319,8 +320,8 @@ pub(crate) enum ToNet {
     Grown { target: Target },
     /// Where clients may go, the nearest first.
     Places(Vec<weft_mesh::ClientPlace>),
-    /// Dial a hub.
-    Dial { dial: Dial, peer: Arc<Neighbour> },
+    /// Dial a hub, which was so often in vain.
+    Dial { dial: Dial, peer: Arc<Neighbour>, failures: u32 },
     /// Events of a block for a member of a consumer.
     Handout { target: Target, head: Head, block: LogBlock },
     /// A session could not become, or is no more, a member of a consumer.
@@ -481,19 +482,6 @@ pub(crate) struct LastAsked {
     pub(crate) most: u32,
 }
 
-/// What a hub is dialled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dial {
-    /// To keep a link to it, as it was told: its place among those.
-    Neighbour(usize),
-    /// To be in the mesh at all: any hub will do.
-    Any,
-    /// To keep a link to it, by policy.
-    Picked(HubId, Why),
-    /// To measure how far it is, and no more.
-    Probe(HubId),
-}
-
 /// Inbox of the conductor.
 pub(crate) enum ToConductor {
     /// A link is up: both sides know each other.
@@ -517,6 +505,8 @@ pub(crate) enum ToConductor {
     LinkDown { link: SessionId, dial: Option<Dial>, reason: String },
     /// A hub could not be reached.
     DialFailed { dial: Dial, reason: String },
+    /// The hub that was dialled is this one.
+    DialledOwn { dial: Dial },
     /// A hub that was dialled to be measured has answered.
     Probed { hub: HubId, rtt: Duration },
     /// A control frame of the mesh.

@@ -2,12 +2,14 @@
 //! the program's configuration is mapped onto them.
 
 mod limits;
+mod names;
 mod paths;
 mod picks;
 mod routing;
 mod stages;
 mod timers;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,10 +18,12 @@ use weft_mesh::MAX_HUBS;
 pub use weft_mesh::PickOptions;
 use weft_pack::Codec;
 use weft_topic::mapping::{Mapping, Mappings};
+pub use weft_transport::dns::DnsOptions;
 use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 pub use self::limits::Limits;
+pub use self::names::{MAX_NAMES, MAX_TARGETS};
 pub use self::paths::Paths;
 pub use self::picks::MAX_SEEDS;
 pub use self::routing::{MAX_RESIDENCY, ResidencyRule, Routing};
@@ -64,8 +68,10 @@ pub struct HubOptions {
     /// hub takes it. Default `None`: as it is.
     pub pick_packing: Option<Codec>,
     /// Where a hub is dialled that has no link: any of these, or of the hubs that it
-    /// knows of, once; at most [`MAX_SEEDS`].
+    /// knows of, once; at most [`MAX_SEEDS`]. As [`Neighbour::addr`].
     pub seeds: Vec<String>,
+    /// How names in DNS are looked up that stand for hubs.
+    pub dns: DnsOptions,
     /// The identity with which this hub dials its neighbours.
     pub link_security: Option<Security>,
     /// The folder of the streams; without one the hub keeps none.
@@ -132,8 +138,11 @@ pub struct Listen {
 /// A hub to keep a link to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
-    /// `HOST:PORT` of its listener for hubs, or `quic:HOST:PORT`.
+    /// `HOST:PORT` of its listener for hubs, or `quic:HOST:PORT`; or a name in DNS
+    /// of any number of them ([`Sought`]).
     pub addr: String,
+    /// The addresses of its host, where they are known; none: it is looked up.
+    pub at: Vec<IpAddr>,
     /// Its name; when given, a hub of another name is refused.
     pub name: Option<String>,
     /// Added to the measured round-trip time, in microseconds, when paths are compared.
@@ -152,7 +161,15 @@ pub struct Neighbour {
 impl Default for Neighbour {
     /// Nobody's address; a link of one connection that costs nothing.
     fn default() -> Self {
-        Self { addr: String::new(), name: None, cost: 0, price_per_gb: 0, packing: None, connections: 1 }
+        Self {
+            addr: String::new(),
+            at: Vec::new(),
+            name: None,
+            cost: 0,
+            price_per_gb: 0,
+            packing: None,
+            connections: 1,
+        }
     }
 }
 
@@ -269,6 +286,7 @@ impl HubOptions {
             pick: None,
             pick_packing: None,
             seeds: Vec::new(),
+            dns: DnsOptions::default(),
             link_security: None,
             data: None,
             threads: Threads::Auto,
@@ -373,6 +391,7 @@ impl HubOptions {
         if dials && !matches!(self.link_security, Some(Security::Tls(_))) {
             found.push(("neighbours", "dialling a neighbour needs a certificate: make one with `weft ca`".to_owned()));
         }
+        names::violations(self, &mut found);
         picks::violations(self.pick.as_ref(), &self.seeds, &mut found);
         for neighbour in &self.neighbours {
             let (addr, many, most) = (&neighbour.addr, neighbour.connections, MAX_LINK_CONNECTIONS);

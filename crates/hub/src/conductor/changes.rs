@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use weft_mesh::{Event, LinkId};
 use weft_ring::arena::BlockRef;
+use weft_transport::dns::Sought;
 use weft_wire::frame::{self, ChangeLine, ErrorCode, Frame, TrialAct};
 
 use super::Conductor;
+use super::links::shown;
+use super::neighbours::Neighbours;
 use crate::changes::{ChangesFile, Entry, HubChange, Overlaid, Overlay, Refusal};
 use crate::messages::{Dial, SessionId, ToNet};
 use crate::options::Neighbour;
@@ -24,7 +27,23 @@ struct Dialled {
     /// Who is there, as far as it is known.
     peer: Option<String>,
     is_configured: bool,
+    /// What is wanted of it because a name leads to it; none of others.
+    wish: Option<Wish>,
+    /// The row of the name, of one that DNS names.
+    row: usize,
+    /// No name leads to it any more.
+    is_left: bool,
     is_wanted: bool,
+}
+
+/// What is wanted of a hub that DNS names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Link,
+    /// Nothing: another link with it stands.
+    Double,
+    /// Nothing: it is not named any more, or others are better.
+    Not,
 }
 
 /// A link that is up.
@@ -50,7 +69,11 @@ impl Changes {
         let configured = |neighbour: &Neighbour| Dialled {
             neighbour: Arc::new(neighbour.clone()),
             peer: neighbour.name.clone(),
-            is_configured: true,
+            // A name is no hub itself: it keeps the place of its row.
+            is_configured: Sought::of(&neighbour.addr).is_none(),
+            wish: None,
+            row: 0,
+            is_left: false,
             is_wanted: true,
         };
         let dialled = neighbours.iter().map(configured).collect();
@@ -78,11 +101,99 @@ impl Changes {
         self.dialled.get(index).map(|dialled| dialled.neighbour.clone())
     }
 
-    /// The neighbours to dial, with their places: of the configuration, and those
-    /// that operators added.
-    pub(super) fn neighbours(&self) -> impl Iterator<Item = (usize, &Neighbour)> {
+    /// The neighbours to dial, by their places and what they are called: of the
+    /// configuration, those that operators added, and those that DNS names.
+    pub(super) fn neighbours(&self) -> impl Iterator<Item = (usize, String)> {
         let kept = self.dialled.iter().enumerate().filter(|(_, dialled)| dialled.is_configured || dialled.is_wanted);
-        kept.map(|(index, dialled)| (index, &*dialled.neighbour))
+        kept.map(|(index, Dialled { neighbour, peer, wish, .. })| {
+            let name = if wish.is_some() { peer } else { &neighbour.name };
+            (index, name.clone().unwrap_or_else(|| shown(neighbour)))
+        })
+    }
+
+    /// Where a neighbour is dialled, and what for.
+    pub(super) fn dial(&self, index: usize) -> Option<(Arc<Neighbour>, Dial)> {
+        let Dialled { neighbour, wish, row, .. } = self.dialled.get(index)?;
+        let dial = wish.map_or(Dial::Neighbour(index), |_| Dial::Named(index, *row));
+        Some((neighbour.clone(), dial))
+    }
+
+    /// A place for a hub that DNS names, which is not dialled yet: one that nobody
+    /// has any more, or a new one, if there may be more.
+    /// `row`: that of the name.
+    pub(super) fn keep(&mut self, neighbour: Neighbour, row: usize, neighbours: &mut Neighbours) -> Option<usize> {
+        let entry = Dialled {
+            neighbour: Arc::new(neighbour),
+            peer: None,
+            is_configured: false,
+            wish: Some(Wish::Not),
+            row,
+            is_left: false,
+            is_wanted: false,
+        };
+        let is_free = |(index, dialled): &(usize, &Dialled)| {
+            let has_link = self.links.values().any(|up| up.dialled == Some(*index));
+            dialled.wish.is_some() && dialled.is_left && !has_link && neighbours.is_idle(*index)
+        };
+        let free = self.dialled.iter().enumerate().find(is_free).map(|(index, _)| index);
+        if let Some((index, place)) = free.and_then(|index| Some((index, self.dialled.get_mut(index)?))) {
+            *place = entry;
+            neighbours.renew(index);
+            return Some(index);
+        }
+        if self.dialled.len() >= MOST_DIALLED {
+            return None;
+        }
+        self.dialled.push(entry);
+        neighbours.add();
+        Some(self.dialled.len() - 1)
+    }
+
+    /// DNS may say other things of a hub than it did.
+    pub(super) fn moved(&mut self, index: usize, found: impl Fn() -> Neighbour) {
+        if let Some(dialled) = self.dialled.get_mut(index) {
+            let found = found();
+            if *dialled.neighbour != found {
+                dialled.neighbour = Arc::new(found);
+            }
+        }
+    }
+
+    /// What is wanted of the hubs that DNS names, by their places; nothing of those
+    /// that it does not name any more. Answers whether that is new.
+    pub(super) fn wish(&mut self, wishes: &BTreeMap<usize, Wish>) -> bool {
+        let mut is_new = false;
+        for (index, dialled) in self.dialled.iter_mut().enumerate() {
+            let Some(wish) = &mut dialled.wish else { continue };
+            let now = wishes.get(&index).copied();
+            dialled.is_left = now.is_none();
+            let now = now.unwrap_or(Wish::Not);
+            is_new |= std::mem::replace(wish, now) != now;
+        }
+        is_new
+    }
+
+    /// Whether it is there because DNS names it.
+    pub(super) fn is_named(&self, index: usize) -> bool {
+        self.dialled.get(index).is_some_and(|dialled| dialled.wish.is_some())
+    }
+
+    /// Links with the hub at a place that were not dialled for that place: each
+    /// with the hub's name, and for which one it was.
+    pub(super) fn others(&self, index: usize) -> impl Iterator<Item = (LinkId, &str, Option<usize>)> {
+        let peer = self.dialled.get(index).and_then(|dialled| dialled.peer.as_deref());
+        let others = self.links.iter().filter(move |(_, up)| Some(up.peer.as_str()) == peer);
+        others.filter(move |(_, up)| up.dialled != Some(index)).map(|(link, up)| (*link, up.peer.as_str(), up.dialled))
+    }
+
+    /// Why a link ends that may not be: the code, and the words.
+    fn ending(&self, me: &str, peer: &str, dialled: Option<usize>) -> (ErrorCode, String) {
+        let wish = dialled.and_then(|index| self.dialled.get(index)).and_then(|dialled| dialled.wish);
+        match wish.filter(|wish| *wish != Wish::Link && !self.over.unlinked.contains(peer)) {
+            Some(Wish::Double) => (ErrorCode::LEAVING, "another link with this hub stands".to_owned()),
+            Some(_) => (ErrorCode::LEAVING, "DNS does not name the hub any more, or better ones".to_owned()),
+            None => (ErrorCode::UNLINKED, unlinked(me, peer)),
+        }
     }
 
     /// When a trial ends that nobody confirms.
@@ -117,17 +228,14 @@ impl Conductor {
         link: SessionId,
         peer: &str,
         dial: Option<Dial>,
-    ) -> Result<(u32, u32), String> {
-        let dialled = match dial {
-            Some(Dial::Neighbour(index)) => Some(index),
-            _ => None,
-        };
+    ) -> Result<(u32, u32), (ErrorCode, String)> {
+        let dialled = dial.and_then(Dial::place);
         if let Some(dialled) = dialled.and_then(|index| self.changes.dialled.get_mut(index)) {
             dialled.peer = Some(peer.to_owned());
         }
         if !self.changes.may_be(peer, dialled) {
             self.reconcile();
-            return Err(unlinked(&self.identity.name, peer));
+            return Err(self.changes.ending(&self.identity.name, peer, dialled));
         }
         let told = self.changes.weight(peer, dialled);
         self.changes.links.insert(LinkId(link.0), Up { peer: peer.to_owned(), dialled, told });
@@ -244,7 +352,16 @@ impl Conductor {
             if !self.changes.dials(peer, addr) {
                 let neighbour = Neighbour { addr: addr.clone(), name: Some(peer.clone()), ..Neighbour::default() };
                 let (neighbour, peer) = (Arc::new(neighbour), Some(peer.clone()));
-                self.changes.dialled.push(Dialled { neighbour, peer, is_configured: false, is_wanted: false });
+                let dialled = Dialled {
+                    neighbour,
+                    peer,
+                    is_configured: false,
+                    wish: None,
+                    row: 0,
+                    is_left: false,
+                    is_wanted: false,
+                };
+                self.changes.dialled.push(dialled);
                 self.neighbours.add();
             }
         }
@@ -252,7 +369,8 @@ impl Conductor {
             let peer = dialled.peer.as_ref();
             let is_asked = || peer.and_then(|peer| over.dialled.get(peer)) == Some(&dialled.neighbour.addr);
             let is_unlinked = peer.is_some_and(|peer| over.unlinked.contains(peer));
-            dialled.is_wanted = !is_unlinked && (dialled.is_configured || is_asked());
+            let is_named = dialled.wish == Some(Wish::Link);
+            dialled.is_wanted = !is_unlinked && (dialled.is_configured || is_named || is_asked());
             self.neighbours.keep(index, dialled.is_wanted, self.now.mono);
         }
         let old = std::mem::replace(&mut self.changes.over, over);
@@ -264,8 +382,8 @@ impl Conductor {
         for link in links {
             let Some(Up { peer, dialled, told }) = self.changes.links.get(&link) else { continue };
             if !self.changes.may_be(peer, *dialled) {
-                let detail = unlinked(&self.identity.name, peer);
-                self.net.push(ToNet::Close { session: SessionId(link.0), code: ErrorCode::UNLINKED, detail });
+                let (code, detail) = self.changes.ending(&self.identity.name, peer, *dialled);
+                self.net.push(ToNet::Close { session: SessionId(link.0), code, detail });
                 continue;
             }
             let (now, told) = (self.changes.weight(peer, *dialled), *told);

@@ -89,8 +89,9 @@ impl Conductor {
         let now = self.now.mono;
         let due = self.neighbours.due(now);
         for neighbour in &due {
-            if let Some(peer) = self.changes.neighbour(*neighbour) {
-                self.net.push(ToNet::Dial { dial: Dial::Neighbour(*neighbour), peer });
+            if let Some((peer, dial)) = self.changes.dial(*neighbour) {
+                let (_, failures) = self.neighbours.circuit(*neighbour);
+                self.net.push(ToNet::Dial { dial, peer, failures });
             }
         }
         self.other.linked(self.links.any(), now);
@@ -104,36 +105,32 @@ impl Conductor {
 
     /// Dials a hub for want of any link: one that is known, or one to begin with.
     fn dial_any(&mut self) -> bool {
-        let known = match self.other.seed(&self.options.seeds) {
-            Some(addr) => Some((addr, None)),
-            None => {
-                let known = self.mesh.any_address().filter(|to| self.changes.may_be(&to.name, None));
-                known.map(|to| (to.address, Some(to.name)))
-            }
-        };
-        let Some((addr, name)) = known else {
+        let seed = self.other.seed(self.names.seeds());
+        let known = seed.and_then(|seed| self.names.seed(seed)).or_else(|| {
+            let known = self.mesh.any_address().filter(|to| self.changes.may_be(&to.name, None));
+            known.map(|to| Neighbour { addr: to.address, name: Some(to.name), ..Neighbour::default() })
+        });
+        let Some(peer) = known else {
             // None is known yet: asked again after a pause.
+            self.names.nobody(self.now.mono);
             self.other.down(self.now.mono);
             return false;
         };
-        let (peer, address) = (name.as_deref().unwrap_or("any"), &addr);
-        tracing::info!(code = "another_way", peer, address, "no link stands: a hub that is known is dialled");
-        let peer = Neighbour { addr, name, ..Neighbour::default() };
-        self.net.push(ToNet::Dial { dial: Dial::Any, peer: Arc::new(peer) });
+        let (name, address) = (peer.name.as_deref().unwrap_or("any"), &peer.addr);
+        tracing::info!(code = "another_way", peer = name, address, "no link stands: a hub that is known is dialled");
+        let failures = self.other.failures();
+        self.net.push(ToNet::Dial { dial: Dial::Any, peer: Arc::new(peer), failures });
         true
     }
 
     /// A hub could not be dialled.
     pub(super) fn dial_failed(&mut self, dial: Dial, reason: &str) {
         let Some(pause) = self.link_failed(dial) else { return self.pick_failed(dial, reason) };
-        let neighbour = match dial {
-            Dial::Neighbour(index) => self.changes.neighbour(index),
-            _ => None,
-        };
+        let neighbour = dial.place().and_then(|index| self.changes.neighbour(index));
         if let Some(name) = neighbour.as_ref().and_then(|n| n.name.clone()) {
             self.links.failed(&name, reason, self.now);
         }
-        let neighbour = neighbour.map_or_else(|| "another hub".to_owned(), |n| n.addr.clone());
+        let neighbour = neighbour.map_or_else(|| "another hub".to_owned(), |n| shown(&n));
         let again_ms = pause.as_millis() as u64;
         tracing::warn!(code = "dial_failed", neighbour, reason, again_ms, "a neighbour cannot be reached");
     }
@@ -142,7 +139,7 @@ impl Conductor {
     pub(super) fn link_made(&mut self, dial: Dial, link: SessionId) {
         match dial {
             Dial::Any => self.other.up(link),
-            Dial::Neighbour(index) => {
+            Dial::Neighbour(index) | Dial::Named(index, _) => {
                 self.neighbours.up(index, self.now.mono);
                 self.other.neighbour(index, true, self.now.mono);
             }
@@ -172,15 +169,16 @@ impl Conductor {
     /// A dial failed or a dialled link was lost; answers the pause before the next
     /// try, of a hub that was picked none.
     pub(super) fn link_failed(&mut self, dial: Dial) -> Option<Duration> {
+        self.names.dial_failed(dial, self.now.mono);
         let index = match dial {
             Dial::Any => return Some(self.other.down(self.now.mono)),
-            Dial::Neighbour(index) => index,
+            Dial::Neighbour(index) | Dial::Named(index, _) => index,
             Dial::Picked(..) | Dial::Probe(_) => return None,
         };
         self.other.neighbour(index, false, self.now.mono);
         let Failed { pause, failures, opened } = self.neighbours.down(index, self.now.mono);
         if opened {
-            let neighbour = self.changes.neighbour(index).map_or_else(String::new, |n| n.addr.clone());
+            let neighbour = self.changes.neighbour(index).map_or_else(String::new, |n| shown(&n));
             tracing::warn!(
                 code = "circuit_open",
                 neighbour,
@@ -194,7 +192,7 @@ impl Conductor {
     /// Closes the circuits of neighbours whose links have lasted.
     pub(super) fn tend_circuits(&mut self) {
         for index in self.neighbours.lasted(self.now.mono) {
-            let neighbour = self.changes.neighbour(index).map_or_else(String::new, |n| n.addr.clone());
+            let neighbour = self.changes.neighbour(index).map_or_else(String::new, |n| shown(&n));
             tracing::info!(code = "circuit_closed", neighbour, "a neighbour's link has lasted: it is dialled as usual");
         }
     }
@@ -202,13 +200,20 @@ impl Conductor {
     /// What there is to show of each neighbour: its circuit, and failures in a row.
     pub(super) fn circuits(&self) -> Vec<(String, u64)> {
         let mut values = vec![("circuits.opened".to_owned(), self.neighbours.opened())];
-        for (index, neighbour) in self.changes.neighbours() {
+        for (index, name) in self.changes.neighbours() {
             let (circuit, failures) = self.neighbours.circuit(index);
-            let name = neighbour.name.as_deref().unwrap_or(&neighbour.addr);
             values.push((format!("circuit.{name}.state"), circuit as u64));
             values.push((format!("circuit.{name}.failures"), failures.into()));
         }
         values
+    }
+}
+
+/// A neighbour as people read it: several hubs may have one name in DNS.
+pub(super) fn shown(neighbour: &Neighbour) -> String {
+    match neighbour.at.as_slice() {
+        [] => neighbour.addr.clone(),
+        [first, ..] => format!("{} ({first})", neighbour.addr),
     }
 }
 

@@ -7,9 +7,11 @@
 
 mod changes;
 mod collisions;
+mod found;
 mod gates;
 mod links;
 mod memory;
+mod names;
 mod neighbours;
 mod other;
 mod picks;
@@ -21,12 +23,11 @@ mod survey;
 mod tenants;
 mod why_not;
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use weft_base::{Epoch, HubId, Mono, Now, Random};
+use weft_base::{Clock, Epoch, HubId, Mono, Now, Random};
 use weft_mesh::{Command, Event, GroupKey, HubInfo, LinkId, Mesh, MeshOptions, Remembered, StreamDef};
 use weft_ring::arena::BlockRef;
 use weft_ring::mpsc;
@@ -36,6 +37,7 @@ use weft_wire::frame::{self, ErrorCode, Frame};
 
 use self::changes::Changes;
 use self::collisions::Collisions;
+use self::found::Names;
 use self::gates::{Gates, RemoteGate};
 use self::links::Links;
 pub(crate) use self::memory::PeersFile;
@@ -97,6 +99,7 @@ pub(crate) struct Conductor {
     changes: Changes,
     other: Other,
     picks: Picks,
+    names: Names,
     links: Links,
     /// The hub is about to stop.
     drains: bool,
@@ -133,6 +136,9 @@ pub(crate) struct ConductorParts {
     pub(crate) random: Random,
     /// Wakes the stage that holds publishes back.
     pub(crate) gate_waker: StageWaker,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where the hub says that it is dialled.
+    pub(crate) own: Vec<String>,
 }
 
 /// The mesh's decider of a hub.
@@ -183,6 +189,7 @@ impl Conductor {
         }
         let (me, own) = (&parts.identity, Random::from_seed(random.next_u64()));
         let picks = Picks::new(parts.options.pick, me.id, &me.region, own);
+        let names = Names::new(&parts.options, &parts.own, parts.clock, parts.waker.clone());
         let neighbours = Neighbours::new(parts.options.neighbours.len(), pace, random);
         let changes = Changes::new(&parts.options.neighbours, parts.changes);
         let mut conductor = Self {
@@ -211,6 +218,7 @@ impl Conductor {
             changes,
             other,
             picks,
+            names,
             links: Links::default(),
             drains: false,
             commands: Vec::new(),
@@ -239,8 +247,8 @@ impl Conductor {
                 }
                 let (cost, price) = match self.link_weight(link, &name, dial) {
                     Ok(weight) => weight,
-                    Err(detail) => {
-                        return self.net.push(ToNet::Close { session: link, code: ErrorCode::UNLINKED, detail });
+                    Err((code, detail)) => {
+                        return self.net.push(ToNet::Close { session: link, code, detail });
                     }
                 };
                 tracing::info!(code = "link_up", peer = name, region, version, "a link is up");
@@ -253,6 +261,7 @@ impl Conductor {
                 if price != 0 {
                     self.apply(Event::LinkPrice { link: LinkId(link.0), price });
                 }
+                self.settle_named();
             }
             ToConductor::LinkDown { link, dial, reason } => {
                 let peer = self.links.peer(LinkId(link.0));
@@ -264,8 +273,10 @@ impl Conductor {
                 if let Some(dial) = dial {
                     self.link_failed(dial);
                 }
+                self.settle_named();
             }
             ToConductor::DialFailed { dial, reason } => self.dial_failed(dial, &reason),
+            ToConductor::DialledOwn { dial } => self.dialled_own(dial),
             ToConductor::Probed { hub, rtt } => self.pick_probed(hub, rtt),
             ToConductor::LinkFrame { link, frame } => self.on_link_frame(link, &frame),
             ToConductor::Subscribe { target, filter, gate, group } => self.subscribe(target, filter, gate, group),
@@ -540,6 +551,7 @@ impl Stage for Conductor {
             work += 1;
         }
         self.tend_circuits();
+        work += self.tend_names();
         work += self.dial();
         work += self.tend_picks();
         if let Some(peers) = &mut self.peers
@@ -561,7 +573,13 @@ impl Stage for Conductor {
 
     fn next_deadline(&self) -> Option<Mono> {
         let peers = self.peers.as_ref().and_then(PeersFile::due);
-        let own = self.neighbours.next().into_iter().chain(self.other.next()).chain(self.picks.next());
+        let own = self
+            .neighbours
+            .next()
+            .into_iter()
+            .chain(self.other.next())
+            .chain(self.picks.next())
+            .chain(self.names.next());
         let others = own.chain(self.asks.next_deadline()).chain(self.changes.deadline());
         self.mesh.next_deadline().into_iter().chain(others).chain(peers).min()
     }

@@ -91,6 +91,26 @@ impl Neighbours {
         };
     }
 
+    /// Whether nothing is to be done with this one any more, so that its place may
+    /// be another's.
+    pub(super) fn is_idle(&self, index: usize) -> bool {
+        self.states.get(index).is_some_and(|state| state.is_off && !state.is_busy)
+    }
+
+    /// Its place is another's from here on, which is not dialled yet.
+    pub(super) fn renew(&mut self, index: usize) {
+        if let Some(state) = self.states.get_mut(index) {
+            *state = State { due: None, is_off: true, ..State::new() };
+        }
+    }
+
+    /// Whether there is a link, and it did not fail before or has lasted since.
+    pub(super) fn stands(&self, index: usize, now: Mono) -> bool {
+        let state = self.states.get(index);
+        let up = state.and_then(|state| Some((state, state.up?)));
+        up.is_some_and(|(state, up)| state.failures == 0 || now.since(up) >= self.pace.stable)
+    }
+
     /// The neighbours to dial now; they count as being dialled from here on.
     pub(super) fn due(&mut self, now: Mono) -> Vec<usize> {
         let mut due = Vec::new();

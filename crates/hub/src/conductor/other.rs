@@ -37,13 +37,23 @@ impl Other {
         self.due = Some(Mono(0));
     }
 
-    /// The address to begin with that is tried now, any of these: at first, and
-    /// every other time.
-    pub(super) fn seed(&mut self, seeds: &[String]) -> Option<String> {
-        if !self.failures.is_multiple_of(2) {
+    /// The one of so many to begin with that is tried now, any of them: at first,
+    /// and every other time.
+    pub(super) fn seed(&mut self, seeds: usize) -> Option<usize> {
+        if seeds == 0 || !self.failures.is_multiple_of(2) {
             return None;
         }
-        seeds.get(self.random.below(seeds.len().max(1) as u64) as usize).cloned()
+        Some(self.random.below(seeds as u64) as usize)
+    }
+
+    /// There may be somebody to dial where there was nobody: what is due is so now.
+    pub(super) fn hurry(&mut self, now: Mono) {
+        self.due = self.due.map(|due| due.min(now));
+    }
+
+    /// Tries that came to nothing, in a row.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// Whether the hub has any link now.

@@ -42,6 +42,11 @@ impl Picks {
         self.picker.as_ref().map(Picker::next)
     }
 
+    /// Whether the other hub has dialled a link that stands.
+    pub(super) fn is_accepted(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|link| link.dial.is_none())
+    }
+
     /// Whether links are picked here at all.
     pub(super) fn is_on(&self) -> bool {
         self.picker.is_some()
@@ -103,7 +108,7 @@ impl Conductor {
                 picker.probed(hub, None, self.now.mono);
                 hub
             }
-            Dial::Neighbour(_) | Dial::Any => return,
+            Dial::Neighbour(_) | Dial::Named(..) | Dial::Any => return,
         };
         let name = self.mesh.name_of(hub).unwrap_or_default();
         tracing::debug!(code = "pick_failed", hub = name, reason, "a hub that was picked cannot be reached");
@@ -126,7 +131,7 @@ impl Conductor {
             link: *link,
             hub: picked.hub,
             rtt: self.mesh.rtt(*link),
-            is_configured: matches!(picked.dial, Some(Dial::Neighbour(_))),
+            is_configured: picked.dial.and_then(Dial::place).is_some(),
         });
         let linked: Vec<Linked> = linked.collect();
         let wanted = picker.look(&hubs, &linked, |hub| self.mesh.has_way_round(hub), now);
@@ -167,7 +172,7 @@ impl Conductor {
             tracing::info!(code = "link_picked", peer, address, why, "a hub is picked and dialled");
         }
         let peer = Neighbour { addr: to.address, name: Some(to.name), ..Neighbour::default() };
-        self.net.push(ToNet::Dial { dial, peer: Arc::new(peer) });
+        self.net.push(ToNet::Dial { dial, peer: Arc::new(peer), failures: 0 });
     }
 
     /// What there is to show of links that were picked: by which end, and why.

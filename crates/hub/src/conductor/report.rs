@@ -68,6 +68,7 @@ impl Conductor {
         }
         values.extend(self.circuits());
         values.extend(self.picked());
+        values.extend(self.named());
         values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
         values.extend(self.refused.iter().map(|((name, code), times)| (format!("refused.{name}.{code}"), *times)));
         values.extend(self.collisions.iter().map(|(name, streams)| (format!("collision.{name}"), streams as u64)));

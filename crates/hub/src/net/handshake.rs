@@ -5,7 +5,7 @@ use weft_base::{HubId, Mono};
 use weft_mesh::Why;
 use weft_mesh::crossing::Tally;
 use weft_pack::Codec;
-use weft_transport::{LinkToken, Network as _, Peer, PeerKind};
+use weft_transport::{Known, LinkToken, Network as _, Peer, PeerKind};
 use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, OpenItem, Welcome};
 
 use super::connection::{ClientFacts, Credit, PeerHub};
@@ -40,10 +40,14 @@ impl NetStage {
         }
     }
 
-    /// Dials a hub.
-    pub(super) fn dial(&mut self, dial: Dial, peer: &Neighbour) {
+    /// Dials a hub, which was so often in vain.
+    pub(super) fn dial(&mut self, dial: Dial, peer: &Neighbour, failures: usize) {
+        let known = Known { at: &peer.at, failures };
         let dialled = match &self.options.link_security {
-            Some(security) => self.network.dial(&peer.addr, security, peer.name.as_deref()).map_err(|e| e.to_string()),
+            Some(security) => {
+                let dialled = self.network.dial_known(&peer.addr, &known, security, peer.name.as_deref());
+                dialled.map_err(|e| e.to_string())
+            }
             None => Err("no certificate to dial with".to_owned()),
         };
         match dialled {
@@ -62,6 +66,11 @@ impl NetStage {
         let (least, since) = (self.options.protocol_least, self.now.mono);
         let Some(connection) = self.connection(id) else { return };
         let Role::Dialling { dial } = connection.role else { return };
+        if dial.may_be_own() && peer.name == identity.name {
+            connection.role = Role::Probed;
+            self.end(id, "it is this hub");
+            return self.out.conductor.push(ToConductor::DialledOwn { dial });
+        }
         connection.role = Role::AwaitWelcome { dial, peer, since };
         // A hub of an older version would take it for a link that stands.
         let is_probe = matches!(dial, Dial::Probe(_));
@@ -166,7 +175,7 @@ impl NetStage {
     /// How blocks are to be packed on a link that this hub dials, as it was told.
     fn packing_of(&self, dial: Dial) -> Option<Codec> {
         match dial {
-            Dial::Neighbour(index) => self.options.neighbours.get(index)?.packing,
+            Dial::Neighbour(row) | Dial::Named(_, row) => self.options.neighbours.get(row)?.packing,
             // Where links are picked, any is the first of them.
             Dial::Any | Dial::Picked(..) => self.options.pick_packing,
             Dial::Probe(_) => None,

@@ -234,9 +234,9 @@ impl NetStage {
             ToNet::MemberEnded { target, code, detail } => self.on_member_ended(target, code, &detail),
             ToNet::Places(places) => self.drain.places = Some(places),
             ToNet::Preferences(preferences) => self.network.tunnels.near.preferences = preferences,
-            ToNet::Dial { dial, peer } => {
+            ToNet::Dial { dial, peer, failures } => {
                 if !self.lifecycle.is_draining() {
-                    self.dial(dial, &peer);
+                    self.dial(dial, &peer, failures as usize);
                 }
             }
         }

@@ -41,7 +41,7 @@ impl NetStage {
     pub(super) fn say_connections(&mut self, id: SessionId, dial: Option<Dial>) -> [u8; Connections::BYTES] {
         let most = self.most_connections();
         let neighbour = match dial {
-            Some(Dial::Neighbour(index)) => self.options.neighbours.get(index),
+            Some(Dial::Neighbour(row) | Dial::Named(_, row)) => self.options.neighbours.get(row),
             _ => None,
         };
         let asked = neighbour.map_or(1, |neighbour| neighbour.connections).clamp(1, MAX_LINK_CONNECTIONS);

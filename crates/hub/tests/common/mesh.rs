@@ -19,9 +19,13 @@ pub fn authority() -> Authority {
 }
 
 pub fn identity(authority: &Authority, name: &str) -> Security {
-    let issued = authority
-        .issue(PeerKind::Hub, name, &["127.0.0.1"], SystemClock::new().now().wall, YEAR)
-        .expect("a certificate");
+    identity_for(authority, name, &["127.0.0.1"])
+}
+
+/// One for other hosts.
+pub fn identity_for(authority: &Authority, name: &str, hosts: &[&str]) -> Security {
+    let issued =
+        authority.issue(PeerKind::Hub, name, hosts, SystemClock::new().now().wall, YEAR).expect("a certificate");
     let ca = authority.certificate_pem();
     let identity = TlsIdentity::from_pem(issued.certificate.as_bytes(), issued.key.as_bytes(), ca.as_bytes());
     Security::Tls(Arc::new(identity.expect("it is in order")))
@@ -37,10 +41,7 @@ pub fn member(authority: &Authority, name: &str, addr: &str, neighbours: &[(&str
         options.neighbours.push(Neighbour {
             addr: addr.clone(),
             name: Some((*name).to_owned()),
-            cost: 0,
-            price_per_gb: 0,
-            packing: None,
-            connections: 1,
+            ..Neighbour::default()
         });
     }
     options.timers.redial_most = Duration::from_millis(200);

@@ -15,9 +15,9 @@ use weft_pack::Codec;
 use weft_topic::Filter;
 use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdentity, quic, shm};
 
-use super::Config;
 use super::joining::{self, Needs};
 use super::reader::{Problems, Section};
+use super::{Config, dns};
 
 /// Sets a field from a key, if the key is there and right.
 macro_rules! set {
@@ -79,6 +79,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         if !has_tls {
             problems.add_at("pick", TLS_NEEDED);
         }
+    }
+    if let Some(section) = top.section("dns", problems) {
+        options.dns = dns::options(section, problems);
     }
     if let Some(section) = top.section("quic", problems) {
         quic_links(section, &mut options.quic, problems);
@@ -170,7 +173,12 @@ pub(super) fn address(section: &mut Section<'_, '_>, key: &'static str, problems
 }
 
 /// The text, if it is an address.
-fn checked(section: &Section<'_, '_>, key: &'static str, text: String, problems: &mut Problems) -> Option<String> {
+pub(super) fn checked(
+    section: &Section<'_, '_>,
+    key: &'static str,
+    text: String,
+    problems: &mut Problems,
+) -> Option<String> {
     let target = quic::target_of(&text).unwrap_or(&text);
     let port =
         target.rsplit_once(':').filter(|(host, _)| !host.is_empty()).and_then(|(_, port)| port.parse::<u16>().ok());
@@ -265,14 +273,16 @@ pub(super) const CONGESTION: [(&str, Congestion); 3] =
     [("cubic", Congestion::Cubic), ("bbr", Congestion::Bbr), ("newreno", Congestion::NewReno)];
 
 fn neighbour(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<Neighbour> {
-    let addr = address(&mut section, "addr", problems);
+    let addr = section.needed("addr", "\"127.0.0.1:7412\"", problems);
+    let addr = addr.and_then(|text| dns::hub(&section, "addr", text, problems));
     let name = section.text("name", problems);
     let cost = section.number("cost", problems).unwrap_or(0);
     let price_per_gb = section.number("price_per_gb", problems).unwrap_or(0);
     let packing = section.choice("compression", &COMPRESSION, problems).flatten();
     let connections = section.number("connections", problems).unwrap_or(1);
     section.finish(problems);
-    Some(Neighbour { addr: addr?, name, cost, price_per_gb, packing, connections })
+    let at = Vec::new();
+    Some(Neighbour { addr: addr?, at, name, cost, price_per_gb, packing, connections })
 }
 
 /// How a link may be compressed.
@@ -301,7 +311,8 @@ fn pick(mut section: Section<'_, '_>, options: &mut HubOptions, problems: &mut P
     );
     set!(section.duration, problems, "probe" => pick.probe, "settle" => pick.settle);
     if section.has("seeds") {
-        options.seeds = addresses(&mut section, "seeds", problems);
+        let all = section.texts("seeds", problems).unwrap_or_default();
+        options.seeds = all.into_iter().filter_map(|text| dns::hub(&section, "seeds", text, problems)).collect();
     }
     options.pick_packing = section.choice("compression", &COMPRESSION, problems).flatten();
     section.finish(problems);

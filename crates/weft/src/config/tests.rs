@@ -34,6 +34,7 @@ fn the_documented_sample_is_right_and_shows_the_defaults() {
     assert_eq!(options.limits, defaults.limits, "the sample shows the default limits");
     assert_eq!(options.timers, defaults.timers);
     assert_eq!(options.quic, defaults.quic);
+    assert_eq!(options.dns, defaults.dns);
     assert_eq!(options.routing, defaults.routing);
     assert_eq!((options.threads, &options.stages), (defaults.threads, &defaults.stages));
     assert_eq!(options.stream_defaults, defaults.stream_defaults);
@@ -408,4 +409,41 @@ fn issuing_needs_a_certificate_data_and_the_authoritys_key_for_its_owner_alone()
     std::fs::copy(path("a.key"), path("ca.key")).expect("another key");
     std::fs::set_permissions(path("ca.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its mode");
     assert!(read().expect_err("another's").iter().any(|problem| problem.message.contains("belongs to the key")));
+}
+
+#[test]
+fn names_in_dns_stand_where_hubs_are_dialled_and_nowhere_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |more: &str| format!("name = \"a\"\n{CLIENTS}{more}\n{}", tls(folder.path()));
+    for right in ["srv:_weft._tcp.mesh.example", "srv:_hubs._udp.weft", "dns:weft-headless:7412", "dns:quic:weft.:1"] {
+        let options = good(&with(&format!(
+            "[[neighbours]]\naddr = {right:?}\n[pick]\nseeds = [{right:?}, \"b:1\"]\n[dns]\nservers = [\"::1\", \"10.0.0.1:5353\"]\ntargets = 7\ngone = \"5 min\"\n"
+        )));
+        assert_eq!(
+            (&options.neighbours[0].addr[..], &options.seeds[..]),
+            (right, &[right.to_owned(), "b:1".to_owned()][..])
+        );
+        let servers: Vec<String> = options.dns.servers.iter().map(ToString::to_string).collect();
+        assert_eq!((&servers[..], options.dns.targets), (&["[::1]:53".to_owned(), "10.0.0.1:5353".to_owned()][..], 7));
+        let shown = show(&options);
+        for line in ["servers = [\"[::1]:53\", \"10.0.0.1:5353\"]", "targets = 7", "gone = \"5 min\""] {
+            assert!(shown.contains(line), "{shown}");
+        }
+    }
+    for (wrong, what) in [
+        (
+            "[[neighbours]]\naddr = \"srv:mesh.example\"\n",
+            "neighbours.0.addr: `mesh.example` is not the name of a service",
+        ),
+        ("[[neighbours]]\naddr = \"dns:b:1\"\nname = \"b\"\n", "`dns:b:1` leads to any number of hubs"),
+        ("[pick]\nseeds = [\"dns:b\"]\n", "pick.seeds: `b` is not a name of hubs"),
+        ("[hubs]\nlisten = \"srv:_weft._tcp.a\"\n", "hubs.listen: `srv:_weft._tcp.a` is not an address"),
+        ("[dns]\nservers = [\"ns.example\"]\n", "dns.servers: `ns.example` is not an address"),
+        ("[dns]\ntarget = 1\n", "dns.target is not known: did you mean `targets`?"),
+        ("[dns]\nleast = \"1 h\"\n", "no more than dns.most"),
+        ("[dns]\ntargets = 0\n", "dns.targets"),
+    ] {
+        let found = mistakes(&with(wrong));
+        assert!(found.iter().any(|mistake| mistake.contains(what)), "{wrong}: {found:#?}");
+    }
 }
