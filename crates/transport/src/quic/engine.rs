@@ -216,10 +216,12 @@ impl<P: Ports> Quic<P> {
         };
         match outcome {
             WriteOutcome::Closed(_) => self.read_ended(token.0 & !MARK),
-            WriteOutcome::Bytes(_) | WriteOutcome::WouldBlock => {
+            WriteOutcome::Bytes(_) => {
                 self.stir(token.0 & !MARK);
                 self.list(token.0 & !MARK);
             }
+            // Nothing new is to be sent: what it waits for comes by itself.
+            WriteOutcome::WouldBlock => self.list(token.0 & !MARK),
         }
         outcome
     }

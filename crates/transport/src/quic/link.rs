@@ -87,6 +87,8 @@ pub(super) struct Link {
     ahead: Ahead,
     /// How many bytes may be unacknowledged, as last reckoned.
     bound: u64,
+    /// For when the connection was last asked for datagrams.
+    asked: Mono,
     /// Why it is over, once it is.
     pub(super) lost: Option<CloseReason>,
     /// Whether it counts as a handshake of a peer that dialled.
@@ -137,6 +139,7 @@ impl Link {
             read: 1,
             ahead,
             bound: 0,
+            asked: Mono(0),
             lost: None,
             counted: false,
             answered: false,
@@ -220,6 +223,31 @@ impl Link {
         let path = Path { congestion_window: stats.cwnd, rtt: stats.rtt, lost: stats.lost_packets };
         self.bound = self.ahead.bound(path, now);
         wire.conn.set_send_window(self.bound);
+    }
+
+    /// As of when the connection is asked for datagrams: from the first time on,
+    /// up to the second.
+    ///
+    /// Its pacing reckons in whole bytes from one question to the next; asked
+    /// every few microseconds about a small window and a long round trip, it
+    /// would find less than one each time, and let nothing through. So what is
+    /// asked within a thousandth of a round trip is asked as of the same time.
+    /// And it lets out 2 ms' worth at most and forfeits what was due before. So
+    /// what was waited for is asked as of when it was due, however late that is,
+    /// up to a quarter of a round trip.
+    pub(super) fn asked_at(&mut self, now: Mono) -> (Mono, Mono) {
+        let Some(wire) = &self.wire else { return (now, now) };
+        let rtt = wire.conn.rtt();
+        let before = self.asked;
+        if let Some(due) = self.due.filter(|due| *due < now) {
+            let late = u64::try_from(now.since(due).min(rtt / 4).as_nanos()).unwrap_or(0);
+            self.asked = now;
+            return (Mono(now.0.saturating_sub(late)).max(before), now);
+        }
+        if now.since(before) > rtt / 1024 {
+            self.asked = now;
+        }
+        (self.asked, self.asked)
     }
 
     /// Moves what the connection and its port's state machine have for each

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use quinn_proto::{DatagramEvent, EcnCodepoint};
@@ -17,6 +18,8 @@ use crate::reason::CloseReason;
 const RECEIVES: usize = 64;
 /// Sends of one link in one turn.
 const SENDS: usize = 64;
+/// Between two times as of which a link is asked that is late.
+const STEP: Duration = Duration::from_millis(1);
 /// The most datagrams that go out in one send.
 const SEGMENTS: usize = 32;
 
@@ -185,8 +188,9 @@ impl<P: Ports> Quic<P> {
     }
 
     fn transmit(&mut self, key: u64, now: Now) -> bool {
-        let at = self.instants.at(now.mono);
-        let Some(wire) = self.links.get_mut(key).and_then(|link| link.wire.as_mut()) else { return false };
+        let Some(link) = self.links.get_mut(key) else { return false };
+        let (mut as_of, until) = link.asked_at(now.mono);
+        let Some(wire) = &mut link.wire else { return false };
         let Some(site) = self.sites.get_mut(wire.site) else { return false };
         let segments = site.port.segments().clamp(1, SEGMENTS);
         for _ in 0..SENDS {
@@ -195,8 +199,12 @@ impl<P: Ports> Quic<P> {
                 return false;
             }
             self.out.clear();
-            let Some(meta) = wire.conn.poll_transmit(at, segments, &mut self.out) else { return false };
-            site.send(meta, &self.out);
+            let at = self.instants.at(as_of);
+            match wire.conn.poll_transmit(at, segments, &mut self.out) {
+                Some(meta) => site.send(meta, &self.out),
+                None if as_of >= until => return false,
+                None => as_of = (as_of + STEP).min(until),
+            }
         }
         true
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use mio::Events;
 use mio::event::Event;
+#[cfg(target_os = "linux")]
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::link::Stage;
 use super::secure::Stop;
@@ -13,6 +15,10 @@ use super::{LISTENER, TcpNetwork, WAKER};
 use crate::level::Report;
 use crate::network::{LinkToken, Ready};
 use crate::quic::{Quic, UdpPorts};
+
+/// Shorter waits than this are kept to the microsecond while there is QUIC.
+#[cfg(target_os = "linux")]
+const EXACT: Duration = Duration::from_millis(20);
 
 impl TcpNetwork {
     pub(super) fn turn(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -66,7 +72,7 @@ impl TcpNetwork {
             let own = self.timers.until_next(self.door, &*self.clock);
             timeout.into_iter().chain(own).chain(self.quic.until_next()).min()
         };
-        let polled = self.poll.poll(events, timeout);
+        let polled = self.exactly(timeout, events);
         self.wake.awake();
         match polled {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {
@@ -75,6 +81,27 @@ impl TcpNetwork {
             }
             other => other,
         }
+    }
+
+    /// Polls for as long as `timeout` says, to the microsecond where that matters.
+    ///
+    /// The poll that mio makes of the system rounds up to milliseconds. The
+    /// pacing of links by QUIC lets out two milliseconds' worth at a time, and
+    /// what a later wake-up missed is not made good.
+    #[cfg(target_os = "linux")]
+    fn exactly(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        let Some(short) = timeout.filter(|timeout| !timeout.is_zero() && *timeout < EXACT && !self.quic.is_empty())
+        else {
+            return self.poll.poll(events, timeout);
+        };
+        let span = Timespec { tv_sec: 0, tv_nsec: i64::from(short.subsec_nanos()) };
+        rustix::event::poll(&mut [PollFd::new(self.poll.registry(), PollFlags::IN)], Some(&span))?;
+        self.poll.poll(events, Some(Duration::ZERO))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn exactly(&mut self, timeout: Option<Duration>, events: &mut Events) -> io::Result<()> {
+        self.poll.poll(events, timeout)
     }
 
     fn event(&mut self, event: &Event, ready: &mut Vec<Ready>) {
