@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::{digest, hkdf, hmac};
-use quinn_proto::congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig};
+use quinn_proto::congestion::{BbrConfig, ControllerFactory, NewRenoConfig};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
     ClientConfig, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout, ServerConfig, TimeSource, TransportConfig,
@@ -12,6 +12,7 @@ use quinn_proto::{
 use weft_base::Clock;
 use weft_base::sync::Arc;
 
+use super::cubic::CubicFactory;
 use super::{ALPN, CHANNELS, Congestion, MAX_WINDOW, MIN_WINDOW, QuicOptions};
 use crate::identity::TlsIdentity;
 use crate::network::Accept;
@@ -37,7 +38,7 @@ fn transport(options: &QuicOptions, dials: bool) -> Arc<TransportConfig> {
     let window = options.window.0.clamp(MIN_WINDOW.0, MAX_WINDOW.0);
     let bounded = |bytes: u64| VarInt::from_u64(bytes).unwrap_or(VarInt::MAX);
     let congestion: Arc<dyn ControllerFactory + Send + Sync> = match options.congestion {
-        Congestion::Cubic => Arc::new(CubicConfig::default()),
+        Congestion::Cubic => Arc::new(CubicFactory),
         Congestion::Bbr => Arc::new(BbrConfig::default()),
         Congestion::NewReno => Arc::new(NewRenoConfig::default()),
     };

@@ -24,6 +24,7 @@
 
 mod ahead;
 mod config;
+mod cubic;
 mod dial;
 mod door;
 mod ending;
@@ -57,7 +58,8 @@ pub const ALPN: &[u8] = b"weft/1";
 /// How a link finds out how much its path carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Congestion {
-    /// Sends less after a loss, and grows by the time since then (RFC 9438).
+    /// Sends less after a loss, and grows by the time since then (RFC 9438);
+    /// begins carefully (RFC 9406).
     #[default]
     Cubic,
     /// Measures bandwidth and round trip, and minds losses little.

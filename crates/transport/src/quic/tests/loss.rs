@@ -22,7 +22,7 @@ proptest! {
         jitter in 0u64..30,
         size in 1usize..60_000,
     ) {
-        let faults = Faults { lost, doubled, delay: Duration::from_millis(5), jitter: Duration::from_millis(jitter) };
+        let faults = Faults { lost, doubled, delay: Duration::from_millis(5), jitter: Duration::from_millis(jitter), line: None };
         let patient = Duration::from_secs(600);
         let limits = Limits { handshake_timeout: patient, dial_timeout: patient, linger: patient, ..Limits::default() };
         let mut stage = Stage::new(InMemory::faulty(seed, faults));

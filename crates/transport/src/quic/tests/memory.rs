@@ -31,6 +31,26 @@ pub(super) struct Faults {
     pub(super) delay: Duration,
     /// Up to how much longer it may take, so that they overtake each other.
     pub(super) jitter: Duration,
+    /// What each direction carries; none for no bound.
+    pub(super) line: Option<Line>,
+}
+
+/// A bandwidth, and the queue in front of it that drops what it has no room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line {
+    /// Bits a second, of datagrams with their IP and UDP headers.
+    pub(super) rate: u64,
+    /// Bytes that wait at most.
+    pub(super) queue: u64,
+}
+
+/// Bytes of the headers of IP and UDP.
+const HEADERS: u64 = 28;
+
+impl Line {
+    fn takes(&self, bytes: u64) -> Duration {
+        Duration::from_nanos(bytes * 8_000_000_000 / self.rate)
+    }
 }
 
 struct Datagram {
@@ -59,6 +79,8 @@ pub(super) struct World {
     pub(super) tapped: Option<Vec<(SocketAddr, SocketAddr, Vec<u8>)>>,
     under_way: BTreeMap<(Mono, u64), (SocketAddr, Datagram)>,
     bound: BTreeMap<SocketAddr, Inbox>,
+    /// When the line is free again, towards the first port and back.
+    free: [Mono; 2],
     next: u16,
     count: u64,
 }
@@ -78,6 +100,7 @@ impl Shore {
             tapped: None,
             under_way: BTreeMap::new(),
             bound: BTreeMap::new(),
+            free: [Mono(0); 2],
             next: 1,
             count: 0,
         })))
@@ -115,9 +138,20 @@ impl World {
             (false, _) => 1,
         };
         for _ in 0..times {
+            let now = self.clock.now().mono;
+            let mut left = now;
+            if let Some(line) = self.faults.line {
+                let free = &mut self.free[usize::from(to.port() == 1)];
+                let start = now.max(*free);
+                if start.since(now) > line.takes(line.queue) {
+                    continue;
+                }
+                left = start + line.takes(bytes.len() as u64 + HEADERS);
+                *free = left;
+            }
             let jitter = u64::try_from(self.faults.jitter.as_nanos()).unwrap();
             let late = Duration::from_nanos(self.random.below(jitter.max(1)));
-            let at = self.clock.now().mono + self.faults.delay + late;
+            let at = left + self.faults.delay + late;
             self.count += 1;
             self.under_way.insert((at, self.count), (to, Datagram { from, bytes: bytes.to_vec() }));
         }
@@ -356,11 +390,13 @@ pub(super) struct InMemory {
     pub(super) unsent: Option<ByteCount>,
     /// See [`QuicOptions::window`].
     pub(super) window: Option<ByteCount>,
+    /// How far each turn moves the clock.
+    pub(super) tick: Duration,
 }
 
 impl InMemory {
     pub(super) fn new() -> Self {
-        Self { shore: Shore::new(1), idle: None, retry_from: None, unsent: None, window: None }
+        Self { shore: Shore::new(1), idle: None, retry_from: None, unsent: None, window: None, tick: TICK }
     }
 
     /// With paths that do this to datagrams.
@@ -424,6 +460,6 @@ impl Rig for InMemory {
     }
 
     fn step(&mut self) {
-        self.shore.world().clock.advance(TICK);
+        self.shore.world().clock.advance(self.tick);
     }
 }

@@ -3,6 +3,7 @@
 
 mod channels;
 mod hostile;
+mod lines;
 mod loss;
 mod memory;
 
