@@ -260,6 +260,7 @@ impl Hub {
         let (to_consume, consume_inbox) = mpsc::ring(slots);
 
         let remembered = peers.as_ref().map_or_else(Vec::new, PeersFile::read);
+        let has_met = peers.is_none() || !remembered.is_empty();
         let mesh = mesh_of(&identity, &options, &hubs, remembered, random.next_u64());
         let own = options.addresses(&hubs);
         let mapping = Arc::new(Mapped::new(options.mapping.clone(), &Mapped::default()));
@@ -267,7 +268,7 @@ impl Hub {
         let table = RouteTable {
             mapping,
             rules: Arc::new(Rules::new(&options)),
-            young: Young::new(&options, now.mono),
+            young: Young::new(&options, has_met, now.mono),
             ..RouteTable::empty(mesh.routes())
         };
         let snapshot = Arc::new(ArcSwap::from_pointee(table));

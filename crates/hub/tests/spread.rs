@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use common::mesh::{authority, knows_interest, link_addr, member, until};
 use common::{Raw, start, stop};
+use weft_base::{ByteCount, SubscriptionId, Way};
 use weft_hub::{Hub, HubOptions};
 use weft_mesh::Spreading;
-use weft_wire::frame::{AckLevel, Frame, Start, StreamCreate, StreamSpec};
+use weft_wire::block::Block;
+use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, Kind, OnFull, Start, StreamCreate, StreamSpec};
 
 /// Of each link: so much that what is measured does not matter, also on a machine
 /// that is so busy that it takes seconds.
@@ -181,4 +183,54 @@ fn what_a_stream_takes_is_spread_by_producers_and_each_keeps_its_order() {
     }
     assert_eq!(next, vec![6; producers.into()]);
     channel.stop();
+}
+
+#[test]
+fn a_client_of_version_1_is_told_of_what_there_was_no_memory_to_give_it() {
+    const SIZE: usize = 40 << 10;
+    let ca = authority();
+    let mut small = member(&ca, "small", "127.0.0.1:0", &[]);
+    (small.limits.frame, small.limits.arena) = (ByteCount::kib(64), ByteCount::mib(4));
+    small.limits.subscriber_bytes = ByteCount::mib(512);
+    let hub = start(small);
+    let mut other = member(&ca, "other", "127.0.0.1:0", &[("small", link_addr(&hub))]);
+    other.limits.frame = ByteCount::kib(64);
+    let other = start(other);
+    // What stays at a hub names no way, so somebody elsewhere wants it too.
+    let named = |n: &u8| Way::of_topic(&format!("t/{n}"), Spreading::default().ways) != Way::MAIN;
+    let topic = format!("t/{}", (0..99).find(named).expect("one way of several is the main one"));
+    let mut far = Raw::connect(&other, 1);
+    far.subscribe(1, &topic);
+    until(&mut Raw::connect(&hub, 90), "the interest is known", |report| knows_interest(report, "other", 1));
+    let mut subscriber = Raw::connect(&hub, 2);
+    subscriber.subscribe_with(1, &topic, |s| (s.credit_events, s.on_full) = (0, OnFull::Wait));
+    subscriber.receive();
+    let mut publisher = Raw::connect(&hub, 3);
+    let mut taken = 0;
+    // More than there is memory for, if it is not refused before.
+    for n in 0..300 {
+        publisher.publish(n, AckLevel::Routed, &topic, &[&[7; SIZE]]);
+        // What holds it up is told besides.
+        let told = |raw: &mut Raw| {
+            std::iter::repeat_with(|| raw.receive()).find(|told| told.frame().kind() != Kind::WhyReport)
+        };
+        match told(&mut publisher).expect("an answer").frame() {
+            Frame::Ack(_) => taken += 1,
+            Frame::Error(error) => assert_eq!(error.code, ErrorCode::OVERLOADED, "{}", error.detail),
+            other => panic!("neither: {other:?}"),
+        }
+    }
+    subscriber.send(&Frame::Credit(Credit { id: SubscriptionId(1), events: u64::MAX, bytes: u64::MAX }));
+    let (mut delivered, mut missing) = (0, 0);
+    while delivered + missing < taken {
+        match subscriber.receive().frame() {
+            Frame::Deliver(deliver) => delivered += u64::from(Block::trusted(deliver.block).event_count()),
+            Frame::Gap(gap) => missing += gap.events,
+            other => panic!("neither: {other:?}"),
+        }
+    }
+    assert!(delivered > 0 && missing > 0, "{delivered} and {missing}");
+    assert_eq!(delivered + missing, taken, "each is delivered or known to be missing");
+    stop(other);
+    stop(hub);
 }

@@ -59,11 +59,11 @@ fn what_a_hub_cannot_place_waits_until_it_knows_who_keeps_what() {
 }
 
 #[test]
-fn a_hub_that_nobody_comes_to_serves_by_itself() {
+fn a_hub_that_has_never_had_others_waits_for_none() {
     let (ca, data) = (authority(), tempfile::tempdir().expect("a folder"));
     let mut options = member(&ca, "alone", "127.0.0.1:0", &[]);
     options.data = Some(data.path().to_owned());
-    options.timers.home_patience = Duration::from_millis(200);
+    options.timers.home_patience = Duration::from_secs(600);
     let hub = start(options);
     let mut client = Raw::connect(&hub, 1);
     create(&mut client, "own", "t/**");

@@ -50,7 +50,10 @@ impl NetStage {
                 let account = counters.account(&block);
                 let events = u64::from(Block::trusted(&block).event_count());
                 // For clients of version 1: the same without a way, once one is among them.
-                let has_way = Block::trusted(&block).way() != Way::MAIN;
+                let (lane, has_way) = {
+                    let block = Block::trusted(&block);
+                    (block.lane(), block.way() != Way::MAIN)
+                };
                 let mut plain: Option<BlockRef> = None;
                 for target in targets.iter() {
                     let found = self.connections.get_mut(target.session.slot()).and_then(Option::as_mut);
@@ -73,6 +76,9 @@ impl NetStage {
                         let Some(plain) = &plain else {
                             account.drop(DropReason::SubscriberFull, events);
                             account.leave(Waits::Net, events);
+                            let missing = [(DropReason::SubscriberFull, events)];
+                            connection.egress.subscribers.expired(target.subscription, lane, 0, 0, missing);
+                            self.mark_dirty(target.session);
                             continue;
                         };
                         given = plain;

@@ -51,7 +51,7 @@ pub(crate) struct RouteTable {
 }
 
 /// Until when a hub that has just started allows for streams elsewhere of which it
-/// has not heard yet. Both are long past for a hub without others.
+/// has not heard yet. Both are long past for a hub that has no others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Young {
     /// What it could do without them waits so long for a first link.
@@ -65,9 +65,11 @@ pub(crate) struct Young {
 const FIRST_LINK: Duration = Duration::from_secs(1);
 
 impl Young {
-    /// Of a hub that starts now.
-    pub(crate) fn new(options: &HubOptions, now: Mono) -> Self {
-        let has_others = options.hubs.is_some() || !options.neighbours.is_empty() || !options.seeds.is_empty();
+    /// Of a hub that starts now. `has_met`: it had others in an earlier life, or
+    /// keeps no record of them.
+    pub(crate) fn new(options: &HubOptions, has_met: bool, now: Mono) -> Self {
+        let is_met = options.hubs.is_some() && has_met;
+        let has_others = is_met || !options.neighbours.is_empty() || !options.seeds.is_empty();
         let patience = if has_others { options.timers.home_patience } else { Duration::ZERO };
         Self { link: now + patience.min(FIRST_LINK), word: now + patience }
     }
@@ -291,6 +293,9 @@ impl RouteTable {
         let is_for_streams = !(homes.absent.is_empty() && homes.spooled.is_empty());
         let spread = if is_for_streams || remote.iter().any(|remote| remote.stream) {
             Spread::Producer(ways.ways())
+        } else if remote.is_empty() && groups.is_empty() {
+            // It stays here, and clients of version 1 read it as it is.
+            Spread::default()
         } else {
             Spread::Topic(Way::of_topic(topic.as_str(), ways.ways()))
         };
@@ -364,17 +369,24 @@ impl RouteCache {
 
 #[cfg(test)]
 mod tests {
+    use weft_transport::network::Security;
+
     use super::*;
+    use crate::options::Listen;
 
     #[test]
     fn a_hub_that_has_just_started_waits_for_a_link_and_longer_for_what_it_cannot_do_alone() {
         let mut options = HubOptions::new("hub");
         let (start, at) = (Mono(5_000_000_000), |ms: u64| Mono(5_000_000_000) + Duration::from_millis(ms));
         let table = |options: &HubOptions| RouteTable {
-            young: Young::new(options, start),
+            young: Young::new(options, false, start),
             ..RouteTable::empty(Arc::new(Routes::alone(HubId(1))))
         };
         assert!(!table(&options).may_lack_streams(false, start), "there are no others");
+        options.hubs = Some(Listen { addr: "127.0.0.1:0".to_owned(), security: Security::Plain });
+        assert!(!table(&options).may_lack_streams(false, start), "nobody has ever come");
+        let met = Young::new(&options, true, start);
+        assert_eq!(met.word, at(10_000), "who came in an earlier life comes again");
         options.seeds = vec!["hub.example:7412".to_owned()];
         let young = table(&options);
         let lacks = |can_do, ms| young.may_lack_streams(can_do, at(ms));
