@@ -77,13 +77,18 @@ fn round_trip(block: &Block<'_>) {
         writer.push(&event).expect("an event of a valid block");
     }
     assert_eq!(writer.finish(), Ok(block.len()));
+    let mut bytes = block.bytes().to_vec();
     if let Some(stamp) = block.stamp() {
         block::stamp_for(&mut again, &stamp, block.way()).expect("the stamp of a valid block");
         let (home, home_sequence) = block.home().unwrap_or_default();
         let place = block::StreamPlace { local: block.stream_sequence(), home, home_sequence };
-        block::set_stream_place(&mut again, place).expect("the place of a valid block");
+        if (place.local, place.home, place.home_sequence) != (0, 0, 0) {
+            block::set_stream_place(&mut again, place).expect("the place of a valid block");
+            // What is in a stream is written without a way.
+            block::forget_way(&mut bytes).expect("it is stamped");
+        }
     }
-    assert!(again == block.bytes(), "a block has one encoding");
+    assert!(again == bytes, "a block has one encoding");
 }
 
 /// The input as lengths and bytes of events: what a writer takes is valid.
