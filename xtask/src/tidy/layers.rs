@@ -22,7 +22,7 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 19] = [
+const PLACES: [Place; 20] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
@@ -35,6 +35,7 @@ const PLACES: [Place; 19] = [
     Place { name: "weft-transport", short: "transport", layer: "L1", knows: &["base", "ring"] },
     Place { name: "weft-mesh", short: "mesh", layer: "L2", knows: &["base", "wire", "topic"] },
     Place { name: "weft-stream", short: "stream", layer: "L2", knows: &["base", "wire", "topic"] },
+    Place { name: "weft-govern", short: "govern", layer: "L2", knows: &["base", "topic"] },
     Place {
         name: "weft-hub",
         short: "hub",

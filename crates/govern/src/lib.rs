@@ -1,0 +1,17 @@
+//! Layer 2: what governs a mesh, as documents, and how they change.
+//!
+//! A [`State`] is a map of resources (`tenant/billing`, `policy/traders`), each a
+//! JSON document with the version at which it was last changed. Hubs keep
+//! copies of one state, which is replicated; here is what it means. [`access`]
+//! says in which words it is asked whether somebody may do something; who
+//! answers (a policy engine) is behind the trait [`access::Judge`].
+//!
+//! Pure: no socket, file, clock, thread or async. Does not know how the state is
+//! replicated, what a policy language looks like, or how a login is proved.
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod document;
+mod state;
+
+pub use state::{Item, Key, Kind, KindError, MAX_NAME, State};
