@@ -7,13 +7,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use weft_base::{Lane, UnixNanos};
 use weft_topic::Filter;
 
 use crate::State;
 
 /// How somebody proved who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Method {
     /// Not at all: on loopback, at a hub in development.
     Anonymous,
@@ -42,9 +44,11 @@ impl Method {
 }
 
 /// Who acts. Fixed when a session begins.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Principal {
     /// The tenant; none for those who belong to no tenant (operators of the mesh).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Arc<str>>,
     /// The name, unique within the tenant.
     pub name: Arc<str>,
@@ -208,7 +212,7 @@ pub trait Judge: Send {
 }
 
 /// Something in a document that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize, Deserialize)]
 #[error("{key}: {what}")]
 pub struct Fault {
     /// Which document, as `kind/name`.

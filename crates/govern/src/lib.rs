@@ -11,7 +11,17 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod change;
 pub mod document;
+mod items;
+pub mod json;
+mod limits;
+mod machine;
+mod snapshot;
 mod state;
 
+pub use change::{Change, ChangeError, ChangeId, Expect};
+pub use limits::Limits;
+pub use machine::{Machine, Outcome};
+pub use snapshot::SnapshotError;
 pub use state::{Item, Key, Kind, KindError, MAX_NAME, State};

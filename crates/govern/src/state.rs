@@ -3,9 +3,12 @@
 //! Copies of a state at one version are equal, bit by bit: the order is that of
 //! the keys, and documents are canonical JSON (keys in order, no blanks).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::items::Items;
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
@@ -133,6 +136,20 @@ impl fmt::Display for Key {
     }
 }
 
+impl Serialize for Key {
+    /// As `kind/name`.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -142,11 +159,17 @@ pub struct Item {
     pub document: Arc<str>,
 }
 
-/// What governs a mesh.
+/// What governs a mesh. Clones share what they hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     version: u64,
-    items: BTreeMap<Key, Item>,
+    items: Items,
+    bytes: usize,
+}
+
+/// What a resource counts for in [`State::bytes`].
+fn weight(key: &Key, document: &str) -> usize {
+    key.kind().name().len() + 1 + key.name().len() + document.len()
 }
 
 impl State {
@@ -154,6 +177,24 @@ impl State {
     #[must_use]
     pub const fn version(&self) -> u64 {
         self.version
+    }
+
+    /// How many resources there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.len() == 0
+    }
+
+    /// Bytes of all keys and documents.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A resource.
@@ -169,20 +210,45 @@ impl State {
 
     /// All of one kind, in order of name.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&Key, &Item)> {
-        self.items.range(Key { kind, name: "".into() }..).take_while(move |(key, _)| key.kind == kind)
+        self.items.of_kind(kind)
     }
 
-    /// The state after `puts` and `deletes` in one change.
+    /// Those after a key, in order.
+    pub fn after<'a>(&'a self, key: &Key) -> impl Iterator<Item = (&'a Key, &'a Item)> + use<'a> {
+        self.items.from(&|held| held <= key)
+    }
+
+    /// The state after `puts` and `deletes` in one change. Copies what it changes
+    /// and shares the rest with this one.
     #[must_use]
     pub fn with(&self, puts: impl IntoIterator<Item = (Key, Arc<str>)>, deletes: &[Key]) -> Self {
-        let mut next = Self { version: self.version + 1, items: self.items.clone() };
+        let mut next = self.clone();
+        next.version += 1;
         for key in deletes {
-            next.items.remove(key);
+            if let Some(item) = next.items.remove(key) {
+                next.bytes -= weight(key, &item.document);
+            }
         }
         for (key, document) in puts {
-            next.items.insert(key, Item { version: next.version, document });
+            next.put(key, Item { version: next.version, document });
         }
         next
+    }
+
+    fn put(&mut self, key: Key, item: Item) {
+        self.bytes += weight(&key, &item.document);
+        if let Some(former) = self.items.insert(key.clone(), item) {
+            self.bytes -= weight(&key, &former.document);
+        }
+    }
+
+    /// A state of these resources, as a snapshot has them.
+    pub(crate) fn of(version: u64, items: impl IntoIterator<Item = (Key, Item)>) -> Self {
+        let mut state = Self { version, ..Self::default() };
+        for (key, item) in items {
+            state.put(key, item);
+        }
+        state
     }
 }
 
@@ -213,5 +279,9 @@ mod tests {
         assert_eq!(two.get(&key("b")).map(|item| item.version), Some(2));
         assert_eq!(one.of_kind(Kind::Tenant).count(), 2);
         assert_eq!(one.of_kind(Kind::Identity).count(), 0);
+        assert_eq!((one.bytes(), two.bytes()), (20, 15));
+        assert_eq!((one.len(), two.len(), State::default().is_empty()), (2, 1, true));
+        let after: Vec<_> = one.after(&key("a")).map(|(key, _)| key.to_string()).collect();
+        assert_eq!(after, ["tenant/b"]);
     }
 }
