@@ -13,8 +13,22 @@ pub(super) const CHECK: Check = Check {
 };
 
 /// The crates of layers 0 to 3.
-const LOW: [&str; 13] =
-    ["base", "wire", "topic", "ring", "sched", "load", "log", "keyed", "transport", "mesh", "stream", "govern", "hub"];
+const LOW: [&str; 14] = [
+    "base",
+    "wire",
+    "topic",
+    "ring",
+    "sched",
+    "load",
+    "log",
+    "keyed",
+    "transport",
+    "mesh",
+    "stream",
+    "govern",
+    "hub",
+    "schema",
+];
 
 /// A call that is banned, and what to use instead.
 struct Ban {

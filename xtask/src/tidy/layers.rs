@@ -22,7 +22,7 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 20] = [
+const PLACES: [Place; 21] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
@@ -42,6 +42,7 @@ const PLACES: [Place; 20] = [
         layer: "L3",
         knows: &["base", "wire", "topic", "ring", "sched", "log", "keyed", "pack", "transport", "mesh", "stream"],
     },
+    Place { name: "weft-schema", short: "schema", layer: "L3", knows: &["base", "topic"] },
     Place {
         name: "weft-client",
         short: "client",
