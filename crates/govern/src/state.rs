@@ -52,6 +52,8 @@ kinds! {
     Schema = "schema";
     /// A stream that there is to be.
     Stream = "stream";
+    /// What holds for all subjects.
+    Registry = "registry";
 }
 
 impl Kind {
@@ -62,8 +64,23 @@ impl Kind {
     }
 }
 
+impl Serialize for Kind {
+    /// By its name.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let error = || serde::de::Error::custom(KindError::Kind(text.chars().take(MAX_NAME).collect()));
+        Self::parse(&text).ok_or_else(error)
+    }
+}
+
 /// The longest name of a resource, in bytes.
-pub const MAX_NAME: usize = 128;
+pub const MAX_NAME: usize = 255;
 
 /// Why a text is no key of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +93,10 @@ pub enum KindError {
     #[error("there is no kind `{0}`: it is one of {known}", known = known())]
     Kind(String),
     /// A name that is empty, too long, or of other characters.
-    #[error("the name `{0}` is not possible: 1 to {MAX_NAME} letters, digits, `-`, `_`, `.`, `:` and `@`")]
+    #[error(
+        "the name `{0}` is not possible: 1 to {MAX_NAME} bytes of letters, digits, `-`, `_`, `.`, `:` and `@`; of \
+         subjects any but blanks and control characters"
+    )]
     Name(String),
 }
 
@@ -98,7 +118,11 @@ impl Key {
     /// # Errors
     /// [`KindError::Name`].
     pub fn new(kind: Kind, name: &str) -> Result<Self, KindError> {
-        let fits = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@');
+        // Registries elsewhere take nearly any text as the name of a subject.
+        let fits = |c: char| match kind {
+            Kind::Subject => !c.is_whitespace() && !c.is_control(),
+            _ => c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@'),
+        };
         if !(1..=MAX_NAME).contains(&name.len()) || !name.chars().all(fits) {
             let shown: String = name.chars().take(MAX_NAME).filter(|c| !c.is_control()).collect();
             return Err(KindError::Name(shown));
@@ -213,9 +237,9 @@ impl State {
         self.items.of_kind(kind)
     }
 
-    /// Those after a key, in order.
-    pub fn after<'a>(&'a self, key: &Key) -> impl Iterator<Item = (&'a Key, &'a Item)> + use<'a> {
-        self.items.from(&|held| held <= key)
+    /// Those after a key, in order; all without one.
+    pub fn after<'a>(&'a self, key: Option<&Key>) -> impl Iterator<Item = (&'a Key, &'a Item)> + use<'a> {
+        self.items.from(&|held| key.is_some_and(|key| held <= key))
     }
 
     /// The state after `puts` and `deletes` in one change. Copies what it changes
@@ -264,6 +288,9 @@ mod tests {
         }
         assert!(matches!(Key::parse("tenant"), Err(KindError::Shape(_))));
         assert!(matches!(Key::parse("landlord/x"), Err(KindError::Kind(_))));
+        let subject = Key::new(Kind::Subject, "acme/Order%2F$x").unwrap();
+        assert_eq!(Key::parse(&subject.to_string()), Ok(subject));
+        assert!(Key::parse("subject/a b").is_err() && Key::parse("subject/").is_err());
         for name in ["", "a b", "a/b", "a\nb", &"x".repeat(MAX_NAME + 1)] {
             assert!(matches!(Key::new(Kind::Tenant, name), Err(KindError::Name(_))), "{name:?}");
         }
@@ -281,7 +308,8 @@ mod tests {
         assert_eq!(one.of_kind(Kind::Identity).count(), 0);
         assert_eq!((one.bytes(), two.bytes()), (20, 15));
         assert_eq!((one.len(), two.len(), State::default().is_empty()), (2, 1, true));
-        let after: Vec<_> = one.after(&key("a")).map(|(key, _)| key.to_string()).collect();
+        let after: Vec<_> = one.after(Some(&key("a"))).map(|(key, _)| key.to_string()).collect();
         assert_eq!(after, ["tenant/b"]);
+        assert_eq!(one.after(None).count(), 2);
     }
 }
