@@ -22,6 +22,6 @@ mod state;
 
 pub use change::{Change, ChangeError, ChangeId, Expect};
 pub use limits::Limits;
-pub use machine::{Machine, Outcome};
+pub use machine::{Authored, Machine, Outcome};
 pub use snapshot::SnapshotError;
 pub use state::{Item, Key, Kind, KindError, MAX_NAME, State};

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use weft_base::UnixNanos;
 
 use crate::snapshot;
 use crate::{Change, ChangeError, ChangeId, Key, Limits, SnapshotError, State};
@@ -87,36 +88,73 @@ impl Outcome {
     }
 }
 
-/// The answers to the last changes, by their numbers; the oldest goes first.
+/// Who asked for a change, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authored {
+    /// Who, as `tenant/name` or a name alone.
+    pub author: Arc<str>,
+    /// When, by the clock of the hub where it was asked for.
+    #[serde(with = "nanos")]
+    pub at: UnixNanos,
+}
+
+/// A time of day as its number of nanoseconds.
+mod nanos {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use weft_base::UnixNanos;
+
+    pub(super) fn serialize<S: Serializer>(at: &UnixNanos, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(at.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<UnixNanos, D::Error> {
+        u64::deserialize(from).map(UnixNanos)
+    }
+}
+
+/// A change that was decided on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decided {
+    pub(crate) outcome: Outcome,
+    pub(crate) authored: Authored,
+}
+
+/// The last changes, by their numbers; the oldest goes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Remembered {
     order: VecDeque<ChangeId>,
-    outcomes: BTreeMap<ChangeId, Outcome>,
+    decided: BTreeMap<ChangeId, Decided>,
 }
 
 impl Remembered {
     pub(crate) fn get(&self, id: &ChangeId) -> Option<&Outcome> {
-        self.outcomes.get(id)
+        self.decided.get(id).map(|decided| &decided.outcome)
     }
 
     /// Remembers one more; those beyond `most` are forgotten. False if it was there.
-    pub(crate) fn add(&mut self, id: ChangeId, outcome: Outcome, most: usize) -> bool {
-        if self.outcomes.contains_key(&id) {
+    pub(crate) fn add(&mut self, id: ChangeId, decided: Decided, most: usize) -> bool {
+        if self.decided.contains_key(&id) {
             return false;
         }
-        self.outcomes.insert(id, outcome);
+        self.decided.insert(id, decided);
         self.order.push_back(id);
         while self.order.len() > most {
             if let Some(oldest) = self.order.pop_front() {
-                self.outcomes.remove(&oldest);
+                self.decided.remove(&oldest);
             }
         }
         true
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// All, the oldest first.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&ChangeId, Option<&Outcome>)> {
-        self.order.iter().map(|id| (id, self.outcomes.get(id)))
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&ChangeId, &Decided)> {
+        self.order.iter().filter_map(|id| Some((id, self.decided.get(id)?)))
     }
 }
 
@@ -147,6 +185,13 @@ impl Machine {
         self.remembered.get(id)
     }
 
+    /// Who made the state that version, if that is remembered.
+    #[must_use]
+    pub fn author_of(&self, version: u64) -> Option<&Authored> {
+        let made = |decided: &Decided| decided.outcome == Outcome::Applied { version };
+        self.remembered.iter().rev().find(|(_, decided)| made(decided)).map(|(_, decided)| &decided.authored)
+    }
+
     /// Takes an entry; answers an [`Outcome`], encoded. The place of the entry in
     /// the log has no part in it.
     pub fn apply(&mut self, entry: &[u8], _index: u64) -> Vec<u8> {
@@ -163,9 +208,11 @@ impl Machine {
             return Outcome::Repeated(Box::new(first.clone()));
         }
         let id = change.id;
+        let authored = Authored { author: change.author.to_string().into(), at: change.at };
         let outcome = self.decide(change);
         if !outcome.may_differ() {
-            self.remembered.add(id, outcome.clone(), self.limits.remembered);
+            let decided = Decided { outcome: outcome.clone(), authored };
+            self.remembered.add(id, decided, self.limits.remembered);
         }
         outcome
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! magic "weftgov1" | version u64 | resources u32 | remembered u32
 //! resource:   key u16+text | its version u64 | document u32+text
-//! remembered: number u128 | outcome u32+JSON
+//! remembered: number u128 | outcome u32+JSON | author u16+text | time u64
 //! CRC-32C of all before it, u32
 //! ```
 //!
@@ -13,9 +13,10 @@
 
 use std::sync::Arc;
 
+use weft_base::UnixNanos;
 use weft_base::checksum::crc32c;
 
-use crate::machine::{Outcome, Remembered};
+use crate::machine::{Authored, Decided, Outcome, Remembered};
 use crate::state::Item;
 use crate::{ChangeId, Key, Limits, State};
 
@@ -54,21 +55,20 @@ pub(crate) fn write(state: &State, remembered: &Remembered) -> Vec<u8> {
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&state.version().to_le_bytes());
     count(&mut out, state.len());
-    count(&mut out, remembered.iter().len());
+    count(&mut out, remembered.len());
     for (key, item) in state.items() {
-        let key = key.to_string();
-        // A key has a kind's name and at most 128 bytes.
-        out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
-        out.extend_from_slice(key.as_bytes());
+        short(&mut out, &key.to_string());
         out.extend_from_slice(&item.version.to_le_bytes());
         count(&mut out, item.document.len());
         out.extend_from_slice(item.document.as_bytes());
     }
-    for (id, outcome) in remembered.iter() {
-        let outcome = outcome.map(Outcome::encode).unwrap_or_default();
+    for (id, decided) in remembered.iter() {
+        let outcome = decided.outcome.encode();
         out.extend_from_slice(&id.0.to_le_bytes());
         count(&mut out, outcome.len());
         out.extend_from_slice(&outcome);
+        short(&mut out, &decided.authored.author);
+        out.extend_from_slice(&decided.authored.at.0.to_le_bytes());
     }
     let crc = crc32c(&out);
     out.extend_from_slice(&crc.to_le_bytes());
@@ -78,6 +78,13 @@ pub(crate) fn write(state: &State, remembered: &Remembered) -> Vec<u8> {
 /// Lengths are bounded by the limits, far below 32 bits.
 fn count(out: &mut Vec<u8>, number: usize) {
     out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+/// A text of a length in 16 bits: a key, or an author, whose rest is cut.
+fn short(out: &mut Vec<u8>, text: &str) {
+    let text = text.get(..text.floor_char_boundary(usize::from(u16::MAX))).unwrap_or_default();
+    out.extend_from_slice(&u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<(State, Remembered), SnapshotError> {
@@ -113,7 +120,9 @@ pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Result<(State, Remembered),
         let id = ChangeId(u128::from_le_bytes(reader.chunk()?));
         let outcome = reader.bytes("an outcome", OUTCOME)?;
         let outcome = Outcome::decode(outcome).map_err(|error| reader.wrong(&error))?;
-        if !remembered.add(id, outcome, limits.remembered) {
+        let author = reader.short()?.into();
+        let authored = Authored { author, at: UnixNanos(reader.u64()?) };
+        if !remembered.add(id, Decided { outcome, authored }, limits.remembered) {
             return Err(reader.wrong(&format!("the change {id} is remembered twice")));
         }
     }
@@ -167,10 +176,15 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| self.wrong("a text is not UTF-8"))
     }
 
-    fn resource(&mut self, limits: &Limits) -> Result<(Key, Item), SnapshotError> {
+    fn short(&mut self) -> Result<&'a str, SnapshotError> {
         let len = usize::from(u16::from_le_bytes(self.chunk()?));
-        let key = self.take(len)?;
-        let key = Key::parse(self.text(key)?).map_err(|error| self.wrong(&error.to_string()))?;
+        let bytes = self.take(len)?;
+        self.text(bytes)
+    }
+
+    fn resource(&mut self, limits: &Limits) -> Result<(Key, Item), SnapshotError> {
+        let key = self.short()?;
+        let key = Key::parse(key).map_err(|error| self.wrong(&error.to_string()))?;
         let version = self.u64()?;
         let document = self.bytes("a document", limits.document)?;
         let document: Arc<str> = self.text(document)?.into();

@@ -57,6 +57,8 @@ fn a_change_takes_effect_once_however_often_it_comes() {
     assert_eq!(take(&mut machine, &first), Outcome::Repeated(Box::new(Outcome::Applied { version: 1 })));
     assert_eq!(*machine.state(), state);
     assert_eq!(machine.outcome(&ChangeId(1)), Some(&Outcome::Applied { version: 1 }));
+    assert_eq!(machine.author_of(2), Some(&Authored { author: "a/ann".into(), at: UnixNanos(7) }));
+    assert_eq!(machine.author_of(3), None);
     // The same under another number changes nothing, and counts no version.
     let again = change(3, 2, &[("a", "{\"x\":1}")], &["b"]);
     assert_eq!(take(&mut machine, &again), Outcome::Unchanged { version: 2 });
