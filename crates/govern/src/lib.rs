@@ -17,6 +17,7 @@ mod items;
 pub mod json;
 mod limits;
 mod machine;
+pub mod plan;
 mod snapshot;
 mod state;
 
