@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod api;
 mod change;
 pub mod document;
 mod items;
