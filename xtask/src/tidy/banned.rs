@@ -13,7 +13,7 @@ pub(super) const CHECK: Check = Check {
 };
 
 /// The crates of layers 0 to 3.
-const LOW: [&str; 14] = [
+const LOW: [&str; 15] = [
     "base",
     "wire",
     "topic",
@@ -26,6 +26,7 @@ const LOW: [&str; 14] = [
     "mesh",
     "stream",
     "govern",
+    "consensus",
     "hub",
     "schema",
 ];

@@ -22,7 +22,7 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 21] = [
+const PLACES: [Place; 22] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
@@ -36,6 +36,7 @@ const PLACES: [Place; 21] = [
     Place { name: "weft-mesh", short: "mesh", layer: "L2", knows: &["base", "wire", "topic"] },
     Place { name: "weft-stream", short: "stream", layer: "L2", knows: &["base", "wire", "topic"] },
     Place { name: "weft-govern", short: "govern", layer: "L2", knows: &["base", "topic"] },
+    Place { name: "weft-consensus", short: "consensus", layer: "L2", knows: &["base"] },
     Place {
         name: "weft-hub",
         short: "hub",
