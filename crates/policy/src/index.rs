@@ -1,0 +1,262 @@
+//! Which rules can have a say in a question, out of all.
+//!
+//! Cedar evaluates every rule that it is given, so it is given few: those whose
+//! scope fits. Rules lie in buckets by the tenant of their policy and by whom
+//! they are about, and in a bucket by what they are about. The scope is checked
+//! here alone for speed; compiled rules have it too, and Cedar checks it again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weft_govern::access::{Ask, Principal, Resource};
+use weft_topic::Filter;
+
+use crate::atoms::{Atom, Filters, Holding};
+use crate::rule::{Rule, Type, Who};
+
+/// All rules, so that those for a question are found quickly.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    rules: Vec<Indexed>,
+    atoms: BTreeMap<Atom, u32>,
+    named: Filters,
+    tenants: BTreeMap<Arc<str>, u32>,
+    owned: Filters,
+    who: BTreeMap<Who, u32>,
+    /// By the policy's tenant (0: of the mesh) and by whom it is about.
+    buckets: BTreeMap<(u32, u32), Bucket>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Indexed {
+    pub(crate) rule: Arc<Rule>,
+    /// Its questions about resources, by number.
+    pub(crate) atoms: Box<[u32]>,
+    /// The tenant of its policy; 0: of the mesh.
+    fence: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Bucket {
+    /// About any resource, or any of a type.
+    loose: Vec<u32>,
+    /// About what is in a filter or a tenant's.
+    within: BTreeMap<u32, Vec<u32>>,
+    /// About one resource.
+    named: BTreeMap<(Type, Arc<str>), Vec<u32>>,
+}
+
+/// A question, looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    /// The questions about resources that hold, by number.
+    pub(crate) atoms: Holding,
+    /// Whom the resource belongs to, by number.
+    pub(crate) owners: Holding,
+    /// The principal's tenant.
+    tenant: Option<u32>,
+    who: Vec<u32>,
+}
+
+/// The name of a principal in policies.
+pub(crate) fn user(principal: &Principal) -> String {
+    principal.to_string()
+}
+
+/// The name of a role of a principal's in policies.
+pub(crate) fn role(tenant: Option<&str>, role: &str) -> String {
+    match tenant {
+        Some(tenant) => format!("{tenant}/{role}"),
+        None => role.to_owned(),
+    }
+}
+
+fn intern<K: Ord>(map: &mut BTreeMap<K, u32>, key: K) -> u32 {
+    // Numbers begin with 1; there are fewer than 2^32 of anything that fits in memory.
+    let next = u32::try_from(map.len()).unwrap_or(u32::MAX - 1) + 1;
+    *map.entry(key).or_insert(next)
+}
+
+impl Index {
+    /// An index of rules, and of the topics of tenants.
+    pub(crate) fn new<'a>(
+        rules: impl Iterator<Item = &'a Arc<Rule>>,
+        topics: impl Iterator<Item = (&'a str, &'a Filter)>,
+    ) -> Self {
+        let mut index = Self::default();
+        for (tenant, filter) in topics {
+            let number = intern(&mut index.tenants, tenant.into());
+            index.owned.insert(filter, number);
+        }
+        for rule in rules {
+            index.insert(rule);
+        }
+        index
+    }
+
+    fn insert(&mut self, rule: &Arc<Rule>) {
+        let Ok(at) = u32::try_from(self.rules.len()) else { return };
+        let fence = rule.fence.as_ref().map_or(0, |tenant| intern(&mut self.tenants, tenant.clone()));
+        let atoms = rule.atoms.iter().map(|atom| self.atom(atom)).collect();
+        let who = intern(&mut self.who, rule.who.clone());
+        let within = rule.what.within.as_ref().map(|atom| self.atom(atom));
+        let bucket = self.buckets.entry((fence, who)).or_default();
+        match (&rule.what.name, rule.what.kind, within) {
+            (Some(name), Some(kind), _) => bucket.named.entry((kind, name.clone())).or_default().push(at),
+            (_, _, Some(atom)) => bucket.within.entry(atom).or_default().push(at),
+            _ => bucket.loose.push(at),
+        }
+        self.rules.push(Indexed { rule: rule.clone(), atoms, fence });
+    }
+
+    fn atom(&mut self, atom: &Atom) -> u32 {
+        let is_new = !self.atoms.contains_key(atom);
+        let number = intern(&mut self.atoms, atom.clone());
+        match atom {
+            Atom::Filter(filter) if is_new => self.named.insert(filter, number),
+            Atom::Owner(tenant) => _ = intern(&mut self.tenants, tenant.clone()),
+            Atom::Filter(_) | Atom::Own => {}
+        }
+        number
+    }
+
+    /// All rules.
+    pub(crate) fn rules(&self) -> &[Indexed] {
+        &self.rules
+    }
+
+    /// What holds for a question.
+    pub(crate) fn look(&self, ask: &Ask) -> Look {
+        let mut owners = self.owned.of_resource(&ask.resource);
+        if let Resource::Tenant(name) = &ask.resource
+            && let Some(number) = self.tenants.get(name)
+        {
+            owners.must.insert(*number);
+            owners.may.insert(*number);
+        }
+        let tenant = ask.principal.tenant.as_ref().and_then(|tenant| self.tenants.get(tenant).copied());
+        let mut atoms = self.named.of_resource(&ask.resource);
+        // Few policies name tenants, and a question for `**` is about all.
+        let owner_atoms = self.atoms.range(Atom::Owner("".into())..).map_while(|(atom, number)| match atom {
+            Atom::Owner(tenant) => Some((self.tenants.get(tenant).copied(), *number)),
+            Atom::Own => Some((tenant, *number)),
+            Atom::Filter(_) => None,
+        });
+        if !owners.may.is_empty() {
+            for (tenant, number) in owner_atoms {
+                let Some(tenant) = tenant else { continue };
+                if owners.may.contains(&tenant) {
+                    atoms.may.insert(number);
+                }
+                if owners.must.contains(&tenant) {
+                    atoms.must.insert(number);
+                }
+            }
+        }
+        Look { atoms, owners, tenant, who: self.who(&ask.principal) }
+    }
+
+    fn who(&self, principal: &Principal) -> Vec<u32> {
+        let mut who = vec![Who::Any, Who::User(user(principal).into())];
+        who.extend(principal.tenant.iter().cloned().map(Who::Tenant));
+        let tenant = principal.tenant.as_deref();
+        who.extend(principal.roles.iter().map(|name| Who::Role(role(tenant, name).into())));
+        let numbers: BTreeSet<_> = who.iter().filter_map(|who| self.who.get(who).copied()).collect();
+        numbers.into_iter().collect()
+    }
+
+    /// Whether a rule's policy may speak of the question at all: one of a
+    /// tenant may permit its own principals what is not the mesh's or another
+    /// tenant's, and everybody what belongs to it; it may forbid its own
+    /// principals everything, and everybody what belongs to it in part.
+    pub(crate) fn may_speak(indexed: &Indexed, look: &Look, ask: &Ask) -> bool {
+        let fence = indexed.fence;
+        if fence == 0 {
+            return true;
+        }
+        let is_own = look.tenant == Some(fence);
+        if indexed.rule.forbids {
+            return is_own || look.owners.may.contains(&fence);
+        }
+        let is_usable = matches!(ask.resource, Resource::Topic(_) | Resource::Stream { .. });
+        (is_own && is_usable) || look.owners.must.contains(&fence)
+    }
+
+    /// Whether a rule's scope fits what is asked for.
+    pub(crate) fn fits_what(&self, indexed: &Indexed, look: &Look, ask: &Ask) -> bool {
+        let rule = &indexed.rule;
+        let holding = if rule.forbids { &look.atoms.may } else { &look.atoms.must };
+        rule.what.kind.is_none_or(|kind| kind == Type::of(&ask.resource))
+            && rule.what.name.as_deref().is_none_or(|name| name == resource_name(&ask.resource))
+            && rule
+                .what
+                .within
+                .as_ref()
+                .is_none_or(|atom| self.atoms.get(atom).is_some_and(|number| holding.contains(number)))
+    }
+
+    /// Whether a rule's scope fits who asks.
+    pub(crate) fn fits_who(&self, indexed: &Indexed, look: &Look) -> bool {
+        self.who.get(&indexed.rule.who).is_some_and(|number| look.who.contains(number))
+    }
+
+    /// The rules whose scope fits and that may speak, in order.
+    pub(crate) fn candidates(&self, look: &Look, ask: &Ask) -> Vec<&Indexed> {
+        let mut fences = vec![0];
+        fences.extend(look.tenant);
+        fences.extend(look.owners.may.iter().copied().filter(|owner| Some(*owner) != look.tenant));
+        let mut found = Vec::new();
+        for fence in fences {
+            for who in &look.who {
+                let Some(bucket) = self.buckets.get(&(fence, *who)) else { continue };
+                found.extend_from_slice(&bucket.loose);
+                if !bucket.named.is_empty() {
+                    let key = (Type::of(&ask.resource), resource_name(&ask.resource).into());
+                    found.extend(bucket.named.get(&key).into_iter().flatten());
+                }
+                // From whichever side there is less to look at.
+                if bucket.within.len() <= look.atoms.may.len() {
+                    for (atom, rules) in &bucket.within {
+                        if look.atoms.may.contains(atom) {
+                            found.extend_from_slice(rules);
+                        }
+                    }
+                } else {
+                    for atom in &look.atoms.may {
+                        found.extend(bucket.within.get(atom).into_iter().flatten());
+                    }
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+            .into_iter()
+            .filter_map(|at| self.rules.get(at as usize))
+            .filter(|indexed| indexed.rule.actions.has(ask.action))
+            .filter(|indexed| Self::may_speak(indexed, look, ask) && self.fits_what(indexed, look, ask))
+            .collect()
+    }
+
+    /// Whom a resource belongs to in part.
+    pub(crate) fn owns_part(&self, look: &Look, tenant: &str) -> bool {
+        self.tenants.get(tenant).is_some_and(|number| look.owners.may.contains(number))
+    }
+
+    /// Of which tenants topics are known, with these numbers.
+    pub(crate) fn holding_owners(&self, filter: &Filter) -> (Vec<&Arc<str>>, Vec<&Arc<str>>) {
+        let holding = self.owned.holding(filter);
+        let named = |numbers: &BTreeSet<u32>| {
+            self.tenants.iter().filter(|(_, number)| numbers.contains(number)).map(|(name, _)| name).collect()
+        };
+        (named(&holding.must), named(&holding.may))
+    }
+}
+
+/// The name of a resource in policies.
+pub(crate) fn resource_name(resource: &Resource) -> &str {
+    match resource {
+        Resource::Topic(filter) => filter.as_str(),
+        Resource::Stream { name, .. } | Resource::Schema(name) | Resource::Tenant(name) => name,
+        Resource::Mesh => crate::rule::MESH,
+    }
+}
