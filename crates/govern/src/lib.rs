@@ -4,7 +4,8 @@
 //! JSON document with the version at which it was last changed. Hubs keep
 //! copies of one state, which is replicated; here is what it means. [`access`]
 //! says in which words it is asked whether somebody may do something; who
-//! answers (a policy engine) is behind the trait [`access::Judge`].
+//! answers (a policy engine) is behind the trait [`access::Judge`]. [`login`] says
+//! how it is asked who somebody is; who answers is behind [`login::Door`].
 //!
 //! Pure: no socket, file, clock, thread or async. Does not know how the state is
 //! replicated, what a policy language looks like, or how a login is proved.
@@ -18,6 +19,7 @@ pub mod fence;
 mod items;
 pub mod json;
 mod limits;
+pub mod login;
 mod machine;
 mod owners;
 pub mod plan;
