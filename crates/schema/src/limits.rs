@@ -46,7 +46,7 @@ impl Default for SchemaLimits {
             payload_nesting: 64,
             patterns: 256,
             payload_steps: 10_000_000,
-            compared: 50_000,
+            compared: 20_000,
             incompatibilities: 32,
         }
     }

@@ -22,7 +22,7 @@ const FOLDERS: [&str; 6] = [
 ];
 
 /// Hosts that documents and manifests may name.
-const HOSTS: [&str; 17] = [
+const HOSTS: [&str; 18] = [
     "github.com",
     "doc.rust-lang.org",
     "docs.rs",
@@ -37,6 +37,7 @@ const HOSTS: [&str; 17] = [
     "cloudevents.io",
     "fixprotocol.io",
     "www.fixtrading.org",
+    "json-schema.org",
     "example.com",
     "localhost",
     "127.0.0.1",

@@ -15,7 +15,13 @@ pub(super) const BASE: &str = "weft:///";
 const PATTERN_BYTES: usize = 256 << 10;
 
 /// Finds schemas by the names in references, and nothing else.
-struct Given(BTreeMap<String, Value>);
+pub(super) struct Given(BTreeMap<String, Value>);
+
+impl Given {
+    pub(super) fn of(parsed: &Parsed) -> Self {
+        Self(parsed.dependencies.iter().cloned().collect())
+    }
+}
 
 impl Retrieve for Given {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
@@ -36,12 +42,11 @@ pub(super) fn named_by(uri: &str, name: &str) -> bool {
 }
 
 /// The validator of a schema.
-pub(super) fn build(parsed: &Parsed, _limits: &SchemaLimits) -> Result<Validator, CompileError> {
-    let given = Given(parsed.dependencies.iter().cloned().collect());
+pub(super) fn build(parsed: &Parsed) -> Result<Validator, CompileError> {
     jsonschema::options()
         .with_draft(parsed.draft)
         .with_base_uri(BASE)
-        .with_retriever(given)
+        .with_retriever(Given::of(parsed))
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES))
         .should_validate_formats(true)
         .build(&parsed.root)
@@ -74,5 +79,19 @@ pub(super) fn validate(validator: &Validator, value: &Value) -> Result<(), Viola
         Err(error) => {
             Err(Violation::new(error.instance_path().to_string(), error.kind().keyword(), error.masked().to_string()))
         }
+    }
+}
+
+/// How many values there are in `value`, and how deep they are nested: 0 for a
+/// value without others in it.
+pub(super) fn extent(value: &Value) -> (u64, usize) {
+    let within = |(values, depth): (u64, usize), inner: &Value| {
+        let (more, below) = extent(inner);
+        (values + more, depth.max(below + 1))
+    };
+    match value {
+        Value::Array(items) => items.iter().fold((1, 0), within),
+        Value::Object(map) => map.values().fold((1, 0), within),
+        _ => (1, 0),
     }
 }

@@ -6,11 +6,27 @@
 //! together are of one draft. Patterns are of the kind that take linear time, so
 //! one that looks around or back is refused. `format` is checked.
 //!
-//! [`check`] validates by the crate `jsonschema`.
+//! [`check`] validates by the crate `jsonschema`, as far as [`cost`] lets it;
+//! [`compat`] compares schemas by rules of its own over [`nodes`].
 
+mod apart;
+mod arrays;
 mod check;
+mod compat;
+mod cost;
+mod keywords;
+mod nodes;
+mod objects;
+mod rules;
+mod same;
 mod text;
+mod types;
+mod values;
 
+#[cfg(test)]
+mod compat_tests;
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +36,9 @@ use serde_json::Value;
 use crate::error::{CompileError, Incompatibility, Violation};
 use crate::format::{Compiled, Format, Payload, Source};
 use crate::limits::SchemaLimits;
+use cost::Cost;
+use nodes::Nodes;
+pub(crate) use text::canonical;
 
 /// A compiled JSON Schema.
 pub struct JsonSchema {
@@ -27,6 +46,9 @@ pub struct JsonSchema {
     canonical: String,
     /// The canonical texts of what it needs, by name.
     dependencies: Vec<(String, String)>,
+    draft: jsonschema::Draft,
+    nodes: Nodes,
+    cost: Cost,
     validator: Validator,
     weight: usize,
     limits: SchemaLimits,
@@ -37,15 +59,21 @@ impl Compiled for JsonSchema {
 
     fn compile(source: &Source<'_>, limits: &SchemaLimits) -> Result<Self, CompileError> {
         let parsed = text::parse(source, limits)?;
-        let validator = check::build(&parsed, limits)?;
+        let nodes = Nodes::of(&parsed, limits)?;
+        let cost = Cost::of(&nodes, limits)?;
+        let validator = check::build(&parsed)?;
         let canonical = text::canonical(&parsed.root);
         let dependencies: Vec<(String, String)> =
             parsed.dependencies.iter().map(|(name, value)| (name.clone(), text::canonical(value))).collect();
+        let weight = parsed.nodes.saturating_mul(1_024).saturating_add(canonical.len());
         Ok(Self {
             canonical,
             dependencies,
+            draft: parsed.draft,
+            nodes,
+            cost,
             validator,
-            weight: parsed.nodes.saturating_mul(512),
+            weight,
             limits: limits.clone(),
         })
     }
@@ -56,6 +84,8 @@ impl Compiled for JsonSchema {
 
     fn check(&self, payload: Payload<'_>) -> Result<(), Violation> {
         let value = check::read(payload.bytes, &self.limits)?;
+        let (values, depth) = check::extent(&value);
+        self.cost.allows(values, depth)?;
         check::validate(&self.validator, &value)
     }
 
@@ -63,7 +93,7 @@ impl Compiled for JsonSchema {
         if self.canonical == writer.canonical && self.dependencies == writer.dependencies {
             return Ok(());
         }
-        Err(vec![Incompatibility::new("", "UNDECIDED", "the schemas differ")])
+        compat::can_read(self, writer, &self.limits)
     }
 
     fn weight(&self) -> usize {

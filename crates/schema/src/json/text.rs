@@ -119,7 +119,7 @@ impl Measure<'_> {
 }
 
 /// `value` with sorted keys and without white space.
-pub(super) fn canonical(value: &Value) -> String {
+pub(crate) fn canonical(value: &Value) -> String {
     fn sorted(value: &Value) -> Value {
         match value {
             Value::Object(map) => {
