@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::avro::AvroSchema;
 use crate::error::{CompileError, Incompatibility, Violation};
 use crate::json::JsonSchema;
 use crate::limits::SchemaLimits;
@@ -32,7 +33,7 @@ pub enum Format {
 
 impl Format {
     /// All formats that this build can compile.
-    pub const ALL: &[Self] = &[Self::JsonSchema];
+    pub const ALL: &[Self] = &[Self::JsonSchema, Self::Avro];
 
     /// The name, as in `schemaType`.
     pub const fn name(self) -> &'static str {
@@ -169,6 +170,8 @@ pub trait Compiled: Sized + Send + Sync {
 pub enum Schema {
     /// JSON Schema.
     JsonSchema(Box<JsonSchema>),
+    /// Avro.
+    Avro(Box<AvroSchema>),
 }
 
 /// Calls the same method of whichever schema it is.
@@ -176,6 +179,7 @@ macro_rules! each {
     ($self:expr, $one:ident => $call:expr) => {
         match $self {
             Schema::JsonSchema($one) => $call,
+            Schema::Avro($one) => $call,
         }
     };
 }
@@ -195,6 +199,7 @@ impl Schema {
         source.measured(limits)?;
         match format {
             Format::JsonSchema => Ok(Self::JsonSchema(Box::new(JsonSchema::compile(source, limits)?))),
+            Format::Avro => Ok(Self::Avro(Box::new(AvroSchema::compile(source, limits)?))),
             other => Err(CompileError::Format { format: other }),
         }
     }
@@ -222,9 +227,9 @@ impl Schema {
     /// # Errors
     /// What stands against it.
     pub fn can_read(&self, writer: &Self) -> Result<(), Vec<Incompatibility>> {
-        #[allow(unreachable_patterns, reason = "with one format there is no other")]
         match (self, writer) {
             (Self::JsonSchema(reader), Self::JsonSchema(writer)) => reader.can_read(writer),
+            (Self::Avro(reader), Self::Avro(writer)) => reader.can_read(writer),
             (reader, writer) => Err(vec![Incompatibility::new(
                 "",
                 "FORMAT_CHANGED",

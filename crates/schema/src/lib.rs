@@ -14,6 +14,7 @@
 //! more than the limits; at a limit there is a refusal that names it.
 #![forbid(unsafe_code)]
 
+pub mod avro;
 mod error;
 mod format;
 pub mod json;
