@@ -5,6 +5,10 @@
 //! that has it can read everything that a writer of another one can write
 //! ([`Schema::can_read`]).
 //!
+//! A [`registry::State`] has the schemas by subject and version and decides on
+//! requests, [`binding`] says which subject holds for which topics, [`checker`]
+//! checks payloads by both, [`readers`] says who would break.
+//!
 //! **Whoever calls** needs a stack of [`STACK_BYTES`] from there on: libraries
 //! of other people follow schemas and payloads by recursion, within the depths
 //! of [`SchemaLimits`]. The tests run the hostile ones on half of that.
@@ -15,10 +19,15 @@
 #![forbid(unsafe_code)]
 
 pub mod avro;
+pub mod binding;
+pub mod checker;
 mod error;
 mod format;
 pub mod json;
 mod limits;
+pub mod prefix;
+pub mod readers;
+pub mod registry;
 
 pub use error::{CompileError, Incompatibility, Violation};
 pub use format::{Compiled, Dependency, Fingerprint, Format, Payload, Reference, Schema, Source};

@@ -1,0 +1,129 @@
+//! Checking payloads where they enter: by the schema that their block names, by
+//! the one in a serialiser's prefix, or by the latest of the topic's subject. A
+//! prefix counts where it names a version of that subject.
+//!
+//! Compiled schemas are kept in a [`Cache`], which is bounded. Nothing is decided
+//! here about what becomes of a payload: the answer says what the binding asks for.
+use weft_topic::Topic;
+
+use crate::binding::{Binding, Bindings, Check};
+use crate::error::Violation;
+use crate::format::{Format, Payload};
+use crate::prefix;
+use crate::registry::{Cache, State, Subject};
+
+/// The answer for one payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// No subject is bound to the topic, or its mode is off.
+    Unchecked,
+    /// It is of the schema.
+    Accept {
+        /// The schema's id.
+        id: u32,
+    },
+    /// It is not.
+    Refuse(Box<Refusal>),
+}
+
+/// A payload that is not of its schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The subject of the topic.
+    pub subject: String,
+    /// The version by which it was checked; `None` if none was found.
+    pub version: Option<u32>,
+    /// What the binding asks to be done: warn, reject or quarantine.
+    pub check: Check,
+    /// The stream for those in quarantine.
+    pub quarantine: Option<String>,
+    /// What is wrong with it.
+    pub violation: Violation,
+}
+
+/// Checks payloads of one state. Made anew when subjects are bound otherwise.
+#[derive(Debug)]
+pub struct Checker {
+    bindings: Bindings,
+    cache: Cache,
+}
+
+impl Checker {
+    /// With the bindings of `state`, keeping compiled schemas in `cache`.
+    pub fn new(state: &State, cache: Cache) -> Self {
+        Self { bindings: Bindings::of(state), cache }
+    }
+
+    /// Takes the bindings of a state that has changed; compiled schemas are kept.
+    pub fn renew(&mut self, state: &State) {
+        self.bindings = Bindings::of(state);
+    }
+
+    /// The binding that holds for a topic.
+    pub fn binding(&self, topic: Topic<'_>) -> Option<&Binding> {
+        self.bindings.find(topic)
+    }
+
+    /// Checks one payload on `topic`. `named` is the schema's id, where its block
+    /// names one.
+    pub fn check(&mut self, state: &State, topic: Topic<'_>, named: Option<u32>, payload: &[u8]) -> Verdict {
+        let Some(binding) = self.bindings.find(topic).filter(|binding| binding.check != Check::Off) else {
+            return Verdict::Unchecked;
+        };
+        let mut version = None;
+        match check(&mut self.cache, state, binding, named, payload, &mut version) {
+            Ok(id) => Verdict::Accept { id },
+            Err(violation) => {
+                let (subject, quarantine) = (binding.subject.clone(), binding.quarantine.clone());
+                let check = binding.check;
+                Verdict::Refuse(Box::new(Refusal { subject, version, check, quarantine, violation }))
+            }
+        }
+    }
+}
+
+fn check(
+    cache: &mut Cache,
+    state: &State,
+    binding: &Binding,
+    named: Option<u32>,
+    payload: &[u8],
+    version: &mut Option<u32>,
+) -> Result<u32, Violation> {
+    let none = || Violation::new("", "schema", format!("subject '{}' has no version: register one", binding.subject));
+    let subject = state.subjects.get(&binding.subject).ok_or_else(none)?;
+    let of = |id: u32| subject.live().rev().find(|(_, version)| version.id == id).map(|(number, _)| number);
+    let foreign = |id: u32| {
+        Violation::new(
+            "",
+            "schema",
+            format!("schema {id} is no version of subject '{}', which is bound to the topic", binding.subject),
+        )
+    };
+    // What could be a prefix by chance names a version of this very subject only
+    // by a second one.
+    let framed =
+        prefix::split(payload).ok().filter(|(id, _)| of(*id).is_some() && named.is_none_or(|named| named == *id));
+    let (id, framed) = match framed {
+        Some((id, rest)) => (id, Some(rest)),
+        None => (named.or_else(|| subject.latest().map(|(_, version)| version.id)).ok_or_else(none)?, None),
+    };
+    *version = Some(of(id).ok_or_else(|| foreign(id))?);
+    let schema = cache.schema(state, id).map_err(|error| Violation::new("", "schema", error.to_string()))?;
+    let (message, bytes) = match framed {
+        Some(rest) if schema.format() == Format::Protobuf => {
+            prefix::message(rest).map_err(|error| Violation::new("byte 5", "prefix", error.to_string()))?
+        }
+        Some(rest) => (Vec::new(), rest),
+        None => (Vec::new(), payload),
+    };
+    schema.check(Payload { bytes, message: &message })?;
+    Ok(id)
+}
+
+impl Subject {
+    /// Whether payloads on its topics are checked.
+    pub fn checks(&self) -> bool {
+        self.check != Check::Off && !self.topics.is_empty()
+    }
+}
