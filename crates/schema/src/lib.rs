@@ -7,7 +7,8 @@
 //!
 //! A [`registry::State`] has the schemas by subject and version and decides on
 //! requests, [`binding`] says which subject holds for which topics, [`checker`]
-//! checks payloads by both, [`readers`] says who would break.
+//! checks payloads by both, [`readers`] says who would break, and [`rest`] is all
+//! that as existing serialisers ask for it.
 //!
 //! **Whoever calls** needs a stack of [`STACK_BYTES`] from there on: libraries
 //! of other people follow schemas and payloads by recursion, within the depths
@@ -28,6 +29,7 @@ mod limits;
 pub mod prefix;
 pub mod readers;
 pub mod registry;
+pub mod rest;
 
 pub use error::{CompileError, Incompatibility, Violation};
 pub use format::{Compiled, Dependency, Fingerprint, Format, Payload, Reference, Schema, Source};
