@@ -7,14 +7,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use weft_base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use weft_base::{ByteCount, Clock, Epoch, HubId, Random};
-use weft_keyed::Keyed;
-use weft_log::fs::{Fs, RealFs};
 use weft_mesh::Life;
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
 use weft_ring::stage::{Placement, Runner, RunnerHandle, Stage, StageWaker};
 use weft_topic::mapping::Mappings;
-use weft_transport::{Accept, Network};
+use weft_transport::{Accept, Network as _};
 
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
@@ -27,6 +25,7 @@ use crate::conductor::{Conductor, ConductorParts, PeersFile, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
+use crate::environment::Environment;
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -36,7 +35,7 @@ use crate::messages::ToConductor;
 use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
 use crate::outbox::Outbox;
-use crate::profile::{Profiler, Profiling};
+use crate::profile::Profiling;
 use crate::replicate::{ReplicateParts, ReplicateStage};
 use crate::route::bound::Rules;
 use crate::route::peers::PeerOutlets;
@@ -72,42 +71,6 @@ pub enum StartError {
     /// The system refused a thread, or entropy.
     #[error("the system refused: {0}")]
     System(String),
-}
-
-/// What a hub stands on: replaced by twins in tests and simulations.
-pub struct Environment {
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// The network.
-    pub network: Box<dyn Network>,
-    /// The disk.
-    pub fs: Arc<dyn Fs>,
-    /// Small state by key. `None`: an LSM tree in the data folder.
-    pub keyed: Option<Arc<dyn Keyed>>,
-    /// Who samples this process's threads when an operator asks; without one
-    /// such requests are refused.
-    pub profiler: Option<Arc<dyn Profiler>>,
-}
-
-impl Environment {
-    /// The machine's clock, network and disk, and no profiler.
-    ///
-    /// # Errors
-    /// [`StartError::System`]: the system gives no network.
-    pub fn of_machine(options: &HubOptions) -> Result<Self, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(weft_base::SystemClock::new());
-        let tcp = weft_transport::TcpOptions {
-            connections: options.limits.sessions,
-            shm_ring: options.limits.shm_ring,
-            unsent: Some(options.limits.unsent_bytes),
-            shm_links: options.limits.shm_sessions,
-            quic: options.quic.clone(),
-            ..weft_transport::TcpOptions::default()
-        };
-        let network =
-            weft_transport::TcpNetwork::new(tcp, clock.clone()).map_err(|e| StartError::System(e.to_string()))?;
-        Ok(Self { clock, network: Box::new(network), fs: Arc::new(RealFs), keyed: None, profiler: None })
-    }
 }
 
 /// A running hub. Dropping it without [`Hub::stop`] ends it without a drain.
@@ -163,7 +126,7 @@ impl Hub {
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }
-        let Environment { clock, mut network, fs, keyed, profiler } = environment;
+        let Environment { clock, mut network, fs, keyed, profiler, judge: _, governed: _ } = environment;
         let options = Arc::new(options);
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;

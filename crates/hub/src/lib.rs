@@ -23,7 +23,9 @@ mod control;
 pub mod counters;
 mod dial;
 mod drain;
+mod environment;
 mod gate;
+mod govern;
 mod hub;
 mod inbox;
 mod keyed;
@@ -43,7 +45,9 @@ mod spool;
 
 pub use append::{FolderError, stream_json};
 pub use counters::Counters;
-pub use hub::{BusyError, Environment, Hub, Reach, StartError, StopError};
+pub use environment::Environment;
+pub use govern::Governed;
+pub use hub::{BusyError, Hub, Reach, StartError, StopError};
 pub use options::HubOptions;
 pub use weft_wire::frame::{DrainState, DrainStatus};
 

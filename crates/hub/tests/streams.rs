@@ -230,7 +230,15 @@ fn a_full_disk_refuses_durable_publishes_serves_the_rest_and_recovers() {
     let network = TcpNetwork::new(TcpOptions::default(), clock.clone()).expect("a network");
     let shared: Arc<dyn Fs> = fs.clone();
     let keyed: Option<Arc<dyn Keyed>> = Some(Arc::new(MemoryKeyed::new()));
-    let environment = Environment { clock, network: Box::new(network), fs: shared, keyed, profiler: None };
+    let environment = Environment {
+        clock,
+        network: Box::new(network),
+        fs: shared,
+        keyed,
+        profiler: None,
+        judge: None,
+        governed: weft_hub::Governed::default(),
+    };
     let hub = Hub::start_in(options("hub", Some(Path::new("/data"))), environment).expect("the hub starts");
     let mut client = Raw::connect(&hub, 1);
     create(&mut client, 1, StreamSpec { segment_bytes: 2 << 20, ..spec("all", vec!["t/**"]) });
