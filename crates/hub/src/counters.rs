@@ -13,6 +13,7 @@ use weft_base::{HubId, Now, Random};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_stream::consumer::Counts;
 
+use crate::govern::GovernCounts;
 use crate::mapping::Mapped;
 use crate::see::SeeOptions;
 use crate::see::classes::Classes;
@@ -44,6 +45,8 @@ macro_rules! counters {
             links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
             /// What the stages last reported.
             stages: OnceLock<Vec<StageGauges>>,
+            /// Of who may do what.
+            pub govern: GovernCounts,
             /// The rules in force, which count for themselves.
             mapping: Mutex<Arc<Mapped>>,
         }
@@ -67,6 +70,7 @@ macro_rules! counters {
                     all.push((format!("class.{class}.imbalance"), get(&ledger.imbalance)));
                 }
                 all.extend(self.locked_mapping().list());
+                all.extend(self.govern.list());
                 for (peer, link) in &*self.locked_links() {
                     for (what, counter) in link.each() {
                         all.push((format!("link.{peer}.{what}"), get(counter)));

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use weft_base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use weft_base::{ByteCount, Clock, Epoch, HubId, Random};
+use weft_base::{ByteCount, Epoch, HubId, Random};
+use weft_govern::access::Place;
 use weft_mesh::Life;
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
 use weft_ring::stage::{Placement, Runner, RunnerHandle, Stage, StageWaker};
 use weft_topic::mapping::Mappings;
-use weft_transport::{Accept, Network as _};
+use weft_transport::Accept;
 
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
@@ -26,6 +27,7 @@ use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
 use crate::environment::Environment;
+use crate::govern::{JudgeParts, JudgeStage};
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -126,7 +128,7 @@ impl Hub {
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }
-        let Environment { clock, mut network, fs, keyed, profiler, judge: _, governed: _ } = environment;
+        let Environment { clock, mut network, fs, keyed, profiler, judge, governed } = environment;
         let options = Arc::new(options);
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
@@ -259,6 +261,19 @@ impl Hub {
             });
         }
         let (route_arena, consume_arena, append_arena) = (arena.clone(), arena.clone(), arena.clone());
+        let judge = judge.map(|judge| {
+            let waker = StageWaker::parking();
+            let (to_judge, inbox) = mpsc::ring(slots);
+            let place = Place {
+                hub: identity.name.as_str().into(),
+                region: identity.region.as_str().into(),
+                labels: identity.labels.iter().map(|label| label.as_str().into()).collect(),
+            };
+            let (net, counters) = (Outbox::new(&to_net, &net_waker), counters.clone());
+            let out = Outbox::new(&to_judge, &waker);
+            (JudgeStage::new(JudgeParts { judge, governed, place, inbox, net, counters, waker }), out)
+        });
+        let (judge, to_judge) = judge.unzip();
         let net = NetStage::new(NetParts {
             network,
             listeners,
@@ -281,7 +296,9 @@ impl Hub {
                 conductor: Outbox::new(&to_conductor, &conductor_waker),
                 consume: Outbox::new(&to_consume, &consume_waker),
                 replicate: replicate_waker.clone(),
+                judge: to_judge,
             },
+            seed: random.next_u64(),
         });
         let route = RouteStage::new(RouteParts {
             inbox: route_inbox,
@@ -416,6 +433,9 @@ impl Hub {
         }
         if let Some(keyed) = keyed_stage {
             runner = runner.stage(Box::new(keyed), Placement::Own { core: None });
+        }
+        if let Some(judge) = judge {
+            runner = runner.stage(Box::new(judge), Placement::Own { core: None });
         }
         for admit in admits {
             runner = runner.stage(Box::new(admit), Placement::Own { core: None });

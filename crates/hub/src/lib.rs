@@ -46,7 +46,7 @@ mod spool;
 pub use append::{FolderError, stream_json};
 pub use counters::Counters;
 pub use environment::Environment;
-pub use govern::Governed;
+pub use govern::{GovernCounts, Governed};
 pub use hub::{BusyError, Hub, Reach, StartError, StopError};
 pub use options::HubOptions;
 pub use weft_wire::frame::{DrainState, DrainStatus};

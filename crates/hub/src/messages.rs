@@ -5,13 +5,14 @@
 //! its inbox; the others wait for room before they take the next message.
 //!
 //! ```text
-//! net  -> admit, route, append, conductor, consume
+//! net  -> admit, route, append, conductor, consume, judge (which net never waits for)
 //! admit -> route, net
 //! route -> append, net
 //! consume -> net, append
 //! append -> net, consume, replicate, conductor   (what it owes the conductor is state, not a queue)
 //! replicate -> route, append
 //! conductor -> net, route
+//! judge -> net
 //! ```
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use weft_wire::peer::Service;
 use crate::append::{AwaitedLevel, StreamSpec};
 pub(crate) use crate::dial::Dial;
 use crate::gate::Gate;
+use crate::govern::Judged;
 use crate::options::Neighbour;
 use crate::replicate::CopyBatch;
 use crate::see::crossing::Marked;
@@ -330,6 +332,8 @@ pub(crate) enum ToNet {
     Look(Box<Look>),
     /// What is known of it.
     Looked(Box<Look>),
+    /// Whether a session may do something, as it asked or anew.
+    Judged(Box<Judged>),
     /// At which homes consumers are to run, all that are known to prefer one.
     Preferences(Arc<std::collections::BTreeMap<weft_stream::seat::Id, weft_stream::seat::Preference>>),
 }

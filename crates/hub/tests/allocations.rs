@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use common::judge::{self, Court};
 use common::{Raw, options, start, stop};
 use weft_base::SubscriptionId;
 use weft_hub::options::Listen;
@@ -96,6 +97,16 @@ fn a_hub_that_maps_topics_allocates_nothing_in_steady_state() {
     let hub = start(options);
     count_as(Raw::connect(&hub, 0), Raw::connect(&hub, 1), "mapped/**", "mapped/1/a");
     stop(hub);
+}
+
+/// Each publish is looked up among what the session may do.
+#[test]
+fn a_hub_that_asks_who_may_publish_allocates_nothing_in_steady_state() {
+    let _alone = ALONE.lock();
+    let court = Court::start(options("hub", None), &[("all", judge::everything("test"))]);
+    count(Raw::connect(&court.hub, 0), Raw::connect(&court.hub, 1));
+    assert!(court.count("govern.asked") < 10, "asked about once");
+    stop(court.hub);
 }
 
 fn count<S: Read + Write>(publisher: Raw<S>, subscriber: Raw<S>) {

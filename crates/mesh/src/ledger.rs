@@ -84,6 +84,8 @@ drop_reasons! {
     MappedAway = 42, "mapped_away", "A rule of the hub's mapping drops this share of its topics on purpose.";
     Unmappable = 43, "unmappable", "A rule of the hub's mapping is for the topic and makes no valid topic of it, or there was no memory for that.";
     DuplicatePath = 45, "duplicate_path", "The event came over the other of two paths before; in no ledger, for it is no copy of its own.";
+    Denied = 46, "denied", "No rule allows its publisher to publish it, or one forbids that, and nobody asked for an answer.";
+    OverQuota = 47, "over_quota", "Its publisher publishes more than the quota of its tenant, or its own, and nobody asked for an answer.";
 }
 
 /// Something for each [`DropReason`]. An array of its own kind, because std's

@@ -208,6 +208,10 @@ codes! {
     BAD_CHANGE = 110, "bad_change", "the hub cannot change so: mend what the detail names";
     /// A link that the other hub picked, at a hub that has enough of those.
     LINK_FULL = 111, "link_full", "the hub has as many links as others may pick: nothing to do, another is picked; or raise limits.picked_links there";
+    /// A rule forbids it, or none allows it.
+    DENIED = 116, "denied", "no rule allows it, or one forbids it: ask whoever writes the policies, or see `weft policy explain`";
+    /// More than the quota of the tenant or of the identity.
+    OVER_QUOTA = 117, "over_quota", "the tenant or the identity uses all that it may: use less, wait, or have the quota raised";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

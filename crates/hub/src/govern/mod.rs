@@ -4,12 +4,18 @@
 //! here. Only the last state is kept: who looks late has missed nothing. Never
 //! waits but for the few instructions of another caller.
 
+mod counts;
+mod judge;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use weft_base::sync::{Mutex, MutexGuard};
 use weft_govern::State;
 use weft_ring::stage::StageWaker;
+
+pub use self::counts::GovernCounts;
+pub(crate) use self::judge::{JudgeParts, JudgeStage, Judged, ToJudge};
 
 /// The most stages that are woken by a new state; more is a mistake of the hub's own code.
 const MOST_WATCHERS: usize = 16;

@@ -16,7 +16,7 @@ impl NetStage {
     /// Somebody changes the hub, or asks what was changed.
     pub(super) fn on_change(&mut self, id: SessionId, request: u64, bytes: &BlockRef) {
         let Some(connection) = self.connection(id) else { return };
-        if !connection.client.is_admin {
+        if !connection.may_administer() {
             let detail = "the client's certificate is not named in `admins` of the hub's configuration";
             return self.refuse(id, request, ErrorCode::NOT_ADMIN, detail);
         }

@@ -14,6 +14,7 @@ use super::apart::Apart;
 use super::egress::Egress;
 use super::link::{Heard, LinkIn, LinkOut};
 use super::parallel::Part;
+use super::rights::Rights;
 use crate::admit::LastShard;
 use crate::messages::{Dial, Forward, SessionId};
 
@@ -73,6 +74,8 @@ pub(crate) struct Connection {
     pub(crate) held: bool,
     /// Its socket is a tunnel: the client is at another hub.
     pub(crate) tunnelled: bool,
+    /// Of a client of this hub, where that is governed: what it may do.
+    pub(crate) rights: Option<Box<Rights>>,
     /// Of a client: what it speaks, and how it stands with a hub that drains.
     pub(crate) client: ClientFacts,
     /// When the handshake must be over, or the end.
@@ -225,6 +228,12 @@ impl Connection {
     /// Whether it is a link of which a connection has ended.
     pub(crate) fn is_broken(&self) -> bool {
         self.apart.as_ref().is_some_and(|apart| apart.broken.is_some())
+    }
+
+    /// Whether what only administrators do may be done: by one, or, where the hub is
+    /// governed, by who was asked about before.
+    pub(crate) fn may_administer(&self) -> bool {
+        self.client.is_admin || self.rights.is_some()
     }
 
     /// Whether the session is up, of either kind.

@@ -98,7 +98,7 @@ impl NetStage {
     /// An operator's word.
     pub(super) fn on_drain(&mut self, id: SessionId, asked: frame::Drain) {
         let Some(connection) = self.connection(id) else { return };
-        if !connection.client.is_admin {
+        if !connection.may_administer() {
             let detail = "the client's certificate is not named in `admins` of the hub's configuration";
             return self.refuse(id, asked.request, ErrorCode::NOT_ADMIN, detail);
         }

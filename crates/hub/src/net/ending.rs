@@ -58,6 +58,7 @@ impl NetStage {
                 egress::lost(&forward, &self.counters);
             }
         }
+        self.end_rights(&connection);
         let is_further = connection.is_further();
         for link in self.network.bundles.parts(connection.link) {
             self.by_link.remove(&link);

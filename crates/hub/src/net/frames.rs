@@ -32,7 +32,7 @@ impl NetStage {
                 let _head = bytes.split_to(frame::FRAME_HEADER.min(bytes.len()));
                 return match frame::publish_of(&_head) {
                     Ok((request, level, _)) if on_reserve => self.no_memory(id, request, level),
-                    Ok((request, level, homes)) => self.on_publish(id, request, (level, homes), bytes),
+                    Ok((request, level, homes)) => self.enter(id, request, (level, homes), bytes),
                     Err(error) => self.violate(id, ErrorCode::BAD_FRAME, &error.to_string()),
                 };
             }
@@ -73,8 +73,8 @@ impl NetStage {
                 Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
                 other => self.unexpected(id, other.kind(), "a link must begin with what the hubs say of themselves"),
             },
-            Role::Client if self.tunnel_takes(id, &decoded, &block) => {}
-            Role::Client => self.on_client_frame(id, decoded, &block),
+            Role::Client if self.waits_for_answer(id, &decoded, &block) => {}
+            Role::Client => self.on_allowed(id, decoded, &block),
             Role::Link { .. } => match &decoded {
                 Frame::Goodbye(goodbye) => self.on_link_goodbye(id, goodbye.detail),
                 // A sign of life, and that is all.
@@ -157,7 +157,7 @@ impl NetStage {
     }
 
     /// A publish, to be acknowledged at this level and, with `Homes`, by so many.
-    fn on_publish(&mut self, id: SessionId, request: u64, asked: (frame::AckLevel, u8), block: BlockMut) {
+    pub(super) fn on_publish(&mut self, id: SessionId, request: u64, asked: (frame::AckLevel, u8), block: BlockMut) {
         let (level, homes) = asked;
         let window = self.options.limits.publish_blocks;
         let lane = Block::trusted(&block).lane();
@@ -227,7 +227,7 @@ impl NetStage {
         }
     }
 
-    fn on_client_frame(&mut self, id: SessionId, decoded: Frame<'_>, bytes: &BlockRef) {
+    pub(super) fn on_client_frame(&mut self, id: SessionId, decoded: Frame<'_>, bytes: &BlockRef) {
         match decoded {
             Frame::Subscribe(subscribe) => self.on_subscribe(id, &subscribe),
             Frame::Unsubscribe(unsubscribe) => {

@@ -2,6 +2,7 @@
 //! and who may be what.
 
 use weft_base::{HubId, Mono};
+use weft_govern::access::{Method, Principal};
 use weft_mesh::Why;
 use weft_mesh::crossing::Tally;
 use weft_pack::Codec;
@@ -131,6 +132,7 @@ impl NetStage {
                     hello.name.clone_into(&mut connection.name);
                 }
                 let name = if peer.name.is_empty() { hello.name } else { &peer.name }.to_owned();
+                self.govern(id, principal_of(peer, &name, is_admin));
                 self.out.conductor.push(ToConductor::SessionOpened { session: id, name });
                 add(&self.counters.clients, 1);
             }
@@ -325,4 +327,15 @@ impl NetStage {
         let up = ToConductor::LinkUp { link: id, hub, epoch, name, region, version, life, dial, picked, heard };
         self.out.conductor.push(up);
     }
+}
+
+/// Who a client is by its connection alone: what its certificate says, or, where it
+/// has shown none, what it calls itself.
+fn principal_of(peer: &Peer, name: &str, is_admin: bool) -> Principal {
+    let method = match (is_admin, peer.name.is_empty()) {
+        (true, _) => Method::Administrator,
+        (false, false) => Method::Certificate,
+        (false, true) => Method::Anonymous,
+    };
+    Principal { tenant: None, name: name.into(), roles: [].into(), method }
 }

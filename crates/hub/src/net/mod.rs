@@ -31,6 +31,7 @@ mod look;
 mod outbound;
 mod outlets;
 mod parallel;
+mod rights;
 mod subscriber;
 mod sweep;
 pub(crate) mod tunnel;
@@ -54,6 +55,7 @@ use self::drain::Drain;
 pub(crate) use self::egress::{BATCH, ROOM};
 use self::egress::{Egress, Press};
 pub(crate) use self::outlets::Outlets;
+use self::rights::Governing;
 use self::tunnel::Sockets;
 use self::window::Growth;
 use crate::Identity;
@@ -121,6 +123,8 @@ pub(crate) struct NetStage {
     keeping: bool,
     next_release: Mono,
     drain: Drain,
+    /// Where it is asked who may do what.
+    governing: Option<Governing>,
     /// When links are told next what was sent over them, and whether any is to be.
     next_marks: Mono,
     marking: bool,
@@ -153,6 +157,8 @@ pub(crate) struct NetParts {
     pub(crate) gate_waker: StageWaker,
     pub(crate) load: Arc<Load>,
     pub(crate) out: Outlets,
+    /// What the answers of a session are found by cannot be foreseen.
+    pub(crate) seed: u64,
 }
 
 impl NetStage {
@@ -175,6 +181,7 @@ impl NetStage {
             profiling: parts.profiling,
             gate_waker: parts.gate_waker,
             load: parts.load,
+            governing: parts.out.judge.is_some().then(|| Governing::new(parts.seed)),
             out: parts.out,
             connections: Vec::new(),
             generations: Vec::new(),
@@ -213,6 +220,7 @@ impl NetStage {
             link,
             role,
             name: String::new(),
+            rights: None,
             client: ClientFacts::default(),
             held: false,
             tunnelled: false,
@@ -343,6 +351,7 @@ impl NetStage {
                 return Progress::Ended;
             };
             if connection.held
+                || connection.has_parked()
                 || connection.waits_for_others()
                 || connection.closing
                 || connection.apart.as_ref().is_some_and(|apart| apart.ended.is_some())
@@ -402,6 +411,13 @@ impl NetStage {
                 // What came before goes before.
                 if !self.take_unpacked(id) {
                     return Taken::NoRoom;
+                }
+                continue;
+            }
+            if connection.has_parked() && !connection.closing && !connection.held {
+                // What was kept goes before what came after it.
+                if !self.take_parked(id) {
+                    return Taken::Frames;
                 }
                 continue;
             }
@@ -548,6 +564,7 @@ impl NetStage {
         self.ready = ready;
         self.tight = self.is_tight();
         self.tend_broken();
+        self.tend_rights();
         work += self.read_all();
         self.mark_links();
         work += self.write();

@@ -149,6 +149,7 @@ impl NetStage {
                 }
                 account.leave(Waits::Net, live_copies);
             }
+            ToNet::Judged(judged) => self.on_judged(&judged),
             ToNet::Look(look) => self.on_look(look),
             ToNet::Looked(look) => self.out.conductor.push(ToConductor::Looked(look)),
             ToNet::Counted { link, counted } => self.say_counted(link, counted),
@@ -209,6 +210,7 @@ impl NetStage {
                 let counters = self.counters.clone();
                 if let Some(connection) = self.connection(target.session) {
                     connection.egress.subscribers.unsubscribe(target.subscription, &counters);
+                    self.forget_standing(target.session, target.subscription);
                     self.refuse(target.session, target.subscription.0, code, &detail);
                 }
             }
@@ -330,7 +332,9 @@ impl NetStage {
             return self.network.pause(link);
         }
         let again = !std::mem::replace(&mut connection.readable, true);
-        self.network.resume(link);
+        if !connection.waits_for_answer() {
+            self.network.resume(link);
+        }
         if again {
             self.reading.push_back(session);
         }

@@ -4,6 +4,7 @@ use weft_ring::stage::StageWaker;
 
 use crate::admit::Admission;
 use crate::consume::ToConsume;
+use crate::govern::ToJudge;
 use crate::inbox::RouteOutbox;
 use crate::messages::{ToAppend, ToConductor};
 use crate::outbox::Outbox;
@@ -15,6 +16,9 @@ pub(crate) struct Outlets {
     pub(crate) append: Outbox<ToAppend>,
     pub(crate) conductor: Outbox<ToConductor>,
     pub(crate) consume: Outbox<ToConsume>,
+    /// Of a hub that is governed. What has no room there waits with its session, and
+    /// nobody else for it.
+    pub(crate) judge: Option<Outbox<ToJudge>>,
     /// Wakes the replicate stage, which is sent nothing from here.
     pub(crate) replicate: StageWaker,
 }
@@ -36,6 +40,9 @@ impl Outlets {
         self.append.notify();
         self.conductor.notify();
         self.consume.notify();
+        if let Some(judge) = &mut self.judge {
+            judge.notify();
+        }
     }
 
     pub(super) fn are_empty(&self) -> bool {

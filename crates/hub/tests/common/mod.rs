@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod consumers;
+pub mod judge;
 pub mod liar;
 pub mod mesh;
 pub mod stored;
@@ -124,15 +125,25 @@ impl Raw {
     pub fn connect(hub: &Hub, producer: u64) -> Self {
         Self::over(Self::dial(hub).socket, hub, producer)
     }
+
+    /// Likewise, under a name.
+    pub fn connect_as(hub: &Hub, producer: u64, name: &str) -> Self {
+        Self::over_as(Self::dial(hub).socket, hub, producer, name)
+    }
 }
 
 impl<S: Read + Write> Raw<S> {
     /// Says hello on a stream to the hub, as this producer.
     pub fn over(socket: S, hub: &Hub, producer: u64) -> Self {
+        Self::over_as(socket, hub, producer, "test")
+    }
+
+    /// Likewise, under a name.
+    pub fn over_as(socket: S, hub: &Hub, producer: u64, name: &str) -> Self {
         let address = ReplyAddress { hub: HubId(0), session: 0 };
         let mut raw =
             Self { socket, address, producer: ProducerId(producer), next: 1, late: std::collections::VecDeque::new() };
-        raw.hello(1, 1);
+        raw.hello_as(name, 1, 1);
         match raw.receive().frame() {
             Frame::Welcome(welcome) => {
                 assert_eq!(welcome.name, hub.identity().name);
@@ -144,6 +155,10 @@ impl<S: Read + Write> Raw<S> {
     }
 
     pub fn hello(&mut self, version_min: u16, version_max: u16) {
+        self.hello_as("test", version_min, version_max);
+    }
+
+    pub fn hello_as(&mut self, name: &str, version_min: u16, version_max: u16) {
         self.send(&Frame::Hello(frame::Hello {
             version_min,
             version_max,
@@ -152,7 +167,7 @@ impl<S: Read + Write> Raw<S> {
             max_frame: 1 << 20,
             hub: HubId(0),
             epoch: Epoch(0),
-            name: "test",
+            name,
             region: "",
             software: "test",
             producer: self.producer,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weft_base::{HubId, Mono};
+use weft_base::{HubId, Mono, SubscriptionId};
 use weft_stream::seat::{Id, Preference};
 use weft_wire::frame::{self, ErrorCode, Frame};
 
@@ -103,6 +103,11 @@ impl Near {
     /// Subscriptions of a session that are served elsewhere.
     pub(super) fn subscriptions(&self, session: SessionId) -> usize {
         self.by_subscription.range((session, 0)..=(session, u64::MAX)).count()
+    }
+
+    /// Whether a subscription of a session is served elsewhere.
+    pub(in crate::net) fn serves(&self, session: SessionId, subscription: SubscriptionId) -> bool {
+        self.by_subscription.contains_key(&(session, subscription.0))
     }
 
     /// The tunnels of a session.

@@ -240,6 +240,17 @@ impl NetStage {
         true
     }
 
+    /// A subscription that is served at another hub ends. Answers whether it is one.
+    pub(in crate::net) fn leave_home(&mut self, id: SessionId, subscription: SubscriptionId) -> bool {
+        let near = &mut self.network.tunnels.near;
+        let tunnel = near.by_subscription.remove(&(id, subscription.0));
+        let Some(home) = tunnel.and_then(|tunnel| near.ends.get(&tunnel)).map(|end| end.home) else { return false };
+        let mut bytes = Vec::new();
+        frame::encode(&Frame::Unsubscribe(frame::Unsubscribe { id: subscription }), &mut bytes);
+        self.send_home(id, home, subscription.0, &bytes);
+        true
+    }
+
     /// Makes a stream at each of its homes, with one number.
     fn create_at_homes(&mut self, id: SessionId, create: &StreamCreate<'_>, bytes: &BlockRef) -> bool {
         let (spec, request) = (&create.spec, create.request);

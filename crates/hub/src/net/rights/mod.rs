@@ -1,0 +1,347 @@
+//! What the session of a client may do: asked of the judge stage when it first
+//! does it, remembered while it does, and taken back when the answer becomes
+//! another one.
+//!
+//! While an answer is awaited the frame is kept and the session is not read, so
+//! its order is kept: one frame for each session, and nothing of other sessions
+//! waits. What the judge stage has no room for is asked later, session by session.
+//! Nothing is asked of a session whose client is at another hub (a tunnel): it was
+//! asked there. Without a judge nothing of this runs.
+
+mod explain;
+mod publishes;
+mod questions;
+mod standing;
+mod waiting;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use weft_base::SubscriptionId;
+use weft_govern::access::{Action, Ask, Principal, Resource, Verdict};
+use weft_mesh::ledger::DropReason;
+use weft_ring::arena::{BlockMut, BlockRef};
+use weft_topic::{Filter, Topic};
+use weft_wire::block::layout::REQUEST;
+use weft_wire::block::{Block, MAX_EVENTS};
+use weft_wire::frame::{AckLevel, ErrorCode, Frame};
+
+use self::publishes::{Known, Publishes, action_of};
+use self::questions::questions;
+use self::standing::Standing;
+use super::NetStage;
+use crate::counters::add;
+use crate::govern::ToJudge;
+use crate::mapping::Mapped;
+use crate::messages::SessionId;
+
+/// Topics that the rules of a mapping may make of one, for which it is asked. Of a
+/// topic that becomes more nothing is let in.
+const MOST_OUTCOMES: usize = 64;
+
+/// What the stage needs to ask.
+pub(in crate::net) struct Governing {
+    /// Sessions whose questions the judge stage had no room for.
+    unasked: VecDeque<SessionId>,
+    /// The mapping that answers about publishes were asked by.
+    mapping: Arc<Mapped>,
+    /// Counts those.
+    epoch: u64,
+    seed: u64,
+}
+
+impl Governing {
+    pub(in crate::net) fn new(seed: u64) -> Self {
+        Self { unasked: VecDeque::new(), mapping: Arc::default(), epoch: 0, seed }
+    }
+}
+
+/// A question, and the answer once it is there.
+#[derive(Clone, Debug)]
+struct Need {
+    ask: Arc<Ask>,
+    verdict: Option<Arc<Verdict>>,
+    /// Without it what was asked for is refused.
+    required: bool,
+}
+
+impl Need {
+    /// Takes an answer if it is to this question. Answers whether it is.
+    fn take(&mut self, ask: &Arc<Ask>, verdict: &Arc<Verdict>) -> bool {
+        let is_it = Arc::ptr_eq(&self.ask, ask) || self.ask == *ask;
+        if is_it {
+            self.verdict = Some(verdict.clone());
+        }
+        is_it
+    }
+
+    fn is_allowed(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| verdict.allowed)
+    }
+}
+
+/// What is kept of a session while its answers are awaited.
+enum Kept {
+    Publish { request: u64, asked: (AckLevel, u8), block: BlockMut },
+    Frame { request: u64, opens: Option<SubscriptionId>, frame: BlockRef },
+}
+
+/// A frame that waits.
+struct Parked {
+    kept: Kept,
+    needs: Vec<Need>,
+    /// Questions that are not asked yet: from this one on.
+    unasked: usize,
+}
+
+impl Parked {
+    fn is_answered(&self) -> bool {
+        self.needs.iter().all(|need| need.verdict.is_some())
+    }
+
+    /// Whether the answers are used for longer than this frame.
+    fn keeps(&self) -> bool {
+        match &self.kept {
+            Kept::Publish { .. } => true,
+            Kept::Frame { opens, .. } => opens.is_some(),
+        }
+    }
+}
+
+/// The rights of a session.
+pub(crate) struct Rights {
+    pub(in crate::net) who: Arc<Principal>,
+    publishes: Publishes,
+    standing: BTreeMap<SubscriptionId, Standing>,
+    /// Subscriptions whose requests it may answer.
+    replies: usize,
+    parked: Option<Box<Parked>>,
+}
+
+impl NetStage {
+    /// The session of a client begins: from here on it is asked what it may do.
+    pub(in crate::net) fn govern(&mut self, id: SessionId, who: Principal) {
+        let Some(governing) = &self.governing else { return };
+        let rights = Rights {
+            who: Arc::new(who),
+            publishes: Publishes::new(governing.seed),
+            standing: BTreeMap::new(),
+            replies: 0,
+            parked: None,
+        };
+        if let Some(connection) = self.connection(id) {
+            connection.rights = Some(Box::new(rights));
+        }
+    }
+
+    fn rights(&mut self, id: SessionId) -> Option<&mut Rights> {
+        self.connection(id)?.rights.as_deref_mut()
+    }
+
+    /// A publish comes from a client: it goes on where that is allowed.
+    #[inline]
+    pub(in crate::net) fn enter(&mut self, id: SessionId, request: u64, asked: (AckLevel, u8), block: BlockMut) {
+        let epoch = self.governing.as_ref().map_or(0, |governing| governing.epoch);
+        let Some(rights) = self.rights(id) else { return self.on_publish(id, request, asked, block) };
+        match rights.publishes.find(epoch, &block) {
+            Known::Allowed | Known::NoMatter => self.on_publish(id, request, asked, block),
+            Known::Reply if rights.replies > 0 => self.on_publish(id, request, asked, block),
+            Known::Reply => {
+                let detail = explain::no_reply(&rights.who);
+                self.deny_publish(id, request, asked.0, &block, &detail);
+            }
+            Known::Denied(at) => {
+                let known = rights.publishes.refused(at);
+                let detail = known.map(|(topic, need)| explain::publish(topic, need)).unwrap_or_default();
+                self.deny_publish(id, request, asked.0, &block, &detail);
+            }
+            Known::No => self.ask_to_publish(id, request, asked, block),
+        }
+    }
+
+    /// A publish is not let in: refused or, where nobody asked for an answer,
+    /// dropped and counted.
+    fn deny_publish(&mut self, id: SessionId, request: u64, level: AckLevel, block: &[u8], detail: &str) {
+        add(&self.counters.govern.denied_blocks, 1);
+        self.keep_out(id, request, level, block, (ErrorCode::DENIED, 0, detail), DropReason::Denied);
+    }
+
+    /// A block from a client does not enter.
+    pub(in crate::net) fn keep_out(
+        &mut self,
+        id: SessionId,
+        request: u64,
+        level: AckLevel,
+        block: &[u8],
+        (code, retry_after_ms, detail): (ErrorCode, u32, &str),
+        reason: DropReason,
+    ) {
+        if level != AckLevel::None {
+            add(&self.counters.refused, 1);
+            return self.refuse_for(id, request, code, retry_after_ms, detail);
+        }
+        let events = u64::from(Block::trusted(block).event_count().min(MAX_EVENTS));
+        // Not checked, so that nothing can be said of its topic.
+        let account = self.counters.account_of_none();
+        account.published(events);
+        account.copies(events);
+        account.drop(reason, events);
+    }
+
+    /// Asks whether a block may be published: for the topic that it has in the
+    /// mesh, or each that the rules of the mapping may make of it.
+    fn ask_to_publish(&mut self, id: SessionId, request: u64, asked: (AckLevel, u8), block: BlockMut) {
+        let Some(governing) = &self.governing else { return };
+        let parsed = Block::trusted(&block);
+        let (lane, action) = (parsed.lane(), action_of(&parsed));
+        let Ok(topic) = Topic::parse(parsed.topic()) else {
+            // It is refused for its topic.
+            return self.on_publish(id, request, asked, block);
+        };
+        let becomes = outcomes(&governing.mapping, topic, parsed.flags() & REQUEST != 0);
+        if becomes.len() > MOST_OUTCOMES {
+            let detail = format!(
+                "the hub's mapping makes {} topics of `{}`, at most {MOST_OUTCOMES} are asked about: name fewer in the rule",
+                becomes.len(),
+                topic.as_str()
+            );
+            return self.deny_publish(id, request, asked.0, &block, &detail);
+        }
+        let Some(rights) = self.rights(id) else { return };
+        let who = rights.who.clone();
+        let filters = becomes.iter().filter_map(|name| Filter::parse(name).ok());
+        let needs: Vec<Need> = filters
+            .map(|filter| {
+                let resource = Resource::Topic(filter);
+                let ask = Arc::new(Ask { principal: who.clone(), action, resource, lane: Some(lane) });
+                Need { ask, verdict: None, required: true }
+            })
+            .collect();
+        if needs.is_empty() {
+            // Dropped or refused by the mapping, whoever publishes it.
+            return self.on_publish(id, request, asked, block);
+        }
+        self.park(id, Parked { kept: Kept::Publish { request, asked, block }, needs, unasked: 0 });
+    }
+
+    /// Whether a client's frame has to wait for an answer, or was refused for one
+    /// that is there. If not, it is taken now.
+    pub(in crate::net) fn waits_for_answer(&mut self, id: SessionId, decoded: &Frame<'_>, bytes: &BlockRef) -> bool {
+        let Some(connection) = self.connection(id) else { return false };
+        let is_admin = connection.client.is_admin;
+        let Some(rights) = connection.rights.as_deref() else { return false };
+        let who = rights.who.clone();
+        if let Frame::Unsubscribe(unsubscribe) = decoded {
+            self.forget_standing(id, unsubscribe.id);
+            return false;
+        }
+        let snapshot = self.snapshot.load_full();
+        let asked = questions(decoded, &|name| captured(&snapshot, name));
+        // A number in use is refused for that, and what has it keeps its answers.
+        if asked.opens.is_some_and(|subscription| self.is_open(id, subscription)) {
+            return false;
+        }
+        let needs = asked.all.into_iter();
+        // Who the hub's own configuration names is never locked out.
+        let needs = needs.filter(|question| !(is_admin && question.action == Action::Administer));
+        let needs: Vec<Need> = needs
+            .map(|question| {
+                let (action, resource) = (question.action, question.resource);
+                let ask = Arc::new(Ask { principal: who.clone(), action, resource, lane: None });
+                Need { ask, verdict: None, required: question.required }
+            })
+            .collect();
+        if needs.is_empty() {
+            return false;
+        }
+        let kept = Kept::Frame { request: asked.request, opens: asked.opens, frame: bytes.clone() };
+        self.park(id, Parked { kept, needs, unasked: 0 });
+        true
+    }
+
+    /// What was asked for a frame is answered: it is taken, or refused.
+    fn unpark(&mut self, id: SessionId, parked: Parked) {
+        let keeps = parked.keeps();
+        let Parked { kept, needs, .. } = parked;
+        match kept {
+            Kept::Publish { request, asked, block } => {
+                let epoch = self.governing.as_ref().map_or(0, |governing| governing.epoch);
+                let parsed = Block::trusted(&block);
+                let (topic, lane, action) = (parsed.topic(), parsed.lane(), action_of(&parsed));
+                let refused = needs.iter().find(|need| !need.is_allowed());
+                let detail = refused.map(|need| explain::publish(topic, need));
+                let Some(rights) = self.rights(id) else { return };
+                let gone = rights.publishes.insert(epoch, (topic, lane, action), needs);
+                self.release(id, gone);
+                match detail {
+                    None => self.on_publish(id, request, asked, block),
+                    Some(detail) => self.deny_publish(id, request, asked.0, &block, &detail),
+                }
+            }
+            Kept::Frame { request, opens, frame } => {
+                if let Some(need) = needs.iter().find(|need| need.required && !need.is_allowed()) {
+                    let detail = explain::need(need);
+                    if keeps {
+                        self.release(id, needs.into_iter().map(|need| need.ask).collect());
+                    }
+                    add(&self.counters.refused, 1);
+                    return self.refuse(id, request, ErrorCode::DENIED, &detail);
+                }
+                // Decoded before; its bytes are as they were.
+                let Ok(decoded) = Frame::decode(&frame) else { return };
+                self.on_allowed(id, decoded, &frame);
+                if let Some(subscription) = opens {
+                    self.stand(id, subscription, needs);
+                }
+            }
+        }
+    }
+
+    /// A frame of a client that is allowed, here or at another hub.
+    pub(in crate::net) fn on_allowed(&mut self, id: SessionId, decoded: Frame<'_>, bytes: &BlockRef) {
+        if !self.tunnel_takes(id, &decoded, bytes) {
+            self.on_client_frame(id, decoded, bytes);
+        }
+    }
+
+    /// Answers are not used any more.
+    fn release(&mut self, session: SessionId, asks: Vec<Arc<Ask>>) {
+        if !asks.is_empty()
+            && let Some(judge) = &mut self.out.judge
+        {
+            judge.push(ToJudge::Release { session, asks });
+        }
+    }
+}
+
+/// The topics that a topic may become; itself where no rule is for it.
+fn outcomes(mapping: &Mapped, topic: Topic<'_>, is_request: bool) -> Vec<String> {
+    let Some(found) = mapping.find(topic, is_request) else { return vec![topic.as_str().to_owned()] };
+    let outcomes = found.rule.outcomes(topic).into_iter();
+    let mut becomes: Vec<String> = outcomes.filter_map(|(_, becomes)| becomes.ok().flatten()).collect();
+    becomes.sort_unstable();
+    becomes.dedup();
+    becomes
+}
+
+/// What a stream captures, here or at other hubs.
+fn captured(table: &crate::route::table::RouteTable, name: &str) -> Arc<[Filter]> {
+    let own = table.stream_names.get(name).map(|(stream, _)| stream.id);
+    let Some(id) = own.or_else(|| table.routes.homes_of(name).next().map(|home| home.def.id)) else {
+        return Arc::default();
+    };
+    let mut filters: Vec<Filter> = Vec::new();
+    for (filter, stream) in table.streams.iter() {
+        if stream.id == id {
+            filters.push(filter);
+        }
+    }
+    table.routes.stream_filters(|filter, at| {
+        if at.id == id {
+            filters.push(filter.clone());
+        }
+    });
+    filters.sort_unstable();
+    filters.dedup();
+    filters.into()
+}
