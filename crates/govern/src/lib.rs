@@ -14,6 +14,7 @@
 pub mod access;
 pub mod api;
 mod change;
+pub mod check;
 pub mod document;
 pub mod fence;
 mod items;
