@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod api;
+pub mod audit;
 mod change;
 pub mod check;
 pub mod document;
