@@ -10,6 +10,7 @@ use crate::binding::{Binding, Bindings, Check};
 use crate::error::Violation;
 use crate::format::{Format, Payload};
 use crate::prefix;
+use crate::protobuf::MessageIndexes;
 use crate::registry::{Cache, State, Subject};
 
 /// The answer for one payload.
@@ -112,12 +113,15 @@ fn check(
     let schema = cache.schema(state, id).map_err(|error| Violation::new("", "schema", error.to_string()))?;
     let (message, bytes) = match framed {
         Some(rest) if schema.format() == Format::Protobuf => {
-            prefix::message(rest).map_err(|error| Violation::new("byte 5", "prefix", error.to_string()))?
+            let (message, bytes) =
+                MessageIndexes::read(rest).map_err(|error| Violation::new("byte 5", "prefix", error.to_string()))?;
+            (Some(message), bytes)
         }
-        Some(rest) => (Vec::new(), rest),
-        None => (Vec::new(), payload),
+        Some(rest) => (None, rest),
+        None => (None, payload),
     };
-    schema.check(Payload { bytes, message: &message })?;
+    let message = message.as_ref().map_or(&[][..], MessageIndexes::as_slice);
+    schema.check(Payload { bytes, message })?;
     Ok(id)
 }
 

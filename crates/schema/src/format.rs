@@ -12,6 +12,7 @@ use crate::avro::AvroSchema;
 use crate::error::{CompileError, Incompatibility, Violation};
 use crate::json::JsonSchema;
 use crate::limits::SchemaLimits;
+use crate::protobuf::Protobuf;
 
 /// A language that schemas are written in. The names are those of the Confluent
 /// Schema Registry (`schemaType`), and `FLATBUFFERS`, which it does not have.
@@ -33,7 +34,7 @@ pub enum Format {
 
 impl Format {
     /// All formats that this build can compile.
-    pub const ALL: &[Self] = &[Self::JsonSchema, Self::Avro];
+    pub const ALL: &[Self] = &[Self::JsonSchema, Self::Avro, Self::Protobuf];
 
     /// The name, as in `schemaType`.
     pub const fn name(self) -> &'static str {
@@ -172,6 +173,8 @@ pub enum Schema {
     JsonSchema(Box<JsonSchema>),
     /// Avro.
     Avro(Box<AvroSchema>),
+    /// Protobuf.
+    Protobuf(Box<Protobuf>),
 }
 
 /// Calls the same method of whichever schema it is.
@@ -180,6 +183,7 @@ macro_rules! each {
         match $self {
             Schema::JsonSchema($one) => $call,
             Schema::Avro($one) => $call,
+            Schema::Protobuf($one) => $call,
         }
     };
 }
@@ -200,6 +204,7 @@ impl Schema {
         match format {
             Format::JsonSchema => Ok(Self::JsonSchema(Box::new(JsonSchema::compile(source, limits)?))),
             Format::Avro => Ok(Self::Avro(Box::new(AvroSchema::compile(source, limits)?))),
+            Format::Protobuf => Ok(Self::Protobuf(Box::new(Protobuf::compile(source, limits)?))),
             other => Err(CompileError::Format { format: other }),
         }
     }
@@ -230,6 +235,7 @@ impl Schema {
         match (self, writer) {
             (Self::JsonSchema(reader), Self::JsonSchema(writer)) => reader.can_read(writer),
             (Self::Avro(reader), Self::Avro(writer)) => reader.can_read(writer),
+            (Self::Protobuf(reader), Self::Protobuf(writer)) => reader.can_read(writer),
             (reader, writer) => Err(vec![Incompatibility::new(
                 "",
                 "FORMAT_CHANGED",

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 pub mod avro;
+mod base64;
 pub mod binding;
 pub mod checker;
 mod error;
@@ -27,6 +28,7 @@ mod format;
 pub mod json;
 mod limits;
 pub mod prefix;
+pub mod protobuf;
 pub mod readers;
 pub mod registry;
 pub mod rest;
