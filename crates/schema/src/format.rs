@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::avro::AvroSchema;
 use crate::error::{CompileError, Incompatibility, Violation};
+use crate::flatbuffers::FlatBuffers;
 use crate::json::JsonSchema;
 use crate::limits::SchemaLimits;
 use crate::protobuf::Protobuf;
@@ -34,7 +35,7 @@ pub enum Format {
 
 impl Format {
     /// All formats that this build can compile.
-    pub const ALL: &[Self] = &[Self::JsonSchema, Self::Avro, Self::Protobuf];
+    pub const ALL: &[Self] = &[Self::JsonSchema, Self::Avro, Self::Protobuf, Self::FlatBuffers];
 
     /// The name, as in `schemaType`.
     pub const fn name(self) -> &'static str {
@@ -175,6 +176,8 @@ pub enum Schema {
     Avro(Box<AvroSchema>),
     /// Protobuf.
     Protobuf(Box<Protobuf>),
+    /// FlatBuffers.
+    FlatBuffers(Box<FlatBuffers>),
 }
 
 /// Calls the same method of whichever schema it is.
@@ -184,6 +187,7 @@ macro_rules! each {
             Schema::JsonSchema($one) => $call,
             Schema::Avro($one) => $call,
             Schema::Protobuf($one) => $call,
+            Schema::FlatBuffers($one) => $call,
         }
     };
 }
@@ -205,6 +209,7 @@ impl Schema {
             Format::JsonSchema => Ok(Self::JsonSchema(Box::new(JsonSchema::compile(source, limits)?))),
             Format::Avro => Ok(Self::Avro(Box::new(AvroSchema::compile(source, limits)?))),
             Format::Protobuf => Ok(Self::Protobuf(Box::new(Protobuf::compile(source, limits)?))),
+            Format::FlatBuffers => Ok(Self::FlatBuffers(Box::new(FlatBuffers::compile(source, limits)?))),
             other => Err(CompileError::Format { format: other }),
         }
     }
@@ -236,6 +241,7 @@ impl Schema {
             (Self::JsonSchema(reader), Self::JsonSchema(writer)) => reader.can_read(writer),
             (Self::Avro(reader), Self::Avro(writer)) => reader.can_read(writer),
             (Self::Protobuf(reader), Self::Protobuf(writer)) => reader.can_read(writer),
+            (Self::FlatBuffers(reader), Self::FlatBuffers(writer)) => reader.can_read(writer),
             (reader, writer) => Err(vec![Incompatibility::new(
                 "",
                 "FORMAT_CHANGED",

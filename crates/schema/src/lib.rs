@@ -24,6 +24,7 @@ mod base64;
 pub mod binding;
 pub mod checker;
 mod error;
+pub mod flatbuffers;
 mod format;
 pub mod json;
 mod limits;
