@@ -14,10 +14,13 @@ mod parts;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::format::{Format, Reference};
+use crate::format::{Format, Reference, Source};
+use crate::protobuf::Protobuf;
 use crate::registry::{Cache, Change, Document, Level, Mode, RegistryError, Request as Wanted, State, Stored};
 use parts::{Query, Target};
 
@@ -147,8 +150,8 @@ impl Call<'_> {
             Target::Root => json!({}),
             Target::Types => Format::ALL.iter().map(|format| format.name()).collect(),
             Target::Contexts => json!(["."]),
-            Target::Schema(id) => schema(state.by_number(*id)?),
-            Target::SchemaText(id) => text(state.by_number(*id)?),
+            Target::Schema(id) => self.schema(state.by_number(*id)?)?,
+            Target::SchemaText(id) => self.text(state.by_number(*id)?)?,
             Target::SchemaSubjects(id) => {
                 state.by_number(*id)?;
                 let mut subjects: Vec<&str> =
@@ -170,7 +173,7 @@ impl Call<'_> {
             Target::Versions(subject) => json!(state.versions(subject, deleted)?),
             Target::Version(subject, version) => {
                 let found = state.version(subject, version, deleted)?;
-                let mut body = schema(found.schema);
+                let mut body = self.schema(found.schema)?;
                 let all =
                     [("subject", json!(found.subject)), ("version", json!(found.version)), ("id", json!(found.id))];
                 for (name, value) in all {
@@ -178,7 +181,7 @@ impl Call<'_> {
                 }
                 body
             }
-            Target::VersionText(subject, version) => text(state.version(subject, version, deleted)?.schema),
+            Target::VersionText(subject, version) => self.text(state.version(subject, version, deleted)?.schema)?,
             Target::ReferencedBy(subject, version) => {
                 let found = state.version(subject, version, deleted)?;
                 json!(state.referred_by(found.subject, found.version))
@@ -199,12 +202,41 @@ impl Call<'_> {
         }))
     }
 
+    /// The text of a schema in the form that is asked for: of Protobuf,
+    /// `format=serialized` wants a descriptor in base64, whatever was registered.
+    fn shown<'s>(&self, stored: &'s Stored) -> Result<Cow<'s, str>, RegistryError> {
+        if stored.format != Format::Protobuf || self.query.get("format") != Some("serialized") {
+            return Ok(Cow::Borrowed(&stored.text));
+        }
+        let dependencies = self.state.dependencies(&stored.references)?;
+        let source = Source { text: &stored.text, dependencies: &dependencies };
+        Ok(Cow::Owned(Protobuf::serialized(&source, &self.state.limits().schema)?))
+    }
+
+    /// A schema as answers have it: Avro is what is meant where no type is said.
+    fn schema(&self, stored: &Stored) -> Result<Value, RegistryError> {
+        let mut body = json!({"schema": self.shown(stored)?});
+        if stored.format != Format::Avro {
+            insert(&mut body, "schemaType", json!(stored.format.name()));
+        }
+        if !stored.references.is_empty() {
+            insert(&mut body, "references", json!(stored.references));
+        }
+        Ok(body)
+    }
+
+    /// The text of a schema alone: as JSON where it is, as a text where not.
+    fn text(&self, stored: &Stored) -> Result<Value, RegistryError> {
+        let shown = self.shown(stored)?;
+        Ok(serde_json::from_str(&shown).unwrap_or_else(|_| json!(shown)))
+    }
+
     fn post(&self, target: &Target, cache: &mut Cache) -> Answered<Outcome> {
         let outcome = match target {
             Target::Subject(subject) => {
                 let request = self.wanted()?;
                 let found = self.state.lookup(subject, &request, self.query.flag("deleted"))?;
-                let mut body = schema(found.schema);
+                let mut body = self.schema(found.schema)?;
                 let all =
                     [("subject", json!(found.subject)), ("version", json!(found.version)), ("id", json!(found.id))];
                 for (name, value) in all {
@@ -315,21 +347,4 @@ fn insert(body: &mut Value, name: &str, value: Value) {
     if let Some(map) = body.as_object_mut() {
         map.insert(name.to_owned(), value);
     }
-}
-
-/// A schema as answers have it: Avro is what is meant where no type is said.
-fn schema(stored: &Stored) -> Value {
-    let mut body = json!({"schema": stored.text});
-    if stored.format != Format::Avro {
-        insert(&mut body, "schemaType", json!(stored.format.name()));
-    }
-    if !stored.references.is_empty() {
-        insert(&mut body, "references", json!(stored.references));
-    }
-    body
-}
-
-/// The text of a schema alone: as JSON where it is, as a text where not.
-fn text(stored: &Stored) -> Value {
-    serde_json::from_str(&stored.text).unwrap_or_else(|_| json!(stored.text))
 }

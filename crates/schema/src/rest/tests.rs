@@ -91,6 +91,33 @@ fn other_types_and_references_are_said() {
     assert!(server.get("/schemas/types").1.to_string().contains("\"AVRO\""));
 }
 
+/// Clients in Java register texts, those in Python descriptors, which they also
+/// want to have back.
+#[test]
+fn protobuf_is_registered_as_text_or_descriptor_and_given_as_descriptor_to_who_asks() {
+    let mut server = Server::new();
+    let money = json!({"schemaType": "PROTOBUF", "schema": "syntax = 'proto3'; message Money { int64 units = 1; }"});
+    assert_eq!(server.ask("POST", "/subjects/money/versions", &money).1["id"], json!(1));
+    let bill = json!({
+        "schemaType": "PROTOBUF",
+        "schema": "syntax = 'proto3'; import 'money.proto'; message Bill { Money sum = 1; }",
+        "references": [{"name": "money.proto", "subject": "money", "version": 1}],
+    });
+    assert_eq!(server.ask("POST", "/subjects/bill/versions", &bill).1["id"], json!(2));
+    assert_eq!(server.get("/schemas/ids/2").1["schema"], bill["schema"]);
+    let (status, serialized) = server.get("/schemas/ids/2?format=serialized&subject=bill");
+    assert_eq!(status, 200);
+    assert_ne!(serialized["schema"], bill["schema"]);
+    // The descriptor is the same schema, so it has the same id.
+    let again = json!({"schemaType": "PROTOBUF", "schema": serialized["schema"], "references": bill["references"]});
+    assert_eq!(server.ask("POST", "/subjects/bill/versions", &again).1["id"], json!(2));
+    assert_eq!(server.get("/subjects/bill/versions/1/schema?format=serialized").1, serialized["schema"]);
+    let broken = json!({"schemaType": "PROTOBUF", "schema": "syntax = 'proto3'; message Money { string units = 1; }"});
+    assert_eq!(server.ask("POST", "/subjects/money/versions", &broken).0, 409);
+    let missing = json!({"schemaType": "PROTOBUF", "schema": bill["schema"]});
+    assert_eq!(server.ask("POST", "/subjects/other/versions", &missing).0, 422);
+}
+
 #[test]
 fn levels_and_modes_are_set_and_unset() {
     let mut server = Server::new();
