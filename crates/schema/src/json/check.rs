@@ -13,6 +13,9 @@ pub(super) const BASE: &str = "weft:///";
 
 /// The bytes that one compiled regular expression may take.
 const PATTERN_BYTES: usize = 256 << 10;
+/// What one counts for in the weight of a schema: more than the usual one takes,
+/// and an eighth of the largest.
+pub(super) const PATTERN_WEIGHT: usize = 32 << 10;
 
 /// Finds schemas by the names in references, and nothing else.
 pub(super) struct Given(BTreeMap<String, Value>);

@@ -275,9 +275,9 @@ fn no_exception(pairs: u32) -> (u32, u32) {
 
 #[test]
 fn what_is_called_compatible_has_no_exception() {
-    let (compatible, told) = no_exception(4_000);
+    let (compatible, told) = no_exception(3_000);
     // The judge must have had something to judge.
-    assert!(compatible > 400 && told > 400, "{compatible} pairs, {told} values");
+    assert!(compatible > 200 && told > 200, "{compatible} pairs, {told} values");
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl Compiled for JsonSchema {
         let canonical = text::canonical(&parsed.root);
         let dependencies: Vec<(String, String)> =
             parsed.dependencies.iter().map(|(name, value)| (name.clone(), text::canonical(value))).collect();
-        let weight = parsed.nodes.saturating_mul(1_024).saturating_add(canonical.len());
+        let patterns = parsed.patterns.saturating_mul(check::PATTERN_WEIGHT);
+        let weight = parsed.nodes.saturating_mul(1_024).saturating_add(canonical.len()).saturating_add(patterns);
         Ok(Self {
             canonical,
             dependencies,
@@ -109,4 +110,6 @@ struct Parsed {
     draft: jsonschema::Draft,
     /// JSON values in all texts.
     nodes: usize,
+    /// Regular expressions in all texts.
+    patterns: usize,
 }

@@ -24,8 +24,8 @@ pub(super) fn parse(source: &Source<'_>, limits: &SchemaLimits) -> Result<Parsed
         }
         dependencies.push((dependency.name.clone(), value));
     }
-    let nodes = measure.nodes;
-    let parsed = Parsed { root, dependencies, draft, nodes };
+    let (nodes, patterns) = (measure.nodes, measure.patterns);
+    let parsed = Parsed { root, dependencies, draft, nodes, patterns };
     for (name, value) in
         std::iter::once(("", &parsed.root)).chain(parsed.dependencies.iter().map(|(n, v)| (n.as_str(), v)))
     {
