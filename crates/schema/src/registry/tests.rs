@@ -196,6 +196,29 @@ fn names_of_documents_stand_for_one_subject_each() {
     }
 }
 
+/// Documents are kept by the control state, which reads them by its own words.
+#[test]
+fn what_is_put_are_documents_of_the_control_state() {
+    let mut kept = Kept::new();
+    kept.register("airport", STRING).expect("registers");
+    let mut request = Request::of(Format::JsonSchema, r#"{"properties": {"at": {"$ref": "airport.json"}}}"#);
+    request.references = vec![Reference { name: "airport.json".into(), subject: "airport".into(), version: 1 }];
+    let mut all = kept.state.register(&mut kept.cache, "flights/departed-value", &request).expect("registers").put;
+    all.extend(kept.state.bind("airport", &["a/**"], Check::Quarantine, Some("bad")).expect("binds").put);
+    all.extend(kept.state.delete_version("airport", "1", false).expect("deletes").put);
+    all.extend(kept.state.set_level(Some("airport"), Some(Level::FullTransitive)).expect("sets").put);
+    all.extend(kept.state.set_mode(None, Some(Mode::ReadOnly), false).expect("sets").put);
+    for document in all {
+        let kind = weft_govern::Kind::parse(document.kind).expect("a kind");
+        weft_govern::Key::new(kind, &document.name).expect("a name");
+        let text = document.body.expect("a body").to_string();
+        let read = weft_govern::document::Document::read(kind, &text).expect("read");
+        let value: serde_json::Value = serde_json::from_str(&read.text()).expect("JSON");
+        let mut state = State::new(RegistryLimits::default());
+        state.put(document.kind, &document.name, Some(&value)).expect("and read back");
+    }
+}
+
 #[test]
 fn a_state_is_the_same_whatever_the_order_of_its_documents() {
     let mut kept = Kept::new();
