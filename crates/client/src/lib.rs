@@ -62,6 +62,7 @@ mod delivery;
 mod demand;
 mod driver;
 mod error;
+mod govern;
 mod last;
 mod line;
 mod live;

@@ -26,6 +26,7 @@ pub(crate) enum Reply {
     Seen(Vec<crate::see::HubSaid>),
     Changes(Vec<crate::change::KnownChange>),
     Drain(Box<DrainReport>),
+    Governed(Box<weft_govern::api::Answer>),
 }
 
 /// How a hub stands that sends its clients elsewhere.

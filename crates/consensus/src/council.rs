@@ -282,6 +282,17 @@ impl<M: Machine> Council<M> {
         if view.leads { view.quorum } else { self.heard.map(|heard| now.since(heard)) }
     }
 
+    /// How many entries each other member is behind, as far as it has said; empty
+    /// but at the leader.
+    #[must_use]
+    pub fn standings(&self) -> Vec<(HubId, Option<u64>)> {
+        let view = self.view();
+        let last = view.last.unwrap_or_default();
+        let replication = view.replication.unwrap_or_default();
+        let others = replication.into_iter().filter(|(member, _)| *member != self.me);
+        others.map(|(member, upto)| (member.hub, upto.map(|id| last.saturating_sub(id.index)))).collect()
+    }
+
     /// Which hubs can be reached now, with their names; the whole list each time.
     /// Messages go to these alone.
     pub fn set_hubs(&mut self, reachable: &[(HubId, String)]) {

@@ -18,9 +18,10 @@ use weft_wire::frame::LinkStateLink;
 use crate::append::ToSync;
 use crate::changes::MAX_CHANGES;
 use crate::consume::ToConsume;
+use crate::govern::ToGovern;
 use crate::messages::{FromPeer, Publish, ToAppend, ToConductor, ToNet, ToRoute};
 use crate::net::{BATCH, ROOM};
-use crate::options::{HubOptions, MAX_ADMIT_THREADS};
+use crate::options::{HubOptions, MAX_ADMIT_THREADS, MAX_CONTROL_STATE};
 use crate::replicate::ToReplicate;
 use crate::route::mapping::{FORMER_PRODUCERS, FORMER_RULES};
 use crate::route::refused;
@@ -128,7 +129,8 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         + size_of::<ToConductor>()
         + size_of::<ToConsume>()
         + size_of::<ToReplicate>()
-        + 2 * size_of::<FromPeer>();
+        + size_of::<ToGovern>()
+        + 3 * size_of::<FromPeer>();
     let admit = options.admit_threads.map_or(MAX_ADMIT_THREADS, |n| n as usize) * size_of::<Publish>();
     let producers = l.producers.saturating_add(l.streams.saturating_mul(l.stream_producers));
     // One block may wait for each subscription whatever waits for the others.
@@ -193,6 +195,8 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("refused publishes", "", times(refused::MOST, REFUSED)),
         part("delayed events", "scheduled", times(l.scheduled, SCHEDULED)),
         part("spools", "spool_streams", times(l.spool_streams, SPOOL)),
+        // As it is, as it is to be, and as it is sent and kept.
+        part("control state", "data", times(options.data.iter().count(), 4 * MAX_CONTROL_STATE.as_usize())),
         part("keyed state", "", LsmOptions::default().memory()),
     ]
 }

@@ -302,6 +302,26 @@ counters! {
     joins_strangers = "joins.refused.strangers",
     /// Connections to join closed unheard: too many at a time, or too often from one address.
     joins_limited = "joins.limited",
+    /// Gauge: the version of the control state here.
+    control_version = "control.version",
+    /// Gauge: the id of the hub that leads the control state; 0 when nobody does.
+    control_leader = "control.leader",
+    /// Gauge: the term of the last vote.
+    control_term = "control.term",
+    /// Gauge: how long ago the state here was known to be the others', in milliseconds.
+    control_age_ms = "control.age_ms",
+    /// Gauge: requests of clients under way.
+    control_pending = "control.pending",
+    /// Changes that clients of this hub made.
+    control_changes = "control.changes",
+    /// Changes refused because somebody else had changed the same.
+    control_conflicts = "control.conflicts",
+    /// Messages of other hubs that were not understood.
+    control_nonsense = "control.nonsense",
+    /// Times that the hub was cut off from the control state for long.
+    control_alarms = "control.alarms",
+    /// Whether the hub takes no part any more, because its disk failed or Raft did.
+    control_stopped = "control.stopped",
     /// Connections refused or lost before they became a session.
     failed_handshakes = "sessions.failed_handshakes",
     /// Turns in which a connection was not read for want of any buffer.

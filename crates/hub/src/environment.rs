@@ -10,7 +10,7 @@ use weft_keyed::Keyed;
 use weft_log::fs::{Fs, RealFs};
 use weft_transport::Network;
 
-use crate::govern::Governed;
+use crate::govern::{Governance, Governed};
 use crate::hub::StartError;
 use crate::options::HubOptions;
 use crate::profile::Profiler;
@@ -33,6 +33,8 @@ pub struct Environment {
     /// The state by which that is decided, and who else goes by it; filled by
     /// who replicates it, at any time.
     pub governed: Governed,
+    /// Who replicates that state, and looks at changes of it before they are made.
+    pub governance: Governance,
 }
 
 impl Environment {
@@ -60,6 +62,7 @@ impl Environment {
             profiler: None,
             judge: None,
             governed: Governed::default(),
+            governance: Governance::default(),
         })
     }
 }

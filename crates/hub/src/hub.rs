@@ -27,7 +27,7 @@ use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
 use crate::environment::Environment;
-use crate::govern::{JudgeParts, JudgeStage};
+use crate::govern::{JudgeParts, JudgeStage, Wires};
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -70,6 +70,9 @@ pub enum StartError {
     /// The buffers cannot be had.
     #[error("the memory for blocks cannot be had (limits.arena): {0}")]
     Arena(#[from] weft_ring::arena::ArenaError),
+    /// The control state that the hub has cannot be used.
+    #[error("the control state cannot be used: {0}")]
+    Control(String),
     /// The system refused a thread, or entropy.
     #[error("the system refused: {0}")]
     System(String),
@@ -128,7 +131,7 @@ impl Hub {
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }
-        let Environment { clock, mut network, fs, keyed, profiler, judge, governed } = environment;
+        let Environment { clock, mut network, fs, keyed, profiler, judge, governed, governance } = environment;
         let options = Arc::new(options);
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
@@ -169,6 +172,7 @@ impl Hub {
             region: options.region.clone(),
             labels: options.labels.clone(),
         });
+        let wires = Wires::open(governance, &options, &identity, now.mono, &mut random)?;
 
         let mut listeners = Vec::new();
         let mut clients = Vec::new();
@@ -271,7 +275,7 @@ impl Hub {
             };
             let (net, counters) = (Outbox::new(&to_net, &net_waker), counters.clone());
             let out = Outbox::new(&to_judge, &waker);
-            (JudgeStage::new(JudgeParts { judge, governed, place, inbox, net, counters, waker }), out)
+            (JudgeStage::new(JudgeParts { judge, governed: governed.clone(), place, inbox, net, counters, waker }), out)
         });
         let (judge, to_judge) = judge.unzip();
         let net = NetStage::new(NetParts {
@@ -297,6 +301,7 @@ impl Hub {
                 consume: Outbox::new(&to_consume, &consume_waker),
                 replicate: replicate_waker.clone(),
                 judge: to_judge,
+                govern: wires.as_ref().map(Wires::requests),
             },
             seed: random.next_u64(),
         });
@@ -311,6 +316,7 @@ impl Hub {
             peers: PeerOutlets {
                 replica: Some(Outbox::new(&to_replica_peers, &replicate_waker)),
                 consumers: Some(Outbox::new(&to_consumer_peers, &consume_waker)),
+                control: wires.as_ref().map(Wires::peers),
             },
             arena: route_arena,
             waker: route_waker.clone(),
@@ -436,6 +442,11 @@ impl Hub {
         }
         if let Some(judge) = judge {
             runner = runner.stage(Box::new(judge), Placement::Own { core: None });
+        }
+        if let Some(wires) = wires {
+            let (net, route) = (Outbox::new(&to_net, &net_waker), RouteOutbox::new(&to_route, &route_waker));
+            let stage = wires.stage(net, route, governed, (identity.clone(), &options, counters.clone()));
+            runner = runner.stage(stage, Placement::Own { core: None });
         }
         for admit in admits {
             runner = runner.stage(Box::new(admit), Placement::Own { core: None });

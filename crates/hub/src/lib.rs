@@ -25,7 +25,7 @@ mod dial;
 mod drain;
 mod environment;
 mod gate;
-mod govern;
+pub mod govern;
 mod hub;
 mod inbox;
 mod keyed;

@@ -1,6 +1,7 @@
 //! What a hub is told when it starts. Plain values without a file format:
 //! the program's configuration is mapped onto them.
 
+mod control;
 mod limits;
 mod names;
 mod paths;
@@ -22,6 +23,7 @@ pub use weft_transport::dns::DnsOptions;
 use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
+pub use self::control::{ControlOptions, MAX_CONTROL_STATE, MAX_VOTERS};
 pub use self::limits::Limits;
 pub use self::names::{MAX_NAMES, MAX_TARGETS};
 pub use self::paths::Paths;
@@ -99,6 +101,8 @@ pub struct HubOptions {
     /// The data folder becomes a new one as far as other hubs are concerned: for
     /// one start of a folder that was copied, set back or renamed.
     pub new_instance: bool,
+    /// How it takes part in replicating the control state; without `data` it does not.
+    pub control: ControlOptions,
     /// What the mesh's timers run on.
     pub timers: Timers,
     /// The newest version of the protocol that is spoken, while hubs are upgraded one after the other.
@@ -307,6 +311,7 @@ impl HubOptions {
             see: SeeOptions::default(),
             mapping: Mappings::default(),
             new_instance: false,
+            control: ControlOptions::default(),
         }
     }
 
@@ -392,6 +397,7 @@ impl HubOptions {
             found.push(("neighbours", "dialling a neighbour needs a certificate: make one with `weft ca`".to_owned()));
         }
         names::violations(self, &mut found);
+        control::violations(&self.control, &mut found);
         picks::violations(self.pick.as_ref(), &self.seeds, &mut found);
         for neighbour in &self.neighbours {
             let (addr, many, most) = (&neighbour.addr, neighbour.connections, MAX_LINK_CONNECTIONS);

@@ -238,6 +238,7 @@ fn a_full_disk_refuses_durable_publishes_serves_the_rest_and_recovers() {
         profiler: None,
         judge: None,
         governed: weft_hub::Governed::default(),
+        governance: weft_hub::govern::Governance::default(),
     };
     let hub = Hub::start_in(options("hub", Some(Path::new("/data"))), environment).expect("the hub starts");
     let mut client = Raw::connect(&hub, 1);

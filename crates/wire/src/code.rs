@@ -212,6 +212,16 @@ codes! {
     DENIED = 116, "denied", "no rule allows it, or one forbids it: ask whoever writes the policies, or see `weft policy explain`";
     /// More than the quota of the tenant or of the identity.
     OVER_QUOTA = 117, "over_quota", "the tenant or the identity uses all that it may: use less, wait, or have the quota raised";
+    /// Something that a change of the control state stands on has changed meanwhile.
+    CONTROL_CONFLICT = 120, "control_conflict", "what the change stands on was changed meanwhile: look at what the detail names, and apply again";
+    /// No voter leads the control state, or it cannot be reached.
+    NO_LEADER = 121, "no_leader", "no hub leads the control state now, or it is out of reach: nothing was changed, try again later";
+    /// A document of the control state that cannot be.
+    BAD_DOCUMENT = 122, "bad_document", "a document cannot be as it is: mend what the detail names, and apply again";
+    /// A change of the control state that would keep its author from changing it again.
+    LOCKED_OUT = 123, "locked_out", "with the change its author could not change anything any more: keep a policy that allows it, or let an administrator of the hub apply it";
+    /// The control state has as much as it may have.
+    CONTROL_FULL = 124, "control_full", "the control state is full: delete what is not needed, or raise the limit that the detail names";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weft_base::{Mono, SubscriptionId};
+use weft_govern::api::Answer;
 use weft_ring::arena::BlockRef;
 use weft_wire::frame::{self, ErrorCode, FRAME_HEADER, Frame, REPLY_INBOX};
 use weft_wire::reply::ReplyAddress;
@@ -194,6 +195,10 @@ impl Session {
             Frame::Changes(changes) => {
                 let known = changes.changes.iter().map(KnownChange::of).collect();
                 self.requests.answered(changes.request, Ok(Reply::Changes(known)), &mut self.wake);
+            }
+            Frame::Governed(governed) => {
+                let answer = Answer::decode(governed.body).map_err(|error| error.to_string())?;
+                self.requests.answered(governed.request, Ok(Reply::Governed(Box::new(answer))), &mut self.wake);
             }
             Frame::LiveReport(report) => {
                 let reply = Reply::Live(Box::new(Receipt::of(report)));

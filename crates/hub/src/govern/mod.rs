@@ -4,8 +4,14 @@
 //! here. Only the last state is kept: who looks late has missed nothing. Never
 //! waits but for the few instructions of another caller.
 
+mod ask;
+mod council;
 mod counts;
 mod judge;
+mod show;
+mod stage;
+mod vet;
+mod wiring;
 
 use std::sync::Arc;
 
@@ -14,8 +20,13 @@ use weft_base::sync::{Mutex, MutexGuard};
 use weft_govern::State;
 use weft_ring::stage::StageWaker;
 
+pub(crate) use self::ask::ToGovern;
+pub use self::council::{Council, Ended, OpenCouncil, Seat, Standing, Word};
 pub use self::counts::GovernCounts;
 pub(crate) use self::judge::{JudgeParts, JudgeStage, Judged, ToJudge};
+pub use self::vet::{Objection, Vet};
+pub use self::wiring::Governance;
+pub(crate) use self::wiring::Wires;
 
 /// The most stages that are woken by a new state; more is a mistake of the hub's own code.
 const MOST_WATCHERS: usize = 16;

@@ -1,8 +1,10 @@
 //! One connection: what it is, what it has sent so far, what goes out to it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use weft_base::{Epoch, HubId, Lane, Mono};
+use weft_govern::access::Principal;
 use weft_mesh::crossing::Tally;
 use weft_mesh::{Life, Why};
 use weft_pack::Codec;
@@ -76,6 +78,8 @@ pub(crate) struct Connection {
     pub(crate) tunnelled: bool,
     /// Of a client of this hub, where that is governed: what it may do.
     pub(crate) rights: Option<Box<Rights>>,
+    /// Of a client of this hub: who it is.
+    pub(crate) principal: Option<Arc<Principal>>,
     /// Of a client: what it speaks, and how it stands with a hub that drains.
     pub(crate) client: ClientFacts,
     /// When the handshake must be over, or the end.

@@ -338,6 +338,7 @@ impl NetStage {
             Frame::Change(frame::Change { request, .. }) | Frame::Trial(frame::Trial { request, .. }) => {
                 self.on_change(id, request, bytes);
             }
+            Frame::Govern(asked) => self.on_govern(id, asked.request, bytes),
             Frame::Survey(asked) => {
                 self.out.conductor.push(ToConductor::Survey { session: id, id: asked.request });
             }

@@ -1,6 +1,8 @@
 //! From a connection to a session: `Hello`, `Welcome`, between hubs `LinkOpen`,
 //! and who may be what.
 
+use std::sync::Arc;
+
 use weft_base::{HubId, Mono};
 use weft_govern::access::{Method, Principal};
 use weft_mesh::Why;
@@ -132,7 +134,11 @@ impl NetStage {
                     hello.name.clone_into(&mut connection.name);
                 }
                 let name = if peer.name.is_empty() { hello.name } else { &peer.name }.to_owned();
-                self.govern(id, principal_of(peer, &name, is_admin));
+                let principal = principal_of(peer, &name, is_admin);
+                if let Some(connection) = self.connection(id) {
+                    connection.principal = Some(Arc::new(principal.clone()));
+                }
+                self.govern(id, principal);
                 self.out.conductor.push(ToConductor::SessionOpened { session: id, name });
                 add(&self.counters.clients, 1);
             }

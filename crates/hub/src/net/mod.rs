@@ -221,6 +221,7 @@ impl NetStage {
             role,
             name: String::new(),
             rights: None,
+            principal: None,
             client: ClientFacts::default(),
             held: false,
             tunnelled: false,

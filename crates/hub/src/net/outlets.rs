@@ -4,6 +4,7 @@ use weft_ring::stage::StageWaker;
 
 use crate::admit::Admission;
 use crate::consume::ToConsume;
+use crate::govern::ToGovern;
 use crate::govern::ToJudge;
 use crate::inbox::RouteOutbox;
 use crate::messages::{ToAppend, ToConductor};
@@ -19,6 +20,8 @@ pub(crate) struct Outlets {
     /// Of a hub that is governed. What has no room there waits with its session, and
     /// nobody else for it.
     pub(crate) judge: Option<Outbox<ToJudge>>,
+    /// Of a hub that has a control state.
+    pub(crate) govern: Option<Outbox<ToGovern>>,
     /// Wakes the replicate stage, which is sent nothing from here.
     pub(crate) replicate: StageWaker,
 }
@@ -31,6 +34,7 @@ impl Outlets {
             && self.append.has_room(n)
             && self.conductor.has_room(n)
             && self.consume.has_room(n)
+            && self.govern.as_mut().is_none_or(|govern| govern.has_room(0))
     }
 
     /// Wakes the stages that were sent something.
@@ -43,6 +47,7 @@ impl Outlets {
         if let Some(judge) = &mut self.judge {
             judge.notify();
         }
+        self.govern.iter_mut().for_each(Outbox::notify);
     }
 
     pub(super) fn are_empty(&self) -> bool {
@@ -51,5 +56,6 @@ impl Outlets {
             && self.append.is_empty()
             && self.conductor.is_empty()
             && self.consume.is_empty()
+            && self.govern.as_ref().is_none_or(Outbox::is_empty)
     }
 }

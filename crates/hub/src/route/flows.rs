@@ -13,6 +13,7 @@ use weft_mesh::{GroupKey, Routes};
 use weft_ring::arena::BlockRef;
 use weft_wire::block::{Block, Stamp};
 use weft_wire::frame::{AckLevel, FlowEntry};
+use weft_wire::peer::UNNUMBERED;
 
 use crate::counters::Counters;
 use crate::messages::{FlowKey, FlowSaid, FlowTo, Named, Request, SessionId};
@@ -60,6 +61,8 @@ pub(super) struct Flows {
     /// Messages between hubs have numbers of their own: one that is lost is no event that is missing.
     messages_out: HashMap<HubId, LiveSender>,
     messages_in: HashMap<HubId, LiveReceiver>,
+    /// The life and the last block of what came and is not numbered.
+    unnumbered_in: HashMap<HubId, (Epoch, u64)>,
     out: BTreeMap<FlowTo, Sender<Held>>,
     into: HashMap<FlowTo, Receiver>,
     /// Of each residency and way: what goes other ways may come much later.
@@ -89,6 +92,7 @@ impl Flows {
             live_in: HashMap::new(),
             messages_out: HashMap::new(),
             messages_in: HashMap::new(),
+            unnumbered_in: HashMap::new(),
             out: BTreeMap::new(),
             into: HashMap::new(),
             seen: BTreeMap::new(),
@@ -140,6 +144,15 @@ impl Flows {
     /// What to do with a message that came: take it or not, and how many before
     /// it are lost.
     pub(super) fn message_arrived(&mut self, stamp: &Stamp, entry: &FlowEntry) -> (bool, u64) {
+        if entry.incarnation == UNNUMBERED {
+            // In order nevertheless, by the numbers of its hub's blocks.
+            let last = self.unnumbered_in.entry(stamp.origin).or_insert((Epoch(0), 0));
+            let is_later = (stamp.epoch, stamp.block) > *last || *last == (Epoch(0), 0);
+            if is_later {
+                *last = (stamp.epoch, stamp.block);
+            }
+            return (is_later, 0);
+        }
         let own = self.own;
         let receiver = self.messages_in.entry(stamp.origin).or_insert_with(|| LiveReceiver::new(own));
         let live = receiver.accept(stamp.epoch, entry.incarnation, entry.sequence, 1);

@@ -3,7 +3,10 @@
 //!
 //! They go as a live flow of their own, all on one lane. So they may be lost,
 //! with a link or where a queue is full, and come in order as long as they come:
-//! who uses them numbers what must not be missed. A message that its service's inbox has no
+//! who uses them numbers what must not be missed. Those of the control state go in
+//! the most urgent lane, which routing load cannot starve (it has its share of each
+//! round of every queue on the way), and are not numbered apart: what is lost of
+//! them is not counted. A message that its service's inbox has no
 //! room for is dropped and counted; the route stage never waits for a service,
 //! because services send through it.
 
@@ -12,15 +15,16 @@ use weft_mesh::ledger::DropReason;
 use weft_mesh::{INITIAL_TTL, split};
 use weft_ring::arena::{Arena, BlockRef, Buffer};
 use weft_wire::block::{self, Block, BlockFields, BlockWriter, EventFields, Stamp};
-use weft_wire::peer::{PeerAddress, Service};
+use weft_wire::frame::{FlowEntry, FlowKind};
+use weft_wire::peer::{PeerAddress, Service, UNNUMBERED};
 
 use super::RouteStage;
 use crate::counters::add;
 use crate::messages::{FromPeer, PeerMessage, ToNet};
 use crate::outbox::Outbox;
 
-/// The lane of all messages between hubs: before events that name none, behind
-/// what overtakes all else.
+/// The lane of messages between hubs but for those of the control state: before
+/// events that name none, behind what overtakes all else.
 const LANE: Lane = match Lane::new(1) {
     Some(lane) => lane,
     None => Lane::URGENT,
@@ -44,11 +48,13 @@ pub(crate) struct PeerOutlets {
     pub(crate) replica: Option<Outbox<FromPeer>>,
     /// Consumers of streams with several homes.
     pub(crate) consumers: Option<Outbox<FromPeer>>,
+    /// The control state.
+    pub(crate) control: Option<Outbox<FromPeer>>,
 }
 
 impl PeerOutlets {
     fn outlets(&mut self) -> impl Iterator<Item = &mut Outbox<FromPeer>> {
-        self.replica.iter_mut().chain(&mut self.consumers)
+        self.replica.iter_mut().chain(&mut self.consumers).chain(&mut self.control)
     }
 
     pub(super) fn notify(&mut self) {
@@ -74,7 +80,7 @@ impl Peers {
     /// The block around a message; none when it is too long or there is no memory.
     fn block(
         &mut self,
-        (topic, residency): (&str, Residency),
+        (topic, residency, lane): (&str, Residency, Lane),
         fields: (ProducerId, u64),
         bytes: &[u8],
         stamp: &Stamp,
@@ -99,7 +105,7 @@ impl Peers {
             }
         };
         let (producer, first_sequence) = fields;
-        let fields = BlockFields { lane: LANE, producer, first_sequence, residency, ..BlockFields::new(topic) };
+        let fields = BlockFields { lane, producer, first_sequence, residency, ..BlockFields::new(topic) };
         let room = buffer.spare_mut().get_mut(..len)?;
         let mut writer = BlockWriter::new(room, &fields).ok()?;
         writer.push(&EventFields { payload: bytes, ..EventFields::default() }).ok()?;
@@ -111,6 +117,11 @@ impl Peers {
     }
 }
 
+/// The entry of a message that is not numbered.
+fn unnumbered(hub: HubId) -> FlowEntry {
+    FlowEntry { hub, incarnation: UNNUMBERED, kind: FlowKind::Live, retransmit: false, sequence: 0, base: 0 }
+}
+
 impl RouteStage {
     /// A stage of this hub has something to say to one of another hub, or of this one.
     ///
@@ -120,6 +131,9 @@ impl RouteStage {
     /// what is `confined` is not sent.
     pub(super) fn send_to_peer(&mut self, to: HubId, service: Service, confined: bool, bytes: &[u8]) {
         add(&self.counters.peers_sent, 1);
+        let is_control = service == Service::Control;
+        debug_assert_eq!(is_control, service.of(bytes.first().copied()) == Service::Control);
+        let lane = if is_control { Lane::URGENT } else { LANE };
         let shared = self.table.routes.shared(to);
         let is_inside = shared.is_bound() && self.table.ways(shared).next_hop(to).is_some();
         if confined && !is_inside && to != self.identity.id {
@@ -136,8 +150,8 @@ impl RouteStage {
         };
         // Greater in each life of the hub.
         let first = u64::from(self.identity.epoch.0) << 32 | self.peers.written;
-        let Some(block) = self.peers.block((&topic, residency), (ProducerId(self.identity.id.0), first), bytes, &stamp)
-        else {
+        let fields = (ProducerId(self.identity.id.0), first);
+        let Some(block) = self.peers.block((&topic, residency, lane), fields, bytes, &stamp) else {
             return self.drop_message(DropReason::Invalid);
         };
         self.next_block += 1;
@@ -148,7 +162,7 @@ impl RouteStage {
         if !self.is_reachable(to) {
             return self.drop_message(DropReason::NoPath);
         }
-        let entry = self.flows.send_message(to);
+        let entry = if is_control { unnumbered(to) } else { self.flows.send_message(to) };
         // One way, so that all that two hubs say to each other stays in order.
         split((self.table.ways(residency), Way::MAIN), [entry], None, INITIAL_TTL, &mut self.split);
         self.send_split(&block, 0);
@@ -171,13 +185,15 @@ impl RouteStage {
         let at = (event.payload.as_ptr() as usize).wrapping_sub(block.as_ptr() as usize);
         let bytes = block.slice(at..at + event.payload.len());
         let message = FromPeer::Message(PeerMessage { from: stamp.origin, epoch: stamp.epoch, bytes });
-        let outlet = match service {
+        let outlet = match service.of(event.payload.first().copied()) {
             Service::Tunnel => {
                 self.net.push(ToNet::Peer(message));
                 return add(&self.counters.peers_received, 1);
             }
             Service::Replica => &mut self.peers.outlets.replica,
             Service::Consumers => &mut self.peers.outlets.consumers,
+            Service::Control => &mut self.peers.outlets.control,
+            Service::Other => &mut None,
         };
         let Some(outlet) = outlet else { return self.drop_message(DropReason::NoInterest) };
         if !outlet.has_room(1) {

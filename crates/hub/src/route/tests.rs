@@ -19,6 +19,7 @@ use weft_ring::mpsc;
 use weft_wire::peer::Service;
 
 mod apart;
+mod control;
 mod order;
 
 const FIRST: HubId = HubId(1);
@@ -255,19 +256,26 @@ fn an_acknowledgement_is_awaited_for_the_round_trip_of_the_way() {
 struct Line {
     stages: [(RouteStage, mpsc::Consumer<ToNet>); 3],
     replica: mpsc::Consumer<FromPeer>,
+    control: mpsc::Consumer<FromPeer>,
 }
 
 impl Line {
     fn new(slots: usize) -> Self {
         let (to_replica, replica) = mpsc::ring(slots);
-        let mut outlets = Some(Outbox::new(&to_replica, &StageWaker::parking()));
+        let (to_control, control) = mpsc::ring(slots);
+        let waker = StageWaker::parking();
+        let mut outlets = Some(PeerOutlets {
+            replica: Some(Outbox::new(&to_replica, &waker)),
+            control: Some(Outbox::new(&to_control, &waker)),
+            ..PeerOutlets::default()
+        });
         let mut index = 0;
         let stages = routes_of_all(false).map(|routes| {
             index += 1;
-            let replica = if index == 3 { outlets.take() } else { None };
-            stage_of(HubId(index), routes, PeerOutlets { replica, ..PeerOutlets::default() })
+            let outlets = outlets.take_if(|_| index == 3).unwrap_or_default();
+            stage_of(HubId(index), routes, outlets)
         });
-        Self { stages, replica }
+        Self { stages, replica, control }
     }
 
     /// Carries what the stages forward to where it goes, until nothing is left.
@@ -379,20 +387,6 @@ fn a_message_that_is_lost_on_its_way_is_counted_and_is_no_event_that_is_missing(
     let [missed, messages, received] =
         [&counters.missed, &counters.peers_missed, &counters.peers_received].map(crate::counters::get);
     assert_eq!((missed, messages, received), (0, 1, 2));
-}
-
-#[test]
-fn a_message_to_the_hub_itself_is_handed_over_at_once() {
-    let mut line = Line::new(4);
-    line.stages[2].0.on_message(ToRoute::Peer {
-        to: LAST,
-        service: Service::Replica,
-        confined: false,
-        bytes: b"own".to_vec(),
-    });
-    let Some(FromPeer::Message(message)) = line.replica.pop() else { panic!("nothing came") };
-    assert_eq!((&*message.bytes, message.from), (&b"own"[..], LAST));
-    line.stages[2].0.counters.ledger().balance().expect("it is accounted for");
 }
 
 #[test]

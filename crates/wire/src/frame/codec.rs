@@ -144,6 +144,19 @@ impl<'a> Reader<'a> {
         self.take(len, field)
     }
 
+    /// Bytes whose length is a u32.
+    pub(super) fn long_bytes(&mut self, field: &'static str, limit: usize) -> Result<&'a [u8], FrameError> {
+        let start = self.at;
+        let len = self.u32(field)?;
+        match usize::try_from(len) {
+            Ok(len) if len <= limit => self.take(len, field),
+            _ => {
+                self.at = start;
+                self.refuse(FrameClause::TextLength, field, len.into())
+            }
+        }
+    }
+
     pub(super) fn text(&mut self, field: &'static str, limit: usize) -> Result<&'a str, FrameError> {
         let bytes = self.bytes(field, limit)?;
         std::str::from_utf8(bytes).or_else(|error| {
@@ -278,6 +291,17 @@ impl<'o> Writer<'o> {
         match u16::try_from(bytes.len()) {
             Ok(len) if bytes.len() <= limit => {
                 self.u16(len);
+                self.raw(bytes);
+            }
+            _ => self.refuse(field, bytes.len(), limit),
+        }
+    }
+
+    /// Bytes whose length is a u32.
+    pub(super) fn long_bytes(&mut self, field: &'static str, bytes: &[u8], limit: usize) {
+        match u32::try_from(bytes.len()) {
+            Ok(len) if bytes.len() <= limit => {
+                self.u32(len);
                 self.raw(bytes);
             }
             _ => self.refuse(field, bytes.len(), limit),

@@ -124,6 +124,10 @@ kinds! {
     StreamAlter = 77;
     /// Hub to hub, on links where both have agreed to it: frames of kind `Forward`, made smaller.
     Packed = 104;
+    /// Client to hub; answered by `Governed`.
+    Govern = 106;
+    /// Hub to client.
+    Governed = 107;
     /// Hub to hub: flooded.
     ReceiptAsk = 108;
     /// Hub to hub: back by the links that `ReceiptAsk` came by.

@@ -13,7 +13,7 @@
 //! order in which they are declared, but for the one that is the header's id,
 //! without padding between them: integers
 //! little-endian, a `bool` one byte of 0 or 1, a text or bytes a u16 length and
-//! then the bytes (texts are UTF-8), a list a u32 count and then the items.
+//! then the bytes (texts are UTF-8; the bodies of `Govern` and `Governed` have a u32 length), a list a u32 count and then the items.
 //! Zeros follow to a multiple of 8. A control frame has one encoding: what is
 //! decoded and encoded again gives the same bytes.
 //!
@@ -50,6 +50,7 @@ mod data;
 mod detour;
 mod drain;
 mod error;
+mod govern;
 mod handout;
 mod join;
 mod kind;
@@ -81,6 +82,7 @@ pub use data::{
 pub use detour::{Detour, PathCopy, TooLong, detour_head};
 pub use drain::{Drain, DrainAction, DrainReport, DrainState, DrainStatus, Leave, Place, Redirect};
 pub use error::{EncodeError, FrameClause, FrameError};
+pub use govern::{Govern, Governed};
 pub use handout::{BadRuns, Handout, RUN_LEN, Run, Settle, SettleRange, Verb, handout_head, handout_head_len};
 pub use join::{Join, JoinNeighbour, JoinSetting, Joined, MAX_CSR, MAX_JOIN_HOSTS, MAX_JOIN_LIST, MAX_SECRET};
 pub use kind::Kind;
@@ -177,6 +179,8 @@ pub const MAX_OPEN_ITEMS: usize = 1024;
 pub const MAX_OPEN_VALUE: usize = 1024;
 /// The longest certificates in a `Joined`, PEM, in bytes.
 pub const MAX_PEM: usize = 65_535;
+/// The most bytes of the body of a `Govern` or `Governed`: what is more goes in pages.
+pub const MAX_GOVERN_BODY: usize = MAX_CONTROL_FRAME - FRAME_HEADER - 16;
 /// The most items in any other list.
 pub const MAX_LIST: usize = 65_535;
 
@@ -313,6 +317,10 @@ frames! {
     AwaitLevel(AwaitLevel<'a>);
     /// Change a stream's definition.
     StreamAlter(StreamAlter<'a>);
+    /// A question or a change of what governs the mesh.
+    Govern(Govern<'a>);
+    /// The answer.
+    Governed(Governed<'a>);
     /// Who has this hub's interest?
     ReceiptAsk(ReceiptAsk);
     /// These have it, and these not.

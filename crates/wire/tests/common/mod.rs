@@ -373,6 +373,8 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
         }),
         Frame::StreamAlter(StreamAlter { request: 15, spec: altered }),
         Frame::Packed(Packed { codec: 2, lane: Lane::BULK, frames: 3, plain: 4_096, bytes: &[0xa5; 21] }),
+        Frame::Govern(Govern { request: 22, body: b"{\"show\":{}}" }),
+        Frame::Governed(Governed { request: 22, body: &[0x7b; 19] }),
         Frame::ReceiptAsk(ReceiptAsk { hub, epoch, round: 3, version: 9 }),
         Frame::ReceiptAck(ReceiptAck {
             to: hub,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use weft_base::SubscriptionId;
 use weft_govern::access::{Action, Resource};
+use weft_govern::api::Request;
 use weft_topic::Filter;
 use weft_wire::frame::{Frame, OnFull, REPLY_INBOX};
 
@@ -156,6 +157,15 @@ pub(super) fn questions(frame: &Frame<'_>, streams: Streams<'_>) -> Questions {
         Frame::MeshShow(show) => Some(Questions::one(show.request, Action::Observe, Resource::Mesh)),
         Frame::Survey(asked) => Some(Questions::one(asked.request, Action::Observe, Resource::Mesh)),
         Frame::Profile(asked) => Some(Questions::one(asked.request, Action::Administer, Resource::Mesh)),
+        // What changes the control state changes all of the mesh; who somebody is
+        // themselves, and why something is so, everybody may ask.
+        Frame::Govern(asked) => match Request::decode(asked.body) {
+            Ok(request) if request.changes() => Some(Questions::one(asked.request, Action::Administer, Resource::Mesh)),
+            Ok(Request::Whoami | Request::Explain(_)) => None,
+            Ok(_) => Some(Questions::one(asked.request, Action::Observe, Resource::Mesh)),
+            // Refused where it is read.
+            Err(_) => None,
+        },
         Frame::Drain(asked) => Some(Questions::one(asked.request, Action::Administer, Resource::Mesh)),
         Frame::Change(asked) => Some(Questions::one(asked.request, Action::Administer, Resource::Mesh)),
         Frame::Trial(asked) => Some(Questions::one(asked.request, Action::Administer, Resource::Mesh)),
@@ -173,6 +183,7 @@ pub(super) fn questions(frame: &Frame<'_>, streams: Streams<'_>) -> Questions {
         | Frame::MeshReport(_)
         | Frame::WhyReport(_)
         | Frame::ProfileReport(_)
+        | Frame::Governed(_)
         | Frame::Forward(_)
         | Frame::Packed(_)
         | Frame::LinkState(_)
