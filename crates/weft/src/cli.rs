@@ -1,6 +1,7 @@
 //! The command line: what there is to say and what it means.
 
 pub(crate) mod consumer;
+mod control;
 mod drain;
 mod joining;
 mod live;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use weft_client::{AckLevel, LiveAt, OnFull};
 
 use self::consumer::ConsumerCommand;
+pub(crate) use self::control::{ApplyStateArgs, ControlCommand, ExportArgs};
 pub(crate) use self::drain::{DrainArgs, HubCommand, UndrainArgs};
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
 pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
@@ -66,6 +68,14 @@ pub(crate) enum Command {
     /// The mesh as a hub sees it.
     #[command(subcommand)]
     Mesh(MeshCommand),
+    /// Make the tenants, identities, policies and other documents of the control
+    /// state as files say; what is so already is left alone.
+    Apply(ApplyStateArgs),
+    /// The documents of the control state, as files that `weft apply` takes.
+    Export(ExportArgs),
+    /// Who replicates the control state, and how far each is: show, voters.
+    #[command(subcommand)]
+    Control(ControlCommand),
     /// The rules by which a hub maps topics: test.
     #[command(subcommand)]
     Mapping(MappingCommand),

@@ -1,10 +1,11 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `mapping`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `apply`, `export`, `control`, `mapping`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
 #![forbid(unsafe_code)]
 
 mod cli;
 mod commands;
 mod config;
 mod connect;
+mod control;
 mod demo;
 mod events;
 mod issue;
@@ -36,6 +37,21 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// It failed with an exit code of its own, which the command documents.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    pub(crate) code: u8,
+    pub(crate) text: String,
+}
+
+impl std::fmt::Display for Coded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Coded {}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = if matches!(&cli.command, Command::Hub(args) if args.command.is_none()) {
@@ -54,6 +70,9 @@ fn main() -> ExitCode {
         Command::Log(command) => commands::log::run(command),
         Command::Consumer(command) => futures_lite::future::block_on(commands::consumer::run(command)),
         Command::Mesh(command) => futures_lite::future::block_on(commands::mesh::run(command)),
+        Command::Apply(args) => futures_lite::future::block_on(commands::control::apply(&args)),
+        Command::Export(args) => futures_lite::future::block_on(commands::control::export(&args)),
+        Command::Control(command) => futures_lite::future::block_on(commands::control::run(command)),
         Command::Mapping(command) => commands::mapping::run(command),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
@@ -70,7 +89,8 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("weft: {}", said(&error));
-            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+            let coded = error.downcast_ref::<Coded>().map(|coded| coded.code);
+            ExitCode::from(coded.unwrap_or(if error.is::<Usage>() { 2 } else { 1 }))
         }
     }
 }

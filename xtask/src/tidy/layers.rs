@@ -62,7 +62,7 @@ const PLACES: [Place; 23] = [
         name: "weft-client",
         short: "client",
         layer: "L4",
-        knows: &["base", "wire", "topic", "ring", "sched", "transport", "stream"],
+        knows: &["base", "wire", "topic", "ring", "sched", "transport", "stream", "govern"],
     },
     Place {
         name: "weft",
@@ -82,6 +82,8 @@ const PLACES: [Place; 23] = [
             "mesh",
             "stream",
             "govern",
+            "consensus",
+            "policy",
             "hub",
             "client",
             "sim",

@@ -25,6 +25,7 @@ use super::ca;
 use crate::Usage;
 use crate::cli::HubArgs;
 use crate::config;
+use crate::control;
 use crate::issue::{Facts, IssueOptions, Issuer};
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
 use crate::renewal::{Asking, Renewal};
@@ -75,6 +76,8 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let told = issue.as_ref().map(|_| options.clone());
     let mut environment = Environment::of_machine(&options)?;
     environment.profiler = Some(Arc::new(Sampler));
+    environment.governance.council = Some(Box::new(control::open));
+    environment.governance.vet = Some(Box::new(control::Vetting::new(&options, environment.clock.clone())?));
     let whole = args.profile.as_ref().map(|_| Sampling::start(WHOLE_LIFE_HERTZ)).transpose()?;
     let hub = Hub::start_in(options, environment)?;
     let latency_ms = started.now().mono.0 / 1_000_000;
@@ -286,7 +289,7 @@ fn dev(port: u16) -> anyhow::Result<(HubOptions, tempfile::TempDir)> {
 }
 
 /// Writes a file so that whoever waits for it finds all of it or nothing.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     fs::write(&beside, text)?;

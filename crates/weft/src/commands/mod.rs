@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod consumer;
+pub(crate) mod control;
 pub(crate) mod dead;
 pub(crate) mod drain;
 pub(crate) mod hub;

@@ -17,7 +17,7 @@ use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdenti
 
 use super::joining::{self, Needs};
 use super::reader::{Problems, Section};
-use super::{Config, dns};
+use super::{Config, control, dns};
 
 /// Sets a field from a key, if the key is there and right.
 macro_rules! set {
@@ -82,6 +82,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     if let Some(section) = top.section("dns", problems) {
         options.dns = dns::options(section, problems);
+    }
+    if let Some(section) = top.section("control", problems) {
+        options.control = control::options(section, problems);
     }
     if let Some(section) = top.section("quic", problems) {
         quic_links(section, &mut options.quic, problems);

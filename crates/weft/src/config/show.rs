@@ -81,6 +81,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         writeln!(out, "compression = {:?}", o.pick_packing.map_or("off", Codec::name))?;
     }
     super::dns::show(&o.dns, out)?;
+    super::control::show(o, out)?;
     write_quic(&o.quic, out)?;
     writeln!(out, "\n[protocol]\nmost = {}\nleast = {}", o.protocol_most, o.protocol_least)?;
     let w = &o.routing.weights;

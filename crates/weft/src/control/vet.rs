@@ -1,0 +1,75 @@
+//! What is looked at before a change of the control state is proposed: whether the
+//! documents fit together (`weft_govern::check`), whether
+//! policies can be read, and whether the author could still change things after it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use weft_base::Clock;
+use weft_govern::access::{Judge, Place, Principal};
+use weft_govern::{Key, State};
+use weft_hub::HubOptions;
+use weft_hub::govern::{Objection, Vet};
+use weft_policy::{CedarJudge, Limits};
+
+/// Vets for one hub. Holds the compiled policies of the state that it saw last.
+pub(crate) struct Vetting {
+    judge: CedarJudge,
+    place: Place,
+    clock: Arc<dyn Clock>,
+}
+
+impl Vetting {
+    /// For a hub of these options.
+    ///
+    /// # Errors
+    /// The schema of policies cannot be read, which is a mistake of this program.
+    pub(crate) fn new(options: &HubOptions, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let place = Place {
+            hub: options.name.as_str().into(),
+            region: options.region.as_str().into(),
+            labels: options.labels.iter().map(|label| label.as_str().into()).collect(),
+        };
+        Ok(Self { judge: CedarJudge::new(Limits::default())?, place, clock })
+    }
+}
+
+impl Vet for Vetting {
+    fn vet(
+        &mut self,
+        before: &Arc<State>,
+        after: &Arc<State>,
+        author: &Arc<Principal>,
+        is_administrator: bool,
+    ) -> Result<(), Objection> {
+        if self.judge.version() != before.version() {
+            self.judge.learn(before);
+        }
+        let changed = changed(before, after);
+        let mut then = self.judge.clone();
+        let names: BTreeSet<String> = changed.iter().map(ToString::to_string).collect();
+        let mut faults = weft_govern::check::check(before, after, &changed);
+        // What was wrong before, and is not touched, stands in nobody's way.
+        faults.extend(then.learn(after).into_iter().filter(|fault| names.contains(&fault.key)));
+        if !faults.is_empty() {
+            return Err(Objection::Faults(faults));
+        }
+        if is_administrator {
+            return Ok(());
+        }
+        let now = self.clock.now().wall;
+        match self.judge.would_lock_out(before, after, author, &self.place, now) {
+            Some(why) => Err(Objection::LockedOut(why)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is not the same in two states.
+fn changed(before: &State, after: &State) -> Vec<Key> {
+    let new = after.items().filter(|(key, item)| before.get(key) != Some(item)).map(|(key, _)| key.clone());
+    let gone = before.items().filter(|(key, _)| after.get(key).is_none()).map(|(key, _)| key.clone());
+    let mut changed: Vec<Key> = new.chain(gone).collect();
+    changed.sort();
+    changed
+}

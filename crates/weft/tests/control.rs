@@ -1,0 +1,258 @@
+//! The control state of real hubs, from the command line: what was answered is
+//! there once, whoever is killed meanwhile.
+//!
+//! `WEFT_FULL=1` has voters killed 40 times instead of 4.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::{Hub, free_port};
+
+const VOTERS: [&str; 3] = ["new-york", "chicago", "los-angeles"];
+
+fn weft(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weft")).args(args).output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Three voters that are all linked, with an operator and somebody who is none.
+struct Mesh {
+    folder: tempfile::TempDir,
+    clients: [u16; 3],
+    links: [u16; 3],
+    hubs: [Mutex<Option<Hub>>; 3],
+}
+
+impl Mesh {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().display().to_string();
+        assert!(weft(&["ca", "init", "--dir", &dir]).status.success());
+        let names = VOTERS.map(|hub| ("hub", hub)).into_iter().chain([("client", "operator"), ("client", "guest")]);
+        for (kind, name) in names {
+            assert!(weft(&["ca", "issue", kind, name, "--dir", &dir]).status.success(), "{name}");
+        }
+        let ports = || [free_port(), free_port(), free_port()];
+        let mesh = Self { folder, clients: ports(), links: ports(), hubs: Default::default() };
+        for hub in 0..3 {
+            mesh.begin(hub);
+        }
+        mesh
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn begin(&self, hub: usize) {
+        let name = VOTERS[hub];
+        let mut config = format!(
+            "name = \"{name}\"\ndata = \"{name}\"\nadmins = [\"operator\"]\n\
+             [tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n\
+             [[clients]]\nlisten = \"127.0.0.1:{}\"\n[hubs]\nlisten = \"127.0.0.1:{}\"\n\
+             [timers]\nredial_first = \"10 ms\"\nredial_most = \"100 ms\"\n\
+             [control]\nvoters = {VOTERS:?}\nheartbeat = \"100 ms\"\nelection_least = \"400 ms\"\nelection_most = \"800 ms\"\n",
+            self.clients[hub], self.links[hub]
+        );
+        for other in 0..hub {
+            config.push_str(&format!(
+                "[[neighbours]]\naddr = \"127.0.0.1:{}\"\nname = \"{}\"\n",
+                self.links[other], VOTERS[other]
+            ));
+        }
+        let path = self.path(&format!("{name}.toml"));
+        fs::write(&path, config).expect("a file");
+        let started = Hub::start_with(&["--config", &path.display().to_string()]);
+        *self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+    }
+
+    /// As kill -9 does.
+    fn kill(&self, hub: usize) {
+        self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A command at a hub, as this client.
+    fn run_as(&self, client: &str, hub: usize, args: &[&str]) -> Output {
+        let file = |name: String| self.path(&name).display().to_string();
+        let (cert, key) = (file(format!("{client}.pem")), file(format!("{client}.key")));
+        let address = format!("127.0.0.1:{}", self.clients[hub]);
+        let tls = ["-s", &address, "--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &file("ca.pem".into())];
+        weft(&[args, &tls].concat())
+    }
+
+    fn run(&self, hub: usize, args: &[&str]) -> Output {
+        self.run_as("operator", hub, args)
+    }
+
+    fn documents(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    }
+
+    fn apply(&self, hub: usize, documents: &str, more: &[&str]) -> Value {
+        let output = self.run(hub, &[&["apply", documents, "--json"], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stdout)))
+    }
+
+    fn export(&self, hub: usize) -> Value {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let output = self.run(hub, &["export", "--json"]);
+            if output.status.success() {
+                return serde_json::from_slice(&output.stdout).expect("JSON");
+            }
+            assert!(Instant::now() < until, "{}", text(&output.stderr));
+        }
+    }
+
+    /// The hub that leads, once one does.
+    fn leader(&self) -> usize {
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
+            for hub in 0..3 {
+                let output = self.run(hub, &["control", "show", "--json"]);
+                let shown: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+                if let Some(leader) = VOTERS.iter().position(|name| shown["leader"] == *name) {
+                    return leader;
+                }
+            }
+        }
+        panic!("nobody ever leads")
+    }
+}
+
+fn keys(exported: &Value) -> BTreeSet<String> {
+    let resources = exported["resources"].as_array().expect("resources").iter();
+    resources.map(|resource| resource["key"].as_str().expect("a key").to_owned()).collect()
+}
+
+fn tenant(name: &str) -> String {
+    format!("[[tenant]]\nname = \"{name}\"\ntopics = [\"{name}/**\"]\n")
+}
+
+#[test]
+fn files_are_applied_shown_first_exported_and_pruned_only_when_that_is_said() {
+    let mesh = Mesh::start();
+    let both = mesh.documents("both.toml", &[tenant("billing"), tenant("trading")].concat());
+    let one = mesh.documents("one.toml", &tenant("billing"));
+    let dry = mesh.apply(0, &both, &["--dry-run"]);
+    assert_eq!((&dry["created"], &dry["version"]), (&2.into(), &0.into()));
+    assert!(dry["shown"].as_str().expect("a text").contains("+ tenant/billing"));
+    let first = mesh.apply(0, &both, &[]);
+    assert_eq!((&first["created"], &first["version"]), (&2.into(), &1.into()));
+    let again = mesh.apply(1, &both, &[]);
+    assert_eq!((&again["unchanged"], &again["created"], &again["version"]), (&2.into(), &0.into(), &1.into()));
+    // What was exported changes nothing.
+    let out = mesh.path("exported").display().to_string();
+    let exported = mesh.run(2, &["export", "--out", &out]);
+    assert!(exported.status.success(), "{}", text(&exported.stderr));
+    let same = mesh.apply(0, &out, &["--prune", "--yes"]);
+    assert_eq!((&same["unchanged"], &same["deleted"], &same["version"]), (&2.into(), &0.into(), &1.into()));
+    // What is not in the files stays, unless it is said that it may go.
+    assert_eq!(mesh.apply(0, &one, &[])["deleted"], 0);
+    let asked = mesh.run(0, &["apply", &one, "--prune"]);
+    assert_eq!(asked.status.code(), Some(2), "{}", text(&asked.stderr));
+    assert!(text(&asked.stderr).contains("tenant/trading") && text(&asked.stderr).contains("--yes"));
+    assert_eq!(mesh.apply(0, &one, &["--prune=policy", "--yes"])["deleted"], 0, "of another kind");
+    let pruned = mesh.apply(0, &one, &["--prune=tenant", "--yes"]);
+    assert_eq!((&pruned["deleted"], &pruned["version"]), (&1.into(), &2.into()));
+    for hub in 0..3 {
+        assert_eq!(keys(&mesh.export(hub)), BTreeSet::from(["tenant/billing".to_owned()]));
+    }
+    // Nobody else may; what is wrong is named, with its file.
+    let guest = mesh.run_as("guest", 0, &["apply", &both]);
+    assert_eq!(guest.status.code(), Some(1));
+    assert!(text(&guest.stderr).contains("admins"), "{}", text(&guest.stderr));
+    let wrong = mesh.documents("wrong.toml", "[[tenant]]\nname = \"x\"\ntopcis = []\n");
+    let refused = mesh.run(0, &["apply", &wrong]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("topcis"), "{}", text(&refused.stderr));
+    let shown = text(&mesh.run(0, &["control", "show"]).stdout);
+    assert!(shown.contains("version    2, made by operator") && shown.contains("1 tenant"), "{shown}");
+}
+
+#[test]
+fn what_was_answered_is_there_once_whoever_is_killed_meanwhile() {
+    let rounds = if std::env::var_os("WEFT_FULL").is_some() { 40 } else { 4 };
+    let mesh = Mesh::start();
+    mesh.leader();
+    let stop = AtomicBool::new(false);
+    let (answered, unsure) = std::thread::scope(|scope| {
+        let appliers: Vec<_> = (0..2)
+            .map(|worker| {
+                let (mesh, stop) = (&mesh, &stop);
+                scope.spawn(move || {
+                    let (mut answered, mut unsure) = (Vec::new(), 0);
+                    for n in 0.. {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let name = format!("t-{worker}-{n}");
+                        let file = mesh.documents(&format!("{name}.toml"), &tenant(&name));
+                        match mesh.run((worker + n) % 3, &["apply", &file]).status.success() {
+                            true => answered.push(format!("tenant/{name}")),
+                            false => unsure += 1,
+                        }
+                    }
+                    (answered, unsure)
+                })
+            })
+            .collect();
+        for round in 0..rounds {
+            // The leader as a rule, and others now and then.
+            let hub = if round % 4 == 3 { (mesh.leader() + 1) % 3 } else { mesh.leader() };
+            mesh.kill(hub);
+            mesh.begin(hub);
+            mesh.leader();
+        }
+        stop.store(true, Ordering::Relaxed);
+        let ended = appliers.into_iter().map(|applier| applier.join().expect("it applies"));
+        ended.fold((Vec::new(), 0), |(mut all, sum), (answered, unsure)| {
+            all.extend(answered);
+            (all, sum + unsure)
+        })
+    });
+    assert!(answered.len() >= rounds, "{} were answered, {unsure} not", answered.len());
+    let exported = mesh.export(0);
+    let there = keys(&exported);
+    for key in &answered {
+        assert!(there.contains(key), "{key} was answered and is not there");
+    }
+    // Each change made one tenant and one version.
+    assert_eq!(exported["version"], there.len() as u64, "none was made twice");
+    for hub in 1..3 {
+        assert_eq!(mesh.export(hub), exported, "all have the same");
+    }
+}
+
+#[test]
+fn a_configuration_says_who_votes_and_what_is_wrong_with_that() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |control: &str| {
+        let path: &Path = &folder.path().join("hub.toml");
+        let config = format!(
+            "name = \"alone\"\ndata = \"data\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n{control}"
+        );
+        fs::write(path, config).expect("a file");
+        weft(&["hub", "--config", &path.display().to_string(), "--check"])
+    };
+    let alone = check("");
+    assert!(text(&alone.stdout).contains("[control]\nvoters = [\"alone\"]"), "{}", text(&alone.stdout));
+    let wrong = check("[control]\nvoters = [\"a\", \"a\"]\n");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("named twice"), "{}", text(&wrong.stderr));
+}
