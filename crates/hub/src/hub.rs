@@ -27,7 +27,7 @@ use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
 use crate::environment::Environment;
-use crate::govern::{JudgeParts, JudgeStage, Wires};
+use crate::govern::{JudgeParts, JudgeStage, Quotas, Wires};
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -265,6 +265,7 @@ impl Hub {
             });
         }
         let (route_arena, consume_arena, append_arena) = (arena.clone(), arena.clone(), arena.clone());
+        let quotas: Arc<ArcSwap<Quotas>> = Arc::default();
         let judge = judge.map(|judge| {
             let waker = StageWaker::parking();
             let (to_judge, inbox) = mpsc::ring(slots);
@@ -275,7 +276,19 @@ impl Hub {
             };
             let (net, counters) = (Outbox::new(&to_net, &net_waker), counters.clone());
             let out = Outbox::new(&to_judge, &waker);
-            (JudgeStage::new(JudgeParts { judge, governed: governed.clone(), place, inbox, net, counters, waker }), out)
+            (
+                JudgeStage::new(JudgeParts {
+                    judge,
+                    governed: governed.clone(),
+                    quotas: quotas.clone(),
+                    place,
+                    inbox,
+                    net,
+                    counters,
+                    waker,
+                }),
+                out,
+            )
         });
         let (judge, to_judge) = judge.unzip();
         let net = NetStage::new(NetParts {
@@ -304,6 +317,7 @@ impl Hub {
                 govern: wires.as_ref().map(Wires::requests),
             },
             seed: random.next_u64(),
+            quotas: quotas.clone(),
         });
         let route = RouteStage::new(RouteParts {
             inbox: route_inbox,
@@ -368,6 +382,7 @@ impl Hub {
             spools,
             options: options.clone(),
             counters: counters.clone(),
+            quotas,
             waker: append_waker.clone(),
         });
         let replicate = ReplicateStage::new(ReplicateParts {

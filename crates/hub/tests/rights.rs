@@ -5,6 +5,8 @@ mod common;
 
 use common::consumers::spec;
 use common::judge::{Court, Rule, everything};
+use common::mesh::{authority, link_addr, member, until};
+use common::triangle::{create, stream};
 use common::{Raw, options, stop};
 use weft_base::{Clock as _, SystemClock};
 use weft_topic::mapping::{MappingSpec, Mappings};
@@ -21,6 +23,8 @@ fn publish(client: &mut Raw, request: u64, topic: &str) -> Result<(), (ErrorCode
 fn answer(client: &mut Raw, request: u64) -> Result<(), (ErrorCode, String)> {
     let received = client.receive();
     match received.frame() {
+        // The other hub's word of what was ended here.
+        Frame::Unsubscribed(_) => return answer(client, request),
         Frame::Ack(ack) => assert_eq!(ack.request, request),
         Frame::Done(done) => assert_eq!(done.request, request),
         Frame::Subscribed(subscribed) => assert_eq!(subscribed.id.0, request),
@@ -356,4 +360,55 @@ fn with_states_that_come_fast_all_answers_are_looked_at_again() {
         request += 1;
     }
     stop(court.hub);
+}
+
+#[test]
+fn a_number_in_use_is_refused_and_what_it_stands_on_stays() {
+    let court = Court::start(options("hub", None), &[("all", everything("test"))]);
+    let mut client = Raw::connect(&court.hub, 1);
+    client.subscribe(1, "t/a");
+    client.subscribe_with(1, "t/b", |_| {});
+    assert_eq!(answer(&mut client, 1).expect_err("in use").0, ErrorCode::IN_USE);
+    court.change(&[("shut", Some(Rule::forbid("*", &["subscribe"], "t/a")))]);
+    assert!(denied(answer(&mut client, 1)).contains("topic `t/a`: by rule shut"));
+    client.subscribe(1, "t/b");
+    stop(court.hub);
+}
+
+#[test]
+fn a_session_at_another_hub_is_asked_about_where_its_client_is_and_ended_there() {
+    let ca = authority();
+    let data = tempfile::tempdir().expect("a folder");
+    let mut options = member(&ca, "home", "127.0.0.1:0", &[]);
+    options.data = Some(data.path().to_owned());
+    // Whoever came there by itself would be refused everything.
+    let home = Court::start(options, &[]);
+    let near = member(&ca, "near", "127.0.0.1:0", &[("home", link_addr(&home.hub))]);
+    let near = Court::start(near, &[("all", everything("*")), ("t", Rule::allow("*", &["consume"], "t/**"))]);
+    let mut client = Raw::connect(&near.hub, 0);
+    until(&mut client, "the home is there", |r| r.hubs.iter().filter(|h| h.reachable).count() == 2);
+    create(&mut client, stream("all", &["home"]));
+    let mut request = 1;
+    loop {
+        client.publish(request, AckLevel::Synced, "t/a", &[b"x"]);
+        match answer(&mut client, request) {
+            Ok(()) => break,
+            Err((code, detail)) => assert!(code != ErrorCode::DENIED, "{detail}"),
+        }
+        request += 1;
+    }
+    client.subscribe_with(5, "t/a", |s| (s.stream, s.start) = ("all", weft_wire::frame::Start::First));
+    assert_eq!(answer(&mut client, 5), Ok(()));
+    assert_eq!(client.delivered(), [b"x"]);
+    let mut refused = Raw::connect(&home.hub, 0);
+    assert!(denied(publish(&mut refused, 1, "t/a")).contains("no rule allows it"));
+    near.change(&[("shut", Some(Rule::forbid("*", &["subscribe"], "t/a")))]);
+    assert!(denied(answer(&mut client, 5)).contains("by rule shut"));
+    // What comes now is not for it.
+    client.publish(100, AckLevel::Synced, "t/a", &[b"y"]);
+    assert_eq!(answer(&mut client, 100), Ok(()));
+    client.subscribe_with(6, "t/a", |s| s.stream = "all");
+    assert!(denied(answer(&mut client, 6)).contains("by rule shut"));
+    stop(near.hub);
+    stop(home.hub);
 }

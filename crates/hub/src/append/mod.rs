@@ -32,6 +32,7 @@ mod verify;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use weft_base::sync::atomic::{AtomicBool, Ordering};
 use weft_base::{Epoch, HubId, Mono, Now};
 use weft_ring::arena::Arena;
@@ -57,6 +58,7 @@ pub(crate) use self::sync::{SyncStage, ToSync};
 pub(crate) use self::verify::{ToVerify, VerifyParts, VerifyStage};
 use crate::consume::{Floors, StreamUp, ToConsume};
 use crate::counters::{Counters, add};
+use crate::govern::Quotas;
 use crate::messages::{StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -100,6 +102,8 @@ pub(crate) struct AppendStage {
     /// This hub.
     home: HubId,
     counters: Arc<Counters>,
+    /// What tenants may store, as the state says.
+    quotas: Arc<ArcSwap<Quotas>>,
     waker: StageWaker,
     tending: tend::Tending,
     /// When a block that could not be stored is told again, and how many were not told since.
@@ -127,6 +131,8 @@ pub(crate) struct AppendParts {
     pub(crate) spools: FoundSpools,
     pub(crate) options: Arc<HubOptions>,
     pub(crate) counters: Arc<Counters>,
+    /// What tenants may store, as the state says.
+    pub(crate) quotas: Arc<ArcSwap<Quotas>>,
     pub(crate) waker: StageWaker,
 }
 
@@ -157,6 +163,7 @@ impl AppendStage {
             home: HubId::of_name(&parts.options.name),
             options: parts.options,
             counters: parts.counters,
+            quotas: parts.quotas,
             waker: parts.waker,
             tending: tend::Tending::default(),
             next_refusal_told: Mono::default(),

@@ -365,7 +365,8 @@ impl Stream {
         }
         if self.over_quota {
             let detail = format!(
-                "tenant {} has stored all it may (limits.tenant_stream_bytes): stream `{}` takes nothing more",
+                "tenant {} has stored all it may (limits.tenant_stream_bytes, or the quota of who owns the topics): stream \
+                 `{}` takes nothing more",
                 self.spec.tenant, self.spec.name
             );
             return Err(Refusal { code: ErrorCode::QUOTA, reason: DropReason::Quota, detail });

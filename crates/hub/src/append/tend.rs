@@ -2,9 +2,11 @@
 //! silent, batches that take too long, and events that newer ones have replaced.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{ByteCount, Mono, Now, UnixNanos};
+use weft_topic::Filter;
 use weft_wire::block::Block;
 use weft_wire::frame::LastValues;
 
@@ -152,8 +154,26 @@ impl AppendStage {
                 *stored.entry(stream.spec.tenant).or_default() += stream.log.bytes() + delayed;
             }
         }
+        let quotas = self.quotas.load_full();
+        let mut owned: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+        let owner = |stream: &Stream| {
+            if !quotas.limit_storage() {
+                return None;
+            }
+            let filters: Vec<Filter> =
+                stream.spec.filters.iter().filter_map(|filter| Filter::parse(filter).ok()).collect();
+            quotas.storage_of(filters.iter()).map(|(tenant, most)| (tenant.clone(), most))
+        };
+        for stream in self.streams.iter().flatten() {
+            if let Some((tenant, _)) = owner(stream) {
+                let delayed = stream.schedule.as_ref().map_or(0, |schedule| schedule.log.bytes());
+                *owned.entry(tenant).or_default() += stream.log.bytes() + delayed;
+            }
+        }
         for stream in self.streams.iter_mut().flatten() {
             let over = stored.get(&stream.spec.tenant).is_some_and(|bytes| *bytes >= quota);
+            let beyond = |(tenant, most): (Arc<str>, u64)| owned.get(&tenant).is_some_and(|bytes| *bytes >= most);
+            let over = over || owner(stream).is_some_and(beyond);
             if over && !std::mem::replace(&mut stream.over_quota, over) {
                 tracing::warn!(
                     code = "quota",

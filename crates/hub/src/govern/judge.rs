@@ -14,12 +14,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use weft_base::{Mono, Now, UnixNanos};
 use weft_govern::access::{Ask, Judge, Place, Verdict};
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 
-use super::Governed;
+use super::{Governed, Quotas};
 use crate::counters::{Counters, add, set};
 use crate::messages::{SessionId, ToNet};
 use crate::outbox::Outbox;
@@ -67,6 +68,8 @@ struct InUse {
 pub(crate) struct JudgeParts {
     pub(crate) judge: Box<dyn Judge>,
     pub(crate) governed: Governed,
+    /// Where what may be used is put, for the stages that count it.
+    pub(crate) quotas: Arc<ArcSwap<Quotas>>,
     pub(crate) place: Place,
     pub(crate) inbox: mpsc::Consumer<ToJudge>,
     pub(crate) net: Outbox<ToNet>,
@@ -125,6 +128,10 @@ impl JudgeStage {
                 what,
                 "a document is not understood, and forbids what it speaks of"
             );
+        }
+        let quotas = Quotas::of(&state);
+        if **self.parts.quotas.load() != quotas {
+            self.parts.quotas.store(Arc::new(quotas));
         }
         let counts = &self.parts.counters.govern;
         set(&counts.version, state.version());

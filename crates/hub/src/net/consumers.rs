@@ -88,7 +88,7 @@ impl NetStage {
         let counters = self.counters.clone();
         let ended = |c: &mut Connection| c.egress.end_member(target.subscription, &counters);
         if self.connection(target.session).is_some_and(ended) {
-            self.forget_standing(target.session, target.subscription);
+            self.closed_standing(target.session, target.subscription);
             self.refuse(target.session, target.subscription.0, code, detail);
         }
     }

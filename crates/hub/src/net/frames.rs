@@ -441,6 +441,7 @@ impl NetStage {
         retry_after_ms: u32,
         detail: &str,
     ) {
+        self.landed(id, request);
         if let Some(connection) = self.connection(id) {
             let error = frame::ErrorFrame { request, code, retry_after_ms, detail };
             frame::encode(&Frame::Error(error), connection.egress.control());

@@ -127,18 +127,22 @@ impl NetStage {
                 if !is_admin && self.turns_away(id, version) {
                     return;
                 }
+                let name = if peer.name.is_empty() { hello.name } else { &peer.name }.to_owned();
+                let who = principal_of(peer, &name, is_admin);
+                if let Err(detail) = self.connections_of(&who) {
+                    add(&self.counters.refused, 1);
+                    return self.goodbye(id, ErrorCode::OVER_QUOTA, &detail);
+                }
                 self.welcome(id, version);
                 if let Some(connection) = self.connection(id) {
                     connection.role = Role::Client;
                     connection.client = ClientFacts { version, is_admin, ..ClientFacts::default() };
                     hello.name.clone_into(&mut connection.name);
                 }
-                let name = if peer.name.is_empty() { hello.name } else { &peer.name }.to_owned();
-                let principal = principal_of(peer, &name, is_admin);
                 if let Some(connection) = self.connection(id) {
-                    connection.principal = Some(Arc::new(principal.clone()));
+                    connection.principal = Some(Arc::new(who.clone()));
                 }
-                self.govern(id, principal);
+                self.govern(id, who);
                 self.out.conductor.push(ToConductor::SessionOpened { session: id, name });
                 add(&self.counters.clients, 1);
             }

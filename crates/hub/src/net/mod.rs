@@ -31,6 +31,7 @@ mod look;
 mod outbound;
 mod outlets;
 mod parallel;
+mod quota;
 mod rights;
 mod subscriber;
 mod sweep;
@@ -61,6 +62,7 @@ use self::window::Growth;
 use crate::Identity;
 use crate::agree::Opening;
 use crate::counters::{Counters, add};
+use crate::govern::Quotas;
 use crate::inbox::lane_of_frame;
 use crate::lifecycle::Lifecycle;
 use crate::load::{Load, Verdict};
@@ -159,6 +161,7 @@ pub(crate) struct NetParts {
     pub(crate) out: Outlets,
     /// What the answers of a session are found by cannot be foreseen.
     pub(crate) seed: u64,
+    pub(crate) quotas: Arc<ArcSwap<Quotas>>,
 }
 
 impl NetStage {
@@ -181,7 +184,7 @@ impl NetStage {
             profiling: parts.profiling,
             gate_waker: parts.gate_waker,
             load: parts.load,
-            governing: parts.out.judge.is_some().then(|| Governing::new(parts.seed)),
+            governing: parts.out.judge.is_some().then(|| Governing::new(parts.seed, parts.quotas)),
             out: parts.out,
             connections: Vec::new(),
             generations: Vec::new(),
@@ -531,7 +534,15 @@ impl Stage for NetStage {
         let sweep = self.sweeping.then_some(self.next_sweep);
         let release = self.keeping.then_some(self.next_release);
         let marks = self.marking.then_some(self.next_marks);
-        sweep.into_iter().chain(release).chain(marks).chain(self.tunnels_deadline()).chain(self.drain_deadline()).min()
+        let quota = self.governing.as_ref().and_then(Governing::deadline);
+        sweep
+            .into_iter()
+            .chain(release)
+            .chain(marks)
+            .chain(quota)
+            .chain(self.tunnels_deadline())
+            .chain(self.drain_deadline())
+            .min()
     }
 
     fn on_stop(&mut self, _now: Now) {

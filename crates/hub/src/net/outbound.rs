@@ -83,9 +83,20 @@ impl NetStage {
                         };
                         given = plain;
                     }
+                    let now = self.now.mono;
+                    if let (Some(rights), Some(governing)) = (connection.rights.as_deref(), &mut self.governing)
+                        && rights.metered.counts_deliveries()
+                        && !governing.meters.deliver(&rights.metered, (events, given.len() as u64), now)
+                    {
+                        account.drop(DropReason::OverQuota, events);
+                        account.leave(Waits::Net, events);
+                        let missing = [(DropReason::OverQuota, events)];
+                        connection.egress.subscribers.expired(target.subscription, lane, 0, 0, missing);
+                        self.mark_dirty(target.session);
+                        continue;
+                    }
                     let memory = Memory { arena: &self.arena, tight: self.tight };
                     let subscribers = &mut connection.egress.subscribers;
-                    let now = self.now.mono;
                     let delivery = subscribers.deliver(target.subscription, given, hops, now, memory, account);
                     account.leave(Waits::Net, events);
                     match delivery {
@@ -156,6 +167,7 @@ impl NetStage {
             ToNet::Acked(request) => self.on_acked(request),
             ToNet::Far(far) => self.on_far(&far),
             ToNet::FarAcked { session, ack } => {
+                self.landed(session, ack.request);
                 if let Some(connection) = self.connection(session) {
                     connection.unanswered = connection.unanswered.saturating_sub(1);
                     frame::encode(&Frame::Ack(*ack), connection.egress.control());
@@ -169,6 +181,7 @@ impl NetStage {
             }
             ToNet::Refused { session, id, code, retry_after_ms, detail } => {
                 add(&self.counters.refused, 1);
+                self.landed(session, id);
                 if let Some(connection) = self.connection(session) {
                     connection.unanswered = connection.unanswered.saturating_sub(1);
                     connection.parts.remove(&id);
@@ -210,7 +223,7 @@ impl NetStage {
                 let counters = self.counters.clone();
                 if let Some(connection) = self.connection(target.session) {
                     connection.egress.subscribers.unsubscribe(target.subscription, &counters);
-                    self.forget_standing(target.session, target.subscription);
+                    self.closed_standing(target.session, target.subscription);
                     self.refuse(target.session, target.subscription.0, code, &detail);
                 }
             }
@@ -364,6 +377,8 @@ impl NetStage {
             connection.parts.remove(&request.id);
         }
         connection.unanswered = connection.unanswered.saturating_sub(1);
+        self.landed(request.session, request.id);
+        let Some(connection) = self.connection(request.session) else { return };
         let ack = frame::Ack {
             request: request.id,
             level,

@@ -18,8 +18,9 @@ pub(in crate::net) fn verdict(ask: &Ask, verdict: &Verdict) -> String {
         false => format!("by rule {}{more}", rules.join(", ")),
     };
     let (reason, version) = (&verdict.reason, verdict.version);
+    let hint = if reason.contains("weft policy explain") { "" } else { "; see `weft policy explain`" };
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-    format!("`{who}` may not {action} {resource}{lane}: {rules} (state {version}){reason}; see `weft policy explain`")
+    format!("`{who}` may not {action} {resource}{lane}: {rules} (state {version}){reason}{hint}")
 }
 
 /// Why a question was answered with no; nothing of one without an answer.

@@ -14,10 +14,11 @@ mod questions;
 mod standing;
 mod waiting;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use weft_base::SubscriptionId;
+use arc_swap::ArcSwap;
+use weft_base::{Mono, SubscriptionId};
 use weft_govern::access::{Action, Ask, Principal, Resource, Verdict};
 use weft_mesh::ledger::DropReason;
 use weft_ring::arena::{BlockMut, BlockRef};
@@ -30,8 +31,9 @@ use self::publishes::{Known, Publishes, action_of};
 use self::questions::questions;
 use self::standing::Standing;
 use super::NetStage;
+use super::quota::{Metered, Meters};
 use crate::counters::add;
-use crate::govern::ToJudge;
+use crate::govern::{Quotas, ToJudge};
 use crate::mapping::Mapped;
 use crate::messages::SessionId;
 
@@ -48,11 +50,30 @@ pub(in crate::net) struct Governing {
     /// Counts those.
     epoch: u64,
     seed: u64,
+    /// Sessions that wait for their quota, and until when.
+    waits: BTreeSet<(Mono, SessionId)>,
+    /// What may be used, as the state says.
+    pub(in crate::net) quotas: Arc<ArcSwap<Quotas>>,
+    /// What is used.
+    pub(in crate::net) meters: Meters,
 }
 
 impl Governing {
-    pub(in crate::net) fn new(seed: u64) -> Self {
-        Self { unasked: VecDeque::new(), mapping: Arc::default(), epoch: 0, seed }
+    pub(in crate::net) fn new(seed: u64, quotas: Arc<ArcSwap<Quotas>>) -> Self {
+        Self {
+            unasked: VecDeque::new(),
+            mapping: Arc::default(),
+            epoch: 0,
+            seed,
+            waits: BTreeSet::new(),
+            quotas,
+            meters: Meters::default(),
+        }
+    }
+
+    /// When somebody has waited long enough.
+    pub(in crate::net) fn deadline(&self) -> Option<Mono> {
+        self.waits.first().map(|(until, _)| *until)
     }
 }
 
@@ -81,9 +102,25 @@ impl Need {
 }
 
 /// What is kept of a session while its answers are awaited.
-enum Kept {
-    Publish { request: u64, asked: (AckLevel, u8), block: BlockMut },
-    Frame { request: u64, opens: Option<SubscriptionId>, frame: BlockRef },
+pub(in crate::net) enum Kept {
+    /// With the count of the mapping that it was asked about by.
+    Publish {
+        request: u64,
+        asked: (AckLevel, u8),
+        block: BlockMut,
+        epoch: u64,
+    },
+    /// Allowed, and waits for its quota.
+    Metered {
+        request: u64,
+        asked: (AckLevel, u8),
+        block: BlockMut,
+    },
+    Frame {
+        request: u64,
+        opens: Option<SubscriptionId>,
+        frame: BlockRef,
+    },
 }
 
 /// A frame that waits.
@@ -92,17 +129,23 @@ struct Parked {
     needs: Vec<Need>,
     /// Questions that are not asked yet: from this one on.
     unasked: usize,
+    /// It waits for a time.
+    waits: bool,
 }
 
 impl Parked {
+    fn new(kept: Kept, needs: Vec<Need>) -> Self {
+        Self { kept, needs, unasked: 0, waits: false }
+    }
+
     fn is_answered(&self) -> bool {
-        self.needs.iter().all(|need| need.verdict.is_some())
+        !self.waits && self.needs.iter().all(|need| need.verdict.is_some())
     }
 
     /// Whether the answers are used for longer than this frame.
     fn keeps(&self) -> bool {
         match &self.kept {
-            Kept::Publish { .. } => true,
+            Kept::Publish { .. } | Kept::Metered { .. } => true,
             Kept::Frame { opens, .. } => opens.is_some(),
         }
     }
@@ -111,6 +154,7 @@ impl Parked {
 /// The rights of a session.
 pub(crate) struct Rights {
     pub(in crate::net) who: Arc<Principal>,
+    pub(in crate::net) metered: Metered,
     publishes: Publishes,
     standing: BTreeMap<SubscriptionId, Standing>,
     /// Subscriptions whose requests it may answer.
@@ -119,11 +163,14 @@ pub(crate) struct Rights {
 }
 
 impl NetStage {
-    /// The session of a client begins: from here on it is asked what it may do.
+    /// The session of a client begins: from here on it is asked what it may do, and
+    /// what it uses is counted.
     pub(in crate::net) fn govern(&mut self, id: SessionId, who: Principal) {
+        let metered = self.meter(&who);
         let Some(governing) = &self.governing else { return };
         let rights = Rights {
             who: Arc::new(who),
+            metered,
             publishes: Publishes::new(governing.seed),
             standing: BTreeMap::new(),
             replies: 0,
@@ -144,8 +191,9 @@ impl NetStage {
         let epoch = self.governing.as_ref().map_or(0, |governing| governing.epoch);
         let Some(rights) = self.rights(id) else { return self.on_publish(id, request, asked, block) };
         match rights.publishes.find(epoch, &block) {
-            Known::Allowed | Known::NoMatter => self.on_publish(id, request, asked, block),
-            Known::Reply if rights.replies > 0 => self.on_publish(id, request, asked, block),
+            Known::NoMatter => self.on_publish(id, request, asked, block),
+            Known::Allowed => self.meter_publish(id, request, asked, block),
+            Known::Reply if rights.replies > 0 => self.meter_publish(id, request, asked, block),
             Known::Reply => {
                 let detail = explain::no_reply(&rights.who);
                 self.deny_publish(id, request, asked.0, &block, &detail);
@@ -198,6 +246,7 @@ impl NetStage {
             // It is refused for its topic.
             return self.on_publish(id, request, asked, block);
         };
+        let epoch = governing.epoch;
         let becomes = outcomes(&governing.mapping, topic, parsed.flags() & REQUEST != 0);
         if becomes.len() > MOST_OUTCOMES {
             let detail = format!(
@@ -221,7 +270,7 @@ impl NetStage {
             // Dropped or refused by the mapping, whoever publishes it.
             return self.on_publish(id, request, asked, block);
         }
-        self.park(id, Parked { kept: Kept::Publish { request, asked, block }, needs, unasked: 0 });
+        self.park(id, Parked::new(Kept::Publish { request, asked, block, epoch }, needs));
     }
 
     /// Whether a client's frame has to wait for an answer, or was refused for one
@@ -232,14 +281,24 @@ impl NetStage {
         let Some(rights) = connection.rights.as_deref() else { return false };
         let who = rights.who.clone();
         if let Frame::Unsubscribe(unsubscribe) = decoded {
-            self.forget_standing(id, unsubscribe.id);
-            return false;
+            let subscription = unsubscribe.id;
+            self.on_allowed(id, decoded.clone(), bytes);
+            self.closed_standing(id, subscription);
+            return true;
         }
         let snapshot = self.snapshot.load_full();
         let asked = questions(decoded, &|name| captured(&snapshot, name));
-        // A number in use is refused for that, and what has it keeps its answers.
-        if asked.opens.is_some_and(|subscription| self.is_open(id, subscription)) {
-            return false;
+        let is_live = matches!(decoded, Frame::Subscribe(subscribe) if subscribe.stream.is_empty());
+        if asked.opens.is_some_and(|subscription| self.is_taken(id, subscription, is_live)) {
+            let detail = "the subscription's number is in use: choose another";
+            self.refuse(id, asked.request, ErrorCode::IN_USE, detail);
+            return true;
+        }
+        if asked.opens.is_some()
+            && let Err(detail) = self.room_to_subscribe(id)
+        {
+            self.refuse(id, asked.request, ErrorCode::OVER_QUOTA, &detail);
+            return true;
         }
         let needs = asked.all.into_iter();
         // Who the hub's own configuration names is never locked out.
@@ -255,7 +314,7 @@ impl NetStage {
             return false;
         }
         let kept = Kept::Frame { request: asked.request, opens: asked.opens, frame: bytes.clone() };
-        self.park(id, Parked { kept, needs, unasked: 0 });
+        self.park(id, Parked::new(kept, needs));
         true
     }
 
@@ -264,8 +323,12 @@ impl NetStage {
         let keeps = parked.keeps();
         let Parked { kept, needs, .. } = parked;
         match kept {
-            Kept::Publish { request, asked, block } => {
-                let epoch = self.governing.as_ref().map_or(0, |governing| governing.epoch);
+            Kept::Publish { request, asked, block, epoch } => {
+                if self.governing.as_ref().is_some_and(|governing| governing.epoch != epoch) {
+                    // Other rules say by now what it becomes.
+                    self.release(id, needs.into_iter().map(|need| need.ask).collect());
+                    return self.ask_to_publish(id, request, asked, block);
+                }
                 let parsed = Block::trusted(&block);
                 let (topic, lane, action) = (parsed.topic(), parsed.lane(), action_of(&parsed));
                 let refused = needs.iter().find(|need| !need.is_allowed());
@@ -274,10 +337,11 @@ impl NetStage {
                 let gone = rights.publishes.insert(epoch, (topic, lane, action), needs);
                 self.release(id, gone);
                 match detail {
-                    None => self.on_publish(id, request, asked, block),
+                    None => self.meter_publish(id, request, asked, block),
                     Some(detail) => self.deny_publish(id, request, asked.0, &block, &detail),
                 }
             }
+            Kept::Metered { request, asked, block } => self.on_publish(id, request, asked, block),
             Kept::Frame { request, opens, frame } => {
                 if let Some(need) = needs.iter().find(|need| need.required && !need.is_allowed()) {
                     let detail = explain::need(need);
@@ -289,9 +353,17 @@ impl NetStage {
                 }
                 // Decoded before; its bytes are as they were.
                 let Ok(decoded) = Frame::decode(&frame) else { return };
-                self.on_allowed(id, decoded, &frame);
-                if let Some(subscription) = opens {
-                    self.stand(id, subscription, needs);
+                match opens {
+                    // First, so that nothing is open that stands on nothing.
+                    Some(subscription) => {
+                        if !self.stand(id, subscription, needs) {
+                            let detail = "the number was used for too much at other hubs: choose another";
+                            return self.refuse(id, request, ErrorCode::LIMIT, detail);
+                        }
+                        self.on_allowed(id, decoded, &frame);
+                        self.closed_standing(id, subscription);
+                    }
+                    None => self.on_allowed(id, decoded, &frame),
                 }
             }
         }

@@ -187,3 +187,71 @@ impl Publishes {
         entry.needs.iter().find(|need| !need.is_allowed()).map(|need| (&*entry.topic, need))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_govern::access::{Method, Principal, Resource};
+    use weft_topic::Filter;
+    use weft_wire::block::{BlockFields, BlockWriter, EventFields};
+
+    use super::*;
+
+    fn block(topic: &str, lane: Lane, flags: u32) -> Vec<u64> {
+        let mut words = vec![0u64; 128];
+        let bytes: &mut [u8] = zerocopy::IntoBytes::as_mut_bytes(words.as_mut_slice());
+        let fields = BlockFields { lane, flags, ..BlockFields::new(topic) };
+        let mut writer = BlockWriter::new(bytes, &fields).expect("the topic fits");
+        let event = EventFields { time: weft_base::UnixNanos(1), key: &[], headers: &[], payload: b"x" };
+        writer.push(&event).expect("it has room");
+        writer.finish().expect("there is an event");
+        words
+    }
+
+    fn need(topic: &str, allowed: bool) -> Need {
+        let principal = Principal { tenant: None, name: "a".into(), roles: [].into(), method: Method::Anonymous };
+        let resource = Resource::Topic(Filter::parse(topic).expect("a topic"));
+        let ask = Ask { principal: Arc::new(principal), action: Action::Publish, resource, lane: None };
+        let verdict = Verdict { allowed, version: 1, until: None, rules: [].into(), reason: "".into() };
+        Need { ask: Arc::new(ask), verdict: Some(Arc::new(verdict)), required: true }
+    }
+
+    fn find(publishes: &mut Publishes, epoch: u64, topic: &str, lane: Lane, flags: u32) -> Known {
+        publishes.find(epoch, zerocopy::IntoBytes::as_bytes(block(topic, lane, flags).as_slice()))
+    }
+
+    #[test]
+    fn an_answer_is_for_its_topic_lane_action_and_mapping_and_all_are_forgotten_at_the_bound() {
+        let mut publishes = Publishes::new(7);
+        let (lane, publish) = (Lane::DEFAULT, Action::Publish);
+        assert!(publishes.insert(1, ("t/a", lane, publish), vec![need("t/a", true)]).is_empty());
+        assert!(publishes.insert(1, ("t/b", lane, publish), vec![need("t/b", true), need("u", false)]).is_empty());
+        assert_eq!(find(&mut publishes, 1, "t/a", lane, 0), Known::Allowed);
+        assert_eq!(find(&mut publishes, 1, "t/b", lane, 0), Known::Denied(1), "all that it may become");
+        assert_eq!(
+            publishes.refused(1).map(|(topic, need)| (topic, need.ask.resource.to_string())),
+            Some(("t/b", "topic `u`".to_owned()))
+        );
+        for (epoch, topic, lane, flags) in
+            [(2, "t/a", lane, 0), (1, "t/a", Lane::BULK, 0), (1, "t/a", lane, REQUEST), (1, "t/c", lane, 0)]
+        {
+            assert_eq!(find(&mut publishes, epoch, topic, lane, flags), Known::No, "{epoch} {topic}");
+        }
+        assert_eq!(find(&mut publishes, 1, "_reply/1/2/3", lane, 0), Known::Reply);
+        assert_eq!(find(&mut publishes, 1, "_other/1", lane, 0), Known::NoMatter);
+        assert_eq!(publishes.find(1, &[1, 2, 3]), Known::NoMatter, "no block at all");
+        let turned = need("u", true);
+        publishes.turned(&turned.ask, turned.verdict.as_ref().expect("an answer"));
+        assert_eq!(find(&mut publishes, 1, "t/b", lane, 0), Known::Allowed);
+        for n in publishes.entries.len()..MOST {
+            let topic = format!("n/{n}");
+            assert!(publishes.insert(1, (&topic, lane, publish), vec![need(&topic, true)]).is_empty());
+        }
+        let gone = publishes.insert(1, ("t/z", lane, publish), vec![need("t/z", true)]);
+        assert_eq!(gone.len(), MOST + 1, "each question is given back");
+        assert_eq!(publishes.entries.len(), 1);
+        assert_eq!(find(&mut publishes, 1, "t/a", lane, 0), Known::No);
+        assert_eq!(find(&mut publishes, 1, "t/z", lane, 0), Known::Allowed);
+        let again = publishes.insert(1, ("t/z", lane, publish), vec![need("t/z", false)]);
+        assert_eq!((again.len(), publishes.entries.len()), (1, 1), "in its place");
+    }
+}

@@ -218,3 +218,93 @@ pub(super) fn questions(frame: &Frame<'_>, streams: Streams<'_>) -> Questions {
     };
     asked.unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_wire::frame::{
+        self, ConsumerSpec, DrainAction, LiveScope, MeshShow, StreamAlter, StreamCreate, StreamDelete, StreamSpec,
+    };
+
+    use super::*;
+
+    fn asked(frame: &Frame<'_>) -> Vec<String> {
+        let known = |name: &str| -> Arc<[Filter]> {
+            let filters: &[&str] = if name == "s" { &["t/**"] } else { &[] };
+            filters.iter().map(|filter| Filter::parse(filter).expect("a filter")).collect()
+        };
+        let asked = questions(frame, &known);
+        let shown = |question: &Question| {
+            let filters = match &question.resource {
+                Resource::Stream { filters, .. } => {
+                    format!(" of {}", filters.iter().map(Filter::as_str).collect::<Vec<_>>().join(","))
+                }
+                _ => String::new(),
+            };
+            let optional = if question.required { "" } else { "?" };
+            format!("{}{optional} {}{filters}", question.action.name(), question.resource)
+        };
+        asked.all.iter().map(shown).collect()
+    }
+
+    #[test]
+    fn what_each_frame_asks() {
+        let spec =
+            |name, filters: &[&'static str]| StreamSpec { name, filters: filters.to_vec(), ..StreamSpec::default() };
+        let create = |spec| Frame::StreamCreate(StreamCreate { request: 1, spec });
+        assert_eq!(
+            asked(&create(spec("n", &["a", "b/*"]))),
+            ["subscribe topic `a`", "subscribe topic `b/*`", "administer stream `n` of a,b/*"]
+        );
+        let mirror = StreamSpec { mirror_of: "s", ..spec("n", &["a"]) };
+        assert_eq!(asked(&create(mirror))[2], "consume stream `s` of t/**");
+        assert_eq!(asked(&create(spec("n", &["a//b"]))), [""; 0], "refused for its filter");
+        let alter = Frame::StreamAlter(StreamAlter { request: 1, spec: spec("s", &["a"]) });
+        assert_eq!(
+            asked(&alter),
+            ["subscribe topic `a`", "administer stream `s` of a", "administer stream `s` of t/**"]
+        );
+        let delete = Frame::StreamDelete(StreamDelete { request: 1, name: "s" });
+        assert_eq!(asked(&delete), ["administer stream `s` of t/**"]);
+        assert_eq!(asked(&Frame::MeshShow(MeshShow { request: 1 })), ["observe the mesh"]);
+        let drain = frame::Drain { request: 1, action: DrainAction::Ask, within_ms: 0 };
+        assert_eq!(asked(&Frame::Drain(drain)), ["administer the mesh"]);
+        let live = |subscription, topic| {
+            let (count, timeout_ms, hubs) = (0, 0, Vec::new());
+            let subscription = SubscriptionId(subscription);
+            Frame::LiveAsk(frame::LiveAsk {
+                request: 1,
+                subscription,
+                topic,
+                scope: LiveScope::All,
+                count,
+                timeout_ms,
+                hubs,
+            })
+        };
+        assert_eq!(asked(&live(0, "t/a")), ["observe topic `t/a`"]);
+        assert_eq!(asked(&live(7, "")), [""; 0]);
+        let consumer = ConsumerSpec { name: "c", filters: vec!["t/a"], ..common_spec() };
+        let create = |spec| Frame::ConsumerCreate(frame::ConsumerCreate { request: 1, stream: "s", spec });
+        assert_eq!(asked(&create(consumer.clone())), ["consume stream `s` of t/**", "subscribe topic `t/a`"]);
+        let dead = ConsumerSpec { dead_letters: true, dead_stream: "d", ..consumer };
+        assert_eq!(asked(&create(dead))[2], "administer stream `d` of ");
+    }
+
+    fn common_spec() -> ConsumerSpec<'static> {
+        ConsumerSpec {
+            name: "",
+            filters: Vec::new(),
+            predicate: "",
+            start: frame::Start::First,
+            mode: frame::ConsumerMode::Shared,
+            ack_wait_ms: 0,
+            max_deliver: 0,
+            backoff_ms: Vec::new(),
+            max_in_flight: 0,
+            replay: frame::Replay::Full,
+            dead_letters: false,
+            dead_stream: "",
+            inactive_ms: 0,
+        }
+    }
+}

@@ -13,6 +13,9 @@ use crate::counters::add;
 use crate::messages::{SessionId, Target, ToAppend, ToConductor};
 use crate::net::NetStage;
 
+/// Questions that one number of a subscription may stand on.
+const MOST_NEEDS: usize = 64;
+
 /// What one subscription stands on.
 pub(super) struct Standing {
     needs: Vec<Need>,
@@ -49,6 +52,11 @@ impl Rights {
         over
     }
 
+    /// How many subscriptions it has.
+    pub(in crate::net) fn subscriptions(&self) -> u64 {
+        self.standing.len() as u64
+    }
+
     fn take_standing(&mut self, subscription: SubscriptionId) -> Option<Standing> {
         let standing = self.standing.remove(&subscription)?;
         self.replies -= usize::from(standing.replies);
@@ -63,35 +71,93 @@ impl NetStage {
             || self.network.tunnels.near.serves(id, subscription)
     }
 
-    /// A subscription was asked for and allowed: while it is there it stands on this.
-    pub(super) fn stand(&mut self, id: SessionId, subscription: SubscriptionId, needs: Vec<Need>) {
-        if !self.is_open(id, subscription) {
-            return self.release(id, needs.into_iter().map(|need| need.ask).collect());
-        }
+    /// Whether a number cannot be used for another subscription. One that is served
+    /// elsewhere may be asked for again there, because this hub does not hear of it
+    /// when it was refused.
+    pub(super) fn is_taken(&mut self, id: SessionId, subscription: SubscriptionId, is_live: bool) -> bool {
+        self.connection(id).is_some_and(|connection| connection.egress.knows(subscription))
+            || (is_live && self.network.tunnels.near.serves(id, subscription))
+    }
+
+    /// A subscription is asked for and allowed: while it is there it stands on this,
+    /// and on what another of its number stood on. Answers whether that is not too
+    /// much.
+    pub(super) fn stand(&mut self, id: SessionId, subscription: SubscriptionId, needs: Vec<Need>) -> bool {
         let most = self.options.limits.subscriptions_per_session;
-        let Some(rights) = self.rights(id) else { return };
-        if rights.standing.len() > most {
-            // Those that were refused elsewhere later are left behind.
-            let all: Vec<SubscriptionId> = rights.standing.keys().copied().collect();
-            for one in all {
-                if !self.is_open(id, one) {
-                    self.forget_standing(id, one);
-                }
+        if self.rights(id).is_some_and(|rights| rights.standing.len() > most) {
+            self.drop_left_behind(id);
+        }
+        let Some(rights) = self.rights(id) else { return false };
+        let before = rights.take_standing(subscription);
+        let is_new = before.is_none();
+        let mut all = before.map(|standing| standing.needs).unwrap_or_default();
+        let mut gone = Vec::new();
+        for need in needs {
+            let known = all.iter().position(|known| known.ask == need.ask);
+            if let Some(known) = known.and_then(|at| all.get_mut(at)) {
+                known.required |= need.required;
+                known.verdict = need.verdict;
+                gone.push(need.ask);
+            } else if all.len() < MOST_NEEDS {
+                all.push(need);
+            } else {
+                gone.push(need.ask);
             }
         }
-        let Some(rights) = self.rights(id) else { return };
-        let standing = Standing::new(needs);
+        let fits = all.len() < MOST_NEEDS;
+        let standing = Standing::new(all);
         rights.replies += usize::from(standing.replies);
-        let before = rights.take_standing(subscription);
         rights.standing.insert(subscription, standing);
-        if let Some(before) = before {
-            self.release(id, before.needs.into_iter().map(|need| need.ask).collect());
+        self.release(id, gone);
+        if is_new {
+            self.meter_subscriptions(id, 1, 0);
+        }
+        fits
+    }
+
+    /// A subscription may be over: if it is, nothing stands for it any more.
+    pub(in crate::net) fn closed_standing(&mut self, id: SessionId, subscription: SubscriptionId) {
+        if !self.is_open(id, subscription) {
+            self.forget_standing(id, subscription);
         }
     }
 
+    /// Subscriptions that other hubs refused are left behind: forgets them.
+    fn drop_left_behind(&mut self, id: SessionId) {
+        let all: Vec<SubscriptionId> = match self.rights(id) {
+            Some(rights) => rights.standing.keys().copied().collect(),
+            None => return,
+        };
+        for one in all {
+            if !self.is_open(id, one) {
+                self.forget_standing(id, one);
+            }
+        }
+    }
+
+    /// Whether the quotas of a session leave room for one more subscription; if
+    /// not, why.
+    pub(super) fn room_to_subscribe(&mut self, id: SessionId) -> Result<(), String> {
+        let over = |stage: &mut Self| match stage.rights(id).map(|rights| std::mem::take(&mut rights.metered)) {
+            Some(metered) => {
+                let room = stage.subscriptions_of(&metered);
+                if let Some(rights) = stage.rights(id) {
+                    rights.metered = metered;
+                }
+                room
+            }
+            None => Ok(()),
+        };
+        over(self).or_else(|_| {
+            self.drop_left_behind(id);
+            over(self)
+        })
+    }
+
     /// A subscription is over.
-    pub(in crate::net) fn forget_standing(&mut self, id: SessionId, subscription: SubscriptionId) {
+    fn forget_standing(&mut self, id: SessionId, subscription: SubscriptionId) {
         let Some(standing) = self.rights(id).and_then(|rights| rights.take_standing(subscription)) else { return };
+        self.meter_subscriptions(id, 0, 1);
         self.release(id, standing.needs.into_iter().map(|need| need.ask).collect());
     }
 
@@ -101,21 +167,18 @@ impl NetStage {
         self.forget_standing(id, subscription);
         let counters = self.counters.clone();
         let target = Target { session: id, subscription };
+        // The hub that served it, if another did, is told.
         let was_elsewhere = self.leave_home(id, subscription);
         let Some(connection) = self.connection(id) else { return };
-        if was_elsewhere {
-            // The hub that served it is told.
-        } else if connection.egress.leave(subscription, &counters) {
+        if connection.egress.leave(subscription, &counters) {
             self.out.consume.push(ToConsume::Close { target });
         } else {
             let is_stream = connection.egress.subscribers.is_stream(subscription);
-            if !connection.egress.subscribers.unsubscribe(subscription, &counters) {
-                return;
-            }
-            if is_stream {
-                self.out.append.push(ToAppend::CloseSubscription { target });
-            } else {
-                self.out.conductor.push(ToConductor::Unsubscribe { target });
+            match connection.egress.subscribers.unsubscribe(subscription, &counters) {
+                true if is_stream => self.out.append.push(ToAppend::CloseSubscription { target }),
+                true => self.out.conductor.push(ToConductor::Unsubscribe { target }),
+                false if was_elsewhere => {}
+                false => return,
             }
         }
         add(&counters.govern.ended, 1);

@@ -1,8 +1,9 @@
 //! Sessions that wait: for the answers to what they asked.
 
+use weft_base::Mono;
 use weft_transport::Network as _;
 
-use super::{Governing, Parked};
+use super::{Governing, Kept, Parked};
 use crate::counters::{add, sub};
 use crate::govern::{Judged, ToJudge};
 use crate::messages::SessionId;
@@ -32,6 +33,31 @@ impl NetStage {
         self.network.pause(link);
         add(&self.counters.govern.waiting, 1);
         self.ask(id);
+    }
+
+    /// Keeps a publish until a time, likewise.
+    pub(in crate::net) fn park_until(&mut self, id: SessionId, kept: Kept, until: Mono) {
+        self.park(id, Parked { waits: true, ..Parked::new(kept, Vec::new()) });
+        if let Some(governing) = &mut self.governing {
+            governing.waits.insert((until, id));
+        }
+    }
+
+    /// Lets those go on that have waited for their time.
+    fn wake_waiting(&mut self) {
+        let now = self.now.mono;
+        while let Some(governing) = &mut self.governing
+            && governing.waits.first().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, id)) = governing.waits.pop_first()
+        {
+            let Some(connection) = self.connection(id) else { continue };
+            let parked = connection.rights.as_deref_mut().and_then(|rights| rights.parked.as_deref_mut());
+            let Some(parked) = parked.filter(|parked| parked.waits) else { continue };
+            parked.waits = false;
+            if !connection.closing && !std::mem::replace(&mut connection.readable, true) {
+                self.reading.push_back(id);
+            }
+        }
     }
 
     /// Asks what a parked frame wants to know, as far as there is room. Answers
@@ -93,6 +119,11 @@ impl NetStage {
     /// What is done once a turn: the rules of the mapping may be others, and the
     /// judge stage may have room again.
     pub(in crate::net) fn tend_rights(&mut self) {
+        if self.governing.is_none() {
+            return;
+        }
+        self.tend_quotas();
+        self.wake_waiting();
         let Some(governing) = &mut self.governing else { return };
         let Governing { mapping, epoch, unasked, .. } = governing;
         {
@@ -115,9 +146,9 @@ impl NetStage {
         if connection.has_parked() {
             sub(&self.counters.govern.waiting, 1);
         }
-        if connection.rights.is_some()
-            && let Some(judge) = &mut self.out.judge
-        {
+        let Some(rights) = connection.rights.as_deref() else { return };
+        self.unmeter(&rights.metered, rights.subscriptions());
+        if let Some(judge) = &mut self.out.judge {
             judge.push(ToJudge::Closed { session: connection.id });
         }
     }
