@@ -155,7 +155,7 @@ impl RouteStage {
         for entry in here.here() {
             match (entry.kind, peer) {
                 (FlowKind::Live, Some(address)) => {
-                    let (take, missed) = self.flows.message_arrived(stamp, entry);
+                    let (take, missed) = self.flows.message_arrived(stamp, entry, flow.lane);
                     add(&self.counters.peers_missed, missed);
                     if take {
                         self.peer_arrived(address.service, block);

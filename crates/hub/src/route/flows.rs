@@ -143,8 +143,9 @@ impl Flows {
 
     /// What to do with a message that came: take it or not, and how many before
     /// it are lost.
-    pub(super) fn message_arrived(&mut self, stamp: &Stamp, entry: &FlowEntry) -> (bool, u64) {
-        if entry.incarnation == UNNUMBERED {
+    pub(super) fn message_arrived(&mut self, stamp: &Stamp, entry: &FlowEntry, lane: Lane) -> (bool, u64) {
+        // The life of a hub that is not known yet has the same number.
+        if lane == Lane::URGENT && entry.incarnation == UNNUMBERED {
             // In order nevertheless, by the numbers of its hub's blocks.
             let last = self.unnumbered_in.entry(stamp.origin).or_insert((Epoch(0), 0));
             let is_later = (stamp.epoch, stamp.block) > *last || *last == (Epoch(0), 0);
