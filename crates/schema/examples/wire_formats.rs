@@ -7,7 +7,6 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use weft_schema::flatbuffers::FlatBuffers;
 use weft_schema::protobuf::Protobuf;

@@ -2,8 +2,6 @@
 //! are bounded, whatever they quote.
 use std::fmt;
 
-use crate::format::Format;
-
 /// Bytes of a text that quotes what came from outside.
 const TEXT_BYTES: usize = 512;
 
@@ -59,14 +57,6 @@ pub enum CompileError {
     Missing {
         /// The name in the text.
         name: String,
-    },
-    /// A format that this build does not have.
-    #[error(
-        "schemas of the format {format} cannot be compiled by this build: use one of those that /schemas/types lists"
-    )]
-    Format {
-        /// The format.
-        format: Format,
     },
 }
 

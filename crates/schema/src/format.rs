@@ -201,8 +201,7 @@ impl Schema {
     /// Compiles `source` as a schema of `format`; see [`Compiled::compile`].
     ///
     /// # Errors
-    /// Those of [`Compiled::compile`]; [`CompileError::Format`] if this build
-    /// has no such format.
+    /// Those of [`Compiled::compile`].
     pub fn compile(format: Format, source: &Source<'_>, limits: &SchemaLimits) -> Result<Self, CompileError> {
         source.measured(limits)?;
         match format {
@@ -210,7 +209,6 @@ impl Schema {
             Format::Avro => Ok(Self::Avro(Box::new(AvroSchema::compile(source, limits)?))),
             Format::Protobuf => Ok(Self::Protobuf(Box::new(Protobuf::compile(source, limits)?))),
             Format::FlatBuffers => Ok(Self::FlatBuffers(Box::new(FlatBuffers::compile(source, limits)?))),
-            other => Err(CompileError::Format { format: other }),
         }
     }
 

@@ -7,6 +7,7 @@
 //! range; the tables do not change afterwards.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use prost_reflect::{Cardinality, EnumDescriptor, FileDescriptor, MessageDescriptor, Syntax, Value};
 
@@ -293,9 +294,9 @@ impl Model {
         };
         for field in &message.fields {
             if let (Some(oneof), true) = (field.oneof, demanding(field.kind))
-                && !of_oneof.contains_key(&oneof)
+                && let Entry::Vacant(vacant) = of_oneof.entry(oneof)
             {
-                of_oneof.insert(oneof, slot()?);
+                vacant.insert(slot()?);
             }
         }
         let mut dealt = Vec::with_capacity(message.fields.len());

@@ -298,10 +298,9 @@ impl Printer<'_> {
             };
             all.push(format!("default = {value}"));
         }
-        if let Some(json) = field.json_name.as_deref().filter(|json| *json != json_name(field.name())) {
-            if field.extendee.is_none() {
-                all.push(format!("json_name = {}", quoted(json.as_bytes())));
-            }
+        let own_json = field.json_name.as_deref().filter(|json| *json != json_name(field.name()));
+        if let (Some(json), None) = (own_json, &field.extendee) {
+            all.push(format!("json_name = {}", quoted(json.as_bytes())));
         }
         let found = self.pool.and_then(|pool| {
             let scope = scope.name.trim_start_matches('.');
@@ -506,7 +505,7 @@ fn number(text: &str) -> Result<&str, CompileError> {
 fn escaped(text: &str) -> Result<String, CompileError> {
     let mut after_backslash = false;
     for byte in text.bytes() {
-        if byte < b' ' || byte >= 0x7f || (byte == b'"' && !after_backslash) {
+        if !(b' '..0x7f).contains(&byte) || (byte == b'"' && !after_backslash) {
             return Err(CompileError::invalid(text, "a default of bytes is not escaped"));
         }
         after_backslash = byte == b'\\' && !after_backslash;

@@ -25,17 +25,20 @@ use crate::error::Violation;
 /// The first field that is missing.
 pub(super) fn check(model: &Model, message: u32, bytes: &[u8]) -> Result<(), Violation> {
     match model.messages.get(message as usize) {
-        Some(root) => merged(model, root, bytes, &[0..bytes.len()]),
+        Some(root) => merged(model, root, bytes, std::slice::from_ref(&(0..bytes.len()))),
         None => Ok(()),
     }
 }
+
+/// A field, and where its parts lie.
+type Parts<'m> = (&'m Field, Vec<Range<usize>>);
 
 /// The parts of one message together.
 fn merged(model: &Model, message: &MessageType, bytes: &[u8], parts: &[Range<usize>]) -> Result<(), Violation> {
     let mut seen = Slots::default();
     // Of each message field that occurs once in the message, by where it is kept:
     // one place for each field, and one for all members of a oneof.
-    let mut inner: BTreeMap<(bool, u32), (&Field, Vec<Range<usize>>)> = BTreeMap::new();
+    let mut inner: BTreeMap<(bool, u32), Parts<'_>> = BTreeMap::new();
     let malformed = |_| Violation::new("", "malformed", "the payload changed while it was checked");
     for part in parts {
         let mut cursor = Cursor::over(bytes, part.clone());

@@ -23,20 +23,6 @@ pub(super) enum WireType {
     Fixed32,
 }
 
-impl WireType {
-    /// The word for messages of errors.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Varint => "a varint",
-            Self::Fixed64 => "eight bytes",
-            Self::Bytes => "a length with bytes",
-            Self::Start => "the begin of a group",
-            Self::End => "the end of a group",
-            Self::Fixed32 => "four bytes",
-        }
-    }
-}
-
 /// What is wrong with the bytes, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed {

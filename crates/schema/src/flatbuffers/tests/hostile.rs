@@ -128,14 +128,17 @@ fn a_short_buffer_that_is_a_large_tree_is_refused_within_the_limits() {
     let patient = SchemaLimits { payload_steps: u64::MAX, ..limits() };
     let order = FlatBuffers::from_binary(SCHEMA, &patient).expect("a schema");
     let violation = order.check(Payload::of(bytes)).expect_err("too many tables");
-    assert!(violation.text.contains(&"1,000,000 tables"), "{violation}");
+    assert!(violation.text.contains("1,000,000 tables"), "{violation}");
     assert_eq!(verify::TABLES, 1_000_000);
 }
+
+/// What is wrong, and how a good schema is made so.
+type Case = (&'static str, fn(&mut Model));
 
 #[test]
 fn schemas_that_contradict_themselves_are_refused() {
     let good = schema(SCHEMA).model;
-    let cases: &[(&str, fn(&mut Model))] = &[
+    let cases: &[Case] = &[
         ("a root that is a struct", |model| {
             model.root = model.objects.iter().position(|object| object.is_struct).expect("a struct") as u32;
         }),
