@@ -9,6 +9,7 @@ mod mapping;
 mod mesh;
 mod names;
 mod plan;
+mod schema;
 mod simulate;
 mod storage;
 pub(crate) mod stream;
@@ -25,6 +26,10 @@ pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenComman
 pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
 pub(crate) use self::mesh::{AskArgs, MeshCommand, WhyNotArgs};
 pub(crate) use self::plan::{ApplyArgs, PlanArgs};
+pub(crate) use self::schema::{
+    SchemaCheckArgs, SchemaCommand, SchemaCompatibleArgs, SchemaFormat, SchemaLevel, SchemaSourceArgs,
+    SchemaValidateArgs,
+};
 pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
 use self::stream::StreamCommand;
@@ -79,6 +84,9 @@ pub(crate) enum Command {
     /// The rules by which a hub maps topics: test.
     #[command(subcommand)]
     Mapping(MappingCommand),
+    /// Schemas by themselves, without a hub: check, validate, compatible.
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Put load on a hub and measure: delivered events a second, latency, what
     /// saturates first, and with --ramp the rate at which it breaks.
     Bench(BenchArgs),

@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `apply`, `export`, `control`, `mapping`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `apply`, `export`, `control`, `mapping`, `schema`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -74,6 +74,7 @@ fn main() -> ExitCode {
         Command::Export(args) => futures_lite::future::block_on(commands::control::export(&args)),
         Command::Control(command) => futures_lite::future::block_on(commands::control::run(command)),
         Command::Mapping(command) => commands::mapping::run(command),
+        Command::Schema(command) => commands::schema::run(command),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Ca(command) => commands::ca::run(command),

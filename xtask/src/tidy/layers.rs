@@ -84,6 +84,7 @@ const PLACES: [Place; 23] = [
             "govern",
             "consensus",
             "policy",
+            "schema",
             "hub",
             "client",
             "sim",

@@ -32,6 +32,9 @@ pub struct ControlOptions {
     pub alarm_after: Duration,
     /// Requests of this hub's clients under way; one more is refused.
     pub requests: usize,
+    /// The policies of the state decide what this hub's clients may do, and what
+    /// none allows is refused. Without it everybody may do everything.
+    pub enforce: bool,
 }
 
 impl Default for ControlOptions {
@@ -44,6 +47,7 @@ impl Default for ControlOptions {
             patience: Duration::from_secs(5),
             alarm_after: Duration::from_secs(30),
             requests: 64,
+            enforce: false,
         }
     }
 }
@@ -62,7 +66,8 @@ impl HubOptions {
 
 /// What is wrong with the table `[control]`.
 pub(super) fn violations(control: &ControlOptions, found: &mut Vec<(&'static str, String)>) {
-    let ControlOptions { voters, heartbeat, election_least, election_most, patience, alarm_after, requests } = control;
+    let ControlOptions { voters, heartbeat, election_least, election_most, patience, alarm_after, requests, .. } =
+        control;
     if voters.len() > MAX_VOTERS {
         let many = voters.len();
         found.push(("control.voters", format!("{many} voters are too many: at most {MAX_VOTERS}, the others learn")));

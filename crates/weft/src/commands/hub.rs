@@ -78,6 +78,9 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     environment.profiler = Some(Arc::new(Sampler));
     environment.governance.council = Some(Box::new(control::open));
     environment.governance.vet = Some(Box::new(control::Vetting::new(&options, environment.clock.clone())?));
+    if options.control.enforce {
+        environment.judge = Some(Box::new(control::Enforced::new()?));
+    }
     let whole = args.profile.as_ref().map(|_| Sampling::start(WHOLE_LIFE_HERTZ)).transpose()?;
     let hub = Hub::start_in(options, environment)?;
     let latency_ms = started.now().mono.0 / 1_000_000;

@@ -16,6 +16,7 @@ pub(crate) mod profile;
 pub(crate) mod publish;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod schema;
 pub(crate) mod see;
 pub(crate) mod stream;
 pub(crate) mod subscribe;

@@ -17,6 +17,9 @@ pub(super) fn options(mut section: Section<'_, '_>, problems: &mut Problems) -> 
     if let Some(requests) = section.number("requests", problems) {
         control.requests = requests;
     }
+    if let Some(enforce) = section.boolean("enforce", problems) {
+        control.enforce = enforce;
+    }
     let times = [
         ("heartbeat", &mut control.heartbeat),
         ("election_least", &mut control.election_least),
@@ -44,5 +47,6 @@ pub(super) fn show(options: &HubOptions, out: &mut String) -> std::fmt::Result {
     let times = [c.heartbeat, c.election_least, c.election_most, c.patience, c.alarm_after].map(show_duration);
     let [heartbeat, least, most, patience, alarm] = times;
     writeln!(out, "heartbeat = \"{heartbeat}\"\nelection_least = \"{least}\"\nelection_most = \"{most}\"")?;
-    writeln!(out, "patience = \"{patience}\"\nalarm_after = \"{alarm}\"\nrequests = {}", c.requests)
+    writeln!(out, "patience = \"{patience}\"\nalarm_after = \"{alarm}\"")?;
+    writeln!(out, "requests = {}\nenforce = {}", c.requests, c.enforce)
 }

@@ -3,7 +3,9 @@
 
 mod council;
 pub(crate) mod files;
+mod judge;
 mod vet;
 
 pub(crate) use self::council::open;
+pub(crate) use self::judge::Enforced;
 pub(crate) use self::vet::Vetting;

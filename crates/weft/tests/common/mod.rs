@@ -1,6 +1,8 @@
 //! A hub in a process of its own, for the tests of the program.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod voters;
+
 use std::fs;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

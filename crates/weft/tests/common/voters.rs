@@ -1,0 +1,137 @@
+//! Three hubs that vote on the control state, each in a process of its own, with
+//! an operator and a guest.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Hub, free_port};
+
+pub const VOTERS: [&str; 3] = ["new-york", "chicago", "los-angeles"];
+
+pub fn weft(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_weft")).args(args).output().expect("the program starts")
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Three voters that are all linked, with an operator and somebody who is none.
+pub struct Mesh {
+    folder: tempfile::TempDir,
+    pub clients: [u16; 3],
+    links: [u16; 3],
+    /// What the configuration of each says besides.
+    more: &'static str,
+    hubs: [Mutex<Option<Hub>>; 3],
+}
+
+impl Mesh {
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more in each one's configuration.
+    pub fn start_with(more: &'static str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().display().to_string();
+        assert!(weft(&["ca", "init", "--dir", &dir]).status.success());
+        let names = VOTERS.map(|hub| ("hub", hub)).into_iter().chain([("client", "operator"), ("client", "guest")]);
+        for (kind, name) in names {
+            assert!(weft(&["ca", "issue", kind, name, "--dir", &dir]).status.success(), "{name}");
+        }
+        let ports = || [free_port(), free_port(), free_port()];
+        let mesh = Self { folder, clients: ports(), links: ports(), more, hubs: Default::default() };
+        for hub in 0..3 {
+            mesh.begin(hub);
+        }
+        mesh
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn begin(&self, hub: usize) {
+        let name = VOTERS[hub];
+        let mut config = format!(
+            "name = \"{name}\"\ndata = \"{name}\"\nadmins = [\"operator\"]\n\
+             [tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n\
+             [[clients]]\nlisten = \"127.0.0.1:{}\"\n[hubs]\nlisten = \"127.0.0.1:{}\"\n\
+             [timers]\nredial_first = \"10 ms\"\nredial_most = \"100 ms\"\n\
+             [control]\nvoters = {VOTERS:?}\nheartbeat = \"100 ms\"\nelection_least = \"400 ms\"\nelection_most = \"800 ms\"\n{}",
+            self.clients[hub], self.links[hub], self.more
+        );
+        for other in 0..hub {
+            config.push_str(&format!(
+                "[[neighbours]]\naddr = \"127.0.0.1:{}\"\nname = \"{}\"\n",
+                self.links[other], VOTERS[other]
+            ));
+        }
+        let path = self.path(&format!("{name}.toml"));
+        fs::write(&path, config).expect("a file");
+        let started = Hub::start_with(&["--config", &path.display().to_string()]);
+        *self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+    }
+
+    /// As kill -9 does.
+    pub fn kill(&self, hub: usize) {
+        self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// A command at a hub, as this client.
+    pub fn run_as(&self, client: &str, hub: usize, args: &[&str]) -> Output {
+        let file = |name: String| self.path(&name).display().to_string();
+        let (cert, key) = (file(format!("{client}.pem")), file(format!("{client}.key")));
+        let address = format!("127.0.0.1:{}", self.clients[hub]);
+        let tls = ["-s", &address, "--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &file("ca.pem".into())];
+        weft(&[args, &tls].concat())
+    }
+
+    pub fn run(&self, hub: usize, args: &[&str]) -> Output {
+        self.run_as("operator", hub, args)
+    }
+
+    pub fn documents(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    }
+
+    pub fn apply(&self, hub: usize, documents: &str, more: &[&str]) -> Value {
+        let output = self.run(hub, &[&["apply", documents, "--json"], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stdout)))
+    }
+
+    pub fn export(&self, hub: usize) -> Value {
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            let output = self.run(hub, &["export", "--json"]);
+            if output.status.success() {
+                return serde_json::from_slice(&output.stdout).expect("JSON");
+            }
+            assert!(Instant::now() < until, "{}", text(&output.stderr));
+        }
+    }
+
+    /// The hub that leads, once one does.
+    pub fn leader(&self) -> usize {
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
+            for hub in 0..3 {
+                let output = self.run(hub, &["control", "show", "--json"]);
+                let shown: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+                if let Some(leader) = VOTERS.iter().position(|name| shown["leader"] == *name) {
+                    return leader;
+                }
+            }
+        }
+        panic!("nobody ever leads")
+    }
+}

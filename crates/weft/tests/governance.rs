@@ -1,0 +1,88 @@
+//! Who may do what, on a mesh of real hubs: a change at one hub holds for
+//! sessions that live at another.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_lite::future::block_on;
+use weft_client::{AckLevel, Client, ConnectOptions, PublishError, Publisher, PublisherOptions, Security, TlsIdentity};
+
+use crate::common::voters::{Mesh, text};
+
+/// The longest that anything here may take; only a failure takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const OPEN: &str = r#"
+[[policy]]
+name = "desk"
+rules = '''
+@id("publish")
+permit (principal == User::"guest", action == Action::"publish", resource in TopicFilter::"flights/**");
+'''
+"#;
+
+const GROUNDED: &str = r#"
+[[policy]]
+name = "desk"
+rules = '''
+@id("publish")
+permit (principal == User::"guest", action == Action::"publish", resource in TopicFilter::"flights/**");
+
+@id("grounded")
+forbid (principal, action == Action::"publish", resource in TopicFilter::"flights/departed/**");
+'''
+"#;
+
+/// A session of the guest at a hub.
+fn guest(mesh: &Mesh, hub: usize) -> Client {
+    let pem = |name: &str| mesh.path(name);
+    let identity =
+        TlsIdentity::from_pem_files(&pem("guest.pem"), &pem("guest.key"), &pem("ca.pem")).expect("it was issued");
+    let security = Security::Tls(Arc::new(identity));
+    let options = ConnectOptions { security, ..ConnectOptions::new(format!("127.0.0.1:{}", mesh.clients[hub])) };
+    block_on(Client::connect(options)).expect("the guest is known")
+}
+
+fn publish(publisher: &Publisher, topic: &str) -> Result<(), PublishError> {
+    block_on(async { publisher.publish(topic, b"x").await?.await.map(drop) })
+}
+
+/// Publishes until it is allowed, or until it is not; answers the last refusal's words.
+fn until(publisher: &Publisher, topic: &str, allowed: bool) -> String {
+    let begun = Instant::now();
+    loop {
+        let outcome = publish(publisher, topic);
+        if outcome.is_ok() == allowed {
+            return outcome.err().map(|error| error.to_string()).unwrap_or_default();
+        }
+        assert!(begun.elapsed() < PATIENCE, "still {outcome:?}");
+    }
+}
+
+#[test]
+fn a_policy_changed_at_one_hub_stops_a_live_publisher_at_another_and_names_the_rule() {
+    let mesh = Mesh::start_with("enforce = true\n");
+    let client = guest(&mesh, 1);
+    let publisher = client.publisher(PublisherOptions::level(AckLevel::Routed));
+    let nothing = publish(&publisher, "flights/departed/JFK").expect_err("nothing is allowed yet").to_string();
+    assert!(nothing.contains("flights/departed/JFK"), "{nothing}");
+    mesh.apply(0, &mesh.documents("open.toml", OPEN), &[]);
+    until(&publisher, "flights/departed/JFK", true);
+    let denied = publish(&publisher, "weather/JFK").expect_err("no rule allows that").to_string();
+    assert!(denied.contains("weather/JFK"), "{denied}");
+    // The operator may change the state and, as there is no rule for it, nothing else.
+    let operator = mesh.run(1, &["pub", "flights/departed/JFK", "x"]);
+    assert_eq!(operator.status.code(), Some(1), "{}", text(&operator.stderr));
+
+    mesh.apply(0, &mesh.documents("grounded.toml", GROUNDED), &[]);
+    let changed = Instant::now();
+    let refusal = until(&publisher, "flights/departed/JFK", false);
+    println!("the live publisher was stopped {:?} after the answer to `weft apply`", changed.elapsed());
+    assert!(refusal.contains("desk/grounded"), "{refusal}");
+    publish(&publisher, "flights/arrived/JFK").expect("that is still allowed, in the same session");
+
+    mesh.apply(2, &mesh.documents("open.toml", OPEN), &[]);
+    until(&publisher, "flights/departed/JFK", true);
+}
