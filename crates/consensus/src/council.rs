@@ -148,6 +148,8 @@ pub struct Council<M> {
     pub(crate) troubles: BTreeSet<Trouble>,
     pub(crate) told: Shown,
     pub(crate) heard: Option<Mono>,
+    /// The term and the end of the log as they were kept.
+    pub(crate) opened_at: (u64, Option<u64>),
     pub(crate) ready: Vec<Command>,
     /// Dropped before the executor, so that nothing is spawned late.
     pub(crate) executor: Executor,
@@ -214,6 +216,7 @@ impl<M: Machine> Council<M> {
         let limits = options.limits.clone();
         let batch = limits.message.as_usize().saturating_sub(2 * OVERHEAD);
         let ledger = Ledger::open(storage, stored, batch)?;
+        let opened_at = (ledger.term(), ledger.end());
         let replica = Replica::open(machine, ledger.clone(), limits.snapshot.as_usize())?;
         let outbox = Outbox::counting_from(random.next_u64());
         let mut executor = Executor::new(now, Random::from_seed(random.next_u64()));
@@ -249,6 +252,7 @@ impl<M: Machine> Council<M> {
             troubles: BTreeSet::new(),
             told: Shown::default(),
             heard: None,
+            opened_at,
             ready: Vec::new(),
             executor,
             options,
@@ -265,6 +269,18 @@ impl<M: Machine> Council<M> {
     #[must_use]
     pub fn cluster(&self) -> u64 {
         self.ledger.cluster()
+    }
+
+    /// The term of the last vote that this hub gave or asked for.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.view().term
+    }
+
+    /// The index of the last entry of this hub's log, committed or not.
+    #[must_use]
+    pub fn log_end(&self) -> Option<u64> {
+        self.ledger.end()
     }
 
     /// Looks at the machine: as of the entry of this index, the last it has taken.
@@ -348,7 +364,7 @@ impl<M: Machine> Council<M> {
         if is_cut_short || self.has_work() {
             return Some(now);
         }
-        let requests = self.requests.values().map(Pending::wakes).min();
+        let requests = self.requests.values().map(|pending| pending.wakes(now)).min();
         let own = [Some(self.next_hello), Some(self.next_look), parcels, requests, self.executor.next_timer()];
         own.into_iter().flatten().min().map(|at| at.max(now))
     }

@@ -120,6 +120,17 @@ impl Ledger {
         pages.lines.range(from..).fold((0, 0), |(count, bytes), (_, line)| (count + 1, bytes + line.bytes))
     }
 
+    /// The term of the last vote.
+    pub(crate) fn term(&self) -> u64 {
+        lock(&self.0).vote.map_or(0, |vote| vote.leader_id.term)
+    }
+
+    /// The last entry's index.
+    pub(crate) fn end(&self) -> Option<u64> {
+        let pages = lock(&self.0);
+        pages.lines.keys().next_back().copied().or(pages.purged.map(|id| id.index))
+    }
+
     /// Whether a Raft was ever begun here.
     pub(crate) fn is_blank(&self) -> bool {
         let pages = lock(&self.0);

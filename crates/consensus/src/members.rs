@@ -120,7 +120,9 @@ impl<M: Machine> Council<M> {
         self.seen.insert(from.hub, seen);
         if let Some(leader) = hello.leader.filter(|leader| *leader != self.me.hub && Some(*leader) != self.hint) {
             self.hint = Some(leader);
-            self.next_hello = now;
+            // Sooner, but never at once: hubs that name different leaders to each
+            // other would greet as fast as the network carries it.
+            self.next_hello = self.next_hello.min(now + self.options.hello / 4);
         }
         if hello.answer {
             self.greet(from.hub, false);

@@ -91,10 +91,11 @@ impl Pending {
         }
     }
 
-    /// When it has to be looked at.
-    pub(crate) fn wakes(&self) -> Mono {
+    /// When it has to be looked at, if nothing comes before. One that may go on
+    /// already waits for a leader, not for a time.
+    pub(crate) fn wakes(&self, now: Mono) -> Mono {
         match self.place {
-            Place::Idle { from } if from.0 > 0 => from.min(self.until),
+            Place::Idle { from } if from > now => from.min(self.until),
             Place::There { again, .. } if !self.is_once() => again.min(self.until),
             _ => self.until,
         }
@@ -234,9 +235,10 @@ impl<M: Machine> Council<M> {
             }
             Ask::Read => {
                 self.serving += 1;
+                let floor = self.read_floor(&view);
                 self.spawn(async move {
                     let told = match raft.get_read_log_id().await {
-                        Ok((id, _)) => Told::ReadAt(id.map(|id| id.index)),
+                        Ok((id, _)) => Told::ReadAt(id.map(|id| id.index).max(floor)),
                         Err(RaftError::APIError(
                             CheckIsLeaderError::ForwardToLeader(_) | CheckIsLeaderError::QuorumNotEnough(_),
                         )) => Told::Elsewhere,
@@ -262,6 +264,14 @@ impl<M: Machine> Council<M> {
                 }
             },
         }
+    }
+
+    /// The least entry that a read must see. openraft lets a leader that starts
+    /// again go on in its term, with what was kept of its last committed entry,
+    /// which may be behind what it has answered: then all of its log counts.
+    fn read_floor(&self, view: &View) -> Option<u64> {
+        let (term, end) = self.opened_at;
+        end.filter(|_| term == view.term)
     }
 
     /// A request that was served here has ended.
