@@ -67,12 +67,11 @@ impl<M: Machine> Council<M> {
             return false;
         }
         match letter.body {
-            Body::Append { .. } | Body::Vote { .. } | Body::Install { .. } => {
+            // Of a snapshot the first part already: a new hub may get nothing else.
+            Body::Append { .. } | Body::Vote { .. } | Body::Part(Part { vote: Some(_), .. }) => {
                 // A failure is found in the ledger and stops the council.
                 self.ledger.join(letter.cluster).is_ok()
             }
-            // A snapshot's parts; joined when all of it is there.
-            Body::Part(_) => true,
             _ => false,
         }
     }
@@ -92,10 +91,9 @@ impl<M: Machine> Council<M> {
     fn on_part(&mut self, sender: Member, part: Part, now: Mono) {
         let (parcel, vote) = (part.parcel, part.vote);
         let Some(arrived) = self.parcels.arrive(sender, part) else { return };
-        if let Some(vote) = vote.filter(|_| self.ledger.cluster() != 0) {
+        if let Some(vote) = vote {
             self.touch(sender, vote);
         }
-        // The acknowledgement may go before a hub is in the cluster.
         lock(&self.outbox).letters.push((sender, Body::Got { parcel, upto: arrived.upto }));
         if let Some(bytes) = arrived.whole
             && let Ok(letter) = Letter::decode(sender.hub, &bytes)

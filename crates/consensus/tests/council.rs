@@ -110,6 +110,58 @@ fn a_hub_that_was_away_for_long_catches_up_by_a_snapshot_in_parts_over_a_bad_lin
 }
 
 #[test]
+fn a_hub_that_was_never_there_before_begins_with_a_snapshot() {
+    let mut mesh = Mesh::with(&["a", "b", "c", "d"], 3, 18, |options| {
+        options.limits.log_entries = 16;
+        options.limits.message = weft_base::ByteCount::kib(4);
+    });
+    mesh.crash(3);
+    mesh.hubs[3].disk = weft_consensus::disk::FaultDisk::new();
+    for n in 0..60 {
+        assert_eq!(mesh.propose(0, &format!("k{n}={}", "v".repeat(500))), yes());
+    }
+    mesh.start(3);
+    // It was told nothing before: its first message is part of a snapshot.
+    mesh.until("it has all", |mesh| mesh.keys(3) == mesh.keys(0));
+}
+
+#[test]
+fn hubs_that_name_different_leaders_to_each_other_do_not_greet_without_end() {
+    let mut mesh = Mesh::new(&["a", "b", "c", "d", "e"], 5, 19);
+    mesh.until("a leader", |mesh| mesh.leader().is_some());
+    let leader = mesh.leader().expect("leads");
+    // Each half keeps its own opinion for a while; then all of them talk.
+    mesh.isolate(leader);
+    mesh.run(SECOND * 5);
+    let before = mesh.sent;
+    mesh.heal();
+    mesh.run(SECOND * 10);
+    assert!(mesh.sent - before < 5 * 4 * 10 * 10, "{} messages in ten seconds", mesh.sent - before);
+}
+
+#[test]
+fn a_leader_that_starts_again_in_its_term_reads_nothing_older_than_it_answered() {
+    let mut mesh = Mesh::new(&["a", "b", "c"], 3, 20);
+    mesh.until("a leader", |mesh| mesh.leader().is_some());
+    for n in 0..20 {
+        let leader = loop {
+            mesh.run(SECOND / 10);
+            if let Some(leader) = mesh.leader() {
+                break leader;
+            }
+        };
+        if mesh.propose(leader, &format!("x={n}")) != yes() {
+            continue;
+        }
+        mesh.crash(leader);
+        mesh.start(leader);
+        if let Ok(value) = mesh.read(leader, "x") {
+            assert_eq!(value, Some(n.to_string()));
+        }
+    }
+}
+
+#[test]
 fn a_proposal_longer_than_a_message_goes_in_parts_both_ways_and_elects_nobody() {
     let mut mesh = Mesh::with(&["a", "b", "c", "d"], 3, 7, |options| {
         options.limits.message = weft_base::ByteCount::kib(4);

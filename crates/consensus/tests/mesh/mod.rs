@@ -71,6 +71,7 @@ pub(crate) struct Mesh {
     posted: u64,
     requests: u64,
     pub(crate) longest: usize,
+    pub(crate) sent: usize,
 }
 
 pub(crate) fn id(name: &str) -> HubId {
@@ -101,6 +102,7 @@ impl Mesh {
             posted: 0,
             requests: 0,
             longest: 0,
+            sent: 0,
         };
         (0..names.len()).for_each(|hub| mesh.start(hub));
         mesh
@@ -199,6 +201,7 @@ impl Mesh {
             };
             let limit = self.hubs[from].options.limits.message.as_usize();
             assert!(bytes.len() <= limit, "{} bytes in a message of at most {limit}", bytes.len());
+            self.sent += 1;
             self.longest = self.longest.max(bytes.len());
             let to = self.hubs.iter().position(|hub| id(&hub.name) == to).expect("a hub");
             if !self.random.chance(self.loss) {
