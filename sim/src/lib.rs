@@ -23,6 +23,7 @@
 
 mod canary;
 mod checks;
+pub mod council;
 mod expect;
 mod failover;
 mod groups;

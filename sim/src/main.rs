@@ -1,13 +1,14 @@
 //! `weft-sim`: runs many meshes and says what held.
 //!
 //! ```text
-//! weft-sim [--streams] [--shape NAME[:HUBS]] [--seeds N] [--first SEED] [--canary NAME | --canary all] [--two-paths] [--plan]
+//! weft-sim [--streams] [--shape NAME[:HUBS]|council] [--seeds N] [--first SEED] [--canary NAME | --canary all] [--two-paths] [--plan]
 //! weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]
 //! ```
 //! With `--scale` what interest costs in one large mesh, in virtual time.
 //! With `--two-paths` hubs send the urgent lane over two paths. With `--streams` the streams of several hubs, without it the mesh between
 //! them, of one shape after the other or of that which `--shape` names; `--plan`
-//! and `--shape` are of the mesh alone. Meshes from files: `weft sim`.
+//! and `--shape` are of the mesh alone, but for `--shape council`: the councils
+//! that keep control state. Meshes from files: `weft sim`.
 //!
 //! Ends with 0 when all held (with a canary: when it was caught), with 1 when a
 //! promise was broken, with 2 when the arguments make no sense.
@@ -16,7 +17,7 @@
 use std::process::ExitCode;
 
 use weft_sim::scale::{self, ScaleOptions};
-use weft_sim::{Canary, Plan, Report, SizedShape, run, streams};
+use weft_sim::{Canary, Plan, Report, SizedShape, council, run, streams};
 
 struct Arguments {
     seeds: u64,
@@ -24,6 +25,7 @@ struct Arguments {
     canaries: Vec<String>,
     shows_plan: bool,
     streams: bool,
+    council: bool,
     scale: Option<ScaleOptions>,
     shape: Option<SizedShape>,
     two_paths: bool,
@@ -36,7 +38,7 @@ struct Meshes {
     two_paths: bool,
 }
 
-const USAGE: &str = "usage: weft-sim [--streams] [--shape NAME[:HUBS]] [--seeds N] [--first SEED] [--canary NAME|all] [--two-paths] [--plan]\n       weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]";
+const USAGE: &str = "usage: weft-sim [--streams] [--shape NAME[:HUBS]|council] [--seeds N] [--first SEED] [--canary NAME|all] [--two-paths] [--plan]\n       weft-sim --scale [--hubs N] [--filters N] [--cover N] [--neighbours N] [--churn N] [--seconds N] [--first SEED]";
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
@@ -45,6 +47,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         canaries: Vec::new(),
         shows_plan: false,
         streams: false,
+        council: false,
         scale: None,
         shape: None,
         two_paths: false,
@@ -59,7 +62,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--plan" => arguments.shows_plan = true,
             "--two-paths" => arguments.two_paths = true,
             "--streams" => arguments.streams = true,
-            "--shape" => arguments.shape = Some(value()?.parse().map_err(|error| format!("{error}\n{USAGE}"))?),
+            "--shape" => match value()?.as_str() {
+                "council" => arguments.council = true,
+                shape => arguments.shape = Some(shape.parse().map_err(|error| format!("{error}\n{USAGE}"))?),
+            },
             "--scale" => arguments.scale = Some(large),
             "--hubs" => large.hubs = number(value()?)? as usize,
             "--filters" => large.filters = number(value()?)? as usize,
@@ -104,6 +110,16 @@ fn main() -> ExitCode {
     if arguments.shows_plan {
         seeds.clone().for_each(|seed| print!("{}", plan_of(kind, seed)));
     }
+    if arguments.council {
+        return match councils(&arguments.canaries, seeds) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(message) => {
+                eprintln!("{message}");
+                ExitCode::from(2)
+            }
+        };
+    }
     let held = match (arguments.canaries.as_slice(), arguments.streams) {
         ([], false) => Ok(all_hold(kind, seeds)),
         ([], true) => Ok(all_streams_hold(seeds)),
@@ -134,6 +150,45 @@ fn named<C: Copy>(names: &[String], all: &[C], name_of: fn(C) -> &'static str) -
         }
     }
     Ok(found)
+}
+
+/// Councils that hold, or canaries in them that are caught.
+fn councils(canaries: &[String], seeds: std::ops::Range<u64>) -> Result<bool, String> {
+    if canaries.is_empty() {
+        return Ok(all_councils_hold(seeds));
+    }
+    let canaries = named(canaries, &council::Canary::ALL, council::Canary::name)?;
+    Ok(canaries.into_iter().all(|canary| is_caught_in_councils(canary, seeds.clone())))
+}
+
+fn all_councils_hold(seeds: std::ops::Range<u64>) -> bool {
+    let (mut tally, mut failed) = (council::Tally::default(), 0);
+    for seed in seeds.clone() {
+        match council::run(seed, None) {
+            Ok(more) => tally += more,
+            Err(failure) => {
+                println!("{failure}\nagain with: weft-sim --shape council --seeds 1 --first {seed}");
+                failed += 1;
+            }
+        }
+    }
+    println!("{} seeds of councils from {}: {failed} failed", seeds.end - seeds.start, seeds.start);
+    println!("{tally:#?}");
+    failed == 0
+}
+
+fn is_caught_in_councils(canary: council::Canary, seeds: std::ops::Range<u64>) -> bool {
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        if let Err(failure) = council::run(seed, Some(canary))
+            && canary.caught_by().contains(&failure.violation.check)
+        {
+            println!("{}: caught by {:?}: {failure}", canary.name(), failure.violation.check);
+            return true;
+        }
+    }
+    println!("{}: NOT CAUGHT by {:?} in {count} seeds", canary.name(), canary.caught_by());
+    false
 }
 
 fn all_streams_hold(seeds: std::ops::Range<u64>) -> bool {

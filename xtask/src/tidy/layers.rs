@@ -94,7 +94,7 @@ const PLACES: [Place; 23] = [
         name: "weft-sim",
         short: "sim",
         layer: "tools",
-        knows: &["base", "wire", "topic", "log", "keyed", "mesh", "stream"],
+        knows: &["base", "wire", "topic", "log", "keyed", "mesh", "stream", "consensus"],
     },
     Place { name: "weft-chaos", short: "chaos", layer: "tools", knows: &["base", "transport", "client"] },
     Place {
