@@ -13,6 +13,7 @@ use weft_govern::access::{Action, Method, Principal};
 use weft_topic::Filter;
 
 use crate::atoms::{Atom, covers};
+use crate::compile::written;
 use crate::explain::told_what;
 use crate::index::{Indexed, role, user};
 use crate::judge::CedarJudge;
@@ -360,7 +361,7 @@ impl Asked<'_> {
         if self.who(&rule.who) != Outcomes::TRUE {
             out.push(format!("the principal is {}", crate::explain::told_who(&rule.who)));
         }
-        out.extend(rule.clauses.iter().filter_map(|clause| match clause {
+        out.extend(written(rule).iter().filter_map(|(clause, _)| match clause {
             Clause::When(expr) if self.expression(expr) != Outcomes::TRUE => Some(expr.to_string()),
             Clause::Unless(expr) if self.expression(expr) != Outcomes::FALSE => Some(format!("not: {expr}")),
             _ => None,

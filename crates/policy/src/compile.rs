@@ -160,14 +160,17 @@ fn one(
     flaws: &Flaws<'_>,
     at: usize,
 ) -> Result<Rule, String> {
-    let tree = policy.to_pst().map_err(|e| e.to_string())?;
+    // Without the text that the policy keeps beside its tree, which would be
+    // parsed again here, and be most of what compiling costs.
+    let tree = cedar_policy::Policy::from(policy.as_ref().clone()).to_pst().map_err(|e| e.to_string())?;
     let pst::Policy::Static(written) = tree else {
         return Err("it is made from a template, which is not supported".into());
     };
     let rewritten = rewrite(written.body())?;
-    let compiled = rewritten.template.clauses().clone().into_boxed_slice();
+    let start = flaws.starts.get(at).copied().unwrap_or_default();
+    let end = flaws.starts.get(at + 1).copied().unwrap_or(flaws.text.len());
     let condition = condition(rewritten.template)?;
-    let (line, _) = scan::place(flaws.text, flaws.starts.get(at).copied().unwrap_or_default());
+    let (line, _) = scan::place(flaws.text, start);
     let id = flaws.id(at).unwrap_or_default();
     Ok(Rule {
         name: format!("{document}/{id}").into(),
@@ -178,12 +181,20 @@ fn one(
         actions: rewritten.actions,
         what: rewritten.what,
         atoms: rewritten.atoms,
+        text: flaws.text.get(start..end).unwrap_or_default().into(),
         clauses: written.body().clauses().clone().into_boxed_slice(),
-        compiled,
         condition,
         reads_time: rewritten.reads_time,
         reads_now: rewritten.reads_now,
     })
+}
+
+/// The clauses of a rule as they were written, and as they are compiled.
+pub(crate) fn written(rule: &Rule) -> Vec<(pst::Clause, pst::Clause)> {
+    let Ok(policy) = cedar_policy::Policy::parse(None, &rule.text) else { return Vec::new() };
+    let Ok(pst::Policy::Static(written)) = policy.to_pst() else { return Vec::new() };
+    let Ok(rewritten) = rewrite(written.body()) else { return Vec::new() };
+    written.body().clauses().iter().cloned().zip(rewritten.template.clauses().iter().cloned()).collect()
 }
 
 /// The whole condition of a rule, scope and clauses, as one expression.

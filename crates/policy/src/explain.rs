@@ -12,7 +12,7 @@ use weft_base::UnixNanos;
 use weft_govern::access::{Ask, Judge, Place};
 use weft_govern::api::{Explained, ExplainedStep};
 
-use crate::compile::condition;
+use crate::compile::{condition, written};
 use crate::evaluate::{Outcome, Question};
 use crate::index::{Index, Indexed};
 use crate::judge::CedarJudge;
@@ -184,8 +184,8 @@ fn fits(question: &Question, indexed: &Indexed) -> Step {
             Step::of_rule(rule, Found::Error, format!("cannot be evaluated: {error}; {what}"), Vec::new())
         }
         Outcome::Fails => {
-            let needs: Vec<_> =
-                rule.clauses.iter().zip(&rule.compiled).flat_map(|(w, c)| failing(question, w, c)).collect();
+            let needs =
+                written(rule).iter().flat_map(|(written, compiled)| failing(question, written, compiled)).collect();
             Step::of_rule(rule, Found::ConditionFalse, "would apply, but its condition does not hold".into(), needs)
         }
     }

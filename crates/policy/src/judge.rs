@@ -20,8 +20,12 @@ use crate::fence::Fence;
 use crate::index::{Index, Indexed, Look};
 use crate::limits::Limits;
 
-/// The most rules that a verdict names; those after them are not told.
+/// The most rules that a verdict names; once as many have been found that
+/// decide, no more are looked at.
 pub const MAX_NAMED: usize = 16;
+
+/// Rules that are put to Cedar together.
+const AT_A_TIME: usize = 64;
 
 /// A policy document that was read, and what became of it.
 #[derive(Clone, Debug)]
@@ -138,57 +142,93 @@ impl CedarJudge {
             return self.verdict(false, broken, reason);
         }
         let candidates = self.index.candidates(&look, ask);
-        let question = match Question::new(&self.types, ask, &look, &candidates, place, now) {
-            Ok(question) => question,
+        let (forbids, permits): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|indexed| indexed.rule.forbids);
+        let mut heard = Heard::default();
+        let asked = self.hear(&forbids, &mut heard, ask, &look, place, now).and_then(|()| {
+            if heard.names.is_empty() { self.hear(&permits, &mut heard, ask, &look, place, now) } else { Ok(()) }
+        });
+        let reads_time = heard.reads_time;
+        let mut verdict = match asked {
+            Ok(()) => self.decide(ask, heard),
             Err(error) => {
-                return self.verdict(false, Vec::new(), format!("the question cannot be put to the policies: {error}"));
+                self.verdict(false, Vec::new(), format!("the question cannot be put to the policies: {error}"))
             }
         };
-        let mut verdict = self.decide(ask, &question, &candidates);
-        if candidates.iter().any(|indexed| indexed.rule.reads_time) {
+        if reads_time {
             verdict.until = Some(next_second(now));
         }
         verdict
     }
 
-    fn decide(&self, ask: &Ask, question: &Question, candidates: &[&Indexed]) -> Verdict {
-        let (mut permits, mut forbids, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        for indexed in candidates {
-            let rule = &indexed.rule;
-            let decides = match question.evaluate(&rule.condition) {
-                Outcome::Holds => true,
-                Outcome::Fails => false,
-                Outcome::Error(error) => {
-                    failed.push(format!("`{}` cannot be evaluated ({error})", rule.name));
-                    rule.forbids
+    /// Evaluates rules, all of which forbid or all of which permit, some at a
+    /// time, until there are as many as a verdict names.
+    fn hear(
+        &self,
+        rules: &[&Indexed],
+        heard: &mut Heard,
+        ask: &Ask,
+        look: &Look,
+        place: &Place,
+        now: UnixNanos,
+    ) -> Result<(), String> {
+        for some in rules.chunks(AT_A_TIME) {
+            let question = Question::new(&self.types, ask, look, some, place, now)?;
+            for indexed in some {
+                let rule = &indexed.rule;
+                heard.reads_time |= rule.reads_time;
+                let decides = match question.evaluate(&rule.condition) {
+                    Outcome::Holds => true,
+                    Outcome::Fails => false,
+                    Outcome::Error(error) => {
+                        if heard.failed.len() < MAX_NAMED {
+                            heard.failed.push(format!("`{}` cannot be evaluated ({error})", rule.name));
+                        }
+                        rule.forbids
+                    }
+                };
+                if decides {
+                    heard.forbids = rule.forbids;
+                    heard.names.push(rule.name.clone());
                 }
-            };
-            let list = if rule.forbids { &mut forbids } else { &mut permits };
-            if decides && list.len() < MAX_NAMED {
-                list.push(rule.name.clone());
+                if heard.names.len() >= MAX_NAMED {
+                    return Ok(());
+                }
             }
         }
-        failed.truncate(MAX_NAMED);
-        let failed = if failed.is_empty() { String::new() } else { format!("; {}", failed.join(", ")) };
+        Ok(())
+    }
+
+    fn decide(&self, ask: &Ask, heard: Heard) -> Verdict {
+        let failed = if heard.failed.is_empty() { String::new() } else { format!("; {}", heard.failed.join(", ")) };
         let what = format!("{} {}", ask.action.name(), ask.resource);
-        if !forbids.is_empty() {
-            let reason = format!(
-                "`{}` forbids `{}` to {what}{failed}: ask whoever keeps that policy",
-                list(&forbids),
-                ask.principal
-            );
-            return self.verdict(false, forbids, reason);
-        }
-        if permits.is_empty() {
+        let names = heard.names;
+        if names.is_empty() {
             let reason = format!(
                 "no policy permits `{}` to {what}{failed}: ask for a rule that does (`weft policy explain` says what is missing)",
                 ask.principal
             );
-            return self.verdict(false, permits, reason);
+            return self.verdict(false, names, reason);
         }
-        let reason = format!("`{}` permits it{failed}", list(&permits));
-        self.verdict(true, permits, reason)
+        let reason = if heard.forbids {
+            format!("`{}` forbids `{}` to {what}{failed}: ask whoever keeps that policy", list(&names), ask.principal)
+        } else {
+            format!("`{}` permits it{failed}", list(&names))
+        };
+        self.verdict(!heard.forbids, names, reason)
     }
+}
+
+/// What rules said.
+#[derive(Debug, Default)]
+struct Heard {
+    /// Those that decide, in order.
+    names: Vec<Arc<str>>,
+    /// They forbid; otherwise they permit.
+    forbids: bool,
+    /// Those that could not be evaluated, with the reason.
+    failed: Vec<String>,
+    /// One of them reads the time.
+    reads_time: bool,
 }
 
 fn list(names: &[Arc<str>]) -> String {

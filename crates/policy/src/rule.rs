@@ -110,10 +110,10 @@ pub(crate) struct Rule {
     pub(crate) what: What,
     /// All that it asks of resources, the scope included; in order, each once.
     pub(crate) atoms: Box<[Atom]>,
-    /// Its clauses as they were written.
+    /// The rule as it was written, for explanations.
+    pub(crate) text: Box<str>,
+    /// What it asks beside its scope, as Cedar has it.
     pub(crate) clauses: Box<[pst::Clause]>,
-    /// The same, compiled, one by one.
-    pub(crate) compiled: Box<[pst::Clause]>,
     /// Scope and clauses, compiled.
     pub(crate) condition: Expression,
     /// It reads `context.time` or `context.now`.
