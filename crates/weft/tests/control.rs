@@ -8,7 +8,8 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -69,11 +70,11 @@ fn what_was_answered_is_there_once_whoever_is_killed_meanwhile() {
     let rounds = if std::env::var_os("WEFT_FULL").is_some() { 40 } else { 4 };
     let mesh = Mesh::start();
     mesh.leader();
-    let stop = AtomicBool::new(false);
+    let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (answered, unsure) = std::thread::scope(|scope| {
         let appliers: Vec<_> = (0..2)
             .map(|worker| {
-                let (mesh, stop) = (&mesh, &stop);
+                let (mesh, stop, done) = (&mesh, &stop, &done);
                 scope.spawn(move || {
                     let (mut answered, mut unsure) = (Vec::new(), 0);
                     for n in 0.. {
@@ -83,7 +84,10 @@ fn what_was_answered_is_there_once_whoever_is_killed_meanwhile() {
                         let name = format!("t-{worker}-{n}");
                         let file = mesh.documents(&format!("{name}.toml"), &tenant(&name));
                         match mesh.run((worker + n) % 3, &["apply", &file]).status.success() {
-                            true => answered.push(format!("tenant/{name}")),
+                            true => {
+                                answered.push(format!("tenant/{name}"));
+                                done.fetch_add(1, Ordering::Relaxed);
+                            }
                             false => unsure += 1,
                         }
                     }
@@ -94,9 +98,14 @@ fn what_was_answered_is_there_once_whoever_is_killed_meanwhile() {
         for round in 0..rounds {
             // The leader as a rule, and others now and then.
             let hub = if round % 4 == 3 { (mesh.leader() + 1) % 3 } else { mesh.leader() };
+            let (before, begun) = (done.load(Ordering::Relaxed), Instant::now());
             mesh.kill(hub);
             mesh.begin(hub);
-            mesh.leader();
+            // Changes are made again before the next one is killed.
+            while done.load(Ordering::Relaxed) == before {
+                assert!(begun.elapsed() < Duration::from_secs(60), "no change is answered any more");
+                mesh.leader();
+            }
         }
         stop.store(true, Ordering::Relaxed);
         let ended = appliers.into_iter().map(|applier| applier.join().expect("it applies"));

@@ -22,7 +22,7 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 23] = [
+const PLACES: [Place; 24] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
@@ -38,6 +38,7 @@ const PLACES: [Place; 23] = [
     Place { name: "weft-govern", short: "govern", layer: "L2", knows: &["base", "topic"] },
     Place { name: "weft-consensus", short: "consensus", layer: "L2", knows: &["base"] },
     Place { name: "weft-login", short: "login", layer: "L3", knows: &["base", "govern"] },
+    Place { name: "weft-policy", short: "policy", layer: "L3", knows: &["base", "topic", "govern"] },
     Place {
         name: "weft-hub",
         short: "hub",

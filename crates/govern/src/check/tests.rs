@@ -35,7 +35,7 @@ fn base() -> State {
             ("tenant/billing", json!({"topics": ["invoices/**"]})),
             (
                 "issuer/corp",
-                json!({"issuer": "https://corp", "audience": "weft", "keys": {"url": "https://corp/keys"}}),
+                json!({"issuer": "https://example.com", "audience": "weft", "keys": {"url": "https://example.com/keys"}}),
             ),
             ("identity/ann", json!({"tenant": "sales", "logins": [{"token": {"issuer": "corp", "subject": "ann"}}]})),
             (
@@ -73,7 +73,7 @@ fn each_rule_is_told_with_the_document_the_field_and_what_to_do() {
         stream
     };
     let issuer = |more: Value| {
-        let mut issuer = json!({"issuer": "i", "audience": "a", "keys": {"url": "https://k"}});
+        let mut issuer = json!({"issuer": "i", "audience": "a", "keys": {"url": "https://example.com"}});
         issuer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         issuer
     };
@@ -97,7 +97,7 @@ fn each_rule_is_told_with_the_document_the_field_and_what_to_do() {
         ("identity/i", json!({"logins": vec![json!({"subject": "x"}); 17]}), "logins: there are 17"),
         ("identity/i", login(json!({"token": {"issuer": "none", "subject": "s"}})), "there is no issuer/none"),
         ("identity/i", login(json!({"token": {"issuer": "corp", "subject": "ann"}})), "is a login of identity/ann too"),
-        ("identity/i", login(json!({"spiffe": "https://corp"})), "is no SPIFFE URI"),
+        ("identity/i", login(json!({"spiffe": "https://example.com"})), "is no SPIFFE URI"),
         ("identity/i", login(json!({"spiffe": "spiffe://corp/a//b"})), "is no SPIFFE URI"),
         ("identity/i", login(json!({"subject": ""})), "it has 0 bytes"),
         ("identity/i", login(json!({"password": "hunter2"})), "make one with `weft identity hash`"),
@@ -109,7 +109,7 @@ fn each_rule_is_told_with_the_document_the_field_and_what_to_do() {
         ("identity/i", hash(&"A".repeat(43), "AAAA"), "is not of the form"),
         ("identity/i", hash("$d2VmdC1ub2JvZHkhIQ", "$"), "is not of the form"),
         ("identity/i", json!({"logins": vec![json!({"password": HASH}); 3]}), "two passwords are enough"),
-        ("issuer/i", issuer(json!({"keys": {"url": "http://k"}})), "fetched by `https://` alone"),
+        ("issuer/i", issuer(json!({"keys": {"url": "http://example.com"}})), "fetched by `https://` alone"),
         ("issuer/i", issuer(json!({"keys": {"jwks": {"keys": []}}})), "no JWK set with keys"),
         ("issuer/i", issuer(json!({"keys": {"jwks": {"keys": [{"x5u": null}]}}})), "a field is `null`"),
         ("issuer/i", issuer(json!({"algorithms": ["none"]})), "`none` is not taken"),
@@ -120,7 +120,11 @@ fn each_rule_is_told_with_the_document_the_field_and_what_to_do() {
         ("issuer/i", issuer(json!({"tenant_claim": "t", "tenants": ["nobody"]})), "there is no tenant/nobody"),
         ("issuer/i", issuer(json!({"roles": {"a": "b"}})), "`roles_claim` are called"),
         ("issuer/i", issuer(json!({"leeway_seconds": 301})), "300 is the most"),
-        ("issuer/i", issuer(json!({"issuer": "https://corp", "audience": "weft"})), "issuer/corp has this `iss`"),
+        (
+            "issuer/i",
+            issuer(json!({"issuer": "https://example.com", "audience": "weft"})),
+            "issuer/corp has this `iss`",
+        ),
         ("policy/q", json!({"rules": " "}), "rules: there are none"),
         ("policy/q", json!({"rules": "permit", "tenant": "nobody"}), "there is no tenant/nobody"),
         ("export/e", share(json!(["nobody"])), "there is no tenant/nobody"),
