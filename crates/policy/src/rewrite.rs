@@ -209,7 +209,7 @@ impl Seen {
     fn question(&mut self, expr: &Arc<Expr>, hold: Hold) -> Answer<Arc<Expr>> {
         Ok(Arc::new(match &**expr {
             Expr::BinaryOp { op: op @ (BinaryOp::And | BinaryOp::Or), left, right } => {
-                Expr::BinaryOp { op: op.clone(), left: self.question(left, hold)?, right: self.question(right, hold)? }
+                Expr::BinaryOp { op: *op, left: self.question(left, hold)?, right: self.question(right, hold)? }
             }
             Expr::UnaryOp { op: UnaryOp::Not, expr } => {
                 Expr::UnaryOp { op: UnaryOp::Not, expr: self.question(expr, hold.flipped())? }

@@ -26,7 +26,7 @@ fn billing() -> CedarJudge {
 }
 
 fn filter(text: &str) -> Filter {
-    Filter::parse(text).unwrap()
+    Filter::parse(text).expect("a filter")
 }
 
 #[test]

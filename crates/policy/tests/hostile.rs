@@ -14,13 +14,18 @@ use weft_policy::{CedarJudge, Compiler, DEPTH, Flaw, Limits, NESTING, SCHEMA};
 fn on_half_the_stack<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     let stack = std::env::var("STACK").ok().and_then(|text| text.parse().ok()).unwrap_or(1 << 20);
     std::thread::scope(|scope| {
-        std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, run).unwrap().join().unwrap()
+        std::thread::Builder::new()
+            .stack_size(stack)
+            .spawn_scoped(scope, run)
+            .expect("a thread")
+            .join()
+            .expect("it ends")
     })
 }
 
 fn compile(text: &str) -> Result<usize, Vec<Flaw>> {
     on_half_the_stack(|| {
-        let compiler = Compiler::new(Limits::default()).unwrap();
+        let compiler = Compiler::new(Limits::default()).expect("the schema is right");
         compiler.compile("p", None, text).map(|compiled| compiled.rules().count())
     })
 }

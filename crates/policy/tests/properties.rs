@@ -29,7 +29,7 @@ fn topics() -> Vec<Filter> {
                 .collect();
         out.extend(last.iter().cloned());
     }
-    out.iter().map(|text| Filter::parse(text).unwrap()).collect()
+    out.iter().map(|text| Filter::parse(text).expect("a filter")).collect()
 }
 
 fn filter() -> impl Strategy<Value = String> {
@@ -133,7 +133,7 @@ fn mesh() -> impl Strategy<Value = Mesh> {
 }
 
 fn documents(mesh: &Mesh) -> Vec<(weft_govern::Key, Arc<str>)> {
-    let compiler = weft_policy::Compiler::new(weft_policy::Limits::default()).unwrap();
+    let compiler = weft_policy::Compiler::new(weft_policy::Limits::default()).expect("the schema is right");
     let mut out = vec![tenant("x", &["a/**"]), tenant("y", &["b/a/**", "b/b"])];
     if mesh.open {
         out.push(export("e", "y", "b/a/**", &["x"], &["subscribe"]));

@@ -17,7 +17,7 @@ pub fn place() -> Place {
 }
 
 pub fn key(kind: Kind, name: &str) -> Key {
-    Key::new(kind, name).unwrap()
+    Key::new(kind, name).expect("it is there and right")
 }
 
 pub fn policy(name: &str, tenant: Option<&str>, rules: &str) -> (Key, Arc<str>) {
@@ -48,7 +48,7 @@ pub fn state(documents: impl IntoIterator<Item = (Key, Arc<str>)>) -> State {
 
 /// A judge of these documents, all of which can be understood.
 pub fn judge(documents: impl IntoIterator<Item = (Key, Arc<str>)>) -> CedarJudge {
-    let mut judge = CedarJudge::new(Limits::default()).unwrap();
+    let mut judge = CedarJudge::new(Limits::default()).expect("it is there and right");
     assert_eq!(judge.learn(&state(documents)), []);
     judge
 }
@@ -64,11 +64,11 @@ pub fn who(name: &str, roles: &[&str]) -> Arc<Principal> {
 }
 
 pub fn topic(filter: &str) -> Resource {
-    Resource::Topic(Filter::parse(filter).unwrap())
+    Resource::Topic(Filter::parse(filter).expect("it is there and right"))
 }
 
 pub fn stream(name: &str, filters: &[&str]) -> Resource {
-    let filters: Vec<_> = filters.iter().map(|filter| Filter::parse(filter).unwrap()).collect();
+    let filters: Vec<_> = filters.iter().map(|filter| Filter::parse(filter).expect("it is there and right")).collect();
     Resource::Stream { name: name.into(), filters: filters.into() }
 }
 

@@ -67,11 +67,8 @@ impl Mesh {
              [control]\nvoters = {VOTERS:?}\nheartbeat = \"100 ms\"\nelection_least = \"400 ms\"\nelection_most = \"800 ms\"\n{}",
             self.clients[hub], self.links[hub], self.more
         );
-        for other in 0..hub {
-            config.push_str(&format!(
-                "[[neighbours]]\naddr = \"127.0.0.1:{}\"\nname = \"{}\"\n",
-                self.links[other], VOTERS[other]
-            ));
+        for (link, other) in self.links.iter().zip(VOTERS).take(hub) {
+            config.push_str(&format!("[[neighbours]]\naddr = \"127.0.0.1:{link}\"\nname = \"{other}\"\n"));
         }
         let path = self.path(&format!("{name}.toml"));
         fs::write(&path, config).expect("a file");
