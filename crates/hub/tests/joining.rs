@@ -275,7 +275,10 @@ fn hubs_that_know_one_address_pick_their_links_and_outlive_that_hub() {
     for hub in &hubs {
         let mut client = Raw::connect(hub, 3);
         until(&mut client, "all links are compressed, whoever dialled them", |report| {
-            let mut links = report.counters.iter().filter(|counter| counter.name.ends_with(".version"));
+            let mut links = report
+                .counters
+                .iter()
+                .filter(|counter| counter.name.starts_with("link.") && counter.name.ends_with(".version"));
             links.all(|link| {
                 let name = link.name.replace(".version", ".compression");
                 report.counters.iter().any(|counter| counter.name == name && counter.value == 1)
