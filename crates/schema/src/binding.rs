@@ -8,28 +8,13 @@
 //! comes first counts, at every hub the same.
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+pub use weft_govern::document::Check;
 use weft_topic::{Filter, FilterError, InterestSet, Topic};
 
 use crate::registry::{Change, RegistryError, State};
 
 /// How many filters one subject may be bound to.
 pub const MAX_FILTERS: usize = 64;
-
-/// What is done with payloads that are not of the schema.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Check {
-    /// Payloads are not looked at.
-    #[default]
-    Off,
-    /// They go on, and it is said.
-    Warn,
-    /// They are refused.
-    Reject,
-    /// They go to a stream of their own, from which they can be replayed.
-    Quarantine,
-}
 
 /// Why a subject cannot be bound so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

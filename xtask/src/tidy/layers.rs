@@ -58,7 +58,7 @@ const PLACES: [Place; 24] = [
             "govern",
         ],
     },
-    Place { name: "weft-schema", short: "schema", layer: "L3", knows: &["base", "topic"] },
+    Place { name: "weft-schema", short: "schema", layer: "L3", knows: &["base", "topic", "govern"] },
     Place {
         name: "weft-client",
         short: "client",

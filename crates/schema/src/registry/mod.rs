@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use weft_govern::document::Check;
 
-use crate::binding::Check;
 use crate::format::{Fingerprint, Format, Reference};
 use crate::limits::SchemaLimits;
 
@@ -30,6 +30,7 @@ pub use cache::Cache;
 pub use decide::{Change, Registered, Request};
 pub use error::RegistryError;
 pub use find::{Found, Tested};
+pub use weft_govern::document::{Level, Mode};
 
 /// Limits of the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,86 +59,6 @@ impl Default for RegistryLimits {
             versions: 1_000,
             name_bytes: 128,
             document_bytes: 256 << 10,
-        }
-    }
-}
-
-/// How a new version must go with the ones before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Level {
-    /// Anything goes.
-    None,
-    /// Readers of the new version read what was written by the latest.
-    Backward,
-    /// Readers of the new version read what was written by all.
-    BackwardTransitive,
-    /// Readers of the latest version read what is written by the new.
-    Forward,
-    /// Readers of all versions read what is written by the new.
-    ForwardTransitive,
-    /// Both ways with the latest.
-    Full,
-    /// Both ways with all.
-    FullTransitive,
-}
-
-impl Level {
-    /// The level of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        serde_json::from_value(Value::String(name.to_owned())).ok()
-    }
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "NONE",
-            Self::Backward => "BACKWARD",
-            Self::BackwardTransitive => "BACKWARD_TRANSITIVE",
-            Self::Forward => "FORWARD",
-            Self::ForwardTransitive => "FORWARD_TRANSITIVE",
-            Self::Full => "FULL",
-            Self::FullTransitive => "FULL_TRANSITIVE",
-        }
-    }
-
-    const fn backward(self) -> bool {
-        matches!(self, Self::Backward | Self::BackwardTransitive | Self::Full | Self::FullTransitive)
-    }
-
-    const fn forward(self) -> bool {
-        matches!(self, Self::Forward | Self::ForwardTransitive | Self::Full | Self::FullTransitive)
-    }
-
-    const fn transitive(self) -> bool {
-        matches!(self, Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive)
-    }
-}
-
-/// What may be changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Mode {
-    /// All.
-    ReadWrite,
-    /// Nothing.
-    ReadOnly,
-    /// Schemas come with the ids and versions that they have elsewhere.
-    Import,
-}
-
-impl Mode {
-    /// The mode of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        serde_json::from_value(Value::String(name.to_owned())).ok()
-    }
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ReadWrite => "READWRITE",
-            Self::ReadOnly => "READONLY",
-            Self::Import => "IMPORT",
         }
     }
 }

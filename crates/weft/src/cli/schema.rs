@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use weft_govern::document::Level;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchemaCommand {
@@ -66,21 +67,14 @@ pub(crate) struct SchemaValidateArgs {
     pub(crate) confluent: bool,
 }
 
-/// Who must be able to read what whom writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SchemaLevel {
-    /// The new one reads what the last one wrote.
-    Backward,
-    /// The new one reads what all before it wrote.
-    BackwardTransitive,
-    /// The last one reads what the new one writes.
-    Forward,
-    /// All before it read what the new one writes.
-    ForwardTransitive,
-    /// Both ways with the last one.
-    Full,
-    /// Both ways with all before it.
-    FullTransitive,
+/// Levels as arguments have them: `backward-transitive`.
+fn level(text: &str) -> Result<Level, String> {
+    let kebab = |level: Level| level.name().to_ascii_lowercase().replace('_', "-");
+    let mut all = Level::ALL.into_iter().filter(|level| *level != Level::None);
+    all.clone().find(|level| kebab(*level) == text).ok_or_else(|| {
+        let first = all.next().map(kebab).unwrap_or_default();
+        format!("it is one of {}", all.fold(first, |list, level| format!("{list}, {}", kebab(level))))
+    })
 }
 
 #[derive(Debug, Args)]
@@ -88,8 +82,12 @@ pub(crate) struct SchemaCompatibleArgs {
     #[command(flatten)]
     pub(crate) source: SchemaSourceArgs,
     /// What is asked for.
-    #[arg(long, value_enum, value_name = "LEVEL", default_value = "backward")]
-    pub(crate) level: SchemaLevel,
+    ///
+    /// `backward`: the new one reads what the last one wrote; `forward`: the last
+    /// one reads what the new one writes; `full`: both. With `-transitive` at its
+    /// end: all before it instead of the last one.
+    #[arg(long, value_parser = level, value_name = "LEVEL", default_value = "backward")]
+    pub(crate) level: Level,
     /// The new version.
     #[arg(long, value_name = "FILE")]
     pub(crate) new: PathBuf,

@@ -13,8 +13,7 @@ use weft_schema::{Dependency, Format, Payload, Schema, SchemaLimits, Source, pre
 
 use crate::Usage;
 use crate::cli::{
-    SchemaCheckArgs, SchemaCommand, SchemaCompatibleArgs, SchemaFormat, SchemaLevel, SchemaSourceArgs,
-    SchemaValidateArgs,
+    SchemaCheckArgs, SchemaCommand, SchemaCompatibleArgs, SchemaFormat, SchemaSourceArgs, SchemaValidateArgs,
 };
 
 /// Runs the command.
@@ -174,21 +173,14 @@ fn of_schema(schema: &Schema, bytes: &[u8], confluent: bool) -> Result<(), Strin
 fn compatible(args: &SchemaCompatibleArgs, out: &mut impl Write) -> anyhow::Result<()> {
     let compiler = Compiler::new(&args.source)?;
     let new = compiler.compile(&args.new)?;
-    let (backward, forward, all) = match args.level {
-        SchemaLevel::Backward => (true, false, false),
-        SchemaLevel::BackwardTransitive => (true, false, true),
-        SchemaLevel::Forward => (false, true, false),
-        SchemaLevel::ForwardTransitive => (false, true, true),
-        SchemaLevel::Full => (true, true, false),
-        SchemaLevel::FullTransitive => (true, true, true),
-    };
-    let first = if all { 0 } else { args.old.len().saturating_sub(1) };
+    let first = if args.level.transitive() { 0 } else { args.old.len().saturating_sub(1) };
     let name = args.new.display().to_string();
     let mut against = 0;
     for path in args.old.iter().skip(first) {
         let old = compiler.compile(path)?;
         let before = path.display().to_string();
-        let directions = [(backward, &new, &name, &old, &before), (forward, &old, &before, &new, &name)];
+        let directions =
+            [(args.level.backward(), &new, &name, &old, &before), (args.level.forward(), &old, &before, &new, &name)];
         for (_, reader, reads, writer, writes) in directions.into_iter().filter(|direction| direction.0) {
             let Err(found) = reader.can_read(writer) else { continue };
             against += found.len();
