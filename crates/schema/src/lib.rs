@@ -28,11 +28,15 @@ pub mod flatbuffers;
 mod format;
 pub mod json;
 mod limits;
+mod malformed;
+mod pairs;
 pub mod prefix;
 pub mod protobuf;
 pub mod readers;
 pub mod registry;
 pub mod rest;
+#[cfg(test)]
+mod seed;
 
 pub use error::{CompileError, Incompatibility, Violation};
 pub use format::{Compiled, Dependency, Fingerprint, Format, Payload, Reference, Schema, Source};

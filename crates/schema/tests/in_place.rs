@@ -10,13 +10,9 @@ const TEXT: &str = r#"syntax = "proto2"; message A {
     required string name = 1; optional A inner = 2; repeated int32 numbers = 3 [packed = true];
     map<string, A> all = 4; repeated group G = 5 { required fixed64 x = 1; } }"#;
 
-fn allocations(work: impl FnOnce()) -> u64 {
-    measure(work).count_total
-}
-
 #[test]
-fn the_counter_counts() {
-    assert_eq!(allocations(|| drop(std::hint::black_box(vec![1]))), 1);
+fn an_allocation_is_seen() {
+    assert_ne!(measure(|| drop(std::hint::black_box(Box::new(7)))).count_total, 0);
 }
 
 #[test]
@@ -30,7 +26,7 @@ fn checking_a_protobuf_message_allocates_nothing() {
     bytes.extend([0x2b, 0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x2c, 0xf8, 0x3e, 1]);
     let check = || assert_eq!(schema.check(Payload::of(&bytes)), Ok(()));
     check();
-    assert_eq!(allocations(check), 0);
+    assert_eq!(measure(check).count_total, 0);
 }
 
 #[test]
@@ -40,5 +36,5 @@ fn verifying_a_flatbuffer_allocates_nothing() {
     let schema = FlatBuffers::from_binary(binary, &SchemaLimits::default()).expect("a schema");
     let check = || assert_eq!(schema.check(Payload::of(order)), Ok(()));
     check();
-    assert_eq!(allocations(check), 0);
+    assert_eq!(measure(check).count_total, 0);
 }

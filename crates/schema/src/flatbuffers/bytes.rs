@@ -7,16 +7,7 @@
 //! Offsets only lead forward, but for those of vtables, and none is zero: so no
 //! chain of them is a circle.
 
-/// What is wrong with a buffer, and where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed {
-    /// A short word for the rule.
-    pub(super) rule: &'static str,
-    /// What the rule says.
-    pub(super) text: &'static str,
-    /// The offset in the buffer.
-    pub(super) at: usize,
-}
+pub(super) use crate::malformed::Malformed;
 
 /// A part of the format that could not be read.
 pub(super) type Read<T> = Result<T, Malformed>;

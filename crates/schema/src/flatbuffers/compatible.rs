@@ -21,33 +21,18 @@
 //! Time is bounded by the pairs of types, at most [`SchemaLimits::compared`];
 //! behind that the answer is no.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::model::{Enum, Field, Item, Model, Object, Type};
 use crate::error::Incompatibility;
 use crate::limits::SchemaLimits;
+use crate::pairs::Pairs;
 
 /// All that keeps `reader` from reading what `writer` writes.
 pub(super) fn compare(reader: &Model, writer: &Model, limits: &SchemaLimits) -> Result<(), Vec<Incompatibility>> {
-    let mut comparison = Comparison {
-        reader,
-        writer,
-        seen: BTreeSet::new(),
-        queue: Vec::new(),
-        found: Vec::new(),
-        most: limits.incompatibilities.max(1),
-    };
+    let mut comparison = Comparison { reader, writer, pairs: Pairs::new(limits) };
     comparison.start();
-    while let Some(pair) = comparison.queue.pop() {
-        if comparison.found.len() >= comparison.most {
-            break;
-        }
-        if comparison.seen.len() > limits.compared {
-            let text =
-                format!("there are more than {} pairs of types to compare: make the schemas simpler", limits.compared);
-            comparison.found("", "TOO_LARGE", text);
-            break;
-        }
+    while let Some(pair) = comparison.pairs.next() {
         match pair {
             Pair::Objects(ours, theirs) => {
                 if let (Ok(ours), Ok(theirs)) = (reader.object(ours), writer.object(theirs)) {
@@ -61,7 +46,7 @@ pub(super) fn compare(reader: &Model, writer: &Model, limits: &SchemaLimits) -> 
             }
         }
     }
-    if comparison.found.is_empty() { Ok(()) } else { Err(comparison.found) }
+    comparison.pairs.answer()
 }
 
 /// Types to compare: the reader's and the writer's.
@@ -74,32 +59,17 @@ enum Pair {
 struct Comparison<'a> {
     reader: &'a Model,
     writer: &'a Model,
-    seen: BTreeSet<Pair>,
-    queue: Vec<Pair>,
-    found: Vec<Incompatibility>,
-    most: usize,
+    pairs: Pairs<Pair>,
 }
 
 impl Comparison<'_> {
-    fn found(&mut self, at: impl Into<String>, rule: &'static str, text: impl Into<String>) {
-        if self.found.len() < self.most {
-            self.found.push(Incompatibility::new(at, rule, text));
-        }
-    }
-
-    fn pair(&mut self, pair: Pair) {
-        if self.seen.insert(pair) {
-            self.queue.push(pair);
-        }
-    }
-
     fn start(&mut self) {
         let (reader, writer) = (self.reader, self.writer);
         if let (Ok(ours), Ok(theirs)) = (reader.object(reader.root), writer.object(writer.root))
             && ours.name != theirs.name
         {
             let text = format!("the root is '{}' for the writer and '{}' for the reader", theirs.name, ours.name);
-            self.found("", "ROOT_CHANGED", text);
+            self.pairs.found("", "ROOT_CHANGED", text);
         }
         if let Some(ours) = reader.identifier
             && writer.identifier != Some(ours)
@@ -107,9 +77,9 @@ impl Comparison<'_> {
             let shown = |one: Option<[u8; 4]>| one.map_or("none".to_owned(), |one| one.escape_ascii().to_string());
             let text =
                 format!("the writer's is {}, and the reader wants {}", shown(writer.identifier), shown(Some(ours)));
-            self.found("", "FILE_IDENTIFIER_CHANGED", text);
+            self.pairs.found("", "FILE_IDENTIFIER_CHANGED", text);
         }
-        self.pair(Pair::Objects(reader.root, writer.root));
+        self.pairs.add(Pair::Objects(reader.root, writer.root));
     }
 
     fn objects(&mut self, ours: &Object, theirs: &Object) {
@@ -121,7 +91,7 @@ impl Comparison<'_> {
             match names.get(&*field.name) {
                 Some(id) if *id != field.id => {
                     let text = format!("the field has the id {} for the writer and {id} for the reader", field.id);
-                    self.found(at(theirs, field), "FIELD_RENUMBERED", text);
+                    self.pairs.found(at(theirs, field), "FIELD_RENUMBERED", text);
                 }
                 _ => {}
             }
@@ -133,7 +103,7 @@ impl Comparison<'_> {
             let written = theirs.fields.get(usize::from(reads.id));
             if !written.is_some_and(|field| field.required && !field.deprecated) {
                 let text = "the reader requires the field, and the writer may leave it out";
-                self.found(at(ours, reads), "REQUIRED_ADDED", text);
+                self.pairs.found(at(ours, reads), "REQUIRED_ADDED", text);
             }
         }
     }
@@ -142,19 +112,19 @@ impl Comparison<'_> {
         if !self.same_type(reads.kind, field.kind) {
             let text =
                 format!("the type is {} for the writer and {} for the reader", word(field.kind), word(reads.kind));
-            return self.found(at(object, field), "TYPE_CHANGED", text);
+            return self.pairs.found(at(object, field), "TYPE_CHANGED", text);
         }
         if let Type::One(Item::Scalar(..)) = field.kind {
             let default = |field: &Field| (field.default_integer, field.default_real, field.optional);
             if default(reads) != default(field) {
                 let text =
                     format!("an absent field means {} for the writer and {}", default_of(field), default_of(reads));
-                self.found(at(object, field), "DEFAULT_CHANGED", text);
+                self.pairs.found(at(object, field), "DEFAULT_CHANGED", text);
             }
         }
         if reads.key && !field.key {
             let text = "the reader looks up by this field, and the writer does not sort by it";
-            self.found(at(object, field), "KEY_ADDED", text);
+            self.pairs.found(at(object, field), "KEY_ADDED", text);
         }
     }
 
@@ -175,18 +145,18 @@ impl Comparison<'_> {
         match (ours, theirs) {
             (Item::Scalar(our_scalar, our_enum), Item::Scalar(their_scalar, their_enum)) => {
                 if let (Some(ours), Some(theirs)) = (our_enum, their_enum) {
-                    self.pair(Pair::Enums(ours, theirs));
+                    self.pairs.add(Pair::Enums(ours, theirs));
                 }
                 our_scalar == their_scalar
             }
             (Item::String, Item::String) => true,
             (Item::Object(ours), Item::Object(theirs)) => {
                 let is_struct = |model: &Model, index| model.object(index).is_ok_and(|object| object.is_struct);
-                self.pair(Pair::Objects(ours, theirs));
+                self.pairs.add(Pair::Objects(ours, theirs));
                 is_struct(self.reader, ours) == is_struct(self.writer, theirs)
             }
             (Item::Union(ours), Item::Union(theirs)) => {
-                self.pair(Pair::Enums(ours, theirs));
+                self.pairs.add(Pair::Enums(ours, theirs));
                 true
             }
             _ => false,
@@ -203,12 +173,12 @@ impl Comparison<'_> {
                 .all(|(reads, field)| reads.offset == field.offset && self.same_type(reads.kind, field.kind));
         if !same {
             let text = "the struct does not have the same fields at the same places; a struct can never change";
-            return self.found(&*theirs.name, "STRUCT_CHANGED", text);
+            return self.pairs.found(&*theirs.name, "STRUCT_CHANGED", text);
         }
         let names: BTreeMap<&str, u16> = ours.fields.iter().map(|field| (&*field.name, field.id)).collect();
         for field in &theirs.fields {
             if names.get(&*field.name).is_some_and(|id| *id != field.id) {
-                self.found(at(theirs, field), "FIELD_RENUMBERED", "fields of the struct have changed places");
+                self.pairs.found(at(theirs, field), "FIELD_RENUMBERED", "fields of the struct have changed places");
             }
         }
     }
@@ -218,18 +188,18 @@ impl Comparison<'_> {
         for value in &written.values {
             if let Some(now) = names.get(&*value.name).filter(|number| **number != value.number) {
                 let text = format!("'{}' is {} for the writer and {now} for the reader", value.name, value.number);
-                self.found(&*written.name, "ENUM_VALUE_RENUMBERED", text);
+                self.pairs.found(&*written.name, "ENUM_VALUE_RENUMBERED", text);
             }
             let Some(theirs) = value.member else { continue };
             match reads.value(value.number).and_then(|value| value.member) {
                 None => {
                     let text = format!("the reader does not have the member '{}' ({})", value.name, value.number);
-                    self.found(&*written.name, "UNION_MEMBER_REMOVED", text);
+                    self.pairs.found(&*written.name, "UNION_MEMBER_REMOVED", text);
                 }
                 Some(ours) => {
                     if !self.same_item(ours, theirs) {
                         let text = format!("the number {} stands for another kind of value", value.number);
-                        self.found(&*written.name, "UNION_MEMBER_CHANGED", text);
+                        self.pairs.found(&*written.name, "UNION_MEMBER_CHANGED", text);
                     }
                 }
             }

@@ -178,21 +178,20 @@ pub(super) struct Model {
     pub(super) identifier: Option<[u8; 4]>,
 }
 
+/// The one of that index, or why there is none.
+fn at<'a, T>(all: &'a [T], index: u32, text: &'static str) -> Read<&'a T> {
+    all.get(index as usize).map_or_else(|| malformed("schema", text, 0), Ok)
+}
+
 impl Model {
     /// The object of that index.
     pub(super) fn object(&self, index: u32) -> Read<&Object> {
-        match self.objects.get(index as usize) {
-            Some(object) => Ok(object),
-            None => malformed("schema", "the schema has no such object", 0),
-        }
+        at(&self.objects, index, "the schema has no such object")
     }
 
     /// The enum of that index.
     pub(super) fn enumeration(&self, index: u32) -> Read<&Enum> {
-        match self.enums.get(index as usize) {
-            Some(found) => Ok(found),
-            None => malformed("schema", "the schema has no such enum", 0),
-        }
+        at(&self.enums, index, "the schema has no such enum")
     }
 
     /// Bytes and alignment of an item where it lies in a table, a vector or a

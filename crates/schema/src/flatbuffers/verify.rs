@@ -16,6 +16,7 @@ use super::bytes::{Buffer, Malformed, Read, Table, malformed};
 use super::model::{Field, Item, Model, Object, Type};
 use crate::error::Violation;
 use crate::limits::SchemaLimits;
+use crate::malformed::Broken;
 
 /// Tables that are visited in one buffer, as in the official verifiers.
 pub(super) const TABLES: u64 = 1_000_000;
@@ -28,11 +29,7 @@ pub(super) fn check(model: &Model, bytes: &[u8], limits: &SchemaLimits) -> Resul
     let Some(root) = model.objects.get(model.root as usize) else {
         return Err(Violation::new("", "schema", "the schema has no root table"));
     };
-    start(model, root, bytes, limits).map_err(|Broken { malformed, path }| {
-        let path: Vec<&str> = path.into_iter().rev().collect();
-        let text = format!("{} (byte {} of a {})", malformed.text, malformed.at, root.name);
-        Violation::new(path.join("."), malformed.rule, text)
-    })
+    start(model, root, bytes, limits).map_err(|broken| broken.into_violation(&root.name))
 }
 
 fn start<'m>(model: &'m Model, root: &'m Object, bytes: &[u8], limits: &SchemaLimits) -> Result<(), Broken<'m>> {
@@ -45,19 +42,6 @@ fn start<'m>(model: &'m Model, root: &'m Object, bytes: &[u8], limits: &SchemaLi
     let mut walk = Walk { model, buffer, tables: TABLES, bytes: limits.payload_steps };
     let at = buffer.follow(0)?;
     walk.table(root, at, limits.payload_nesting)
-}
-
-/// A broken rule, on its way out of nested tables.
-struct Broken<'m> {
-    malformed: Malformed,
-    /// Names of fields, the innermost first.
-    path: Vec<&'m str>,
-}
-
-impl From<Malformed> for Broken<'_> {
-    fn from(malformed: Malformed) -> Self {
-        Self { malformed, path: Vec::new() }
-    }
 }
 
 struct Walk<'m, 'b> {

@@ -33,47 +33,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::{EnumType, Field, Kind, MessageType, Model};
 use crate::error::Incompatibility;
 use crate::limits::SchemaLimits;
+use crate::pairs::Pairs;
 
 /// All that keeps `reader` from reading what `writer` writes.
 pub(super) fn compare(reader: &Model, writer: &Model, limits: &SchemaLimits) -> Result<(), Vec<Incompatibility>> {
-    let mut comparison = Comparison {
-        reader,
-        writer,
-        seen: BTreeSet::new(),
-        queue: Vec::new(),
-        enums: BTreeSet::new(),
-        found: Vec::new(),
-        most: limits.incompatibilities.max(1),
-    };
+    let mut comparison = Comparison { reader, writer, pairs: Pairs::new(limits) };
     comparison.files();
-    while let Some((ours, theirs)) = comparison.queue.pop() {
-        if comparison.found.len() >= comparison.most {
-            break;
-        }
-        if comparison.seen.len() + comparison.enums.len() > limits.compared {
-            comparison.found(
-                "",
-                "TOO_LARGE",
-                format!("there are more than {} pairs of types to compare: make the schemas simpler", limits.compared),
-            );
-            break;
-        }
-        if let (Some(ours), Some(theirs)) = (reader.messages.get(ours as usize), writer.messages.get(theirs as usize)) {
+    while let Some(pair) = comparison.pairs.next() {
+        if let Pair::Messages(ours, theirs) = pair
+            && let (Some(ours), Some(theirs)) =
+                (reader.messages.get(ours as usize), writer.messages.get(theirs as usize))
+        {
             comparison.messages(ours, theirs);
         }
     }
-    comparison.found.truncate(comparison.most);
-    if comparison.found.is_empty() { Ok(()) } else { Err(comparison.found) }
+    comparison.pairs.answer()
+}
+
+/// Types to compare: the reader's and the writer's. Enums are compared where they
+/// are found, messages in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pair {
+    Messages(u32, u32),
+    Enums(u32, u32),
 }
 
 struct Comparison<'a> {
     reader: &'a Model,
     writer: &'a Model,
-    seen: BTreeSet<(u32, u32)>,
-    queue: Vec<(u32, u32)>,
-    enums: BTreeSet<(u32, u32)>,
-    found: Vec<Incompatibility>,
-    most: usize,
+    pairs: Pairs<Pair>,
 }
 
 /// A name without its package.
@@ -85,25 +73,16 @@ fn local<'a>(name: &'a str, package: &str) -> &'a str {
 }
 
 impl Comparison<'_> {
-    fn found(&mut self, at: impl Into<String>, rule: &'static str, text: impl Into<String>) {
-        // A few more than are listed do no harm; thousands would.
-        if self.found.len() < self.most {
-            self.found.push(Incompatibility::new(at, rule, text));
-        }
-    }
-
     /// Puts a pair of messages on the list of what is to be compared.
     fn pair(&mut self, ours: u32, theirs: u32) {
-        if self.seen.insert((ours, theirs)) {
-            self.queue.push((ours, theirs));
-        }
+        self.pairs.add(Pair::Messages(ours, theirs));
     }
 
     fn files(&mut self) {
         let (reader, writer) = (self.reader, self.writer);
         if reader.package != writer.package {
             let text = format!("the package was '{}' for the writer and is '{}'", writer.package, reader.package);
-            self.found("", "PACKAGE_CHANGED", text);
+            self.pairs.found("", "PACKAGE_CHANGED", text);
         }
         let mut ours = BTreeMap::new();
         for (index, message) in reader.messages.iter().enumerate() {
@@ -117,12 +96,12 @@ impl Comparison<'_> {
             match ours.get(local(&message.name, &writer.package)) {
                 Some(ours) => self.pair(*ours, index as u32),
                 None => {
-                    self.found(&*message.name, "MESSAGE_REMOVED", "the reader does not have this message");
+                    self.pairs.found(&*message.name, "MESSAGE_REMOVED", "the reader does not have this message");
                 }
             }
         }
         // From the first to the last, for the reader of the answer.
-        self.queue.reverse();
+        self.pairs.reverse();
     }
 
     fn messages(&mut self, ours: &MessageType, theirs: &MessageType) {
@@ -134,20 +113,20 @@ impl Comparison<'_> {
             {
                 let text =
                     format!("the field has the number {} for the writer and {}", field.number, renumbered.number);
-                self.found(at(theirs, field), "FIELD_RENUMBERED", text);
+                self.pairs.found(at(theirs, field), "FIELD_RENUMBERED", text);
             }
         }
         for reads in &ours.fields {
             let written = theirs.field(reads.number);
             if reads.required && !written.is_some_and(|field| field.required) {
                 let text = "the reader requires the field, and the writer may leave it out";
-                self.found(at(ours, reads), "REQUIRED_ADDED", text);
+                self.pairs.found(at(ours, reads), "REQUIRED_ADDED", text);
             }
             let reserved = |(start, end): &(u32, u32)| (*start..*end).contains(&reads.number);
             if written.is_none() && theirs.reserved.iter().any(reserved) {
                 let text =
                     format!("the writer has reserved the number {}, since it once meant something else", reads.number);
-                self.found(at(ours, reads), "RESERVED_NUMBER_USED", text);
+                self.pairs.found(at(ours, reads), "RESERVED_NUMBER_USED", text);
             }
         }
         self.oneofs(ours, theirs);
@@ -156,11 +135,11 @@ impl Comparison<'_> {
     fn fields(&mut self, message: &MessageType, reads: &Field, field: &Field) {
         if reads.map != field.map {
             let text = "a map and a list of messages hold different values";
-            return self.found(at(message, field), "MAP_CHANGED", text);
+            return self.pairs.found(at(message, field), "MAP_CHANGED", text);
         }
         if reads.list != field.list {
             let text = if reads.list { "one value became a list" } else { "a list became one value" };
-            return self.found(at(message, field), "LABEL_CHANGED", text);
+            return self.pairs.found(at(message, field), "LABEL_CHANGED", text);
         }
         match (reads.kind, field.kind) {
             (Kind::Message(ours), Kind::Message(theirs)) | (Kind::Group(ours), Kind::Group(theirs)) => {
@@ -169,21 +148,21 @@ impl Comparison<'_> {
             (Kind::Enum(ours), Kind::Enum(theirs)) => self.pair_enums(ours, theirs),
             (Kind::Enum(ours), _) if is_integer(field.kind) && self.is_closed(ours) => {
                 let text = format!("the writer may write any {}, and the reader's enum is closed", field.kind.word());
-                self.found(at(message, field), "ENUM_CLOSED", text);
+                self.pairs.found(at(message, field), "ENUM_CLOSED", text);
             }
             (Kind::String, Kind::Bytes) => {
                 let text = "the writer may write bytes that are not UTF-8";
-                self.found(at(message, field), "BYTES_AS_STRING", text);
+                self.pairs.found(at(message, field), "BYTES_AS_STRING", text);
             }
             (ours, theirs) if class(ours) == class(theirs) => {}
             (ours, theirs) => {
                 let text = format!("the type is {} for the writer and {} for the reader", theirs.word(), ours.word());
-                return self.found(at(message, field), "TYPE_CHANGED", text);
+                return self.pairs.found(at(message, field), "TYPE_CHANGED", text);
             }
         }
         if !reads.list && reads.default != field.default {
             let text = format!("an absent field means '{}' for the writer and '{}'", field.default, reads.default);
-            self.found(at(message, field), "DEFAULT_CHANGED", text);
+            self.pairs.found(at(message, field), "DEFAULT_CHANGED", text);
         }
     }
 
@@ -202,7 +181,7 @@ impl Comparison<'_> {
                     if told.insert(oneof) {
                         let text =
                             format!("the writer may set it together with '{}', and the reader keeps one", other.name);
-                        self.found(at(theirs, field), "ONEOF_JOINED", text);
+                        self.pairs.found(at(theirs, field), "ONEOF_JOINED", text);
                     }
                 }
             }
@@ -217,7 +196,7 @@ impl Comparison<'_> {
         let (reader, writer) = (self.reader, self.writer);
         let pair = (reader.enums.get(ours as usize), writer.enums.get(theirs as usize));
         if let (Some(reads), Some(written)) = pair
-            && self.enums.insert((ours, theirs))
+            && self.pairs.first(Pair::Enums(ours, theirs))
         {
             self.enums(reads, written);
         }
@@ -226,17 +205,17 @@ impl Comparison<'_> {
     fn enums(&mut self, reads: &EnumType, written: &EnumType) {
         if reads.closed && !written.closed {
             let text = "the writer may write any number, and the reader's enum is closed";
-            self.found(&*written.name, "ENUM_CLOSED", text);
+            self.pairs.found(&*written.name, "ENUM_CLOSED", text);
         }
         for (name, number) in &written.names {
             let same_name = reads.names.binary_search_by(|(one, _)| one.cmp(name)).ok();
             let renumbered = same_name.and_then(|index| reads.names.get(index)).filter(|(_, one)| one != number);
             if let Some((_, now)) = renumbered {
                 let text = format!("'{name}' is {number} for the writer and {now} for the reader");
-                self.found(&*written.name, "ENUM_VALUE_RENUMBERED", text);
+                self.pairs.found(&*written.name, "ENUM_VALUE_RENUMBERED", text);
             } else if reads.closed && reads.numbers.binary_search(number).is_err() {
                 let text = format!("the reader's enum is closed and lacks {number} ('{name}')");
-                self.found(&*written.name, "ENUM_VALUE_REMOVED", text);
+                self.pairs.found(&*written.name, "ENUM_VALUE_REMOVED", text);
             }
         }
     }

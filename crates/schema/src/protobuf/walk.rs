@@ -15,6 +15,7 @@ use super::model::{EnumType, Field, Kind, MessageType, Model, Slots};
 use super::required;
 use super::wire::{Cursor, Malformed, WireType};
 use crate::error::Violation;
+use crate::malformed::Broken;
 
 /// Checks `bytes` as a message of the index `message`. Messages and groups may
 /// be nested as deep as `depth` says.
@@ -26,7 +27,7 @@ pub(super) fn check(model: &Model, message: u32, bytes: &[u8], depth: usize) -> 
         return Err(Violation::new("", "message", "the schema has no such message"));
     };
     let mut walk = Walk { model, cursor: Cursor::over(bytes, 0..bytes.len()), missing: None, split: false };
-    walk.message(root, None, depth).map_err(|broken| broken.into_violation(root))?;
+    walk.message(root, None, depth).map_err(|broken| broken.into_violation(&root.name))?;
     match walk.missing {
         None => Ok(()),
         // Parts of one message that lie apart are one message: only together
@@ -49,27 +50,6 @@ pub(super) fn missing((message, field): (&MessageType, &str), at: usize) -> Viol
 pub(super) fn first_missing<'m>(message: &'m MessageType, seen: &Slots) -> &'m str {
     let lacks = |field: &&Field| field.slot.is_some_and(|slot| message.required.contains(slot) && !seen.contains(slot));
     message.fields.iter().find(lacks).map_or("", |field| &field.name)
-}
-
-/// A broken rule, on its way out of nested messages.
-struct Broken<'m> {
-    malformed: Malformed,
-    /// Names of fields, the innermost first.
-    path: Vec<&'m str>,
-}
-
-impl From<Malformed> for Broken<'_> {
-    fn from(malformed: Malformed) -> Self {
-        Self { malformed, path: Vec::new() }
-    }
-}
-
-impl Broken<'_> {
-    fn into_violation(self, root: &MessageType) -> Violation {
-        let Malformed { rule, text, at } = self.malformed;
-        let path: Vec<&str> = self.path.into_iter().rev().collect();
-        Violation::new(path.join("."), rule, format!("{text} (byte {at} of a {})", root.name))
-    }
 }
 
 struct Walk<'m, 'b> {

@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+pub(super) use crate::malformed::Malformed;
+
 /// How a value lies on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WireType {
@@ -21,17 +23,6 @@ pub(super) enum WireType {
     End,
     /// Four bytes.
     Fixed32,
-}
-
-/// What is wrong with the bytes, and where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed {
-    /// A short word for the rule.
-    pub(super) rule: &'static str,
-    /// What the rule says.
-    pub(super) text: &'static str,
-    /// The offset of the byte, from the payload's begin.
-    pub(super) at: usize,
 }
 
 /// A place in a payload, and the end of the message that it is in.

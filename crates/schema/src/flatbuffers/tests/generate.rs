@@ -4,29 +4,7 @@
 
 use crate::flatbuffers::model::{Enum, Field, Item, Model, Object, Scalar, Type, Value};
 
-/// A generator for tests (xorshift).
-pub(super) struct Seed(u64);
-
-impl Seed {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        (self.next() >> 11) as usize % bound.max(1)
-    }
-
-    pub(super) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
+pub(super) use crate::seed::Seed;
 
 const SCALARS: [Scalar; 6] = [Scalar::Bool, Scalar::Byte, Scalar::UShort, Scalar::Int, Scalar::ULong, Scalar::Double];
 

@@ -2,29 +2,7 @@
 
 use prost_reflect::{Cardinality, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
-/// A generator for tests (xorshift).
-pub(super) struct Seed(u64);
-
-impl Seed {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        (self.next() >> 11) as usize % bound.max(1)
-    }
-
-    pub(super) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
+pub(super) use crate::seed::Seed;
 
 /// With all that is required in it.
 pub(super) fn message(descriptor: &MessageDescriptor, seed: &mut Seed, depth: usize) -> DynamicMessage {
