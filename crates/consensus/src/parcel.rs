@@ -3,9 +3,11 @@
 //! (go-back-N). So a large snapshot survives a line that loses messages, and a
 //! part is never larger than a message may be.
 //!
-//! One parcel at a time goes to each hub and comes from each; others wait behind
-//! it. Bounds: bytes of one parcel, bytes that wait for one hub, and bytes that
-//! come in from all hubs together. Beyond them a parcel is dropped, which whoever
+//! One parcel at a time goes to each member and comes from each hub; others wait
+//! behind it. By member, because nobody answers for a life of a hub that is over:
+//! what waits for that one must not hold up what its next life needs. Bounds: bytes
+//! of one parcel, bytes that wait for one member, and bytes that come in from all
+//! hubs together. Beyond them a parcel is dropped, which whoever
 //! sent it notices by the answer that does not come.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +24,6 @@ const WINDOW: usize = 4;
 /// A long message on its way out.
 struct Parcel {
     number: u64,
-    to: Member,
     /// The call that it belongs to; given up together.
     call: Option<u64>,
     /// When nobody wants it any more.
@@ -65,7 +66,7 @@ pub(crate) struct Bounds {
 /// All parcels of a council.
 pub(crate) struct Parcels {
     bounds: Bounds,
-    out: BTreeMap<HubId, VecDeque<Parcel>>,
+    out: BTreeMap<Member, VecDeque<Parcel>>,
     arriving: BTreeMap<HubId, Growing>,
     /// The last one that was whole, so that its acknowledgement can be repeated.
     arrived: BTreeMap<HubId, (u64, u64, u32)>,
@@ -88,13 +89,13 @@ impl Parcels {
         bytes: Vec<u8>,
         until: Mono,
     ) -> bool {
-        let queue = self.out.entry(to.hub).or_default();
+        let queue = self.out.entry(to).or_default();
         let waiting: usize = queue.iter().map(|parcel| parcel.bytes.len()).sum();
         if bytes.len() > self.bounds.parcel || waiting + bytes.len() > self.bounds.waiting {
             return false;
         }
         let (again, pause) = (Mono(0), self.bounds.again);
-        queue.push_back(Parcel { number, to, call, until, vote, bytes, acknowledged: 0, sent: 0, again, pause });
+        queue.push_back(Parcel { number, call, until, vote, bytes, acknowledged: 0, sent: 0, again, pause });
         true
     }
 
@@ -114,9 +115,9 @@ impl Parcels {
 
     /// Forgets hubs that are not these.
     pub(crate) fn keep(&mut self, is_there: impl Fn(HubId) -> bool) {
-        let gone = self.out.iter().filter(|(hub, _)| !is_there(**hub)).flat_map(|(_, queue)| queue);
+        let gone = self.out.iter().filter(|(to, _)| !is_there(to.hub)).flat_map(|(_, queue)| queue);
         self.finished.extend(gone.filter_map(|parcel| parcel.call).map(|call| (call, false)));
-        self.out.retain(|hub, queue| is_there(*hub) && !queue.is_empty());
+        self.out.retain(|to, queue| is_there(to.hub) && !queue.is_empty());
         self.arriving.retain(|hub, _| is_there(*hub));
         self.arrived.retain(|hub, _| is_there(*hub));
     }
@@ -124,7 +125,7 @@ impl Parcels {
     /// The parts that are to be sent now, and when to ask again.
     pub(crate) fn due(&mut self, now: Mono, out: &mut Vec<(Member, Part)>) -> Option<Mono> {
         let (bounds, mut next) = (self.bounds, None::<Mono>);
-        for queue in self.out.values_mut() {
+        for (to, queue) in &mut self.out {
             queue.retain(|parcel| parcel.until > now);
             let Some(parcel) = queue.front_mut() else { continue };
             if parcel.sent > parcel.acknowledged && now >= parcel.again {
@@ -136,7 +137,7 @@ impl Parcels {
                 let end = (parcel.sent + bounds.part).min(parcel.bytes.len());
                 let bytes = parcel.bytes[parcel.sent..end].to_vec();
                 let (total, offset) = (parcel.bytes.len() as u32, parcel.sent as u32);
-                out.push((parcel.to, Part { parcel: parcel.number, total, offset, vote: parcel.vote, bytes }));
+                out.push((*to, Part { parcel: parcel.number, total, offset, vote: parcel.vote, bytes }));
                 parcel.sent = end;
                 parcel.again = now + parcel.pause;
             }
@@ -149,10 +150,8 @@ impl Parcels {
 
     /// That a hub has so much of a parcel.
     pub(crate) fn acknowledged(&mut self, from: Member, number: u64, upto: u32) {
-        let Some(queue) = self.out.get_mut(&from.hub) else { return };
-        let Some(parcel) = queue.front_mut().filter(|parcel| parcel.number == number && parcel.to == from) else {
-            return;
-        };
+        let Some(queue) = self.out.get_mut(&from) else { return };
+        let Some(parcel) = queue.front_mut().filter(|parcel| parcel.number == number) else { return };
         let upto = upto as usize;
         if upto >= parcel.bytes.len() {
             self.finished.extend(parcel.call.map(|call| (call, true)));

@@ -248,3 +248,15 @@ fn options_that_make_no_sense_are_refused() {
     assert!(matches!(with(&|it| it.limits.snapshot.0 = 1 << 40), Err(OptionsError::Most { name: "snapshot", .. })));
     assert!(matches!(with(&|it| it.voters = (0..16).map(|n| n.to_string()).collect()), Err(OptionsError::Voters(16))));
 }
+
+#[test]
+fn what_waits_for_a_life_that_is_over_does_not_hold_up_the_next() {
+    let again = std::time::Duration::from_millis(500);
+    let mut parcels = Parcels::new(Bounds { part: 10, parcel: 100, waiting: 150, arriving: 150, again });
+    let (over, next) = (Member { hub: HubId(1), instance: 1 }, Member { hub: HubId(1), instance: 2 });
+    assert!(parcels.send(1, over, None, None, vec![0; 20], Mono(u64::MAX)));
+    assert!(parcels.send(2, next, None, None, vec![0; 20], Mono(u64::MAX)));
+    let mut parts = Vec::new();
+    parcels.due(Mono(1), &mut parts);
+    assert!(parts.iter().any(|(to, part)| *to == next && part.parcel == 2), "{parts:?}");
+}
