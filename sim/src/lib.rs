@@ -21,6 +21,7 @@
 //! `cargo run --release -p weft-sim -- --seeds 1000` runs a thousand meshes.
 #![forbid(unsafe_code)]
 
+pub mod broken;
 mod canary;
 mod checks;
 pub mod council;

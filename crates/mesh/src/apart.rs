@@ -239,13 +239,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::costs::{Said, Weights};
-
-    fn graph(edges: &[(u64, u64, u32)]) -> Graph {
-        let said = |cost: u32| Said { cost, ..Said::default() };
-        let both = |(a, b, c): &(u64, u64, u32)| [(HubId(*a), HubId(*b), said(*c)), (HubId(*b), HubId(*a), said(*c))];
-        Graph::of_reports(edges.iter().flat_map(both), Some(&Weights::default()))
-    }
+    use crate::graphs::{any_graph, graph};
 
     /// The ground of hub 1, whose links have the ids of their other ends.
     fn ground(edges: &[(u64, u64, u32)], draining: &[u64], unable: &[u64]) -> Ground {
@@ -307,13 +301,6 @@ mod tests {
         graph(&left).reached(HubId(1)).contains(&HubId(9))
     }
 
-    fn any_graph() -> impl Strategy<Value = Vec<(u64, u64, u32)>> {
-        proptest::collection::vec((1..10u64, 1..10u64, 1..6u32), 1..22).prop_map(|mut edges| {
-            edges.retain(|(a, b, _)| a != b);
-            edges
-        })
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -321,7 +308,7 @@ mod tests {
         /// hub, and no link of both ends, parts them; and without a common link
         /// where no link does.
         #[test]
-        fn two_paths_are_found_wherever_there_are_two(edges in any_graph()) {
+        fn two_paths_are_found_wherever_there_are_two(edges in any_graph(9, 22, 1..6u32)) {
             let no_link = (0, 0);
             let links: Vec<(u64, u64)> = edges.iter().map(|(a, b, _)| (*a, *b)).collect();
             let is_link_parting = links.iter().any(|link| !connected(&edges, 0, *link));

@@ -28,6 +28,8 @@ mod damp;
 mod filters;
 mod flap;
 pub mod flow;
+#[cfg(test)]
+mod graphs;
 pub mod groups;
 mod health;
 mod labels;

@@ -134,13 +134,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn graph(edges: &[(u64, u64, u32)]) -> Graph {
-        let said = |cost: u32| Said { cost, ..Said::default() };
-        let both =
-            |(a, b, cost): &(u64, u64, u32)| [(HubId(*a), HubId(*b), said(*cost)), (HubId(*b), HubId(*a), said(*cost))];
-        Graph::of_reports(edges.iter().flat_map(both), Some(&Weights::default()))
-    }
+    use crate::graphs::{any_graph, graph};
 
     fn ids(path: &Shortest) -> Vec<u64> {
         path.hubs.iter().map(|hub| hub.0).collect()
@@ -194,21 +188,13 @@ mod tests {
         }
     }
 
-    /// Small costs, so that ties abound.
-    fn any_graph() -> impl Strategy<Value = Vec<(u64, u64, u32)>> {
-        proptest::collection::vec((1..9u64, 1..9u64, 1..3u32), 1..24).prop_map(|mut edges| {
-            edges.retain(|(a, b, _)| a != b);
-            edges
-        })
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
         /// The property that the mesh stands on: what a hub on the way decides
         /// from its own root is the rest of the origin's path.
         #[test]
-        fn parts_of_shortest_paths_are_the_chosen_paths(edges in any_graph()) {
+        fn parts_of_shortest_paths_are_the_chosen_paths(edges in any_graph(8, 24, 1..3u32)) {
             let g = graph(&edges);
             let trees: BTreeMap<HubId, _> = (1..9).map(|id| (HubId(id), g.shortest(HubId(id)))).collect();
             for (root, tree) in &trees {

@@ -32,16 +32,7 @@ pub enum Check {
 }
 
 /// A broken promise.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{check:?} at {at_ms} ms: {what}")]
-pub struct Violation {
-    /// Which.
-    pub check: Check,
-    /// When, in virtual time.
-    pub at_ms: u64,
-    /// What was found.
-    pub what: String,
-}
+pub type Violation = crate::broken::Violation<Check>;
 
 /// What was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -28,11 +28,4 @@ pub fn run(seed: u64, canary: Option<Canary>) -> Result<Tally, Box<Failure>> {
 }
 
 /// A broken promise and how to see it again.
-#[derive(Debug, thiserror::Error)]
-#[error("councils of seed {seed}: {violation}")]
-pub struct Failure {
-    /// What the run was made from.
-    pub seed: u64,
-    /// What was wrong.
-    pub violation: Violation,
-}
+pub type Failure = crate::broken::Failure<Check>;
