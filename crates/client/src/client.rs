@@ -8,12 +8,13 @@ use std::time::Duration;
 use weft_base::{ByteCount, Clock, Random, SystemClock};
 use weft_topic::Filter;
 use weft_transport::{Network, TcpNetwork, TcpOptions};
-use weft_wire::frame::{self, DrainAction, Frame, MAX_NAME, MAX_TOKEN, MAX_WEIGHT};
+use weft_wire::frame::{self, DrainAction, Frame, MAX_NAME, MAX_WEIGHT};
 
 use crate::demand::OnDemand;
 use crate::driver::{Driver, Shared};
 use crate::error::{ConnectError, RequestError, SubscribeError};
 use crate::live::{self, LiveAt, Receipt};
+use crate::login::{Login, LoginError};
 use crate::options::{ConnectOptions, PublisherOptions, SubscribeOptions};
 use crate::publisher::Publisher;
 use crate::receive::Receiver;
@@ -84,16 +85,15 @@ impl Client {
             return Err(ConnectError::NoAddress);
         }
         let system = |detail: String| ConnectError::System { detail };
-        if options.name.len() > MAX_NAME || options.token.len() > MAX_TOKEN {
-            return Err(system(format!(
-                "a name of {} bytes and a token of {} bytes: the most is {MAX_NAME} and {MAX_TOKEN}",
-                options.name.len(),
-                options.token.len()
-            )));
+        if options.name.len() > MAX_NAME {
+            let len = options.name.len();
+            return Err(system(format!("a name of {len} bytes: the most is {MAX_NAME}")));
         }
+        let shown = options.login.shown().map_err(|e| system(e.to_string()))?;
         let random = Random::from_entropy().map_err(|e| system(e.to_string()))?;
         let receiver = Receiver::new(options.receive_memory, options.max_frame).map_err(|e| system(e.to_string()))?;
-        let session = Session::new(options.clone(), random, clock.now().mono);
+        let mut session = Session::new(options.clone(), random, clock.now().mono);
+        session.show(shown);
         let connected = session.connect_ticket();
         let shared = Arc::new(Shared::new(session, clock, network.waker()));
         let driver = Driver::new(shared.clone(), network, options, receiver);
@@ -104,6 +104,20 @@ impl Client {
         let client = Self { handle: Arc::new(Handle(shared)) };
         poll_fn(|cx| connected.poll(cx)).await?;
         Ok(client)
+    }
+
+    /// Shows a newer token (JWT) to the hub, before the one that the session stands on
+    /// is over; it is also what is shown from now on when the connection is made anew.
+    /// What is of somebody else, or of other roles, the hub refuses: that is logged,
+    /// and the session goes on by what was shown before.
+    ///
+    /// # Errors
+    /// [`LoginError`]: it is too long.
+    pub fn renew_login(&self, token: &[u8]) -> Result<(), LoginError> {
+        let login = Login::Token(Arc::new(zeroize::Zeroizing::new(token.to_vec())));
+        let shown = login.shown()?;
+        self.shared().with(|session| session.renew_login(shown));
+        Ok(())
     }
 
     pub(crate) fn shared(&self) -> &Shared {

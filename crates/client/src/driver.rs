@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker as TaskWaker;
 use std::time::Duration;
 
-use weft_base::{Clock, Now};
-use weft_transport::{CloseReason, Network, ReadOutcome, Ready, Waker};
+use weft_base::{Clock, Mono, Now};
+use weft_transport::{CloseReason, Network, ReadOutcome, Ready, Security, Waker};
 use weft_wire::frame::ErrorCode;
 
 use crate::line::Line;
+use crate::login::LOOK;
 use crate::options::ConnectOptions;
 use crate::receive::Receiver;
 use crate::session::{Action, Session, Write};
@@ -90,6 +91,8 @@ pub(crate) struct Driver {
     main: Line,
     side: Line,
     stop: bool,
+    /// When the file with what is shown to log in is looked at next.
+    next_look: Mono,
 }
 
 impl Driver {
@@ -100,7 +103,7 @@ impl Driver {
         receiver: Receiver,
     ) -> Self {
         let main = Line::new(receiver);
-        Self { shared, network, options, main, side: Line::default(), stop: false }
+        Self { shared, network, options, main, side: Line::default(), stop: false, next_look: Mono(0) }
     }
 
     /// Runs until the session says stop.
@@ -186,10 +189,30 @@ impl Driver {
         self.line(end).forget();
     }
 
+    /// Takes what is shown to log in from its file, where it is in one.
+    fn look_at_login(&mut self) {
+        if !self.options.login.is_of_file() {
+            return;
+        }
+        self.next_look = self.shared.now().mono + LOOK;
+        match self.options.login.shown() {
+            Ok(shown) => self.shared.with(|session| session.renew_login(shown)),
+            Err(error) => {
+                tracing::warn!(code = "login_file", error = %error, "what was read before is shown");
+            }
+        }
+    }
+
     fn timeout(&mut self) -> Duration {
         let now = self.shared.now().mono;
+        if self.main.link.is_some() && self.options.login.is_of_file() && self.next_look <= now {
+            self.look_at_login();
+        }
         let (blocked, empty) = (self.main.blocked, self.main.is_empty());
-        let timeout = self.shared.with(|session| session.sleep(now, blocked, empty));
+        let mut timeout = self.shared.with(|session| session.sleep(now, blocked, empty));
+        if self.options.login.is_of_file() {
+            timeout = timeout.min(LOOK);
+        }
         if self.main.has_work() || self.side.has_work() {
             Duration::ZERO
         } else if self.main.starved || self.side.starved {
@@ -206,6 +229,11 @@ impl Driver {
                 Ok(receiver) => self.line(end).receiver = Some(receiver),
                 Err(error) => return self.lost(end, &error.to_string()),
             }
+        }
+        if let Security::Tls(identity) = &self.options.security
+            && let Err(error) = identity.reload()
+        {
+            tracing::warn!(code = "identity_unusable", error = %error, "the certificate of before is shown");
         }
         let expect = name.or(self.options.hub.as_deref());
         match self.network.dial(address, &self.options.security, expect) {
@@ -236,6 +264,7 @@ impl Driver {
         };
         match event {
             Ready::Connected { .. } => {
+                self.look_at_login();
                 let now = self.shared.now().mono;
                 self.shared.with(|session| match end {
                     End::Main => session.connected(now),

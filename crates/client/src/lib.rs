@@ -66,6 +66,7 @@ mod govern;
 mod last;
 mod line;
 mod live;
+mod login;
 mod options;
 mod position;
 mod publisher;
@@ -95,6 +96,7 @@ pub use error::{
 };
 pub use last::{LastValue, MOST_LAST};
 pub use live::{LiveAt, LiveState, MAX_LIVE_HUBS, Receipt, ReceiptLine};
+pub use login::{Login, LoginError};
 pub use options::{AckLevel, ConnectOptions, OnFull, Order, Producer, PublisherOptions, StartAt, SubscribeOptions};
 pub use position::{ParsePositionError, Position};
 pub use publisher::{Acknowledgement, Published, Publisher};

@@ -1,14 +1,18 @@
 //! What a client, a publisher and a subscription are told when they are made.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::{ByteCount, Lane, ProducerId, TenantId, UnixNanos};
 use weft_transport::Security;
 use weft_wire::frame::Start;
+use zeroize::Zeroizing;
 
 pub use weft_wire::frame::{AckLevel, OnFull};
 
 use crate::live::LiveAt;
+use crate::login::Login;
 use crate::position::Position;
 
 /// How to reach a hub, and the client's bounds.
@@ -25,8 +29,8 @@ pub struct ConnectOptions {
     pub hub: Option<String>,
     /// What the client calls itself, for the hub's logs: at most 64 bytes.
     pub name: String,
-    /// Shown to the hub in the first frame; empty for none.
-    pub token: Vec<u8>,
+    /// What is shown to the hub to log in, besides the certificate.
+    pub login: Login,
     /// For how long [`Client::connect`](crate::Client::connect) tries again
     /// once every address has failed. Zero: each address is tried once.
     pub connect_for: Duration,
@@ -69,7 +73,7 @@ impl ConnectOptions {
             security: Security::Plain,
             hub: None,
             name: "weft-client".to_owned(),
-            token: Vec::new(),
+            login: Login::Certificate,
             connect_for: Duration::ZERO,
             reconnect_for: None,
             retry_first: Duration::from_millis(50),
@@ -88,6 +92,35 @@ impl ConnectOptions {
     #[must_use]
     pub fn security(mut self, security: Security) -> Self {
         self.security = security;
+        self
+    }
+
+    /// With this token (JWT).
+    #[must_use]
+    pub fn token(mut self, token: Vec<u8>) -> Self {
+        self.login = Login::Token(Arc::new(Zeroizing::new(token)));
+        self
+    }
+
+    /// With the token in this file, which is read again for each connection, and
+    /// shown anew when it changes.
+    #[must_use]
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.login = Login::TokenFile(path.into());
+        self
+    }
+
+    /// With a name and a password.
+    #[must_use]
+    pub fn password(mut self, name: impl Into<String>, password: Vec<u8>) -> Self {
+        self.login = Login::Password { name: name.into(), password: Arc::new(Zeroizing::new(password)) };
+        self
+    }
+
+    /// With a name and the password in this file, which is read again for each connection.
+    #[must_use]
+    pub fn password_file(mut self, name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.login = Login::PasswordFile { name: name.into(), path: path.into() };
         self
     }
 

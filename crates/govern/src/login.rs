@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Now, UnixNanos};
+use weft_base::{Mono, Now, UnixNanos};
 
 use crate::State;
 use crate::access::{Fault, Principal};
@@ -197,6 +197,9 @@ pub trait Door: Send {
     /// # Errors
     /// [`Refusal`]: it does not, and why.
     fn stands(&self, login: &Login) -> Result<(), Refusal>;
+
+    /// When [`Door::answers`] is to be called next, though nobody has asked anything.
+    fn next_look(&self) -> Option<Mono>;
 
     /// Calls this, from any thread, whenever [`Door::answers`] may have something.
     fn wake_with(&mut self, wake: Arc<dyn Fn() + Send + Sync>);

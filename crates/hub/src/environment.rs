@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use weft_base::Clock;
 use weft_govern::access::Judge;
+use weft_govern::login::Door;
 use weft_keyed::Keyed;
 use weft_log::fs::{Fs, RealFs};
 use weft_transport::Network;
@@ -30,6 +31,9 @@ pub struct Environment {
     pub profiler: Option<Arc<dyn Profiler>>,
     /// Who decides what may be done. `None`: everybody may do everything.
     pub judge: Option<Box<dyn Judge>>,
+    /// Who says who a client is. `None`: everybody is who its certificate says, or
+    /// what it calls itself.
+    pub door: Option<Box<dyn Door>>,
     /// The state by which that is decided, and who else goes by it; filled by
     /// who replicates it, at any time.
     pub governed: Governed,
@@ -61,6 +65,7 @@ impl Environment {
             keyed: None,
             profiler: None,
             judge: None,
+            door: None,
             governed: Governed::default(),
             governance: Governance::default(),
         })

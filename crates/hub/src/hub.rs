@@ -27,7 +27,7 @@ use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
 use crate::environment::Environment;
-use crate::govern::{JudgeParts, JudgeStage, Quotas, Wires};
+use crate::govern::{JudgeParts, JudgeStage, LoginStage, Quotas, Wires};
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -131,7 +131,7 @@ impl Hub {
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }
-        let Environment { clock, mut network, fs, keyed, profiler, judge, governed, governance } = environment;
+        let Environment { clock, mut network, fs, keyed, profiler, judge, door, governed, governance } = environment;
         let options = Arc::new(options);
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
@@ -176,8 +176,10 @@ impl Hub {
 
         let mut listeners = Vec::new();
         let mut clients = Vec::new();
+        // Who is named otherwise than by weft is somebody where an identity says so.
+        let accept = if door.is_some() { Accept::AnyClients } else { Accept::Clients };
         for listen in &options.clients {
-            let (token, addr) = network.listen(&listen.addr, &listen.security, Accept::Clients)?;
+            let (token, addr) = network.listen(&listen.addr, &listen.security, accept)?;
             listeners.push((token, false));
             clients.push(addr);
         }
@@ -264,6 +266,8 @@ impl Hub {
                 load: load.clone(),
             });
         }
+        let login = door.map(|door| LoginStage::open(door, governed.clone(), Outbox::new(&to_net, &net_waker)));
+        let (login, to_login) = login.unzip();
         let (route_arena, consume_arena, append_arena) = (arena.clone(), arena.clone(), arena.clone());
         let quotas: Arc<ArcSwap<Quotas>> = Arc::default();
         let judge = judge.map(|judge| {
@@ -315,6 +319,7 @@ impl Hub {
                 replicate: replicate_waker.clone(),
                 judge: to_judge,
                 govern: wires.as_ref().map(Wires::requests),
+                login: to_login,
             },
             seed: random.next_u64(),
             quotas: quotas.clone(),
@@ -457,6 +462,9 @@ impl Hub {
         }
         if let Some(judge) = judge {
             runner = runner.stage(Box::new(judge), Placement::Own { core: None });
+        }
+        if let Some(login) = login {
+            runner = runner.stage(Box::new(login), Placement::Own { core: None });
         }
         if let Some(wires) = wires {
             let (net, route) = (Outbox::new(&to_net, &net_waker), RouteOutbox::new(&to_route, &route_waker));

@@ -13,6 +13,7 @@
 //! replicate -> route, append
 //! conductor -> net, route
 //! judge -> net
+//! login -> net   (and net -> login, which it never waits for)
 //! ```
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use weft_wire::peer::Service;
 use crate::append::{AwaitedLevel, StreamSpec};
 pub(crate) use crate::dial::Dial;
 use crate::gate::Gate;
-use crate::govern::Judged;
+use crate::govern::{Judged, LoggedIn};
 use crate::options::Neighbour;
 use crate::replicate::CopyBatch;
 use crate::see::crossing::Marked;
@@ -334,6 +335,8 @@ pub(crate) enum ToNet {
     Looked(Box<Look>),
     /// Whether a session may do something, as it asked or anew.
     Judged(Box<Judged>),
+    /// Who a client is, or that its login is over.
+    LoggedIn(Box<LoggedIn>),
     /// At which homes consumers are to run, all that are known to prefer one.
     Preferences(Arc<std::collections::BTreeMap<weft_stream::seat::Id, weft_stream::seat::Preference>>),
 }

@@ -113,6 +113,10 @@ pub struct HubOptions {
     pub protocol_least: u16,
     /// Names of clients' certificates that may have this hub do what concerns others, such as drain.
     pub admins: Vec<String>,
+    /// Clients that show nothing, neither certificate nor token, are let in as
+    /// `anonymous` where who they are is asked ([`Environment::door`](crate::Environment)):
+    /// for a hub in development. That can only be on loopback, as all plain text.
+    pub anonymous: bool,
     /// Where clients of other hubs may go on at this one, the best first, at most
     /// 16: `HOST:PORT`, or `quic:HOST:PORT`.
     pub advertise_clients: Vec<String>,
@@ -305,6 +309,7 @@ impl HubOptions {
             timers: Timers::default(),
             protocol_most: PROTOCOL_VERSION,
             admins: Vec::new(),
+            anonymous: false,
             protocol_least: PROTOCOL_VERSION_LEAST,
             advertise_clients: Vec::new(),
             drain_on_stop: None,

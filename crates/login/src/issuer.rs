@@ -3,7 +3,8 @@
 //! Keys of an address are kept, asked for again before they are old, and kept
 //! longer where that fails; past [`Limits::kept`] they count no more. A token with
 //! a key that is not known is a reason to ask, but not oftener than
-//! [`Limits::between`]. Who fetches them is told by [`Fetch`]; here nothing waits.
+//! [`Limits::between`]; until then it is not refused for good, because it may be new.
+//! Who fetches them is told by [`Fetch`]; here nothing waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,6 +154,9 @@ pub(crate) enum Found<'a> {
     Unknown,
     /// It is to be asked for.
     Wait,
+    /// It is none of those known, which were asked for just now: in this time it may be
+    /// asked for again.
+    Later(Duration),
     /// No keys can be had.
     Unavailable(String),
 }
@@ -236,16 +240,14 @@ impl Believed {
             Source::Fixed(set) => return some_or(set.find(kid, algorithm).collect(), Found::Unknown),
             Source::Fetched(fetched) => fetched,
         };
-        let may_wait = !again
-            && (fetched.under_way || {
-                let earliest = fetched.asked.map_or(now, |asked| asked + limits.between);
-                let earliest = if fetched.failures > 0 { fetched.next.max(earliest) } else { earliest };
-                earliest <= now
-            });
+        let earliest = fetched.asked.map_or(now, |asked| asked + limits.between);
+        let earliest = if fetched.failures > 0 { fetched.next.max(earliest) } else { earliest };
+        let may_wait = !again && (fetched.under_way || earliest <= now);
         let is_known = |set: &KeySet| set.find(kid, algorithm).next().is_some();
         match &fetched.set {
             Some((set, at)) if now.since(*at) <= limits.kept && (is_known(set) || !may_wait) => {
-                some_or(set.find(kid, algorithm).collect(), Found::Unknown)
+                let otherwise = if again { Found::Unknown } else { Found::Later(earliest.since(now)) };
+                some_or(set.find(kid, algorithm).collect(), otherwise)
             }
             _ if may_wait => {
                 fetched.wanted = true;

@@ -29,6 +29,6 @@ mod tests;
 pub use attempts::Attempts;
 pub use issuer::{Fetch, Limits};
 pub use keys::{KeyError, KeySet, MAX_KEYS, MAX_SET};
-pub use logins::{Begun, Logins};
+pub use logins::{Begun, Logins, Pending};
 pub use password::{Check, Hash, HashError};
 pub use token::{TokenError, Unverified};

@@ -294,6 +294,10 @@ impl Logins {
         let keys = match believed.keys((token.kid.as_deref(), token.algorithm), again, now.mono, &self.limits) {
             Found::Keys(keys) => keys,
             Found::Wait => return Ok(Err(name)),
+            Found::Later(after) => {
+                let log = format!("issuer `{name}` has no key of a token's `kid`, and was asked just now");
+                return Err(unavailable(after, log));
+            }
             Found::Unknown => return Err(bad(format!("issuer `{name}` has no key of its `kid` for its signature"))),
             Found::Unavailable(why) => return Err(unavailable(self.limits.between, why)),
         };

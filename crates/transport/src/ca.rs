@@ -156,7 +156,7 @@ impl Authority {
         let usages = match kind {
             PeerKind::Hub => vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
             PeerKind::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-            PeerKind::Anonymous => return Err(CaError::Anonymous),
+            PeerKind::Anonymous | PeerKind::Guest => return Err(CaError::Anonymous),
         };
         if !is_name(name) {
             return Err(CaError::Name { name: name.to_owned() });

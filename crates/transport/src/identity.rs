@@ -28,6 +28,9 @@ pub enum PeerKind {
     Client,
     /// Nobody knows: there was no TLS.
     Anonymous,
+    /// Nobody knows: it showed no certificate, over TLS that was protected by this
+    /// side's alone.
+    Guest,
 }
 
 impl fmt::Display for PeerKind {
@@ -36,6 +39,7 @@ impl fmt::Display for PeerKind {
             Self::Hub => "hub",
             Self::Client => "client",
             Self::Anonymous => "anonymous peer",
+            Self::Guest => "peer without a certificate",
         })
     }
 }
@@ -45,8 +49,10 @@ impl fmt::Display for PeerKind {
 pub struct Peer {
     /// What it is.
     pub kind: PeerKind,
-    /// Its name; empty when it is anonymous.
+    /// Its name; empty when it has shown no certificate.
     pub name: String,
+    /// The common name of its certificate's subject, if it has one.
+    pub subject: Option<String>,
     /// When its certificate ends. The network closes the link then.
     pub expires: Option<UnixNanos>,
 }
@@ -55,9 +61,18 @@ impl Peer {
     /// A peer that proved nothing.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { kind: PeerKind::Anonymous, name: String::new(), expires: None }
+        Self { kind: PeerKind::Anonymous, name: String::new(), subject: None, expires: None }
+    }
+
+    /// One that showed no certificate, over TLS.
+    #[must_use]
+    pub fn guest() -> Self {
+        Self { kind: PeerKind::Guest, ..Self::anonymous() }
     }
 }
+
+/// The longest SPIFFE ID (SPIFFE-ID, section 2.3), or subject, that is looked at.
+const MAX_STRANGER: usize = 2_048;
 
 /// Whether `name` can stand in a certificate: letters, digits, `.`, `-`, `_`,
 /// 1 to [`MAX_NAME`] of them (the alphabet of a SPIFFE path, and of file names).
@@ -81,6 +96,7 @@ pub fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, NameError> {
     let bad = |detail: String| NameError::Unreadable { detail };
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|e| bad(e.to_string()))?;
     let names = parsed.subject_alternative_name().map_err(|e| bad(e.to_string()))?;
+    let subject = subject_of(&parsed);
     let mut uris = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
         GeneralName::URI(uri) => uri.strip_prefix("spiffe://"),
         _ => None,
@@ -95,10 +111,51 @@ pub fn peer_of(certificate: &CertificateDer<'_>) -> Result<Peer, NameError> {
     if !is_name(name) {
         return Err(NameError::NoIdentity);
     }
+    Ok(Peer { kind, name: name.to_owned(), subject, expires: Some(end_of(&parsed)) })
+}
+
+/// A client whose certificate has no name of weft's: it is called by its SPIFFE ID,
+/// which is the one URI that there may be (X.509-SVID, section 2), or else `CN=` and
+/// its subject's common name. Neither is a [name](is_name).
+///
+/// # Errors
+/// [`NameError`], when it is not a certificate, an authority's, has several URIs, one
+/// of weft's that is wrong, or nothing that names anybody.
+pub fn stranger_of(certificate: &CertificateDer<'_>) -> Result<Peer, NameError> {
+    let bad = |detail: String| NameError::Unreadable { detail };
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|e| bad(e.to_string()))?;
+    let names = parsed.subject_alternative_name().map_err(|e| bad(e.to_string()))?;
+    let mut uris = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let subject = subject_of(&parsed);
+    if parsed.is_ca() {
+        return Err(NameError::NoIdentity);
+    }
+    let name = match (uris.next(), uris.next()) {
+        (Some(uri), None) if uri.starts_with("spiffe://") && !uri.starts_with("spiffe://weft/") => uri.to_owned(),
+        (None, None) => format!("CN={}", subject.as_deref().ok_or(NameError::NoIdentity)?),
+        _ => return Err(NameError::NoIdentity),
+    };
+    if name.len() > MAX_STRANGER {
+        return Err(NameError::NoIdentity);
+    }
+    Ok(Peer { kind: PeerKind::Client, name, subject, expires: Some(end_of(&parsed)) })
+}
+
+/// The common name of a certificate's subject, where there is exactly one.
+fn subject_of(parsed: &x509_parser::certificate::X509Certificate<'_>) -> Option<String> {
+    let mut names = parsed.subject().iter_common_name();
+    let (Some(name), None) = (names.next(), names.next()) else { return None };
+    let name = name.as_str().ok()?;
+    (!name.is_empty() && name.len() <= MAX_STRANGER && !name.chars().any(char::is_control)).then(|| name.to_owned())
+}
+
+fn end_of(parsed: &x509_parser::certificate::X509Certificate<'_>) -> UnixNanos {
     // A date before 1970 has long passed; zero would mean "none".
     let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
-    let expires = UnixNanos(seconds.saturating_mul(1_000_000_000).max(1));
-    Ok(Peer { kind, name: name.to_owned(), expires: Some(expires) })
+    UnixNanos(seconds.saturating_mul(1_000_000_000).max(1))
 }
 
 /// The host names and addresses in a certificate; none when it cannot be read.
@@ -169,14 +226,31 @@ impl IdentityFiles {
         let (cert, key, ca) = (read(&self.cert)?, Zeroizing::new(read(&self.key)?), read(&self.ca)?);
         let revoked = self.crl.as_deref().map(read).transpose()?;
         let identity = TlsIdentity::from_pem_revoking(&cert, &key, &ca, revoked.as_deref())?;
-        Ok(TlsIdentity { files: Some(self.clone()), ..identity })
+        Ok(TlsIdentity { files: Some(Files::Own(self.clone())), ..identity })
+    }
+}
+
+/// Where an identity came from.
+enum Files {
+    Own(IdentityFiles),
+    /// The authority's certificates alone.
+    Authority(PathBuf),
+}
+
+impl Files {
+    fn load(&self) -> Result<TlsIdentity, IdentityError> {
+        match self {
+            Self::Own(files) => files.load(),
+            Self::Authority(path) => TlsIdentity::authority_of_file(path),
+        }
     }
 }
 
 /// What stands in the files of an identity at one time.
 pub(crate) struct Credentials {
+    /// Empty, and no key, for who shows no certificate.
     pub(crate) chain: Vec<CertificateDer<'static>>,
-    pub(crate) key: PrivateKeyDer<'static>,
+    pub(crate) key: Option<PrivateKeyDer<'static>>,
     pub(crate) roots: Arc<RootCertStore>,
     pub(crate) revoked: Vec<CertificateRevocationListDer<'static>>,
     me: Peer,
@@ -193,7 +267,7 @@ pub struct TlsIdentity {
     /// How often it was replaced.
     generation: AtomicU64,
     /// Where it came from.
-    files: Option<IdentityFiles>,
+    files: Option<Files>,
 }
 
 impl TlsIdentity {
@@ -225,23 +299,13 @@ impl TlsIdentity {
         ca: &[u8],
         revoked: Option<&[u8]>,
     ) -> Result<Self, IdentityError> {
-        let certificates = |part: &'static str, pem: &[u8]| -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-            let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-            match list {
-                Ok(list) if list.is_empty() => Err(IdentityError::NoCertificate { part }),
-                Ok(list) => Ok(list),
-                Err(e) => Err(IdentityError::NotPem { part, detail: e.to_string() }),
-            }
-        };
         let chain = certificates("certificate", cert)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| IdentityError::Key { detail: e.to_string() })?;
-        let mut roots = RootCertStore::empty();
         let authorities = certificates("authority", ca)?;
-        for root in authorities.iter().cloned() {
-            roots.add(root).map_err(|e| IdentityError::Unusable { part: "authority", detail: e.to_string() })?;
-        }
+        let roots = roots_of(&authorities)?;
         let me = match chain.first() {
-            Some(first) => peer_of(first)?,
+            // A client may be named by its authority in another way.
+            Some(first) => peer_of(first).or_else(|e| stranger_of(first).map_err(|_| e))?,
             None => return Err(IdentityError::NoCertificate { part: "certificate" }),
         };
         let part = "revocation list";
@@ -256,10 +320,35 @@ impl TlsIdentity {
         }
         crate::tls::check_key(&chain, &key)?;
         let begins = chain.first().and_then(beginning_of).unwrap_or(UnixNanos(0));
-        let credentials =
-            Credentials { chain, key, roots: Arc::new(roots), revoked, me, begins, chains: Chains::default() };
+        let credentials = Credentials { chain, key: Some(key), roots, revoked, me, begins, chains: Chains::default() };
         crate::tls::check_revoked(&credentials)?;
-        Ok(Self { current: Mutex::new(Arc::new(credentials)), generation: AtomicU64::new(0), files: None })
+        Ok(Self::of(credentials))
+    }
+
+    /// For a client that shows no certificate of its own and logs in otherwise: only
+    /// who it dials is checked, against this authority, PEM.
+    ///
+    /// # Errors
+    /// [`IdentityError`], which says what is wrong and the remedy.
+    pub fn authority(ca: &[u8]) -> Result<Self, IdentityError> {
+        let roots = roots_of(&certificates("authority", ca)?)?;
+        let (me, begins) = (Peer::guest(), UnixNanos(0));
+        let (chain, revoked, chains) = (Vec::new(), Vec::new(), Chains::default());
+        Ok(Self::of(Credentials { chain, key: None, roots, revoked, me, begins, chains }))
+    }
+
+    /// The same, from the authority's file.
+    ///
+    /// # Errors
+    /// [`IdentityError`], which names the file and the remedy.
+    pub fn authority_of_file(ca: &Path) -> Result<Self, IdentityError> {
+        let read = std::fs::read(ca);
+        let pem = read.map_err(|e| IdentityError::Read { path: ca.display().to_string(), detail: e.to_string() })?;
+        Ok(Self { files: Some(Files::Authority(ca.to_owned())), ..Self::authority(&pem)? })
+    }
+
+    fn of(credentials: Credentials) -> Self {
+        Self { current: Mutex::new(Arc::new(credentials)), generation: AtomicU64::new(0), files: None }
     }
 
     /// Who this certificate says that this side is, and until when.
@@ -328,6 +417,23 @@ impl TlsIdentity {
         // Nothing can go wrong while it is held.
         self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn certificates(part: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match list {
+        Ok(list) if list.is_empty() => Err(IdentityError::NoCertificate { part }),
+        Ok(list) => Ok(list),
+        Err(e) => Err(IdentityError::NotPem { part, detail: e.to_string() }),
+    }
+}
+
+fn roots_of(authorities: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, IdentityError> {
+    let mut roots = RootCertStore::empty();
+    for root in authorities.iter().cloned() {
+        roots.add(root).map_err(|e| IdentityError::Unusable { part: "authority", detail: e.to_string() })?;
+    }
+    Ok(Arc::new(roots))
 }
 
 impl PartialEq for Credentials {

@@ -28,7 +28,7 @@ mod timers;
 mod tls;
 
 pub use ca::{Authority, CaError, Issued};
-pub use identity::{IdentityError, IdentityFiles, Peer, PeerKind, TlsIdentity};
+pub use identity::{IdentityError, IdentityFiles, Peer, PeerKind, TlsIdentity, is_name, peer_of, stranger_of, uri_of};
 pub use network::{
     Accept, DialError, Known, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
     WriteOutcome,

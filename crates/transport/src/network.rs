@@ -26,7 +26,8 @@ pub struct ListenerToken(pub u64);
 pub enum Security {
     /// Not at all: for loopback addresses alone, any other is refused.
     Plain,
-    /// Mutual TLS 1.3: both ends show a certificate and check the other's.
+    /// Mutual TLS 1.3: both ends show a certificate and check the other's; but a client
+    /// of [`Accept::AnyClients`] may show none ([`TlsIdentity::authority`]).
     Tls(Arc<TlsIdentity>),
 }
 
@@ -38,6 +39,10 @@ pub enum Accept {
     Hubs,
     /// Clients alone.
     Clients,
+    /// Clients alone, also such whose certificates the authority has named in another
+    /// way than weft does ([`stranger_of`](crate::stranger_of)), or that show none
+    /// ([`Peer::guest`]): who takes links decides what they may do.
+    AnyClients,
     /// Both; the caller tells them apart by [`Peer::kind`].
     Both,
 }

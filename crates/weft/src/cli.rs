@@ -3,6 +3,7 @@
 pub(crate) mod consumer;
 mod control;
 mod drain;
+mod identity;
 mod joining;
 mod live;
 mod mapping;
@@ -22,6 +23,7 @@ use weft_client::{AckLevel, LiveAt, OnFull};
 use self::consumer::ConsumerCommand;
 pub(crate) use self::control::{ApplyStateArgs, ControlCommand, ExportArgs};
 pub(crate) use self::drain::{DrainArgs, HubCommand, UndrainArgs};
+pub(crate) use self::identity::IdentityCommand;
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
 pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
 pub(crate) use self::mesh::{AskArgs, MeshCommand, WhyNotArgs};
@@ -94,6 +96,9 @@ pub(crate) enum Command {
     /// A private certificate authority for hubs and clients.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// Identities: hash, for a password.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
     /// Tokens to join with, at a hub that issues certificates.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -178,12 +183,24 @@ pub(crate) struct ServerArgs {
     /// The certificate's key.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
-    /// The certificate of the mesh's authority.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    /// The certificate of the mesh's authority. Without --tls-cert only the hub shows a
+    /// certificate: for those who log in with a token or a password.
+    #[arg(long, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// The hub's name: with TLS, a hub of another name is refused.
     #[arg(long, value_name = "NAME")]
     pub(crate) hub: Option<String>,
+    /// Log in with the token (JWT) in this file, which is read again when it changes;
+    /// or with the one in the environment's WEFT_TOKEN.
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Log in by this name, with the password in --password-file or in the
+    /// environment's WEFT_PASSWORD.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// The file with the password; what ends its line is no part of it.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 /// When a publish counts as done.

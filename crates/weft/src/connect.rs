@@ -1,10 +1,12 @@
 //! From the command line to a connected client.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use weft_client::{Client, ConnectOptions, Security, StartAt, TlsIdentity};
+use weft_client::{Client, ConnectOptions, Login, Security, StartAt, TlsIdentity};
+use zeroize::Zeroizing;
 
 use crate::Usage;
 use crate::cli::ServerArgs;
@@ -27,9 +29,14 @@ pub(crate) async fn connect_for(args: &ServerArgs, name: &str, patience: Option<
             let identity = TlsIdentity::from_pem_files(cert, key, ca).map_err(|e| Usage(e.to_string()))?;
             Security::Tls(Arc::new(identity))
         }
+        (None, None, Some(ca)) => {
+            let authority = TlsIdentity::authority_of_file(ca).map_err(|e| Usage(e.to_string()))?;
+            Security::Tls(Arc::new(authority))
+        }
         _ => Security::Plain,
     };
     let options = ConnectOptions {
+        login: login_of(args)?,
         addresses: args.servers.clone(),
         security,
         hub: args.hub.clone(),
@@ -39,6 +46,25 @@ pub(crate) async fn connect_for(args: &ServerArgs, name: &str, patience: Option<
         ..ConnectOptions::new("")
     };
     Client::connect(options).await.context("no hub")
+}
+
+/// What is shown to log in. Secrets come from files and the environment, never from
+/// arguments, which every user of the machine can see.
+fn login_of(args: &ServerArgs) -> Result<Login, Usage> {
+    let of_environment = |name: &str| std::env::var_os(name).map(OsString::into_encoded_bytes);
+    let secret = |bytes: Vec<u8>| Arc::new(Zeroizing::new(bytes));
+    Ok(match (&args.token_file, &args.user, &args.password_file) {
+        (Some(path), _, _) => Login::TokenFile(path.clone()),
+        (None, Some(name), Some(path)) => Login::PasswordFile { name: name.clone(), path: path.clone() },
+        (None, Some(name), None) => match of_environment("WEFT_PASSWORD") {
+            Some(password) => Login::Password { name: name.clone(), password: secret(password) },
+            None => {
+                let text = "--user needs a password: give --password-file, or set WEFT_PASSWORD in the environment";
+                return Err(Usage(text.to_owned()));
+            }
+        },
+        (None, None, _) => of_environment("WEFT_TOKEN").map_or(Login::Certificate, |token| Login::Token(secret(token))),
+    })
 }
 
 /// The error of something that a client did, or, when the client has ended by

@@ -10,6 +10,7 @@ mod demo;
 mod events;
 mod issue;
 mod keys;
+mod login;
 mod logs;
 mod plan;
 mod profiler;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Ca(command) => commands::ca::run(command),
+        Command::Identity(command) => commands::identity::run(&command),
         Command::Token(command) => commands::token::run(command),
         Command::Join(args) => commands::join::run(&args),
         Command::Renew(args) => commands::join::renew(&args),

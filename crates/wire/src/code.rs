@@ -208,6 +208,14 @@ codes! {
     BAD_CHANGE = 110, "bad_change", "the hub cannot change so: mend what the detail names";
     /// A link that the other hub picked, at a hub that has enough of those.
     LINK_FULL = 111, "link_full", "the hub has as many links as others may pick: nothing to do, another is picked; or raise limits.picked_links there";
+    /// What a client shows to log in is not good.
+    BAD_LOGIN = 112, "bad_login", "what was shown to log in is not good here: check the token, name and password, or certificate";
+    /// Too many logins have failed.
+    LOGIN_LIMITED = 113, "login_limited", "too many logins from there, or by that name, have failed: try again later";
+    /// What a client has logged in with is over, or was changed.
+    LOGIN_EXPIRED = 114, "login_expired", "what was shown to log in is over or was changed: log in again, with a new token or certificate";
+    /// It cannot be told now whether a login is good.
+    LOGIN_UNAVAILABLE = 115, "login_unavailable", "logins cannot be checked just now: try again later; the hub's log has the reason";
     /// A rule forbids it, or none allows it.
     DENIED = 116, "denied", "no rule allows it, or one forbids it: ask whoever writes the policies, or see `weft policy explain`";
     /// More than the quota of the tenant or of the identity.

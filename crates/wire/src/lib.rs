@@ -25,6 +25,7 @@ pub mod frame;
 pub mod headers;
 pub mod peer;
 pub mod reply;
+pub mod shown;
 
 pub use block::{Block, BlockFields, BlockWriter, Event, EventFields, Stamp};
 pub use code::ErrorCode;

@@ -85,6 +85,7 @@ const PLACES: [Place; 24] = [
             "govern",
             "consensus",
             "policy",
+            "login",
             "schema",
             "hub",
             "client",

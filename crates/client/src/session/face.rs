@@ -7,6 +7,7 @@ use std::task::Waker;
 use weft_base::{Mono, Now, ProducerId, SubscriptionId};
 use weft_topic::Filter;
 use weft_wire::block::EventFields;
+use zeroize::Zeroizing;
 
 use super::{
     Backoff, BlockTicket, ConsumeSpec, FIRST_ID, Gathered, Membership, Opened, RequestTicket, Saying, Session, Spec,
@@ -57,6 +58,26 @@ impl Session {
             half.copy_from_slice(&self.random.next_u64().to_le_bytes());
         }
         self.publishing.push_batch(spec, id, events, now)
+    }
+
+    /// What is shown to log in from now on, when a connection is made.
+    pub(crate) fn show(&mut self, shown: Zeroizing<Vec<u8>>) {
+        self.shown = shown;
+    }
+
+    /// Shows something newer; at once where the hub takes that.
+    pub(crate) fn renew_login(&mut self, shown: Zeroizing<Vec<u8>>) {
+        if *shown == *self.shown {
+            return;
+        }
+        self.shown = shown;
+        if let (Status::Connected(hub), true) = (&self.status, self.is_up())
+            && hub.asks_logins
+        {
+            let mut hello = std::mem::take(&mut self.control);
+            self.hello(&mut hello);
+            self.control = hello;
+        }
     }
 
     /// A producer with an id of its own goes on from this number.

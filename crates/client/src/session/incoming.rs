@@ -66,7 +66,14 @@ impl Session {
             }
         };
         self.actions.push(Action::Disconnect);
-        let passing = [ErrorCode::SHUTDOWN, ErrorCode::DRAINING, ErrorCode::OVERLOADED, ErrorCode::LIMIT];
+        let passing = [
+            ErrorCode::SHUTDOWN,
+            ErrorCode::DRAINING,
+            ErrorCode::OVERLOADED,
+            ErrorCode::LIMIT,
+            ErrorCode::LOGIN_LIMITED,
+            ErrorCode::LOGIN_UNAVAILABLE,
+        ];
         if self.was_connected || passing.contains(&refusal.code) {
             self.lost(now, &refusal.to_string());
         } else {
@@ -225,6 +232,11 @@ impl Session {
     fn refused(&mut self, error: &frame::ErrorFrame<'_>, now: Mono) {
         let refusal = refusal(error.code, error.detail, error.retry_after_ms);
         let id = error.request;
+        if (ErrorCode::BAD_LOGIN..=ErrorCode::LOGIN_UNAVAILABLE).contains(&error.code) && id == 0 {
+            let text = "what is newer to log in with is refused: the session goes on by what was shown before";
+            tracing::warn!(code = "login_refused", refusal = %refusal, "{text}");
+            return;
+        }
         if id == 0 {
             // Of something that wanted no answer: events that were settled too late, as a rule.
             tracing::warn!(code = "settle_refused", refusal = %refusal, "what was said of events came too late");

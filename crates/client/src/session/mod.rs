@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use weft_base::{Epoch, HubId, Lane, Mono, Random};
 use weft_wire::frame::{self, ErrorCode, Frame};
+use zeroize::Zeroizing;
 
 pub(crate) use self::backoff::Backoff;
 use self::calls::Calls;
@@ -79,6 +80,8 @@ pub struct HubInfo {
     pub epoch: Epoch,
     /// The address at which it was reached.
     pub address: String,
+    /// It asks who its clients are, and takes something newer from those that are in.
+    pub asks_logins: bool,
 }
 
 impl HubInfo {
@@ -90,6 +93,7 @@ impl HubInfo {
             id: welcome.hub,
             epoch: welcome.epoch,
             address: address.to_owned(),
+            asks_logins: welcome.features & frame::feature::LOGINS != 0,
         }
     }
 }
@@ -159,6 +163,8 @@ pub(crate) struct Session {
     attempts: usize,
     /// The address of the connection that is, or is being made.
     address: String,
+    /// What is shown to log in.
+    shown: Zeroizing<Vec<u8>>,
     /// Places that a hub has named, to be tried before the addresses.
     hints: VecDeque<Place>,
     /// How often hints were taken since the last session.
@@ -213,6 +219,7 @@ impl Session {
             backoff: Backoff::new(options.retry_first, options.retry_most),
             attempts: 0,
             address: String::new(),
+            shown: Zeroizing::default(),
             hints: VecDeque::new(),
             hinted: 0,
             moving: None,
@@ -470,7 +477,7 @@ impl Session {
             region: "",
             software: SOFTWARE,
             producer: self.publishing.producer(Lane::URGENT),
-            token: &self.options.token,
+            token: &self.shown,
         };
         frame::encode(&Frame::Hello(hello), out);
     }

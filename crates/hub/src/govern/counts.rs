@@ -47,4 +47,14 @@ counts! {
     quota_waits = "govern.quota_waits",
     /// Subscriptions and memberships that were ended because they are not allowed any more.
     ended = "govern.ended",
+    /// Logins that were good, of clients that became sessions.
+    logged_in = "logins.taken",
+    /// Logins refused: what was shown proves nothing, or is over.
+    login_refused = "logins.refused",
+    /// Logins refused unseen: too many had failed.
+    login_limited = "logins.limited",
+    /// Logins that could not be told: keys that cannot be had, or too many at a time.
+    login_unavailable = "logins.unavailable",
+    /// Sessions ended because their token or certificate was over, or their identity changed.
+    login_over = "logins.over",
 }

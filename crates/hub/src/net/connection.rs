@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weft_base::{Epoch, HubId, Lane, Mono};
 use weft_govern::access::Principal;
+use weft_govern::login::Login;
 use weft_mesh::crossing::Tally;
 use weft_mesh::{Life, Why};
 use weft_pack::Codec;
@@ -15,6 +16,7 @@ use weft_wire::frame::AckLevel;
 use super::apart::Apart;
 use super::egress::Egress;
 use super::link::{Heard, LinkIn, LinkOut};
+use super::login::Waiting;
 use super::parallel::Part;
 use super::rights::Rights;
 use crate::admit::LastShard;
@@ -27,6 +29,8 @@ pub(crate) enum Role {
     Dialling { dial: Dial },
     /// A peer connected; its `Hello` is awaited.
     AwaitHello { hubs: bool, peer: Peer },
+    /// A client has said `Hello`; who it is, is being found out.
+    AwaitLogin(Box<Waiting>),
     /// This hub dialled and said `Hello`; the `Welcome` is awaited.
     AwaitWelcome { dial: Dial, peer: Peer, since: Mono },
     /// A hub of version 2 or later; its `LinkOpen` is awaited.
@@ -80,6 +84,10 @@ pub(crate) struct Connection {
     pub(crate) rights: Option<Box<Rights>>,
     /// Of a client of this hub: who it is.
     pub(crate) principal: Option<Arc<Principal>>,
+    /// Of a client, where the hub asks: who it is, and by what.
+    pub(crate) login: Option<Arc<Login>>,
+    /// The login stage was asked, and has not answered.
+    pub(crate) login_asked: bool,
     /// Of a client: what it speaks, and how it stands with a hub that drains.
     pub(crate) client: ClientFacts,
     /// When the handshake must be over, or the end.
@@ -213,9 +221,10 @@ impl Connection {
         self.unpacked.as_mut()
     }
 
-    /// Whether nothing of it is read until the other connections of its link are there.
+    /// Whether nothing of it is read until the other connections of its link are
+    /// there, or until it is known who it is.
     pub(crate) fn waits_for_others(&self) -> bool {
-        matches!(self.role, Role::Gathering { .. } | Role::Joined)
+        matches!(self.role, Role::Gathering { .. } | Role::Joined | Role::AwaitLogin(_))
     }
 
     /// Whether it is one of several that are to become a link, and not the first.

@@ -59,6 +59,7 @@ impl NetStage {
             }
         }
         self.end_rights(&connection);
+        self.end_login(id, connection.login_asked || connection.login.is_some());
         let is_further = connection.is_further();
         for link in self.network.bundles.parts(connection.link) {
             self.by_link.remove(&link);
@@ -91,7 +92,11 @@ impl NetStage {
                 self.out.conductor.push(ToConductor::DialFailed { dial, reason: reason.to_owned() });
             }
             Role::Probed => {}
-            Role::AwaitHello { .. } | Role::AwaitOpen { .. } | Role::Gathering { .. } | Role::Joined => {
+            Role::AwaitHello { .. }
+            | Role::AwaitLogin(_)
+            | Role::AwaitOpen { .. }
+            | Role::Gathering { .. }
+            | Role::Joined => {
                 add(&self.counters.failed_handshakes, 1);
                 tracing::info!(code = "handshake_failed", reason, "a connection did not become a session");
             }

@@ -73,6 +73,11 @@ impl NetStage {
                 Frame::Goodbye(goodbye) => self.end(id, &format!("refused by the peer: {}", goodbye.detail)),
                 other => self.unexpected(id, other.kind(), "a link must begin with what the hubs say of themselves"),
             },
+            Role::Client if matches!(decoded, Frame::Hello(_)) => {
+                if let Frame::Hello(hello) = &decoded {
+                    self.on_renewed_login(id, hello.token);
+                }
+            }
             Role::Client if self.waits_for_answer(id, &decoded, &block) => {}
             Role::Client => self.on_allowed(id, decoded, &block),
             Role::Link { .. } => match &decoded {
@@ -102,7 +107,7 @@ impl NetStage {
                 Frame::LinkCounted(counted) => self.on_counted(id, counted),
                 other => self.unexpected(id, other.kind(), "hubs do not send it over a link"),
             },
-            Role::Dialling { .. } | Role::Probed | Role::Gathering { .. } | Role::Joined => {}
+            Role::AwaitLogin(_) | Role::Dialling { .. } | Role::Probed | Role::Gathering { .. } | Role::Joined => {}
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weft_base::{HubId, Mono};
 use weft_govern::access::{Method, Principal};
+use weft_govern::login::Login;
 use weft_mesh::Why;
 use weft_mesh::crossing::Tally;
 use weft_pack::Codec;
@@ -14,6 +15,7 @@ use weft_wire::frame::{self, ErrorCode, Frame, Hello, LinkCredit, LinkOpen, Open
 use super::connection::{ClientFacts, Credit, PeerHub};
 use super::egress::{EgressLimits, Packing};
 use super::link::{Heard, LinkIn, LinkOut};
+use super::login::Waiting;
 use super::window::Windows;
 use super::{NetStage, Role};
 use crate::agree::Refusal;
@@ -27,6 +29,9 @@ const VERSION_MIN: u16 = frame::PROTOCOL_VERSION_LEAST;
 const VERSION_OPEN: u16 = 2;
 /// Features that both sides must name before they are used: none so far.
 const FEATURES: u64 = 0;
+/// What a hub says to clients that asks who they are: it takes another `Hello` from
+/// one that is in and shows something newer.
+const LOGINS: u64 = frame::feature::LOGINS;
 /// What this hub says it runs.
 const SOFTWARE: &str = concat!("weft/", env!("CARGO_PKG_VERSION"));
 
@@ -127,30 +132,47 @@ impl NetStage {
                 if !is_admin && self.turns_away(id, version) {
                     return;
                 }
-                let name = if peer.name.is_empty() { hello.name } else { &peer.name }.to_owned();
-                let who = principal_of(peer, &name, is_admin);
-                if let Err(detail) = self.connections_of(&who) {
-                    add(&self.counters.refused, 1);
-                    return self.goodbye(id, ErrorCode::OVER_QUOTA, &detail);
+                let waiting = Waiting { peer: peer.clone(), version, name: hello.name.to_owned(), is_admin };
+                match self.asks_who() {
+                    true => self.ask_login(id, waiting, hello.token),
+                    false => self.let_in(id, waiting, None),
                 }
-                self.welcome(id, version);
-                if let Some(connection) = self.connection(id) {
-                    connection.role = Role::Client;
-                    connection.client = ClientFacts { version, is_admin, ..ClientFacts::default() };
-                    hello.name.clone_into(&mut connection.name);
-                }
-                if let Some(connection) = self.connection(id) {
-                    connection.principal = Some(Arc::new(who.clone()));
-                }
-                self.govern(id, who);
-                self.out.conductor.push(ToConductor::SessionOpened { session: id, name });
-                add(&self.counters.clients, 1);
             }
             (true, _) => self.violate(id, ErrorCode::IDENTITY, "this address is for hubs: connect to one for clients"),
             (false, _) => {
                 self.violate(id, ErrorCode::IDENTITY, "this address is for clients: hubs have one of their own")
             }
         }
+    }
+
+    /// A client's session begins.
+    pub(super) fn let_in(&mut self, id: SessionId, waiting: Waiting, login: Option<Arc<Login>>) {
+        let Waiting { peer, version, name, is_admin } = waiting;
+        let known = if peer.name.is_empty() { name.clone() } else { peer.name.clone() };
+        let who = match &login {
+            Some(login) => login.principal.clone(),
+            None => Arc::new(principal_of(&peer, &known, is_admin)),
+        };
+        // Who shows something else than an administrator's certificate is none.
+        let is_admin = is_admin && who.method == Method::Administrator;
+        if let Err(detail) = self.connections_of(&who) {
+            add(&self.counters.refused, 1);
+            return self.goodbye(id, ErrorCode::OVER_QUOTA, &detail);
+        }
+        self.welcome(id, version);
+        if let Some(connection) = self.connection(id) {
+            connection.role = Role::Client;
+            connection.client = ClientFacts { version, is_admin, ..ClientFacts::default() };
+            (connection.principal, connection.login) = (Some(who.clone()), login);
+            connection.name = name;
+        }
+        let name = match who.method {
+            Method::Token | Method::Password => who.to_string(),
+            _ => known,
+        };
+        self.govern(id, who);
+        self.out.conductor.push(ToConductor::SessionOpened { session: id, name });
+        add(&self.counters.clients, 1);
     }
 
     /// The answer of a neighbour that this hub dialled.
@@ -281,10 +303,12 @@ impl NetStage {
     fn welcome(&mut self, id: SessionId, version: u16) {
         let identity = self.identity.clone();
         let limits = self.options.limits.clone();
+        let logins = if self.asks_who() { LOGINS } else { 0 };
         let Some(connection) = self.connection(id) else { return };
+        let is_client = matches!(connection.role, Role::AwaitLogin(_) | Role::AwaitHello { hubs: false, .. });
         let welcome = Welcome {
             version,
-            features: FEATURES,
+            features: if is_client { FEATURES | logins } else { FEATURES },
             max_frame: u32::try_from(limits.frame.0).unwrap_or(u32::MAX),
             hub: identity.id,
             epoch: identity.epoch,

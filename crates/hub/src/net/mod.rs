@@ -27,6 +27,7 @@ mod flush;
 mod frames;
 mod handshake;
 pub(crate) mod link;
+mod login;
 mod look;
 mod outbound;
 mod outlets;
@@ -225,6 +226,8 @@ impl NetStage {
             name: String::new(),
             rights: None,
             principal: None,
+            login: None,
+            login_asked: false,
             client: ClientFacts::default(),
             held: false,
             tunnelled: false,

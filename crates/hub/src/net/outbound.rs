@@ -253,6 +253,7 @@ impl NetStage {
             }
             ToNet::Handout { target, head, block } => self.on_handout(target, head, block),
             ToNet::MemberEnded { target, code, detail } => self.on_member_ended(target, code, &detail),
+            ToNet::LoggedIn(said) => self.on_logged_in(*said),
             ToNet::Places(places) => self.drain.places = Some(places),
             ToNet::Preferences(preferences) => self.network.tunnels.near.preferences = preferences,
             ToNet::Dial { dial, peer, failures } => {

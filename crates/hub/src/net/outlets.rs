@@ -4,8 +4,7 @@ use weft_ring::stage::StageWaker;
 
 use crate::admit::Admission;
 use crate::consume::ToConsume;
-use crate::govern::ToGovern;
-use crate::govern::ToJudge;
+use crate::govern::{ToGovern, ToJudge, ToLogin};
 use crate::inbox::RouteOutbox;
 use crate::messages::{ToAppend, ToConductor};
 use crate::outbox::Outbox;
@@ -22,6 +21,8 @@ pub(crate) struct Outlets {
     pub(crate) judge: Option<Outbox<ToJudge>>,
     /// Of a hub that has a control state.
     pub(crate) govern: Option<Outbox<ToGovern>>,
+    /// Where it is asked who clients are. Nobody waits for it to have room.
+    pub(crate) login: Option<Outbox<ToLogin>>,
     /// Wakes the replicate stage, which is sent nothing from here.
     pub(crate) replicate: StageWaker,
 }
@@ -48,6 +49,9 @@ impl Outlets {
             judge.notify();
         }
         self.govern.iter_mut().for_each(Outbox::notify);
+        if let Some(login) = &mut self.login {
+            login.notify();
+        }
     }
 
     pub(super) fn are_empty(&self) -> bool {

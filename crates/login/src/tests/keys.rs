@@ -49,7 +49,8 @@ fn a_new_key_is_asked_for_once_and_not_oftener_than_may_be() {
     logins.fetches(at(0).mono);
     come(&mut logins, &[old.jwk("one")], 0).unwrap();
     let token = new.sign("two", &claims());
-    assert!(matches!(logins.begin(bearer(&token), false, at(5)), Begun::Done(Err(_))), "asked just now");
+    let Begun::Done(Err(refusal)) = logins.begin(bearer(&token), false, at(5)) else { panic!("asked just now") };
+    assert_eq!(refusal.reason, Reason::Unavailable(std::time::Duration::from_secs(5)), "it may be a new key");
     let Begun::Keys { knock, .. } = logins.begin(bearer(&token), false, at(10)) else { panic!("it does not ask") };
     assert_eq!(logins.next_fetch(), Some(at(10).mono));
     assert_eq!(logins.fetches(at(10).mono).len(), 1);

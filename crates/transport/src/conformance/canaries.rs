@@ -53,6 +53,8 @@ enum Fault {
     NeverExpires,
     /// Every listener takes both kinds.
     TakesBoth,
+    /// Every listener takes who shows no certificate.
+    TakesGuests,
     /// Dials with the right hub's name where none was given.
     KnowsBetter,
     IgnoresExpect,
@@ -92,7 +94,11 @@ impl<N: Network> Network for Faulty<N> {
         security: &Security,
         accept: Accept,
     ) -> Result<(ListenerToken, String), ListenError> {
-        let accept = if self.fault == Fault::TakesBoth { Accept::Both } else { accept };
+        let accept = match self.fault {
+            Fault::TakesBoth => Accept::Both,
+            Fault::TakesGuests => Accept::AnyClients,
+            _ => accept,
+        };
         let security = match security {
             Security::Tls(identity) if self.fault == Fault::KeepsIdentity => &Security::Tls(identity.as_it_is().into()),
             _ => security,
@@ -311,7 +317,7 @@ impl<R: Rig> Rig for FaultyRig<R> {
 type Check = fn(FaultyRig<Simulated>);
 
 /// Each check, and a fault that it is there to find.
-const CANARIES: [(&str, Fault, Check); 42] = [
+const CANARIES: [(&str, Fault, Check); 43] = [
     ("the_stream_arrives_in_order", Fault::Swaps, the_stream_arrives_in_order),
     ("both_directions_at_once", Fault::Swaps, both_directions_at_once),
     ("vectored_writes_keep_their_order", Fault::Backwards, vectored_writes_keep_their_order),
@@ -342,6 +348,7 @@ const CANARIES: [(&str, Fault, Check); 42] = [
     ("lingering_is_bounded", Fault::LongLinger, lingering_is_bounded),
     ("peers_are_named", Fault::Nameless, peers_are_named),
     ("a_clients_port_is_for_clients", Fault::TakesBoth, a_clients_port_is_for_clients),
+    ("a_guest_is_let_in_where_any_client_is", Fault::TakesGuests, a_guest_is_let_in_where_any_client_is),
     ("a_client_in_place_of_a_hub_is_refused", Fault::TakesBoth, a_client_in_place_of_a_hub_is_refused),
     ("another_hub_is_refused", Fault::IgnoresExpect, another_hub_is_refused),
     ("a_host_not_in_the_certificate_is_refused", Fault::KnowsBetter, a_host_not_in_the_certificate_is_refused),

@@ -392,6 +392,7 @@ macro_rules! conformance_tests {
             a_link_outlives_its_listener, the_waker_ends_a_poll, a_peer_that_dies_is_seen,
             too_many_links_are_refused, too_many_dials_are_refused, handshakes_in_flight_are_bounded,
             a_silent_peer_runs_out_of_time, lingering_is_bounded, peers_are_named, a_clients_port_is_for_clients,
+            a_guest_is_let_in_where_any_client_is,
             a_client_in_place_of_a_hub_is_refused, another_hub_is_refused, a_host_not_in_the_certificate_is_refused,
             a_foreign_authority_is_refused, an_expired_certificate_is_refused, a_certificate_too_early_is_refused,
             a_link_ends_with_its_certificate, a_replaced_identity_counts_for_new_links, a_revoked_peer_is_refused,

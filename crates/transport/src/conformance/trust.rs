@@ -64,8 +64,9 @@ pub fn peers_are_named<R: Rig>(rig: R) {
         return;
     }
     let expires = Some(weft_base::UnixNanos(super::START.0 + VALID_FOR.as_nanos() as u64));
-    assert_eq!(hub, Peer { kind: PeerKind::Hub, name: name_of(1), expires });
-    assert_eq!(client, Peer { kind: PeerKind::Client, name: "reader-1".to_owned(), expires });
+    let of = |kind: PeerKind, name: String| Peer { kind, subject: Some(format!("{kind} {name}")), name, expires };
+    assert_eq!(hub, of(PeerKind::Hub, name_of(1)));
+    assert_eq!(client, of(PeerKind::Client, "reader-1".to_owned()));
 }
 
 /// Where clients are expected, a hub is refused.
@@ -82,6 +83,40 @@ pub fn a_clients_port_is_for_clients<R: Rig>(rig: R) {
     let client = stage.security(PeerKind::Client, "reader-1", &[]);
     let link = dial(&mut stage, &address, &client, None);
     stage.until("the client's link", |stage| stage.nodes[0].connected(link));
+}
+
+/// A client without a certificate of its own is let in where any client is, and is
+/// nobody; it checks the hub all the same. Elsewhere it is refused.
+pub fn a_guest_is_let_in_where_any_client_is<R: Rig>(rig: R) {
+    if !rig.secure() {
+        return;
+    }
+    let (mut stage, address) = two(rig, Accept::AnyClients);
+    let guest = guest_of(&stage.ca);
+    let link = dial(&mut stage, &address, &guest, None);
+    let (hub, client) = stage.until("the link", |stage| {
+        let (_, client) = stage.nodes[1].accepted().first().cloned()?;
+        Some((stage.nodes[0].connected(link)?, client))
+    });
+    assert_eq!((hub.name, client), (name_of(1), Peer::guest()));
+    let strange = guest_of(&super::authority("strange", stage.now()));
+    let (near, _) = both_reasons(&mut stage, &address, &strange, None);
+    assert_eq!(near, CloseReason::UnknownIssuer);
+    for accept in [Accept::Clients, Accept::Hubs, Accept::Both] {
+        let (address, security) = (stage.rig.address("n1"), stage.hub(1));
+        let (_, address) = listen(&mut stage.nodes[1].net, &address, &security, accept);
+        stage.nodes[1].seen.clear();
+        let (_, far) = both_reasons(&mut stage, &address, &guest, None);
+        assert_eq!(far, CloseReason::NoCertificate);
+    }
+}
+
+/// A client that has only an authority's certificate.
+fn guest_of(ca: &crate::ca::Authority) -> Security {
+    match TlsIdentity::authority(ca.certificate_pem().as_bytes()) {
+        Ok(identity) => Security::Tls(Arc::new(identity)),
+        Err(e) => panic!("an authority: {e}"),
+    }
 }
 
 /// Where a hub is expected, a client is refused, whether it dials or is dialled.

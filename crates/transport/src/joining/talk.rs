@@ -242,6 +242,7 @@ impl Doorkeeper {
         let until = self.clock.now().mono + within;
         let blame = Blame::kept();
         let identity = self.identity.credentials();
+        let key = identity.key.as_ref().ok_or_else(|| unusable("a certificate is missing".to_owned()))?;
         let provider = tls::provider();
         let hubs = DiallingPeer::new(&identity, Accept::Hubs, &provider).map_err(unusable)?.blaming(blame.clone());
         let mut chain = identity.chain.clone();
@@ -250,7 +251,7 @@ impl Doorkeeper {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|e| unusable(e.to_string()))?
             .with_client_cert_verifier(Arc::new(AnyoneOrHub(hubs)))
-            .with_single_cert(chain, identity.key.clone_key())
+            .with_single_cert(chain, key.clone_key())
             .map_err(|e| unusable(e.to_string()))?;
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});

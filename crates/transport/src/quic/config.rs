@@ -66,7 +66,9 @@ pub(super) fn endpoint(identity: &TlsIdentity) -> Arc<EndpointConfig> {
     let drawn = |label: &[u8]| {
         let mut secret = digest::Context::new(&digest::SHA256);
         secret.update(label);
-        secret.update(identity.credentials().key.secret_der());
+        // Who shows no certificate only dials: nobody keeps its numbers.
+        let credentials = identity.credentials();
+        secret.update(credentials.key.as_ref().map_or(&[][..], |key| key.secret_der()));
         secret.finish()
     };
     let resets = hmac::Key::new(hmac::HMAC_SHA256, drawn(b"weft quic reset").as_ref());
@@ -101,7 +103,7 @@ pub(super) fn server(
         .retry_token_lifetime(TOKEN_LIFETIME)
         // Hubs stay where they are; a client's address may change as it moves
         // or as a gateway between forgets it.
-        .migration(accept == Accept::Clients)
+        .migration(matches!(accept, Accept::Clients | Accept::AnyClients))
         .incoming_buffer_size(HANDSHAKE_BYTES)
         .incoming_buffer_size_total(HANDSHAKE_BYTES)
         .time_source(Arc::new(WallTime(clock.clone())));

@@ -11,7 +11,7 @@ use super::link::{Dial, Link, Stage, Wire};
 use super::port::Ports;
 use super::reason::DONE;
 use crate::address::in_turn;
-use crate::identity::{Peer, TlsIdentity, peer_of};
+use crate::identity::{Peer, TlsIdentity, peer_of, stranger_of};
 use crate::network::{DialError, LinkToken, ListenerToken, Ready};
 use crate::reason::CloseReason;
 use crate::tls::{Blame, Trust};
@@ -114,8 +114,9 @@ impl<P: Ports> Quic<P> {
         if let Err(reason) = link.trust.check(&chain, &*self.clock) {
             return self.lose(key, reason, ready);
         }
-        let peer: Option<Peer> = chain.first().and_then(|first| peer_of(first).ok());
-        let Some(peer) = peer else {
+        let peer: Option<Peer> = chain.first().and_then(|first| peer_of(first).or_else(|_| stranger_of(first)).ok());
+        let guest = chain.is_empty() && link.trust.takes_guests();
+        let Some(peer) = peer.or_else(|| guest.then(Peer::guest)) else {
             // The verifier has read it already.
             return self.lose(key, CloseReason::NoIdentity, ready);
         };

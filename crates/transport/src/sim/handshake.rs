@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use super::pipe::Parcel;
 use super::world::{ACCEPTED, DIALLED, Event, Phase, Side, World, ephemeral};
 use crate::identity::Peer;
-use crate::network::Ready;
+use crate::network::{Accept, Ready};
 use crate::reason::CloseReason;
 use crate::tls::{DialledPeer, DiallingPeer, provider, reason_of, seen_by_peer, unix_time};
 
@@ -158,7 +158,11 @@ impl World {
         let now = unix_time(self.wall());
         let shared = self.connections.get(&connection)?;
         let mine = shared.ends[side].identity.as_ref()?.credentials();
-        let (certificate, rest) = shared.ends[1 - side].shown.as_ref()?.chain.split_first()?;
+        let shown = shared.ends[1 - side].shown.as_ref()?;
+        let Some((certificate, rest)) = shown.chain.split_first() else {
+            let takes_guests = side == ACCEPTED && shared.accept == Accept::AnyClients;
+            return Some(takes_guests.then(Peer::guest).ok_or(rustls::Error::NoCertificatesPresented));
+        };
         let unusable = rustls::Error::General;
         Some(if side == DIALLED {
             let host = ServerName::try_from(shared.hosts[ACCEPTED].as_str()).ok()?;

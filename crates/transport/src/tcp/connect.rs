@@ -11,7 +11,7 @@ use super::TcpNetwork;
 use super::link::{Link, Stage};
 use super::secure::{Secure, Stop};
 use crate::address::{Target, in_turn};
-use crate::identity::{Peer, peer_of};
+use crate::identity::{Peer, peer_of, stranger_of};
 use crate::network::{DialError, Known, LinkToken, ListenerToken, Ready, Security};
 use crate::reason::CloseReason;
 use crate::tls::{self, Trust};
@@ -179,8 +179,12 @@ impl TcpNetwork {
         let (Some(socket), Some(secure)) = (&mut link.socket, &mut link.secure) else { return };
         match secure.shake(socket, &mut self.scratch) {
             // An identity that was replaced meanwhile has not looked at this peer.
-            Ok(()) => match secure.look_again(&*self.clock).map(|()| secure.peer_certificate().map(peer_of)) {
+            Ok(()) => match secure
+                .look_again(&*self.clock)
+                .map(|()| secure.peer_certificate().map(|c| peer_of(c).or_else(|_| stranger_of(c))))
+            {
                 Ok(Some(Ok(peer))) => self.hand_over(key, peer, ready),
+                Ok(None) if secure.takes_guests() => self.hand_over(key, Peer::guest(), ready),
                 // The verifier has read both already.
                 Ok(Some(Err(_)) | None) => self.refuse(key, CloseReason::NoIdentity, ready),
                 Err(reason) => self.refuse(key, reason, ready),

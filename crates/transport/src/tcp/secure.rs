@@ -68,6 +68,11 @@ impl Secure {
         Some(Self::new(tls.into(), self.trust.clone()))
     }
 
+    /// Whether the peer may have shown no certificate.
+    pub(super) fn takes_guests(&self) -> bool {
+        self.trust.takes_guests()
+    }
+
     pub(super) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.tls.peer_certificates().and_then(|chain| chain.first())
     }

@@ -1,4 +1,5 @@
-//! TLS 1.3 with both sides' certificates checked, by rustls over aws-lc.
+//! TLS 1.3 by rustls over aws-lc, with both sides' certificates checked; clients may
+//! show none where whoever listens says so.
 //!
 //! Neither side resumes sessions: each link begins with a full handshake, so
 //! that certificate, name and date are checked each time. A link costs one
@@ -76,12 +77,13 @@ pub(crate) fn blaming_server_config(
 ) -> Result<ServerConfig, String> {
     let provider = provider();
     let identity = identity.credentials();
+    let key = identity.key.as_ref().ok_or("whoever listens needs a certificate: make one with `weft ca issue`")?;
     let verifier = DiallingPeer::new(&identity, accept, &provider)?.blaming(blame);
     let mut config = ServerConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())
+        .with_single_cert(identity.chain.clone(), key.clone_key())
         .map_err(|e| e.to_string())?;
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -111,13 +113,17 @@ pub(crate) fn client_config(
     let provider = provider();
     let identity = identity.credentials();
     let verifier = DialledPeer::new(&identity, expect, &provider)?.blaming(blame);
-    let mut config = ClientConfig::builder_with_details(provider, time_provider(clock))
+    let config = ClientConfig::builder_with_details(provider, time_provider(clock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|e| e.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-        .map_err(|e| e.to_string())?;
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &identity.key {
+        Some(key) => {
+            config.with_client_auth_cert(identity.chain.clone(), key.clone_key()).map_err(|e| e.to_string())?
+        }
+        None => config.with_no_client_auth(),
+    };
     config.resumption = Resumption::disabled();
     Ok(config)
 }

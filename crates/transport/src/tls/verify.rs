@@ -12,7 +12,7 @@ use rustls::{CertificateError, DistinguishedName, Error, OtherError, RootCertSto
 use weft_base::sync::Arc;
 
 use super::Blame;
-use crate::identity::{Credentials, NameError, Peer, PeerKind, peer_of};
+use crate::identity::{Credentials, NameError, Peer, PeerKind, peer_of, stranger_of};
 use crate::network::Accept;
 use crate::reason::CloseReason;
 
@@ -54,7 +54,11 @@ fn refuse(reason: CloseReason) -> Error {
 }
 
 fn named(certificate: &CertificateDer<'_>) -> Result<Peer, Error> {
-    peer_of(certificate).map_err(|e| match e {
+    named_by(peer_of(certificate))
+}
+
+fn named_by(peer: Result<Peer, NameError>) -> Result<Peer, Error> {
+    peer.map_err(|e| match e {
         NameError::NoIdentity => refuse(CloseReason::NoIdentity),
         NameError::Unreadable { .. } => Error::InvalidCertificate(CertificateError::BadEncoding),
     })
@@ -139,10 +143,13 @@ impl DiallingPeer {
         now: UnixTime,
     ) -> Result<Peer, Error> {
         self.chain.verify_client_cert(certificate, rest, now)?;
-        let peer = named(certificate)?;
+        let peer = match (named(certificate), self.accept) {
+            (Err(_), Accept::AnyClients) => named_by(stranger_of(certificate))?,
+            (peer, _) => peer?,
+        };
         let expected = match (self.accept, peer.kind) {
             (Accept::Hubs, PeerKind::Client) => PeerKind::Hub,
-            (Accept::Clients, PeerKind::Hub) => PeerKind::Client,
+            (Accept::Clients | Accept::AnyClients, PeerKind::Hub) => PeerKind::Client,
             _ => return Ok(peer),
         };
         Err(refuse(CloseReason::WrongKind { found: peer.kind, expected, name: peer.name }))
@@ -152,6 +159,10 @@ impl DiallingPeer {
 impl ClientCertVerifier for DiallingPeer {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         self.chain.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.accept != Accept::AnyClients
     }
 
     fn verify_client_cert(

@@ -19,6 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use weft_base::{Clock, Random, SystemClock};
 use weft_hub::options::Listen;
 use weft_hub::{DrainState, DrainStatus, Environment, Hub, HubOptions};
+use weft_login::Limits;
 use weft_transport::{PeerKind, Security, TlsIdentity, shm};
 
 use super::ca;
@@ -27,6 +28,7 @@ use crate::cli::HubArgs;
 use crate::config;
 use crate::control;
 use crate::issue::{Facts, IssueOptions, Issuer};
+use crate::login::{KeyServer, Porter, Roots};
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
 use crate::renewal::{Asking, Renewal};
 use crate::rules::Rules;
@@ -44,21 +46,29 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     if let Some(command) = &args.command {
         return futures_lite::future::block_on(super::drain::run(command));
     }
-    let (mut options, issue, asking, _folder) = match &args.config {
+    let (mut options, issue, asking, login, _folder) = match &args.config {
         Some(path) => {
             let config = config::load(path).map_err(|e| Usage(e.to_string()))?;
             let renewed = config.tls.filter(|_| !config.renew.is_empty());
             let random = Random::from_entropy()?;
-            (config.hub, config.issue, renewed.map(|files| Asking::new(files, config.renew, random)), None)
+            (
+                config.hub,
+                config.issue,
+                renewed.map(|files| Asking::new(files, config.renew, random)),
+                config.login,
+                None,
+            )
         }
         None => {
             let (options, folder) = dev(args.port)?;
-            (options, None, None, Some(folder))
+            (options, None, None, Roots::OfMachine, Some(folder))
         }
     };
     options.new_instance = args.new_instance;
     if args.check {
-        print!("{}{}", config::show(&options), issue.as_ref().map(config::show_issue).unwrap_or_default());
+        let login = config::show_login(&login, &options);
+        let issue = issue.as_ref().map(config::show_issue);
+        print!("{}{}{}", config::show(&options), login, issue.unwrap_or_default());
         return Ok(());
     }
     if args.changes || args.drop_changes {
@@ -78,6 +88,8 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     environment.profiler = Some(Arc::new(Sampler));
     environment.governance.council = Some(Box::new(control::open));
     environment.governance.vet = Some(Box::new(control::Vetting::new(&options, environment.clock.clone())?));
+    let server = KeyServer::new(&login).map_err(|e| Usage(format!("[login] ca: {e:#}")))?;
+    environment.door = Some(Box::new(Porter::new(Limits::default(), server)?));
     if options.control.enforce {
         environment.judge = Some(Box::new(control::Enforced::new()?));
     }
@@ -282,6 +294,7 @@ fn dev(port: u16) -> anyhow::Result<(HubOptions, tempfile::TempDir)> {
     options.hubs = Some(Listen { addr: "127.0.0.1:0".to_owned(), security: security.clone() });
     options.link_security = Some(security);
     options.data = Some(folder.path().join("data"));
+    options.anonymous = true;
     tracing::warn!(
         code = "dev_hub",
         hub = name,

@@ -8,6 +8,7 @@ pub(crate) mod control;
 pub(crate) mod dead;
 pub(crate) mod drain;
 pub(crate) mod hub;
+pub(crate) mod identity;
 pub(crate) mod join;
 pub(crate) mod log;
 pub(crate) mod mapping;

@@ -7,6 +7,7 @@
 mod control;
 mod dns;
 mod joining;
+mod login;
 mod mapping;
 mod read;
 pub(crate) mod reader;
@@ -22,10 +23,12 @@ use weft_hub::HubOptions;
 use weft_transport::IdentityFiles;
 
 pub(crate) use self::joining::show_issue;
+pub(crate) use self::login::show as show_login;
 pub(crate) use self::mapping::rule as mapping_rule;
 use self::reader::{Problem, Problems, Section, line_column};
 pub(crate) use self::show::show;
 use crate::issue::IssueOptions;
+use crate::login::Roots;
 
 /// What a configuration says.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) tls: Option<IdentityFiles>,
     /// Where its certificate is renewed.
     pub(crate) renew: Vec<String>,
+    /// Keys of who signs tokens are fetched from servers that these authorities know.
+    pub(crate) login: Roots,
     /// For the door beside it.
     pub(crate) issue: Option<IssueOptions>,
 }

@@ -17,7 +17,7 @@ use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdenti
 
 use super::joining::{self, Needs};
 use super::reader::{Problems, Section};
-use super::{Config, control, dns};
+use super::{Config, control, dns, login};
 
 /// Sets a field from a key, if the key is there and right.
 macro_rules! set {
@@ -80,12 +80,14 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
             problems.add_at("pick", TLS_NEEDED);
         }
     }
+    let login = top.section("login", problems).map(|section| login::read(section, folder, problems));
     if let Some(section) = top.section("dns", problems) {
         options.dns = dns::options(section, problems);
     }
     if let Some(section) = top.section("control", problems) {
         options.control = control::options(section, problems);
     }
+    let login = login::take(login.unwrap_or_default(), &mut options, problems);
     if let Some(section) = top.section("quic", problems) {
         quic_links(section, &mut options.quic, problems);
     }
@@ -124,7 +126,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         see(section, &mut options.see, problems);
     }
     top.finish(problems);
-    Config { hub: options, tls, renew, issue }
+    Config { hub: options, tls, renew, login, issue }
 }
 
 const TLS_NEEDED: &str = "links between hubs need mutual TLS: add a table `[tls]` with `cert`, `key` and `ca`, \

@@ -6,13 +6,12 @@
 //! Only a hub that is given the authority's key has one; see `[issue]` in
 //! `examples/hub.toml`.
 
-mod attempts;
 mod desk;
 mod options;
 pub(crate) mod talk;
 pub(crate) mod tokens;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -21,11 +20,12 @@ use std::time::Duration;
 use anyhow::Context;
 use weft_base::Clock;
 use weft_hub::Counters;
+use weft_login::Attempts;
+use weft_login::attempts::network_of;
 use weft_transport::CloseReason;
 use weft_transport::joining::Doorkeeper;
 use weft_wire::ErrorCode;
 
-use self::attempts::Attempts;
 use self::desk::Desk;
 pub(crate) use self::desk::Facts;
 pub(crate) use self::options::{IssueOptions, authority_of};
@@ -36,6 +36,8 @@ fn count(counter: &AtomicU64) {
 
 /// How long a conversation may take, from the connection to its end.
 const TIME: Duration = Duration::from_secs(10);
+/// Addresses whose tries are told apart.
+const TOLD_APART: usize = 1024;
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +65,7 @@ struct Room {
     door: Doorkeeper,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
-    attempts: Mutex<Attempts>,
+    attempts: Mutex<Attempts<IpAddr>>,
     most: usize,
     inside: AtomicUsize,
     closed: AtomicBool,
@@ -85,7 +87,7 @@ impl Issuer {
             desk: Desk::new(options, facts)?,
             clock,
             counters,
-            attempts: Mutex::new(Attempts::new(options.attempts)),
+            attempts: Mutex::new(Attempts::new(options.attempts, TOLD_APART)),
             most: options.connections,
             inside: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -131,7 +133,8 @@ fn listen(listener: &TcpListener, room: &Arc<Room>) {
             std::thread::park_timeout(Duration::from_millis(100));
             continue;
         };
-        let may = room.attempts.lock().unwrap_or_else(PoisonError::into_inner).take(from.ip(), room.clock.now().mono);
+        let (from_where, now) = (network_of(from.ip()), room.clock.now().mono);
+        let may = room.attempts.lock().unwrap_or_else(PoisonError::into_inner).take(&from_where, now).is_ok();
         let seat = may.then(|| Seat::take(room)).flatten();
         let Some(seat) = seat else {
             // Nothing is said: saying it would take the time that there is not.

@@ -147,8 +147,16 @@ pub const MAX_FILTER: usize = crate::block::MAX_TOPIC;
 /// The longest text meant for people (`detail`, `software`), in bytes. Longer
 /// ones are cut when they are encoded.
 pub const MAX_TEXT: usize = 1024;
-/// The longest token in a `Hello`, in bytes.
-pub const MAX_TOKEN: usize = 4096;
+/// What is said with the bits of `features`.
+pub mod feature {
+    /// Of a hub in `Welcome`: it asks who clients are, and a client that is in may say
+    /// `Hello` again with something newer. Of that only the token counts. Refused, the
+    /// session goes on by what was shown before, and an `Error` for request 0 says why.
+    pub const LOGINS: u64 = 1;
+}
+
+/// The longest token in a `Hello`, in bytes: the longest [`Shown`](crate::shown::Shown).
+pub const MAX_TOKEN: usize = (16 << 10) + 1;
 /// The most filters of one stream.
 pub const MAX_STREAM_FILTERS: usize = 256;
 /// The most filters of one consumer.

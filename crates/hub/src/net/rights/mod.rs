@@ -165,11 +165,11 @@ pub(crate) struct Rights {
 impl NetStage {
     /// The session of a client begins: from here on it is asked what it may do, and
     /// what it uses is counted.
-    pub(in crate::net) fn govern(&mut self, id: SessionId, who: Principal) {
+    pub(in crate::net) fn govern(&mut self, id: SessionId, who: Arc<Principal>) {
         let metered = self.meter(&who);
         let Some(governing) = &self.governing else { return };
         let rights = Rights {
-            who: Arc::new(who),
+            who,
             metered,
             publishes: Publishes::new(governing.seed),
             standing: BTreeMap::new(),

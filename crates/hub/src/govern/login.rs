@@ -1,0 +1,221 @@
+//! The login stage: asks who clients are, and keeps watch over those who are in.
+//!
+//! Owner thread: one of its own, so that whatever a login costs holds nobody up.
+//! Takes what the net stage asks, hands it to the [`Door`], and says what came of
+//! it; of each session that is in it keeps the login, looks at all of them again
+//! when the state changes, and says which are over. Its inbox is bounded: when it
+//! is full the net stage turns the client away, with a time to come again. It keeps
+//! one login for each session, of which there are at most `limits.sessions`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_base::{Mono, Now, UnixNanos};
+use weft_govern::login::{Answer, Door, Knock, Login, Reason, Refusal};
+use weft_ring::mpsc;
+use weft_ring::stage::{Backlog, Stage, StageWaker};
+
+use super::Governed;
+use crate::messages::{SessionId, ToNet};
+use crate::outbox::Outbox;
+
+/// Logins that wait to be looked at.
+const WAITING: usize = 1024;
+/// Messages taken in one turn.
+const BATCH: usize = 256;
+/// The wall clock may be set: it is looked at that often at least while a login has an end.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the login stage is told.
+#[derive(Debug)]
+pub(crate) enum ToLogin {
+    /// Who is this? Also for a session that is in, and shows something newer.
+    Ask { session: SessionId, knock: Box<Knock> },
+    /// The session is over, or nobody waits for its answer.
+    Gone { session: SessionId },
+}
+
+/// What became of a login.
+#[derive(Debug)]
+pub(crate) enum LoggedIn {
+    /// The answer to what was asked.
+    Answer { session: SessionId, answer: Result<Arc<Login>, Refusal> },
+    /// A session's login is over.
+    Over { session: SessionId, refusal: Refusal },
+}
+
+/// The stage.
+pub(crate) struct LoginStage {
+    door: Box<dyn Door>,
+    governed: Governed,
+    /// The version of the state learned last; none was.
+    version: Option<u64>,
+    inbox: mpsc::Consumer<ToLogin>,
+    net: Outbox<ToNet>,
+    waker: StageWaker,
+    /// Who is in, by what.
+    logins: BTreeMap<SessionId, Arc<Login>>,
+    /// Those whose login has an end, in its order.
+    ends: BTreeSet<(UnixNanos, SessionId)>,
+    found: Vec<(u64, Answer)>,
+    next: Option<Mono>,
+}
+
+impl LoginStage {
+    /// The stage, and the way in to it.
+    pub(crate) fn open(mut door: Box<dyn Door>, governed: Governed, net: Outbox<ToNet>) -> (Self, Outbox<ToLogin>) {
+        let waker = StageWaker::parking();
+        let (to_login, inbox) = mpsc::ring(WAITING);
+        let out = Outbox::new(&to_login, &waker);
+        governed.watch(waker.clone());
+        let wake = waker.clone();
+        door.wake_with(Arc::new(move || wake.wake()));
+        let (logins, ends, found) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
+        (Self { door, governed, version: None, inbox, net, waker, logins, ends, found, next: None }, out)
+    }
+
+    /// Takes a new state, if there is one; who does not stand by it is out.
+    fn learn(&mut self) -> usize {
+        let version = self.governed.version();
+        if self.version == Some(version) {
+            return 0;
+        }
+        let state = self.governed.state();
+        self.version = Some(state.version());
+        for fault in self.door.learn(&state) {
+            tracing::warn!(
+                code = "login_document",
+                document = fault.key,
+                fault = fault.what,
+                "a document lets nobody in: it cannot be used"
+            );
+        }
+        let stands = |login: &Login| self.door.stands(login);
+        let over: Vec<_> = self.logins.iter().filter_map(|(id, login)| Some((*id, stands(login).err()?))).collect();
+        for (session, refusal) in over {
+            self.end(session, refusal);
+        }
+        1
+    }
+
+    fn end(&mut self, session: SessionId, refusal: Refusal) {
+        if let Some(login) = self.forget(session) {
+            let (principal, reason) = (login.principal.to_string(), &refusal.log);
+            tracing::info!(code = "login_over", session = session.0, principal, reason, "a login is over");
+            self.net.push(ToNet::LoggedIn(Box::new(LoggedIn::Over { session, refusal })));
+        }
+    }
+
+    fn forget(&mut self, session: SessionId) -> Option<Arc<Login>> {
+        let login = self.logins.remove(&session)?;
+        if let Some(end) = login.expires {
+            self.ends.remove(&(end, session));
+        }
+        Some(login)
+    }
+
+    /// Says what came of a question. Who is in and shows somebody else stays who it was.
+    fn answer(&mut self, session: SessionId, answer: Answer) {
+        let answer = answer.and_then(|login| match self.logins.get(&session) {
+            Some(before) if before.principal != login.principal => Err(Refusal {
+                reason: Reason::Bad,
+                detail: "what was shown is somebody else's, or of other roles: connect anew with it".to_owned(),
+                log: format!("`{}` has shown what is of `{}`", before.principal, login.principal),
+            }),
+            _ => Ok(Arc::new(login)),
+        });
+        let answer = answer.map_err(|refusal| if self.version == Some(0) { unknown(refusal) } else { refusal });
+        match &answer {
+            Ok(login) => {
+                self.forget(session);
+                if let Some(end) = login.expires {
+                    self.ends.insert((end, session));
+                }
+                self.logins.insert(session, login.clone());
+                let (principal, method) = (login.principal.to_string(), login.principal.method.name());
+                tracing::debug!(code = "login", session = session.0, principal, method, "a client has logged in");
+            }
+            Err(Refusal { reason, log, .. }) => {
+                let reason = format!("{reason:?}");
+                tracing::warn!(code = "login_refused", session = session.0, reason, log, "a login is refused");
+            }
+        }
+        self.net.push(ToNet::LoggedIn(Box::new(LoggedIn::Answer { session, answer })));
+    }
+
+    /// Ends the sessions whose time is over.
+    fn expire(&mut self, now: Now) -> usize {
+        let mut ended = 0;
+        while let Some(&(end, session)) = self.ends.first().filter(|(end, _)| *end <= now.wall) {
+            let detail = "the token or certificate that the session stands on is over: connect with a new one";
+            let log = format!("its time was over at {}", end.0 / 1_000_000_000);
+            self.end(session, Refusal { reason: Reason::Expired, detail: detail.to_owned(), log });
+            ended += 1;
+        }
+        self.next = self.ends.first().map(|(end, _)| {
+            let left = Duration::from_nanos(end.0.saturating_sub(now.wall.0));
+            now.mono + left.min(LOOK)
+        });
+        ended
+    }
+}
+
+/// A hub that has no state yet knows nobody: whoever is refused may be let in later.
+fn unknown(refusal: Refusal) -> Refusal {
+    if refusal.reason != Reason::Bad {
+        return refusal;
+    }
+    let detail = "the hub has no control state yet, and knows nobody: try again in 1 s";
+    Refusal { reason: Reason::Unavailable(Duration::from_secs(1)), detail: detail.to_owned(), ..refusal }
+}
+
+impl Stage for LoginStage {
+    fn name(&self) -> &'static str {
+        "login"
+    }
+
+    fn do_work(&mut self, now: Now) -> usize {
+        if !self.net.has_room(1) {
+            return 0;
+        }
+        let mut work = self.learn();
+        while work < BATCH && self.net.has_room(1) {
+            let Some(message) = self.inbox.pop() else { break };
+            work += 1;
+            match message {
+                ToLogin::Ask { session, knock } => {
+                    if let Some(answer) = self.door.ask(session.0, *knock, now) {
+                        self.answer(session, answer);
+                    }
+                }
+                ToLogin::Gone { session } => {
+                    self.door.forget(session.0);
+                    self.forget(session);
+                }
+            }
+        }
+        let mut found = std::mem::take(&mut self.found);
+        self.door.answers(now, &mut found);
+        work += found.len();
+        for (number, answer) in found.drain(..) {
+            self.answer(SessionId(number), answer);
+        }
+        self.found = found;
+        work += self.expire(now);
+        self.net.notify();
+        work
+    }
+
+    fn load(&self) -> Backlog {
+        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+    }
+
+    fn waker(&self) -> Option<StageWaker> {
+        Some(self.waker.clone())
+    }
+
+    fn next_deadline(&self) -> Option<Mono> {
+        self.next.into_iter().chain(self.door.next_look()).min()
+    }
+}
