@@ -11,11 +11,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Action, Fault, Principal, Resource};
+use crate::access::{Fault, Principal};
 use crate::json;
 use crate::machine::Authored;
 use crate::plan::{Counts, Prune, Wanted};
 use crate::{ChangeId, Expect, Key, Kind, State};
+
+mod explain;
+
+pub use explain::{
+    Able, AbleExample, AskCan, At, Explain, Explained, ExplainedStep, MAX_LABELS, Named, Who, Whom, Word,
+};
 
 /// Most bytes of a request's or an answer's body.
 pub const MAX_BODY: usize = (1 << 20) - 4096;
@@ -40,6 +46,8 @@ pub enum Request {
     Show(Show),
     /// Whether somebody may do something, and why.
     Explain(Explain),
+    /// Whether somebody ever may do something to topics of a filter.
+    Can(AskCan),
     /// Who the client is to the hub.
     Whoami,
     /// Have others vote.
@@ -103,62 +111,6 @@ pub struct Show {
     pub fresh: bool,
 }
 
-/// A question of access.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Explain {
-    /// Who would do it; none: the client itself.
-    #[serde(default)]
-    pub who: Option<Who>,
-    /// What.
-    pub action: Action,
-    /// To what.
-    pub resource: Named,
-    /// In which lane, 0 to 7, of a publish.
-    #[serde(default)]
-    pub lane: Option<u8>,
-}
-
-/// Somebody a question is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Who {
-    /// The resource `identity/NAME`.
-    Identity(String),
-    /// Somebody as described.
-    Principal(Principal),
-}
-
-/// What a question is about, by name; the hub knows what a stream captures.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Named {
-    /// All topics of a filter.
-    Topic(String),
-    /// A stream.
-    Stream(String),
-    /// A subject of schemas.
-    Schema(String),
-    /// A tenant.
-    Tenant(String),
-    /// The mesh.
-    Mesh,
-}
-
-impl Named {
-    /// The name of a resource.
-    #[must_use]
-    pub fn of(resource: &Resource) -> Self {
-        match resource {
-            Resource::Topic(filter) => Named::Topic(filter.as_str().to_owned()),
-            Resource::Stream { name, .. } => Named::Stream(name.to_string()),
-            Resource::Schema(subject) => Named::Schema(subject.to_string()),
-            Resource::Tenant(name) => Named::Tenant(name.to_string()),
-            Resource::Mesh => Named::Mesh,
-        }
-    }
-}
-
 /// Who is to vote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +131,8 @@ pub enum Answer {
     Shown(Shown),
     /// To [`Request::Explain`].
     Explained(Explained),
+    /// To [`Request::Can`].
+    Able(Able),
     /// To [`Request::Whoami`].
     You(You),
     /// To any: it cannot be, and nothing was changed.
@@ -254,48 +208,6 @@ pub struct Member {
     /// Entries that it is behind, where the hub that answers knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
-}
-
-/// Why something is allowed or refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Explained {
-    /// Whether it is.
-    pub allowed: bool,
-    /// Of the state that says so.
-    pub version: u64,
-    /// In a sentence.
-    pub reason: String,
-    /// The rules that decided.
-    #[serde(default)]
-    pub rules: Vec<String>,
-    /// What was looked at, in order.
-    #[serde(default)]
-    pub steps: Vec<ExplainedStep>,
-    /// Rules that were looked at and are not told of, since there were too many.
-    #[serde(default)]
-    pub untold: usize,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExplainedStep {
-    /// `administrators`, `fence`, `policy`, or a rule as `document/id`.
-    pub what: String,
-    /// `permit` or `forbid`, of a rule.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub effect: Option<String>,
-    /// In which line of its document a rule begins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<u32>,
-    /// What came of it, a word of the judge's.
-    pub result: String,
-    /// In words.
-    pub words: String,
-    /// What would have to hold for the rule to apply.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub needs: Vec<String>,
 }
 
 /// Who a client is to its hub.
@@ -394,7 +306,7 @@ impl Request {
         match self {
             Request::Apply(apply) => !apply.dry_run,
             Request::Voters(_) => true,
-            Request::Export(_) | Request::Show(_) | Request::Explain(_) | Request::Whoami => false,
+            Request::Export(_) | Request::Show(_) | Request::Explain(_) | Request::Can(_) | Request::Whoami => false,
         }
     }
 
@@ -404,7 +316,7 @@ impl Request {
         match self {
             Request::Export(export) => !export.fresh,
             Request::Show(show) => !show.fresh,
-            Request::Explain(_) | Request::Whoami => true,
+            Request::Explain(_) | Request::Can(_) | Request::Whoami => true,
             Request::Apply(_) | Request::Voters(_) => false,
         }
     }

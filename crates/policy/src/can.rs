@@ -10,6 +10,7 @@ use std::sync::Arc;
 use cedar_policy::pst::{BinaryOp, Clause, EntityUID, Expr, Literal, UnaryOp, Var};
 use serde::Serialize;
 use weft_govern::access::{Action, Method, Principal};
+use weft_govern::api::{Able, AbleExample, Word};
 use weft_topic::Filter;
 
 use crate::atoms::{Atom, covers};
@@ -81,6 +82,22 @@ pub struct Example {
     pub topics: Vec<String>,
     /// For whom of the subject, and under which conditions, as they were written.
     pub when: Vec<String>,
+}
+
+impl Can {
+    /// As hubs answer it, of a version of the state.
+    #[must_use]
+    pub fn told(self, version: u64) -> Able {
+        let able = Able { version, ..Able::default() };
+        match self {
+            Can::Always { rules } => Able { can: Word::Always, rules, ..able },
+            Can::Never { why } => Able { can: Word::Never, why, ..able },
+            Can::Sometimes { examples, but } => {
+                let example = |Example { rule, topics, when }| AbleExample { rule, topics, when };
+                Able { can: Word::Sometimes, examples: examples.into_iter().map(example).collect(), but, ..able }
+            }
+        }
+    }
 }
 
 /// What an expression can become: any of these.

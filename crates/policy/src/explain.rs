@@ -98,7 +98,9 @@ impl From<Explanation> for Explained {
             let (effect, result) = (effect.map(str::to_owned), result.name().to_owned());
             ExplainedStep { what, effect, line, result, words, needs }
         };
-        Self { allowed, version, reason, rules, steps: steps.into_iter().map(step).collect(), untold }
+        let steps = steps.into_iter().map(step).collect();
+        // Whoever answers says whether it decides by it.
+        Self { allowed, version, enforced: false, reason, rules, steps, untold }
     }
 }
 

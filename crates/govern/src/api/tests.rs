@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use weft_base::UnixNanos;
 
 use super::*;
-use crate::access::Method;
+use crate::access::{Action, Method};
 
 fn key(text: &str) -> Key {
     Key::parse(text).unwrap()
@@ -31,12 +31,17 @@ fn requests_and_answers_are_read_as_they_were_written() {
         action: Action::Publish,
         resource: Named::Topic("a/**".to_owned()),
         lane: Some(1),
+        at: At { hub: Some("h1".to_owned()), labels: Some(vec!["pci".to_owned()]), ..At::default() },
     };
+    let can = |whom| AskCan { whom, action: Action::Subscribe, topics: "a/**".to_owned() };
     let requests = [
         Request::Apply(apply),
         Request::Export(Export { after: Some(key("tenant/a")), version: Some(4), ..Export::default() }),
         Request::Show(Show { fresh: true }),
         Request::Explain(explain),
+        Request::Can(can(Whom::Tenant("a".to_owned()))),
+        Request::Can(can(Whom::Role { tenant: None, role: "r".to_owned() })),
+        Request::Can(can(Whom::Somebody(Who::Identity("ann".to_owned())))),
         Request::Whoami,
         Request::Voters(Voters { voters: vec!["h1".to_owned()] }),
     ];
@@ -178,4 +183,34 @@ proptest! {
         prop_assert!(Request::decode(&bytes).is_err() || !bytes.is_empty());
         prop_assert!(Answer::decode(&bytes).is_err() || !bytes.is_empty());
     }
+}
+
+#[test]
+fn an_identity_is_who_logs_in_as_it_and_one_that_is_disabled_is_nobody() {
+    let put = |name: &str, text: &str| (key(&format!("identity/{name}")), Arc::from(text));
+    let ann = r#"{"tenant":"a","roles":["z","r","r"],"logins":[{"password":"$argon2id$x"}]}"#;
+    let state = State::default().with([put("ann", ann), put("bob", r#"{"disabled":true}"#)], &[]);
+    let who = |name: &str| Who::Identity(name.to_owned()).resolve(&state);
+    let found = who("ann").unwrap();
+    assert_eq!((found.to_string().as_str(), found.method), ("a/ann", Method::Password));
+    assert_eq!(found.roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["r", "z"]);
+    assert!(who("bob").unwrap_err().contains("disabled"));
+    assert!(who("eve").unwrap_err().contains("no identity/eve"));
+    assert!(Named::Topic("a//b".to_owned()).resource(|_| Arc::default()).is_err());
+}
+
+#[test]
+fn where_and_when_is_here_and_now_but_for_what_is_said() {
+    use crate::access::Place;
+    let here = Place { hub: "h1".into(), region: "eu".into(), labels: ["b".into()].into() };
+    assert_eq!(At::default().of(&here, UnixNanos(7)), (here.clone(), UnixNanos(7)));
+    let at = At {
+        region: Some("us".to_owned()),
+        labels: Some(vec!["z".to_owned(), "a".to_owned()]),
+        seconds: Some(2),
+        hub: None,
+    };
+    let (there, then) = at.of(&here, UnixNanos(7));
+    assert_eq!((&*there.hub, &*there.region, then), ("h1", "us", UnixNanos(2_000_000_000)));
+    assert_eq!(there.labels.iter().map(|label| &**label).collect::<Vec<_>>(), ["a", "z"]);
 }
