@@ -295,6 +295,7 @@ impl Hub {
             )
         });
         let (judge, to_judge) = judge.unzip();
+        let enforced = judge.is_some();
         let net = NetStage::new(NetParts {
             network,
             listeners,
@@ -468,7 +469,12 @@ impl Hub {
         }
         if let Some(wires) = wires {
             let (net, route) = (Outbox::new(&to_net, &net_waker), RouteOutbox::new(&to_route, &route_waker));
-            let stage = wires.stage(net, route, governed, (identity.clone(), &options, counters.clone()));
+            let stage = wires.stage(
+                net,
+                route,
+                (governed, enforced, snapshot.clone()),
+                (identity.clone(), &options, counters.clone()),
+            );
             runner = runner.stage(stage, Placement::Own { core: None });
         }
         for admit in admits {

@@ -80,28 +80,33 @@ struct To {
 }
 
 /// Who asks.
-struct Who {
+pub(super) struct Who {
     to: To,
-    author: Arc<Principal>,
-    is_administrator: bool,
+    pub(super) author: Arc<Principal>,
+    pub(super) is_administrator: bool,
 }
 
 /// Why a request is not answered: the code, when to try again, and in words.
-type Error = (ErrorCode, u32, String);
+pub(super) type Error = (ErrorCode, u32, String);
 
 impl GovernStage {
-    /// A client asks.
-    pub(super) fn take(&mut self, message: ToGovern) {
+    /// A client asks. Answers whether it took long, so that the council has its
+    /// turn before the next.
+    pub(super) fn take(&mut self, message: ToGovern) -> bool {
         let ToGovern::Ask { session, author, is_administrator, may_change, frame } = message;
-        let Ok(Frame::Govern(govern)) = Frame::decode(&frame) else { return };
+        let Ok(Frame::Govern(govern)) = Frame::decode(&frame) else { return false };
         let to = To { session, request: govern.request };
         let what = match self.what_of(govern.body, may_change) {
             Ok(what) => what,
-            Err(refusal) => return self.refuse(to, refusal),
+            Err(refusal) => {
+                self.refuse(to, refusal);
+                return false;
+            }
         };
+        let takes_long = matches!(&what, Asks::Now(Request::Explain(_) | Request::Can(_)));
         let who = Who { to, author, is_administrator };
         match what {
-            Asks::Now(look) => self.answer_look(to, &look),
+            Asks::Now(look) => self.answer_look(&who, &look),
             Asks::Later(what) => self.read(Asked { who, what }),
             Asks::Voters(hubs) => {
                 let number = self.number();
@@ -110,6 +115,7 @@ impl GovernStage {
                 self.begin(number, Asked { who, what: What::Voters }, begun);
             }
         }
+        takes_long
     }
 
     fn what_of(&self, body: &[u8], may_change: bool) -> Result<Asks, Error> {
@@ -169,7 +175,7 @@ impl GovernStage {
     pub(super) fn go_on(&mut self, asked: Asked, ended: Ended) {
         let Asked { who, what } = asked;
         let error = match (what, ended) {
-            (What::Look(look), Ended::Read) => return self.answer_look(who.to, &look),
+            (What::Look(look), Ended::Read) => return self.answer_look(&who, &look),
             (What::Voters, Ended::Voters) => {
                 let shown = Answer::Shown(self.shown());
                 return self.answer(who.to, &shown);
@@ -295,16 +301,26 @@ impl GovernStage {
         self.answer(to, &Answer::Refused(Refusal::Conflict { key, expected, found, by }));
     }
 
-    fn answer_look(&mut self, to: To, look: &Request) {
+    fn answer_look(&mut self, who: &Who, look: &Request) {
+        let to = who.to;
         let answer = match look {
             Request::Export(asked) => match api::export(&self.council.state(), asked, |_, _| true) {
                 Ok(page) => Answer::Exported(page),
                 Err(refusal) => Answer::Refused(refusal),
             },
             Request::Show(_) => Answer::Shown(self.shown()),
-            _ => {
-                let detail = "this hub does not answer that".to_owned();
-                return self.refuse(to, (ErrorCode::UNSUPPORTED, 0, detail));
+            Request::Whoami => Answer::You(self.whoami(who)),
+            Request::Explain(asked) => match self.explain(who, asked) {
+                Ok(explained) => Answer::Explained(explained),
+                Err(error) => return self.refuse(to, error),
+            },
+            Request::Can(asked) => match self.can(asked) {
+                Ok(able) => Answer::Able(able),
+                Err(error) => return self.refuse(to, error),
+            },
+            Request::Apply(_) | Request::Voters(_) => {
+                let detail = "it changes something, and is not answered by looking".to_owned();
+                return self.refuse(to, (ErrorCode::INTERNAL, 0, detail));
             }
         };
         self.answer(to, &answer);

@@ -13,6 +13,7 @@ mod quotas;
 mod show;
 mod stage;
 mod vet;
+mod why;
 mod wiring;
 
 use std::sync::Arc;

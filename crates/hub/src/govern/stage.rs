@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use weft_base::{Epoch, HubId, Mono, Now};
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
@@ -29,6 +30,7 @@ use crate::inbox::RouteOutbox;
 use crate::messages::{FromPeer, PeerMessage, ToNet, ToRoute};
 use crate::options::ControlOptions;
 use crate::outbox::Outbox;
+use crate::route::table::RouteTable;
 
 /// Messages taken of each inbox in one turn.
 const BATCH: usize = 64;
@@ -46,6 +48,10 @@ pub(crate) struct GovernStage {
     route: RouteOutbox,
     pub(super) council: Box<dyn Council>,
     pub(super) vet: Option<Box<dyn Vet>>,
+    /// What this hub's clients may do is decided by the state.
+    pub(super) enforced: bool,
+    /// What streams there are.
+    pub(super) snapshot: Arc<ArcSwap<RouteTable>>,
     governed: Governed,
     pub(super) identity: Arc<Identity>,
     pub(super) options: ControlOptions,
@@ -86,6 +92,9 @@ pub(crate) struct GovernParts {
     pub(crate) route: RouteOutbox,
     pub(crate) council: Box<dyn Council>,
     pub(crate) vet: Option<Box<dyn Vet>>,
+    /// There is a judge.
+    pub(crate) enforced: bool,
+    pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
     pub(crate) governed: Governed,
     pub(crate) identity: Arc<Identity>,
     pub(crate) options: ControlOptions,
@@ -105,6 +114,8 @@ impl GovernStage {
             route: parts.route,
             council: parts.council,
             vet: parts.vet,
+            enforced: parts.enforced,
+            snapshot: parts.snapshot,
             governed: parts.governed,
             identity: parts.identity,
             options: parts.options,
@@ -281,8 +292,10 @@ impl Stage for GovernStage {
         let mut taken = 0;
         while taken < BATCH && self.net.has_room(ROOM) {
             let Some(message) = self.inbox.pop() else { break };
-            self.take(message);
             taken += 1;
+            if self.take(message) {
+                break;
+            }
         }
         work += taken;
         if work > 0 || self.due.is_some_and(|due| due <= now.mono) {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use weft_base::{Mono, Random};
 use weft_ring::mpsc;
 use weft_ring::stage::{Stage, StageWaker};
@@ -21,14 +22,15 @@ use crate::messages::{FromPeer, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::route::peers::most_bytes;
+use crate::route::table::RouteTable;
 
 /// What a hub may be given to govern it.
 #[derive(Default)]
 pub struct Governance {
     /// Replicates the control state. None: there is none.
     pub council: Option<OpenCouncil>,
-    /// Looks at changes before they are proposed. None: nobody but the rules of
-    /// the documents themselves.
+    /// Looks at changes before they are proposed, and says why policies answer as
+    /// they do. None: nobody but the rules of the documents themselves.
     pub vet: Option<Box<dyn Vet>>,
 }
 
@@ -85,7 +87,7 @@ impl Wires {
         self,
         net: Outbox<ToNet>,
         route: RouteOutbox,
-        governed: Governed,
+        (governed, enforced, snapshot): (Governed, bool, Arc<ArcSwap<RouteTable>>),
         (identity, options, counters): (Arc<Identity>, &HubOptions, Arc<Counters>),
     ) -> Box<dyn Stage> {
         Box::new(GovernStage::new(GovernParts {
@@ -95,6 +97,8 @@ impl Wires {
             route,
             council: self.council,
             vet: self.vet,
+            enforced,
+            snapshot,
             governed,
             identity,
             options: options.control.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use weft_base::{HubId, Mono, ProducerId, Residency, Way};
 use weft_mesh::{Kind, Learned, Routes, StreamDef};
-use weft_topic::{InterestSet, Topic};
+use weft_topic::{Filter, InterestSet, Topic};
 use weft_wire::block::Block;
 
 use super::bound::Rules;
@@ -200,6 +200,28 @@ impl RouteTable {
             mapping: Arc::default(),
             young: Young::default(),
         }
+    }
+
+    /// What a stream captures, here or at other hubs: empty for one that is not known.
+    pub(crate) fn captured(&self, name: &str) -> Arc<[Filter]> {
+        let own = self.stream_names.get(name).map(|(stream, _)| stream.id);
+        let Some(id) = own.or_else(|| self.routes.homes_of(name).next().map(|home| home.def.id)) else {
+            return Arc::default();
+        };
+        let mut filters: Vec<Filter> = Vec::new();
+        for (filter, stream) in self.streams.iter() {
+            if stream.id == id {
+                filters.push(filter);
+            }
+        }
+        self.routes.stream_filters(|filter, at| {
+            if at.id == id {
+                filters.push(filter.clone());
+            }
+        });
+        filters.sort_unstable();
+        filters.dedup();
+        filters.into()
     }
 
     /// Whether there may be streams elsewhere of which this hub has not heard:

@@ -104,21 +104,14 @@ impl Need {
 /// What is kept of a session while its answers are awaited.
 pub(in crate::net) enum Kept {
     /// With the count of the mapping that it was asked about by.
-    Publish {
-        request: u64,
-        asked: (AckLevel, u8),
-        block: BlockMut,
-        epoch: u64,
-    },
+    Publish { request: u64, asked: (AckLevel, u8), block: BlockMut, epoch: u64 },
     /// Allowed, and waits for its quota.
-    Metered {
-        request: u64,
-        asked: (AckLevel, u8),
-        block: BlockMut,
-    },
+    Metered { request: u64, asked: (AckLevel, u8), block: BlockMut },
     Frame {
         request: u64,
         opens: Option<SubscriptionId>,
+        /// One answer in its favour is enough.
+        one_of: bool,
         frame: BlockRef,
     },
 }
@@ -287,7 +280,7 @@ impl NetStage {
             return true;
         }
         let snapshot = self.snapshot.load_full();
-        let asked = questions(decoded, &|name| captured(&snapshot, name));
+        let asked = questions(decoded, &|name| snapshot.captured(name));
         let is_live = matches!(decoded, Frame::Subscribe(subscribe) if subscribe.stream.is_empty());
         if asked.opens.is_some_and(|subscription| self.is_taken(id, subscription, is_live)) {
             let detail = "the subscription's number is in use: choose another";
@@ -310,10 +303,11 @@ impl NetStage {
                 Need { ask, verdict: None, required: question.required }
             })
             .collect();
-        if needs.is_empty() {
+        if needs.is_empty() || (asked.one_of && is_admin) {
             return false;
         }
-        let kept = Kept::Frame { request: asked.request, opens: asked.opens, frame: bytes.clone() };
+        let (request, opens, one_of) = (asked.request, asked.opens, asked.one_of);
+        let kept = Kept::Frame { request, opens, one_of, frame: bytes.clone() };
         self.park(id, Parked::new(kept, needs));
         true
     }
@@ -342,8 +336,10 @@ impl NetStage {
                 }
             }
             Kept::Metered { request, asked, block } => self.on_publish(id, request, asked, block),
-            Kept::Frame { request, opens, frame } => {
-                if let Some(need) = needs.iter().find(|need| need.required && !need.is_allowed()) {
+            Kept::Frame { request, opens, one_of, frame } => {
+                let is_enough = one_of && needs.iter().any(Need::is_allowed);
+                let missing = needs.iter().find(|need| need.required && !need.is_allowed());
+                if let Some(need) = missing.filter(|_| !is_enough) {
                     let detail = explain::need(need);
                     if keeps {
                         self.release(id, needs.into_iter().map(|need| need.ask).collect());
@@ -394,26 +390,4 @@ fn outcomes(mapping: &Mapped, topic: Topic<'_>, is_request: bool) -> Vec<String>
     becomes.sort_unstable();
     becomes.dedup();
     becomes
-}
-
-/// What a stream captures, here or at other hubs.
-fn captured(table: &crate::route::table::RouteTable, name: &str) -> Arc<[Filter]> {
-    let own = table.stream_names.get(name).map(|(stream, _)| stream.id);
-    let Some(id) = own.or_else(|| table.routes.homes_of(name).next().map(|home| home.def.id)) else {
-        return Arc::default();
-    };
-    let mut filters: Vec<Filter> = Vec::new();
-    for (filter, stream) in table.streams.iter() {
-        if stream.id == id {
-            filters.push(filter);
-        }
-    }
-    table.routes.stream_filters(|filter, at| {
-        if at.id == id {
-            filters.push(filter.clone());
-        }
-    });
-    filters.sort_unstable();
-    filters.dedup();
-    filters.into()
 }

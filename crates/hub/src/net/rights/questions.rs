@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use weft_base::SubscriptionId;
 use weft_govern::access::{Action, Resource};
-use weft_govern::api::Request;
+use weft_govern::api::{Explain, Request};
 use weft_topic::Filter;
 use weft_wire::frame::{Frame, OnFull, REPLY_INBOX};
 
@@ -22,6 +22,8 @@ pub(super) struct Questions {
     /// The subscription that it opens, which uses the answers until it ends.
     pub(super) opens: Option<SubscriptionId>,
     pub(super) all: Vec<Question>,
+    /// One answer in its favour is enough.
+    pub(super) one_of: bool,
 }
 
 /// One of them.
@@ -40,7 +42,7 @@ pub(super) type Streams<'a> = &'a dyn Fn(&str) -> Arc<[Filter]>;
 impl Questions {
     fn of(request: u64, all: impl IntoIterator<Item = (Action, Resource)>) -> Self {
         let all = all.into_iter().map(|(action, resource)| Question { action, resource, required: true });
-        Self { request, opens: None, all: all.collect() }
+        Self { request, opens: None, all: all.collect(), one_of: false }
     }
 
     fn opens(self, subscription: SubscriptionId) -> Self {
@@ -157,11 +159,16 @@ pub(super) fn questions(frame: &Frame<'_>, streams: Streams<'_>) -> Questions {
         Frame::MeshShow(show) => Some(Questions::one(show.request, Action::Observe, Resource::Mesh)),
         Frame::Survey(asked) => Some(Questions::one(asked.request, Action::Observe, Resource::Mesh)),
         Frame::Profile(asked) => Some(Questions::one(asked.request, Action::Administer, Resource::Mesh)),
-        // What changes the control state changes all of the mesh; who somebody is
-        // themselves, and why something is so, everybody may ask.
+        // What changes the control state changes all of the mesh; who they are
+        // themselves, and why they may do something or not, everybody may ask.
         Frame::Govern(asked) => match Request::decode(asked.body) {
             Ok(request) if request.changes() => Some(Questions::one(asked.request, Action::Administer, Resource::Mesh)),
-            Ok(Request::Whoami | Request::Explain(_)) => None,
+            Ok(Request::Whoami | Request::Explain(Explain { who: None, .. })) => None,
+            // What others may do is for who runs the mesh, or watches over it.
+            Ok(Request::Explain(_) | Request::Can(_)) => {
+                let all = [(Action::Observe, Resource::Mesh), (Action::Administer, Resource::Mesh)];
+                Some(Questions { one_of: true, ..Questions::of(asked.request, all) })
+            }
             Ok(_) => Some(Questions::one(asked.request, Action::Observe, Resource::Mesh)),
             // Refused where it is read.
             Err(_) => None,
@@ -225,6 +232,8 @@ mod tests {
         self, ConsumerSpec, DrainAction, LiveScope, MeshShow, StreamAlter, StreamCreate, StreamDelete, StreamSpec,
     };
 
+    use weft_govern::api::{At, Named, Who};
+
     use super::*;
 
     fn asked(frame: &Frame<'_>) -> Vec<String> {
@@ -268,6 +277,24 @@ mod tests {
         assert_eq!(asked(&Frame::MeshShow(MeshShow { request: 1 })), ["observe the mesh"]);
         let drain = frame::Drain { request: 1, action: DrainAction::Ask, within_ms: 0 };
         assert_eq!(asked(&Frame::Drain(drain)), ["administer the mesh"]);
+        let govern = |request: &Request| {
+            let body = request.encode().expect("it fits");
+            let frame = Frame::Govern(frame::Govern { request: 1, body: &body });
+            (asked(&frame), questions(&frame, &|_| Arc::default()).one_of)
+        };
+        let explain = |who| {
+            Request::Explain(Explain {
+                who,
+                action: Action::Publish,
+                resource: Named::Mesh,
+                lane: None,
+                at: At::default(),
+            })
+        };
+        assert_eq!(govern(&Request::Whoami).0, [""; 0]);
+        assert_eq!(govern(&explain(None)).0, [""; 0]);
+        let others = (vec!["observe the mesh".to_owned(), "administer the mesh".to_owned()], true);
+        assert_eq!(govern(&explain(Some(Who::Identity("ann".to_owned())))), others);
         let live = |subscription, topic| {
             let (count, timeout_ms, hubs) = (0, 0, Vec::new());
             let subscription = SubscriptionId(subscription);
