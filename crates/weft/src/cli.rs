@@ -10,6 +10,7 @@ mod mapping;
 mod mesh;
 mod names;
 mod plan;
+pub(crate) mod policy;
 mod schema;
 mod simulate;
 mod storage;
@@ -82,6 +83,12 @@ pub(crate) enum Command {
     /// Who replicates the control state, and how far each is: show, voters.
     #[command(subcommand)]
     Control(ControlCommand),
+    /// Check documents of the control state, as files have them, by themselves and
+    /// without a hub: every mistake with file, line and column.
+    Check(policy::CheckArgs),
+    /// Who may do what, and why: check, test, explain, can, whoami.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// The rules by which a hub maps topics: test.
     #[command(subcommand)]
     Mapping(MappingCommand),

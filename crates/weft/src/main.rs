@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `apply`, `export`, `control`, `mapping`, `schema`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `apply`, `export`, `control`, `check`, `policy`, `mapping`, `schema`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -74,6 +74,8 @@ fn main() -> ExitCode {
         Command::Apply(args) => futures_lite::future::block_on(commands::control::apply(&args)),
         Command::Export(args) => futures_lite::future::block_on(commands::control::export(&args)),
         Command::Control(command) => futures_lite::future::block_on(commands::control::run(command)),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Policy(command) => futures_lite::future::block_on(commands::policy::run(command)),
         Command::Mapping(command) => commands::mapping::run(command),
         Command::Schema(command) => commands::schema::run(command),
         Command::Bench(args) => commands::bench::run(&args),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on;
+use serde_json::Value;
 use weft_client::{AckLevel, Client, ConnectOptions, PublishError, Publisher, PublisherOptions, Security, TlsIdentity};
 
 use crate::common::voters::{Mesh, text};
@@ -76,12 +77,29 @@ fn a_policy_changed_at_one_hub_stops_a_live_publisher_at_another_and_names_the_r
     let operator = mesh.run(1, &["pub", "flights/departed/JFK", "x"]);
     assert_eq!(operator.status.code(), Some(1), "{}", text(&operator.stderr));
 
-    mesh.apply(0, &mesh.documents("grounded.toml", GROUNDED), &[]);
+    let version = mesh.apply(0, &mesh.documents("grounded.toml", GROUNDED), &[]);
     let changed = Instant::now();
     let refusal = until(&publisher, "flights/departed/JFK", false);
     println!("the live publisher was stopped {:?} after the answer to `weft apply`", changed.elapsed());
     assert!(refusal.contains("desk/grounded"), "{refusal}");
     publish(&publisher, "flights/arrived/JFK").expect("that is still allowed, in the same session");
+
+    let explained = mesh.run(1, &["policy", "explain", "--who", "guest", "publish", "flights/departed/JFK", "--json"]);
+    let explained: Value = serde_json::from_slice(&explained.stdout).expect(&text(&explained.stderr));
+    assert_eq!((&explained["allowed"], &explained["enforced"]), (&false.into(), &true.into()), "{explained}");
+    assert_eq!(explained["rules"], serde_json::json!(["desk/grounded"]), "{explained}");
+    assert_eq!(explained["version"], version["version"], "{explained}");
+    // About themselves everybody may ask, about others who may look at the mesh.
+    let own = mesh.run_as("guest", 1, &["policy", "explain", "publish", "flights/departed/JFK"]);
+    assert!(text(&own.stdout).starts_with("denied\nrules      desk/grounded\n"), "{}", text(&own.stdout));
+    let others =
+        mesh.run_as("guest", 1, &["policy", "explain", "--who", "operator", "publish", "flights/departed/JFK"]);
+    assert!(text(&others.stderr).contains("may not observe the mesh"), "{}", text(&others.stderr));
+    let can = mesh.run(2, &["policy", "can", "--who", "guest", "publish", "flights/departed/**"]);
+    assert!(text(&can.stdout).starts_with("never\n"), "{}", text(&can.stdout));
+    let you = mesh.run_as("guest", 1, &["policy", "whoami", "--json"]);
+    let you: Value = serde_json::from_slice(&you.stdout).expect(&text(&you.stderr));
+    assert_eq!((&you["name"], &you["hub"]), (&"guest".into(), &"chicago".into()), "{you}");
 
     mesh.apply(2, &mesh.documents("open.toml", OPEN), &[]);
     until(&publisher, "flights/departed/JFK", true);

@@ -19,7 +19,7 @@ use weft_wire::frame::ErrorCode;
 
 use crate::cli::{ApplyStateArgs, ControlCommand, ExportArgs};
 use crate::connect::connect;
-use crate::control::files;
+use crate::control::files::{self, Documents};
 use crate::{Coded, Usage};
 
 /// How long a change is sent again, under the same number, that was not answered.
@@ -31,7 +31,11 @@ const CONFLICT: u8 = 3;
 
 /// `weft apply`.
 pub(crate) async fn apply(args: &ApplyStateArgs) -> anyhow::Result<()> {
-    let puts = files::read(&args.path)?;
+    let documents = files::read(&args.path).map_err(|error| Usage(error.to_string()))?;
+    if documents.puts.is_empty() && !documents.tests.is_empty() {
+        return Err(Usage(format!("{} has tests and no documents: nothing to apply", args.path.display())).into());
+    }
+    let puts = documents.puts.clone().into_iter().collect();
     let prune = args.prune.as_ref().map(|kinds| Prune { kinds: kinds.clone(), tenant: args.tenant.clone() });
     let client = connect(&args.server, "weft apply").await?;
     let wanted = Wanted { puts, deletes: Vec::new(), prune, expects: Vec::new() };
@@ -40,7 +44,7 @@ pub(crate) async fn apply(args: &ApplyStateArgs) -> anyhow::Result<()> {
     let mut sum = Summary::default();
     if args.dry_run || (args.prune.is_some() && !args.yes) {
         for part in &parts {
-            sum.add(make(&client, &Apply { dry_run: true, ..part.clone() }).await?);
+            sum.add(make(&client, &Apply { dry_run: true, ..part.clone() }, &documents).await?);
         }
         if !args.dry_run && sum.counts.deleted > 0 {
             eprint!("{}", sum.shown);
@@ -53,7 +57,7 @@ pub(crate) async fn apply(args: &ApplyStateArgs) -> anyhow::Result<()> {
     if !args.dry_run {
         sum = Summary::default();
         for part in &parts {
-            sum.add(make(&client, part).await?);
+            sum.add(make(&client, part, &documents).await?);
         }
     }
     let mut out = io::stdout().lock();
@@ -127,12 +131,15 @@ async fn parts(client: &Client, wanted: Wanted) -> anyhow::Result<Vec<Apply>> {
 }
 
 /// Has a change made; where it is not answered, once more under its number.
-async fn make(client: &Client, wanted: &Apply) -> anyhow::Result<Applied> {
+async fn make(client: &Client, wanted: &Apply, documents: &Documents) -> anyhow::Result<Applied> {
     let asked = Request::Apply(wanted.clone());
     let until = Instant::now() + PATIENCE;
     loop {
         let error = match client.govern(&asked).await {
             Ok(Answer::Applied(applied)) => return Ok(applied),
+            Ok(Answer::Refused(Refusal::Faults { faults, more })) => {
+                return Err(faulty(&documents.told(&faults), more));
+            }
             Ok(Answer::Refused(refusal)) => return Err(refused(refusal)),
             Ok(_) => bail!("the hub answered with something else: it is of another version"),
             Err(error) => error,
@@ -157,18 +164,19 @@ async fn make(client: &Client, wanted: &Apply) -> anyhow::Result<Applied> {
     }
 }
 
+/// Documents that cannot be so, a line each.
+fn faulty(lines: &str, more: usize) -> anyhow::Error {
+    let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+    let text = format!("{}{more}", lines.trim_end()).replace('\n', "\n  ");
+    Usage(format!("the documents cannot be so, and nothing was changed:\n  {text}")).into()
+}
+
 /// A refusal in words, and the exit code.
-fn refused(refusal: Refusal) -> anyhow::Error {
+pub(super) fn refused(refusal: Refusal) -> anyhow::Error {
     match refusal {
         Refusal::Faults { faults, more } => {
-            let mut text = String::from("the documents cannot be so, and nothing was changed:");
-            for fault in &faults {
-                text.push_str(&format!("\n  {fault}"));
-            }
-            if more > 0 {
-                text.push_str(&format!("\n  and {more} more"));
-            }
-            Usage(text).into()
+            let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            faulty(&lines.join("\n"), more)
         }
         Refusal::Conflict { key, expected, found, by } => {
             let saw = expected.map_or_else(|| "not there".to_owned(), |version| format!("of version {version}"));
@@ -237,7 +245,7 @@ pub(crate) async fn export(args: &ExportArgs) -> anyhow::Result<()> {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
         for (kind, documents) in by_kind {
-            let text = files::text_of(documents.into_iter().map(|(key, document)| (key, &**document)))?;
+            let text = files::write(documents);
             match &args.out {
                 Some(folder) => {
                     let path = folder.join(format!("{}.toml", kind.name()));

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod ca;
+pub(crate) mod check;
 pub(crate) mod consumer;
 pub(crate) mod control;
 pub(crate) mod dead;
@@ -13,6 +14,7 @@ pub(crate) mod join;
 pub(crate) mod log;
 pub(crate) mod mapping;
 pub(crate) mod mesh;
+pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod publish;
 pub(crate) mod reply;

@@ -320,7 +320,7 @@ fn kind_of(value: &DeValue<'_>) -> &'static str {
 }
 
 /// The known key that `key` was probably meant to be.
-fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+pub(crate) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     let scored = known.iter().map(|candidate| (distance(key, candidate), *candidate));
     scored.min().filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4).map(|(_, candidate)| candidate)
 }

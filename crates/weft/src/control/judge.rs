@@ -5,7 +5,11 @@
 use weft_base::UnixNanos;
 use weft_govern::State;
 use weft_govern::access::{Ask, Fault, Judge, Method, Place, Verdict};
+use weft_govern::api::{Explained, ExplainedStep};
 use weft_policy::{CedarJudge, Limits};
+
+/// Why an anonymous client may do nothing.
+const ANONYMOUS: &str = "the client has shown no certificate: connect with TLS and one that policies speak of";
 
 /// The judge of a hub.
 pub(crate) struct Enforced(CedarJudge);
@@ -33,12 +37,21 @@ impl Judge for Enforced {
         if ask.principal.method != Method::Anonymous {
             return self.0.judge(ask, place, now);
         }
-        Verdict {
-            allowed: false,
-            version: self.0.version(),
-            until: None,
-            rules: [].into(),
-            reason: "the client has shown no certificate: connect with TLS and one that policies speak of".into(),
-        }
+        Verdict { allowed: false, version: self.0.version(), until: None, rules: [].into(), reason: ANONYMOUS.into() }
+    }
+}
+
+/// Why a question is answered as it is by the policies that `judge` has learned: the
+/// same answer that [`Enforced`] gives.
+pub(crate) fn explain(judge: &CedarJudge, ask: &Ask, place: &Place, now: UnixNanos) -> Explained {
+    if ask.principal.method != Method::Anonymous {
+        return judge.explain(ask, place, now).into();
+    }
+    let (what, result, words) = ("login".to_owned(), "refuses".to_owned(), ANONYMOUS.to_owned());
+    Explained {
+        version: judge.version(),
+        reason: ANONYMOUS.to_owned(),
+        steps: vec![ExplainedStep { what, result, words, ..ExplainedStep::default() }],
+        ..Explained::default()
     }
 }

@@ -1,11 +1,16 @@
 //! The control state of a hub: what replicates it, put together for the hub,
-//! which knows neither Raft nor the file that it is kept in.
+//! which knows neither Raft nor the file that it is kept in. And documents as
+//! files, with what is found out of them without a hub.
 
+mod cases;
 mod council;
 pub(crate) mod files;
 mod judge;
+mod policies;
 mod vet;
 
+pub(crate) use self::cases::cases;
 pub(crate) use self::council::open;
-pub(crate) use self::judge::Enforced;
-pub(crate) use self::vet::Vetting;
+pub(crate) use self::judge::{Enforced, explain};
+pub(crate) use self::policies::{compile, learn};
+pub(crate) use self::vet::{Vetting, can};

@@ -1,16 +1,19 @@
 //! What is looked at before a change of the control state is proposed: whether the
 //! documents fit together (`weft_govern::check`), whether
 //! policies can be read, and whether the author could still change things after it.
+//! And why policies of the state say what they say.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weft_base::Clock;
-use weft_govern::access::{Judge, Place, Principal};
+use weft_govern::access::{Action, Ask, Judge, Place, Principal};
+use weft_govern::api::{Able, At, Explained, Who, Whom};
 use weft_govern::{Key, State};
 use weft_hub::HubOptions;
 use weft_hub::govern::{Objection, Vet};
-use weft_policy::{CedarJudge, Limits};
+use weft_policy::{CedarJudge, Limits, Subject};
+use weft_topic::Filter;
 
 /// Vets for one hub. Holds the compiled policies of the state that it saw last.
 pub(crate) struct Vetting {
@@ -34,6 +37,14 @@ impl Vetting {
     }
 }
 
+impl Vetting {
+    fn learn(&mut self, state: &State) {
+        if self.judge.version() != state.version() {
+            self.judge.learn(state);
+        }
+    }
+}
+
 impl Vet for Vetting {
     fn vet(
         &mut self,
@@ -42,9 +53,7 @@ impl Vet for Vetting {
         author: &Arc<Principal>,
         is_administrator: bool,
     ) -> Result<(), Objection> {
-        if self.judge.version() != before.version() {
-            self.judge.learn(before);
-        }
+        self.learn(before);
         let changed = changed(before, after);
         let mut then = self.judge.clone();
         let names: BTreeSet<String> = changed.iter().map(ToString::to_string).collect();
@@ -63,6 +72,39 @@ impl Vet for Vetting {
             None => Ok(()),
         }
     }
+
+    fn explain(&mut self, state: &Arc<State>, ask: &Ask, at: &At) -> Explained {
+        self.learn(state);
+        let (place, now) = at.of(&self.place, self.clock.now().wall);
+        super::judge::explain(&self.judge, ask, &place, now)
+    }
+
+    fn can(&mut self, state: &Arc<State>, whom: &Whom, action: Action, topics: &Filter) -> Result<Able, String> {
+        self.learn(state);
+        can(&self.judge, state, whom, action, topics)
+    }
+}
+
+/// Whether somebody ever may, by the policies that `judge` has learned of `state`.
+///
+/// # Errors
+/// Whom it is about cannot be told.
+pub(crate) fn can(
+    judge: &CedarJudge,
+    state: &State,
+    whom: &Whom,
+    action: Action,
+    topics: &Filter,
+) -> Result<Able, String> {
+    let somebody = |who: &Who| who.resolve(state).map(|principal| Subject::Principal(Arc::new(principal)));
+    let subject = match whom {
+        Whom::Somebody(who) => somebody(who)?,
+        Whom::Tenant(tenant) => Subject::Tenant(tenant.as_str().into()),
+        Whom::Role { tenant, role } => {
+            Subject::Role { tenant: tenant.as_deref().map(Arc::from), role: role.as_str().into() }
+        }
+    };
+    Ok(judge.can(&subject, action, topics).told(judge.version()))
 }
 
 /// What is not the same in two states.
