@@ -18,8 +18,7 @@ use weft_transport::Accept;
 use crate::Identity;
 use crate::admit::{Admission, AdmitStage, NAMES, Shard};
 use crate::append::{
-    AppendParts, AppendStage, Birth, Folder, FolderError, FoundSpools, SyncStage, ToVerify, VerifyParts, VerifyStage,
-    load_spools,
+    AppendParts, AppendStage, Birth, Folder, FoundSpools, SyncStage, ToVerify, VerifyParts, VerifyStage, load_spools,
 };
 use crate::changes::ChangesFile;
 use crate::conductor::{Conductor, ConductorParts, PeersFile, mesh_of};
@@ -27,7 +26,8 @@ use crate::consume::{ConsumeParts, ConsumeStage};
 use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
 use crate::environment::Environment;
-use crate::govern::{JudgeParts, JudgeStage, LoginStage, Quotas, Wires};
+pub use crate::errors::{BusyError, StartError, StopError};
+use crate::govern::{Aside, JudgeParts, JudgeStage, LoginStage, Quotas, Wires};
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -54,30 +54,6 @@ const INITIAL_ARENA: ByteCount = ByteCount::mib(4);
 /// What control frames are read into when the arena is used up.
 const RESERVE: ByteCount = ByteCount::mib(4);
 
-/// Why a hub does not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The options contradict themselves or the limits.
-    #[error("the hub cannot start:{}", .0.iter().map(|(field, why)| format!("\n  {field}: {why}")).collect::<String>())]
-    Options(Vec<(&'static str, String)>),
-    /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] weft_transport::ListenError),
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The buffers cannot be had.
-    #[error("the memory for blocks cannot be had (limits.arena): {0}")]
-    Arena(#[from] weft_ring::arena::ArenaError),
-    /// The control state that the hub has cannot be used.
-    #[error("the control state cannot be used: {0}")]
-    Control(String),
-    /// The system refused a thread, or entropy.
-    #[error("the system refused: {0}")]
-    System(String),
-}
-
 /// A running hub. Dropping it without [`Hub::stop`] ends it without a drain.
 pub struct Hub {
     clients: Vec<String>,
@@ -92,6 +68,7 @@ pub struct Hub {
     /// The way to the conductor from outside.
     conductor: Mutex<mpsc::Producer<ToConductor>>,
     conductor_waker: StageWaker,
+    aside: Arc<Aside>,
 }
 
 /// Which hubs are in the mesh, as the routes have it at any time.
@@ -268,6 +245,7 @@ impl Hub {
         }
         let login = door.map(|door| LoginStage::open(door, governed.clone(), Outbox::new(&to_net, &net_waker)));
         let (login, to_login) = login.unzip();
+        let (to_login, login_aside) = to_login.map(|[net, aside]| (net, aside)).unzip();
         let (route_arena, consume_arena, append_arena) = (arena.clone(), arena.clone(), arena.clone());
         let quotas: Arc<ArcSwap<Quotas>> = Arc::default();
         let judge = judge.map(|judge| {
@@ -279,7 +257,7 @@ impl Hub {
                 labels: identity.labels.iter().map(|label| label.as_str().into()).collect(),
             };
             let (net, counters) = (Outbox::new(&to_net, &net_waker), counters.clone());
-            let out = Outbox::new(&to_judge, &waker);
+            let out = (Outbox::new(&to_judge, &waker), Outbox::new(&to_judge, &waker));
             (
                 JudgeStage::new(JudgeParts {
                     judge,
@@ -296,6 +274,9 @@ impl Hub {
         });
         let (judge, to_judge) = judge.unzip();
         let enforced = judge.is_some();
+        let (to_judge, judge_aside) = to_judge.unzip();
+        let aside =
+            Arc::new(Aside::new((judge_aside, login_aside, wires.as_ref().map(Wires::requests)), governed.clone()));
         let net = NetStage::new(NetParts {
             network,
             listeners,
@@ -501,6 +482,7 @@ impl Hub {
             runner,
             conductor,
             conductor_waker,
+            aside,
         })
     }
 
@@ -538,6 +520,12 @@ impl Hub {
     #[must_use]
     pub fn reach(&self) -> Reach {
         self.reach.clone()
+    }
+
+    /// The way in for servers of other protocols in this process.
+    #[must_use]
+    pub fn aside(&self) -> Arc<Aside> {
+        self.aside.clone()
     }
 
     /// Begins the orderly end: stop accepting, finish what is under way,
@@ -594,13 +582,3 @@ impl Hub {
         self.runner.join().map_err(|e| StopError(e.to_string()))
     }
 }
-
-/// The hub's control stage has more to do than it can.
-#[derive(Debug, thiserror::Error)]
-#[error("the hub has no room for another message: try again in a moment")]
-pub struct BusyError;
-
-/// A stage had panicked.
-#[derive(Debug, thiserror::Error)]
-#[error("a stage of the hub failed: {0}; this is a bug, please report it with the log")]
-pub struct StopError(String);

@@ -24,6 +24,7 @@ pub mod counters;
 mod dial;
 mod drain;
 mod environment;
+mod errors;
 mod gate;
 pub mod govern;
 mod hub;

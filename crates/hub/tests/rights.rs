@@ -3,12 +3,18 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::consumers::spec;
 use common::judge::{Court, Rule, everything};
 use common::mesh::{authority, link_addr, member, until};
 use common::triangle::{create, stream};
 use common::{Raw, options, stop};
 use weft_base::{Clock as _, SystemClock};
+use weft_govern::ChangeId;
+use weft_govern::access::{Action, Ask, Method, Principal, Resource};
+use weft_govern::api::Apply;
+use weft_topic::Filter;
 use weft_topic::mapping::{MappingSpec, Mappings};
 use weft_wire::block::BlockFields;
 use weft_wire::block::layout::REQUEST;
@@ -411,4 +417,39 @@ fn a_session_at_another_hub_is_asked_about_where_its_client_is_and_ended_there()
     assert!(denied(answer(&mut client, 6)).contains("by rule shut"));
     stop(near.hub);
     stop(home.hub);
+}
+
+#[test]
+fn a_server_beside_the_hub_asks_the_same_judge_and_is_counted_with_the_rest() {
+    let court = Court::start(options("hub", None), &[("may", Rule::allow("test", &["observe"], "t/**"))]);
+    let aside = court.hub.aside();
+    let ask = |action: Action, filter: &str| {
+        let principal = Principal { tenant: None, name: "test".into(), roles: [].into(), method: Method::Certificate };
+        let resource = Resource::Topic(Filter::parse(filter).expect("a filter"));
+        let (said, heard) = std::sync::mpsc::channel();
+        let ask = Ask { principal: Arc::new(principal), action, resource, lane: None };
+        aside.judge(Arc::new(ask), Box::new(move |verdict| drop(said.send(verdict)))).expect("there is room");
+        heard.recv().expect("an answer")
+    };
+    assert!(aside.is_judged());
+    assert!(ask(Action::Observe, "t/a").allowed);
+    let denied = ask(Action::Administer, "t/a");
+    assert!(!denied.allowed && !denied.reason.is_empty());
+    assert_eq!((court.count("govern.asked"), court.count("govern.denied")), (2, 1));
+    assert_eq!(court.count("govern.in_use"), 0, "nothing is kept of who is no session");
+    // Without a control state nothing is changed, and nothing waits for an answer.
+    assert!(!aside.is_governed());
+    let (said, heard) = std::sync::mpsc::channel::<()>();
+    let author = Principal { tenant: None, name: "test".into(), roles: [].into(), method: Method::Administrator };
+    let wanted = Apply {
+        id: ChangeId(1),
+        puts: Vec::new(),
+        deletes: Vec::new(),
+        prune: None,
+        expects: Vec::new(),
+        dry_run: true,
+    };
+    aside.change(Arc::new(author), true, wanted, Box::new(move |_| drop(said))).expect_err("there is none");
+    heard.recv().expect_err("it was let go");
+    stop(court.hub);
 }

@@ -1,4 +1,5 @@
-//! What clients ask of the control state, from the frame to the answer.
+//! What clients ask of the control state, from the frame to the answer; and what
+//! servers beside the hub have changed for theirs ([`super::Aside`]).
 //!
 //! A change goes in steps, each of which ends with a word of the council: the
 //! state is made as new as the request ([`Council::read`](super::council::Council::read)),
@@ -19,6 +20,7 @@ use weft_govern::{Expect, Limits, Outcome, State};
 use weft_ring::arena::BlockRef;
 use weft_wire::frame::{self, ErrorCode, Frame};
 
+use super::aside::{Changed, Refused, Reply};
 use super::council::Ended;
 use super::stage::GovernStage;
 use super::vet::Objection;
@@ -44,6 +46,9 @@ pub(crate) enum ToGovern {
         /// What it asks.
         frame: BlockRef,
     },
+    /// A server beside the hub has something changed for a client of its own, which
+    /// may.
+    Aside { author: Arc<Principal>, is_administrator: bool, wanted: Box<Apply>, reply: Reply<Changed> },
 }
 
 /// A request under way.
@@ -73,10 +78,11 @@ struct Changing {
 }
 
 /// Whom to answer.
-#[derive(Clone, Copy)]
-struct To {
-    session: SessionId,
-    request: u64,
+enum To {
+    /// A client of the hub.
+    Session { session: SessionId, request: u64 },
+    /// A server beside it.
+    Aside(Reply<Changed>),
 }
 
 /// Who asks.
@@ -90,23 +96,31 @@ pub(super) struct Who {
 pub(super) type Error = (ErrorCode, u32, String);
 
 impl GovernStage {
-    /// A client asks. Answers whether it took long, so that the council has its
+    /// Somebody asks. Answers whether it took long, so that the council has its
     /// turn before the next.
     pub(super) fn take(&mut self, message: ToGovern) -> bool {
-        let ToGovern::Ask { session, author, is_administrator, may_change, frame } = message;
-        let Ok(Frame::Govern(govern)) = Frame::decode(&frame) else { return false };
-        let to = To { session, request: govern.request };
-        let what = match self.what_of(govern.body, may_change) {
+        let (who, what) = match message {
+            ToGovern::Ask { session, author, is_administrator, may_change, frame } => {
+                let Ok(Frame::Govern(govern)) = Frame::decode(&frame) else { return false };
+                let to = To::Session { session, request: govern.request };
+                let what = Request::decode(govern.body).map_err(|error| bad(error.to_string()));
+                (Who { to, author, is_administrator }, what.and_then(|asked| self.what_of(asked, may_change)))
+            }
+            ToGovern::Aside { author, is_administrator, wanted, reply } => {
+                let what = self.what_of(Request::Apply(*wanted), true);
+                (Who { to: To::Aside(reply), author, is_administrator }, what)
+            }
+        };
+        let what = match what {
             Ok(what) => what,
             Err(refusal) => {
-                self.refuse(to, refusal);
+                self.refuse(who.to, refusal);
                 return false;
             }
         };
         let takes_long = matches!(&what, Asks::Now(Request::Explain(_) | Request::Can(_)));
-        let who = Who { to, author, is_administrator };
         match what {
-            Asks::Now(look) => self.answer_look(&who, &look),
+            Asks::Now(look) => self.answer_look(who, &look),
             Asks::Later(what) => self.read(Asked { who, what }),
             Asks::Voters(hubs) => {
                 let number = self.number();
@@ -118,9 +132,7 @@ impl GovernStage {
         takes_long
     }
 
-    fn what_of(&self, body: &[u8], may_change: bool) -> Result<Asks, Error> {
-        let bad = |detail: String| (ErrorCode::BAD_DOCUMENT, 0, detail);
-        let asked = Request::decode(body).map_err(|error| bad(error.to_string()))?;
+    fn what_of(&self, asked: Request, may_change: bool) -> Result<Asks, Error> {
         if asked.is_local() {
             return Ok(Asks::Now(asked));
         }
@@ -175,10 +187,10 @@ impl GovernStage {
     pub(super) fn go_on(&mut self, asked: Asked, ended: Ended) {
         let Asked { who, what } = asked;
         let error = match (what, ended) {
-            (What::Look(look), Ended::Read) => return self.answer_look(&who, &look),
+            (What::Look(look), Ended::Read) => return self.answer_look(who, &look),
             (What::Voters, Ended::Voters) => {
                 let shown = Answer::Shown(self.shown());
-                return self.answer(who.to, &shown);
+                return self.answer(who.to, shown);
             }
             (What::Change(changing), Ended::Read) => return self.propose(who, changing),
             (What::Proposed(changing), Ended::Done(outcome)) => return self.decided(who, changing, outcome),
@@ -205,7 +217,7 @@ impl GovernStage {
         }
         let plan = match Plan::of(&state, &changing.wanted.wanted()) {
             Ok(plan) => plan,
-            Err(faults) => return self.answer(who.to, &Answer::Refused(Refusal::of_faults(faults))),
+            Err(faults) => return self.answer(who.to, Answer::Refused(Refusal::of_faults(faults))),
         };
         if let Some((expect, found)) = plan.conflict(&state) {
             return self.conflict(who.to, expect, found);
@@ -213,7 +225,7 @@ impl GovernStage {
         if !plan.is_empty() {
             let after = Arc::new(plan.after(&state));
             if let Some(refusal) = self.object(&who, &state, &after) {
-                return self.answer(who.to, &Answer::Refused(refusal));
+                return self.answer(who.to, Answer::Refused(refusal));
             }
         }
         if dry_run || plan.is_empty() {
@@ -290,7 +302,7 @@ impl GovernStage {
             true => (Counts::default(), String::new()),
             false => (plan.counts(), plan.shown()),
         };
-        self.answer(to, &Answer::Applied(Applied { version, counts, shown, repeated, dry_run }));
+        self.answer(to, Answer::Applied(Applied { version, counts, shown, repeated, dry_run }));
     }
 
     /// Refuses what somebody has overtaken: who, and what.
@@ -298,50 +310,64 @@ impl GovernStage {
         add(&self.counters.control_conflicts, 1);
         let by = found.and_then(|version| self.council.author_of(version));
         let Expect { key, version: expected } = expect;
-        self.answer(to, &Answer::Refused(Refusal::Conflict { key, expected, found, by }));
+        self.answer(to, Answer::Refused(Refusal::Conflict { key, expected, found, by }));
     }
 
-    fn answer_look(&mut self, who: &Who, look: &Request) {
-        let to = who.to;
+    fn answer_look(&mut self, who: Who, look: &Request) {
         let answer = match look {
             Request::Export(asked) => match api::export(&self.council.state(), asked, |_, _| true) {
                 Ok(page) => Answer::Exported(page),
                 Err(refusal) => Answer::Refused(refusal),
             },
             Request::Show(_) => Answer::Shown(self.shown()),
-            Request::Whoami => Answer::You(self.whoami(who)),
-            Request::Explain(asked) => match self.explain(who, asked) {
+            Request::Whoami => Answer::You(self.whoami(&who)),
+            Request::Explain(asked) => match self.explain(&who, asked) {
                 Ok(explained) => Answer::Explained(explained),
-                Err(error) => return self.refuse(to, error),
+                Err(error) => return self.refuse(who.to, error),
             },
             Request::Can(asked) => match self.can(asked) {
                 Ok(able) => Answer::Able(able),
-                Err(error) => return self.refuse(to, error),
+                Err(error) => return self.refuse(who.to, error),
             },
             Request::Apply(_) | Request::Voters(_) => {
                 let detail = "it changes something, and is not answered by looking".to_owned();
-                return self.refuse(to, (ErrorCode::INTERNAL, 0, detail));
+                return self.refuse(who.to, (ErrorCode::INTERNAL, 0, detail));
             }
         };
-        self.answer(to, &answer);
+        self.answer(who.to, answer);
     }
 
-    fn answer(&mut self, To { session, request }: To, answer: &Answer) {
+    fn answer(&mut self, to: To, answer: Answer) {
+        let (session, request) = match to {
+            To::Session { session, request } => (session, request),
+            To::Aside(reply) => return reply(Ok(answer)),
+        };
         let body = match answer.encode() {
             Ok(body) => body,
-            Err(error) => return self.refuse(To { session, request }, (ErrorCode::TOO_LARGE, 0, error.to_string())),
+            Err(error) => {
+                return self.refuse(To::Session { session, request }, (ErrorCode::TOO_LARGE, 0, error.to_string()));
+            }
         };
         let mut bytes = Vec::new();
         frame::encode(&Frame::Governed(frame::Governed { request, body: &body }), &mut bytes);
         self.net.push(ToNet::Control { session, bytes });
     }
 
-    fn refuse(&mut self, To { session, request }: To, (code, retry_after_ms, detail): Error) {
+    fn refuse(&mut self, to: To, (code, retry_after_ms, detail): Error) {
+        let (session, request) = match to {
+            To::Session { session, request } => (session, request),
+            To::Aside(reply) => return reply(Err(Refused { code, retry_after_ms, detail })),
+        };
         let error = frame::ErrorFrame { request, code, retry_after_ms, detail: &detail };
         let mut bytes = Vec::new();
         frame::encode(&Frame::Error(error), &mut bytes);
         self.net.push(ToNet::Control { session, bytes });
     }
+}
+
+/// A request that is not what it must be.
+fn bad(detail: String) -> Error {
+    (ErrorCode::BAD_DOCUMENT, 0, detail)
 }
 
 /// When a request is answered.

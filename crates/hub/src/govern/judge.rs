@@ -20,6 +20,7 @@ use weft_govern::access::{Ask, Judge, Place, Verdict};
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 
+use super::aside::Reply;
 use super::{Governed, Quotas};
 use crate::counters::{Counters, add, set};
 use crate::messages::{SessionId, ToNet};
@@ -42,6 +43,8 @@ pub(crate) enum ToJudge {
     /// A session asks. `keep`: it uses the answer until it says otherwise, and is
     /// to know when it becomes another one.
     Ask { session: SessionId, ask: Arc<Ask>, keep: bool },
+    /// Somebody who is no session of the hub asks, once.
+    Aside { ask: Arc<Ask>, reply: Reply<Arc<Verdict>> },
     /// A session does not use the answers to these any more.
     Release { session: SessionId, asks: Vec<Arc<Ask>> },
     /// A session has ended.
@@ -162,6 +165,10 @@ impl JudgeStage {
                 add(&self.parts.counters.govern.asked, 1);
                 let verdict = if keep { self.keep(session, &ask) } else { self.verdict(&ask) };
                 self.parts.net.push(ToNet::Judged(Box::new(Judged { session, ask, verdict })));
+            }
+            ToJudge::Aside { ask, reply } => {
+                add(&self.parts.counters.govern.asked, 1);
+                reply(self.verdict(&ask));
             }
             ToJudge::Release { session, asks } => {
                 for ask in &asks {

@@ -5,7 +5,8 @@
 //! it; of each session that is in it keeps the login, looks at all of them again
 //! when the state changes, and says which are over. Its inbox is bounded: when it
 //! is full the net stage turns the client away, with a time to come again. It keeps
-//! one login for each session, of which there are at most `limits.sessions`.
+//! one login for each session, of which there are at most `limits.sessions`. Servers
+//! beside the hub ask too, and keep the answers themselves ([`super::Aside`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 
 use super::Governed;
+use super::aside::Reply;
 use crate::messages::{SessionId, ToNet};
 use crate::outbox::Outbox;
 
@@ -28,10 +30,11 @@ const BATCH: usize = 256;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the login stage is told.
-#[derive(Debug)]
 pub(crate) enum ToLogin {
     /// Who is this? Also for a session that is in, and shows something newer.
     Ask { session: SessionId, knock: Box<Knock> },
+    /// A server beside the hub asks.
+    Aside { knock: Box<Knock>, reply: Reply<Answer> },
     /// The session is over, or nobody waits for its answer.
     Gone { session: SessionId },
 }
@@ -59,20 +62,29 @@ pub(crate) struct LoginStage {
     /// Those whose login has an end, in its order.
     ends: BTreeSet<(UnixNanos, SessionId)>,
     found: Vec<(u64, Answer)>,
+    /// Servers beside the hub that wait, by numbers that no session ever has.
+    aside: BTreeMap<u64, Reply<Answer>>,
+    last_aside: u64,
     next: Option<Mono>,
 }
 
 impl LoginStage {
-    /// The stage, and the way in to it.
-    pub(crate) fn open(mut door: Box<dyn Door>, governed: Governed, net: Outbox<ToNet>) -> (Self, Outbox<ToLogin>) {
+    /// The stage, and the ways in to it: for the net stage, and for servers beside the hub.
+    pub(crate) fn open(
+        mut door: Box<dyn Door>,
+        governed: Governed,
+        net: Outbox<ToNet>,
+    ) -> (Self, [Outbox<ToLogin>; 2]) {
         let waker = StageWaker::parking();
         let (to_login, inbox) = mpsc::ring(WAITING);
-        let out = Outbox::new(&to_login, &waker);
+        let ways = [Outbox::new(&to_login, &waker), Outbox::new(&to_login, &waker)];
         governed.watch(waker.clone());
         let wake = waker.clone();
         door.wake_with(Arc::new(move || wake.wake()));
         let (logins, ends, found) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
-        (Self { door, governed, version: None, inbox, net, waker, logins, ends, found, next: None }, out)
+        let (aside, last_aside) = (BTreeMap::new(), u64::MAX);
+        let (version, next) = (None, None);
+        (Self { door, governed, version, inbox, net, waker, logins, ends, found, aside, last_aside, next }, ways)
     }
 
     /// Takes a new state, if there is one; who does not stand by it is out.
@@ -125,7 +137,7 @@ impl LoginStage {
             }),
             _ => Ok(Arc::new(login)),
         });
-        let answer = answer.map_err(|refusal| if self.version == Some(0) { unknown(refusal) } else { refusal });
+        let answer = answer.map_err(|refusal| self.unknown(refusal));
         match &answer {
             Ok(login) => {
                 self.forget(session);
@@ -144,6 +156,36 @@ impl LoginStage {
         self.net.push(ToNet::LoggedIn(Box::new(LoggedIn::Answer { session, answer })));
     }
 
+    /// A server beside the hub asks.
+    fn ask_aside(&mut self, knock: Knock, reply: Reply<Answer>, now: Now) {
+        self.last_aside -= 1;
+        let number = self.last_aside;
+        match self.door.ask(number, knock, now) {
+            Some(answer) => self.answer_aside(reply, answer),
+            None => {
+                self.aside.insert(number, reply);
+            }
+        }
+    }
+
+    fn answer_aside(&self, reply: Reply<Answer>, answer: Answer) {
+        let answer = answer.map_err(|refusal| self.unknown(refusal));
+        if let Err(Refusal { reason, log, .. }) = &answer {
+            let (session, reason) = ("none", format!("{reason:?}"));
+            tracing::warn!(code = "login_refused", session, reason, log, "a login is refused");
+        }
+        reply(answer);
+    }
+
+    /// A hub that has no state yet knows nobody: whoever is refused may be let in later.
+    fn unknown(&self, refusal: Refusal) -> Refusal {
+        if refusal.reason != Reason::Bad || self.version != Some(0) {
+            return refusal;
+        }
+        let detail = "the hub has no control state yet, and knows nobody: try again in 1 s";
+        Refusal { reason: Reason::Unavailable(Duration::from_secs(1)), detail: detail.to_owned(), ..refusal }
+    }
+
     /// Ends the sessions whose time is over.
     fn expire(&mut self, now: Now) -> usize {
         let mut ended = 0;
@@ -159,15 +201,6 @@ impl LoginStage {
         });
         ended
     }
-}
-
-/// A hub that has no state yet knows nobody: whoever is refused may be let in later.
-fn unknown(refusal: Refusal) -> Refusal {
-    if refusal.reason != Reason::Bad {
-        return refusal;
-    }
-    let detail = "the hub has no control state yet, and knows nobody: try again in 1 s";
-    Refusal { reason: Reason::Unavailable(Duration::from_secs(1)), detail: detail.to_owned(), ..refusal }
 }
 
 impl Stage for LoginStage {
@@ -189,6 +222,7 @@ impl Stage for LoginStage {
                         self.answer(session, answer);
                     }
                 }
+                ToLogin::Aside { knock, reply } => self.ask_aside(*knock, reply, now),
                 ToLogin::Gone { session } => {
                     self.door.forget(session.0);
                     self.forget(session);
@@ -199,7 +233,10 @@ impl Stage for LoginStage {
         self.door.answers(now, &mut found);
         work += found.len();
         for (number, answer) in found.drain(..) {
-            self.answer(SessionId(number), answer);
+            match self.aside.remove(&number) {
+                Some(reply) => self.answer_aside(reply, answer),
+                None => self.answer(SessionId(number), answer),
+            }
         }
         self.found = found;
         work += self.expire(now);

@@ -4,6 +4,7 @@
 //! here. Only the last state is kept: who looks late has missed nothing. Never
 //! waits but for the few instructions of another caller.
 
+mod aside;
 mod ask;
 mod council;
 mod counts;
@@ -23,6 +24,7 @@ use weft_base::sync::{Mutex, MutexGuard};
 use weft_govern::State;
 use weft_ring::stage::StageWaker;
 
+pub use self::aside::{Aside, Changed, Refused, Reply};
 pub(crate) use self::ask::ToGovern;
 pub use self::council::{Council, Ended, OpenCouncil, Seat, Standing, Word};
 pub use self::counts::GovernCounts;

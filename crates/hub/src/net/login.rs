@@ -191,7 +191,7 @@ fn code_of(reason: &Reason) -> (ErrorCode, u32) {
 }
 
 /// What is known of a client's certificate.
-fn certificate_of(peer: &Peer, administers: bool) -> Certificate {
+pub(crate) fn certificate_of(peer: &Peer, administers: bool) -> Certificate {
     // One of another authority's naming is called by its whole SPIFFE ID, or by its subject.
     let is_own = weft_transport::is_name(&peer.name);
     let spiffe = match is_own {

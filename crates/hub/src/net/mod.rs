@@ -27,7 +27,7 @@ mod flush;
 mod frames;
 mod handshake;
 pub(crate) mod link;
-mod login;
+pub(crate) mod login;
 mod look;
 mod outbound;
 mod outlets;
