@@ -13,6 +13,7 @@ pub mod ca;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod dns;
+mod front;
 pub mod identity;
 pub mod joining;
 mod level;
@@ -28,6 +29,7 @@ mod timers;
 mod tls;
 
 pub use ca::{Authority, CaError, Issued};
+pub use front::{Front, Guest};
 pub use identity::{IdentityError, IdentityFiles, Peer, PeerKind, TlsIdentity, is_name, peer_of, stranger_of, uri_of};
 pub use network::{
     Accept, DialError, Known, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
