@@ -10,6 +10,7 @@
 //!
 //! Source: "Schema Registry API Reference" of Confluent.
 
+mod concern;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use crate::format::{Format, Reference, Source};
 use crate::protobuf::Protobuf;
 use crate::registry::{Cache, Change, Document, Level, Mode, RegistryError, Request as Wanted, State, Stored};
 use parts::{Query, Target};
+
+pub use concern::{Concern, concern, subjects_of};
 
 /// The type of the content of all answers.
 pub const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
