@@ -8,6 +8,7 @@ mod connect;
 mod control;
 mod demo;
 mod events;
+mod http;
 mod issue;
 mod keys;
 mod login;

@@ -27,6 +27,7 @@ use crate::Usage;
 use crate::cli::HubArgs;
 use crate::config;
 use crate::control;
+use crate::http::{self, HttpOptions, Server};
 use crate::issue::{Facts, IssueOptions, Issuer};
 use crate::login::{KeyServer, Porter, Roots};
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
@@ -46,29 +47,25 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     if let Some(command) = &args.command {
         return futures_lite::future::block_on(super::drain::run(command));
     }
-    let (mut options, issue, asking, login, _folder) = match &args.config {
+    let (mut options, issue, http, asking, login, _folder) = match &args.config {
         Some(path) => {
             let config = config::load(path).map_err(|e| Usage(e.to_string()))?;
             let renewed = config.tls.filter(|_| !config.renew.is_empty());
             let random = Random::from_entropy()?;
-            (
-                config.hub,
-                config.issue,
-                renewed.map(|files| Asking::new(files, config.renew, random)),
-                config.login,
-                None,
-            )
+            let asking = renewed.map(|files| Asking::new(files, config.renew, random));
+            (config.hub, config.issue, config.http, asking, config.login, None)
         }
         None => {
             let (options, folder) = dev(args.port)?;
-            (options, None, None, Roots::OfMachine, Some(folder))
+            (options, None, None, None, Roots::OfMachine, Some(folder))
         }
     };
     options.new_instance = args.new_instance;
     if args.check {
         let login = config::show_login(&login, &options);
-        let issue = issue.as_ref().map(config::show_issue);
-        print!("{}{}{}", config::show(&options), login, issue.unwrap_or_default());
+        let issue = issue.as_ref().map(config::show_issue).unwrap_or_default();
+        let http = http.as_ref().map(config::show_http).unwrap_or_default();
+        print!("{}{login}{issue}{http}", config::show(&options));
         return Ok(());
     }
     if args.changes || args.drop_changes {
@@ -84,6 +81,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let mut rules = Rules::new(args.config.clone(), &options.mapping);
     let name = options.name.clone();
     let told = issue.as_ref().map(|_| options.clone());
+    let served = (options.link_security.clone(), options.admins.clone(), options.anonymous);
     let mut environment = Environment::of_machine(&options)?;
     environment.profiler = Some(Arc::new(Sampler));
     environment.governance.council = Some(Box::new(control::open));
@@ -109,8 +107,10 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         (Some(issue), Some(options)) => Some(open_issuer(issue, &options, &hub)?),
         _ => None,
     };
+    let server = http.map(|http| serve(http, &served, &hub)).transpose()?;
     if let Some(path) = &args.ready_file {
         let ready = json!({
+            "http": server.as_ref().map(|server| server.address().to_string()),
             "issues": issuer.as_ref().map(|issuer| issuer.address().to_string()),
             "name": name, "pid": std::process::id(), "epoch": hub.identity().epoch.0,
             "clients": clients, "hubs": hubs.first(), "all_hubs": hubs,
@@ -146,6 +146,8 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     }
     let DrainStatus { state, clients: had, moved, left, consumers, streams, .. } = hub.drain_status();
     drop(issuer);
+    // Requests under way still get their answers from the hub.
+    drop(server);
     if hub.has_failed() {
         tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
     } else {
@@ -210,6 +212,25 @@ fn open_issuer(issue: &IssueOptions, options: &HubOptions, hub: &Hub) -> anyhow:
     let issuer = Issuer::open(issue, facts, Arc::new(SystemClock::new()))?;
     tracing::info!(code = "issuing", hub = options.name, address = %issuer.address(), "the hub issues certificates");
     Ok(issuer)
+}
+
+/// Opens the server for HTTP.
+fn serve(
+    options: HttpOptions,
+    (security, admins, anonymous): &(Option<Security>, Vec<String>, bool),
+    hub: &Hub,
+) -> anyhow::Result<Server> {
+    let identity = match security {
+        Some(Security::Tls(identity)) => Some(identity.clone()),
+        _ => None,
+    };
+    let (plain, clock) = (options.plain, Arc::new(SystemClock::new()));
+    let facts = http::Facts { aside: hub.aside(), identity, admins: admins.clone(), anonymous: *anonymous, clock };
+    let server = Server::open(options, facts)?;
+    let scheme = if plain { "http" } else { "https" };
+    let url = format!("{scheme}://{}", server.address());
+    tracing::info!(code = "http_ready", hub = hub.identity().name, url, "the hub answers by HTTP");
+    Ok(server)
 }
 
 /// Lists what operators changed of a hub, or drops it.

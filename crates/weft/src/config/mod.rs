@@ -6,6 +6,7 @@
 
 mod control;
 mod dns;
+mod http;
 mod joining;
 mod login;
 mod mapping;
@@ -22,11 +23,13 @@ use toml::de::DeTable;
 use weft_hub::HubOptions;
 use weft_transport::IdentityFiles;
 
+pub(crate) use self::http::show_http;
 pub(crate) use self::joining::show_issue;
 pub(crate) use self::login::show as show_login;
 pub(crate) use self::mapping::rule as mapping_rule;
 use self::reader::{Problem, Problems, Section, line_column};
 pub(crate) use self::show::show;
+use crate::http::HttpOptions;
 use crate::issue::IssueOptions;
 use crate::login::Roots;
 
@@ -43,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) login: Roots,
     /// For the door beside it.
     pub(crate) issue: Option<IssueOptions>,
+    /// For the server of HTTP.
+    pub(crate) http: Option<HttpOptions>,
 }
 
 /// Why a configuration cannot be used.
@@ -98,7 +103,8 @@ fn line_of(path: &Path, text: &str, problem: &Problem) -> String {
 /// Reads a configuration; every mistake, in order of place.
 pub(crate) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     let violations = |config: &Config| {
-        config.hub.violations().into_iter().map(|(field, message)| (field.to_owned(), message)).collect()
+        let of_hub = config.hub.violations().into_iter().map(|(field, message)| (field.to_owned(), message));
+        of_hub.chain(config.http.iter().flat_map(HttpOptions::violations)).collect()
     };
     parse_with(text, |top, problems| read::options(top, folder, problems), violations)
 }

@@ -67,6 +67,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         let needs = Needs { tls: tls.as_ref(), has_tls, has_data: options.data.is_some() };
         joining::issue(section, folder, &needs, problems)
     });
+    let http = top.section("http", problems).and_then(|section| super::http::options(section, has_tls, problems));
     options.link_security = identity.map(Security::Tls);
     for section in top.sections("neighbours", problems) {
         options.neighbours.extend(neighbour(section, problems));
@@ -126,7 +127,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         see(section, &mut options.see, problems);
     }
     top.finish(problems);
-    Config { hub: options, tls, renew, login, issue }
+    Config { hub: options, tls, renew, login, issue, http }
 }
 
 const TLS_NEEDED: &str = "links between hubs need mutual TLS: add a table `[tls]` with `cert`, `key` and `ca`, \

@@ -1,6 +1,7 @@
 //! A hub in a process of its own, for the tests of the program.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod http;
 pub mod voters;
 
 use std::fs;
@@ -17,6 +18,8 @@ pub struct Hub {
     pub address: String,
     /// Where it takes links.
     pub hubs: String,
+    /// Where it answers by HTTP, if it does.
+    pub http: String,
     pub folder: tempfile::TempDir,
 }
 
@@ -33,13 +36,14 @@ impl Hub {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
         command.arg("hub").args(args).arg("--ready-file").arg(&ready);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
-        let mut hub = Self { child, address: String::new(), hubs: String::new(), folder };
+        let mut hub = Self { child, address: String::new(), hubs: String::new(), http: String::new(), folder };
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             if let Ok(text) = fs::read_to_string(&ready) {
                 let value: Value = serde_json::from_str(&text).expect("JSON");
                 value["clients"][0].as_str().expect("an address").clone_into(&mut hub.address);
                 value["hubs"].as_str().unwrap_or_default().clone_into(&mut hub.hubs);
+                value["http"].as_str().unwrap_or_default().clone_into(&mut hub.http);
                 return hub;
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -76,6 +76,12 @@ impl Mesh {
         *self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
     }
 
+    /// Where a hub answers by HTTP.
+    pub fn http(&self, hub: usize) -> String {
+        let hub = self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner);
+        hub.as_ref().map(|hub| hub.http.clone()).expect("it runs")
+    }
+
     /// As kill -9 does.
     pub fn kill(&self, hub: usize) {
         self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner).take();

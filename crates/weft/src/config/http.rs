@@ -1,0 +1,41 @@
+//! `[http]`: the server for HTTP.
+
+use super::read::address;
+use super::reader::{Problems, Section};
+use crate::http::HttpOptions;
+use crate::time::show_duration;
+
+pub(super) fn options(mut section: Section<'_, '_>, has_tls: bool, problems: &mut Problems) -> Option<HttpOptions> {
+    let listen = address(&mut section, "listen", problems);
+    let plain = section.boolean("plain", problems).unwrap_or(false);
+    let mut options = HttpOptions::new(listen.clone().unwrap_or_default(), plain);
+    if let Some(value) = section.number("connections", problems) {
+        options.connections = value;
+    }
+    if let Some(value) = section.number("requests", problems) {
+        options.requests = value;
+    }
+    if let Some(value) = section.duration("patience", problems) {
+        options.patience = value;
+    }
+    if let Some(value) = section.duration("idle", problems) {
+        options.idle = value;
+    }
+    section.finish(problems);
+    if !plain && !has_tls {
+        let message =
+            "there is no table `[tls]` with a certificate: add one, or say `plain = true` (loopback addresses only)";
+        problems.add_at("http", message);
+    }
+    listen.map(|_| options)
+}
+
+/// Its effective values, as a configuration.
+pub(crate) fn show_http(http: &HttpOptions) -> String {
+    let HttpOptions { listen, plain, connections, requests, patience, idle } = http;
+    let (patience, idle) = (show_duration(*patience), show_duration(*idle));
+    format!(
+        "\n[http]\nlisten = {listen:?}\nplain = {plain}\nconnections = {connections}\nrequests = {requests}\n\
+         patience = \"{patience}\"\nidle = \"{idle}\"\n"
+    )
+}

@@ -1,0 +1,55 @@
+//! Answers that refuse, in the form that clients of the registry read:
+//! `{"error_code": 40401, "message": "..."}`.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+use weft_schema::rest;
+
+/// A refusal, and what goes with it in the head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// Three digits, or five whose first three are the status.
+    pub(super) code: u32,
+    pub(super) message: String,
+    /// When to come again, in seconds.
+    pub(super) retry: Option<u64>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: u16, code: u32, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry: None }
+    }
+
+    /// It may be better soon.
+    pub(super) fn soon(status: u16, code: u32, message: impl Into<String>) -> Self {
+        Self { retry: Some(1), ..Self::new(status, code, message) }
+    }
+
+    pub(super) fn response(&self) -> Response<Body> {
+        let body = json!({"error_code": self.code, "message": self.message});
+        let mut response = of(self.status, &body);
+        if let Some(seconds) = self.retry {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == 401 {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"weft\""));
+        }
+        response
+    }
+}
+
+/// An answer of this status with JSON.
+pub(super) fn of(status: u16, body: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(rest::CONTENT_TYPE));
+    response
+}
+
+/// There is nothing of the path.
+pub(super) async fn nothing_there() -> Response<Body> {
+    Refusal::new(404, 404, "HTTP 404 Not Found: there is nothing of this path").response()
+}

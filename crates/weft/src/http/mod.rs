@@ -1,0 +1,106 @@
+//! The server for HTTP beside the hub: one listener, one thread, and the routers
+//! of the areas that it serves, merged ([`registry`] is the first).
+//!
+//! It runs on an asynchronous runtime of its own, on a thread of its own: nothing
+//! of the hub's runs there, and what it asks of the hub goes through
+//! [`weft_hub::govern::Aside`], so that a flood here costs events nothing but the
+//! processor's time. Never waits for the hub on that thread.
+//!
+//! Bounded (`[http]` in `examples/hub.toml`): connections, where one more is closed
+//! as it comes; requests under way, where one more is answered 503; the head of a
+//! request ([`serve::HEAD_BYTES`], 431), its body (413, by area), the time for its
+//! head ([`serve::HEAD_TIME`]), for a whole request (408, 503) and between two.
+//! See docs/adr/0044.
+
+mod answer;
+mod options;
+mod registry;
+mod serve;
+mod who;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::sync::watch;
+use weft_base::Clock;
+use weft_hub::govern::Aside;
+use weft_transport::{Front, TlsIdentity};
+
+pub(crate) use self::options::HttpOptions;
+use self::serve::Serving;
+
+/// What the server stands on.
+pub(crate) struct Facts {
+    /// The way into the hub.
+    pub(crate) aside: Arc<Aside>,
+    /// The hub's certificate; none: there is no TLS.
+    pub(crate) identity: Option<Arc<TlsIdentity>>,
+    /// Names of certificates that administer the hub.
+    pub(crate) admins: Vec<String>,
+    /// Whether who shows nothing is let in, on loopback without TLS.
+    pub(crate) anonymous: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// The server, which serves until it is dropped.
+pub(crate) struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens, and serves from then on.
+    ///
+    /// # Errors
+    /// The address is taken, or the certificate cannot be used.
+    pub(crate) fn open(options: HttpOptions, facts: Facts) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(&options.listen)
+            .with_context(|| format!("cannot listen on http.listen, `{}`", options.listen))?;
+        listener.set_nonblocking(true).context("the address of http.listen")?;
+        let address = listener.local_addr().context("the address of http.listen")?;
+        let front = match (&facts.identity, options.plain) {
+            (_, true) => None,
+            (Some(identity), false) => Some(Front::new(identity, &serve::PROTOCOLS, &facts.clock)?),
+            (None, false) => anyhow::bail!("`[http]` needs `[tls]`, or `plain = true` on a loopback address"),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .context("the system gives no runtime for HTTP")?;
+        let who = Arc::new(who::Who::new(&facts));
+        let router = areas(&options, &facts, &who)?;
+        let (stop, stopped) = watch::channel(false);
+        let serving = Serving { router, front, options, stopped, clock: facts.clock.clone() };
+        let thread = std::thread::Builder::new()
+            .name("weft-http".to_owned())
+            .spawn(move || runtime.block_on(serving.run(listener)))
+            .context("the system gives no thread")?;
+        Ok(Self { address, stop, thread: Some(thread) })
+    }
+
+    /// Where it is, as bound.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    /// Nothing new is taken; what is under way has [`serve::GRACE`] to end.
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// All that is served: an area adds its router here.
+fn areas(options: &HttpOptions, facts: &Facts, who: &Arc<who::Who>) -> anyhow::Result<Router> {
+    let registry = registry::router(options, facts, who.clone())?;
+    Ok(Router::new().merge(registry).fallback(answer::nothing_there))
+}

@@ -1,0 +1,83 @@
+//! What is configured of the server for HTTP, `[http]`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The server for HTTP, as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpOptions {
+    /// Where it listens, `HOST:PORT`.
+    pub(crate) listen: String,
+    /// Without TLS, on loopback alone.
+    pub(crate) plain: bool,
+    /// Connections at a time; more are closed as they come.
+    pub(crate) connections: usize,
+    /// Requests under way at a time; more are refused with 503.
+    pub(crate) requests: usize,
+    /// How long a request may take, from its head to the answer.
+    pub(crate) patience: Duration,
+    /// How long a connection may stay without a request.
+    pub(crate) idle: Duration,
+}
+
+impl HttpOptions {
+    /// With the defaults.
+    pub(crate) fn new(listen: String, plain: bool) -> Self {
+        let (patience, idle) = (Duration::from_secs(30), Duration::from_secs(60));
+        Self { listen, plain, connections: 1_024, requests: 256, patience, idle }
+    }
+
+    /// What contradicts itself, by the path of a key.
+    pub(crate) fn violations(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut add = |key: &str, why: &str| found.push((format!("http.{key}"), why.to_owned()));
+        if self.plain && !is_loopback(&self.listen) {
+            add("plain", "only loopback addresses go without TLS: listen on 127.0.0.1 or [::1], or leave `plain` out");
+        }
+        if !(1..=65_536).contains(&self.connections) {
+            add("connections", "take from 1 to 65536");
+        }
+        if !(1..=4_096).contains(&self.requests) {
+            add("requests", "take from 1 to 4096: each may hold a body");
+        }
+        for (key, value) in [("patience", self.patience), ("idle", self.idle)] {
+            if !(Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&value) {
+                add(key, "take from \"100 ms\" to \"1 h\"");
+            }
+        }
+        found
+    }
+}
+
+/// Whether an address is of this host alone.
+fn is_loopback(listen: &str) -> bool {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(change: impl FnOnce(&mut HttpOptions)) -> Vec<String> {
+        let mut options = HttpOptions::new("127.0.0.1:8081".to_owned(), true);
+        change(&mut options);
+        options.violations().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn only_loopback_goes_without_tls_and_each_limit_has_a_limit() {
+        for listen in ["127.0.0.1:0", "127.8.0.1:1", "[::1]:8081", "localhost:8081"] {
+            assert!(wrong(|options| listen.clone_into(&mut options.listen)).is_empty(), "{listen}");
+        }
+        for listen in ["0.0.0.0:8081", "[::]:8081", "10.0.0.1:8081", "localhost.example.org:8081", "127.0.0.1.org:1"] {
+            assert_eq!(wrong(|options| listen.clone_into(&mut options.listen)), ["http.plain"], "{listen}");
+        }
+        assert!(HttpOptions::new("0.0.0.0:8081".to_owned(), false).violations().is_empty());
+        assert_eq!(wrong(|options| options.connections = 0), ["http.connections"]);
+        assert_eq!(wrong(|options| options.requests = 5_000), ["http.requests"]);
+        assert_eq!(wrong(|options| options.idle = Duration::ZERO), ["http.idle"]);
+        assert_eq!(wrong(|options| options.patience = Duration::from_secs(86_400)), ["http.patience"]);
+    }
+}

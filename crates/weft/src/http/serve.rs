@@ -1,0 +1,260 @@
+//! Connections: taken, secured, bounded, and ended.
+//!
+//! A connection without a request under way ends after `http.idle`, whatever
+//! trickles in over it, and so do one whose answer is not read and one whose head
+//! does not end; a request has `http.patience`. So nobody holds a place for longer
+//! than both together.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use weft_base::Clock;
+use weft_transport::Front;
+
+use super::HttpOptions;
+use super::answer::Refusal;
+use super::who::Caller;
+
+/// What is spoken, as TLS names it (RFC 7301), the better first.
+pub(super) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// The most bytes of the head of a request; beyond it the answer is 431.
+pub(super) const HEAD_BYTES: usize = 32 << 10;
+/// The most headers of a request.
+const HEADERS: usize = 100;
+/// How long a handshake of TLS, and the head of a request, may take.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long requests may still take when the hub stops.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+/// How long a connection that is over has to say so.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Requests under way of one connection, by HTTP/2.
+const STREAMS: u32 = 64;
+
+/// What serves.
+pub(super) struct Serving {
+    pub(super) router: Router,
+    pub(super) front: Option<Front>,
+    pub(super) options: HttpOptions,
+    pub(super) stopped: watch::Receiver<bool>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// What connections share.
+struct Shared {
+    serving: Serving,
+    connections: Arc<Semaphore>,
+    requests: Semaphore,
+    started: Instant,
+}
+
+impl Serving {
+    /// Serves until it is to stop, and what is under way has ended.
+    pub(super) async fn run(self, listener: std::net::TcpListener) {
+        let listener = match TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                return tracing::error!(code = "http_failed", %error, "the server for HTTP cannot listen");
+            }
+        };
+        let mut stopped = self.stopped.clone();
+        let shared = Arc::new(Shared {
+            connections: Arc::new(Semaphore::new(self.options.connections)),
+            requests: Semaphore::new(self.options.requests),
+            started: Instant::now(),
+            serving: self,
+        });
+        let mut open = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_) = open.join_next() => continue,
+                _ = stopped.changed() => break,
+            };
+            let (socket, from) = match accepted {
+                Ok(accepted) => accepted,
+                // Out of descriptors, most likely: others must close some first.
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            // Nothing is said: saying it would take the place that there is not.
+            let Ok(place) = shared.connections.clone().try_acquire_owned() else { continue };
+            let shared = shared.clone();
+            open.spawn(async move {
+                shared.connection(socket, from).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        let ends = async { while open.join_next().await.is_some() {} };
+        if timeout(GRACE, ends).await.is_err() {
+            tracing::warn!(code = "http_cut", "requests by HTTP were cut off: they took longer than the hub waits");
+        }
+    }
+}
+
+/// What a connection is doing.
+struct Life {
+    busy: AtomicUsize,
+    /// When the last request ended, or the connection began: milliseconds since the
+    /// server started.
+    since: AtomicU64,
+}
+
+/// A request under way, until it is dropped.
+struct Busy {
+    life: Arc<Life>,
+    started: Instant,
+}
+
+impl Busy {
+    fn begin(life: &Arc<Life>, started: Instant) -> Self {
+        life.busy.fetch_add(1, Ordering::Relaxed);
+        Self { life: life.clone(), started }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.life.since.store(millis(self.started), Ordering::Relaxed);
+        self.life.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Shared {
+    async fn connection(self: Arc<Self>, socket: TcpStream, from: SocketAddr) {
+        let _ = socket.set_nodelay(true);
+        let Some(front) = &self.serving.front else {
+            return self.talk(socket, Caller::plain(from), false).await;
+        };
+        let config = match front.config() {
+            Ok(config) => config,
+            Err(error) => {
+                return tracing::error!(code = "http_identity", %error, "the certificate cannot be used for HTTP");
+            }
+        };
+        // Who does not finish, or is refused, has heard why by an alert.
+        let Ok(Ok(stream)) = timeout(HEAD_TIME, TlsAcceptor::from(config).accept(socket)).await else { return };
+        let (_, session) = stream.get_ref();
+        let is_two = session.alpn_protocol() == Some(PROTOCOLS[0]);
+        let guest = session.peer_certificates().and_then(|chain| front.guest(chain));
+        let caller = Caller::secured(from, guest);
+        self.talk(stream, caller, is_two).await;
+    }
+
+    /// Requests and answers over a connection, until it is over.
+    async fn talk(
+        self: &Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        caller: Caller,
+        is_two: bool,
+    ) {
+        let life = Arc::new(Life { busy: AtomicUsize::new(0), since: AtomicU64::new(millis(self.started)) });
+        let router = TowerToHyperService::new(self.serving.router.clone());
+        let (shared, caller, known) = (self.clone(), Arc::new(caller), life.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (shared, router, caller) = (shared.clone(), router.clone(), caller.clone());
+            let busy = Busy::begin(&known, shared.started);
+            async move {
+                let response = shared.answer(request, router, caller).await;
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let io = TokioIo::new(stream);
+        let options = &self.serving.options;
+        if is_two {
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS)
+                .max_header_list_size(HEAD_BYTES as u32)
+                .max_send_buf_size(256 << 10);
+            let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+            if !self.lasts(&life, options.idle, connection.as_mut()).await {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(self.rest(&life), connection).await;
+            }
+        } else {
+            let mut builder = hyper::server::conn::http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIME)
+                .max_headers(HEADERS)
+                .max_buf_size(HEAD_BYTES);
+            let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+            if !self.lasts(&life, options.idle, connection.as_mut()).await {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(self.rest(&life), connection).await;
+            }
+        }
+    }
+
+    /// Whether a connection ended by itself, and not because it was idle or the hub stops.
+    async fn lasts<T>(&self, life: &Life, idle: Duration, connection: impl Future<Output = T>) -> bool {
+        let mut stopped = self.serving.stopped.clone();
+        let mut connection = std::pin::pin!(connection);
+        loop {
+            let quiet = Duration::from_millis(millis(self.started).saturating_sub(life.since.load(Ordering::Relaxed)));
+            let left = if life.busy.load(Ordering::Relaxed) > 0 { idle } else { idle.saturating_sub(quiet) };
+            if left.is_zero() {
+                return false;
+            }
+            tokio::select! {
+                _ = connection.as_mut() => return true,
+                () = tokio::time::sleep(left) => {}
+                _ = stopped.changed() => return false,
+            }
+        }
+    }
+
+    /// How long a connection that is to end may still take.
+    fn rest(&self, life: &Life) -> Duration {
+        if life.busy.load(Ordering::Relaxed) > 0 { GRACE } else { FAREWELL }
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        router: TowerToHyperService<Router>,
+        caller: Arc<Caller>,
+    ) -> Response<Body> {
+        if let Err(refusal) = caller.check(&*self.serving.clock) {
+            return refusal.response();
+        }
+        let Ok(_place) = self.requests.try_acquire() else {
+            return Refusal::soon(503, 503, "more requests are under way than the hub takes (http.requests)")
+                .response();
+        };
+        request.extensions_mut().insert(caller);
+        match timeout(self.serving.options.patience, router.call(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                let text = "the request took longer than the hub waits (http.patience); send it again";
+                Refusal::soon(503, 503, text).response()
+            }
+        }
+    }
+}
