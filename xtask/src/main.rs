@@ -9,6 +9,7 @@
 mod bench;
 mod chaos;
 mod compat;
+mod confluent;
 mod crash;
 mod demo;
 mod fuzz;

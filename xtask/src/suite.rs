@@ -3,7 +3,8 @@
 //! Unit, property and doc tests of the workspace; loom over every
 //! synchronisation edge of the rings; the address and thread sanitizers over the
 //! code that is unsafe or shared between threads; the simulator over random
-//! graphs and faults; real hubs in a ring under faults; the demo; a smoke run of each fuzz target.
+//! graphs and faults; real hubs in a ring under faults; the demo; Confluent's client against the
+//! registry; a smoke run of each fuzz target.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use anyhow::{Result, ensure};
 
 use crate::step::{Run, Step, run_all};
 use crate::workspace::{self, TRIPLE};
-use crate::{chaos, fuzz, tidy};
+use crate::{chaos, confluent, fuzz, tidy};
 
 /// Runs the suite, or the steps whose name contains `only`.
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
@@ -40,6 +41,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         ),
         chaos::step(),
         Step::command("demo: the main job, and its accounts", 10, demo()),
+        confluent::step(),
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 20 }))?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
