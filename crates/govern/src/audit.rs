@@ -15,6 +15,7 @@ mod gather;
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +37,18 @@ pub const SEGMENT: u64 = 1_024;
 pub trait Digest {
     /// The hash of some bytes.
     fn sha256(&self, bytes: &[u8]) -> [u8; 32];
+}
+
+impl<D: Digest + ?Sized> Digest for &D {
+    fn sha256(&self, bytes: &[u8]) -> [u8; 32] {
+        (**self).sha256(bytes)
+    }
+}
+
+impl<D: Digest + ?Sized> Digest for Arc<D> {
+    fn sha256(&self, bytes: &[u8]) -> [u8; 32] {
+        (**self).sha256(bytes)
+    }
 }
 
 /// The hash of a line.
@@ -71,6 +84,9 @@ pub struct Event {
     pub who: String,
     /// From which address.
     pub from: String,
+    /// In which session of the hub, where in one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub session: u64,
     /// How they proved who they are.
     pub method: String,
     /// What they wanted to do.
@@ -87,6 +103,11 @@ pub struct Event {
     /// What else there is to say: the number of a change, the reason of a refusal.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_none(session: &u64) -> bool {
+    *session == 0
 }
 
 impl Event {
@@ -168,8 +189,8 @@ impl Record {
     }
 }
 
-/// Writes a chain.
-#[derive(Debug)]
+/// Writes a chain. A clone goes on from the same place, for who has to go back.
+#[derive(Clone, Debug)]
 pub struct Chain<D> {
     digest: D,
     hub: String,
@@ -287,23 +308,36 @@ pub struct Verified {
     pub head: Hash,
 }
 
-/// Verifies lines of one hub's chain, in order, from an anchor on. `known` is the
-/// hash of a line among them that was kept elsewhere. Keeps one line at a time.
-///
-/// # Errors
-/// Where it is broken first. Nothing verified is no line at all: zero of them.
-pub fn verify<'a>(
-    lines: impl IntoIterator<Item = &'a str>,
-    digest: &impl Digest,
+/// Verifies lines of one hub's chain, in order, from an anchor on, one at a time.
+/// Keeps one line.
+#[derive(Debug)]
+pub struct Verifier<D> {
+    digest: D,
     known: Option<Hash>,
-) -> Result<Verified, Broken> {
-    let mut verified = Verified { first: 0, lines: 0, head: Hash::default() };
-    let mut expected: Option<(u64, String)> = None;
-    let mut is_known = known.is_none();
-    for text in lines {
+    is_known: bool,
+    verified: Verified,
+    /// The next number, and of which hub.
+    expected: Option<(u64, String)>,
+}
+
+impl<D: Digest> Verifier<D> {
+    /// Of no line yet. `known` is the hash of a line among them that was kept
+    /// elsewhere.
+    #[must_use]
+    pub const fn new(digest: D, known: Option<Hash>) -> Self {
+        let verified = Verified { first: 0, lines: 0, head: Hash([0; 32]) };
+        Self { digest, known, is_known: known.is_none(), verified, expected: None }
+    }
+
+    /// The next line.
+    ///
+    /// # Errors
+    /// It does not follow.
+    pub fn take(&mut self, text: &str) -> Result<(), Broken> {
+        let verified = &mut self.verified;
         let line = verified.lines + 1;
         let record = Record::read(text).map_err(|why| Broken::Unreadable { line, why })?;
-        match expected {
+        match self.expected.take() {
             None if !matches!(record.line, Line::Anchor { .. }) => {
                 return Err(Broken::NotAnchored { number: record.number });
             }
@@ -317,13 +351,37 @@ pub fn verify<'a>(
             Some(_) if record.previous != verified.head.to_string() => return Err(Broken::Hash { line }),
             Some(_) => {}
         }
-        verified.head = Hash(digest.sha256(text.as_bytes()));
-        is_known |= known == Some(verified.head);
+        verified.head = Hash(self.digest.sha256(text.as_bytes()));
+        self.is_known |= self.known == Some(verified.head);
         verified.lines = line;
-        expected = Some((record.number.saturating_add(1), record.hub));
+        self.expected = Some((record.number.saturating_add(1), record.hub));
+        Ok(())
     }
-    match known {
-        Some(known) if !is_known => Err(Broken::Head(known)),
-        _ => Ok(verified),
+
+    /// That was all. Nothing verified is no line at all: zero of them.
+    ///
+    /// # Errors
+    /// [`Broken::Head`].
+    pub fn finish(self) -> Result<Verified, Broken> {
+        match self.known {
+            Some(known) if !self.is_known => Err(Broken::Head(known)),
+            _ => Ok(self.verified),
+        }
     }
+}
+
+/// Verifies lines of one hub's chain that are all at hand, as [`Verifier`] does.
+///
+/// # Errors
+/// Where it is broken first.
+pub fn verify<'a>(
+    lines: impl IntoIterator<Item = &'a str>,
+    digest: &impl Digest,
+    known: Option<Hash>,
+) -> Result<Verified, Broken> {
+    let mut verifier = Verifier::new(digest, known);
+    for line in lines {
+        verifier.take(line)?;
+    }
+    verifier.finish()
 }

@@ -24,6 +24,7 @@ fn event(who: &str, resource: &str) -> Event {
     Event {
         who: who.to_owned(),
         from: "192.0.2.1:5000".to_owned(),
+        session: 0,
         method: "token".to_owned(),
         action: "publish".to_owned(),
         resource: resource.to_owned(),
