@@ -7,7 +7,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use weft_base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use weft_base::{ByteCount, Epoch, HubId, Random};
-use weft_govern::access::Place;
 use weft_mesh::Life;
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
@@ -20,6 +19,7 @@ use crate::admit::{Admission, AdmitStage, NAMES, Shard};
 use crate::append::{
     AppendParts, AppendStage, Birth, Folder, FoundSpools, SyncStage, ToVerify, VerifyParts, VerifyStage, load_spools,
 };
+use crate::audit::Trail;
 use crate::changes::ChangesFile;
 use crate::conductor::{Conductor, ConductorParts, PeersFile, mesh_of};
 use crate::consume::{ConsumeParts, ConsumeStage};
@@ -27,7 +27,7 @@ use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
 use crate::environment::Environment;
 pub use crate::errors::{BusyError, StartError, StopError};
-use crate::govern::{Aside, JudgeParts, JudgeStage, LoginStage, Quotas, Wires};
+use crate::govern::{Aside, JudgeStage, LoginStage, Quotas, Wires};
 use crate::inbox::{self, RouteOutbox};
 use crate::keyed::KeyedStage;
 use crate::lifecycle::{Lifecycle, Phase};
@@ -133,7 +133,7 @@ impl Hub {
                 Life { instance: 0, starts: 0, ..born },
             ),
         };
-        let streams = match &mut folder {
+        let mut streams = match &mut folder {
             Some(folder) => folder.load(&options.limits, now)?,
             None => Vec::new(),
         };
@@ -149,6 +149,7 @@ impl Hub {
             region: options.region.clone(),
             labels: options.labels.clone(),
         });
+        let trail = Trail::open(governance.digest.clone(), &options, judge.is_some(), &mut streams);
         let wires = Wires::open(governance, &options, &identity, now.mono, &mut random)?;
 
         let mut listeners = Vec::new();
@@ -246,31 +247,12 @@ impl Hub {
         let login = door.map(|door| LoginStage::open(door, governed.clone(), Outbox::new(&to_net, &net_waker)));
         let (login, to_login) = login.unzip();
         let (to_login, login_aside) = to_login.map(|[net, aside]| (net, aside)).unzip();
-        let (route_arena, consume_arena, append_arena) = (arena.clone(), arena.clone(), arena.clone());
+        let [route_arena, consume_arena, append_arena, audit_arena] = std::array::from_fn(|_| arena.clone());
+        let audit_append_waker = append_waker.clone();
         let quotas: Arc<ArcSwap<Quotas>> = Arc::default();
         let judge = judge.map(|judge| {
-            let waker = StageWaker::parking();
-            let (to_judge, inbox) = mpsc::ring(slots);
-            let place = Place {
-                hub: identity.name.as_str().into(),
-                region: identity.region.as_str().into(),
-                labels: identity.labels.iter().map(|label| label.as_str().into()).collect(),
-            };
-            let (net, counters) = (Outbox::new(&to_net, &net_waker), counters.clone());
-            let out = (Outbox::new(&to_judge, &waker), Outbox::new(&to_judge, &waker));
-            (
-                JudgeStage::new(JudgeParts {
-                    judge,
-                    governed: governed.clone(),
-                    quotas: quotas.clone(),
-                    place,
-                    inbox,
-                    net,
-                    counters,
-                    waker,
-                }),
-                out,
-            )
+            let (net, shared) = (Outbox::new(&to_net, &net_waker), (governed.clone(), quotas.clone()));
+            JudgeStage::open(judge, shared, &identity, net, (counters.clone(), slots))
         });
         let (judge, to_judge) = judge.unzip();
         let enforced = judge.is_some();
@@ -301,6 +283,7 @@ impl Hub {
                 replicate: replicate_waker.clone(),
                 judge: to_judge,
                 govern: wires.as_ref().map(Wires::requests),
+                audit: trail.as_ref().map(|trail| trail.auditor(&counters)),
                 login: to_login,
             },
             seed: random.next_u64(),
@@ -358,6 +341,7 @@ impl Hub {
             net: Outbox::new(&to_net, &net_waker),
             conductor: Outbox::new(&to_conductor, &conductor_waker),
             consume: Outbox::new(&to_consume, &consume_waker),
+            audit: trail.as_ref().map(Trail::outbox),
             grown,
             sync: Outbox::new(&to_sync, &sync_waker),
             verify,
@@ -454,9 +438,16 @@ impl Hub {
                 net,
                 route,
                 (governed, enforced, snapshot.clone()),
+                trail.as_ref().map(|trail| trail.auditor(&counters)),
                 (identity.clone(), &options, counters.clone()),
             );
             runner = runner.stage(stage, Placement::Own { core: None });
+        }
+        if let Some(trail) = trail {
+            let append = Outbox::new(&to_append, &audit_append_waker);
+            let whole = (identity.clone(), &*options, counters.clone(), lifecycle.clone());
+            let stage = trail.stage(append, audit_arena, whole);
+            runner = runner.stage(Box::new(stage), Placement::Own { core: None });
         }
         for admit in admits {
             runner = runner.stage(Box::new(admit), Placement::Own { core: None });

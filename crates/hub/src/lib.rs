@@ -15,6 +15,7 @@
 mod admit;
 mod agree;
 mod append;
+pub mod audit;
 pub mod budget;
 pub mod changes;
 mod conductor;

@@ -31,6 +31,7 @@ use weft_wire::block::Block;
 use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, LinkCounted, LiveScope, OnFull};
 use weft_wire::peer::Service;
 
+pub(crate) use crate::append::{Author, Internal};
 use crate::append::{AwaitedLevel, StreamSpec};
 pub(crate) use crate::dial::Dial;
 use crate::gate::Gate;
@@ -464,18 +465,6 @@ pub(crate) enum ToAppend {
     /// All below this is settled by the consumers of a stream that keeps no more than they want; `unwanted`:
     /// it has none that this home knows of.
     Floor { slot: StreamSlot, floor: u64, unwanted: bool },
-}
-
-/// A block that the hub itself appends to a stream of its own, whatever the
-/// stream's filters say: a dead letter. It is told `ToConsume::Stored`.
-pub(crate) struct Internal {
-    /// Made when there is none.
-    pub(crate) stream: String,
-    /// The stream that the event was in.
-    pub(crate) source: String,
-    /// Stamped.
-    pub(crate) block: BlockRef,
-    pub(crate) ticket: u64,
 }
 
 /// A request for last values.

@@ -1,6 +1,7 @@
 //! What a hub is told when it starts. Plain values without a file format:
 //! the program's configuration is mapped onto them.
 
+mod audit;
 mod control;
 mod limits;
 mod names;
@@ -23,6 +24,7 @@ pub use weft_transport::dns::DnsOptions;
 use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
+pub use self::audit::AuditOptions;
 pub use self::control::{ControlOptions, MAX_CONTROL_STATE, MAX_VOTERS};
 pub use self::limits::Limits;
 pub use self::names::{MAX_NAMES, MAX_TARGETS};
@@ -103,6 +105,8 @@ pub struct HubOptions {
     pub new_instance: bool,
     /// How it takes part in replicating the control state; without `data` it does not.
     pub control: ControlOptions,
+    /// Its audit log.
+    pub audit: AuditOptions,
     /// What the mesh's timers run on.
     pub timers: Timers,
     /// The newest version of the protocol that is spoken, while hubs are upgraded one after the other.
@@ -305,6 +309,7 @@ impl HubOptions {
             limits: Limits::default(),
             stream_defaults: StreamDefaults::default(),
             storage: Storage::default(),
+            audit: AuditOptions::default(),
             load: DEFAULT_LOAD,
             timers: Timers::default(),
             protocol_most: PROTOCOL_VERSION,
@@ -403,6 +408,7 @@ impl HubOptions {
         }
         names::violations(self, &mut found);
         control::violations(&self.control, &mut found);
+        audit::violations(&self.audit, self.data.is_some(), &mut found);
         picks::violations(self.pick.as_ref(), &self.seeds, &mut found);
         for neighbour in &self.neighbours {
             let (addr, many, most) = (&neighbour.addr, neighbour.connections, MAX_LINK_CONNECTIONS);

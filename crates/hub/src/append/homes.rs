@@ -209,7 +209,7 @@ impl AppendStage {
         }
     }
 
-    fn try_alter(&mut self, mut spec: StreamSpec) -> Result<StreamSlot, (ErrorCode, String)> {
+    pub(super) fn try_alter(&mut self, mut spec: StreamSpec) -> Result<StreamSlot, (ErrorCode, String)> {
         let filters = spec.check(&self.options.limits).map_err(|detail| (ErrorCode::BAD_NAME, detail))?;
         let name = spec.name.clone();
         let no_stream = || (ErrorCode::NO_STREAM, format!("this hub has no stream `{name}`"));

@@ -1,44 +1,93 @@
-//! Blocks that the hub itself appends: dead letters. They go into the stream
-//! named, whatever its filters say; it is made on first use. Who asked is told
-//! once the block is on disk, or why it never will be.
+//! Blocks that the hub itself appends: dead letters, and records of the audit log.
+//! They go into the stream named, whatever its filters say; it is made on first use.
+//! Who asked is told once the block is on disk, or why it never will be.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use weft_ring::arena::BlockRef;
 use weft_wire::block::Block;
 use weft_wire::frame;
 
 use super::{AppendStage, StreamSpec};
+use crate::audit::{self, ToAudit, Unstored};
 use crate::consume::ToConsume;
-use crate::messages::{Internal, StreamSlot};
+use crate::messages::StreamSlot;
 use crate::outbox::Outbox;
 
 /// How long dead letters are kept where nobody says.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3_600);
 
+/// A block that the hub itself appends to a stream of its own, whatever the
+/// stream's filters say. Who asked is told what became of it.
+pub(crate) struct Internal {
+    /// Made when there is none.
+    pub(crate) stream: String,
+    /// The stream that the event was in; the topic of records of the audit log.
+    pub(crate) source: String,
+    /// Stamped.
+    pub(crate) block: BlockRef,
+    pub(crate) ticket: u64,
+    pub(crate) author: Author,
+}
+
+/// Whose block it is that the hub itself appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// A consumer's dead letter: the consume stage is told.
+    Consumer,
+    /// Records of the audit log: the audit stage is told. They are in no ledger, since
+    /// nobody published them.
+    Audit,
+}
+
+/// Whom to tell, and of what.
+type Ticket = (Author, u64);
+
+/// The stages that are told.
+pub(super) struct Authors<'a> {
+    pub(super) consume: &'a mut Outbox<ToConsume>,
+    pub(super) audit: &'a mut Option<Outbox<ToAudit>>,
+}
+
+impl Authors<'_> {
+    fn tell(&mut self, (author, ticket): Ticket, outcome: Result<(), Unstored>) {
+        match (author, &mut self.audit) {
+            (Author::Consumer, _) => {
+                let refused = outcome.err().map(|(Unstored::Refused(why) | Unstored::Unsure(why))| why);
+                self.consume.push(ToConsume::Stored { ticket, refused });
+            }
+            (Author::Audit, Some(audit)) => audit.push(ToAudit::Stored { ticket, outcome }),
+            (Author::Audit, None) => debug_assert!(false, "who asks can be told"),
+        }
+    }
+}
+
 /// What was appended and is not synced: bounded by who asks, who waits for it.
 #[derive(Default)]
 pub(super) struct Internals {
-    waiting: VecDeque<(StreamSlot, u64, u64)>,
+    waiting: VecDeque<(StreamSlot, u64, Ticket)>,
+    /// The audit log's definition is as the hub's configuration has it.
+    audit_is_right: bool,
 }
 
 impl Internals {
     /// A stream is on disk up to here.
-    pub(super) fn synced(&mut self, slot: StreamSlot, upto: u64, consume: &mut Outbox<ToConsume>) {
+    pub(super) fn synced(&mut self, slot: StreamSlot, upto: u64, mut authors: Authors<'_>) {
         self.waiting.retain(|(of, next, ticket)| {
             let done = *of == slot && *next <= upto;
             if done {
-                consume.push(ToConsume::Stored { ticket: *ticket, refused: None });
+                authors.tell(*ticket, Ok(()));
             }
             !done
         });
     }
 
-    /// What waits for this stream will never be on disk.
-    pub(super) fn failed(&mut self, slot: StreamSlot, why: &str, consume: &mut Outbox<ToConsume>) {
+    /// What waits for this stream may never be on disk.
+    pub(super) fn failed(&mut self, slot: StreamSlot, why: &str, mut authors: Authors<'_>) {
         self.waiting.retain(|(of, _, ticket)| {
             if *of == slot {
-                consume.push(ToConsume::Stored { ticket: *ticket, refused: Some(why.to_owned()) });
+                authors.tell(*ticket, Err(Unstored::Unsure(why.to_owned())));
             }
             *of != slot
         });
@@ -47,32 +96,76 @@ impl Internals {
 
 impl AppendStage {
     pub(super) fn append_internal(&mut self, internal: Internal) {
-        let ticket = internal.ticket;
+        let ticket = (internal.author, internal.ticket);
         match self.try_internal(&internal) {
             Ok((slot, next)) => self.internals.waiting.push_back((slot, next, ticket)),
-            Err(why) => self.consume.push(ToConsume::Stored { ticket, refused: Some(why) }),
+            Err(why) => self.authors().tell(ticket, Err(Unstored::Refused(why))),
         }
     }
 
+    /// Those who are told of blocks of the hub's own.
+    pub(super) fn authors(&mut self) -> Authors<'_> {
+        Authors { consume: &mut self.consume, audit: &mut self.audit }
+    }
+
     fn try_internal(&mut self, internal: &Internal) -> Result<(StreamSlot, u64), String> {
-        let Internal { stream: name, source, block, .. } = internal;
-        if !self.names.contains_key(name) {
-            let spec = dead_spec(name, source, &self.options.stream_defaults);
-            if let Some(made) = self.try_create(spec).map_err(|(_, detail)| detail)? {
-                tracing::info!(code = "stream_created", stream = name, "a stream for dead letters was made");
-                self.install(made, None);
+        let Internal { stream: name, source, block, author, .. } = internal;
+        match author {
+            Author::Consumer if !self.names.contains_key(name) => {
+                let spec = dead_spec(name, source, &self.options.stream_defaults);
+                self.make_internal(spec, "a stream for dead letters was made")?;
             }
+            Author::Consumer => {}
+            Author::Audit => self.ready_audit(name, source)?,
         }
         let now = self.now;
         let slot = self.names.get(name).copied().ok_or("the stream was not made")?;
         let stream = self.stream(slot).ok_or("the stream is gone")?;
         let appended = stream.log.append(block, now).map_err(|error| format!("stream `{name}`: {error}"))?;
         stream.index.note(Block::trusted(block), &appended, now);
-        let events = u64::from(Block::trusted(block).event_count());
-        let account = self.counters.account(block);
-        account.copies(events);
-        account.stored(events);
+        if *author != Author::Audit {
+            let events = u64::from(Block::trusted(block).event_count());
+            let account = self.counters.account(block);
+            account.copies(events);
+            account.stored(events);
+        }
         Ok((slot, appended.next))
+    }
+
+    fn make_internal(&mut self, spec: StreamSpec, told: &str) -> Result<(), String> {
+        let name = spec.name.clone();
+        if let Some(made) = self.try_create(spec).map_err(|(_, detail)| detail)? {
+            tracing::info!(code = "stream_created", stream = name, "{told}");
+            self.install(made, None);
+        }
+        Ok(())
+    }
+
+    /// Has the stream of the audit log be as the configuration wants it.
+    fn ready_audit(&mut self, name: &str, topic: &str) -> Result<(), String> {
+        if self.internals.audit_is_right {
+            return Ok(());
+        }
+        let options = self.options.clone();
+        let least = options.limits.frame.0.saturating_mul(2);
+        let wanted = audit::spec_of(name, topic, &options.audit, least);
+        let wanted = StreamSpec::from_frame(&wanted, &options.stream_defaults);
+        let Some(slot) = self.names.get(name).copied() else {
+            self.make_internal(wanted, "the stream of the audit log was made")?;
+            self.internals.audit_is_right = true;
+            return Ok(());
+        };
+        let known = self.stream(slot).map(|stream| stream.spec.clone()).ok_or("the stream is gone")?;
+        if known.filters != wanted.filters || !known.homes.is_empty() || !known.mirror_of.is_empty() {
+            return Err(format!("stream `{name}` is not the hub's audit log: delete it while `[audit] write = false`"));
+        }
+        let (retain_bytes, retain_age_ms) = (wanted.retain_bytes, wanted.retain_age_ms);
+        if (known.retain_bytes, known.retain_age_ms) != (retain_bytes, retain_age_ms) {
+            let spec = StreamSpec { retain_bytes, retain_age_ms, ..known };
+            self.try_alter(spec).map_err(|(_, detail)| detail)?;
+        }
+        self.internals.audit_is_right = true;
+        Ok(())
     }
 }
 

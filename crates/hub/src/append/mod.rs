@@ -47,7 +47,8 @@ pub(crate) use self::copies::as_mirrored;
 pub use self::folder::FolderError;
 pub(crate) use self::folder::{Birth, Folder, Stream};
 pub(crate) use self::homes::AwaitedLevel;
-use self::internal::Internals;
+pub(crate) use self::internal::{Author, Internal};
+use self::internal::{Authors, Internals};
 pub(crate) use self::mend::{Job, Mending, ToMend};
 pub(crate) use self::position::holds;
 pub(crate) use self::spec::StreamSpec;
@@ -56,6 +57,7 @@ use self::spool::Spools;
 pub(crate) use self::spool::{FoundSpools, load_spools};
 pub(crate) use self::sync::{SyncStage, ToSync};
 pub(crate) use self::verify::{ToVerify, VerifyParts, VerifyStage};
+use crate::audit::ToAudit;
 use crate::consume::{Floors, StreamUp, ToConsume};
 use crate::counters::{Counters, add};
 use crate::govern::Quotas;
@@ -96,6 +98,8 @@ pub(crate) struct AppendStage {
     commits: Commits,
     cursors: read::Cursors,
     internals: Internals,
+    /// Of a hub that keeps an audit log.
+    audit: Option<Outbox<ToAudit>>,
     spools: Spools,
     batches: Batches<take::Part>,
     options: Arc<HubOptions>,
@@ -118,6 +122,8 @@ pub(crate) struct AppendParts {
     pub(crate) net: Outbox<ToNet>,
     pub(crate) conductor: Outbox<ToConductor>,
     pub(crate) consume: Outbox<ToConsume>,
+    /// Of a hub that keeps an audit log.
+    pub(crate) audit: Option<Outbox<ToAudit>>,
     pub(crate) grown: Arc<AtomicBool>,
     pub(crate) sync: Outbox<ToSync>,
     pub(crate) verify: Option<Arc<ToVerify>>,
@@ -158,6 +164,7 @@ impl AppendStage {
             commits: Commits::default(),
             cursors: read::Cursors::default(),
             internals: Internals::default(),
+            audit: parts.audit,
             spools: Spools::default(),
             batches: Batches::new(parts.options.limits.batches(parts.options.timers.batch)),
             home: HubId::of_name(&parts.options.name),
@@ -281,7 +288,8 @@ impl AppendStage {
                 self.commits.synced(slot, synced);
                 self.homes_waiting.moved();
                 self.cursors.grown(slot, &mut self.net);
-                self.internals.synced(slot, synced, &mut self.consume);
+                let authors = Authors { consume: &mut self.consume, audit: &mut self.audit };
+                self.internals.synced(slot, synced, authors);
                 watched |= stream.watched.load(Ordering::Acquire);
                 if stream.copying.is_watched() {
                     self.replicate.push(ToReplicate::Synced { slot });
@@ -296,7 +304,8 @@ impl AppendStage {
                     "a stream could not be synced"
                 );
                 self.commits.failed(slot, &reason, &mut self.net);
-                self.internals.failed(slot, &reason, &mut self.consume);
+                let authors = Authors { consume: &mut self.consume, audit: &mut self.audit };
+                self.internals.failed(slot, &reason, authors);
             }
         }
         work += self.settle_schedules();
@@ -366,6 +375,7 @@ impl Stage for AppendStage {
         self.consume.notify();
         self.sync.notify();
         self.replicate.notify();
+        self.audit.iter_mut().for_each(Outbox::notify);
         work
     }
 

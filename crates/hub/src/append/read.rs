@@ -13,6 +13,7 @@ use weft_wire::block::{Block, Event};
 use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
 use super::delay::schedule_of;
+use super::internal::Authors;
 use super::position::{Found, Seen};
 use super::{AppendStage, StreamSpec};
 use crate::consume::ToConsume;
@@ -190,7 +191,8 @@ impl AppendStage {
         self.commits.gone(schedule_of(slot));
         self.replicate.push(super::ToReplicate::StreamDown { slot });
         self.commits.gone(slot);
-        self.internals.failed(slot, "the stream was deleted", &mut self.consume);
+        let authors = Authors { consume: &mut self.consume, audit: &mut self.audit };
+        self.internals.failed(slot, "the stream was deleted", authors);
         self.consume.push(ToConsume::StreamDown { slot });
         let parts = self.batches.gone(slot.0);
         self.refuse_parts(parts, ErrorCode::NO_STREAM, "the stream was deleted");

@@ -22,7 +22,7 @@ use weft_wire::headers::{HeaderError, names};
 use super::entry::Key;
 use super::{ConsumeStage, Entry};
 use crate::counters::add;
-use crate::messages::{Internal, ToAppend};
+use crate::messages::{Author, Internal, ToAppend};
 
 /// Letters on their way to the disk at once.
 const UNDER_WAY: usize = 256;
@@ -206,7 +206,8 @@ impl ConsumeStage {
             match written {
                 Ok(block) => {
                     let ticket = self.dead.sent(key, letter);
-                    self.append.push(ToAppend::Internal(Internal { stream, source, block, ticket }));
+                    let author = Author::Consumer;
+                    self.append.push(ToAppend::Internal(Internal { stream, source, block, ticket, author }));
                 }
                 Err(Unwritten::Memory) => self.dead.wait(key, letter, now),
                 Err(Unwritten::Later(why)) => {

@@ -13,8 +13,9 @@
 use std::sync::Arc;
 
 use weft_base::HubId;
-use weft_govern::access::Principal;
+use weft_govern::access::{Action, Principal};
 use weft_govern::api::{self, Answer, Applied, Apply, Refusal, Request};
+use weft_govern::audit::Event;
 use weft_govern::plan::{Counts, Plan};
 use weft_govern::{Expect, Limits, Outcome, State};
 use weft_ring::arena::BlockRef;
@@ -30,6 +31,8 @@ use crate::options::MAX_VOTERS;
 
 /// How often a change is vetted anew because others came between.
 const TRIES: u32 = 8;
+/// Resources of a change that the audit log names.
+const KEYS: usize = 16;
 /// When a client that found no leader, or no room, may ask again, in milliseconds.
 const RETRY_MS: u32 = 1_000;
 
@@ -43,6 +46,8 @@ pub(crate) enum ToGovern {
         is_administrator: bool,
         /// It may change things; whether it may look was decided before.
         may_change: bool,
+        /// From which address, where that is noted.
+        from: String,
         /// What it asks.
         frame: BlockRef,
     },
@@ -90,6 +95,7 @@ pub(super) struct Who {
     to: To,
     pub(super) author: Arc<Principal>,
     pub(super) is_administrator: bool,
+    from: String,
 }
 
 /// Why a request is not answered: the code, when to try again, and in words.
@@ -100,20 +106,25 @@ impl GovernStage {
     /// turn before the next.
     pub(super) fn take(&mut self, message: ToGovern) -> bool {
         let (who, what) = match message {
-            ToGovern::Ask { session, author, is_administrator, may_change, frame } => {
+            ToGovern::Ask { session, author, is_administrator, may_change, from, frame } => {
                 let Ok(Frame::Govern(govern)) = Frame::decode(&frame) else { return false };
                 let to = To::Session { session, request: govern.request };
                 let what = Request::decode(govern.body).map_err(|error| bad(error.to_string()));
-                (Who { to, author, is_administrator }, what.and_then(|asked| self.what_of(asked, may_change)))
+                let who = Who { to, author, is_administrator, from };
+                (who, what.and_then(|asked| self.what_of(asked, may_change)))
             }
             ToGovern::Aside { author, is_administrator, wanted, reply } => {
                 let what = self.what_of(Request::Apply(*wanted), true);
-                (Who { to: To::Aside(reply), author, is_administrator }, what)
+                let from = "a server beside the hub".to_owned();
+                (Who { to: To::Aside(reply), author, is_administrator, from }, what)
             }
         };
         let what = match what {
             Ok(what) => what,
             Err(refusal) => {
+                if refusal.0 == ErrorCode::NOT_ADMIN {
+                    self.note(&who, "the mesh", false, 0, &refusal.2);
+                }
                 self.refuse(who.to, refusal);
                 return false;
             }
@@ -220,11 +231,20 @@ impl GovernStage {
             Err(faults) => return self.answer(who.to, Answer::Refused(Refusal::of_faults(faults))),
         };
         if let Some((expect, found)) = plan.conflict(&state) {
+            let detail = format!("the change {id} is refused: somebody was faster");
+            self.note(&who, &expect.key.to_string(), false, state.version(), &detail);
             return self.conflict(who.to, expect, found);
         }
         if !plan.is_empty() {
             let after = Arc::new(plan.after(&state));
             if let Some(refusal) = self.object(&who, &state, &after) {
+                if !dry_run {
+                    let why = match &refusal {
+                        Refusal::LockedOut { why } => why.clone(),
+                        _ => "documents that cannot be so".to_owned(),
+                    };
+                    self.note(&who, "the mesh", false, state.version(), &format!("the change {id} is refused: {why}"));
+                }
                 return self.answer(who.to, Answer::Refused(refusal));
             }
         }
@@ -267,6 +287,9 @@ impl GovernStage {
                     what = %changing.plan.counts(),
                     "a client of this hub changed the control state"
                 );
+                let keys: Vec<String> = changing.plan.keys().iter().take(KEYS).map(ToString::to_string).collect();
+                let detail = format!("the change {} is made: {}", changing.wanted.id, changing.plan.counts());
+                self.note(&who, &keys.join(" "), true, version, &detail);
                 return self.applied(who.to, &changing.plan, version, (false, false));
             }
             Outcome::Unchanged { version } => return self.applied(who.to, &Plan::default(), version, (false, false)),
@@ -295,6 +318,28 @@ impl GovernStage {
             other => (ErrorCode::UNSUPPORTED, 0, format!("this hub does not know what it means: {other:?}")),
         };
         self.refuse(who.to, error);
+    }
+
+    /// Notes what a client did to the control state, or may not.
+    fn note(&mut self, who: &Who, resource: &str, allowed: bool, version: u64, detail: &str) {
+        let Some(audit) = &mut self.audit else { return };
+        let session = match &who.to {
+            To::Session { session, .. } => session.0,
+            To::Aside(_) => 0,
+        };
+        let event = Event {
+            who: who.author.to_string(),
+            from: who.from.clone(),
+            session,
+            method: who.author.method.name().to_owned(),
+            action: Action::Administer.name().to_owned(),
+            resource: resource.to_owned(),
+            allowed,
+            version,
+            detail: detail.to_owned(),
+            ..Event::default()
+        };
+        audit.note(event, self.now);
     }
 
     fn applied(&mut self, to: To, plan: &Plan, version: u64, (repeated, dry_run): (bool, bool)) {

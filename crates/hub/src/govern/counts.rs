@@ -47,6 +47,14 @@ counts! {
     quota_waits = "govern.quota_waits",
     /// Subscriptions and memberships that were ended because they are not allowed any more.
     ended = "govern.ended",
+    /// Records of the audit log that are on the disk.
+    audit_records = "audit.records",
+    /// Records that were lost because there was no room for them.
+    audit_lost = "audit.lost",
+    /// Times that records could not be stored and were tried again.
+    audit_failures = "audit.failures",
+    /// Gauge: records that wait for the disk.
+    audit_pending = "audit.pending",
     /// Logins that were good, of clients that became sessions.
     logged_in = "logins.taken",
     /// Logins refused: what was shown proves nothing, or is over.

@@ -22,6 +22,7 @@ use weft_ring::stage::{Backlog, Stage, StageWaker};
 
 use super::aside::Reply;
 use super::{Governed, Quotas};
+use crate::Identity;
 use crate::counters::{Counters, add, set};
 use crate::messages::{SessionId, ToNet};
 use crate::outbox::Outbox;
@@ -68,16 +69,16 @@ struct InUse {
 }
 
 /// What the stage is made of.
-pub(crate) struct JudgeParts {
-    pub(crate) judge: Box<dyn Judge>,
-    pub(crate) governed: Governed,
+struct JudgeParts {
+    judge: Box<dyn Judge>,
+    governed: Governed,
     /// Where what may be used is put, for the stages that count it.
-    pub(crate) quotas: Arc<ArcSwap<Quotas>>,
-    pub(crate) place: Place,
-    pub(crate) inbox: mpsc::Consumer<ToJudge>,
-    pub(crate) net: Outbox<ToNet>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) waker: StageWaker,
+    quotas: Arc<ArcSwap<Quotas>>,
+    place: Place,
+    inbox: mpsc::Consumer<ToJudge>,
+    net: Outbox<ToNet>,
+    counters: Arc<Counters>,
+    waker: StageWaker,
 }
 
 /// The stage.
@@ -100,7 +101,26 @@ pub(crate) struct JudgeStage {
 }
 
 impl JudgeStage {
-    pub(crate) fn new(parts: JudgeParts) -> Self {
+    /// The stage, and the ways in to it: of the net stage, and of servers beside the hub.
+    pub(crate) fn open(
+        judge: Box<dyn Judge>,
+        (governed, quotas): (Governed, Arc<ArcSwap<Quotas>>),
+        identity: &Identity,
+        net: Outbox<ToNet>,
+        (counters, slots): (Arc<Counters>, usize),
+    ) -> (Self, (Outbox<ToJudge>, Outbox<ToJudge>)) {
+        let waker = StageWaker::parking();
+        let (to_judge, inbox) = mpsc::ring(slots);
+        let place = Place {
+            hub: identity.name.as_str().into(),
+            region: identity.region.as_str().into(),
+            labels: identity.labels.iter().map(|label| label.as_str().into()).collect(),
+        };
+        let out = (Outbox::new(&to_judge, &waker), Outbox::new(&to_judge, &waker));
+        (Self::new(JudgeParts { judge, governed, quotas, place, inbox, net, counters, waker }), out)
+    }
+
+    fn new(parts: JudgeParts) -> Self {
         parts.governed.watch(parts.waker.clone());
         Self {
             parts,

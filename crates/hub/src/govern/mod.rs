@@ -28,7 +28,7 @@ pub use self::aside::{Aside, Changed, Refused, Reply};
 pub(crate) use self::ask::ToGovern;
 pub use self::council::{Council, Ended, OpenCouncil, Seat, Standing, Word};
 pub use self::counts::GovernCounts;
-pub(crate) use self::judge::{JudgeParts, JudgeStage, Judged, ToJudge};
+pub(crate) use self::judge::{JudgeStage, Judged, ToJudge};
 pub(crate) use self::login::{LoggedIn, LoginStage, ToLogin};
 pub(crate) use self::quotas::{Owner, Quotas};
 pub use self::vet::{Objection, Vet};

@@ -25,6 +25,7 @@ use super::ask::{Asked, ToGovern};
 use super::council::{Council, Ended, Word};
 use super::vet::Vet;
 use crate::Identity;
+use crate::audit::Auditor;
 use crate::counters::{Counters, add, set};
 use crate::inbox::RouteOutbox;
 use crate::messages::{FromPeer, PeerMessage, ToNet, ToRoute};
@@ -50,6 +51,8 @@ pub(crate) struct GovernStage {
     pub(super) vet: Option<Box<dyn Vet>>,
     /// What this hub's clients may do is decided by the state.
     pub(super) enforced: bool,
+    /// Notes changes, where the hub keeps an audit log.
+    pub(super) audit: Option<Auditor>,
     /// What streams there are.
     pub(super) snapshot: Arc<ArcSwap<RouteTable>>,
     governed: Governed,
@@ -95,6 +98,7 @@ pub(crate) struct GovernParts {
     /// There is a judge.
     pub(crate) enforced: bool,
     pub(crate) snapshot: Arc<ArcSwap<RouteTable>>,
+    pub(crate) audit: Option<Auditor>,
     pub(crate) governed: Governed,
     pub(crate) identity: Arc<Identity>,
     pub(crate) options: ControlOptions,
@@ -116,6 +120,7 @@ impl GovernStage {
             vet: parts.vet,
             enforced: parts.enforced,
             snapshot: parts.snapshot,
+            audit: parts.audit,
             governed: parts.governed,
             identity: parts.identity,
             options: parts.options,
@@ -302,9 +307,18 @@ impl Stage for GovernStage {
             work += self.step();
         }
         self.look();
+        if let Some(audit) = &mut self.audit {
+            audit.tend(now);
+        }
         self.route.notify();
         self.net.notify();
         work
+    }
+
+    fn on_stop(&mut self, now: Now) {
+        if let Some(audit) = &mut self.audit {
+            audit.close(now);
+        }
     }
 
     fn load(&self) -> Backlog {
@@ -317,7 +331,8 @@ impl Stage for GovernStage {
     }
 
     fn next_deadline(&self) -> Option<Mono> {
-        self.due.into_iter().chain([self.look_at]).min()
+        let audit = self.audit.as_ref().and_then(Auditor::due);
+        self.due.into_iter().chain(audit).chain([self.look_at]).min()
     }
 }
 

@@ -15,6 +15,7 @@ use super::council::{Council, OpenCouncil, Seat};
 use super::stage::{GovernParts, GovernStage};
 use super::vet::Vet;
 use crate::Identity;
+use crate::audit::{Auditor, SharedDigest};
 use crate::counters::Counters;
 use crate::hub::StartError;
 use crate::inbox::RouteOutbox;
@@ -32,6 +33,8 @@ pub struct Governance {
     /// Looks at changes before they are proposed, and says why policies answer as
     /// they do. None: nobody but the rules of the documents themselves.
     pub vet: Option<Box<dyn Vet>>,
+    /// SHA-256, for the chain of the audit log. None: the hub keeps no audit log.
+    pub digest: Option<SharedDigest>,
 }
 
 /// The stage's inboxes and what it is made of, before there is a stage.
@@ -88,6 +91,7 @@ impl Wires {
         net: Outbox<ToNet>,
         route: RouteOutbox,
         (governed, enforced, snapshot): (Governed, bool, Arc<ArcSwap<RouteTable>>),
+        audit: Option<Auditor>,
         (identity, options, counters): (Arc<Identity>, &HubOptions, Arc<Counters>),
     ) -> Box<dyn Stage> {
         Box::new(GovernStage::new(GovernParts {
@@ -99,6 +103,7 @@ impl Wires {
             vet: self.vet,
             enforced,
             snapshot,
+            audit,
             governed,
             identity,
             options: options.control.clone(),

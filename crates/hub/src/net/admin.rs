@@ -1,5 +1,6 @@
 //! What only administrators may do: clients whose certificate is named in `admins`.
 
+use weft_govern::access::Action;
 use weft_ring::arena::BlockRef;
 use weft_transport::{Peer, PeerKind};
 use weft_wire::frame::ErrorCode;
@@ -19,6 +20,7 @@ impl NetStage {
         let Some(connection) = self.connection(id) else { return };
         if !connection.may_administer() {
             let detail = "the client's certificate is not named in `admins` of the hub's configuration";
+            self.note_refused(id, Action::Administer, "the mesh", detail);
             return self.refuse(id, request, ErrorCode::NOT_ADMIN, detail);
         }
         self.out.conductor.push(ToConductor::Change { session: id, frame: bytes.clone() });
@@ -27,6 +29,7 @@ impl NetStage {
     /// Somebody looks at the control state, or changes it. Never waits for who
     /// answers: while that is behind, requests are refused.
     pub(super) fn on_govern(&mut self, id: SessionId, request: u64, bytes: &BlockRef) {
+        let from = self.origin(id);
         let Some(connection) = self.connection(id) else { return };
         let Some(author) = connection.principal.clone() else { return };
         // Where a judge decides, it has: without one, nobody else changes anything.
@@ -39,6 +42,7 @@ impl NetStage {
                         author,
                         is_administrator,
                         may_change: is_administrator || is_judged,
+                        from,
                         frame: bytes.clone(),
                     });
                 }

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use weft_base::Mono;
+use weft_govern::access::Action;
 use weft_mesh::ClientPlace;
 use weft_wire::frame::{
     self, DrainAction, DrainReport, DrainState, DrainStatus, ErrorCode, Frame, MAX_PLACES, Place, Redirect,
@@ -100,6 +101,7 @@ impl NetStage {
         let Some(connection) = self.connection(id) else { return };
         if !connection.may_administer() {
             let detail = "the client's certificate is not named in `admins` of the hub's configuration";
+            self.note_refused(id, Action::Administer, "the mesh", detail);
             return self.refuse(id, asked.request, ErrorCode::NOT_ADMIN, detail);
         }
         connection.client.operates = true;

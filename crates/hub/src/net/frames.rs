@@ -79,7 +79,10 @@ impl NetStage {
                 }
             }
             Role::Client if self.waits_for_answer(id, &decoded, &block) => {}
-            Role::Client => self.on_allowed(id, decoded, &block),
+            Role::Client => {
+                self.note_act(id, &decoded, None);
+                self.on_allowed(id, decoded, &block);
+            }
             Role::Link { .. } => match &decoded {
                 Frame::Goodbye(goodbye) => self.on_link_goodbye(id, goodbye.detail),
                 // A sign of life, and that is all.
@@ -233,6 +236,9 @@ impl NetStage {
     }
 
     pub(super) fn on_client_frame(&mut self, id: SessionId, decoded: Frame<'_>, bytes: &BlockRef) {
+        if self.refuse_meddling(id, &decoded) {
+            return;
+        }
         match decoded {
             Frame::Subscribe(subscribe) => self.on_subscribe(id, &subscribe),
             Frame::Unsubscribe(unsubscribe) => {
@@ -374,7 +380,9 @@ impl NetStage {
         };
         let own = ReplyAddress { hub: self.identity.id, session: id.0 };
         let is_inbox = subscribe.id == REPLY_INBOX && subscribe.filter == own.inbox();
-        if !is_inbox && (is_reserved(subscribe.filter) || subscribe.id == REPLY_INBOX) {
+        // A stream's own reader sees what is there, whatever the space.
+        let is_hidden = is_reserved(subscribe.filter) && subscribe.stream.is_empty();
+        if !is_inbox && (is_hidden || subscribe.id == REPLY_INBOX) {
             let detail = "topics that start with `_` are reserved: a session may subscribe to its own inbox alone";
             return self.refuse(id, subscribe.id.0, ErrorCode::FORBIDDEN, detail);
         }

@@ -156,6 +156,7 @@ impl NetStage {
         // Who shows something else than an administrator's certificate is none.
         let is_admin = is_admin && who.method == Method::Administrator;
         if let Err(detail) = self.connections_of(&who) {
+            self.note_login(id, &who, false, &detail);
             add(&self.counters.refused, 1);
             return self.goodbye(id, ErrorCode::OVER_QUOTA, &detail);
         }
@@ -170,6 +171,7 @@ impl NetStage {
             Method::Token | Method::Password => who.to_string(),
             _ => known,
         };
+        self.note_login(id, &who, true, "");
         self.govern(id, who);
         self.out.conductor.push(ToConductor::SessionOpened { session: id, name });
         add(&self.counters.clients, 1);

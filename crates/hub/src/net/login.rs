@@ -130,6 +130,9 @@ impl NetStage {
             LoggedIn::Over { session, refusal } => {
                 if self.connection(session).is_some_and(|c| matches!(c.role, Role::Client)) {
                     add(&self.counters.govern.login_over, 1);
+                    if let Some(who) = self.connection(session).and_then(|connection| connection.principal.clone()) {
+                        self.note_login(session, &who, false, &format!("the session is ended: {}", refusal.log));
+                    }
                     self.goodbye(session, ErrorCode::LOGIN_EXPIRED, &refusal.detail);
                 }
             }
@@ -159,6 +162,12 @@ impl NetStage {
             Reason::Bad | Reason::Expired => &self.counters.govern.login_refused,
         };
         add(counted, 1);
+        let name = match self.connection(id).map(|connection| &connection.role) {
+            Some(Role::AwaitLogin(waiting)) if waiting.peer.name.is_empty() => waiting.name.clone(),
+            Some(Role::AwaitLogin(waiting)) => waiting.peer.name.clone(),
+            _ => String::new(),
+        };
+        self.note_unproved(id, &name, &refusal.log);
         let (code, _) = code_of(&refusal.reason);
         self.goodbye(id, code, &refusal.detail);
     }

@@ -15,6 +15,7 @@
 mod admin;
 mod alive;
 mod apart;
+mod audit;
 mod backlog;
 mod bundles;
 mod connection;
@@ -62,6 +63,7 @@ use self::tunnel::Sockets;
 use self::window::Growth;
 use crate::Identity;
 use crate::agree::Opening;
+use crate::audit::Auditor;
 use crate::counters::{Counters, add};
 use crate::govern::Quotas;
 use crate::inbox::lane_of_frame;
@@ -543,6 +545,7 @@ impl Stage for NetStage {
             .chain(release)
             .chain(marks)
             .chain(quota)
+            .chain(self.out.audit.as_ref().and_then(Auditor::due))
             .chain(self.tunnels_deadline())
             .chain(self.drain_deadline())
             .min()
@@ -553,23 +556,11 @@ impl Stage for NetStage {
         for id in ids {
             self.end(id, "the hub stops");
         }
+        self.close_audit();
     }
 }
 
 impl NetStage {
-    /// Whether more than three quarters of the buffers of a size that there can be are lent.
-    fn is_tight(&self) -> bool {
-        self.arena.stats().busy > 750
-    }
-
-    /// Asks the network what is ready, for the work that follows.
-    fn poll(&mut self, how_long: Duration) {
-        self.unpolled = 0;
-        if let Err(error) = self.network.poll(Some(how_long), &mut self.ready) {
-            tracing::error!(code = "poll_failed", error = %error, "the network could not be polled");
-        }
-    }
-
     fn work(&mut self) -> usize {
         let mut ready = std::mem::take(&mut self.ready);
         let mut work = ready.len();
@@ -587,6 +578,7 @@ impl NetStage {
         self.tend_drain();
         self.drain_if_asked();
         self.pump_tunnels();
+        self.tend_audit();
         self.out.notify();
         work
     }

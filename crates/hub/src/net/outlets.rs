@@ -3,6 +3,7 @@
 use weft_ring::stage::StageWaker;
 
 use crate::admit::Admission;
+use crate::audit::Auditor;
 use crate::consume::ToConsume;
 use crate::govern::{ToGovern, ToJudge, ToLogin};
 use crate::inbox::RouteOutbox;
@@ -21,6 +22,8 @@ pub(crate) struct Outlets {
     pub(crate) judge: Option<Outbox<ToJudge>>,
     /// Of a hub that has a control state.
     pub(crate) govern: Option<Outbox<ToGovern>>,
+    /// Of a hub that keeps an audit log.
+    pub(crate) audit: Option<Auditor>,
     /// Where it is asked who clients are. Nobody waits for it to have room.
     pub(crate) login: Option<Outbox<ToLogin>>,
     /// Wakes the replicate stage, which is sent nothing from here.

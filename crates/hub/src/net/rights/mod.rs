@@ -189,11 +189,14 @@ impl NetStage {
             Known::Reply if rights.replies > 0 => self.meter_publish(id, request, asked, block),
             Known::Reply => {
                 let detail = explain::no_reply(&rights.who);
+                self.note_refused(id, Action::Reply, "a request", "it has no live subscription to requests");
                 self.deny_publish(id, request, asked.0, &block, &detail);
             }
             Known::Denied(at) => {
                 let known = rights.publishes.refused(at);
-                let detail = known.map(|(topic, need)| explain::publish(topic, need)).unwrap_or_default();
+                let found = known.map(|(topic, need)| (explain::publish(topic, need), need.clone()));
+                let (detail, need) = found.map_or_else(Default::default, |(detail, need)| (detail, Some(need)));
+                self.note_need(id, need.as_ref(), "");
                 self.deny_publish(id, request, asked.0, &block, &detail);
             }
             Known::No => self.ask_to_publish(id, request, asked, block),
@@ -327,12 +330,16 @@ impl NetStage {
                 let (topic, lane, action) = (parsed.topic(), parsed.lane(), action_of(&parsed));
                 let refused = needs.iter().find(|need| !need.is_allowed());
                 let detail = refused.map(|need| explain::publish(topic, need));
+                let denied = refused.cloned();
                 let Some(rights) = self.rights(id) else { return };
                 let gone = rights.publishes.insert(epoch, (topic, lane, action), needs);
                 self.release(id, gone);
                 match detail {
                     None => self.meter_publish(id, request, asked, block),
-                    Some(detail) => self.deny_publish(id, request, asked.0, &block, &detail),
+                    Some(detail) => {
+                        self.note_need(id, denied.as_ref(), "");
+                        self.deny_publish(id, request, asked.0, &block, &detail);
+                    }
                 }
             }
             Kept::Metered { request, asked, block } => self.on_publish(id, request, asked, block),
@@ -341,6 +348,7 @@ impl NetStage {
                 let missing = needs.iter().find(|need| need.required && !need.is_allowed());
                 if let Some(need) = missing.filter(|_| !is_enough) {
                     let detail = explain::need(need);
+                    self.note_need(id, Some(need), "");
                     if keeps {
                         self.release(id, needs.into_iter().map(|need| need.ask).collect());
                     }
@@ -349,6 +357,8 @@ impl NetStage {
                 }
                 // Decoded before; its bytes are as they were.
                 let Ok(decoded) = Frame::decode(&frame) else { return };
+                let by = needs.iter().find(|need| need.is_allowed()).and_then(|need| need.verdict.clone());
+                self.note_act(id, &decoded, by.as_deref());
                 match opens {
                     // First, so that nothing is open that stands on nothing.
                     Some(subscription) => {
@@ -369,6 +379,15 @@ impl NetStage {
     pub(in crate::net) fn on_allowed(&mut self, id: SessionId, decoded: Frame<'_>, bytes: &BlockRef) {
         if !self.tunnel_takes(id, &decoded, bytes) {
             self.on_client_frame(id, decoded, bytes);
+        }
+    }
+
+    /// Notes a question that was answered with no.
+    fn note_need(&mut self, id: SessionId, need: Option<&Need>, detail: &str) {
+        if let Some(need) = need.filter(|_| self.audits())
+            && let Some(verdict) = need.verdict.as_deref()
+        {
+            self.note_denied(id, &need.ask, verdict, detail);
         }
     }
 
