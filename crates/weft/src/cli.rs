@@ -1,5 +1,6 @@
 //! The command line: what there is to say and what it means.
 
+pub(crate) mod audit;
 pub(crate) mod consumer;
 mod control;
 mod drain;
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     /// Who may do what, and why: check, test, explain, can, whoami.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// A hub's audit log: who did what from where: read, verify.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// The rules by which a hub maps topics: test.
     #[command(subcommand)]
     Mapping(MappingCommand),

@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `apply`, `export`, `control`, `check`, `policy`, `mapping`, `schema`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
+//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `apply`, `export`, `control`, `check`, `policy`, `audit`, `mapping`, `schema`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         Command::Apply(args) => futures_lite::future::block_on(commands::control::apply(&args)),
         Command::Export(args) => futures_lite::future::block_on(commands::control::export(&args)),
         Command::Control(command) => futures_lite::future::block_on(commands::control::run(command)),
+        Command::Audit(command) => futures_lite::future::block_on(commands::audit::run(command)),
         Command::Check(args) => commands::check::run(&args),
         Command::Policy(command) => futures_lite::future::block_on(commands::policy::run(command)),
         Command::Mapping(command) => commands::mapping::run(command),

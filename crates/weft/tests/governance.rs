@@ -36,6 +36,16 @@ forbid (principal, action == Action::"publish", resource in TopicFilter::"flight
 '''
 "#;
 
+const AUDITORS: &str = r#"
+[[policy]]
+name = "auditors"
+rules = '''
+@id("read")
+permit (principal == User::"operator", action in [Action::"consume", Action::"subscribe", Action::"observe"],
+  resource in TopicFilter::"_audit/**");
+'''
+"#;
+
 /// A session of the guest at a hub.
 fn guest(mesh: &Mesh, hub: usize) -> Client {
     let pem = |name: &str| mesh.path(name);
@@ -101,6 +111,41 @@ fn a_policy_changed_at_one_hub_stops_a_live_publisher_at_another_and_names_the_r
     let you: Value = serde_json::from_slice(&you.stdout).expect(&text(&you.stderr));
     assert_eq!((&you["name"], &you["hub"]), (&"guest".into(), &"chicago".into()), "{you}");
 
+    // The audit logs have it: the change where it was asked for, the denial where the
+    // publisher is, and both are read from elsewhere.
+    mesh.apply(0, &mesh.documents("auditors.toml", AUDITORS), &[]);
+    let version = &version["version"];
+    let change = |event: &Value| event["version"] == *version && event["who"] == "operator" && event["allowed"] == true;
+    let change = logged(&mesh, "new-york", change);
+    assert_eq!((&change["resource"], &change["action"]), (&"policy/desk".into(), &"administer".into()), "{change}");
+    let denial = logged(&mesh, "chicago", |event| event["rules"] == serde_json::json!(["desk/grounded"]));
+    assert_eq!((&denial["who"], &denial["allowed"]), (&"guest".into(), &false.into()), "{denial}");
+    assert_eq!(
+        (&denial["resource"], &denial["version"]),
+        (&"topic `flights/departed/JFK`".into(), version),
+        "{denial}"
+    );
+    for hub in ["new-york", "chicago"] {
+        let verified = mesh.run(2, &["audit", "verify", "--of", hub]);
+        assert!(text(&verified.stdout).starts_with("the chain is whole"), "{}", text(&verified.stderr));
+    }
+
     mesh.apply(2, &mesh.documents("open.toml", OPEN), &[]);
     until(&publisher, "flights/departed/JFK", true);
+}
+
+/// The first event of a hub's audit log of which this is true, read at another hub,
+/// once it is there.
+fn logged(mesh: &Mesh, hub: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let output = mesh.run(2, &["audit", "read", "--raw", "--of", hub]);
+        let records = text(&output.stdout);
+        let events = records.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let mut events = events.map(|record| record["line"]["entry"]["event"].clone());
+        if let Some(found) = events.find(|event| wanted(event)) {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{records} {}", text(&output.stderr));
+    }
 }

@@ -84,6 +84,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let served = (options.link_security.clone(), options.admins.clone(), options.anonymous);
     let mut environment = Environment::of_machine(&options)?;
     environment.profiler = Some(Arc::new(Sampler));
+    environment.governance.digest = Some(Arc::new(control::Sha256));
     environment.governance.council = Some(Box::new(control::open));
     environment.governance.vet = Some(Box::new(control::Vetting::new(&options, environment.clock.clone())?));
     let server = KeyServer::new(&login).map_err(|e| Usage(format!("[login] ca: {e:#}")))?;

@@ -4,6 +4,7 @@
 //! that are not known are mistakes. The documented sample is
 //! `examples/hub.toml`; a test reads it.
 
+mod audit;
 mod control;
 mod dns;
 mod http;

@@ -17,7 +17,7 @@ use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdenti
 
 use super::joining::{self, Needs};
 use super::reader::{Problems, Section};
-use super::{Config, control, dns, login};
+use super::{Config, audit, control, dns, login};
 
 /// Sets a field from a key, if the key is there and right.
 macro_rules! set {
@@ -89,6 +89,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         options.control = control::options(section, problems);
     }
     let login = login::take(login.unwrap_or_default(), &mut options, problems);
+    if let Some(section) = top.section("audit", problems) {
+        options.audit = audit::options(section, problems);
+    }
     if let Some(section) = top.section("quic", problems) {
         quic_links(section, &mut options.quic, problems);
     }

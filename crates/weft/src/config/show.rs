@@ -82,6 +82,7 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     }
     super::dns::show(&o.dns, out)?;
     super::control::show(o, out)?;
+    super::audit::show(o, out)?;
     write_quic(&o.quic, out)?;
     writeln!(out, "\n[protocol]\nmost = {}\nleast = {}", o.protocol_most, o.protocol_least)?;
     let w = &o.routing.weights;

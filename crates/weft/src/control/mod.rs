@@ -4,6 +4,7 @@
 
 mod cases;
 mod council;
+mod digest;
 pub(crate) mod files;
 mod judge;
 mod policies;
@@ -11,6 +12,7 @@ mod vet;
 
 pub(crate) use self::cases::cases;
 pub(crate) use self::council::open;
+pub(crate) use self::digest::Sha256;
 pub(crate) use self::judge::{Enforced, explain};
 pub(crate) use self::policies::{compile, learn};
 pub(crate) use self::vet::{Vetting, can};
