@@ -211,7 +211,7 @@ impl GovernStage {
                 (ErrorCode::NO_LEADER, RETRY_MS, detail.to_owned())
             }
             (_, Ended::Unknown) => {
-                let detail = "nobody said in time whether it is done: send it again under the same number";
+                let detail = "nobody said in time whether it is done: sent again under its number it is made once";
                 (ErrorCode::TIMED_OUT, RETRY_MS, detail.to_owned())
             }
             (_, ended) => (ErrorCode::INTERNAL, 0, format!("the council answered {ended:?} to something else")),

@@ -159,7 +159,7 @@ async fn make(client: &Client, wanted: &Apply, documents: &Documents) -> anyhow:
         if Instant::now() + pause > until {
             return Err(error.into());
         }
-        eprintln!("{error}; it is sent again under the same number");
+        eprintln!("{error}; sending it again");
         std::thread::sleep(pause);
     }
 }
