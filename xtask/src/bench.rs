@@ -6,11 +6,12 @@ use crate::step::Run;
 use crate::workspace;
 
 /// The benchmarks, in the order in which `all` runs them.
-pub(crate) const NAMES: [&str; 13] = [
-    "machine", "decode", "topic", "ring", "log", "hub", "hops", "wan", "streams", "start", "idle", "interest", "peers",
+pub(crate) const NAMES: [&str; 14] = [
+    "machine", "decode", "topic", "ring", "log", "hub", "hops", "wan", "streams", "start", "idle", "interest",
+    "govern", "peers",
 ];
 /// Those that start the real program.
-const WITH_PROGRAM: [&str; 8] = ["hub", "hops", "wan", "streams", "start", "idle", "interest", "peers"];
+const WITH_PROGRAM: [&str; 9] = ["hub", "hops", "wan", "streams", "start", "idle", "interest", "govern", "peers"];
 
 /// Runs one benchmark, or all.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {

@@ -1,10 +1,13 @@
-//! A raw connection to a hub, over TCP or shared memory: a hello, frames out,
+//! A raw connection to a hub, over TCP, TLS or shared memory: a hello, frames out,
 //! and frames in that are counted where they were read.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use weft_base::{Epoch, HubId, ProducerId, Random};
 use weft_transport::{ShmStream, shm};
 use weft_wire::Block;
@@ -20,6 +23,7 @@ use crate::work::{Subscribe, time_of};
 #[derive(Debug)]
 pub(super) enum Wire {
     Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
     Shm(Box<ShmStream>),
 }
 
@@ -33,10 +37,19 @@ impl Wire {
         Ok(Self::Tcp(crate::fixed::connect(address)?))
     }
 
-    /// Another handle of the same socket; there is none of shared memory.
+    /// TLS with this side's certificate, to a hub at an IP address.
+    pub(super) fn open_tls(address: &str, config: &Arc<ClientConfig>) -> Result<Self> {
+        let socket = crate::fixed::connect(address)?;
+        let name = ServerName::IpAddress(socket.peer_addr()?.ip().into());
+        let session = ClientConnection::new(Arc::clone(config), name)?;
+        Ok(Self::Tls(Box::new(StreamOwned::new(session, socket))))
+    }
+
+    /// Another handle of the same socket; there is none of TLS or shared memory.
     pub(super) fn try_clone(&self) -> Result<TcpStream> {
         match self {
             Self::Tcp(socket) => Ok(socket.try_clone()?),
+            Self::Tls(_) => bail!("a link with TLS cannot be shared by two threads"),
             Self::Shm(_) => bail!("a link over shared memory cannot be shared by two threads"),
         }
     }
@@ -47,6 +60,7 @@ impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
             Self::Shm(stream) => stream.read(buffer),
         }
     }
@@ -57,12 +71,16 @@ impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
             Self::Shm(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tls(stream) => stream.flush(),
+            Self::Tcp(_) | Self::Shm(_) => Ok(()),
+        }
     }
 }
 
@@ -82,7 +100,11 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects, says hello, and waits for the welcome.
     pub(super) fn open(address: &str) -> Result<Self> {
-        let socket = Wire::open(address)?;
+        Self::over(Wire::open(address)?)
+    }
+
+    /// Says hello over what is connected, and waits for the welcome.
+    pub(super) fn over(socket: Wire) -> Result<Self> {
         let producer = ProducerId(Random::from_entropy()?.next_u64().max(1));
         let mut connection = Self { socket, producer, window: (0, 0), buffer: vec![0; CHUNK], start: 0, end: 0 };
         connection.send(&Frame::Hello(Hello {

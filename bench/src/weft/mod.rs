@@ -8,6 +8,7 @@
 mod chain;
 mod connection;
 mod durable;
+mod governed;
 mod publish;
 mod streams;
 
@@ -21,6 +22,7 @@ use weft_wire::frame::{Frame, OnFull, Start, Subscribe as SubscribeFrame};
 
 pub use self::chain::Chain;
 use self::connection::Connection;
+pub use self::governed::Governed;
 use self::publish::{Publisher, Spread};
 use crate::process::Server;
 use crate::work::{Peer, Publish, Subscribe};
