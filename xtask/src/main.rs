@@ -12,6 +12,7 @@ mod compat;
 mod confluent;
 mod crash;
 mod demo;
+mod deny;
 mod fuzz;
 mod lint;
 mod step;
