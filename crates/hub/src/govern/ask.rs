@@ -183,6 +183,8 @@ impl GovernStage {
         match begun {
             Ok(()) => {
                 self.asked.insert(number, asked);
+                // The council has its turn at once, not when it wanted one without this.
+                self.due = Some(self.now.mono);
             }
             Err(detail) => self.refuse(asked.who.to, (ErrorCode::OVERLOADED, RETRY_MS, detail)),
         }

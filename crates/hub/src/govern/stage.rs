@@ -69,7 +69,7 @@ pub(crate) struct GovernStage {
     pub(super) next: u64,
     pub(super) members: Members,
     /// When the council wants a turn.
-    due: Option<Mono>,
+    pub(super) due: Option<Mono>,
     look_at: Mono,
     begun: Option<Mono>,
     is_alarmed: bool,
