@@ -278,6 +278,16 @@ counters! {
     probed = "links.measured",
     /// Connections refused that said they are one of several of a link.
     parts_refused = "links.connections_refused",
+    /// Connections to the server for HTTP that are open.
+    http_connections = "http.connections",
+    /// Connections to it that were closed as they came: `http.connections` were open.
+    http_turned_away = "http.turned_away",
+    /// Requests by HTTP.
+    http_requests = "http.requests",
+    /// Requests by HTTP that were refused: `http.requests` were under way.
+    http_crowded = "http.crowded",
+    /// Requests by HTTP that took longer than `http.patience`.
+    http_late = "http.late",
     /// Certificates issued to hubs that joined with a token.
     joins_issued = "joins.issued",
     /// Certificates issued in the place of others.

@@ -235,6 +235,17 @@ fn who_writes_slowly_has_a_place_for_a_while_and_no_longer() {
             assert!([0, 408, 503].contains(&read(socket).status));
         }
     }
+    // Who was turned away is counted, and who came too late, and nobody is left.
+    let shown = || {
+        let shown = weft(&["mesh", "show", "--json", "-s", &hub.address]).stdout;
+        serde_json::from_slice::<Value>(&shown).expect("JSON")["counters"].clone()
+    };
+    let counters = shown();
+    assert!(counters["http.turned_away"].as_u64() > Some(0), "{counters}");
+    assert!(counters["http.late"].as_u64() > Some(0), "{counters}");
+    while shown()["http.connections"] != 0 {
+        assert!(begun.elapsed() < PATIENCE, "connections are open that nobody has");
+    }
 }
 
 #[test]

@@ -226,8 +226,9 @@ fn serve(
         Some(Security::Tls(identity)) => Some(identity.clone()),
         _ => None,
     };
-    let (plain, clock) = (options.plain, Arc::new(SystemClock::new()));
-    let facts = http::Facts { aside: hub.aside(), identity, admins: admins.clone(), anonymous: *anonymous, clock };
+    let (plain, clock, counters) = (options.plain, Arc::new(SystemClock::new()), hub.counters().clone());
+    let facts =
+        http::Facts { aside: hub.aside(), identity, admins: admins.clone(), anonymous: *anonymous, clock, counters };
     let server = Server::open(options, facts)?;
     let scheme = if plain { "http" } else { "https" };
     let url = format!("{scheme}://{}", server.address());

@@ -26,6 +26,7 @@ use anyhow::Context;
 use axum::Router;
 use tokio::sync::watch;
 use weft_base::Clock;
+use weft_hub::Counters;
 use weft_hub::govern::Aside;
 use weft_transport::{Front, TlsIdentity};
 
@@ -43,6 +44,7 @@ pub(crate) struct Facts {
     /// Whether who shows nothing is let in, on loopback without TLS.
     pub(crate) anonymous: bool,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// The server, which serves until it is dropped.
@@ -75,7 +77,8 @@ impl Server {
         let who = Arc::new(who::Who::new(&facts));
         let router = areas(&options, &facts, &who)?;
         let (stop, stopped) = watch::channel(false);
-        let serving = Serving { router, front, options, stopped, clock: facts.clock.clone() };
+        let Facts { clock, counters, .. } = facts;
+        let serving = Serving { router, front, options, stopped, clock, counters };
         let thread = std::thread::Builder::new()
             .name("weft-http".to_owned())
             .spawn(move || runtime.block_on(serving.run(listener)))

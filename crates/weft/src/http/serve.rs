@@ -20,11 +20,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use weft_base::Clock;
+use weft_hub::Counters;
 use weft_transport::Front;
 
 use super::HttpOptions;
@@ -53,6 +54,7 @@ pub(super) struct Serving {
     pub(super) options: HttpOptions,
     pub(super) stopped: watch::Receiver<bool>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// What connections share.
@@ -95,11 +97,17 @@ impl Serving {
                 }
             };
             // Nothing is said: saying it would take the place that there is not.
-            let Ok(place) = shared.connections.clone().try_acquire_owned() else { continue };
+            let counters = &shared.serving.counters;
+            let Ok(place) = shared.connections.clone().try_acquire_owned() else {
+                count(&counters.http_turned_away);
+                continue;
+            };
+            count(&counters.http_connections);
             let shared = shared.clone();
             open.spawn(async move {
+                let counters = shared.serving.counters.clone();
+                let _open = Open(&counters, place);
                 shared.connection(socket, from).await;
-                drop(place);
             });
         }
         drop(listener);
@@ -107,6 +115,19 @@ impl Serving {
         if timeout(GRACE, ends).await.is_err() {
             tracing::warn!(code = "http_cut", "requests by HTTP were cut off: they took longer than the hub waits");
         }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A connection that is open, and its place, until it is dropped.
+struct Open<'a>(&'a Counters, #[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.http_connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -240,10 +261,13 @@ impl Shared {
         router: TowerToHyperService<Router>,
         caller: Arc<Caller>,
     ) -> Response<Body> {
+        let counters = &self.serving.counters;
+        count(&counters.http_requests);
         if let Err(refusal) = caller.check(&*self.serving.clock) {
             return refusal.response();
         }
         let Ok(_place) = self.requests.try_acquire() else {
+            count(&counters.http_crowded);
             return Refusal::soon(503, 503, "more requests are under way than the hub takes (http.requests)")
                 .response();
         };
@@ -252,6 +276,7 @@ impl Shared {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => {
+                count(&counters.http_late);
                 let text = "the request took longer than the hub waits (http.patience); send it again";
                 Refusal::soon(503, 503, text).response()
             }
