@@ -63,7 +63,7 @@ pub fn check(before: &State, after: &State, changed: &[Key]) -> Vec<Fault> {
 fn referring(before: &State, after: &State, changed: &[Key]) -> Vec<(Key, Document)> {
     let gone_or_less = |key: &&Key| match key.kind() {
         Kind::Tenant => before.get(key).is_some(),
-        Kind::Issuer | Kind::Schema => before.get(key).is_some() && after.get(key).is_none(),
+        Kind::Issuer | Kind::Schema | Kind::Subject => before.get(key).is_some() && after.get(key).is_none(),
         _ => false,
     };
     let names: BTreeSet<(Kind, &str)> =
@@ -99,6 +99,7 @@ fn named(document: &Document) -> Vec<(Kind, String)> {
         Document::Subject(subject) => {
             names.extend(subject.versions.values().map(|version| (Kind::Schema, version.id.to_string())));
         }
+        Document::Reader(reader) => names.push((Kind::Subject, reader.subject.clone())),
         _ => {}
     }
     names

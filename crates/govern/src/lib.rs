@@ -18,6 +18,7 @@ mod change;
 pub mod check;
 pub mod document;
 pub mod fence;
+pub mod inspect;
 mod items;
 pub mod json;
 mod limits;

@@ -324,7 +324,8 @@ const fn rank(kind: Kind) -> usize {
         Kind::Schema => 6,
         Kind::Subject => 7,
         Kind::Registry => 8,
-        Kind::Policy => 9,
+        Kind::Reader => 9,
+        Kind::Policy => 10,
     }
 }
 

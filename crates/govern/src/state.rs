@@ -50,6 +50,8 @@ kinds! {
     Subject = "subject";
     /// One schema, by its number.
     Schema = "schema";
+    /// What somebody who reads a subject's events can read.
+    Reader = "reader";
     /// A stream that there is to be.
     Stream = "stream";
     /// What holds for all subjects.

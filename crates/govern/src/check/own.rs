@@ -7,7 +7,7 @@ use weft_topic::Filter;
 use super::password;
 use crate::access::Action;
 use crate::document::{
-    Check, Credential, Document, Identity, Issuer, Keys, Retention, Schema, Stream, Subject, Tenant,
+    Check, Credential, Document, Identity, Issuer, Keys, Reader, Retention, Schema, Stream, Subject, Tenant,
 };
 use crate::owners::{is_ownable, is_reserved};
 use crate::{Key, Kind};
@@ -75,6 +75,7 @@ pub(super) fn check(key: &Key, document: &Document, fault: &mut dyn FnMut(String
         }
         Document::Subject(subject) => look.subject(subject),
         Document::Schema(schema) => look.schema(key, schema),
+        Document::Reader(reader) => look.reader(reader),
         Document::Stream(stream) => look.stream(key, stream),
         Document::Registry(registry) => {
             if key.name() != "global" {
@@ -312,6 +313,15 @@ impl Own<'_> {
                     reference.version
                 ));
             }
+        }
+    }
+
+    fn reader(&mut self, reader: &Reader) {
+        self.description(&reader.description);
+        self.text("consumer", &reader.consumer, 1, NAME);
+        self.text("region", &reader.region, 0, NAME);
+        if reader.version == 0 {
+            self.say("version: versions of a subject are counted from 1");
         }
     }
 

@@ -18,7 +18,7 @@ use crate::json;
 use crate::state::Kind;
 
 pub use access::{Credential, Identity, Issuer, Keys, Policy};
-pub use schema::{Check, Format, Level, Mode, Reference, Registry, Schema, Subject, SubjectVersion};
+pub use schema::{Check, Format, Level, Mode, Reader, Reference, Registry, Schema, Subject, SubjectVersion};
 pub use stream::{Consistency, LastValues, Retention, Stream, Unreachable};
 pub use tenant::{Export, Import, Quota, Tenant};
 
@@ -75,7 +75,7 @@ macro_rules! documents {
     };
 }
 
-documents!(Tenant, Identity, Issuer, Policy, Export, Import, Subject, Schema, Stream, Registry);
+documents!(Tenant, Identity, Issuer, Policy, Export, Import, Subject, Schema, Reader, Stream, Registry);
 
 impl Document {
     /// The tenant that it is of, by its own words; a tenant's is its own name,
@@ -89,6 +89,7 @@ impl Document {
             Document::Export(export) => Some(&export.tenant),
             Document::Import(import) => Some(&import.tenant),
             Document::Subject(subject) => subject.tenant.as_deref(),
+            Document::Reader(reader) => reader.tenant.as_deref(),
             Document::Stream(stream) => stream.tenant.as_deref(),
             Document::Tenant(_) | Document::Schema(_) | Document::Registry(_) => None,
         }

@@ -78,6 +78,29 @@ pub struct Reference {
     pub version: u32,
 }
 
+/// What a consumer declares that it can read: by a version of the subject, so that
+/// who wants to write by another version is told whom that breaks. The resource's
+/// name is the consumer's, with its region where it is in several: it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reader {
+    /// In words, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Whose it is; none: the mesh's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whose events it reads.
+    pub subject: String,
+    /// Which of its versions it reads by.
+    pub version: u32,
+    /// Who reads; several documents of one consumer are one consumer.
+    pub consumer: String,
+    /// In which region.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub region: String,
+}
+
 /// What holds for all subjects. The one resource of its kind is `registry/global`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

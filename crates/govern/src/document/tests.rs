@@ -37,6 +37,11 @@ fn a_document_has_one_text_and_what_is_not_said_is_left_out() {
             r#"{"fingerprint":"00","format":"AVRO","text":"\"int\""}"#,
         ),
         (
+            Kind::Reader,
+            r#"{"version":3,"subject":"orders","consumer":"billing","region":""}"#,
+            r#"{"consumer":"billing","subject":"orders","version":3}"#,
+        ),
+        (
             Kind::Export,
             r#"{"tenant":"a","topics":"a/x","actions":["subscribe"]}"#,
             r#"{"actions":["subscribe"],"tenant":"a","topics":"a/x"}"#,
