@@ -4,11 +4,13 @@
 //!
 //! Compiled schemas are kept in a [`Cache`], which is bounded. Nothing is decided
 //! here about what becomes of a payload: the answer says what the binding asks for.
+use std::sync::Arc;
+
 use weft_topic::Topic;
 
 use crate::binding::{Binding, Bindings, Check};
 use crate::error::Violation;
-use crate::format::{Format, Payload};
+use crate::format::{Format, Payload, Schema};
 use crate::prefix;
 use crate::protobuf::MessageIndexes;
 use crate::registry::{Cache, State, Subject};
@@ -71,28 +73,31 @@ impl Checker {
         let Some(binding) = self.bindings.find(topic).filter(|binding| binding.check != Check::Off) else {
             return Verdict::Unchecked;
         };
-        let mut version = None;
-        match check(&mut self.cache, state, binding, named, payload, &mut version) {
+        let mut by = None;
+        let mut find = |id| self.cache.schema(state, id).map_err(|error| error.to_string());
+        match check(&mut find, state.subjects.get(&binding.subject), binding, (named, payload), &mut by) {
             Ok(id) => Verdict::Accept { id },
             Err(violation) => {
                 let (subject, quarantine) = (binding.subject.clone(), binding.quarantine.clone());
-                let check = binding.check;
+                let (check, version) = (binding.check, by.map(|(version, _)| version));
                 Verdict::Refuse(Box::new(Refusal { subject, version, check, quarantine, violation }))
             }
         }
     }
 }
 
-fn check(
-    cache: &mut Cache,
-    state: &State,
+/// Checks a payload on a topic of `binding` by the schema of `subject` that it is
+/// of; `find` gives compiled schemas by id. Puts the version that it was checked
+/// by, and its id, in `by` as soon as they are known.
+pub(crate) fn check(
+    find: &mut dyn FnMut(u32) -> Result<Arc<Schema>, String>,
+    subject: Option<&Subject>,
     binding: &Binding,
-    named: Option<u32>,
-    payload: &[u8],
-    version: &mut Option<u32>,
+    (named, payload): (Option<u32>, &[u8]),
+    by: &mut Option<(u32, u32)>,
 ) -> Result<u32, Violation> {
     let none = || Violation::new("", "schema", format!("subject '{}' has no version: register one", binding.subject));
-    let subject = state.subjects.get(&binding.subject).ok_or_else(none)?;
+    let subject = subject.ok_or_else(none)?;
     let of = |id: u32| subject.live().rev().find(|(_, version)| version.id == id).map(|(number, _)| number);
     let foreign = |id: u32| {
         Violation::new(
@@ -109,8 +114,8 @@ fn check(
         Some((id, rest)) => (id, Some(rest)),
         None => (named.or_else(|| subject.latest().map(|(_, version)| version.id)).ok_or_else(none)?, None),
     };
-    *version = Some(of(id).ok_or_else(|| foreign(id))?);
-    let schema = cache.schema(state, id).map_err(|error| Violation::new("", "schema", error.to_string()))?;
+    *by = Some((of(id).ok_or_else(|| foreign(id))?, id));
+    let schema = find(id).map_err(|error| Violation::new("", "schema", error))?;
     let (message, bytes) = match framed {
         Some(rest) if schema.format() == Format::Protobuf => {
             let (message, bytes) =

@@ -7,7 +7,7 @@
 //!
 //! A [`registry::State`] has the schemas by subject and version and decides on
 //! requests, [`binding`] says which subject holds for which topics, [`checker`]
-//! checks payloads by both, [`readers`] says who would break, and [`rest`] is all
+//! checks payloads by both ([`checkers`] many at once, for hubs), [`readers`] says who would break, and [`rest`] is all
 //! that as existing serialisers ask for it.
 //!
 //! **Whoever calls** needs a stack of [`STACK_BYTES`] from there on: libraries
@@ -23,6 +23,7 @@ pub mod avro;
 mod base64;
 pub mod binding;
 pub mod checker;
+pub mod checkers;
 mod error;
 pub mod flatbuffers;
 mod format;

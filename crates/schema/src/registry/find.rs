@@ -122,6 +122,27 @@ impl State {
         Ok(Found { subject: name, version: number, id, schema, deleted })
     }
 
+    /// The ids of a subject's versions that are not deleted, by number; none of one
+    /// that there is not.
+    pub fn version_ids(&self, subject: &str) -> BTreeMap<u32, u32> {
+        let live = self.subjects.get(subject).into_iter().flat_map(Subject::live);
+        live.map(|(number, version)| (number, version.id)).collect()
+    }
+
+    /// What stands against a version of a subject by the subject's level, compared
+    /// with those before it that are not deleted.
+    ///
+    /// # Errors
+    /// [`RegistryError`], if there is no such version or it is no schema.
+    pub fn follows(&self, cache: &mut Cache, subject: &str, version: u32) -> Result<Tested, RegistryError> {
+        let found = self.version(subject, &version.to_string(), false)?;
+        let schema = cache.schema(self, found.id)?;
+        let level = self.level(subject);
+        let before: Vec<u32> = self.version_ids(subject).into_keys().filter(|number| *number < version).collect();
+        let latest = before.last().map_or(&[][..], std::slice::from_ref);
+        self.test(cache, subject, &schema, level, if level.transitive() { &before } else { latest })
+    }
+
     /// The schema of an id.
     ///
     /// # Errors
