@@ -30,7 +30,8 @@ pub struct Published {
     pub origin: HubId,
     /// That hub's life; 0 at level `None`.
     pub epoch: Epoch,
-    /// The event's place in what entered at that hub; 0 at level `None`.
+    /// The event's place in what entered at that hub; 0 at level `None`, and of one
+    /// in quarantine.
     pub sequence: u64,
     /// The block was sent again after a reconnection, and the hub had it.
     pub duplicate: bool,
@@ -41,6 +42,16 @@ pub struct Published {
     pub home_sequence: u64,
     /// How many homes have it on disk.
     pub homes: u8,
+}
+
+impl Published {
+    /// Whether the event, and all others of its block, lie in quarantine at the hub
+    /// (`origin`) because they are not of the schema of their topic: on disk, and
+    /// nobody gets them until they are replayed.
+    #[must_use]
+    pub fn is_in_quarantine(&self) -> bool {
+        self.sequence == 0 && self.level != AckLevel::None
+    }
 }
 
 /// What is known of an event at level `None`.
@@ -81,7 +92,10 @@ impl Acknowledgement {
             level: ack.level,
             origin: ack.origin,
             epoch: ack.epoch,
-            sequence: ack.sequence.saturating_add(u64::from(self.index)),
+            sequence: match ack.sequence {
+                0 => 0,
+                first => first.saturating_add(u64::from(self.index)),
+            },
             duplicate: ack.duplicate,
             home: ack.home,
             home_sequence: if ack.home.0 == 0 { 0 } else { ack.home_sequence.saturating_add(u64::from(self.index)) },

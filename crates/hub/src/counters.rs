@@ -14,6 +14,7 @@ use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_stream::consumer::Counts;
 
 use crate::govern::GovernCounts;
+use crate::inspect::SchemaCounts;
 use crate::mapping::Mapped;
 use crate::see::SeeOptions;
 use crate::see::classes::Classes;
@@ -47,6 +48,8 @@ macro_rules! counters {
             stages: OnceLock<Vec<StageGauges>>,
             /// Of who may do what.
             pub govern: GovernCounts,
+            /// Of payloads that are checked.
+            pub schema: SchemaCounts,
             /// The rules in force, which count for themselves.
             mapping: Mutex<Arc<Mapped>>,
         }
@@ -70,7 +73,7 @@ macro_rules! counters {
                     all.push((format!("class.{class}.imbalance"), get(&ledger.imbalance)));
                 }
                 all.extend(self.locked_mapping().list());
-                all.extend(self.govern.list());
+                all.extend(self.govern.list().into_iter().chain(self.schema.list()));
                 for (peer, link) in &*self.locked_links() {
                     for (what, counter) in link.each() {
                         all.push((format!("link.{peer}.{what}"), get(counter)));
@@ -569,17 +572,8 @@ impl Counters {
     /// Copies that wait somewhere in this hub.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        [
-            &self.waiting_net,
-            &self.waiting_subscribers,
-            &self.waiting_links,
-            &self.waiting_append,
-            &self.waiting_flows,
-            &self.waiting_spool,
-        ]
-        .into_iter()
-        .map(get)
-        .sum()
+        let elsewhere = [&self.waiting_subscribers, &self.waiting_flows, &self.waiting_spool];
+        self.in_flight_here() + elsewhere.into_iter().map(get).sum::<u64>()
     }
 
     /// Copies that only this hub can bring to their end: all in flight but

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use weft_base::Clock;
 use weft_govern::access::Judge;
+use weft_govern::inspect::Inspectors;
 use weft_govern::login::Door;
 use weft_keyed::Keyed;
 use weft_log::fs::{Fs, RealFs};
@@ -34,6 +35,8 @@ pub struct Environment {
     /// Who says who a client is. `None`: everybody is who its certificate says, or
     /// what it calls itself.
     pub door: Option<Box<dyn Door>>,
+    /// Who makes of the state what payloads are checked by. `None`: no payload is checked.
+    pub inspectors: Option<Box<dyn Inspectors>>,
     /// The state by which that is decided, and who else goes by it; filled by
     /// who replicates it, at any time.
     pub governed: Governed,
@@ -66,6 +69,7 @@ impl Environment {
             profiler: None,
             judge: None,
             door: None,
+            inspectors: None,
             governed: Governed::default(),
             governance: Governance::default(),
         })

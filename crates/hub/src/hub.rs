@@ -29,6 +29,7 @@ use crate::environment::Environment;
 pub use crate::errors::{BusyError, StartError, StopError};
 use crate::govern::{Aside, JudgeStage, LoginStage, Quotas, Wires};
 use crate::inbox::{self, RouteOutbox};
+use crate::inspect::Inspectorate;
 use crate::keyed::KeyedStage;
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::load::Load;
@@ -108,11 +109,11 @@ impl Hub {
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }
-        let Environment { clock, mut network, fs, keyed, profiler, judge, door, governed, governance } = environment;
+        let Environment { clock, mut network, fs, keyed, profiler, judge, door, inspectors, governed, governance } =
+            environment;
         let options = Arc::new(options);
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
-
         let append_waker = StageWaker::parking();
         // Never 0, which stands for none.
         let born = Life { instance: random.next_u64() | 1, starts: 1, nonce: random.next_u64() };
@@ -196,7 +197,6 @@ impl Hub {
         let replicate_waker = StageWaker::parking();
         let sync_waker = StageWaker::parking();
         let consume_waker = StageWaker::parking();
-
         let slots = options.limits.ring_slots;
         let (to_net, net_inbox) = mpsc::ring(slots);
         let (to_route, route_inbox) = inbox::rings(slots);
@@ -247,8 +247,8 @@ impl Hub {
         let login = door.map(|door| LoginStage::open(door, governed.clone(), Outbox::new(&to_net, &net_waker)));
         let (login, to_login) = login.unzip();
         let (to_login, login_aside) = to_login.map(|[net, aside]| (net, aside)).unzip();
-        let [route_arena, consume_arena, append_arena, audit_arena] = std::array::from_fn(|_| arena.clone());
-        let audit_append_waker = append_waker.clone();
+        let arenas = std::array::from_fn(|_| arena.clone());
+        let [route_arena, consume_arena, append_arena, audit_arena, inspect_arena] = arenas;
         let quotas: Arc<ArcSwap<Quotas>> = Arc::default();
         let judge = judge.map(|judge| {
             let (net, shared) = (Outbox::new(&to_net, &net_waker), (governed.clone(), quotas.clone()));
@@ -259,6 +259,7 @@ impl Hub {
         let (to_judge, judge_aside) = to_judge.unzip();
         let aside =
             Arc::new(Aside::new((judge_aside, login_aside, wires.as_ref().map(Wires::requests)), governed.clone()));
+        let inspectorate = inspectors.map(|inspectors| Inspectorate::new(inspectors, slots));
         let net = NetStage::new(NetParts {
             network,
             listeners,
@@ -282,11 +283,13 @@ impl Hub {
                 consume: Outbox::new(&to_consume, &consume_waker),
                 replicate: replicate_waker.clone(),
                 judge: to_judge,
+                inspect: inspectorate.as_ref().map(Inspectorate::outbox),
                 govern: wires.as_ref().map(Wires::requests),
                 audit: trail.as_ref().map(|trail| trail.auditor(&counters)),
                 login: to_login,
             },
             seed: random.next_u64(),
+            inspection: inspectorate.as_ref().map(Inspectorate::shared),
             quotas: quotas.clone(),
         });
         let route = RouteStage::new(RouteParts {
@@ -354,6 +357,7 @@ impl Hub {
             options: options.clone(),
             counters: counters.clone(),
             quotas,
+            inspect: inspectorate.as_ref().map(Inspectorate::outbox),
             waker: append_waker.clone(),
         });
         let replicate = ReplicateStage::new(ReplicateParts {
@@ -387,8 +391,7 @@ impl Hub {
             clock: clock.clone(),
             own,
         });
-        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker);
-
+        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker.clone());
         let reins = Arc::new(OnceLock::new());
         let control = ControlStage::new(ControlParts {
             reins: reins.clone(),
@@ -432,6 +435,18 @@ impl Hub {
         if let Some(login) = login {
             runner = runner.stage(Box::new(login), Placement::Own { core: None });
         }
+        let inspection = inspectorate.map(|inspectorate| {
+            inspectorate.stages(
+                (Outbox::new(&to_net, &net_waker), net_waker.clone()),
+                Outbox::new(&to_append, &append_waker),
+                governed.clone(),
+                (identity.clone(), counters.clone()),
+                (inspect_arena, snapshot.clone(), options.limits.frame.as_usize()),
+            )
+        });
+        for stage in inspection.into_iter().flatten() {
+            runner = runner.stage(stage, Placement::Own { core: None });
+        }
         if let Some(wires) = wires {
             let (net, route) = (Outbox::new(&to_net, &net_waker), RouteOutbox::new(&to_route, &route_waker));
             let stage = wires.stage(
@@ -444,7 +459,7 @@ impl Hub {
             runner = runner.stage(stage, Placement::Own { core: None });
         }
         if let Some(trail) = trail {
-            let append = Outbox::new(&to_append, &audit_append_waker);
+            let append = Outbox::new(&to_append, &append_waker);
             let whole = (identity.clone(), &*options, counters.clone(), lifecycle.clone());
             let stage = trail.stage(append, audit_arena, whole);
             runner = runner.stage(Box::new(stage), Placement::Own { core: None });

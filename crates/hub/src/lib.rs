@@ -30,6 +30,7 @@ mod gate;
 pub mod govern;
 mod hub;
 mod inbox;
+mod inspect;
 mod keyed;
 mod lifecycle;
 mod load;
@@ -50,6 +51,7 @@ pub use counters::Counters;
 pub use environment::Environment;
 pub use govern::{GovernCounts, Governed};
 pub use hub::{BusyError, Hub, Reach, StartError, StopError};
+pub use inspect::SchemaCounts;
 pub use options::HubOptions;
 pub use weft_wire::frame::{DrainState, DrainStatus};
 

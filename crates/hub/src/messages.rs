@@ -5,15 +5,16 @@
 //! its inbox; the others wait for room before they take the next message.
 //!
 //! ```text
-//! net  -> admit, route, append, conductor, consume, judge (which net never waits for)
+//! net  -> admit, route, append, conductor, consume; judge and inspect (which net never waits for)
 //! admit -> route, net
 //! route -> append, net
 //! consume -> net, append
-//! append -> net, consume, replicate, conductor   (what it owes the conductor is state, not a queue)
+//! append -> net, consume, inspect, replicate, conductor   (what it owes the conductor is state, not a queue)
 //! replicate -> route, append
 //! conductor -> net, route
 //! judge -> net
 //! login -> net   (and net -> login, which it never waits for)
+//! inspect -> net, append   (it always empties its inbox)
 //! ```
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::append::{AwaitedLevel, StreamSpec};
 pub(crate) use crate::dial::Dial;
 use crate::gate::Gate;
 use crate::govern::{Judged, LoggedIn};
+use crate::inspect::Inspected;
 use crate::options::Neighbour;
 use crate::replicate::CopyBatch;
 use crate::see::crossing::Marked;
@@ -296,6 +298,8 @@ pub(crate) enum ToNet {
     Counted { link: SessionId, counted: LinkCounted },
     /// A publish has reached what it asked for (one of its destinations has).
     Acked(Request),
+    /// A block whose payloads were checked.
+    Inspected(Box<Inspected>),
     /// A publish for the home of its stream.
     Far(Box<FarPublish>),
     /// The home has acknowledged it.

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use common::inspector::Checking;
 use common::judge::{self, Court};
 use common::{Raw, options, start, stop};
 use weft_base::SubscriptionId;
@@ -107,6 +108,17 @@ fn a_hub_that_asks_who_may_publish_allocates_nothing_in_steady_state() {
     count(Raw::connect(&court.hub, 0), Raw::connect(&court.hub, 1));
     assert!(court.count("govern.asked") < 10, "asked about once");
     stop(court.hub);
+}
+
+/// Each publish is looked up among the topics that are checked, and is none of them.
+#[test]
+fn a_hub_that_checks_payloads_allocates_nothing_for_topics_without_a_schema() {
+    let _alone = ALONE.lock();
+    let elsewhere = ("orders", r#"{"topics":["orders/**"],"check":"reject"}"#);
+    let checking = Checking::start(options("hub", None), &[elsewhere]);
+    count(Raw::connect(&checking.hub, 0), Raw::connect(&checking.hub, 1));
+    assert_eq!(checking.count("schema.checked"), 0);
+    stop(checking.hub);
 }
 
 fn count<S: Read + Write>(publisher: Raw<S>, subscriber: Raw<S>) {

@@ -86,6 +86,8 @@ drop_reasons! {
     DuplicatePath = 45, "duplicate_path", "The event came over the other of two paths before; in no ledger, for it is no copy of its own.";
     Denied = 46, "denied", "No rule allows its publisher to publish it, or one forbids that, and nobody asked for an answer.";
     OverQuota = 47, "over_quota", "Its publisher publishes more than the quota of its tenant, or its own, and nobody asked for an answer.";
+    Unfit = 48, "unfit", "Its payload is not of the schema of its topic, or that of another event of its block is not, and nobody asked for an answer.";
+    Unkept = 49, "not_quarantined", "A payload of its block was to go to quarantine and could not be stored there, and nobody asked for an answer.";
 }
 
 /// Something for each [`DropReason`]. An array of its own kind, because std's

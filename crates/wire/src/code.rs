@@ -230,6 +230,10 @@ codes! {
     LOCKED_OUT = 123, "locked_out", "with the change its author could not change anything any more: keep a policy that allows it, or let an administrator of the hub apply it";
     /// The control state has as much as it may have.
     CONTROL_FULL = 124, "control_full", "the control state is full: delete what is not needed, or raise the limit that the detail names";
+    /// A payload that is not of the schema of its topic.
+    UNFIT = 125, "unfit", "a payload is not of the schema that holds for its topic: the detail says where and by which version; publish what is, or have the schema changed";
+    /// A payload that could not be put in quarantine.
+    UNKEPT = 126, "not_quarantined", "a payload is not of its schema, and could not be put in quarantine: see the detail, and publish again later";
     /// Bytes that are not a block; 257 to 511 name the rule that was broken.
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.

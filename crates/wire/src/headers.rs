@@ -72,6 +72,31 @@ pub mod names {
     /// of `payload`, `headers` and `key` of the event are not in it, with a
     /// space between them. They are in the stream for as long as that keeps them.
     pub const DEAD_LEFT_OUT: &str = "weft-dead-left-out";
+    /// What all headers of an event in quarantine begin with that are not its own.
+    pub const QUARANTINE: &str = "weft-quarantine-";
+    /// Of an event in quarantine, a text: where in its payload it breaks the schema.
+    pub const QUARANTINE_AT: &str = "weft-quarantine-at";
+    /// Of an event in quarantine, a text: the rule that it breaks.
+    pub const QUARANTINE_RULE: &str = "weft-quarantine-rule";
+    /// Of an event in quarantine, a text: what is wrong, in words.
+    pub const QUARANTINE_TEXT: &str = "weft-quarantine-text";
+    /// Of an event in quarantine, a text: the subject that holds for its topic.
+    pub const QUARANTINE_SUBJECT: &str = "weft-quarantine-subject";
+    /// Of an event in quarantine, a decimal number: the version of the subject that
+    /// it was checked by; empty if none was found.
+    pub const QUARANTINE_VERSION: &str = "weft-quarantine-version";
+    /// Of an event in quarantine, a decimal number: the id of that version's schema.
+    pub const QUARANTINE_SCHEMA: &str = "weft-quarantine-schema";
+    /// Of an event in quarantine, a decimal number: the version of the control state.
+    pub const QUARANTINE_STATE: &str = "weft-quarantine-state";
+    /// Of an event in quarantine, a text: who published it.
+    pub const QUARANTINE_BY: &str = "weft-quarantine-by";
+    /// Of an event in quarantine that its producer had numbered, a text: the
+    /// producer in 16 hexadecimal digits, `/`, and the number.
+    pub const QUARANTINE_EVENT: &str = "weft-quarantine-event";
+    /// Of an event that was published again out of quarantine, a text: from which
+    /// stream, `/`, and its sequence there. If it does not fit it is refused.
+    pub const REPLAYED: &str = "weft-replayed";
     /// The payload's media type; CloudEvents calls it `datacontenttype`.
     pub const CONTENT_TYPE: &str = "content-type";
     /// CloudEvents: version of its specification, `1.0`.

@@ -1,5 +1,5 @@
-//! Blocks that the hub itself appends: dead letters, and records of the audit log.
-//! They go into the stream named, whatever its filters say; it is made on first use.
+//! Blocks that the hub itself appends: dead letters, events for quarantine, and records
+//! of the audit log. They go into the stream named, whatever its filters say; it is made on first use.
 //! Who asked is told once the block is on disk, or why it never will be.
 
 use std::collections::VecDeque;
@@ -12,18 +12,26 @@ use weft_wire::frame;
 use super::{AppendStage, StreamSpec};
 use crate::audit::{self, ToAudit, Unstored};
 use crate::consume::ToConsume;
+use crate::inspect::ToInspect;
 use crate::messages::StreamSlot;
 use crate::outbox::Outbox;
 
 /// How long dead letters are kept where nobody says.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// What streams for quarantine capture begins so: in the reserved space, where
+/// nobody publishes.
+const QUARANTINES: &str = "_quarantine/";
+/// How long, and how much, a quarantine keeps, unless its stream is altered: behind
+/// that the oldest events go.
+const QUARANTINE: (Duration, u64) = (Duration::from_secs(30 * 24 * 3_600), 1 << 30);
 
 /// A block that the hub itself appends to a stream of its own, whatever the
 /// stream's filters say. Who asked is told what became of it.
 pub(crate) struct Internal {
     /// Made when there is none.
     pub(crate) stream: String,
-    /// The stream that the event was in; the topic of records of the audit log.
+    /// The stream that the event was in; the topic of records of the audit log; what the
+    /// documents call a quarantine.
     pub(crate) source: String,
     /// Stamped.
     pub(crate) block: BlockRef,
@@ -36,6 +44,8 @@ pub(crate) struct Internal {
 pub(crate) enum Author {
     /// A consumer's dead letter: the consume stage is told.
     Consumer,
+    /// Events that do not fit their schema: the inspect stage is told.
+    Quarantine,
     /// Records of the audit log: the audit stage is told. They are in no ledger, since
     /// nobody published them.
     Audit,
@@ -48,17 +58,21 @@ type Ticket = (Author, u64);
 pub(super) struct Authors<'a> {
     pub(super) consume: &'a mut Outbox<ToConsume>,
     pub(super) audit: &'a mut Option<Outbox<ToAudit>>,
+    pub(super) inspect: &'a mut Option<Outbox<ToInspect>>,
 }
 
 impl Authors<'_> {
     fn tell(&mut self, (author, ticket): Ticket, outcome: Result<(), Unstored>) {
-        match (author, &mut self.audit) {
-            (Author::Consumer, _) => {
-                let refused = outcome.err().map(|(Unstored::Refused(why) | Unstored::Unsure(why))| why);
-                self.consume.push(ToConsume::Stored { ticket, refused });
+        let refused = |outcome: Result<(), Unstored>| {
+            outcome.err().map(|(Unstored::Refused(why) | Unstored::Unsure(why))| why)
+        };
+        match (author, &mut self.audit, &mut self.inspect) {
+            (Author::Consumer, ..) => self.consume.push(ToConsume::Stored { ticket, refused: refused(outcome) }),
+            (Author::Audit, Some(audit), _) => audit.push(ToAudit::Stored { ticket, outcome }),
+            (Author::Quarantine, _, Some(inspect)) => {
+                inspect.push(ToInspect::Stored { ticket, refused: refused(outcome) });
             }
-            (Author::Audit, Some(audit)) => audit.push(ToAudit::Stored { ticket, outcome }),
-            (Author::Audit, None) => debug_assert!(false, "who asks can be told"),
+            (Author::Audit | Author::Quarantine, ..) => debug_assert!(false, "who asks can be told"),
         }
     }
 }
@@ -105,7 +119,7 @@ impl AppendStage {
 
     /// Those who are told of blocks of the hub's own.
     pub(super) fn authors(&mut self) -> Authors<'_> {
-        Authors { consume: &mut self.consume, audit: &mut self.audit }
+        Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect }
     }
 
     fn try_internal(&mut self, internal: &Internal) -> Result<(StreamSlot, u64), String> {
@@ -115,12 +129,20 @@ impl AppendStage {
                 let spec = dead_spec(name, source, &self.options.stream_defaults);
                 self.make_internal(spec, "a stream for dead letters was made")?;
             }
-            Author::Consumer => {}
+            Author::Quarantine if !self.names.contains_key(name) => {
+                let spec = quarantine_spec(name, source, &self.options.stream_defaults);
+                self.make_internal(spec, "a stream for quarantine was made")?;
+            }
+            Author::Consumer | Author::Quarantine => {}
             Author::Audit => self.ready_audit(name, source)?,
         }
         let now = self.now;
         let slot = self.names.get(name).copied().ok_or("the stream was not made")?;
         let stream = self.stream(slot).ok_or("the stream is gone")?;
+        let is_others = |filter: &String| !filter.starts_with(QUARANTINES);
+        if *author == Author::Quarantine && stream.spec.filters.iter().any(is_others) {
+            return Err(format!("the stream `{name}` has another use: name another `quarantine` in the subject"));
+        }
         let appended = stream.log.append(block, now).map_err(|error| format!("stream `{name}`: {error}"))?;
         stream.index.note(Block::trusted(block), &appended, now);
         if *author != Author::Audit {
@@ -167,6 +189,16 @@ impl AppendStage {
         self.internals.audit_is_right = true;
         Ok(())
     }
+}
+
+/// A stream for what entered at this hub and does not fit. Nobody publishes into it.
+fn quarantine_spec(name: &str, called: &str, defaults: &crate::options::StreamDefaults) -> StreamSpec {
+    let filter = format!("{QUARANTINES}{called}");
+    let (age, retain_bytes) = QUARANTINE;
+    let retain_age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    let filters = vec![&*filter];
+    let spec = frame::StreamSpec { name, filters, retain_age_ms, retain_bytes, ..frame::StreamSpec::default() };
+    StreamSpec::from_frame(&spec, defaults)
 }
 
 /// A stream for the dead letters of another. Its filter is in the reserved

@@ -61,6 +61,7 @@ use crate::audit::ToAudit;
 use crate::consume::{Floors, StreamUp, ToConsume};
 use crate::counters::{Counters, add};
 use crate::govern::Quotas;
+use crate::inspect::ToInspect;
 use crate::messages::{StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -108,6 +109,8 @@ pub(crate) struct AppendStage {
     counters: Arc<Counters>,
     /// What tenants may store, as the state says.
     quotas: Arc<ArcSwap<Quotas>>,
+    /// Told of what it put in quarantine, at a hub that checks payloads.
+    inspect: Option<Outbox<ToInspect>>,
     waker: StageWaker,
     tending: tend::Tending,
     /// When a block that could not be stored is told again, and how many were not told since.
@@ -139,6 +142,7 @@ pub(crate) struct AppendParts {
     pub(crate) counters: Arc<Counters>,
     /// What tenants may store, as the state says.
     pub(crate) quotas: Arc<ArcSwap<Quotas>>,
+    pub(crate) inspect: Option<Outbox<ToInspect>>,
     pub(crate) waker: StageWaker,
 }
 
@@ -171,6 +175,7 @@ impl AppendStage {
             options: parts.options,
             counters: parts.counters,
             quotas: parts.quotas,
+            inspect: parts.inspect,
             waker: parts.waker,
             tending: tend::Tending::default(),
             next_refusal_told: Mono::default(),
@@ -288,7 +293,7 @@ impl AppendStage {
                 self.commits.synced(slot, synced);
                 self.homes_waiting.moved();
                 self.cursors.grown(slot, &mut self.net);
-                let authors = Authors { consume: &mut self.consume, audit: &mut self.audit };
+                let authors = Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
                 self.internals.synced(slot, synced, authors);
                 watched |= stream.watched.load(Ordering::Acquire);
                 if stream.copying.is_watched() {
@@ -304,7 +309,7 @@ impl AppendStage {
                     "a stream could not be synced"
                 );
                 self.commits.failed(slot, &reason, &mut self.net);
-                let authors = Authors { consume: &mut self.consume, audit: &mut self.audit };
+                let authors = Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
                 self.internals.failed(slot, &reason, authors);
             }
         }
@@ -353,6 +358,7 @@ impl Stage for AppendStage {
             && self.consume.has_room(1)
             && self.sync.has_room(1)
             && self.replicate.has_room(1)
+            && self.inspect.as_mut().is_none_or(|inspect| inspect.has_room(1))
         {
             let Some(message) = self.inbox.pop() else { break };
             appended |= matches!(
@@ -376,6 +382,7 @@ impl Stage for AppendStage {
         self.sync.notify();
         self.replicate.notify();
         self.audit.iter_mut().for_each(Outbox::notify);
+        self.inspect.iter_mut().for_each(Outbox::notify);
         work
     }
 

@@ -191,7 +191,7 @@ impl AppendStage {
         self.commits.gone(schedule_of(slot));
         self.replicate.push(super::ToReplicate::StreamDown { slot });
         self.commits.gone(slot);
-        let authors = Authors { consume: &mut self.consume, audit: &mut self.audit };
+        let authors = Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
         self.internals.failed(slot, "the stream was deleted", authors);
         self.consume.push(ToConsume::StreamDown { slot });
         let parts = self.batches.gone(slot.0);

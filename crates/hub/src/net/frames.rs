@@ -166,6 +166,20 @@ impl NetStage {
 
     /// A publish, to be acknowledged at this level and, with `Homes`, by so many.
     pub(super) fn on_publish(&mut self, id: SessionId, request: u64, asked: (frame::AckLevel, u8), block: BlockMut) {
+        if let Some(block) = self.inspect(id, request, asked, block) {
+            self.publish_on(id, request, asked, block, false);
+        }
+    }
+
+    /// The same, of one whose payloads fit. `checked`: its format was looked at.
+    pub(super) fn publish_on(
+        &mut self,
+        id: SessionId,
+        request: u64,
+        asked: (frame::AckLevel, u8),
+        block: BlockMut,
+        checked: bool,
+    ) {
         let (level, homes) = asked;
         let window = self.options.limits.publish_blocks;
         let lane = Block::trusted(&block).lane();
@@ -176,7 +190,7 @@ impl NetStage {
             Verdict::Refuse { retry_after_ms } => return self.shed(id, request, level, retry_after_ms, &block),
         }
         let since = self.now.mono;
-        let Some(connection) = self.connection(id) else { return };
+        let Some(connection) = self.connection(id) else { return self.publish_of_nobody(id, block, checked) };
         if level != frame::AckLevel::None {
             if connection.unanswered >= window && connection.tunnelled {
                 // The client keeps to its own hub's window, which may be wider.
@@ -190,8 +204,7 @@ impl NetStage {
             connection.unanswered += 1;
         }
         let far = connection.tunnelled;
-        let publish =
-            Publish { session: id, id: request, level, homes, block, checked: false, since, far, dropped: false };
+        let publish = Publish { session: id, id: request, level, homes, block, checked, since, far, dropped: false };
         let mut last = connection.last_shard;
         self.load.enter(lane);
         self.out.admit.send(publish, &mut last, &mut self.out.route);

@@ -27,6 +27,7 @@ mod ending;
 mod flush;
 mod frames;
 mod handshake;
+mod inspect;
 pub(crate) mod link;
 pub(crate) mod login;
 mod look;
@@ -46,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use weft_base::{Lane, Mono, Now};
+use weft_base::{Mono, Now};
 use weft_ring::arena::Arena;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
@@ -54,9 +55,11 @@ use weft_transport::{LinkToken, ListenerToken, Network, ReadOutcome, Ready};
 use weft_wire::frame::{self, ErrorCode, Peek};
 
 pub(crate) use self::connection::{ClientFacts, Connection, Role};
+use self::connection::{missing, waits_for_load};
 use self::drain::Drain;
 pub(crate) use self::egress::{BATCH, ROOM};
 use self::egress::{Egress, Press};
+use self::inspect::Inspecting;
 pub(crate) use self::outlets::Outlets;
 use self::rights::Governing;
 use self::tunnel::Sockets;
@@ -68,7 +71,7 @@ use crate::counters::{Counters, add};
 use crate::govern::Quotas;
 use crate::inbox::lane_of_frame;
 use crate::lifecycle::Lifecycle;
-use crate::load::{Load, Verdict};
+use crate::load::Load;
 use crate::messages::{SessionId, ToNet};
 use crate::options::HubOptions;
 use crate::profile::Profiling;
@@ -130,6 +133,8 @@ pub(crate) struct NetStage {
     drain: Drain,
     /// Where it is asked who may do what.
     governing: Option<Governing>,
+    /// What is known of topics whose payloads are checked.
+    inspecting: Option<Inspecting>,
     /// When links are told next what was sent over them, and whether any is to be.
     next_marks: Mono,
     marking: bool,
@@ -165,15 +170,18 @@ pub(crate) struct NetParts {
     /// What the answers of a session are found by cannot be foreseen.
     pub(crate) seed: u64,
     pub(crate) quotas: Arc<ArcSwap<Quotas>>,
+    /// By what payloads are checked.
+    pub(crate) inspection: Option<crate::inspect::Shared>,
 }
 
 impl NetStage {
     pub(crate) fn new(parts: NetParts) -> Self {
+        let arena_bytes = parts.options.limits.arena.0;
         Self {
             network: Sockets::new(parts.network, &parts.identity),
             numbered: 0,
             snapshot: parts.snapshot,
-            growth: Growth::new(parts.options.limits.arena.0 / 4),
+            growth: Growth::new(arena_bytes / 4),
             press: Press::new(),
             arena: parts.arena,
             reserve: parts.reserve,
@@ -188,6 +196,10 @@ impl NetStage {
             gate_waker: parts.gate_waker,
             load: parts.load,
             governing: parts.out.judge.is_some().then(|| Governing::new(parts.seed, parts.quotas)),
+            inspecting: parts
+                .inspection
+                .filter(|_| parts.out.inspect.is_some())
+                .map(|shared| Inspecting::new(shared, parts.seed, arena_bytes)),
             out: parts.out,
             connections: Vec::new(),
             generations: Vec::new(),
@@ -249,6 +261,7 @@ impl NetStage {
             active: false,
             last_shard: None,
             unanswered: 0,
+            inspected: inspect::Standing::default(),
             parts: HashMap::new(),
         });
         self.by_link.insert(link, id);
@@ -360,6 +373,7 @@ impl NetStage {
                 return Progress::Ended;
             };
             if connection.held
+                || connection.inspected.paused
                 || connection.has_parked()
                 || connection.waits_for_others()
                 || connection.closing
@@ -423,16 +437,17 @@ impl NetStage {
                 }
                 continue;
             }
-            if connection.has_parked() && !connection.closing && !connection.held {
+            let paused = connection.held || connection.inspected.paused;
+            if connection.has_parked() && !connection.closing && !paused {
                 // What was kept goes before what came after it.
                 if !self.take_parked(id) {
                     return Taken::Frames;
                 }
                 continue;
             }
-            let waits = connection.waits_for_others();
+            let waits = paused || connection.waits_for_others();
             let Some(buffer) = &mut connection.received else { return Taken::Frames };
-            if buffer.filled().is_empty() || connection.closing || connection.held || waits {
+            if buffer.filled().is_empty() || connection.closing || waits {
                 return Taken::Frames;
             }
             match frame::peek(buffer.filled(), most) {
@@ -472,21 +487,6 @@ enum Taken {
     /// The next stages have no room.
     NoRoom,
     Ended,
-}
-
-/// Whether the frame at the front is a publish of a lane whose publishers wait.
-fn waits_for_load(bytes: &[u8], lane: Lane, load: &Load) -> bool {
-    frame::peek_kind(bytes) == Some(frame::Kind::Publish) && load.verdict(lane) == Verdict::Wait
-}
-
-/// How much room the next read wants: the rest of the frame that is pending.
-fn missing(connection: &Connection, most: usize) -> usize {
-    let Some(buffer) = &connection.received else { return READ_ROOM };
-    let held = buffer.filled().len();
-    match frame::peek(buffer.filled(), most) {
-        Ok(Peek::Frame { len } | Peek::Need(len)) => len.saturating_sub(held).max(1),
-        Err(_) => READ_ROOM,
-    }
 }
 
 impl Stage for NetStage {
@@ -571,6 +571,7 @@ impl NetStage {
         self.tight = self.is_tight();
         self.tend_broken();
         self.tend_rights();
+        self.tend_inspection();
         work += self.read_all();
         self.mark_links();
         work += self.write();

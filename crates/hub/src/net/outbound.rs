@@ -9,6 +9,7 @@ use weft_wire::block::{Block, forget_way};
 use weft_wire::frame::{self, AckLevel, ErrorCode, Frame, LinkCredit};
 
 use super::connection::Parts;
+use super::inspect::Inspecting;
 use super::link::{Offered, SHORT_ROOM};
 use super::subscriber::{Delivery, Memory};
 use super::{Connection, NetStage, Role};
@@ -165,6 +166,7 @@ impl NetStage {
             ToNet::Looked(look) => self.out.conductor.push(ToConductor::Looked(look)),
             ToNet::Counted { link, counted } => self.say_counted(link, counted),
             ToNet::Acked(request) => self.on_acked(request),
+            ToNet::Inspected(inspected) => self.on_inspected(*inspected),
             ToNet::Far(far) => self.on_far(&far),
             ToNet::FarAcked { session, ack } => {
                 self.landed(session, ack.request);
@@ -346,7 +348,7 @@ impl NetStage {
             return self.network.pause(link);
         }
         let again = !std::mem::replace(&mut connection.readable, true);
-        if !connection.waits_for_answer() {
+        if !connection.waits_for_answer() && !connection.inspected.paused {
             self.network.resume(link);
         }
         if again {
@@ -417,6 +419,7 @@ impl NetStage {
                 let quiet = self.lifecycle.has_parted()
                     && self.inbox.is_empty()
                     && self.out.are_empty()
+                    && self.inspecting.as_ref().is_none_or(Inspecting::is_idle)
                     && self.counters.in_flight_here() == 0
                     && self.connections.iter().flatten().all(|c| c.egress.is_empty());
                 if quiet || self.lifecycle.is_late(self.now.mono) {

@@ -7,6 +7,7 @@ use crate::audit::Auditor;
 use crate::consume::ToConsume;
 use crate::govern::{ToGovern, ToJudge, ToLogin};
 use crate::inbox::RouteOutbox;
+use crate::inspect::ToInspect;
 use crate::messages::{ToAppend, ToConductor};
 use crate::outbox::Outbox;
 
@@ -20,6 +21,8 @@ pub(crate) struct Outlets {
     /// Of a hub that is governed. What has no room there waits with its session, and
     /// nobody else for it.
     pub(crate) judge: Option<Outbox<ToJudge>>,
+    /// Of a hub that checks payloads; bounded by what it lets in of each session.
+    pub(crate) inspect: Option<Outbox<ToInspect>>,
     /// Of a hub that has a control state.
     pub(crate) govern: Option<Outbox<ToGovern>>,
     /// Of a hub that keeps an audit log.
@@ -51,6 +54,7 @@ impl Outlets {
         if let Some(judge) = &mut self.judge {
             judge.notify();
         }
+        self.inspect.iter_mut().for_each(Outbox::notify);
         self.govern.iter_mut().for_each(Outbox::notify);
         if let Some(login) = &mut self.login {
             login.notify();
@@ -64,5 +68,6 @@ impl Outlets {
             && self.conductor.is_empty()
             && self.consume.is_empty()
             && self.govern.as_ref().is_none_or(Outbox::is_empty)
+            && self.inspect.as_ref().is_none_or(Outbox::is_empty)
     }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod consumers;
+pub mod inspector;
 pub mod judge;
 pub mod liar;
 pub mod mesh;

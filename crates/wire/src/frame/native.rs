@@ -257,7 +257,8 @@ pub struct Ack {
     pub origin: HubId,
     /// That hub's epoch.
     pub epoch: Epoch,
-    /// That hub's sequence of the block's first event.
+    /// That hub's sequence of the block's first event; 0 of a block all of whose
+    /// events lie in quarantine there, and did not enter the mesh.
     pub sequence: u64,
     /// Whether the block had been published before.
     pub duplicate: bool,

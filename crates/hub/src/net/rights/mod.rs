@@ -27,6 +27,7 @@ use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{Block, MAX_EVENTS};
 use weft_wire::frame::{AckLevel, ErrorCode, Frame};
 
+pub(in crate::net) use self::publishes::Same;
 use self::publishes::{Known, Publishes, action_of};
 use self::questions::questions;
 use self::standing::Standing;
@@ -402,7 +403,7 @@ impl NetStage {
 }
 
 /// The topics that a topic may become; itself where no rule is for it.
-fn outcomes(mapping: &Mapped, topic: Topic<'_>, is_request: bool) -> Vec<String> {
+pub(in crate::net) fn outcomes(mapping: &Mapped, topic: Topic<'_>, is_request: bool) -> Vec<String> {
     let Some(found) = mapping.find(topic, is_request) else { return vec![topic.as_str().to_owned()] };
     let outcomes = found.rule.outcomes(topic).into_iter();
     let mut becomes: Vec<String> = outcomes.filter_map(|(_, becomes)| becomes.ok().flatten()).collect();

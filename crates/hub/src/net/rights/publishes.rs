@@ -23,7 +23,7 @@ pub(super) const MOST: usize = 1_024;
 
 /// The hash is the key's own.
 #[derive(Default)]
-pub(super) struct Same(u64);
+pub(in crate::net) struct Same(u64);
 
 impl Hasher for Same {
     fn finish(&self) -> u64 {

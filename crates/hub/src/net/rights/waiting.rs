@@ -83,7 +83,7 @@ impl NetStage {
         let Some(connection) = self.connection(id) else { return false };
         let Some(rights) = connection.rights.as_deref_mut() else { return false };
         let Some(parked) = rights.parked.take_if(|parked| parked.is_answered()) else { return false };
-        let (link, is_held) = (connection.link, connection.held);
+        let (link, is_held) = (connection.link, connection.held || connection.inspected.paused);
         if !is_held {
             self.network.resume(link);
         }
