@@ -31,7 +31,8 @@ pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
 pub(crate) use self::mesh::{AskArgs, MeshCommand, WhyNotArgs};
 pub(crate) use self::plan::{ApplyArgs, PlanArgs};
 pub(crate) use self::schema::{
-    SchemaCheckArgs, SchemaCommand, SchemaCompatibleArgs, SchemaFormat, SchemaSourceArgs, SchemaValidateArgs,
+    QuarantineCommand, QuarantineListArgs, QuarantineShowArgs, ReplayArgs, SchemaCheckArgs, SchemaCommand,
+    SchemaCompatibleArgs, SchemaFormat, SchemaSourceArgs, SchemaValidateArgs,
 };
 pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};

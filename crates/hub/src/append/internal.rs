@@ -63,9 +63,8 @@ pub(super) struct Authors<'a> {
 
 impl Authors<'_> {
     fn tell(&mut self, (author, ticket): Ticket, outcome: Result<(), Unstored>) {
-        let refused = |outcome: Result<(), Unstored>| {
-            outcome.err().map(|(Unstored::Refused(why) | Unstored::Unsure(why))| why)
-        };
+        let refused =
+            |outcome: Result<(), Unstored>| outcome.err().map(|(Unstored::Refused(why) | Unstored::Unsure(why))| why);
         match (author, &mut self.audit, &mut self.inspect) {
             (Author::Consumer, ..) => self.consume.push(ToConsume::Stored { ticket, refused: refused(outcome) }),
             (Author::Audit, Some(audit), _) => audit.push(ToAudit::Stored { ticket, outcome }),

@@ -293,7 +293,8 @@ impl AppendStage {
                 self.commits.synced(slot, synced);
                 self.homes_waiting.moved();
                 self.cursors.grown(slot, &mut self.net);
-                let authors = Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
+                let authors =
+                    Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
                 self.internals.synced(slot, synced, authors);
                 watched |= stream.watched.load(Ordering::Acquire);
                 if stream.copying.is_watched() {
@@ -309,7 +310,8 @@ impl AppendStage {
                     "a stream could not be synced"
                 );
                 self.commits.failed(slot, &reason, &mut self.net);
-                let authors = Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
+                let authors =
+                    Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
                 self.internals.failed(slot, &reason, authors);
             }
         }

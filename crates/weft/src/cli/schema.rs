@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use weft_govern::document::Level;
 
+use super::ServerArgs;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum SchemaCommand {
     /// Whether files are schemas that hubs take, without a hub.
@@ -13,6 +15,59 @@ pub(crate) enum SchemaCommand {
     Validate(SchemaValidateArgs),
     /// Whether a new version of a schema may follow the ones before it.
     Compatible(SchemaCompatibleArgs),
+    /// What lies in quarantine at a hub.
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Publish what lies in quarantine at a hub again, to the topics that it was
+    /// published to: each event once, however often this is called. What still
+    /// does not fit stays there.
+    Replay(ReplayArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuarantineCommand {
+    /// List what lies there, and why.
+    List(QuarantineListArgs),
+    /// Show one event of it, whole.
+    Show(QuarantineShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineListArgs {
+    /// The stream that it lies in; otherwise all that the hub has for this.
+    pub(crate) stream: Option<String>,
+    /// At most so many of each, the oldest first.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) most: u32,
+    /// As JSON: one object for each event.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuarantineShowArgs {
+    /// The stream that it lies in.
+    pub(crate) stream: String,
+    /// Its sequence there, as the list has it.
+    pub(crate) sequence: u64,
+    /// Write its payload to stdout, and nothing else.
+    #[arg(long)]
+    pub(crate) payload: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The stream that it lies in; otherwise all that the hub has for this.
+    pub(crate) stream: Option<String>,
+    /// Only events of these topics.
+    #[arg(long, default_value = "**", value_parser = super::names::filter)]
+    pub(crate) filter: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 /// A language of schemas.

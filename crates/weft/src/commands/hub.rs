@@ -89,6 +89,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     environment.governance.vet = Some(Box::new(control::Vetting::new(&options, environment.clock.clone())?));
     let server = KeyServer::new(&login).map_err(|e| Usage(format!("[login] ca: {e:#}")))?;
     environment.door = Some(Box::new(Porter::new(Limits::default(), server)?));
+    environment.inspectors = Some(Box::new(control::Schemas::new()));
     if options.control.enforce {
         environment.judge = Some(Box::new(control::Enforced::new()?));
     }

@@ -18,6 +18,7 @@ pub(crate) mod mesh;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod publish;
+pub(crate) mod quarantine;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod schema;

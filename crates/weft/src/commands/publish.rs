@@ -97,7 +97,15 @@ pub(crate) async fn run(args: &PubArgs) -> anyhow::Result<()> {
     }
     let place = last.filter(|last| last.home_sequence > 0 && published == 1);
     let place = place.map_or_else(String::new, |last| format!(", sequence {}", last.home_sequence));
-    eprintln!("published {published} event{}{hub}, level {reached}{place}", if published == 1 { "" } else { "s" });
+    let aside = if last.is_some_and(|last| last.is_in_quarantine()) {
+        "; the last of them is in quarantine, because it is not of the schema of its topic: `weft schema quarantine list`"
+    } else {
+        ""
+    };
+    eprintln!(
+        "published {published} event{}{hub}, level {reached}{place}{aside}",
+        if published == 1 { "" } else { "s" }
+    );
     if let Some((last, hub)) = last.filter(|last| last.sequence > 0 && published == 1).zip(name) {
         eprintln!("to see where it went: weft mesh where {hub}/{}/{}", last.epoch.0, last.sequence);
     }

@@ -1,16 +1,18 @@
 //! `weft schema check|validate|compatible`: schemas by themselves, without a hub
-//! and by the same code as in one.
+//! and by the same code as in one. What is asked of hubs is in `quarantine.rs`.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use futures_lite::future::block_on;
 use serde_json::{Value, json};
 use weft_schema::flatbuffers::FlatBuffers;
 use weft_schema::protobuf::MessageIndexes;
 use weft_schema::{Dependency, Format, Payload, Schema, SchemaLimits, Source, prefix};
 
+use super::quarantine;
 use crate::Usage;
 use crate::cli::{
     SchemaCheckArgs, SchemaCommand, SchemaCompatibleArgs, SchemaFormat, SchemaSourceArgs, SchemaValidateArgs,
@@ -26,6 +28,8 @@ pub(crate) fn run(command: SchemaCommand) -> anyhow::Result<()> {
         SchemaCommand::Check(args) => check(&args, &mut out),
         SchemaCommand::Validate(args) => validate(&args, &mut out),
         SchemaCommand::Compatible(args) => compatible(&args, &mut out),
+        SchemaCommand::Quarantine(command) => block_on(quarantine::run(&command, &mut out)),
+        SchemaCommand::Replay(args) => block_on(quarantine::replay(&args, &mut out)),
     }
 }
 

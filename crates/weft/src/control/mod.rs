@@ -8,6 +8,7 @@ mod digest;
 pub(crate) mod files;
 mod judge;
 mod policies;
+mod schemas;
 mod vet;
 
 pub(crate) use self::cases::cases;
@@ -15,4 +16,5 @@ pub(crate) use self::council::open;
 pub(crate) use self::digest::Sha256;
 pub(crate) use self::judge::{Enforced, explain};
 pub(crate) use self::policies::{compile, learn};
+pub(crate) use self::schemas::Schemas;
 pub(crate) use self::vet::{Vetting, can};

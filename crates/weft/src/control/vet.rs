@@ -1,7 +1,8 @@
 //! What is looked at before a change of the control state is proposed: whether the
-//! documents fit together (`weft_govern::check`), whether
-//! policies can be read, and whether the author could still change things after it.
-//! And why policies of the state say what they say.
+//! documents fit together (`weft_govern::check`), whether policies can be read,
+//! whether schemas can and whom they would break (`schemas.rs`), and whether the
+//! author could still change things after it. And why policies of the state say what
+//! they say.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,9 +16,12 @@ use weft_hub::govern::{Objection, Vet};
 use weft_policy::{CedarJudge, Limits, Subject};
 use weft_topic::Filter;
 
+use super::schemas::Looking;
+
 /// Vets for one hub. Holds the compiled policies of the state that it saw last.
 pub(crate) struct Vetting {
     judge: CedarJudge,
+    schemas: Looking,
     place: Place,
     clock: Arc<dyn Clock>,
 }
@@ -33,7 +37,7 @@ impl Vetting {
             region: options.region.as_str().into(),
             labels: options.labels.iter().map(|label| label.as_str().into()).collect(),
         };
-        Ok(Self { judge: CedarJudge::new(Limits::default())?, place, clock })
+        Ok(Self { judge: CedarJudge::new(Limits::default())?, schemas: Looking::new(), place, clock })
     }
 }
 
@@ -60,6 +64,10 @@ impl Vet for Vetting {
         let mut faults = weft_govern::check::check(before, after, &changed);
         // What was wrong before, and is not touched, stands in nobody's way.
         faults.extend(then.learn(after).into_iter().filter(|fault| names.contains(&fault.key)));
+        // Those that stand by themselves are compiled and compared.
+        if faults.is_empty() {
+            faults = self.schemas.look(before, after, &changed);
+        }
         if !faults.is_empty() {
             return Err(Objection::Faults(faults));
         }
