@@ -81,6 +81,8 @@ impl Config {
         let Self { name, region, clients, hubs, neighbours, link, more } = self;
         let mut text = format!("name = {name:?}\nregion = {region:?}\ndata = \"data\"\n\n");
         text.push_str(&certificates.section(name));
+        // Its clients are on this machine, and show nothing.
+        text.push_str("[control]\nenforce = false\n\n");
         text.push_str(&format!("[[clients]]\nlisten = {clients:?}\nplain = true\n\n[hubs]\nlisten = {hubs:?}\n\n"));
         for (addr, name) in neighbours {
             text.push_str(&format!("[[neighbours]]\naddr = {addr:?}\nname = {name:?}\n{link}\n\n"));

@@ -140,7 +140,7 @@ fn start_mesh(program: &Path, folder: &Path, count: u64) -> Result<Vec<Hub>> {
         std::fs::create_dir(&own)?;
         let mut text = format!(
             "name = \"{name}\"\n[tls]\ncert = \"../{name}.pem\"\nkey = \"../{name}.key\"\nca = \"../ca.pem\"\n\
-             [[clients]]\nlisten = \"127.0.0.1:{}\"\nplain = true\n[hubs]\nlisten = \"127.0.0.1:{}\"\n",
+             [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:{}\"\nplain = true\n[hubs]\nlisten = \"127.0.0.1:{}\"\n",
             ports[at * 2],
             ports[at * 2 + 1]
         );

@@ -54,7 +54,8 @@ impl Hub {
     /// Starts a hub whose configuration, data and log are in `folder`, and stay there.
     pub fn in_folder(folder: &Path) -> Result<Self> {
         let config = folder.join("hub.toml");
-        let text = "name = \"bench\"\ndata = \"data\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+        let text = "name = \"bench\"\ndata = \"data\"\n[control]\nenforce = false\n\
+                    [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
         std::fs::write(&config, text)?;
         let mut command = Command::new(program()?);
         command.arg("hub").arg("--config").arg(&config);

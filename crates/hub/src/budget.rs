@@ -79,6 +79,9 @@ pub const SPOOL: usize = 2 * (24 << 10);
 pub const NAMED: usize = 3 << 10;
 /// What an operator changed, as it is kept, put over the configuration and told, and what it has dialled.
 pub const CHANGE: usize = 6 << 10;
+/// What clients show that wait for who they are, and two passwords that are checked,
+/// with 64 MiB each.
+const LOGINS: ByteCount = ByteCount::mib(160);
 /// A hub, in one of the ways besides the main one, for labels or to spread topics:
 /// with what is remembered of its blocks, 1 KiB for each lane.
 const WAY: usize = 9 << 10;
@@ -197,6 +200,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("spools", "spool_streams", times(l.spool_streams, SPOOL)),
         // As it is, as it is to be, and as it is sent and kept.
         part("control state", "data", times(options.data.iter().count(), 4 * MAX_CONTROL_STATE.as_usize())),
+        part("logins", "", LOGINS),
         part("keyed state", "", LsmOptions::default().memory()),
     ]
 }

@@ -105,7 +105,7 @@ impl Hub {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub fn start_in(options: HubOptions, environment: Environment) -> Result<Self, StartError> {
-        let violations = options.violations();
+        let violations = crate::options::violations_with(&options, environment.judge.is_some());
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }

@@ -25,6 +25,7 @@ use weft_transport::{QuicOptions, Security, shm};
 use weft_wire::frame::{MAX_CLIENT_ADDRESS, MAX_PLACES, PROTOCOL_VERSION, PROTOCOL_VERSION_LEAST};
 
 pub use self::audit::AuditOptions;
+pub(crate) use self::control::violations_with;
 pub use self::control::{ControlOptions, MAX_CONTROL_STATE, MAX_VOTERS};
 pub use self::limits::Limits;
 pub use self::names::{MAX_NAMES, MAX_TARGETS};

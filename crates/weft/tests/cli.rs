@@ -263,7 +263,11 @@ fn a_configuration_with_five_mistakes_gets_five_lines() {
     }
     assert!(err.contains("5 mistakes"), "{err}");
 
-    fs::write(&config, "name = \"a\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n").expect("a file");
+    fs::write(
+        &config,
+        "name = \"a\"\n[control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n",
+    )
+    .expect("a file");
     let (code, out, _) = run(&["hub", "--config", &path, "--check"]);
     assert_eq!(code, 0);
     assert!(out.contains("frame = \"1 MiB\"") && out.contains("drain = \"5 s\""), "{out}");
@@ -275,7 +279,9 @@ fn what_a_hub_cannot_have_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("hub.toml");
     let write = |listen: &str| {
-        let text = format!("name = \"a\"\ndata = \"data\"\n[[clients]]\nlisten = \"{listen}\"\nplain = true\n");
+        let text = format!(
+            "name = \"a\"\ndata = \"data\"\n[control]\nenforce = false\n[[clients]]\nlisten = \"{listen}\"\nplain = true\n"
+        );
         fs::write(&config, text).expect("a file");
     };
     let path = config.display().to_string();
@@ -349,7 +355,7 @@ fn certificates_decide_who_may_speak() {
     assert_eq!(run(&["ca", "issue", "hub", "chicago", "--dir", &ours]).0, 1, "a key is not overwritten");
     let config = path("hub.toml");
     let text = "name = \"chicago\"\n[tls]\ncert = \"ours/chicago.pem\"\nkey = \"ours/chicago.key\"\nca = \"ours/ca.pem\"\n\
-                [[clients]]\nlisten = \"127.0.0.1:0\"\n[[clients]]\nlisten = \"quic:127.0.0.1:0\"\n[hubs]\nlisten = \"127.0.0.1:0\"\n";
+                [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\n[[clients]]\nlisten = \"quic:127.0.0.1:0\"\n[hubs]\nlisten = \"127.0.0.1:0\"\n";
     fs::write(&config, text).expect("a file");
     let hub = Hub::start(&["--config", &config]);
     let with = |dir: &str, address: &str, hub: &str| {
@@ -381,7 +387,7 @@ fn certificates_decide_who_may_speak() {
 fn topics_are_mapped_by_a_hub_as_the_test_of_its_file_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("hub.toml").display().to_string();
-    let text = "name = \"chicago\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n\
+    let text = "name = \"chicago\"\n[control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n\
                 [[mapping]]\nname = \"region\"\nfrom = \"orders/*/**\"\nto = \"eu/{partition(8, 1)}/{1}/{rest}\"\n\
                 [[mapping]]\nfrom = \"gone/**\"\nto = [{ topic = \"{rest}\", weight = 3 }, { drop = true }]\n\
                 [[mapping]]\nfrom = \"never/**\"\nto = \"{rest}\"\n";

@@ -64,7 +64,8 @@ impl Mesh {
                  advertise_clients = [\"127.0.0.1:{plain}\"]\n{more}\n\
                  [tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n\
                  [[clients]]\nlisten = \"127.0.0.1:{plain}\"\nplain = true\n[[clients]]\nlisten = \"127.0.0.1:{tls}\"\n\
-                 [hubs]\nlisten = \"127.0.0.1:{}\"\n[timers]\nredial_most = \"200 ms\"\n{timers}\n",
+                 [hubs]\nlisten = \"127.0.0.1:{}\"\n[timers]\nredial_most = \"200 ms\"\n{timers}\n\
+                 [control]\nenforce = false\n",
                 links[i]
             );
             for j in 0..i {

@@ -74,7 +74,7 @@ fn until(publisher: &Publisher, topic: &str, allowed: bool) -> String {
 
 #[test]
 fn a_policy_changed_at_one_hub_stops_a_live_publisher_at_another_and_names_the_rule() {
-    let mesh = Mesh::start_with("enforce = true\n");
+    let mesh = Mesh::start_with("");
     let client = guest(&mesh, 1);
     let publisher = client.publisher(PublisherOptions::level(AckLevel::Routed));
     let nothing = publish(&publisher, "flights/departed/JFK").expect_err("nothing is allowed yet").to_string();

@@ -28,7 +28,7 @@ fn start(folder: &Path, name: &str, more: &str) -> Hub {
     let config = folder.join(format!("{name}.toml"));
     let text = format!(
         "name = \"{name}\"\n[tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\ncrl = \"crl.pem\"\n\
-         [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n[hubs]\nlisten = \"127.0.0.1:0\"\n\
+         [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n[hubs]\nlisten = \"127.0.0.1:0\"\n\
          [timers]\nidentity = \"0 s\"\nredial_most = \"100 ms\"\n{more}"
     );
     fs::write(&config, text).expect("a file");

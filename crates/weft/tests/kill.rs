@@ -62,7 +62,9 @@ fn ten_kills_lose_no_acknowledged_event_and_repeat_none() {
     let folder = tempfile::tempdir().expect("a folder");
     let (config, ready) = (folder.path().join("hub.toml"), folder.path().join("ready.json"));
     let addr = format!("127.0.0.1:{}", free_port());
-    let text = format!("name = \"killed\"\ndata = \"data\"\n[[clients]]\nlisten = \"{addr}\"\nplain = true\n");
+    let text = format!(
+        "name = \"killed\"\ndata = \"data\"\n[control]\nenforce = false\n[[clients]]\nlisten = \"{addr}\"\nplain = true\n"
+    );
     std::fs::write(&config, text).expect("the configuration");
     let mut hub = Process::start(&config, &ready);
 

@@ -111,7 +111,7 @@ impl Site {
         let config = "name = \"home\"\ndata = \"data\"\nadmins = [\"operator\"]\n\
                       [tls]\ncert = \"home.pem\"\nkey = \"home.key\"\nca = \"ca.pem\"\n\
                       [[clients]]\nlisten = \"127.0.0.1:0\"\n[login]\nca = \"ca.pem\"\n\
-                      [control]\nenforce = true\nheartbeat = \"50 ms\"\nelection_least = \"200 ms\"\nelection_most = \"400 ms\"\n";
+                      [control]\nheartbeat = \"50 ms\"\nelection_least = \"200 ms\"\nelection_most = \"400 ms\"\n";
         fs::write(path("hub.toml"), config).expect("a file");
         let config = path("hub.toml").display().to_string();
         let hub = Hub::start_with(&[&["--config", &config], more].concat());
@@ -195,6 +195,38 @@ impl Site {
         let connect_for = Duration::from_secs(60);
         block_on(Client::connect(ConnectOptions { connect_for, ..options })).expect("it is let in")
     }
+}
+
+#[test]
+fn a_hub_decides_by_policies_unless_it_is_told_not_to_and_says_which() {
+    let site = Site::start();
+    site.hub.wait_for_events(1, "hub_enforces", "");
+    let denied = site.with_certificate("somebody", &["pub", "a", "x"]);
+    refused(&denied, "denied");
+    refused(&denied, "the mesh has no policies yet");
+    refused(&denied, "weft apply");
+
+    let open = Hub::start();
+    open.wait_for_events(1, "hub_open", "");
+    let output = Command::new(env!("CARGO_BIN_EXE_weft")).args(["pub", "a", "x", "-s", &open.address]).output();
+    allowed(&output.expect("it starts"));
+
+    // Without a data folder there are no policies.
+    let bare = "name = \"bare\"\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+    Hub::start_with(&["--config", &site.file("bare.toml", bare)]).wait_for_events(1, "hub_closed", "enforce = false");
+    let check = |more: &str| {
+        let text = format!("name = \"a\"\n{more}[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n");
+        let path = site.file("other.toml", text);
+        Command::new(env!("CARGO_BIN_EXE_weft"))
+            .args(["hub", "--check", "--config", &path])
+            .output()
+            .expect("it starts")
+    };
+    refused(&check("data = \"d\"\n[login]\nanonymous = true\n"), "login.anonymous");
+    let closed = check("data = \"d\"\n");
+    allowed(&closed);
+    assert!(text(&closed.stdout).contains("enforce = true") && text(&closed.stdout).contains("anonymous = false"));
+    allowed(&check("[control]\nenforce = false\n"));
 }
 
 /// A password's hash, by the program.

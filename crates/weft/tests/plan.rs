@@ -58,7 +58,7 @@ impl Mesh {
         let mut text = format!(
             "name = \"{name}\"\ndata = \"{name}\"\nadmins = [\"operator\"]\n\
              [tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n\
-             [[clients]]\nlisten = \"127.0.0.1:0\"\n[hubs]\nlisten = \"127.0.0.1:0\"\n\
+             [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\n[hubs]\nlisten = \"127.0.0.1:0\"\n\
              [timers]\nredial_first = \"10 ms\"\nredial_most = \"100 ms\"\n"
         );
         if let Some(addr) = neighbour {

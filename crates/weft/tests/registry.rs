@@ -25,7 +25,7 @@ fn hub(more: &str) -> Hub {
 fn hub_with(config: &str) -> Hub {
     let folder = tempfile::tempdir().expect("a folder").keep();
     let path = folder.join("hub.toml");
-    let clients = "[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+    let clients = "[control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
     fs::write(&path, format!("name = \"alone\"\n{config}{clients}")).expect("a file");
     let hub = Hub::start_with(&["--config", &path.display().to_string()]);
     // A hub that is alone leads at once, or nearly so.

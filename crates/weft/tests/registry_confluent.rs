@@ -95,7 +95,7 @@ fn until(mut good: impl FnMut() -> bool) {
 #[ignore = "needs Confluent's client: cargo xtask test --only Confluent"]
 fn confluents_client_registers_evolves_and_is_refused_and_its_payloads_are_understood() {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = "name = \"alone\"\ndata = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n\
+    let config = "name = \"alone\"\ndata = \"data\"\n[control]\nenforce = false\n[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n\
                   [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
     let hub = start(folder.path(), config);
     until(|| ask(&hub.http, "PUT", "/config", r#"{"compatibility": "BACKWARD"}"#).status == 200);

@@ -37,7 +37,7 @@ const KEY: &str = "9f3c55d1a0b7e2846cfe01928374655ab3c2d1e0f9a8b7c6d5e4f3021a2b3
 
 fn configure(folder: &Path, name: &str, more: &str) -> PathBuf {
     let config = folder.join(format!("{name}.toml"));
-    let listen = "[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+    let listen = "[control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
     fs::write(&config, format!("name = \"{name}\"\ndata = \"{name}\"\n{listen}{more}")).expect("the configuration");
     config
 }

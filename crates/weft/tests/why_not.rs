@@ -33,7 +33,7 @@ fn start_with(folder: &Path, name: &str, top: &str, more: &str) -> Hub {
     let config = folder.join(format!("{name}.toml"));
     let text = format!(
         "name = \"{name}\"\ndata = \"{name}-data\"\n{top}\n[tls]\ncert = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n\
-         [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n[hubs]\nlisten = \"127.0.0.1:0\"\n\
+         [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n[hubs]\nlisten = \"127.0.0.1:0\"\n\
          [timers]\nredial_most = \"100 ms\"\n{more}"
     );
     fs::write(&config, text).expect("a file");

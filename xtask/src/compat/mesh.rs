@@ -141,6 +141,10 @@ impl Mesh {
             let (link, name) = (self.links[before], NAMES[before]);
             text += &format!("[[neighbours]]\naddr = \"127.0.0.1:{link}\"\nname = \"{name}\"\n");
         }
+        if age == Age::New {
+            // The clients here show nothing, which the earlier program takes as it is.
+            text += "[control]\nenforce = false\n";
+        }
         text
     }
 

@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(9);
 
 /// What a client is told that has shown nothing.
 const NOTHING_SHOWN: &str = "nothing was shown to log in: connect with a certificate (--tls-cert, --tls-key, --tls-ca), \
-                             a token (--token-file) or a password (--user, --password-file)";
+                             a token (--token-file) or a password (--user, --password-file); for development, \
+                             `enforce = false` in `[control]` of the hub's configuration lets in who is on its host";
 
 /// A client that waits for who it is.
 #[derive(Clone, Debug)]

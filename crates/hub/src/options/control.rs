@@ -33,7 +33,9 @@ pub struct ControlOptions {
     /// Requests of this hub's clients under way; one more is refused.
     pub requests: usize,
     /// The policies of the state decide what this hub's clients may do, and what
-    /// none allows is refused. Without it everybody may do everything.
+    /// none allows is refused. Without it everybody may do everything. Default false
+    /// here, where a hub has no judge unless it is given one
+    /// ([`Environment::judge`](crate::Environment)); true in the program's configurations.
     pub enforce: bool,
 }
 
@@ -62,6 +64,16 @@ impl HubOptions {
             voters => voters.to_vec(),
         }
     }
+}
+
+/// What is wrong with the options of a hub that has a judge, or none.
+pub(crate) fn violations_with(options: &HubOptions, has_judge: bool) -> Vec<(&'static str, String)> {
+    let mut found = options.violations();
+    if options.control.enforce && !has_judge {
+        let why = "policies are to decide, and nobody judges by them: give the hub a judge (`Environment::judge`)";
+        found.push(("control.enforce", why.to_owned()));
+    }
+    found
 }
 
 /// What is wrong with the table `[control]`.
@@ -135,5 +147,9 @@ mod tests {
         assert_eq!(wrong(|o| o.patience = Duration::ZERO), Some("control.patience"));
         assert_eq!(wrong(|o| o.alarm_after = Duration::ZERO), Some("control.alarm_after"));
         assert_eq!(wrong(|o| o.requests = 0), Some("control.requests"));
+        let mut options = HubOptions::new("a");
+        options.control.enforce = true;
+        let of = |has_judge| violations_with(&options, has_judge).iter().any(|(field, _)| *field == "control.enforce");
+        assert!(of(false) && !of(true), "policies that nobody judges by");
     }
 }

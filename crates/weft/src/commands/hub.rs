@@ -90,7 +90,8 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let server = KeyServer::new(&login).map_err(|e| Usage(format!("[login] ca: {e:#}")))?;
     environment.door = Some(Box::new(Porter::new(Limits::default(), server)?));
     environment.inspectors = Some(Box::new(control::Schemas::new()));
-    if options.control.enforce {
+    let (enforces, has_state) = (options.control.enforce, options.data.is_some());
+    if enforces {
         environment.judge = Some(Box::new(control::Enforced::new()?));
     }
     let whole = args.profile.as_ref().map(|_| Sampling::start(WHOLE_LIFE_HERTZ)).transpose()?;
@@ -106,6 +107,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         latency_ms,
         "the hub is ready"
     );
+    say_who_decides(enforces, has_state, &name);
     let issuer = match (&issue, told) {
         (Some(issue), Some(options)) => Some(open_issuer(issue, &options, &hub)?),
         _ => None,
@@ -186,6 +188,22 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     }
     tracing::info!(code = "hub_stopped", hub = name, "the hub has stopped");
     Ok(())
+}
+
+/// Says whether policies decide, so that nobody takes an open hub for a closed one.
+fn say_who_decides(enforces: bool, has_state: bool, hub: &str) {
+    if enforces && !has_state {
+        let text = "only clients named in `admins` may do anything: policies decide, and without `data` the hub has \
+                    none; name a folder, or say `enforce = false` in `[control]`, which lets everybody do everything";
+        tracing::warn!(code = "hub_closed", hub, "{text}");
+    } else if enforces {
+        let text = "policies decide what clients may do, and what none allows is refused: see `weft apply`";
+        tracing::info!(code = "hub_enforces", hub, "{text}");
+    } else {
+        let text = "every client may do everything at this hub: for development, or where the network is guarded; \
+                    `enforce = true` in `[control]` has policies decide";
+        tracing::warn!(code = "hub_open", hub, "{text}");
+    }
 }
 
 /// Opens the door for those who join.

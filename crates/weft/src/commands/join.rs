@@ -154,6 +154,8 @@ fn configuration(args: &JoinArgs, joined: &Joined<'_>) -> anyhow::Result<String>
         "# Made by `weft join`. Every key there is: examples/hub.toml.\n\
          name = {}\nregion = {}\nmesh = {}\ndata = {}\n\n\
          [tls]\ncert = {}\nkey = {}\nca = \"ca.pem\"\nrenew = {}\n\n\
+         # Policies of the mesh decide what clients may do; with `false` they may do everything.\n\
+         [control]\nenforce = true\n\n\
          [[clients]]\nlisten = {}\nplain = true\n\n[hubs]\nlisten = {}\n",
         quoted(name),
         quoted(&args.region),

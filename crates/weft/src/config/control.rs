@@ -8,9 +8,15 @@ use weft_hub::options::ControlOptions;
 use super::reader::{Problems, Section};
 use crate::time::show_duration;
 
+/// Without the table: who runs a hub from a configuration has to say that everybody
+/// may do everything.
+pub(super) fn by_default() -> ControlOptions {
+    ControlOptions { enforce: true, ..ControlOptions::default() }
+}
+
 /// The table.
 pub(super) fn options(mut section: Section<'_, '_>, problems: &mut Problems) -> ControlOptions {
-    let mut control = ControlOptions::default();
+    let mut control = by_default();
     if let Some(voters) = section.texts("voters", problems) {
         control.voters = voters;
     }

@@ -85,9 +85,10 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     if let Some(section) = top.section("dns", problems) {
         options.dns = dns::options(section, problems);
     }
-    if let Some(section) = top.section("control", problems) {
-        options.control = control::options(section, problems);
-    }
+    options.control = match top.section("control", problems) {
+        Some(section) => control::options(section, problems),
+        None => control::by_default(),
+    };
     let login = login::take(login.unwrap_or_default(), &mut options, problems);
     if let Some(section) = top.section("audit", problems) {
         options.audit = audit::options(section, problems);

@@ -86,7 +86,7 @@ impl Hubs {
         let mut text = format!(
             "name = {:?}\nregion = {:?}\ndata = \"data\"\nadmins = [{CLIENT:?}]\n\n\
              [tls]\ncert = {:?}\nkey = {:?}\nca = {:?}\n\n\
-             [[clients]]\nlisten = {:?}\n\n[hubs]\nlisten = {:?}\n\n\
+             [control]\nenforce = false\n\n[[clients]]\nlisten = {:?}\n\n[hubs]\nlisten = {:?}\n\n\
              [timers]\nredial_first = \"50 ms\"\nredial_most = \"500 ms\"\n",
             place.name,
             place.region,

@@ -33,7 +33,7 @@ pub struct Mesh {
 
 impl Mesh {
     pub fn start() -> Self {
-        Self::start_with("")
+        Self::start_with("enforce = false\n")
     }
 
     /// With more in each one's configuration.

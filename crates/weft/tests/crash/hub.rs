@@ -57,7 +57,7 @@ impl Hub {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
         let address = format!("127.0.0.1:{port}");
         let text = format!(
-            "name = \"crash\"\ndata = \"{}\"\n[[clients]]\nlisten = \"{address}\"\nplain = true\n",
+            "name = \"crash\"\ndata = \"{}\"\n[control]\nenforce = false\n[[clients]]\nlisten = \"{address}\"\nplain = true\n",
             data.display()
         );
         fs::write(folder.join("hub.toml"), text).expect("the configuration");

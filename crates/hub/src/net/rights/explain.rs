@@ -6,6 +6,9 @@ use super::Need;
 
 /// Rules that are named in one refusal.
 const MOST_RULES: usize = 8;
+/// What is said where nobody has said yet who may do what.
+const NO_STATE: &str = "the mesh has no policies yet: one of the hub's `admins` makes some with `weft apply` \
+                        (docs/governance.md); for development, `enforce = false` in `[control]` of its configuration";
 
 /// Why a question was answered with no.
 pub(in crate::net) fn verdict(ask: &Ask, verdict: &Verdict) -> String {
@@ -20,6 +23,7 @@ pub(in crate::net) fn verdict(ask: &Ask, verdict: &Verdict) -> String {
     let (reason, version) = (&verdict.reason, verdict.version);
     let hint = if reason.contains("weft policy explain") { "" } else { "; see `weft policy explain`" };
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    let hint = if version == 0 { format!("{hint}; {NO_STATE}") } else { hint.to_owned() };
     format!("`{who}` may not {action} {resource}{lane}: {rules} (state {version}){reason}{hint}")
 }
 
