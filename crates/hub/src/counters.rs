@@ -59,9 +59,8 @@ macro_rules! counters {
             #[must_use]
             pub fn list(&self) -> Vec<(String, u64)> {
                 let mut all = vec![$(($text.to_owned(), get(&self.$name))),+];
-                for reason in DropReason::ALL {
-                    all.push((format!("ledger.dropped.{}", reason.name()), get(&self.dropped[reason])));
-                }
+                let dropped = |reason: DropReason| (format!("ledger.dropped.{}", reason.name()), get(&self.dropped[reason]));
+                all.extend(DropReason::ALL.into_iter().map(dropped));
                 for reason in DropReason::ALL.into_iter().filter(|reason| get(&self.second_dropped[*reason]) > 0) {
                     all.push((format!("second.dropped.{}", reason.name()), get(&self.second_dropped[reason])));
                 }
@@ -75,14 +74,12 @@ macro_rules! counters {
                 all.extend(self.locked_mapping().list());
                 all.extend(self.govern.list().into_iter().chain(self.schema.list()));
                 for (peer, link) in &*self.locked_links() {
-                    for (what, counter) in link.each() {
-                        all.push((format!("link.{peer}.{what}"), get(counter)));
-                    }
+                    let each = link.each().into_iter();
+                    all.extend(each.map(|(what, counter)| (format!("link.{peer}.{what}"), get(counter))));
                 }
                 for stage in self.stages() {
-                    for (what, gauge) in stage.each() {
-                        all.push((format!("stage.{}.{what}", stage.name), get(gauge)));
-                    }
+                    let each = stage.each().into_iter();
+                    all.extend(each.map(|(what, gauge)| (format!("stage.{}.{what}", stage.name), get(gauge))));
                 }
                 all
             }
