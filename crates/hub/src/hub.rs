@@ -27,7 +27,7 @@ use crate::control::{ControlParts, ControlStage, Reins, SHARED};
 use crate::counters::{Counters, add};
 use crate::environment::Environment;
 pub use crate::errors::{BusyError, StartError, StopError};
-use crate::govern::{Aside, JudgeStage, LoginStage, Quotas, Wires};
+use crate::govern::{Aside, AsideTrail, JudgeStage, LoginStage, Quotas, Wires};
 use crate::inbox::{self, RouteOutbox};
 use crate::inspect::Inspectorate;
 use crate::keyed::KeyedStage;
@@ -257,8 +257,9 @@ impl Hub {
         let (judge, to_judge) = judge.unzip();
         let enforced = judge.is_some();
         let (to_judge, judge_aside) = to_judge.unzip();
-        let aside =
-            Arc::new(Aside::new((judge_aside, login_aside, wires.as_ref().map(Wires::requests)), governed.clone()));
+        let audit = trail.as_ref().map(|trail| Arc::new(weft_base::sync::Mutex::new(trail.auditor(&counters))));
+        let ways = (judge_aside, login_aside, wires.as_ref().map(Wires::requests));
+        let aside = Arc::new(Aside::new(ways, governed.clone(), AsideTrail { audit, clock: clock.clone() }));
         let inspectorate = inspectors.map(|inspectors| Inspectorate::new(inspectors, slots));
         let net = NetStage::new(NetParts {
             network,

@@ -394,6 +394,10 @@ permit (principal == User::"guest", action in [Action::"administer", Action::"ob
 
 @id("look")
 permit (principal == User::"guest", action == Action::"observe", resource == Schema::"paid-value");
+
+@id("read")
+permit (principal == User::"operator", action in [Action::"consume", Action::"subscribe", Action::"observe"],
+  resource in TopicFilter::"_audit/**");
 '''
 "#;
 
@@ -430,6 +434,25 @@ fn rules_say_who_may_register_and_who_has_shown_nothing_is_told_to_log_in() {
     assert_eq!(denied.code(), 40_301);
     told(ask(&guest, "PUT", "/config", r#"{"compatibility": "NONE"}"#), 403, "the mesh");
     told(ask(&guest, "GET", "/subjects", ""), 403, "observe");
+    // All of it stands in the audit log of the hub that was asked, with who and from where.
+    let begun = Instant::now();
+    let noted = |action: &str, resource: &str, allowed: bool| loop {
+        let log = text(&mesh.run(0, &["audit", "read", "--raw"]).stdout);
+        let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut events = records.map(|record| record["line"]["entry"]["event"].clone());
+        let found = events.find(|event| {
+            (&event["who"], &event["action"], &event["allowed"]) == (&json!("guest"), &json!(action), &json!(allowed))
+                && event["resource"].as_str().is_some_and(|noted| noted.contains(resource))
+        });
+        if let Some(event) = found {
+            assert!(event["from"].as_str().is_some_and(|from| from.starts_with("127.0.0.1")), "{event}");
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no {action} of {resource} in {log}");
+    };
+    noted("login", "the hub", true);
+    noted("administer", "schema `paid-value`", false);
+    noted("administer", "subject/orders-value", true);
     // By its id, for who may see one of its subjects; what formats there are, for all.
     assert_eq!(ask(&guest, "GET", "/schemas/ids/1", "").status, 200);
     told(ask(&guest, "GET", "/schemas/ids/2", ""), 403, "the mesh");

@@ -9,15 +9,18 @@
 
 use std::sync::Arc;
 
+use weft_base::Clock;
 use weft_base::sync::{Mutex, MutexGuard};
 use weft_govern::State;
 use weft_govern::access::{Ask, Principal, Verdict};
 use weft_govern::api::{Answer, Apply};
-use weft_govern::login::{self, Certificate, Knock};
+use weft_govern::audit::Event;
+use weft_govern::login::{self, Certificate, Credentials, Knock};
 use weft_transport::Peer;
 use weft_wire::frame::ErrorCode;
 
 use super::{Governed, ToGovern, ToJudge, ToLogin};
+use crate::audit::Auditor;
 use crate::hub::BusyError;
 use crate::outbox::Outbox;
 
@@ -47,12 +50,31 @@ pub struct Aside {
     login: Option<Mutex<Outbox<ToLogin>>>,
     govern: Option<Mutex<Outbox<ToGovern>>>,
     governed: Governed,
+    trail: Trail,
+}
+
+/// Where what was asked, and is to be known later, is noted, and by which clock.
+#[derive(Clone)]
+pub(crate) struct Trail {
+    pub(crate) audit: Option<Arc<Mutex<Auditor>>>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Trail {
+    fn note(&self, event: Event) {
+        if let Some(audit) = &self.audit {
+            let mut audit = locked(audit);
+            let now = self.clock.now();
+            audit.note(event, now);
+            audit.tend(now);
+        }
+    }
 }
 
 impl Aside {
-    pub(crate) fn new((judge, login, govern): Ways, governed: Governed) -> Self {
+    pub(crate) fn new((judge, login, govern): Ways, governed: Governed, trail: Trail) -> Self {
         let (judge, login, govern) = (judge.map(Mutex::new), login.map(Mutex::new), govern.map(Mutex::new));
-        Self { judge, login, govern, governed }
+        Self { judge, login, govern, governed, trail }
     }
 
     /// Whether a judge decides what may be done; without one, all may be.
@@ -85,7 +107,25 @@ impl Aside {
     /// # Errors
     /// [`BusyError`]: as many logins wait as may.
     pub fn login(&self, knock: Knock, reply: Reply<login::Answer>) -> Result<(), BusyError> {
-        push(self.login.as_ref(), ToLogin::Aside { knock: Box::new(knock), reply })
+        let (trail, from) = (self.trail.clone(), knock.from.map(|from| from.to_string()).unwrap_or_default());
+        let name = match &knock.credentials {
+            Credentials::Password { name, .. } => name.clone(),
+            _ => String::new(),
+        };
+        let noted: Reply<login::Answer> = Box::new(move |answer| {
+            let event = Event { from, action: "login".to_owned(), resource: "the hub".to_owned(), ..Event::default() };
+            trail.note(match &answer {
+                Ok(login) => Event {
+                    who: login.principal.to_string(),
+                    method: login.principal.method.name().to_owned(),
+                    allowed: true,
+                    ..event
+                },
+                Err(refusal) => Event { who: format!("(unproved) {name}"), detail: refusal.log.clone(), ..event },
+            });
+            reply(answer);
+        });
+        push(self.login.as_ref(), ToLogin::Aside { knock: Box::new(knock), reply: noted })
     }
 
     /// What is known of the certificate of somebody at the far end of a connection.
@@ -94,27 +134,57 @@ impl Aside {
         crate::net::login::certificate_of(peer, administers)
     }
 
-    /// Asks the judge. Without one nothing is called: look at [`Aside::is_judged`].
+    /// Asks the judge, for somebody who is at this address. Without a judge nothing is
+    /// called: look at [`Aside::is_judged`].
     ///
     /// # Errors
     /// [`BusyError`]: as many questions wait as may.
-    pub fn judge(&self, ask: Arc<Ask>, reply: Reply<Arc<Verdict>>) -> Result<(), BusyError> {
-        push(self.judge.as_ref(), ToJudge::Aside { ask, reply })
+    pub fn judge(&self, ask: Arc<Ask>, from: String, reply: Reply<Arc<Verdict>>) -> Result<(), BusyError> {
+        let (trail, asked) = (self.trail.clone(), ask.clone());
+        let noted: Reply<Arc<Verdict>> = Box::new(move |verdict| {
+            if !verdict.allowed {
+                trail.note(Event {
+                    who: asked.principal.to_string(),
+                    from,
+                    method: asked.principal.method.name().to_owned(),
+                    action: asked.action.name().to_owned(),
+                    resource: asked.resource.to_string(),
+                    allowed: false,
+                    rules: verdict.rules.iter().map(ToString::to_string).collect(),
+                    version: verdict.version,
+                    detail: verdict.reason.to_string(),
+                    ..Event::default()
+                });
+            }
+            reply(verdict);
+        });
+        push(self.judge.as_ref(), ToJudge::Aside { ask, reply: noted })
+    }
+
+    /// Tells the audit log what came often, once its time is over. To be called about
+    /// once a second, and, with `last`, at the end.
+    pub fn tend(&self, last: bool) {
+        let Some(audit) = &self.trail.audit else { return };
+        let (mut audit, now) = (locked(audit), self.trail.clock.now());
+        if last {
+            audit.close(now);
+        } else {
+            audit.tend(now);
+        }
     }
 
     /// Has the control state changed by somebody of whom it was decided that they
-    /// may. `is_administrator`: whatever the state says.
+    /// may, and who is at this address. `is_administrator`: whatever the state says.
     ///
     /// # Errors
     /// [`BusyError`]: there is no control state, or as many requests wait as may.
     pub fn change(
         &self,
-        author: Arc<Principal>,
-        is_administrator: bool,
+        (author, is_administrator, from): (Arc<Principal>, bool, String),
         wanted: Apply,
         reply: Reply<Changed>,
     ) -> Result<(), BusyError> {
-        push(self.govern.as_ref(), ToGovern::Aside { author, is_administrator, wanted: Box::new(wanted), reply })
+        push(self.govern.as_ref(), ToGovern::Aside { author, is_administrator, from, wanted: Box::new(wanted), reply })
     }
 }
 

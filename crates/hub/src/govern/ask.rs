@@ -53,7 +53,14 @@ pub(crate) enum ToGovern {
     },
     /// A server beside the hub has something changed for a client of its own, which
     /// may.
-    Aside { author: Arc<Principal>, is_administrator: bool, wanted: Box<Apply>, reply: Reply<Changed> },
+    Aside {
+        author: Arc<Principal>,
+        is_administrator: bool,
+        /// From which address they ask.
+        from: String,
+        wanted: Box<Apply>,
+        reply: Reply<Changed>,
+    },
 }
 
 /// A request under way.
@@ -113,9 +120,8 @@ impl GovernStage {
                 let who = Who { to, author, is_administrator, from };
                 (who, what.and_then(|asked| self.what_of(asked, may_change)))
             }
-            ToGovern::Aside { author, is_administrator, wanted, reply } => {
+            ToGovern::Aside { author, is_administrator, from, wanted, reply } => {
                 let what = self.what_of(Request::Apply(*wanted), true);
-                let from = "a server beside the hub".to_owned();
                 (Who { to: To::Aside(reply), author, is_administrator, from }, what)
             }
         };

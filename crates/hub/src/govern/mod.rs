@@ -24,6 +24,7 @@ use weft_base::sync::{Mutex, MutexGuard};
 use weft_govern::State;
 use weft_ring::stage::StageWaker;
 
+pub(crate) use self::aside::Trail as AsideTrail;
 pub use self::aside::{Aside, Changed, Refused, Reply};
 pub(crate) use self::ask::ToGovern;
 pub use self::council::{Council, Ended, OpenCouncil, Seat, Standing, Word};

@@ -77,8 +77,8 @@ impl Server {
         let who = Arc::new(who::Who::new(&facts));
         let router = areas(&options, &facts, &who)?;
         let (stop, stopped) = watch::channel(false);
-        let Facts { clock, counters, .. } = facts;
-        let serving = Serving { router, front, options, stopped, clock, counters };
+        let Facts { clock, counters, aside, .. } = facts;
+        let serving = Serving { router, front, options, stopped, clock, counters, aside };
         let thread = std::thread::Builder::new()
             .name("weft-http".to_owned())
             .spawn(move || runtime.block_on(serving.run(listener)))

@@ -22,10 +22,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_rustls::TlsAcceptor;
 use weft_base::Clock;
 use weft_hub::Counters;
+use weft_hub::govern::Aside;
 use weft_transport::Front;
 
 use super::HttpOptions;
@@ -55,6 +56,7 @@ pub(super) struct Serving {
     pub(super) stopped: watch::Receiver<bool>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<Counters>,
+    pub(super) aside: Arc<Aside>,
 }
 
 /// What connections share.
@@ -82,10 +84,16 @@ impl Serving {
             serving: self,
         });
         let mut open = JoinSet::new();
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 Some(_) = open.join_next() => continue,
+                _ = second.tick() => {
+                    shared.serving.aside.tend(false);
+                    continue;
+                }
                 _ = stopped.changed() => break,
             };
             let (socket, from) = match accepted {
@@ -115,6 +123,7 @@ impl Serving {
         if timeout(GRACE, ends).await.is_err() {
             tracing::warn!(code = "http_cut", "requests by HTTP were cut off: they took longer than the hub waits");
         }
+        shared.serving.aside.tend(true);
     }
 }
 

@@ -78,14 +78,16 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone, Debug)]
 pub(super) struct Someone {
     pub(super) principal: Arc<Principal>,
+    /// From where.
+    pub(super) from: SocketAddr,
     /// The hub's configuration names them.
     pub(super) is_administrator: bool,
 }
 
 impl Someone {
-    fn of(login: &Login) -> Self {
+    fn of(login: &Login, from: SocketAddr) -> Self {
         let is_administrator = login.principal.method == Method::Administrator;
-        Self { principal: login.principal.clone(), is_administrator }
+        Self { principal: login.principal.clone(), from, is_administrator }
     }
 }
 
@@ -117,14 +119,14 @@ impl Who {
             && known.shown == shown
             && known.login.expires.is_none_or(|end| end > self.clock.now().wall)
         {
-            return Ok(Someone::of(&known.login));
+            return Ok(Someone::of(&known.login, caller.from));
         }
         let credentials = match header {
             Some(header) => of_header(header)?,
             None => self.of_connection(caller)?,
         };
         let login = self.login(Knock { credentials, from: Some(caller.from.ip()) }).await?;
-        let someone = Someone::of(&login);
+        let someone = Someone::of(&login, caller.from);
         *locked(&caller.known) = Some(Known { shown, version, login });
         Ok(someone)
     }
@@ -189,7 +191,7 @@ impl Who {
         let (reply, answer) = oneshot::channel();
         let ask = Arc::new(Ask { principal: who.principal.clone(), action, resource, lane: None });
         // Who has gone meanwhile hears nothing.
-        let asked = self.aside.judge(ask, Box::new(move |verdict| drop(reply.send(verdict))));
+        let asked = self.aside.judge(ask, who.from.to_string(), Box::new(move |verdict| drop(reply.send(verdict))));
         asked.map_err(|error| Refusal::soon(503, 503, error.to_string()))?;
         answer.await.map_err(|_| Refusal::soon(503, 503, "the hub is stopping: ask another"))
     }

@@ -158,8 +158,7 @@ impl Registry {
         let wanted = Apply { id, puts, deletes, prune: None, expects, dry_run: false };
         let (reply, answer) = oneshot::channel();
         let asked = self.aside.change(
-            who.principal.clone(),
-            who.is_administrator,
+            (who.principal.clone(), who.is_administrator, who.from.to_string()),
             wanted,
             // Who has gone meanwhile hears nothing.
             Box::new(move |changed| drop(reply.send(changed))),
