@@ -7,8 +7,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use weft_policy::{Compiler, Limits, MAX_FLAWS, told};
 
-static COMPILER: LazyLock<Compiler> =
-    LazyLock::new(|| Compiler::new(Limits::default()).expect("the schema is right"));
+static COMPILER: LazyLock<Compiler> = LazyLock::new(|| Compiler::new(Limits::default()).expect("the schema is right"));
 
 fuzz_target!(|text: &str| {
     for tenant in [None, Some("t")] {

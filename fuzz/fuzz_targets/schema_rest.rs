@@ -3,13 +3,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use weft_schema::prefix;
+use weft_schema::protobuf::MessageIndexes;
 use weft_schema::registry::{Cache, RegistryLimits, State};
 use weft_schema::rest::{Outcome, Request, handle};
-use weft_schema::prefix;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok((_, rest)) = prefix::split(data) {
-        let _ = prefix::message(rest);
+        let _ = MessageIndexes::read(rest);
     }
     let Ok(text) = std::str::from_utf8(data) else { return };
     let limits = RegistryLimits { subjects: 4, versions: 4, schemas: 8, ..RegistryLimits::default() };
@@ -25,7 +26,12 @@ fuzz_target!(|data: &[u8]| {
             Outcome::Change { put, read, answer } => {
                 assert_eq!(answer.status, 200);
                 for document in put {
-                    assert!(read.contains(&(document.kind, document.name.clone())), "{}/{} is put unread", document.kind, document.name);
+                    assert!(
+                        read.contains(&(document.kind, document.name.clone())),
+                        "{}/{} is put unread",
+                        document.kind,
+                        document.name
+                    );
                     state.put(document.kind, &document.name, document.body.as_ref()).expect("its own document");
                 }
             }

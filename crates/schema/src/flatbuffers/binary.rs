@@ -201,7 +201,7 @@ impl<'a> Parser<'a, '_> {
             is_struct,
             align: if is_struct { size(self.number(table, 3, Buffer::u32)?) } else { 1 },
             bytes: if is_struct { size(self.number(table, 4, Buffer::u32)?) } else { 0 },
-            required: fields.iter().filter(|field| field.required).map(|field| field.id).collect(),
+            required: fields.iter().filter(|field| field.is_needed()).map(|field| field.id).collect(),
             fields,
         })
     }

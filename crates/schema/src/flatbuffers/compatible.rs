@@ -99,9 +99,9 @@ impl Comparison<'_> {
                 self.fields(theirs, reads, field);
             }
         }
-        for reads in ours.fields.iter().filter(|field| field.required) {
+        for reads in ours.fields.iter().filter(|field| field.is_needed()) {
             let written = theirs.fields.get(usize::from(reads.id));
-            if !written.is_some_and(|field| field.required && !field.deprecated) {
+            if !written.is_some_and(Field::is_needed) {
                 let text = "the reader requires the field, and the writer may leave it out";
                 self.pairs.found(at(ours, reads), "REQUIRED_ADDED", text);
             }

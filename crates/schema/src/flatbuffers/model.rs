@@ -126,6 +126,15 @@ pub(super) struct Field {
     pub(super) optional: bool,
 }
 
+impl Field {
+    /// Whether every buffer must have it. A deprecated field has no way to be
+    /// written, so code that is generated asks for it nowhere, whatever else the
+    /// schema says of it.
+    pub(super) fn is_needed(&self) -> bool {
+        self.required && !self.deprecated
+    }
+}
+
 /// A table or a struct.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Object {
@@ -137,7 +146,7 @@ pub(super) struct Object {
     pub(super) align: usize,
     /// By id; ids are 0, 1, 2 and so on.
     pub(super) fields: Vec<Field>,
-    /// The ids of required fields.
+    /// The ids of fields that every buffer must have.
     pub(super) required: Vec<u16>,
 }
 

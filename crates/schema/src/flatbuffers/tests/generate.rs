@@ -88,7 +88,7 @@ pub(super) fn model(seed: &mut Seed) -> Model {
 }
 
 fn object(name: String, fields: Vec<Field>) -> Object {
-    let required = fields.iter().filter(|field| field.required).map(|field| field.id).collect();
+    let required = fields.iter().filter(|field| field.is_needed()).map(|field| field.id).collect();
     Object { name: name.into(), is_struct: false, bytes: 0, align: 1, fields, required }
 }
 
@@ -131,7 +131,7 @@ pub(super) fn changed(model: &Model, seed: &mut Seed) -> Option<Model> {
         _ => new.objects[0] = structure("S0", 16, 8, &[(0, Scalar::Double), (8, Scalar::ULong)]),
     }
     for object in &mut new.objects {
-        object.required = object.fields.iter().filter(|field| field.required).map(|field| field.id).collect();
+        object.required = object.fields.iter().filter(|field| field.is_needed()).map(|field| field.id).collect();
     }
     new.checked().ok()
 }

@@ -320,6 +320,18 @@ proptest! {
     }
 }
 
+/// A fuzzer's find: a schema that was not compatible with itself.
+#[test]
+fn a_deprecated_field_is_not_asked_for_though_it_is_required() {
+    let mut order = schema(SCHEMA).model;
+    let field = table(&mut order, "shop.Card").fields.iter_mut().find(|field| field.required).expect("one");
+    field.deprecated = true;
+    let order = of_model(order);
+    assert_eq!(order.can_read(&order), Ok(()));
+    assert_eq!(rule(&order, ORDER), None);
+    assert!(order.model.objects.iter().all(|object| &*object.name != "shop.Card" || object.required.is_empty()));
+}
+
 #[test]
 fn the_comparison_of_what_is_seen_can_fail() {
     let order = schema(SCHEMA).model;
