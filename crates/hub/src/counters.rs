@@ -13,6 +13,9 @@ use weft_base::{HubId, Now, Random};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_stream::consumer::Counts;
 
+mod atoms;
+
+pub(crate) use self::atoms::{add, get, set, sub};
 use crate::govern::GovernCounts;
 use crate::inspect::SchemaCounts;
 use crate::mapping::Mapped;
@@ -443,30 +446,6 @@ impl StageGauges {
             ("own_thread", &self.own_thread),
         ]
     }
-}
-
-/// Adds to a counter or gauge.
-#[inline]
-pub(crate) fn add(counter: &AtomicU64, n: u64) {
-    counter.fetch_add(n, Ordering::Relaxed);
-}
-
-/// Takes from a gauge.
-#[inline]
-pub(crate) fn sub(gauge: &AtomicU64, n: u64) {
-    gauge.fetch_sub(n, Ordering::Relaxed);
-}
-
-/// Sets a gauge.
-#[inline]
-pub(crate) fn set(gauge: &AtomicU64, n: u64) {
-    gauge.store(n, Ordering::Relaxed);
-}
-
-/// Reads a counter.
-#[inline]
-pub(crate) fn get(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
 }
 
 impl Counters {
