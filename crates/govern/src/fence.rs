@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use weft_topic::Filter;
 
-use crate::access::{Action, Fault};
+use crate::access::{Action, Ask, Fault, Resource};
 use crate::document::{self, Export, Import, Tenant};
 use crate::owners::{Owned, Owners, Steps, is_ownable, is_reserved};
 use crate::{Key, Kind, State};
@@ -134,6 +134,24 @@ impl Fence {
             Ok(())
         });
         (fence, faults)
+    }
+
+    /// Why a question is refused before policies are asked, if it is. A stream is
+    /// open to a tenant when all that it captures is. Schemas, tenants and the mesh
+    /// have no fence: of these, policies alone decide.
+    #[must_use]
+    pub fn refuses(&self, ask: &Ask) -> Option<String> {
+        let tenant = ask.principal.tenant.as_deref();
+        let refusal = |filter: &Filter| self.allows(tenant, ask.action, filter).err();
+        match &ask.resource {
+            Resource::Topic(asked) => {
+                refusal(asked).map(|reason| format!("`{}` may not {}: {reason}", ask.principal, ask.action.name()))
+            }
+            Resource::Stream { name, filters } => filters.iter().find_map(refusal).map(|reason| {
+                format!("`{}` may not {} the stream `{name}`: {reason}", ask.principal, ask.action.name())
+            }),
+            Resource::Schema(_) | Resource::Tenant(_) | Resource::Mesh => None,
+        }
     }
 
     /// Whether somebody of a tenant, or of none, may do something to all topics

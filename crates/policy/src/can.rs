@@ -281,9 +281,9 @@ impl Asked<'_> {
     /// Whether the fence is open: for all topics, some or none.
     fn fence(&self) -> Outcomes {
         let Some(tenant) = self.subject.tenant() else { return Outcomes::TRUE };
-        if self.judge.fence.opens_all(tenant, self.action, self.topics) {
+        if self.judge.fence.allows(Some(tenant), self.action, self.topics).is_ok() {
             Outcomes::TRUE
-        } else if self.judge.fence.opens_some(tenant, self.action, self.topics) {
+        } else if self.judge.fence.allows_some(Some(tenant), self.action, self.topics) {
             Outcomes::EITHER
         } else {
             Outcomes::FALSE

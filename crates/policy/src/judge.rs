@@ -12,11 +12,11 @@ use std::sync::Arc;
 use weft_base::UnixNanos;
 use weft_govern::access::{Action, Ask, Fault, Judge, Method, Place, Principal, Verdict};
 use weft_govern::document;
+use weft_govern::fence::Fence;
 use weft_govern::{Key, Kind, State};
 
 use crate::compile::{Compiled, Compiler, SchemaError, told};
 use crate::evaluate::{Outcome, Question, Types, seconds};
-use crate::fence::Fence;
 use crate::index::{Index, Indexed, Look};
 use crate::limits::Limits;
 
@@ -244,7 +244,7 @@ pub(crate) fn next_second(now: UnixNanos) -> UnixNanos {
 
 impl Judge for CedarJudge {
     fn learn(&mut self, state: &State) -> Vec<Fault> {
-        let (fence, mut faults) = Fence::new(state);
+        let (fence, mut faults) = Fence::learn(state);
         let mut documents = BTreeMap::new();
         let mut rules = 0;
         for (key, item) in state.of_kind(Kind::Policy) {
@@ -268,7 +268,10 @@ impl Judge for CedarJudge {
             documents.insert(key.clone(), document);
         }
         let compiled = documents.values().filter_map(|document| document.result.as_ref().ok());
-        self.index = Arc::new(Index::new(compiled.flat_map(|compiled| &compiled.rules), fence.topics()));
+        self.index = Arc::new(Index::new(
+            compiled.flat_map(|compiled| &compiled.rules),
+            fence.topics().map(|(tenant, filter)| (&**tenant, filter)),
+        ));
         self.broken = documents.values().filter_map(|document| document.result.as_ref().err().cloned()).collect();
         self.documents = documents;
         self.fence = Arc::new(fence);

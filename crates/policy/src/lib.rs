@@ -20,7 +20,6 @@ mod cases;
 mod compile;
 mod evaluate;
 mod explain;
-mod fence;
 mod index;
 mod judge;
 mod limits;
