@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use weft_ring::mpsc;
-use weft_ring::stage::StageWaker;
+use weft_ring::stage::{Backlog, StageWaker};
 
 /// A producer of a bounded ring that never loses a message.
 ///
@@ -60,4 +60,10 @@ impl<T: Send> Outbox<T> {
     pub(crate) fn is_empty(&self) -> bool {
         self.late.is_empty() && self.ring.free() == self.ring.capacity()
     }
+}
+
+/// What waits in the two inboxes of a stage.
+pub(crate) fn backlog_of<A, B>(one: &mpsc::Consumer<A>, other: &mpsc::Consumer<B>) -> Backlog {
+    let (depth, capacity) = (one.len() + other.len(), one.capacity() + other.capacity());
+    Backlog { depth: depth as u64, capacity: capacity as u64 }
 }

@@ -30,7 +30,7 @@ use crate::counters::{Counters, add, set};
 use crate::inbox::RouteOutbox;
 use crate::messages::{FromPeer, PeerMessage, ToNet, ToRoute};
 use crate::options::ControlOptions;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog_of};
 use crate::route::table::RouteTable;
 
 /// Messages taken of each inbox in one turn.
@@ -322,8 +322,7 @@ impl Stage for GovernStage {
     }
 
     fn load(&self) -> Backlog {
-        let (depth, capacity) = (self.inbox.len() + self.peers.len(), self.inbox.capacity() + self.peers.capacity());
-        Backlog { depth: depth as u64, capacity: capacity as u64 }
+        backlog_of(&self.inbox, &self.peers)
     }
 
     fn waker(&self) -> Option<StageWaker> {

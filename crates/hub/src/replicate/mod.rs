@@ -39,7 +39,7 @@ use crate::inbox::RouteOutbox;
 use crate::lifecycle::Lifecycle;
 use crate::messages::{FromPeer, PeerMessage, StreamSlot, ToAppend, ToRoute};
 use crate::options::HubOptions;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog_of};
 use crate::route::table::RouteTable;
 
 /// Messages taken in one turn.
@@ -454,8 +454,7 @@ impl Stage for ReplicateStage {
     }
 
     fn load(&self) -> Backlog {
-        let (depth, capacity) = (self.inbox.len() + self.peers.len(), self.inbox.capacity() + self.peers.capacity());
-        Backlog { depth: depth as u64, capacity: capacity as u64 }
+        backlog_of(&self.inbox, &self.peers)
     }
 
     fn waker(&self) -> Option<StageWaker> {
