@@ -95,7 +95,8 @@ fn a_policy_changed_at_one_hub_stops_a_live_publisher_at_another_and_names_the_r
     publish(&publisher, "flights/arrived/JFK").expect("that is still allowed, in the same session");
 
     let explained = mesh.run(1, &["policy", "explain", "--who", "guest", "publish", "flights/departed/JFK", "--json"]);
-    let explained: Value = serde_json::from_slice(&explained.stdout).expect(&text(&explained.stderr));
+    let explained: Value =
+        serde_json::from_slice(&explained.stdout).unwrap_or_else(|_| panic!("{}", text(&explained.stderr)));
     assert_eq!((&explained["allowed"], &explained["enforced"]), (&false.into(), &true.into()), "{explained}");
     assert_eq!(explained["rules"], serde_json::json!(["desk/grounded"]), "{explained}");
     assert_eq!(explained["version"], version["version"], "{explained}");
@@ -108,7 +109,7 @@ fn a_policy_changed_at_one_hub_stops_a_live_publisher_at_another_and_names_the_r
     let can = mesh.run(2, &["policy", "can", "--who", "guest", "publish", "flights/departed/**"]);
     assert!(text(&can.stdout).starts_with("never\n"), "{}", text(&can.stdout));
     let you = mesh.run_as("guest", 1, &["policy", "whoami", "--json"]);
-    let you: Value = serde_json::from_slice(&you.stdout).expect(&text(&you.stderr));
+    let you: Value = serde_json::from_slice(&you.stdout).unwrap_or_else(|_| panic!("{}", text(&you.stderr)));
     assert_eq!((&you["name"], &you["hub"]), (&"guest".into(), &"chicago".into()), "{you}");
 
     // The audit logs have it: the change where it was asked for, the denial where the
