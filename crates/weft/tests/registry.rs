@@ -279,7 +279,7 @@ fn a_request_under_way_is_answered_when_the_hub_stops_and_nothing_new_is_taken()
     assert!(hub.child.wait().expect("it ends").success(), "{}", hub.log());
 }
 
-const PLAIN: &str = "[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+const PLAIN: &str = "enforce = false\n[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
 
 /// Asks until a leader is known.
 fn settled(mesh: &Mesh) {
@@ -359,7 +359,7 @@ fn without_a_leader_schemas_are_read_and_nothing_is_changed() {
 
 #[test]
 fn http_2_is_spoken_where_tls_agrees_on_it_and_many_requests_share_a_connection() {
-    let mesh = Mesh::start_with("[http]\nlisten = \"127.0.0.1:0\"\n");
+    let mesh = Mesh::start_with("enforce = false\n[http]\nlisten = \"127.0.0.1:0\"\n");
     let (address, config) = (mesh.http(0), tls(&mesh.path(""), Some("guest"), &["h2"]));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let answers = async {
