@@ -103,7 +103,7 @@ const PLACES: [Place; 24] = [
         name: "weft-bench",
         short: "bench",
         layer: "tools",
-        knows: &["base", "wire", "topic", "ring", "sched", "load", "log", "transport", "client", "chaos"],
+        knows: &["base", "wire", "topic", "ring", "sched", "load", "log", "transport", "schema", "client", "chaos"],
     },
     Place { name: "xtask", short: "xtask", layer: "tools", knows: &[] },
 ];
