@@ -1,7 +1,7 @@
 //! The control state of real hubs, from the command line: what was answered is
-//! there once, whoever is killed meanwhile.
+//! there once, whoever is killed or cut off meanwhile.
 //!
-//! `WEFT_FULL=1` has voters killed 40 times instead of 4.
+//! `WEFT_FULL=1` has voters killed and cut off 40 times instead of 6.
 
 mod common;
 
@@ -66,8 +66,8 @@ fn files_are_applied_shown_first_exported_and_pruned_only_when_that_is_said() {
 }
 
 #[test]
-fn what_was_answered_is_there_once_whoever_is_killed_meanwhile() {
-    let rounds = if std::env::var_os("WEFT_FULL").is_some() { 40 } else { 4 };
+fn what_was_answered_is_there_once_whoever_is_killed_or_cut_off_meanwhile() {
+    let rounds = if std::env::var_os("WEFT_FULL").is_some() { 40 } else { 6 };
     let mesh = Mesh::start();
     mesh.leader();
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -98,14 +98,24 @@ fn what_was_answered_is_there_once_whoever_is_killed_meanwhile() {
         for round in 0..rounds {
             // The leader as a rule, and others now and then.
             let hub = if round % 4 == 3 { (mesh.leader() + 1) % 3 } else { mesh.leader() };
-            let (before, begun) = (done.load(Ordering::Relaxed), Instant::now());
-            mesh.kill(hub);
-            mesh.begin(hub);
-            // Changes are made again before the next one is killed.
-            while done.load(Ordering::Relaxed) == before {
-                assert!(begun.elapsed() < Duration::from_secs(60), "no change is answered any more");
-                mesh.leader();
+            // Changes are made again before the next one is struck: more than may
+            // have been on their way to the two who make them.
+            let until_more_are_done = || {
+                let (before, begun) = (done.load(Ordering::Relaxed), Instant::now());
+                while done.load(Ordering::Relaxed) <= before + 2 {
+                    assert!(begun.elapsed() < Duration::from_secs(60), "no change is answered any more");
+                    mesh.leader();
+                }
+            };
+            if round % 2 == 0 {
+                mesh.kill(hub);
+                mesh.begin(hub);
+            } else {
+                mesh.cut(hub);
+                until_more_are_done();
+                mesh.mend(hub);
             }
+            until_more_are_done();
         }
         stop.store(true, Ordering::Relaxed);
         let ended = appliers.into_iter().map(|applier| applier.join().expect("it applies"));

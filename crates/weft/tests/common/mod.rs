@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod http;
+pub mod line;
 pub mod voters;
 
 use std::fs;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::line::Line;
 use super::{Hub, free_port};
 
 pub const VOTERS: [&str; 3] = ["new-york", "chicago", "los-angeles"];
@@ -26,6 +27,8 @@ pub struct Mesh {
     folder: tempfile::TempDir,
     pub clients: [u16; 3],
     links: [u16; 3],
+    /// From each hub to those before it, which it dials.
+    lines: [Vec<Line>; 3],
     /// What the configuration of each says besides.
     more: &'static str,
     hubs: [Mutex<Option<Hub>>; 3],
@@ -46,7 +49,9 @@ impl Mesh {
             assert!(weft(&["ca", "issue", kind, name, "--dir", &dir]).status.success(), "{name}");
         }
         let ports = || [free_port(), free_port(), free_port()];
-        let mesh = Self { folder, clients: ports(), links: ports(), more, hubs: Default::default() };
+        let links = ports();
+        let lines = [0, 1, 2].map(|hub| links[..hub].iter().map(|port| Line::to(*port)).collect());
+        let mesh = Self { folder, clients: ports(), links, lines, more, hubs: Default::default() };
         for hub in 0..3 {
             mesh.begin(hub);
         }
@@ -67,8 +72,8 @@ impl Mesh {
              [control]\nvoters = {VOTERS:?}\nheartbeat = \"100 ms\"\nelection_least = \"400 ms\"\nelection_most = \"800 ms\"\n{}",
             self.clients[hub], self.links[hub], self.more
         );
-        for (link, other) in self.links.iter().zip(VOTERS).take(hub) {
-            config.push_str(&format!("[[neighbours]]\naddr = \"127.0.0.1:{link}\"\nname = \"{other}\"\n"));
+        for (line, other) in self.lines[hub].iter().zip(VOTERS) {
+            config.push_str(&format!("[[neighbours]]\naddr = \"127.0.0.1:{}\"\nname = \"{other}\"\n", line.port));
         }
         let path = self.path(&format!("{name}.toml"));
         fs::write(&path, config).expect("a file");
@@ -80,6 +85,21 @@ impl Mesh {
     pub fn http(&self, hub: usize) -> String {
         let hub = self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner);
         hub.as_ref().map(|hub| hub.http.clone()).expect("it runs")
+    }
+
+    /// The lines of a hub to the others.
+    fn lines_of(&self, hub: usize) -> impl Iterator<Item = &Line> {
+        let to_it = self.lines.iter().filter_map(move |lines| lines.get(hub));
+        self.lines[hub].iter().chain(to_it)
+    }
+
+    /// Parts a hub from the others, until it is mended.
+    pub fn cut(&self, hub: usize) {
+        self.lines_of(hub).for_each(Line::cut);
+    }
+
+    pub fn mend(&self, hub: usize) {
+        self.lines_of(hub).for_each(Line::mend);
     }
 
     /// As kill -9 does.
