@@ -48,7 +48,7 @@ async fn hub(of: Option<&String>, client: &Client) -> anyhow::Result<String> {
 }
 
 async fn open(client: &Client, hub: &str, start: StartAt) -> anyhow::Result<Subscription> {
-    let options = SubscribeOptions::stream(&stream_of(hub), start);
+    let options = SubscribeOptions::stream(stream_of(hub), start);
     client.subscribe(&topic_of(hub), options).await.with_context(|| format!("the audit log of `{hub}`"))
 }
 

@@ -22,7 +22,7 @@ fn told(files: &[(&str, &str)]) -> String {
     let folder = folder(files);
     let error = match read(folder.path()) {
         Err(error) => error,
-        Ok(documents) => documents.vet().err().expect("it is refused"),
+        Ok(documents) => documents.vet().expect_err("it is refused"),
     };
     error.to_string().replace(&format!("{}/", folder.path().display()), "")
 }
