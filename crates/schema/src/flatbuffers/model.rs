@@ -5,6 +5,8 @@
 //!
 //! Documentation, attributes, services and names of files are not kept.
 
+use std::collections::BTreeSet;
+
 use super::bytes::{Malformed, Read, malformed};
 
 /// The basic types, with the numbers of `reflection.fbs`.
@@ -192,6 +194,13 @@ fn at<'a, T>(all: &'a [T], index: u32, text: &'static str) -> Read<&'a T> {
     all.get(index as usize).map_or_else(|| malformed("schema", text, 0), Ok)
 }
 
+/// A name that stands there twice. What is compared by names must have them once.
+fn twice<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    let mut names = names;
+    names.find(|name| !seen.insert(*name))
+}
+
 impl Model {
     /// The object of that index.
     pub(super) fn object(&self, index: u32) -> Read<&Object> {
@@ -225,8 +234,17 @@ impl Model {
         if self.objects.get(self.root as usize).is_none_or(|root| root.is_struct) {
             return Err((String::new(), "the root is no table"));
         }
+        if let Some(name) = twice(self.objects.iter().map(|object| &*object.name)) {
+            return Err((name.to_owned(), "two tables or structs have this name"));
+        }
+        if let Some(name) = twice(self.enums.iter().map(|one| &*one.name)) {
+            return Err((name.to_owned(), "two enums or unions have this name"));
+        }
         for one in &self.enums {
             let fail = |reason| Err((one.name.to_string(), reason));
+            if let Some(name) = twice(one.values.iter().map(|value| &*value.name)) {
+                return Err((format!("{}.{name}", one.name), "two values have this name"));
+            }
             if matches!(one.underlying, Scalar::Float | Scalar::Double | Scalar::Bool) {
                 return fail("an enum is of whole numbers");
             }
@@ -253,6 +271,9 @@ impl Model {
         }
         self.structs()?;
         for object in &self.objects {
+            if let Some(name) = twice(object.fields.iter().map(|field| &*field.name)) {
+                return Err((format!("{}.{name}", object.name), "two fields have this name"));
+            }
             for (index, field) in object.fields.iter().enumerate() {
                 let fail = |reason| Err((format!("{}.{}", object.name, field.name), reason));
                 if usize::from(field.id) != index {

@@ -320,6 +320,29 @@ proptest! {
     }
 }
 
+/// A fuzzer's find: a schema that was not compatible with itself, since its parts
+/// are compared by name.
+#[test]
+fn what_has_one_name_twice_is_refused() {
+    let changes: [(&str, &str, fn(&mut Model)); 3] = [
+        ("shop.Card.", "two fields", |order| {
+            let card = table(order, "shop.Card");
+            card.fields[1].name = card.fields[0].name.clone();
+        }),
+        (".", "two values", |order| {
+            let one = order.enums.iter_mut().find(|one| one.values.len() > 1).expect("an enum");
+            one.values[1].name = one.values[0].name.clone();
+        }),
+        ("", "two tables", |order| order.objects[1].name = order.objects[0].name.clone()),
+    ];
+    for (place, reason, change) in changes {
+        let mut order = schema(SCHEMA).model;
+        change(&mut order);
+        let (at, why) = order.checked().expect_err(reason);
+        assert!(at.contains(place) && why.contains(reason), "{at}: {why}");
+    }
+}
+
 /// A fuzzer's find: a schema that was not compatible with itself.
 #[test]
 fn a_deprecated_field_is_not_asked_for_though_it_is_required() {
