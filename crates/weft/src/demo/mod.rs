@@ -309,14 +309,14 @@ impl Stage {
     }
 }
 
-/// How many filters a hub tells the others: those that no other includes, and
-/// the stream's.
+/// How many filters a hub tells the others: those that no other includes, the
+/// stream's, and that of its audit log.
 fn wanted_at(hub: HubIndex) -> usize {
     let filters =
         SUBSCRIPTIONS.iter().filter(|(at, _)| *at == hub).filter_map(|(_, filter)| Filter::parse(filter).ok());
     let mut cover = Aggregate::new();
     filters.for_each(|filter| drop(cover.insert(&filter)));
-    cover.cover_len() + usize::from(hub == MIDDLE)
+    cover.cover_len() + usize::from(hub == MIDDLE) + 1
 }
 
 /// How many filters each hub wants, if all hubs see all hubs alike.
