@@ -40,4 +40,3 @@ pub use reason::CloseReason;
 pub use shm::ShmStream;
 pub use sim::{SimLimits, SimNetwork, SimOptions, SimPath, SimWorld};
 pub use tcp::{TcpNetwork, TcpOptions, UNSENT};
-pub use tls::is_fips;

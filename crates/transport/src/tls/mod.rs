@@ -36,13 +36,6 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// Whether TLS and QUIC are done by a module that is validated to FIPS 140-3, with
-/// nothing but what that allows: builds with the feature `fips` are.
-#[must_use]
-pub fn is_fips() -> bool {
-    provider().fips()
-}
-
 /// The injected clock, as rustls asks for the time.
 struct WallTime(Arc<dyn Clock>);
 
@@ -154,14 +147,4 @@ pub(crate) fn check_key(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'
 pub(crate) fn check_revoked(credentials: &Credentials) -> Result<(), IdentityError> {
     let unusable = |detail| IdentityError::Unusable { part: "revocation list", detail };
     DialledPeer::new(credentials, None, &provider()).map(|_| ()).map_err(unusable)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_feature_alone_decides_whether_the_validated_module_is_used() {
-        assert_eq!(is_fips(), cfg!(feature = "fips"));
-    }
 }
