@@ -324,7 +324,8 @@ proptest! {
 /// are compared by name.
 #[test]
 fn what_has_one_name_twice_is_refused() {
-    let changes: [(&str, &str, fn(&mut Model)); 3] = [
+    type Change = fn(&mut Model);
+    let changes: [(&str, &str, Change); 3] = [
         ("shop.Card.", "two fields", |order| {
             let card = table(order, "shop.Card");
             card.fields[1].name = card.fields[0].name.clone();
