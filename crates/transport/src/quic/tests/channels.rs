@@ -148,10 +148,10 @@ fn a_link_takes_little_ahead_of_what_its_path_carries_and_the_first_channel_alwa
 }
 
 /// How many milliseconds one lane takes for 3 MiB over a round trip of 80 ms,
-/// when so many of a thousand datagrams are lost.
-fn time_for_bulk(unsent: Option<ByteCount>, lost: u64) -> usize {
+/// when so many of a thousand datagrams are lost, chosen by this seed.
+fn time_for_bulk(seed: u64, unsent: Option<ByteCount>, lost: u64) -> usize {
     let faults = Faults { delay: Duration::from_millis(40), ..Faults::default() };
-    let rig = InMemory { unsent, window: Some(ByteCount::mib(16)), ..InMemory::faulty(7, faults) };
+    let rig = InMemory { unsent, window: Some(ByteCount::mib(16)), ..InMemory::faulty(seed, faults) };
     let (mut stage, near, far) = Stage::linked(rig);
     stage.settle();
     stage.nodes[1].net.read_channels(far);
@@ -170,11 +170,13 @@ fn time_for_bulk(unsent: Option<ByteCount>, lost: u64) -> usize {
 }
 
 /// The bound on what is handed over ahead must not keep the path from being
-/// filled, also while losses are made good.
+/// filled, also while losses are made good. One run says little where there are
+/// some: QUIC draws numbers of its own, so that other datagrams are lost each time.
 #[test]
 fn what_is_not_taken_ahead_costs_no_throughput() {
     for lost in [0, 5] {
-        let (all, little) = (time_for_bulk(None, lost), time_for_bulk(Some(ByteCount::kib(64)), lost));
+        let sum = |unsent| (0..16).map(|seed| time_for_bulk(seed, unsent, lost)).sum::<usize>();
+        let (all, little) = (sum(None), sum(Some(ByteCount::kib(64))));
         assert!(little <= all + all / 4, "{little} ms with a bound, {all} without, {lost} of 1,000 lost");
     }
 }
