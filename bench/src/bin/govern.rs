@@ -53,8 +53,9 @@ const GOALS: [f64; 3] = [5.0, 1.0, 1_000.0];
 /// Only a mistake takes so long.
 const LONG: Duration = Duration::from_secs(60);
 /// What the benchmark's client may do; the change takes a part of it back.
-const OPEN: &str = r#"permit (principal == User::"bench", action, resource in TopicFilter::"bench/**");"#;
-const CLOSED: &str = r#"forbid (principal, action == Action::"publish", resource in TopicFilter::"bench/closed/**");"#;
+const OPEN: &str = r#"@id("all") permit (principal == User::"bench", action, resource in TopicFilter::"bench/**");"#;
+const CLOSED: &str =
+    r#"@id("closed") forbid (principal, action == Action::"publish", resource in TopicFilter::"bench/closed/**");"#;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
@@ -92,7 +93,7 @@ fn state(arguments: &Arguments) -> Result<String> {
         let tenant = policy % arguments.tenants.max(1);
         writeln!(
             text,
-            "[[policy]]\nname = \"p{policy}\"\nrules = '''\npermit (principal in Role::\"t{tenant}/writer\", action == \
+            "[[policy]]\nname = \"p{policy}\"\nrules = '''\n@id(\"write\") permit (principal in Role::\"t{tenant}/writer\", action == \
              Action::\"publish\", resource in TopicFilter::\"t{tenant}/orders{policy}/*\");\n'''\n"
         )?;
     }
