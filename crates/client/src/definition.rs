@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_base::{ByteCount, TenantId};
+use weft_base::ByteCount;
 use weft_wire::frame;
 
 pub use weft_wire::frame::{Consistency, LastValues, Retention, StreamRole, Unreachable};
@@ -46,8 +46,9 @@ pub struct StreamOptions {
     pub mirror_prefix: Option<(String, String)>,
     /// What becomes of publishes while no home can be reached.
     pub unreachable: Unreachable,
-    /// Whose quota its bytes count against.
-    pub tenant: TenantId,
+    /// The tenant whose it is, whose quota its bytes count against. Who is of a
+    /// tenant makes streams of that one, named or not; who is of none may name one.
+    pub tenant: Option<String>,
     /// The largest event it takes, key, headers and payload together; `None`: any.
     pub max_event: Option<ByteCount>,
 }
@@ -83,7 +84,7 @@ impl StreamOptions {
             mirror_of: self.mirror_of.as_deref().unwrap_or_default(),
             mirror_prefix: prefix.map_or(("", ""), |(from, to)| (from, to)),
             unreachable: self.unreachable,
-            tenant: self.tenant.0,
+            tenant: self.tenant.as_deref().unwrap_or_default(),
             max_event: self.max_event.map_or(0, |most| u32::try_from(most.0).unwrap_or(u32::MAX)),
         }
     }
@@ -111,7 +112,7 @@ impl StreamOptions {
             mirror_of: text(spec.mirror_of),
             mirror_prefix: (!from.is_empty() || !to.is_empty()).then(|| (from.to_owned(), to.to_owned())),
             unreachable: spec.unreachable,
-            tenant: TenantId(spec.tenant),
+            tenant: text(spec.tenant),
             max_event: some(spec.max_event.into()).map(ByteCount),
         }
     }
@@ -139,7 +140,7 @@ mod tests {
             mirror_of: Some("source".to_owned()),
             mirror_prefix: Some(("x".to_owned(), "y".to_owned())),
             unreachable: Unreachable::Spool,
-            tenant: TenantId(8),
+            tenant: Some("shop".to_owned()),
             max_event: Some(ByteCount(9)),
             ..StreamOptions::new("s", "t/**")
         };

@@ -428,7 +428,7 @@ fn a_tenant_that_has_stored_all_it_may_is_refused_and_the_others_are_not() {
     small.limits.tenant_stream_bytes = weft_base::ByteCount(1 << 20);
     let running = start(small);
     let mut client = Raw::connect(&running, 42);
-    for (request, name, filter, tenant) in [(1, "full", "t/**", 7), (2, "other", "u/**", 8)] {
+    for (request, name, filter, tenant) in [(1, "full", "t/**", "seven"), (2, "other", "u/**", "eight")] {
         let spec = StreamSpec { name, filters: vec![filter], tenant, segment_bytes: 4 << 20, ..StreamSpec::default() };
         client.send(&Frame::StreamCreate(StreamCreate { request, spec }));
         assert!(matches!(client.receive().frame(), Frame::Done(_)));

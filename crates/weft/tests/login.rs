@@ -342,6 +342,38 @@ fn each_way_to_log_in_is_somebody_of_a_tenant_with_roles_by_which_policies_decid
 }
 
 #[test]
+fn a_stream_is_of_the_tenant_of_who_makes_it_whatever_it_says_and_of_any_where_an_operator_does() {
+    let site = Site::start();
+    site.apply("rules.toml", RULES);
+    let rules = "@id(\"shop\")\npermit (principal in Tenant::\"shop\", action, resource in TopicFilter::\"shop/**\");\n\
+                 @id(\"all\")\npermit (principal == User::\"operator\", action, resource);";
+    site.put("policy", "streams", &json!({ "rules": rules }));
+    site.put("identity", "till", &json!({"tenant": "shop", "logins": [{"spiffe": "spiffe://weft/client/till"}]}));
+    let stream = |who: &str, args: &[&str]| site.with_certificate(who, &[&["stream"], args].concat());
+    let tenant_of = |name: &str| {
+        let output = stream("operator", &["info", name, "--json"]);
+        allowed(&output);
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        report["tenant"].clone()
+    };
+    allowed(&stream("till", &["create", "plain", "shop/a/**"]));
+    allowed(&stream("till", &["create", "named", "shop/b/**", "--tenant", "shop"]));
+    assert_eq!([tenant_of("plain"), tenant_of("named")], ["shop", "shop"]);
+    // As it was made, so it is the same.
+    allowed(&stream("till", &["create", "plain", "shop/a/**"]));
+    refused(&stream("till", &["create", "foreign", "shop/c/**", "--tenant", "billing"]), "of tenant `billing`");
+    refused(&stream("operator", &["info", "foreign"]), "no_stream");
+    refused(&stream("till", &["alter", "plain", "--tenant", "billing"]), "of tenant `billing`");
+    allowed(&stream("till", &["alter", "plain", "--max-event", "1 KiB"]));
+    assert_eq!(tenant_of("plain"), "shop");
+
+    allowed(&stream("operator", &["create", "mesh", "news/**"]));
+    allowed(&stream("operator", &["create", "given", "shop/d/**", "--tenant", "billing"]));
+    assert_eq!([tenant_of("mesh"), tenant_of("given")], [Value::Null, json!("billing")]);
+    refused(&stream("operator", &["create", "odd", "odd", "--tenant", "no name"]), "the tenant: ");
+}
+
+#[test]
 fn what_proves_nothing_is_refused_and_no_secret_is_in_any_log() {
     let (site, signer, forger) = (Site::start_with(&["--log", "trace"]), Signer::new("one"), Signer::new("one"));
     let hash = hash_of(PASSWORD);

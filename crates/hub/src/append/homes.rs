@@ -233,7 +233,7 @@ impl AppendStage {
             consistency: old.consistency,
             max_event: old.max_event,
             dedup_window_ms: old.dedup_window_ms,
-            tenant: old.tenant,
+            tenant: old.tenant.clone(),
             retain_bytes: old.retain_bytes,
             retain_age_ms: old.retain_age_ms,
             retain_events: old.retain_events,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use weft_base::ByteCount;
+use weft_govern::{Key, Kind};
 use weft_log::{Kept, LogOptions};
 use weft_mesh::StreamDef;
 use weft_topic::Filter;
@@ -67,9 +68,9 @@ pub(crate) struct StreamSpec {
     /// What becomes of publishes while no home can be reached.
     #[serde(default, with = "named::unreachable")]
     pub(crate) unreachable: Unreachable,
-    /// Whose quota it counts against.
-    #[serde(default)]
-    pub(crate) tenant: u32,
+    /// The tenant whose it is; empty: nobody's. Who made it is of that tenant, or of none.
+    #[serde(default, deserialize_with = "tenant", skip_serializing_if = "String::is_empty")]
+    pub(crate) tenant: String,
     /// The largest event, in bytes; 0 for any.
     #[serde(default)]
     pub(crate) max_event: u32,
@@ -100,7 +101,7 @@ impl StreamSpec {
             mirror_of: spec.mirror_of.to_owned(),
             mirror_prefix: (from.to_owned(), to.to_owned()),
             unreachable: spec.unreachable,
-            tenant: spec.tenant,
+            tenant: spec.tenant.to_owned(),
             max_event: spec.max_event,
         }
     }
@@ -125,7 +126,7 @@ impl StreamSpec {
             mirror_of: &self.mirror_of,
             mirror_prefix: (&self.mirror_prefix.0, &self.mirror_prefix.1),
             unreachable: self.unreachable,
-            tenant: self.tenant,
+            tenant: &self.tenant,
             max_event: self.max_event,
         }
     }
@@ -150,6 +151,11 @@ impl StreamSpec {
         if !(least..=SEGMENT_MOST).contains(&self.segment_bytes) {
             let (least, most) = (ByteCount(least), ByteCount(SEGMENT_MOST));
             wrong.push(format!("a segment has {least} to {most}, not {}", ByteCount(self.segment_bytes)));
+        }
+        if !self.tenant.is_empty()
+            && let Err(error) = Key::new(Kind::Tenant, &self.tenant)
+        {
+            wrong.push(format!("the tenant: {error}"));
         }
         self.check_homes(&mut wrong);
         let mut filters = Vec::new();
@@ -239,6 +245,22 @@ pub fn stream_json(spec: &frame::StreamSpec<'_>) -> String {
     serde_json::to_string_pretty(&StreamSpec::from_frame(spec, &as_reported)).unwrap_or_default() + "\n"
 }
 
+/// A tenant, which older files have as a number that meant nothing to policies:
+/// 0 was nobody's.
+fn tenant<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Name(String),
+        Number(u32),
+    }
+    Ok(match Written::deserialize(from)? {
+        Written::Name(name) => name,
+        Written::Number(0) => String::new(),
+        Written::Number(number) => number.to_string(),
+    })
+}
+
 /// The words by which choices stand in `stream.json`.
 mod named {
     macro_rules! words {
@@ -284,6 +306,10 @@ mod tests {
         let read: StreamSpec = serde_json::from_str(old).expect("an old file");
         assert_eq!(read, spec());
         assert_eq!(read.last, LastValues::Topic);
+        for (number, name) in [("0", ""), ("7", "7"), ("\"shop\"", "shop")] {
+            let numbered = old.replace('}', &format!(r#","tenant":{number}}}"#));
+            assert_eq!(serde_json::from_str::<StreamSpec>(&numbered).expect("an old file").tenant, name);
+        }
     }
 
     #[test]
@@ -294,6 +320,7 @@ mod tests {
             consistency: Consistency::Strong,
             unreachable: Unreachable::Spool,
             homes: vec!["a".to_owned()],
+            tenant: "shop".to_owned(),
             ..spec()
         };
         let text = serde_json::to_string(&full).expect("json");
@@ -311,10 +338,11 @@ mod tests {
             compact: true,
             retention: Retention::Interest,
             mirror_prefix: ("x".to_owned(), String::new()),
+            tenant: "a b".to_owned(),
             ..spec()
         };
         let wrong = bad.check(&limits).expect_err("wrong");
-        for part in ["named twice", "`B`", "compacted", "mirrors alone"] {
+        for part in ["named twice", "`B`", "compacted", "mirrors alone", "the tenant: "] {
             assert!(wrong.contains(part), "{part}: {wrong}");
         }
         assert!(spec().check(&limits).is_ok());

@@ -365,7 +365,7 @@ impl Stream {
         }
         if self.over_quota {
             let detail = format!(
-                "tenant {} has stored all it may (limits.tenant_stream_bytes, or the quota of who owns the topics): stream \
+                "tenant `{}` has stored all it may (limits.tenant_stream_bytes, or the quota of who owns the topics): stream \
                  `{}` takes nothing more",
                 self.spec.tenant, self.spec.name
             );

@@ -147,11 +147,11 @@ impl AppendStage {
     /// Adds up what each tenant has stored.
     fn measure_tenants(&mut self) {
         let quota = self.options.limits.tenant_stream_bytes.0;
-        let mut stored: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut stored: BTreeMap<String, u64> = BTreeMap::new();
         if quota > 0 {
             for stream in self.streams.iter().flatten() {
                 let delayed = stream.schedule.as_ref().map_or(0, |schedule| schedule.log.bytes());
-                *stored.entry(stream.spec.tenant).or_default() += stream.log.bytes() + delayed;
+                *stored.entry(stream.spec.tenant.clone()).or_default() += stream.log.bytes() + delayed;
             }
         }
         let quotas = self.quotas.load_full();
@@ -162,7 +162,7 @@ impl AppendStage {
             }
             let filters: Vec<Filter> =
                 stream.spec.filters.iter().filter_map(|filter| Filter::parse(filter).ok()).collect();
-            quotas.storage_of(filters.iter()).map(|(tenant, most)| (tenant.clone(), most))
+            quotas.storage_of(&stream.spec.tenant, filters.iter()).map(|(tenant, most)| (tenant.clone(), most))
         };
         for stream in self.streams.iter().flatten() {
             if let Some((tenant, _)) = owner(stream) {
@@ -177,7 +177,7 @@ impl AppendStage {
             if over && !std::mem::replace(&mut stream.over_quota, over) {
                 tracing::warn!(
                     code = "quota",
-                    tenant = stream.spec.tenant,
+                    tenant = stream.spec.tenant.as_str(),
                     stream = stream.spec.name,
                     "a tenant has stored all it may: its streams take nothing more"
                 );

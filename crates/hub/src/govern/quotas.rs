@@ -66,12 +66,21 @@ impl Quotas {
         !self.topics.is_empty()
     }
 
-    /// The tenant whose storage is limited and to which all that these filters
-    /// capture belongs, with how much it may store.
-    pub(crate) fn storage_of<'a>(&self, filters: impl Iterator<Item = &'a Filter> + Clone) -> Option<(&Arc<str>, u64)> {
-        filters.clone().next()?;
+    /// The tenant whose storage is limited and whose a stream is, with how much it
+    /// may store: the one that the stream names, or where it names none, the one to
+    /// which all that its filters capture belongs.
+    pub(crate) fn storage_of<'a>(
+        &self,
+        named: &str,
+        filters: impl Iterator<Item = &'a Filter> + Clone,
+    ) -> Option<(&Arc<str>, u64)> {
         let owns = |topics: &[Filter]| filters.clone().all(|filter| topics.iter().any(|owned| owned.includes(filter)));
-        let (tenant, _) = self.topics.iter().find(|(_, topics)| owns(topics))?;
+        let tenant = if named.is_empty() {
+            filters.clone().next()?;
+            self.topics.iter().find(|(_, topics)| owns(topics))?.0
+        } else {
+            self.topics.get_key_value(named)?.0
+        };
         let bytes = self.of.get(&Owner::Tenant(tenant.clone()))?.storage_bytes?;
         Some((tenant, bytes))
     }
@@ -99,11 +108,15 @@ mod tests {
         let quotas = Quotas::of(&state);
         assert_eq!(quotas.of.len(), 3);
         assert_eq!(quotas.get(&Owner::Identity("me".into())).and_then(|quota| quota.publish_events), Some(3));
-        let owner = |filters: &[&str]| {
+        let owner = |named: &str, filters: &[&str]| {
             let filters: Vec<_> = filters.iter().map(|filter| Filter::parse(filter).expect("a filter")).collect();
-            quotas.storage_of(filters.iter()).map(|(tenant, bytes)| (tenant.to_string(), bytes))
+            quotas.storage_of(named, filters.iter()).map(|(tenant, bytes)| (tenant.to_string(), bytes))
         };
-        assert_eq!(owner(&["a/x", "a/y/**"]), Some(("a".to_owned(), 7)));
-        assert_eq!([owner(&["a/x", "b/x"]), owner(&["b/**"]), owner(&[]), owner(&["**"])], [None, None, None, None]);
+        assert_eq!(owner("", &["a/x", "a/y/**"]), Some(("a".to_owned(), 7)));
+        for filters in [&["a/x", "b/x"][..], &["b/**"], &[], &["**"]] {
+            assert_eq!(owner("", filters), None);
+        }
+        assert_eq!(owner("a", &["b/**"]), Some(("a".to_owned(), 7)), "the stream itself says whose it is");
+        assert_eq!([owner("b", &["a/x"]), owner("none", &["a/x"])], [None, None]);
     }
 }

@@ -220,6 +220,10 @@ pub(crate) struct Definition {
     /// The largest event it takes: key, headers and payload together.
     #[arg(long, value_name = "BYTES")]
     max_event: Option<ByteCount>,
+    /// The tenant whose it is and whose quota it counts against. Who is of a tenant
+    /// need not say it, and can name no other.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
 }
 
 fn prefix(text: &str) -> Result<(String, String), String> {
@@ -244,6 +248,7 @@ impl Definition {
         set(&self.mirror_of, &mut options.mirror_of);
         set(&self.mirror_prefix, &mut options.mirror_prefix);
         set(&self.max_event, &mut options.max_event);
+        set(&self.tenant, &mut options.tenant);
         options.compact |= self.compact;
         if !self.home.is_empty() {
             options.homes.clone_from(&self.home);

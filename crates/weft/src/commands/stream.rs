@@ -173,6 +173,7 @@ fn show(s: &StreamReport) -> io::Result<()> {
         ("captures", or(d.filters.join(" "), "-")),
         ("at", format!("{} ({})", s.home, role(s.role))),
         ("homes", or(d.homes.join(" "), "this hub")),
+        ("tenant", or(d.tenant.clone().unwrap_or_default(), "-")),
         ("mirror of", or(d.mirror_of.clone().unwrap_or_default(), "-")),
         ("events", format!("{} ({} to {}, synced below {})", s.events(), s.first, s.next, s.synced)),
         ("size", show_bytes(s.bytes)),
@@ -197,7 +198,7 @@ fn object(s: &StreamReport) -> Value {
         s.position.iter().map(|(home, next)| (home.to_string(), (*next).into())).collect();
     json!({
         "name": s.name(), "id": d.id.map(|id| format!("{id:016x}")), "filters": d.filters, "home": s.home,
-        "role": role(s.role), "homes": d.homes, "mirrorOf": d.mirror_of, "mirrorPrefix": d.mirror_prefix,
+        "role": role(s.role), "tenant": d.tenant, "homes": d.homes, "mirrorOf": d.mirror_of, "mirrorPrefix": d.mirror_prefix,
         "events": s.events(), "first": s.first, "next": s.next, "synced": s.synced, "bytes": s.bytes.0,
         "retainBytes": d.retain_bytes.map(|bytes| bytes.0), "retainAge": d.retain_age.map(show_duration),
         "retainEvents": d.retain_events, "retention": retention(d.retention), "compact": d.compact,

@@ -129,8 +129,9 @@ pub struct StreamSpec<'a> {
     pub mirror_prefix: (&'a str, &'a str),
     /// What becomes of publishes while no home can be reached.
     pub unreachable: Unreachable,
-    /// Whose quota its bytes count against; 0 is the default tenant.
-    pub tenant: u32,
+    /// The tenant whose it is, whose quota its bytes count against; empty for
+    /// none. Of a client of a tenant the hub says it.
+    pub tenant: &'a str,
     /// The largest event it takes, key, headers and payload together, in
     /// bytes; 0 for any.
     pub max_event: u32,
@@ -165,7 +166,7 @@ impl<'a> StreamSpec<'a> {
             mirror_of: r.name("mirror_of")?,
             mirror_prefix: (r.text("mirror_prefix", MAX_FILTER)?, r.text("mirror_prefix", MAX_FILTER)?),
             unreachable: r.one_of("unreachable", Unreachable::from_number)?,
-            tenant: r.u32("tenant")?,
+            tenant: r.name("tenant")?,
             max_event: r.u32("max_event")?,
         })
     }
@@ -189,7 +190,7 @@ impl<'a> StreamSpec<'a> {
         w.text("mirror_prefix", self.mirror_prefix.0, MAX_FILTER);
         w.text("mirror_prefix", self.mirror_prefix.1, MAX_FILTER);
         w.u8(self.unreachable as u8);
-        w.u32(self.tenant);
+        w.name("tenant", self.tenant);
         w.u32(self.max_event);
     }
 }

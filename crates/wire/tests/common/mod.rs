@@ -158,7 +158,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
         mirror_of: "departures",
         mirror_prefix: ("departed/", "flights/"),
         unreachable: Unreachable::Spool,
-        tenant: 7,
+        tenant: "airport",
         max_event: 65_536,
     };
     let report = StreamReport {

@@ -9,6 +9,7 @@
 //! asked there. Without a judge nothing of this runs.
 
 mod explain;
+mod owned;
 mod publishes;
 mod questions;
 mod standing;
@@ -378,7 +379,7 @@ impl NetStage {
 
     /// A frame of a client that is allowed, here or at another hub.
     pub(in crate::net) fn on_allowed(&mut self, id: SessionId, decoded: Frame<'_>, bytes: &BlockRef) {
-        if !self.tunnel_takes(id, &decoded, bytes) {
+        if !self.defines_for_its_tenant(id, &decoded, bytes) && !self.tunnel_takes(id, &decoded, bytes) {
             self.on_client_frame(id, decoded, bytes);
         }
     }

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use weft_base::{HubId, SubscriptionId};
 use weft_mesh::StreamDef;
-use weft_ring::arena::BlockRef;
 use weft_stream::seat::{Preference, seat};
 use weft_wire::frame::{self, Consistency, ErrorCode, Frame, StreamCreate, StreamSpec};
 
@@ -122,7 +121,7 @@ impl NetStage {
 
     /// Sends a client's frame to another hub, if it belongs there. Answers
     /// whether it was dealt with; if not, this hub serves it.
-    pub(in crate::net) fn tunnel_takes(&mut self, id: SessionId, decoded: &Frame<'_>, bytes: &BlockRef) -> bool {
+    pub(in crate::net) fn tunnel_takes(&mut self, id: SessionId, decoded: &Frame<'_>, bytes: &[u8]) -> bool {
         if self.connection(id).is_none_or(|connection| connection.tunnelled) {
             return false;
         }
@@ -190,7 +189,7 @@ impl NetStage {
         }
     }
 
-    fn subscribe_at(&mut self, id: SessionId, hub: HubId, subscription: SubscriptionId, bytes: &BlockRef) {
+    fn subscribe_at(&mut self, id: SessionId, hub: HubId, subscription: SubscriptionId, bytes: &[u8]) {
         let most = self.options.limits.subscriptions_per_session;
         let here = self
             .connection(id)
@@ -224,7 +223,7 @@ impl NetStage {
         id: SessionId,
         subscription: SubscriptionId,
         request: Option<u64>,
-        bytes: &BlockRef,
+        bytes: &[u8],
         ends: bool,
     ) -> bool {
         let near = &mut self.network.tunnels.near;
@@ -252,7 +251,7 @@ impl NetStage {
     }
 
     /// Makes a stream at each of its homes, with one number.
-    fn create_at_homes(&mut self, id: SessionId, create: &StreamCreate<'_>, bytes: &BlockRef) -> bool {
+    fn create_at_homes(&mut self, id: SessionId, create: &StreamCreate<'_>, bytes: &[u8]) -> bool {
         let (spec, request) = (&create.spec, create.request);
         let me = self.identity.id;
         if spec.homes.is_empty() || (spec.homes.len() == 1 && spec.homes.first() == Some(&self.identity.name.as_str()))
@@ -295,7 +294,7 @@ impl NetStage {
     /// A frame that changes a stream goes to all who keep it. Of several that were
     /// made apart under one name only this hub's own is meant; where it keeps none
     /// of them it does not choose.
-    fn at_all_homes(&mut self, id: SessionId, name: &str, request: u64, sum: Sum, bytes: &BlockRef) -> bool {
+    fn at_all_homes(&mut self, id: SessionId, name: &str, request: u64, sum: Sum, bytes: &[u8]) -> bool {
         let me = self.identity.id;
         let (own, others, numbers) = {
             let table = self.snapshot.load();
@@ -326,7 +325,7 @@ impl NetStage {
     }
 
     /// Lists the streams of all hubs that can be reached.
-    fn list_all(&mut self, id: SessionId, request: u64, bytes: &BlockRef) -> bool {
+    fn list_all(&mut self, id: SessionId, request: u64, bytes: &[u8]) -> bool {
         let me = self.identity.id;
         let mut hubs: BTreeSet<HubId> = {
             let table = self.snapshot.load();
