@@ -51,6 +51,64 @@ fn files_are_checked_by_their_format_and_what_is_wrong_is_said() {
     assert_eq!(code, 1, "{out}{err}");
 }
 
+/// What `weft check` says of a folder's documents; nothing where they are right.
+fn documents(folder: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    let output = command.current_dir(folder).args(["check", "d.toml"]).output().expect("the program starts");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    match output.status.code() {
+        Some(0) => String::new(),
+        code => {
+            assert_eq!(code, Some(2), "{said}");
+            said
+        }
+    }
+}
+
+#[test]
+fn schemas_among_documents_are_vetted_without_a_hub_as_a_hub_does_with_file_line_and_column() {
+    let print = |folder: &Path, file: &str| {
+        let (_, out, err) = schema(folder, &["check", "--json", file]);
+        let checked: Value = serde_json::from_str(&out).expect(&err);
+        checked["sha256"].as_str().expect("a fingerprint").to_owned()
+    };
+    let folder = folder(&[("1.avsc", ONE.as_bytes()), ("2.avsc", TWO.as_bytes()), ("3.avsc", THREE.as_bytes())]);
+    let of_schema = |id: u32| {
+        let print = print(folder.path(), &format!("{id}.avsc"));
+        format!("[[schema]]\nname = \"{id}\"\nformat = \"AVRO\"\nfile = \"{id}.avsc\"\nfingerprint = \"{print}\"\n")
+    };
+    let said = |text: String| {
+        fs::write(folder.path().join("d.toml"), text).expect("a file");
+        documents(folder.path())
+    };
+    let [one, two, three] = [1, 2, 3].map(of_schema);
+    let subject = |versions: &str| format!("[[subject]]\nname = \"flights\"\ntopics = [\"flights/**\"]\n{versions}");
+    let versions = "[subject.versions]\n1 = { id = 1 }\n";
+    assert_eq!(said(format!("{one}{two}{}2 = {{ id = 2 }}\n", subject(versions))), "");
+    // By the subject's level the next version cannot follow.
+    let wrong = said(format!("{}2 = {{ id = 3 }}\n{one}{three}", subject(versions)));
+    assert!(wrong.contains("d.toml:6:1: subject/flights: version 2 does not go with version 1 (BACKWARD)"), "{wrong}");
+    // Another text than the fingerprint says.
+    let wrong = said(one.replace("1.avsc", "2.avsc"));
+    assert!(wrong.contains("d.toml:5:1: schema/1: fingerprint: that of the text is "), "{wrong}");
+    // No schema, in a file of its own and in the table.
+    fs::write(folder.path().join("1.avsc"), "{\n  \"type\": oops}").expect("a file");
+    let wrong = said(one.clone());
+    assert!(wrong.contains("1.avsc:2:11: schema/1: text: "), "{wrong}");
+    let table = one.replace("file = \"1.avsc\"", "text = '''\n{\"type\":\n \"recrod\"}'''");
+    let wrong = said(table);
+    assert!(wrong.contains("d.toml:5:1: schema/1: text: "), "{wrong}");
+    // More than is allowed, and a reference to what is not there.
+    let deep = format!("{}\"int\"{}", "{\"type\":\"array\",\"items\":".repeat(400), "}".repeat(400));
+    fs::write(folder.path().join("1.avsc"), deep).expect("a file");
+    let wrong = said(one.clone());
+    assert!(wrong.contains("1.avsc:1:") && wrong.contains(": schema/1: text: "), "{wrong}");
+    let refers = format!("{one}[[schema.references]]\nname = \"x\"\nsubject = \"gone\"\nversion = 1\n");
+    fs::write(folder.path().join("1.avsc"), ONE).expect("a file");
+    let wrong = said(refers);
+    assert!(wrong.contains("1.avsc:1:1: schema/1: text: ") && wrong.contains("of subject 'gone'"), "{wrong}");
+}
+
 #[test]
 fn payloads_are_checked_as_a_hub_does_also_behind_a_serialisers_prefix() {
     let good = [4_u8, b'B', b'6'];

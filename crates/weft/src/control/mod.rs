@@ -17,4 +17,4 @@ pub(crate) use self::digest::Sha256;
 pub(crate) use self::judge::{Enforced, explain};
 pub(crate) use self::policies::{compile, learn};
 pub(crate) use self::schemas::Schemas;
-pub(crate) use self::vet::{Vetting, can};
+pub(crate) use self::vet::{Vetting, can, vet_files};

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weft_base::Clock;
-use weft_govern::access::{Action, Ask, Judge, Place, Principal};
+use weft_govern::access::{Action, Ask, Fault, Judge, Place, Principal};
 use weft_govern::api::{Able, At, Explained, Who, Whom};
 use weft_govern::{Key, State};
 use weft_hub::HubOptions;
@@ -16,7 +16,10 @@ use weft_hub::govern::{Objection, Vet};
 use weft_policy::{CedarJudge, Limits, Subject};
 use weft_topic::Filter;
 
+use super::files::{Documents, WHAT};
 use super::schemas::Looking;
+use crate::Usage;
+use crate::config::ConfigError;
 
 /// Vets for one hub. Holds the compiled policies of the state that it saw last.
 pub(crate) struct Vetting {
@@ -58,16 +61,8 @@ impl Vet for Vetting {
         is_administrator: bool,
     ) -> Result<(), Objection> {
         self.learn(before);
-        let changed = changed(before, after);
         let mut then = self.judge.clone();
-        let names: BTreeSet<String> = changed.iter().map(ToString::to_string).collect();
-        let mut faults = weft_govern::check::check(before, after, &changed);
-        // What was wrong before, and is not touched, stands in nobody's way.
-        faults.extend(then.learn(after).into_iter().filter(|fault| names.contains(&fault.key)));
-        // Those that stand by themselves are compiled and compared.
-        if faults.is_empty() {
-            faults = self.schemas.look(before, after, &changed);
-        }
+        let faults = faults(&mut then, &mut self.schemas, before, after);
         if !faults.is_empty() {
             return Err(Objection::Faults(faults));
         }
@@ -91,6 +86,40 @@ impl Vet for Vetting {
         self.learn(state);
         can(&self.judge, state, whom, action, topics)
     }
+}
+
+/// All that is wrong with what is not the same in two states, whoever wants it so: at
+/// a hub with what a change would make of its state, and without one with what files
+/// have. `judge` learns the state that is to be.
+fn faults(judge: &mut CedarJudge, schemas: &mut Looking, before: &State, after: &State) -> Vec<Fault> {
+    let changed = changed(before, after);
+    let names: BTreeSet<String> = changed.iter().map(ToString::to_string).collect();
+    let mut faults = weft_govern::check::check(before, after, &changed);
+    // What was wrong before, and is not touched, stands in nobody's way.
+    faults.extend(judge.learn(after).into_iter().filter(|fault| names.contains(&fault.key)));
+    // Those that stand by themselves are compiled and compared.
+    if faults.is_empty() {
+        faults = schemas.look(before, after, &changed);
+    }
+    faults
+}
+
+/// Vets the documents of files as a hub without any state would. Answers how many
+/// rules of policies there are.
+///
+/// # Errors
+/// All that is wrong, a line each with its place; or the schema of policies cannot
+/// be read, which is a mistake of this program.
+pub(crate) fn vet_files(documents: &Documents) -> anyhow::Result<usize> {
+    let mut judge = CedarJudge::new(Limits::default())?;
+    let faults = faults(&mut judge, &mut Looking::new(), &State::default(), &documents.state());
+    if faults.is_empty() {
+        return Ok(judge.rules());
+    }
+    // Where policies are wrong this says it by rule, line and column.
+    super::policies::compile(documents)?;
+    let mistakes = ConfigError::Mistakes { what: WHAT, count: faults.len(), lines: documents.told(&faults) };
+    Err(Usage(mistakes.to_string()).into())
 }
 
 /// Whether somebody ever may, by the policies that `judge` has learned of `state`.

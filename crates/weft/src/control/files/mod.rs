@@ -25,8 +25,10 @@ use weft_govern::plan::{Plan, Wanted};
 use weft_govern::{Key, State, check};
 
 pub(crate) use self::read::{read, read_all};
+use self::table::Places;
 pub(crate) use self::write::write;
 use crate::config::ConfigError;
+use crate::config::reader::line_column;
 
 /// Most entries of a folder and those below it.
 pub(crate) const MAX_FILES: usize = 25_000;
@@ -47,31 +49,73 @@ pub(crate) struct Documents {
     /// Where each stands, as `file:line`.
     pub(crate) places: BTreeMap<Key, String>,
     /// Where the rules of each policy stand.
-    pub(crate) rules: BTreeMap<Key, RulesAt>,
+    pub(crate) rules: BTreeMap<Key, TextAt>,
+    /// Where the text of each schema stands.
+    pub(crate) texts: BTreeMap<Key, TextAt>,
+    /// Where the fields of each stand.
+    fields: BTreeMap<Key, FieldsAt>,
     /// Files with tests of policies, in order.
     pub(crate) tests: Vec<PathBuf>,
 }
 
-/// Where the rules of a policy begin.
+/// A file with tables, as it was read: to say where in it something stands.
+#[derive(Debug)]
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// A place, as `file:line:column`.
+    fn place(&self, offset: usize) -> String {
+        let (line, column) = line_column(&self.text, offset);
+        format!("{}:{line}:{column}", self.path.display())
+    }
+}
+
+/// Where the fields of a document stand.
+#[derive(Debug)]
+struct FieldsAt {
+    source: Arc<Source>,
+    places: Places,
+}
+
+impl FieldsAt {
+    /// The place of the field that a fault begins with, `topics[1]: ...` or
+    /// `version 2 ...`; of the table where it begins with none.
+    fn place(&self, what: &str) -> Option<String> {
+        let version = what.strip_prefix("version ").and_then(|rest| rest.split([' ', ':']).next());
+        let named = match version {
+            Some(number) => format!("versions.{number}"),
+            None => what.split(": ").next().unwrap_or_default().to_owned(),
+        };
+        let offset = self.places.find(&named).or_else(|| self.places.find(""))?;
+        Some(self.source.place(offset))
+    }
+}
+
+/// Where a text in another language begins: a policy's rules, or a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RulesAt {
+pub(crate) struct TextAt {
     /// The file.
     pub(crate) path: PathBuf,
     /// From 1.
     pub(crate) line: usize,
     /// From 1.
     pub(crate) column: usize,
-    /// They stand there letter by letter; otherwise only their begin is known.
+    /// It stands there letter by letter; otherwise only its begin is known.
     pub(crate) is_verbatim: bool,
+    /// What it is, in words.
+    pub(crate) what: &'static str,
 }
 
-impl RulesAt {
-    /// A place in the rules, both from 1, as `file:line:column`, and in words what
+impl TextAt {
+    /// A place in the text, both from 1, as `file:line:column`, and in words what
     /// that does not say.
     pub(crate) fn place(&self, line: usize, column: usize) -> (String, String) {
         let path = self.path.display();
         if !self.is_verbatim {
-            let words = format!("in line {line}, column {column} of the rules: ");
+            let words = format!("in line {line}, column {column} of {}: ", self.what);
             return (format!("{path}:{}:{}", self.line, self.column), words);
         }
         let column = if line == 1 { self.column + column - 1 } else { column };
@@ -107,13 +151,30 @@ impl Documents {
         Err(ConfigError::Mistakes { what: WHAT, count: faults.len(), lines: self.told(&faults) })
     }
 
-    /// Faults, a line each, with the places of their documents.
+    /// Faults, a line each, with the places of what they are about.
     pub(crate) fn told(&self, faults: &[Fault]) -> String {
-        let place = |key: &str| Key::parse(key).ok().and_then(|key| self.places.get(&key));
-        let line = |fault: &Fault| match place(&fault.key) {
+        let line = |fault: &Fault| match Key::parse(&fault.key).ok().and_then(|key| self.place(&key, &fault.what)) {
             Some(place) => format!("{place}: {fault}\n"),
             None => format!("{fault}\n"),
         };
         faults.iter().map(line).collect()
     }
+
+    /// Where something wrong with a document stands, as exactly as it says itself.
+    fn place(&self, key: &Key, what: &str) -> Option<String> {
+        if let Some(at) = self.texts.get(key).filter(|_| what.starts_with("text: ")) {
+            let (line, column) = position_in(what).filter(|_| at.is_verbatim).unwrap_or((1, 1));
+            return Some(at.place(line, column).0);
+        }
+        let field = self.fields.get(key).and_then(|fields| fields.place(what));
+        field.or_else(|| self.places.get(key).cloned())
+    }
+}
+
+/// The `line 3 column 5` that a parser of a schema's format says.
+fn position_in(what: &str) -> Option<(usize, usize)> {
+    let mut words = what.split([' ', '\'', ',', ':', ';', ')']).skip_while(|word| *word != "line").skip(1);
+    let line = words.next()?.parse().ok()?;
+    let column = words.next().filter(|word| *word == "column").and_then(|_| words.next())?.parse().ok()?;
+    Some((line, column))
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
@@ -10,7 +11,7 @@ use weft_govern::document::{Document, DocumentError};
 use weft_govern::{Key, Kind, json};
 
 use super::table::{self, Places, Wrong};
-use super::{Documents, MAX_BYTES, MAX_DEPTH, MAX_FILE, MAX_FILES, RulesAt, WHAT};
+use super::{Documents, FieldsAt, MAX_BYTES, MAX_DEPTH, MAX_FILE, MAX_FILES, Source, TextAt, WHAT};
 use crate::config::ConfigError;
 use crate::config::reader::{Problem, line_column, nearest};
 
@@ -88,11 +89,18 @@ impl Found {
     }
 }
 
-/// A file that is being read.
-struct Source<'a> {
-    path: &'a Path,
-    text: &'a str,
+/// A document that was read, and where what is in it stands.
+struct Placed {
+    key: Key,
+    document: Document,
+    /// The text of another language that it has.
+    text: Option<TextAt>,
+    places: Places,
 }
+
+/// The words for a policy's rules and a schema's text.
+const RULES: &str = "the rules";
+const TEXT: &str = "the text";
 
 #[derive(Default)]
 struct Reader {
@@ -169,27 +177,27 @@ impl Reader {
             Err(why) => return self.lines.push(format!("{}: {why}\n", path.display())),
         };
         let mut problems = Vec::new();
-        let (document, errors) = DeTable::parse_recoverable(&text);
+        let source = Arc::new(Source { path: path.to_owned(), text });
+        let text = source.text.as_str();
+        let (document, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let offset = error.span().map_or(0, |span| span.start);
             problems.push(Problem { offset, message: format!("{}: correct the TOML here", error.message()) });
         }
-        let source = Source { path, text: &text };
         for (key, value) in document.get_ref().iter() {
             self.kind(&source, key.get_ref(), key.span().start, value.get_ref(), &mut problems);
         }
         problems.sort();
         problems.dedup();
         for Problem { offset, message } in problems {
-            let (line, column) = line_column(&text, offset);
-            self.lines.push(format!("{}:{line}:{column}: {message}\n", path.display()));
+            self.lines.push(format!("{}: {message}\n", source.place(offset)));
         }
     }
 
     /// All tables of one kind.
     fn kind(
         &mut self,
-        source: &Source<'_>,
+        source: &Arc<Source>,
         name: &str,
         offset: usize,
         value: &DeValue<'_>,
@@ -215,17 +223,21 @@ impl Reader {
                 None => Err((start, format!("{name}: tables are needed: write `[[{name}]]`"))),
             };
             match read {
-                Ok((key, document, rules)) => {
-                    let (line, _) = line_column(source.text, start);
+                Ok(Placed { key, document, text, places }) => {
+                    let (line, _) = line_column(&source.text, start);
                     if let Some(other) = self.documents.places.get(&key) {
                         let message = format!("{key} is there already, at {other}: leave one of the two out");
                         problems.push(Problem { offset: start, message });
                         continue;
                     }
                     self.documents.places.insert(key.clone(), format!("{}:{line}", source.path.display()));
-                    if let Some(rules) = rules {
-                        self.documents.rules.insert(key.clone(), rules);
+                    match (kind, text) {
+                        (Kind::Policy, Some(rules)) => _ = self.documents.rules.insert(key.clone(), rules),
+                        (Kind::Schema, Some(text)) => _ = self.documents.texts.insert(key.clone(), text),
+                        _ => {}
                     }
+                    let fields = FieldsAt { source: source.clone(), places };
+                    self.documents.fields.insert(key.clone(), fields);
                     self.documents.puts.insert(key, document.text().into());
                 }
                 Err((offset, message)) => problems.push(Problem { offset, message }),
@@ -233,13 +245,7 @@ impl Reader {
         }
     }
 
-    fn document(
-        &mut self,
-        source: &Source<'_>,
-        kind: Kind,
-        start: usize,
-        from: &DeTable<'_>,
-    ) -> Result<(Key, Document, Option<RulesAt>), Wrong> {
+    fn document(&mut self, source: &Source, kind: Kind, start: usize, from: &DeTable<'_>) -> Result<Placed, Wrong> {
         let kind_name = kind.name();
         let field = |wanted: &str| from.iter().find(|(key, _)| key.get_ref() == wanted).map(|(_, value)| value);
         let Some(name) = field("name") else {
@@ -251,15 +257,15 @@ impl Reader {
         let mut places = Places::default();
         places.note("", start);
         // The text of what is another language may lie in a file of its own.
-        let beside = match kind {
-            Kind::Policy => Some("rules"),
-            Kind::Schema => Some("text"),
-            _ => None,
+        let (beside, what) = match kind {
+            Kind::Policy => (Some("rules"), RULES),
+            Kind::Schema => (Some("text"), TEXT),
+            _ => (None, ""),
         };
         let without: &[&str] = if beside.is_some() { &["name", "file"] } else { &["name"] };
         let mut fields =
             table::table("", from, &mut places, without).map_err(|(at, why)| (at, format!("{key}: {why}")))?;
-        let mut rules = field("rules").filter(|_| kind == Kind::Policy).map(|value| rules_at(source, value));
+        let mut own = beside.and_then(field).map(|value| text_at(source, value, what));
         if let (Some(beside), Some(file)) = (beside, field("file")) {
             let at = file.span().start;
             let wrong = |why: String| (at, format!("{key}: file: {why}"));
@@ -271,7 +277,7 @@ impl Reader {
             let path = source.path.parent().unwrap_or(Path::new("")).join(file);
             let (real, text) = self.text(&path).map_err(|why| wrong(format!("{file}: {why}")))?;
             self.named.insert(real);
-            rules = (kind == Kind::Policy).then_some(RulesAt { path, line: 1, column: 1, is_verbatim: true });
+            own = Some(TextAt { path, line: 1, column: 1, is_verbatim: true, what });
             fields.insert(beside.to_owned(), Value::String(text));
         }
         let text = json::canonical(&Value::Object(fields));
@@ -282,7 +288,7 @@ impl Reader {
             };
             (at.unwrap_or(start), format!("{key}: {error}"))
         })?;
-        Ok((key, document, rules))
+        Ok(Placed { key, document, text: own, places })
     }
 
     /// A policy that is a file of its own.
@@ -304,7 +310,7 @@ impl Reader {
                 let fields = BTreeMap::from([("rules", rules)]);
                 let text = serde_json::to_value(fields).map(|value| json::canonical(&value)).unwrap_or_default();
                 self.documents.places.insert(key.clone(), format!("{}:1", path.display()));
-                let rules = RulesAt { path: path.to_owned(), line: 1, column: 1, is_verbatim: true };
+                let rules = TextAt { path: path.to_owned(), line: 1, column: 1, is_verbatim: true, what: RULES };
                 self.documents.rules.insert(key.clone(), rules);
                 self.documents.puts.insert(key, text.into());
             }
@@ -312,12 +318,12 @@ impl Reader {
     }
 }
 
-/// Where rules that a table has begin: in quotes that change no letter they stand
-/// as they are.
-fn rules_at(source: &Source<'_>, value: &toml::Spanned<DeValue<'_>>) -> RulesAt {
+/// Where a text that a table has begins: in quotes that change no letter it stands
+/// as it is.
+fn text_at(source: &Source, value: &toml::Spanned<DeValue<'_>>, what: &'static str) -> TextAt {
     let span = value.span();
     let written = source.text.get(span.clone()).unwrap_or_default();
-    let begin = value.get_ref().as_str().and_then(|rules| written.find(rules));
-    let (line, column) = line_column(source.text, span.start + begin.unwrap_or_default());
-    RulesAt { path: source.path.to_owned(), line, column, is_verbatim: begin.is_some() }
+    let begin = value.get_ref().as_str().and_then(|text| written.find(text));
+    let (line, column) = line_column(&source.text, span.start + begin.unwrap_or_default());
+    TextAt { path: source.path.clone(), line, column, is_verbatim: begin.is_some(), what }
 }

@@ -149,7 +149,7 @@ a.toml:12:8: the name `c d` is not possible: ";
 fn what_is_vetted_is_told_where_it_stands() {
     let told_of = |text: &str| told(&[("a.toml", text)]);
     let password = told_of("\n[[identity]]\nname = \"i\"\nlogins = [{ password = \"hunter2\" }]\n");
-    assert!(password.starts_with("") && password.contains("a.toml:2: identity/i: logins[0]: "), "{password}");
+    assert!(password.starts_with("a.toml:4:11: identity/i: logins[0]: "), "{password}");
     assert!(password.contains("`weft identity hash`") && !password.contains("hunter2"), "{password}");
     let twice = told(&[
         ("a.toml", "[[tenant]]\nname = \"x\"\ntopics = []\n"),
