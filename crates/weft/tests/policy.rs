@@ -115,6 +115,14 @@ fn a_question_is_answered_with_the_rule_and_what_is_missing() {
     let said = can(&["--tenant", "sales", "subscribe", "orders/**"]);
     assert!(said.starts_with("sometimes\n  by desk/read") && said.contains("but "), "{said}");
     assert!(can(&["--tenant", "sales", "subscribe", "orders/open/**"]).starts_with("always\n  by desk/read\n"));
+    // One value each, so that what follows is what is asked; and as many as there are.
+    let files = ["--files", "tenants.toml", "--files", "desk.cedar"];
+    let can = |asked: &[&str]| weft(folder.path(), &[&["policy", "can", "--tenant", "sales"], asked].concat());
+    let before = can(&[&files[..], &["subscribe", "orders/open/**"]].concat());
+    assert!(text(&before.stdout).starts_with("always\n  by desk/read\n"), "{}", text(&before.stderr));
+    let asked = ["policy", "explain", "--identity", "ann"];
+    let before = weft(folder.path(), &[&asked[..], &files, &["subscribe", "orders/1"]].concat());
+    assert!(text(&before.stdout).starts_with("allowed\nrules      desk/read\n"), "{}", text(&before.stderr));
     let nobody = weft(folder.path(), &["policy", "can", "subscribe", "orders/**", "--files", "."]);
     assert_eq!(nobody.status.code(), Some(2), "{}", text(&nobody.stderr));
 }

@@ -120,8 +120,8 @@ pub(crate) struct ExplainArgs {
     /// As if it were this time, such as 2030-01-01T10:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub(crate) at_time: Option<String>,
-    /// By the documents of these files, without a hub.
-    #[arg(long, value_name = "FILE|FOLDER", num_args = 1..)]
+    /// By the documents of this file or folder, without a hub; as many as needed.
+    #[arg(long, value_name = "FILE|FOLDER")]
     pub(crate) files: Vec<PathBuf>,
     /// As a JSON object.
     #[arg(long)]
@@ -145,8 +145,8 @@ pub(crate) struct CanArgs {
     pub(crate) action: Action,
     /// Topics of this filter.
     pub(crate) topics: String,
-    /// By the documents of these files, without a hub.
-    #[arg(long, value_name = "FILE|FOLDER", num_args = 1..)]
+    /// By the documents of this file or folder, without a hub; as many as needed.
+    #[arg(long, value_name = "FILE|FOLDER")]
     pub(crate) files: Vec<PathBuf>,
     /// As a JSON object.
     #[arg(long)]
