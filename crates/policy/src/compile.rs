@@ -6,11 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 
 use cedar_policy::{Expression, PolicySet, Schema, ValidationMode, Validator, pst};
 use miette::Diagnostic;
+use weft_base::sync::Mutex;
+use weft_base::sync::atomic::{AtomicU64, Ordering};
+use weft_govern::Key;
 
+use crate::judge::Broken;
 use crate::limits::{Limits, MAX_FLAWS, MAX_ID};
 use crate::rewrite::rewrite;
 use crate::rule::Rule;
@@ -48,6 +52,25 @@ impl fmt::Display for Flaw {
 pub struct Compiler {
     validator: Validator,
     limits: Limits,
+    known: Known,
+}
+
+/// What is compiled of policies, as long as a judge has it: several judges of one
+/// compiler, on threads of their own, compile each policy once between them. Of each
+/// policy the text that was compiled last, so that it holds no more than there are
+/// policies; the lock is held to look up or to put in, and not while compiling.
+#[derive(Default)]
+struct Known {
+    last: Mutex<BTreeMap<Key, (Arc<str>, Weak<Compiled>)>>,
+    /// How often something was compiled.
+    compiled: AtomicU64,
+}
+
+impl Known {
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<Key, (Arc<str>, Weak<Compiled>)>) -> T) -> T {
+        // Whoever panicked with the lock had changed all or nothing.
+        act(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl fmt::Debug for Compiler {
@@ -87,7 +110,38 @@ impl Compiler {
     /// [`SchemaError`], which the tests rule out.
     pub fn new(limits: Limits) -> Result<Self, SchemaError> {
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| SchemaError(e.to_string()))?;
-        Ok(Self { validator: Validator::new(schema), limits })
+        Ok(Self { validator: Validator::new(schema), limits, known: Known::default() })
+    }
+
+    /// Compiles the policy of a document of the state with this text, unless a judge
+    /// of this compiler has that.
+    pub(crate) fn compile_once(
+        &self,
+        key: &Key,
+        source: &Arc<str>,
+        policy: impl FnOnce() -> Result<Compiled, Broken>,
+    ) -> Result<Arc<Compiled>, Broken> {
+        let known = |last: &mut BTreeMap<Key, (Arc<str>, Weak<Compiled>)>| {
+            last.get(key).filter(|(text, _)| text == source).and_then(|(_, compiled)| compiled.upgrade())
+        };
+        if let Some(compiled) = self.known.with(known) {
+            return Ok(compiled);
+        }
+        self.known.compiled.fetch_add(1, Ordering::Relaxed);
+        let compiled = Arc::new(policy()?);
+        let entry = (source.clone(), Arc::downgrade(&compiled));
+        self.known.with(|last| last.insert(key.clone(), entry));
+        Ok(compiled)
+    }
+
+    /// Forgets what no judge has any more.
+    pub(crate) fn forget_unused(&self) {
+        self.known.with(|last| last.retain(|_, (_, compiled)| compiled.strong_count() > 0));
+    }
+
+    /// How many policies were compiled for judges.
+    pub(crate) fn compiled(&self) -> u64 {
+        self.known.compiled.load(Ordering::Relaxed)
     }
 
     /// The limits.

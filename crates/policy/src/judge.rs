@@ -46,7 +46,8 @@ pub(crate) struct Broken {
     what: String,
 }
 
-/// Judges by policies in Cedar. A clone shares what was compiled.
+/// Judges by policies in Cedar. A clone shares what was compiled, and what either
+/// compiles from then on.
 #[derive(Clone, Debug)]
 pub struct CedarJudge {
     compiler: Arc<Compiler>,
@@ -83,6 +84,13 @@ impl CedarJudge {
         self.index.rules().len()
     }
 
+    /// How many policies this judge and those that it was cloned to or from have
+    /// compiled: each is once, whichever of them meets it first, as long as one has it.
+    #[must_use]
+    pub fn compiled(&self) -> u64 {
+        self.compiler.compiled()
+    }
+
     /// Reads one document, unless it is the one that was read before.
     fn read(&self, key: &Key, source: &Arc<str>) -> Document {
         if let Some(known) = self.documents.get(key)
@@ -97,13 +105,11 @@ impl CedarJudge {
         };
         let result = match document::read::<document::Policy>(source) {
             Err(error) => Err(broken(None, format!("it is not a policy: {error}"))),
-            Ok(policy) => {
+            Ok(policy) => self.compiler.compile_once(key, source, || {
                 let tenant = policy.tenant.as_deref();
-                match self.compiler.compile(key.name(), tenant, &policy.rules) {
-                    Ok(compiled) => Ok(Arc::new(compiled)),
-                    Err(flaws) => Err(broken(tenant, told(&flaws))),
-                }
-            }
+                let compiled = self.compiler.compile(key.name(), tenant, &policy.rules);
+                compiled.map_err(|flaws| broken(tenant, told(&flaws)))
+            }),
         };
         Document { source: source.clone(), result }
     }
@@ -274,6 +280,7 @@ impl Judge for CedarJudge {
         ));
         self.broken = documents.values().filter_map(|document| document.result.as_ref().err().cloned()).collect();
         self.documents = documents;
+        self.compiler.forget_unused();
         self.fence = Arc::new(fence);
         self.version = state.version();
         faults

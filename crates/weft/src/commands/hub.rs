@@ -20,6 +20,7 @@ use weft_base::{Clock, Random, SystemClock};
 use weft_hub::options::Listen;
 use weft_hub::{DrainState, DrainStatus, Environment, Hub, HubOptions};
 use weft_login::Limits;
+use weft_policy::{CedarJudge, Limits as PolicyLimits};
 use weft_transport::{PeerKind, Security, TlsIdentity, shm};
 
 use super::ca;
@@ -86,13 +87,16 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     environment.profiler = Some(Arc::new(Sampler));
     environment.governance.digest = Some(Arc::new(control::Sha256));
     environment.governance.council = Some(Box::new(control::open));
-    environment.governance.vet = Some(Box::new(control::Vetting::new(&options, environment.clock.clone())?));
+    // One decides and one vets, on threads of their own; each policy is compiled once.
+    let judge = CedarJudge::new(PolicyLimits::default())?;
+    let vetting = control::Vetting::new(&options, environment.clock.clone(), judge.clone());
+    environment.governance.vet = Some(Box::new(vetting));
     let server = KeyServer::new(&login).map_err(|e| Usage(format!("[login] ca: {e:#}")))?;
     environment.door = Some(Box::new(Porter::new(Limits::default(), server)?));
     environment.inspectors = Some(Box::new(control::Schemas::new()));
     let (enforces, has_state) = (options.control.enforce, options.data.is_some());
     if enforces {
-        environment.judge = Some(Box::new(control::Enforced::new()?));
+        environment.judge = Some(Box::new(control::Enforced::new(judge)));
     }
     let whole = args.profile.as_ref().map(|_| Sampling::start(WHOLE_LIFE_HERTZ)).transpose()?;
     let hub = Hub::start_in(options, environment)?;

@@ -6,7 +6,7 @@ use weft_base::UnixNanos;
 use weft_govern::State;
 use weft_govern::access::{Ask, Fault, Judge, Method, Place, Verdict};
 use weft_govern::api::{Explained, ExplainedStep};
-use weft_policy::{CedarJudge, Limits};
+use weft_policy::CedarJudge;
 
 /// Why an anonymous client may do nothing.
 const ANONYMOUS: &str = "the client has shown no certificate: connect with TLS and one that policies speak of";
@@ -15,12 +15,9 @@ const ANONYMOUS: &str = "the client has shown no certificate: connect with TLS a
 pub(crate) struct Enforced(CedarJudge);
 
 impl Enforced {
-    /// One that knows no state yet, and so allows nothing.
-    ///
-    /// # Errors
-    /// The schema of policies cannot be read, which is a mistake of this program.
-    pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self(CedarJudge::new(Limits::default())?))
+    /// One that judges as `judge` does, which knows no state yet and so allows nothing.
+    pub(crate) const fn new(judge: CedarJudge) -> Self {
+        Self(judge)
     }
 }
 

@@ -24,23 +24,25 @@ use crate::config::ConfigError;
 /// Vets for one hub. Holds the compiled policies of the state that it saw last.
 pub(crate) struct Vetting {
     judge: CedarJudge,
+    /// Of the state that the change makes which was let through last: whoever judges
+    /// by it finds them compiled.
+    vetted: Option<CedarJudge>,
     schemas: Looking,
     place: Place,
     clock: Arc<dyn Clock>,
 }
 
 impl Vetting {
-    /// For a hub of these options.
-    ///
-    /// # Errors
-    /// The schema of policies cannot be read, which is a mistake of this program.
-    pub(crate) fn new(options: &HubOptions, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    /// For a hub of these options. A clone of `judge` decides there: what either has
+    /// compiled the other does not compile again, so that a question or a change holds
+    /// up nobody for longer than its own documents take.
+    pub(crate) fn new(options: &HubOptions, clock: Arc<dyn Clock>, judge: CedarJudge) -> Self {
         let place = Place {
             hub: options.name.as_str().into(),
             region: options.region.as_str().into(),
             labels: options.labels.iter().map(|label| label.as_str().into()).collect(),
         };
-        Ok(Self { judge: CedarJudge::new(Limits::default())?, schemas: Looking::new(), place, clock })
+        Self { judge, vetted: None, schemas: Looking::new(), place, clock }
     }
 }
 
@@ -66,14 +68,14 @@ impl Vet for Vetting {
         if !faults.is_empty() {
             return Err(Objection::Faults(faults));
         }
-        if is_administrator {
-            return Ok(());
+        if !is_administrator {
+            let now = self.clock.now().wall;
+            if let Some(why) = self.judge.would_lock_out(before, after, author, &self.place, now) {
+                return Err(Objection::LockedOut(why));
+            }
         }
-        let now = self.clock.now().wall;
-        match self.judge.would_lock_out(before, after, author, &self.place, now) {
-            Some(why) => Err(Objection::LockedOut(why)),
-            None => Ok(()),
-        }
+        self.vetted = Some(then);
+        Ok(())
     }
 
     fn explain(&mut self, state: &Arc<State>, ask: &Ask, at: &At) -> Explained {
@@ -151,4 +153,62 @@ fn changed(before: &State, after: &State) -> Vec<Key> {
     let mut changed: Vec<Key> = new.chain(gone).collect();
     changed.sort();
     changed
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_base::SystemClock;
+    use weft_govern::Kind;
+    use weft_govern::access::{Method, Resource};
+
+    use super::super::Enforced;
+    use super::*;
+
+    /// A state with policies of these names.
+    fn with(before: &State, names: &[&str]) -> Arc<State> {
+        let rules = "@id(\"r\")\npermit (principal, action, resource in TopicFilter::\"a/**\");";
+        let document = serde_json::json!({ "rules": rules }).to_string();
+        let key = |name: &&str| (Key::new(Kind::Policy, name).expect("a name"), Arc::<str>::from(document.as_str()));
+        Arc::new(before.with(names.iter().map(key), &[]))
+    }
+
+    #[test]
+    fn each_policy_is_compiled_once_at_a_hub_whether_it_is_judged_by_or_asked_about_first() {
+        let judge = CedarJudge::new(Limits::default()).expect("a judge");
+        let compiled = || judge.compiled();
+        let options = HubOptions::new("hub");
+        let mut vetting = Vetting::new(&options, Arc::new(SystemClock::new()), judge.clone());
+        let mut enforced = Enforced::new(judge.clone());
+        let principal = Principal { tenant: None, name: "ann".into(), roles: [].into(), method: Method::Certificate };
+        let author = Arc::new(principal);
+        let topic = Resource::Topic(Filter::parse("a/b").expect("a topic"));
+        let ask = Ask { principal: author.clone(), action: Action::Publish, resource: topic, lane: None };
+
+        // The hub has started, and somebody asks.
+        let first = with(&State::default(), &["p", "q", "r"]);
+        assert!(enforced.learn(&first).is_empty());
+        assert_eq!(compiled(), 3);
+        assert!(vetting.explain(&first, &ask, &At::default()).allowed);
+        assert_eq!(compiled(), 3, "a question compiles nothing that is judged by");
+        // A change compiles what it brings, and whoever judges by it afterwards nothing.
+        let second = with(&first, &["s"]);
+        assert_eq!(vetting.vet(&first, &second, &author, false), Ok(()));
+        assert_eq!(compiled(), 4);
+        assert!(enforced.learn(&second).is_empty());
+        assert!(vetting.explain(&second, &ask, &At::default()).allowed);
+        assert_eq!(compiled(), 4);
+        // The other way around: asked about first, judged by afterwards.
+        let third = with(&second, &["t"]);
+        assert!(vetting.explain(&third, &ask, &At::default()).allowed);
+        assert!(enforced.learn(&third).is_empty());
+        assert_eq!(compiled(), 5);
+        // What is gone is kept by nobody.
+        let gone: Vec<Key> = third.items().map(|(key, _)| key.clone()).collect();
+        let fourth = Arc::new(third.with([], &gone));
+        assert_eq!(vetting.vet(&third, &fourth, &author, true), Ok(()));
+        assert!(!vetting.explain(&fourth, &ask, &At::default()).allowed && enforced.learn(&fourth).is_empty());
+        let fifth = with(&fourth, &["p"]);
+        assert!(enforced.learn(&fifth).is_empty());
+        assert_eq!(compiled(), 6, "it is compiled anew, so it was forgotten");
+    }
 }
