@@ -6,7 +6,7 @@
 //! for the one that keeps it sound (`rewrite.rs`); here is what the questions
 //! are, and which of them hold for an ask, by the algebra of filters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -89,13 +89,63 @@ pub(crate) struct Filters {
     by_prefix: BTreeMap<Box<str>, Vec<u32>>,
 }
 
-/// The numbers of what holds, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Numbers, a bit each: a question about all topics has nearly all of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Numbers {
+    bits: Vec<u64>,
+    len: usize,
+}
+
+impl Numbers {
+    pub(crate) fn insert(&mut self, number: u32) {
+        let (word, bit) = (number as usize / 64, 1 << (number % 64));
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.bits.get_mut(word)
+            && *bits & bit == 0
+        {
+            *bits |= bit;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn contains(&self, number: u32) -> bool {
+        self.bits.get(number as usize / 64).is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All of them, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.bits.iter().zip(0_u32..).flat_map(|(bits, word)| {
+            let mut left = *bits;
+            std::iter::from_fn(move || {
+                let bit = (left != 0).then(|| left.trailing_zeros())?;
+                left &= left - 1;
+                Some(word * 64 + bit)
+            })
+        })
+    }
+
+    /// Those that are in both.
+    fn and(&self, other: &Self) -> Self {
+        let mut both = Self::default();
+        self.iter().filter(|number| other.contains(*number)).for_each(|number| both.insert(number));
+        both
+    }
+}
+
+/// The numbers of what holds.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Holding {
     /// Of all that is asked for.
-    pub(crate) must: BTreeSet<u32>,
+    pub(crate) must: Numbers,
     /// Of some of it; `must` is within it.
-    pub(crate) may: BTreeSet<u32>,
+    pub(crate) may: Numbers,
 }
 
 impl Filters {
@@ -109,17 +159,17 @@ impl Filters {
     /// The numbers of the filters that include `asked`, and of those that meet it.
     pub(crate) fn holding(&self, asked: &Filter) -> Holding {
         let mut out = Holding::default();
-        let mut look = |position: u32, meets: Option<bool>| {
+        let mut look = |position: u32, meets: bool, may_cover: bool| {
             let Some((named, number)) = self.all.get(position as usize) else { return };
-            if meets.unwrap_or_else(|| named.intersects(asked)) {
+            if meets || self::meets(named, asked) {
                 out.may.insert(*number);
-                if covers(named, asked) {
+                if may_cover && covers(named, asked) {
                     out.must.insert(*number);
                 }
             }
         };
         if let Some(topic) = asked.as_topic() {
-            self.topics.for_each_match(topic, |position| look(*position, Some(true)));
+            self.topics.for_each_match(topic, |position| look(*position, true, true));
             return out;
         }
         // Of two filters that meet, the levels before the first wildcard of one
@@ -128,17 +178,21 @@ impl Filters {
         let mut shorter = Some(prefix);
         while let Some(text) = shorter {
             for position in self.by_prefix.get(text).into_iter().flatten() {
-                look(*position, None);
+                look(*position, false, true);
             }
             shorter = if text.is_empty() { None } else { Some(text.rfind('/').map_or("", |at| &text[..at])) };
         }
+        // Those that name more levels than were asked for: they cover none of it, and
+        // where all below was asked for they all have topics of it.
+        let is_all_below = asked.levels().last() == Some("**")
+            && asked.levels().filter(|level| matches!(*level, "*" | "**")).count() == 1;
         let from = if prefix.is_empty() { String::from("\u{0}") } else { format!("{prefix}/") };
         for (text, positions) in self.by_prefix.range::<str, _>((Bound::Included(from.as_str()), Bound::Unbounded)) {
             if !prefix.is_empty() && !text.starts_with(&from) {
                 break;
             }
             for position in positions {
-                look(*position, None);
+                look(*position, is_all_below, false);
             }
         }
         out
@@ -152,8 +206,8 @@ impl Filters {
                 let mut parts = filters.iter().map(|filter| self.holding(filter));
                 let Some(mut out) = parts.next() else { return Holding::default() };
                 for part in parts {
-                    out.must.retain(|number| part.must.contains(number));
-                    out.may.extend(part.may);
+                    out.must = out.must.and(&part.must);
+                    part.may.iter().for_each(|number| out.may.insert(number));
                 }
                 out
             }
@@ -173,4 +227,60 @@ fn prefix(filter: &Filter) -> &str {
         end += level.len() + 1;
     }
     text.get(..end.saturating_sub(1).min(text.len())).unwrap_or_default()
+}
+
+/// Whether two filters have a topic in common: level by level as far as that tells,
+/// which it does of nearly all, and otherwise by the algebra, which costs more.
+fn meets(one: &Filter, other: &Filter) -> bool {
+    let (mut left, mut right) = (one.levels(), other.levels());
+    loop {
+        let is_last = match (left.next(), right.next()) {
+            (None, None) => return true,
+            // At the end it takes whatever is left of the other one.
+            (Some("**"), _) => left.next().is_none(),
+            (_, Some("**")) => right.next().is_none(),
+            (None, _) | (_, None) => return false,
+            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => continue,
+            _ => return false,
+        };
+        return is_last || one.intersects(other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_filter() -> impl Strategy<Value = Filter> {
+        let level = prop::sample::select(vec!["a", "b", "_c", "*", "*", "**"]);
+        prop::collection::vec(level, 1..6).prop_filter_map("a filter", |levels| Filter::parse(&levels.join("/")).ok())
+    }
+
+    proptest! {
+        #[test]
+        fn what_holds_of_many_filters_is_what_the_algebra_says_of_each(
+            named in prop::collection::vec(any_filter(), 0..40),
+            asked in prop::collection::vec(any_filter(), 1..3),
+        ) {
+            let mut filters = Filters::default();
+            for (number, filter) in (60_u32..).zip(&named) {
+                filters.insert(filter, number);
+            }
+            let resource = Resource::Stream { name: "s".into(), filters: asked.clone().into() };
+            let holding = filters.of_resource(&resource);
+            let all = |holds: &dyn Fn(&Filter) -> bool| -> BTreeSet<u32> {
+                (60_u32..).zip(&named).filter(|(_, filter)| holds(filter)).map(|(number, _)| number).collect()
+            };
+            let may = all(&|named| asked.iter().any(|asked| named.intersects(asked)));
+            let must = all(&|named| asked.iter().all(|asked| covers(named, asked)));
+            prop_assert_eq!(holding.may.iter().collect::<BTreeSet<_>>(), may.clone());
+            prop_assert_eq!(holding.must.iter().collect::<BTreeSet<_>>(), must);
+            prop_assert_eq!(holding.may.len(), may.len());
+            prop_assert!((0..200).all(|number| holding.may.contains(number) == may.contains(&number)));
+        }
+    }
 }

@@ -79,7 +79,7 @@ impl Question {
         let atoms: BTreeSet<_> = rules
             .iter()
             .flat_map(|indexed| indexed.atoms.iter().zip(&indexed.rule.atoms))
-            .filter(|(number, _)| look.atoms.may.contains(number))
+            .filter(|(number, _)| look.atoms.may.contains(**number))
             .collect();
         let mut parents = HashSet::new();
         for (number, atom) in atoms {
@@ -88,7 +88,7 @@ impl Question {
                 _ => atom.id(),
             };
             parents.insert(uid(&types.may, &id));
-            if look.atoms.must.contains(number) {
+            if look.atoms.must.contains(*number) {
                 parents.insert(uid(&types.must, &id));
             }
         }

@@ -154,7 +154,7 @@ impl CedarJudge {
             let parts = [
                 self.index.fits_who(indexed, &look),
                 indexed.rule.actions.has(ask.action),
-                self.index.fits_what(indexed, &look, ask),
+                Index::fits_what(indexed, &look, ask),
                 Index::may_speak(indexed, &look, ask),
             ];
             match parts.iter().filter(|fits| !**fits).count() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use weft_govern::access::{Ask, Principal, Resource};
 use weft_topic::Filter;
 
-use crate::atoms::{Atom, Filters, Holding};
+use crate::atoms::{Atom, Filters, Holding, Numbers};
 use crate::rule::{Rule, Type, Who};
 
 /// All rules, so that those for a question are found quickly.
@@ -23,8 +23,8 @@ pub(crate) struct Index {
     tenants: BTreeMap<Arc<str>, u32>,
     owned: Filters,
     who: BTreeMap<Who, u32>,
-    /// By the policy's tenant (0: of the mesh) and by whom it is about.
-    buckets: BTreeMap<(u32, u32), Bucket>,
+    /// By whom it is about, and by the policy's tenant (0: of the mesh).
+    buckets: BTreeMap<u32, BTreeMap<u32, Bucket>>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Indexed {
     pub(crate) atoms: Box<[u32]>,
     /// The tenant of its policy; 0: of the mesh.
     fence: u32,
+    /// The question that its scope asks, if any.
+    within: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -100,13 +102,13 @@ impl Index {
         let atoms = rule.atoms.iter().map(|atom| self.atom(atom)).collect();
         let who = intern(&mut self.who, rule.who.clone());
         let within = rule.what.within.as_ref().map(|atom| self.atom(atom));
-        let bucket = self.buckets.entry((fence, who)).or_default();
+        let bucket = self.buckets.entry(who).or_default().entry(fence).or_default();
         match (&rule.what.name, rule.what.kind, within) {
             (Some(name), Some(kind), _) => bucket.named.entry((kind, name.clone())).or_default().push(at),
             (_, _, Some(atom)) => bucket.within.entry(atom).or_default().push(at),
             _ => bucket.loose.push(at),
         }
-        self.rules.push(Indexed { rule: rule.clone(), atoms, fence });
+        self.rules.push(Indexed { rule: rule.clone(), atoms, fence, within });
     }
 
     fn atom(&mut self, atom: &Atom) -> u32 {
@@ -142,13 +144,13 @@ impl Index {
             Atom::Own => Some((tenant, *number)),
             Atom::Filter(_) => None,
         });
-        if !owners.may.is_empty() {
+        if owners.may.len() > 0 {
             for (tenant, number) in owner_atoms {
                 let Some(tenant) = tenant else { continue };
-                if owners.may.contains(&tenant) {
+                if owners.may.contains(tenant) {
                     atoms.may.insert(number);
                 }
-                if owners.must.contains(&tenant) {
+                if owners.must.contains(tenant) {
                     atoms.must.insert(number);
                 }
             }
@@ -176,23 +178,19 @@ impl Index {
         }
         let is_own = look.tenant == Some(fence);
         if indexed.rule.forbids {
-            return is_own || look.owners.may.contains(&fence);
+            return is_own || look.owners.may.contains(fence);
         }
         let is_usable = matches!(ask.resource, Resource::Topic(_) | Resource::Stream { .. });
-        (is_own && is_usable) || look.owners.must.contains(&fence)
+        (is_own && is_usable) || look.owners.must.contains(fence)
     }
 
     /// Whether a rule's scope fits what is asked for.
-    pub(crate) fn fits_what(&self, indexed: &Indexed, look: &Look, ask: &Ask) -> bool {
+    pub(crate) fn fits_what(indexed: &Indexed, look: &Look, ask: &Ask) -> bool {
         let rule = &indexed.rule;
         let holding = if rule.forbids { &look.atoms.may } else { &look.atoms.must };
         rule.what.kind.is_none_or(|kind| kind == Type::of(&ask.resource))
             && rule.what.name.as_deref().is_none_or(|name| name == resource_name(&ask.resource))
-            && rule
-                .what
-                .within
-                .as_ref()
-                .is_none_or(|atom| self.atoms.get(atom).is_some_and(|number| holding.contains(number)))
+            && indexed.within.is_none_or(|number| holding.contains(number))
     }
 
     /// Whether a rule's scope fits who asks.
@@ -202,30 +200,35 @@ impl Index {
 
     /// The rules whose scope fits and that may speak, in order.
     pub(crate) fn candidates(&self, look: &Look, ask: &Ask) -> Vec<&Indexed> {
-        let mut fences = vec![0];
-        fences.extend(look.tenant);
-        fences.extend(look.owners.may.iter().copied().filter(|owner| Some(*owner) != look.tenant));
+        // The mesh's, the principal's tenant's, and of those who own some of it.
+        let others = || look.owners.may.iter().filter(|owner| Some(*owner) != look.tenant);
+        let speaks = |fence: u32| fence == 0 || look.tenant == Some(fence) || look.owners.may.contains(fence);
         let mut found = Vec::new();
-        for fence in fences {
-            for who in &look.who {
-                let Some(bucket) = self.buckets.get(&(fence, *who)) else { continue };
-                found.extend_from_slice(&bucket.loose);
-                if !bucket.named.is_empty() {
-                    let key = (Type::of(&ask.resource), resource_name(&ask.resource).into());
-                    found.extend(bucket.named.get(&key).into_iter().flatten());
-                }
-                // From whichever side there is less to look at.
-                if bucket.within.len() <= look.atoms.may.len() {
-                    for (atom, rules) in &bucket.within {
-                        if look.atoms.may.contains(atom) {
-                            found.extend_from_slice(rules);
-                        }
-                    }
-                } else {
-                    for atom in &look.atoms.may {
-                        found.extend(bucket.within.get(atom).into_iter().flatten());
+        let mut take = |bucket: &Bucket| {
+            found.extend_from_slice(&bucket.loose);
+            if !bucket.named.is_empty() {
+                let key = (Type::of(&ask.resource), resource_name(&ask.resource).into());
+                found.extend(bucket.named.get(&key).into_iter().flatten());
+            }
+            // From whichever side there is less to look at.
+            if bucket.within.len() <= look.atoms.may.len() {
+                for (atom, rules) in &bucket.within {
+                    if look.atoms.may.contains(*atom) {
+                        found.extend_from_slice(rules);
                     }
                 }
+            } else {
+                for atom in look.atoms.may.iter() {
+                    found.extend(bucket.within.get(&atom).into_iter().flatten());
+                }
+            }
+        };
+        for buckets in look.who.iter().filter_map(|who| self.buckets.get(who)) {
+            if buckets.len() <= look.owners.may.len() + 2 {
+                buckets.iter().filter(|(fence, _)| speaks(**fence)).for_each(|(_, bucket)| take(bucket));
+            } else {
+                let fences = std::iter::once(0).chain(look.tenant).chain(others());
+                fences.filter_map(|fence| buckets.get(&fence)).for_each(&mut take);
             }
         }
         found.sort_unstable();
@@ -233,20 +236,20 @@ impl Index {
             .into_iter()
             .filter_map(|at| self.rules.get(at as usize))
             .filter(|indexed| indexed.rule.actions.has(ask.action))
-            .filter(|indexed| Self::may_speak(indexed, look, ask) && self.fits_what(indexed, look, ask))
+            .filter(|indexed| Self::may_speak(indexed, look, ask) && Self::fits_what(indexed, look, ask))
             .collect()
     }
 
     /// Whom a resource belongs to in part.
     pub(crate) fn owns_part(&self, look: &Look, tenant: &str) -> bool {
-        self.tenants.get(tenant).is_some_and(|number| look.owners.may.contains(number))
+        self.tenants.get(tenant).is_some_and(|number| look.owners.may.contains(*number))
     }
 
     /// Of which tenants topics are known, with these numbers.
     pub(crate) fn holding_owners(&self, filter: &Filter) -> (Vec<&Arc<str>>, Vec<&Arc<str>>) {
         let holding = self.owned.holding(filter);
-        let named = |numbers: &BTreeSet<u32>| {
-            self.tenants.iter().filter(|(_, number)| numbers.contains(number)).map(|(name, _)| name).collect()
+        let named = |numbers: &Numbers| {
+            self.tenants.iter().filter(|(_, number)| numbers.contains(**number)).map(|(name, _)| name).collect()
         };
         (named(&holding.must), named(&holding.may))
     }
