@@ -285,10 +285,14 @@ counters! {
     http_connections = "http.connections",
     /// Connections to it that were closed as they came: `http.connections` were open.
     http_turned_away = "http.turned_away",
+    /// Connections to it that were closed as they came: `http.connections_per_source` were open.
+    http_source_full = "http.source_full",
     /// Requests by HTTP.
     http_requests = "http.requests",
     /// Requests by HTTP that were refused: `http.requests` were under way.
     http_crowded = "http.crowded",
+    /// Requests by HTTP that were refused: their source was answered 401 as often as it may be.
+    http_limited = "http.limited",
     /// Requests by HTTP that took longer than `http.patience`.
     http_late = "http.late",
     /// Certificates issued to hubs that joined with a token.

@@ -5,10 +5,12 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::common::Hub;
 use crate::common::http::{Answer, ask, ask_tls, connect, raw, read, request, tls};
@@ -246,6 +248,62 @@ fn who_writes_slowly_has_a_place_for_a_while_and_no_longer() {
     while shown()["http.connections"] != 0 {
         assert!(begun.elapsed() < PATIENCE, "connections are open that nobody has");
     }
+}
+
+/// A connection from another address of this host.
+fn connect_from(from: [u8; 4], address: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of loopback");
+    let to: SocketAddr = address.parse().expect("an address");
+    socket.connect(&to.into()).expect("the server listens");
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+    socket
+}
+
+#[test]
+fn one_source_has_its_connections_and_its_failures_and_leaves_the_others_theirs() {
+    let hub = hub("connections_per_source = 2\nfailures_per_source = 3\n");
+    let (other, begun) = ([127, 0, 0, 2], Instant::now());
+    let good = request("GET", "/subjects", "");
+    let count = |name: &str| {
+        let shown = weft(&["mesh", "show", "--json", "-s", &hub.address]).stdout;
+        serde_json::from_slice::<Value>(&shown).expect("JSON")["counters"][name].as_u64()
+    };
+    // Two that are kept, each with an answer, so that both have come in.
+    let kept = String::from_utf8(good.clone()).expect("text").replace("connection: close", "connection: keep-alive");
+    let mut held = Vec::new();
+    while held.len() < 2 {
+        let mut socket = connect(&hub.http);
+        socket.write_all(kept.as_bytes()).expect("it is taken");
+        // One that came before may not be gone yet.
+        match socket.read(&mut [0; 12]) {
+            Ok(1..) => held.push(socket),
+            _ => assert!(begun.elapsed() < PATIENCE, "there is never a place"),
+        }
+    }
+    assert_eq!(ask(&hub.http, "GET", "/subjects", "").status, 0, "closed without an answer");
+    assert_eq!(raw(connect_from(other, &hub.http), &good).status, 200, "another source has its own");
+    assert!(count("http.source_full") > Some(0));
+    assert_eq!(count("http.turned_away"), Some(0));
+    drop(held);
+    while ask(&hub.http, "GET", "/subjects", "").status == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the places are never given back");
+    }
+
+    let bad = String::from_utf8(good.clone()).expect("text").replace("\r\n\r\n", "\r\nauthorization: Digest x\r\n\r\n");
+    let try_from = |from: [u8; 4], bytes: &[u8]| raw(connect_from(from, &hub.http), bytes);
+    let guesser = [127, 0, 0, 3];
+    for _ in 0..3 {
+        assert_eq!(try_from(guesser, bad.as_bytes()).status, 401);
+    }
+    for bytes in [bad.as_bytes(), &good] {
+        let limited = try_from(guesser, bytes);
+        assert_eq!((limited.status, limited.code()), (429, 429));
+        assert!(limited.head.contains("\r\nretry-after: "), "{}", limited.head);
+    }
+    assert_eq!(try_from(other, &good).status, 200);
+    assert_eq!(count("http.limited"), Some(2));
 }
 
 #[test]

@@ -12,6 +12,12 @@ pub(super) fn options(mut section: Section<'_, '_>, has_tls: bool, problems: &mu
     if let Some(value) = section.number("connections", problems) {
         options.connections = value;
     }
+    if let Some(value) = section.number("connections_per_source", problems) {
+        options.connections_per_source = value;
+    }
+    if let Some(value) = section.number("failures_per_source", problems) {
+        options.failures_per_source = value;
+    }
     if let Some(value) = section.number("requests", problems) {
         options.requests = value;
     }
@@ -32,10 +38,21 @@ pub(super) fn options(mut section: Section<'_, '_>, has_tls: bool, problems: &mu
 
 /// Its effective values, as a configuration.
 pub(crate) fn show_http(http: &HttpOptions) -> String {
-    let HttpOptions { listen, plain, connections, requests, patience, idle } = http;
+    let HttpOptions {
+        listen,
+        plain,
+        connections,
+        connections_per_source,
+        failures_per_source,
+        requests,
+        patience,
+        idle,
+    } = http;
     let (patience, idle) = (show_duration(*patience), show_duration(*idle));
     format!(
-        "\n[http]\nlisten = {listen:?}\nplain = {plain}\nconnections = {connections}\nrequests = {requests}\n\
+        "\n[http]\nlisten = {listen:?}\nplain = {plain}\nconnections = {connections}\n\
+         connections_per_source = {connections_per_source}\nfailures_per_source = {failures_per_source}\n\
+         requests = {requests}\n\
          patience = \"{patience}\"\nidle = \"{idle}\"\n"
     )
 }

@@ -6,8 +6,9 @@
 //! [`weft_hub::govern::Aside`], so that a flood here costs events nothing but the
 //! processor's time. Never waits for the hub on that thread.
 //!
-//! Bounded (`[http]` in `examples/hub.toml`): connections, where one more is closed
-//! as it comes; requests under way, where one more is answered 503; the head of a
+//! Bounded (`[http]` in `examples/hub.toml`): connections, of all and of one source,
+//! where one more is closed as it comes; answers to one source that it has not shown
+//! who it is ([`sources`], 429); requests under way, where one more is answered 503; the head of a
 //! request ([`serve::HEAD_BYTES`], 431), its body (413, by area), the time for its
 //! head ([`serve::HEAD_TIME`]), for a whole request (408, 503) and between two.
 //! See docs/adr/0044.
@@ -16,6 +17,7 @@ mod answer;
 mod options;
 mod registry;
 mod serve;
+mod sources;
 mod who;
 
 use std::net::{SocketAddr, TcpListener};

@@ -12,6 +12,12 @@ pub(crate) struct HttpOptions {
     pub(crate) plain: bool,
     /// Connections at a time; more are closed as they come.
     pub(crate) connections: usize,
+    /// Connections at a time of one source, an address or of IPv6 a /64; more are
+    /// closed as they come.
+    pub(crate) connections_per_source: usize,
+    /// Requests a minute of one source that are answered 401; it is answered 429
+    /// beyond it.
+    pub(crate) failures_per_source: u32,
     /// Requests under way at a time; more are refused with 503.
     pub(crate) requests: usize,
     /// How long a request may take, from its head to the answer.
@@ -24,7 +30,16 @@ impl HttpOptions {
     /// With the defaults.
     pub(crate) fn new(listen: String, plain: bool) -> Self {
         let (patience, idle) = (Duration::from_secs(30), Duration::from_secs(60));
-        Self { listen, plain, connections: 1_024, requests: 256, patience, idle }
+        Self {
+            listen,
+            plain,
+            connections: 1_024,
+            connections_per_source: 256,
+            failures_per_source: 120,
+            requests: 256,
+            patience,
+            idle,
+        }
     }
 
     /// What contradicts itself, by the path of a key.
@@ -36,6 +51,12 @@ impl HttpOptions {
         }
         if !(1..=65_536).contains(&self.connections) {
             add("connections", "take from 1 to 65536");
+        }
+        if !(1..=65_536).contains(&self.connections_per_source) {
+            add("connections_per_source", "take from 1 to 65536; what is beyond `connections` limits nothing");
+        }
+        if !(1..=1_000_000).contains(&self.failures_per_source) {
+            add("failures_per_source", "take from 1 to 1000000, a minute");
         }
         if !(1..=4_096).contains(&self.requests) {
             add("requests", "take from 1 to 4096: each may hold a body");
@@ -76,6 +97,8 @@ mod tests {
         }
         assert!(HttpOptions::new("0.0.0.0:8081".to_owned(), false).violations().is_empty());
         assert_eq!(wrong(|options| options.connections = 0), ["http.connections"]);
+        assert_eq!(wrong(|options| options.connections_per_source = 0), ["http.connections_per_source"]);
+        assert_eq!(wrong(|options| options.failures_per_source = 0), ["http.failures_per_source"]);
         assert_eq!(wrong(|options| options.requests = 5_000), ["http.requests"]);
         assert_eq!(wrong(|options| options.idle = Duration::ZERO), ["http.idle"]);
         assert_eq!(wrong(|options| options.patience = Duration::from_secs(86_400)), ["http.patience"]);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,6 +31,7 @@ use weft_transport::Front;
 
 use super::HttpOptions;
 use super::answer::Refusal;
+use super::sources::{Place, Sources};
 use super::who::Caller;
 
 /// What is spoken, as TLS names it (RFC 7301), the better first.
@@ -63,6 +64,7 @@ pub(super) struct Serving {
 struct Shared {
     serving: Serving,
     connections: Arc<Semaphore>,
+    sources: Arc<Sources>,
     requests: Semaphore,
     started: Instant,
 }
@@ -79,6 +81,7 @@ impl Serving {
         let mut stopped = self.stopped.clone();
         let shared = Arc::new(Shared {
             connections: Arc::new(Semaphore::new(self.options.connections)),
+            sources: Arc::new(Sources::new(&self.options)),
             requests: Semaphore::new(self.options.requests),
             started: Instant::now(),
             serving: self,
@@ -106,6 +109,10 @@ impl Serving {
             };
             // Nothing is said: saying it would take the place that there is not.
             let counters = &shared.serving.counters;
+            let Some(own) = shared.sources.enter(from.ip()) else {
+                count(&counters.http_source_full);
+                continue;
+            };
             let Ok(place) = shared.connections.clone().try_acquire_owned() else {
                 count(&counters.http_turned_away);
                 continue;
@@ -114,7 +121,7 @@ impl Serving {
             let shared = shared.clone();
             open.spawn(async move {
                 let counters = shared.serving.counters.clone();
-                let _open = Open(&counters, place);
+                let _open = Open(&counters, place, own);
                 shared.connection(socket, from).await;
             });
         }
@@ -132,7 +139,11 @@ fn count(counter: &AtomicU64) {
 }
 
 /// A connection that is open, and its place, until it is dropped.
-struct Open<'a>(&'a Counters, #[allow(dead_code, reason = "held")] OwnedSemaphorePermit);
+struct Open<'a>(
+    &'a Counters,
+    #[allow(dead_code, reason = "held")] OwnedSemaphorePermit,
+    #[allow(dead_code, reason = "held")] Place,
+);
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
@@ -266,12 +277,38 @@ impl Shared {
 
     async fn answer(
         &self,
+        request: Request<Incoming>,
+        router: TowerToHyperService<Router>,
+        caller: Arc<Caller>,
+    ) -> Response<Body> {
+        let (counters, clock) = (&self.serving.counters, &self.serving.clock);
+        count(&counters.http_requests);
+        if !caller.was_let_in()
+            && let Err(after) = self.sources.may_try(caller.from.ip(), clock.now().mono)
+        {
+            count(&counters.http_limited);
+            let seconds = after.as_secs().saturating_add(1);
+            let text = format!(
+                "too many requests from this address have not shown who they are (http.failures_per_source): \
+                 come again in {seconds} s"
+            );
+            return Refusal { retry: Some(seconds), ..Refusal::new(429, 429, text) }.response();
+        }
+        let response = self.answer_known(request, router, caller.clone()).await;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.sources.failed(caller.from.ip(), clock.now().mono);
+        }
+        response
+    }
+
+    /// The same, of a source that may try.
+    async fn answer_known(
+        &self,
         mut request: Request<Incoming>,
         router: TowerToHyperService<Router>,
         caller: Arc<Caller>,
     ) -> Response<Body> {
         let counters = &self.serving.counters;
-        count(&counters.http_requests);
         if let Err(refusal) = caller.check(&*self.serving.clock) {
             return refusal.response();
         }

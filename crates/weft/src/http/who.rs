@@ -61,6 +61,11 @@ impl Caller {
         Self { from, is_secured: true, guest: guest.map(Mutex::new), known: Mutex::default() }
     }
 
+    /// Whether somebody was let in over it.
+    pub(super) fn was_let_in(&self) -> bool {
+        locked(&self.known).is_some()
+    }
+
     /// Whether its certificate still counts: it may have ended, or have been revoked.
     pub(super) fn check(&self, clock: &dyn Clock) -> Result<(), Refusal> {
         let Some(guest) = &self.guest else { return Ok(()) };
