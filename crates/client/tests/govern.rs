@@ -7,13 +7,15 @@ mod council;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_lite::future::block_on;
-use weft_base::{Clock, Random, SystemClock};
+use weft_base::{Clock, HubId, Mono, Random, SystemClock};
 use weft_client::{Client, ConnectOptions, RequestError, Security, TlsIdentity};
 use weft_govern::api::{Answer, Applied, Apply, Export, Exported, Refusal, Request, Show, Shown, Voters};
-use weft_govern::{ChangeId, Key, Kind};
+use weft_govern::{Authored, ChangeId, Key, Kind, Outcome, State};
+use weft_hub::govern::{Council, Standing, Word};
 use weft_hub::options::{Listen, Neighbour};
 use weft_hub::{Environment, Hub, HubOptions};
 use weft_transport::PeerKind;
@@ -345,4 +347,101 @@ fn a_control_state_of_another_hub_keeps_the_hub_from_starting() {
     environment.governance.council = Some(Box::new(council::open));
     let error = Hub::start_in(options, environment).err().expect("it does not start").to_string();
     assert!(error.contains("chicago") && error.contains("control.redb"), "{error}");
+}
+
+/// A council whose disk fails when it is told so.
+struct Failing {
+    inner: Box<dyn Council>,
+    fails: Arc<AtomicBool>,
+    has_said: bool,
+}
+
+impl Failing {
+    fn is_over(&self) -> bool {
+        self.fails.load(Ordering::Relaxed)
+    }
+}
+
+impl Council for Failing {
+    fn set_hubs(&mut self, reachable: &[(HubId, String)]) {
+        self.inner.set_hubs(reachable);
+    }
+
+    fn on_message(&mut self, from: HubId, bytes: &[u8], now: Mono) -> Result<(), String> {
+        self.inner.on_message(from, bytes, now)
+    }
+
+    fn step(&mut self, now: Mono, words: &mut Vec<Word>) -> Option<Mono> {
+        if !self.is_over() {
+            // It looks again soon whether it is to fail.
+            let soon = now + Duration::from_millis(20);
+            return Some(self.inner.step(now, words).map_or(soon, |next| next.min(soon)));
+        }
+        if !std::mem::replace(&mut self.has_said, true) {
+            words.push(Word::Stopped("the disk fails".to_owned()));
+        }
+        None
+    }
+
+    fn propose(&mut self, request: u64, change: &[u8], now: Mono) -> Result<(), String> {
+        self.inner.propose(request, change, now)
+    }
+
+    fn read(&mut self, request: u64, now: Mono) -> Result<(), String> {
+        self.inner.read(request, now)
+    }
+
+    fn set_voters(&mut self, request: u64, voters: &[HubId], now: Mono) -> Result<(), String> {
+        self.inner.set_voters(request, voters, now)
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.inner.state()
+    }
+
+    fn outcome(&self, id: ChangeId) -> Option<Outcome> {
+        self.inner.outcome(id)
+    }
+
+    fn author_of(&self, version: u64) -> Option<Authored> {
+        self.inner.author_of(version)
+    }
+
+    fn age(&self, now: Mono) -> Option<Duration> {
+        // As of one that has stopped: it leads nobody, and hears nobody.
+        self.inner.age(now).filter(|_| !self.is_over())
+    }
+
+    fn standings(&self) -> Vec<Standing> {
+        self.inner.standings()
+    }
+}
+
+#[test]
+fn a_hub_whose_disk_failed_says_how_old_its_state_is_and_why_it_takes_no_part() {
+    block_on(async {
+        let mut mesh = Mesh::start(&[]);
+        let fails = Arc::new(AtomicBool::new(false));
+        let mut options = mesh.options("alone");
+        (options.control.voters, options.neighbours) = (vec!["alone".to_owned()], Vec::new());
+        let mut environment = Environment::of_machine(&options).expect("an environment");
+        let told = fails.clone();
+        environment.governance.council = Some(Box::new(move |seat| {
+            Ok(Box::new(Failing { inner: council::open(seat)?, fails: told, has_said: false }))
+        }));
+        let hub = Hub::start_in(options, environment).expect("the hub starts");
+        mesh.hubs.push(("alone".to_owned(), Some(hub)));
+        let client = mesh.client("alone", "operator").await;
+        apply(&client, wish(&["billing"])).await.expect("a change");
+        let before = until(&client, "it leads", |shown| shown.age_ms.is_some()).await;
+        assert_eq!((before.version, before.stopped), (1, None));
+        fails.store(true, Ordering::Relaxed);
+        let after = until(&client, "it has stopped", |shown| shown.stopped.is_some()).await;
+        assert_eq!((after.version, after.stopped.as_deref()), (1, Some("the disk fails")));
+        let age = after.age_ms.expect("it had heard of itself");
+        // From then on it only grows.
+        until(&client, "its state gets older", |shown| shown.age_ms > Some(age)).await;
+        assert_eq!(export(&client, false).await.items.len(), 1, "the state is read on");
+        client.close().await;
+    });
 }

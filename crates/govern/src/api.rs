@@ -180,6 +180,10 @@ pub struct Shown {
     pub version: u64,
     /// How long ago that was known to be the others'; none: never since it started.
     pub age_ms: Option<u64>,
+    /// Why the hub takes no part any more and goes by the state that it has, if it
+    /// has stopped for good: its disk failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// Who made the state this version, if that is remembered.
     pub last: Option<Authored>,
     /// How many resources there are, by kind.

@@ -61,6 +61,7 @@ fn requests_and_answers_are_read_as_they_were_written() {
         }),
         Answer::Shown(Shown {
             last: Some(author.clone()),
+            stopped: Some("the disk fails".to_owned()),
             voters: vec![Member { hub: "h1".to_owned(), lag: Some(0) }],
             ..Shown::default()
         }),

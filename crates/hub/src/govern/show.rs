@@ -30,6 +30,7 @@ impl GovernStage {
             hub: self.identity.name.clone(),
             version: state.version(),
             age_ms: self.age_ms(),
+            stopped: self.stopped().map(ToOwned::to_owned),
             last: self.council.author_of(state.version()),
             resources,
             bytes: state.bytes(),

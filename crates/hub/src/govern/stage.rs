@@ -74,6 +74,8 @@ pub(crate) struct GovernStage {
     begun: Option<Mono>,
     is_alarmed: bool,
     stopped: Option<String>,
+    /// When the state was last known to be the others'.
+    current: Option<Mono>,
     words: Vec<Word>,
     pub(super) now: Now,
 }
@@ -136,6 +138,7 @@ impl GovernStage {
             begun: None,
             is_alarmed: false,
             stopped: None,
+            current: None,
             words: Vec::new(),
             now: Now::default(),
         }
@@ -245,8 +248,10 @@ impl GovernStage {
     }
 
     /// How long ago the state was last known to be the others'; none: not since the hub began.
+    /// A council that has stopped does not know it any more; this stage does.
     pub(super) fn age_ms(&self) -> Option<u64> {
-        let age = self.council.age(self.now.mono)?;
+        let age = self.council.age(self.now.mono).filter(|_| self.stopped.is_none());
+        let age = age.or_else(|| self.current.map(|current| self.now.mono.since(current)))?;
         Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -257,6 +262,10 @@ impl GovernStage {
         }
         self.look_at = self.now.mono + LOOK_EVERY;
         let begun = *self.begun.get_or_insert(self.now.mono);
+        if let Some(age) = self.council.age(self.now.mono).filter(|_| self.stopped.is_none()) {
+            let nanos = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+            self.current = Some(Mono(self.now.mono.0.saturating_sub(nanos)));
+        }
         let age = self.age_ms().unwrap_or_else(|| self.now.mono.since(begun).as_millis() as u64);
         set(&self.counters.control_age_ms, age);
         set(&self.counters.control_pending, self.asked.len() as u64);

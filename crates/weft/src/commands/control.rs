@@ -284,15 +284,23 @@ pub(crate) async fn run(command: ControlCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How old the state of a hub may be, in words.
+fn age(shown: &Shown) -> String {
+    match (shown.age_ms, &shown.stopped) {
+        (Some(age), _) => format!("as the voters had it {:.1} s ago", age as f64 / 1e3),
+        (None, Some(_)) => "not known: the hub stopped before it had heard of the voters".to_owned(),
+        (None, None) => "not heard of the voters since the hub started".to_owned(),
+    }
+}
+
 fn human(shown: &Shown, out: &mut impl Write) -> io::Result<()> {
-    let age = match shown.age_ms {
-        Some(age) => format!("as the voters had it {:.1} s ago", age as f64 / 1e3),
-        None => "not heard of the voters since the hub started".to_owned(),
-    };
     writeln!(out, "hub        {}", shown.hub)?;
     let by = shown.last.as_ref().map_or_else(String::new, |last| format!(", made by {}", last.author));
     writeln!(out, "version    {}{by}", shown.version)?;
-    writeln!(out, "age        {age}")?;
+    writeln!(out, "age        {}", age(shown))?;
+    if let Some(why) = &shown.stopped {
+        writeln!(out, "stopped    {why}: the hub goes by the state that it has until it is started again")?;
+    }
     writeln!(out, "leader     {}, term {}", shown.leader.as_deref().unwrap_or("nobody"), shown.term)?;
     let resources: Vec<String> = shown.resources.iter().map(|(kind, many)| format!("{many} {kind}")).collect();
     writeln!(
@@ -322,8 +330,30 @@ fn object(shown: &Shown) -> serde_json::Value {
         members.iter().map(|member| json!({ "hub": member.hub, "lag": member.lag })).collect()
     };
     json!({
-        "hub": shown.hub, "version": shown.version, "ageMs": shown.age_ms, "leader": shown.leader, "term": shown.term,
+        "hub": shown.hub, "version": shown.version, "ageMs": shown.age_ms, "stopped": shown.stopped, "leader": shown.leader, "term": shown.term,
         "author": shown.last.as_ref().map(|last| last.author.to_string()), "resources": shown.resources,
         "bytes": shown.bytes, "voters": members(&shown.voters), "learners": members(&shown.learners), "more": shown.more,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_a_states_age_is_true_of_a_hub_whose_disk_failed() {
+        let said = |age_ms, stopped: Option<&str>| {
+            let shown = Shown { age_ms, stopped: stopped.map(str::to_owned), ..Shown::default() };
+            let mut out = Vec::new();
+            human(&shown, &mut out).expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        assert!(said(None, None).contains("age        not heard of the voters since the hub started\n"));
+        let stopped = said(Some(2_500), Some("the disk fails"));
+        assert!(
+            stopped.contains("age        as the voters had it 2.5 s ago\nstopped    the disk fails: "),
+            "{stopped}"
+        );
+        assert!(!said(None, Some("the disk fails")).contains("since the hub started"));
+    }
 }
