@@ -68,7 +68,9 @@ impl Front {
         // The handshake has read the same name there.
         let peer = peer_of(first).or_else(|_| stranger_of(first)).ok()?;
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        Some(Guest { peer, chain, trust: Trust::of_dialling(&self.identity, Accept::AnyClients) })
+        // The identity may have been replaced while the handshake went on.
+        let trust = Trust::of_dialling(&self.identity, Accept::AnyClients).doubtful();
+        Some(Guest { peer, chain, trust })
     }
 }
 
@@ -148,6 +150,22 @@ mod tests {
         assert!(!Arc::ptr_eq(&before, &front.config().expect("the new one")));
         guest.check(&*clock).expect("it still counts");
         own.replace(&identity(&others, PeerKind::Hub, "a")).expect("of the same name");
+        guest.check(&*clock).expect_err("its authority is not trusted any more");
+    }
+
+    /// Who let a handshake last until their authority had gone, or they were revoked,
+    /// had a connection that was never looked at again.
+    #[test]
+    fn an_identity_that_is_replaced_during_a_handshake_counts_for_who_comes_out_of_it() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let authority = |name: &str| Authority::create(name, clock.now().wall, DAY).expect("an authority");
+        let (ours, others) = (authority("ours"), authority("others"));
+        let own = Arc::new(identity(&ours, PeerKind::Hub, "a"));
+        let front = Front::new(&own, &[], &clock).expect("it can be used");
+        front.config().expect("the handshake begins");
+        own.replace(&identity(&others, PeerKind::Hub, "a")).expect("of the same name");
+        let client = identity(&ours, PeerKind::Client, "anna");
+        let mut guest = front.guest(&client.credentials().chain).expect("somebody");
         guest.check(&*clock).expect_err("its authority is not trusted any more");
     }
 

@@ -112,6 +112,12 @@ impl Trust {
         Self { identity: identity.clone(), generation: identity.generation(), side: Side::Dialling(accept) }
     }
 
+    /// The same, of a peer that an older identity may have let in: the first
+    /// [`Trust::check`] looks at it in any case.
+    pub(crate) fn doubtful(self) -> Self {
+        Self { generation: u64::MAX, ..self }
+    }
+
     pub(crate) fn of_dialled(identity: &Arc<TlsIdentity>, host: &str, expect: Option<&str>) -> Result<Self, String> {
         let host = ServerName::try_from(host.to_owned()).map_err(|e| format!("`{host}`: {e}"))?;
         let side = Side::Dialled { host, expect: expect.map(str::to_owned) };
