@@ -182,7 +182,9 @@ pub trait Network: Send {
     ///
     /// # Errors
     /// [`DialError`], for what is known to be impossible before trying.
-    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError>;
+    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
+        self.dial_known(addr, &Known::default(), security, expect)
+    }
 
     /// [`Network::dial`], of a host of which something is known. Its certificate is
     /// held against the host in `addr` all the same. A network without names
@@ -193,12 +195,10 @@ pub trait Network: Send {
     fn dial_known(
         &mut self,
         addr: &str,
-        _known: &Known<'_>,
+        known: &Known<'_>,
         security: &Security,
         expect: Option<&str>,
-    ) -> Result<LinkToken, DialError> {
-        self.dial(addr, security, expect)
-    }
+    ) -> Result<LinkToken, DialError>;
 
     /// Waits until something is ready, the waker is used, or `timeout` passes
     /// (`None`: for ever), and puts what it found into `ready`, which is

@@ -9,7 +9,7 @@ use std::time::Duration;
 use weft_base::ManualClock;
 
 use super::*;
-use crate::network::{DialError, ListenError, Waker};
+use crate::network::{DialError, Known, ListenError, Waker};
 use crate::sim::tests::Simulated;
 use crate::tcp::tests::Loopback;
 
@@ -110,13 +110,19 @@ impl<N: Network> Network for Faulty<N> {
         })
     }
 
-    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
+    fn dial_known(
+        &mut self,
+        addr: &str,
+        known: &Known<'_>,
+        security: &Security,
+        expect: Option<&str>,
+    ) -> Result<LinkToken, DialError> {
         let expect = match self.fault {
             Fault::IgnoresExpect => None,
             Fault::KnowsBetter => Some(expect.unwrap_or("n1")),
             _ => expect,
         };
-        let dialled = self.net.dial(addr, security, expect);
+        let dialled = self.net.dial_known(addr, known, security, expect);
         if let Ok(link) = dialled {
             self.links.push(link);
             if self.fault == Fault::SameToken {

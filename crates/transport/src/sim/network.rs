@@ -12,8 +12,8 @@ use super::world::{ACCEPTED, Connection, DIALLED, End, Event, Listener, Phase, S
 use crate::address::{Target, parse};
 use crate::identity::TlsIdentity;
 use crate::network::{
-    Accept, DialError, LinkToken, ListenError, ListenerToken, MAX_SLICES, Network, ReadOutcome, Ready, Security, Waker,
-    WriteOutcome, take_end,
+    Accept, DialError, Known, LinkToken, ListenError, ListenerToken, MAX_SLICES, Network, ReadOutcome, Ready, Security,
+    Waker, WriteOutcome, take_end,
 };
 use crate::reason::CloseReason;
 
@@ -126,7 +126,13 @@ impl Network for SimNetwork {
         })
     }
 
-    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
+    fn dial_known(
+        &mut self,
+        addr: &str,
+        _: &Known<'_>,
+        security: &Security,
+        expect: Option<&str>,
+    ) -> Result<LinkToken, DialError> {
         let address = addr.to_owned();
         self.world.with(|world| {
             world.catch_up();

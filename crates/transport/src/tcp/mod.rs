@@ -286,10 +286,6 @@ impl Network for TcpNetwork {
         }
     }
 
-    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
-        self.dial_known(addr, &Known::default(), security, expect)
-    }
-
     fn dial_known(
         &mut self,
         addr: &str,

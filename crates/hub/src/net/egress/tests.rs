@@ -7,7 +7,7 @@ use weft_base::{Epoch, HubId, Mono, ProducerId, TenantId};
 use weft_pack::Codec;
 use weft_ring::arena::{Arena, ArenaOptions, BlockRef};
 use weft_transport::{
-    Accept, DialError, ListenError, ListenerToken, ReadOutcome, Ready, Security, Waker as NetworkWaker,
+    Accept, DialError, Known, ListenError, ListenerToken, ReadOutcome, Ready, Security, Waker as NetworkWaker,
 };
 use weft_wire::block::{BlockFields, BlockWriter, EventFields, Stamp, stamp};
 use weft_wire::frame::{FlowEntry, FlowKind, Frame as Wire, OnFull, Peek};
@@ -38,7 +38,7 @@ impl Network for Socket {
     fn listen(&mut self, _: &str, _: &Security, _: Accept) -> Result<(ListenerToken, String), ListenError> {
         unreachable!("nobody listens")
     }
-    fn dial(&mut self, _: &str, _: &Security, _: Option<&str>) -> Result<LinkToken, DialError> {
+    fn dial_known(&mut self, _: &str, _: &Known<'_>, _: &Security, _: Option<&str>) -> Result<LinkToken, DialError> {
         unreachable!("nobody dials")
     }
     fn poll(&mut self, _: Option<Duration>, _: &mut Vec<Ready>) -> io::Result<()> {

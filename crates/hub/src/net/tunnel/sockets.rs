@@ -150,10 +150,6 @@ impl Network for Sockets {
         self.inner.listen(addr, security, accept)
     }
 
-    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
-        self.inner.dial(addr, security, expect)
-    }
-
     fn dial_known(
         &mut self,
         addr: &str,

@@ -15,7 +15,7 @@ use super::{TICK, first_flight, options};
 use crate::address::{Target, parse};
 use crate::conformance::{Limits, Rig, START};
 use crate::network::{
-    Accept, DialError, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
+    Accept, DialError, Known, LinkToken, ListenError, ListenerToken, Network, ReadOutcome, Ready, Security, Waker,
     WriteOutcome,
 };
 use crate::quic::{Arrival, CHANNELS, DatagramPort, Outgoing, Ports, Quic, QuicOptions, Shared, target_of};
@@ -306,7 +306,13 @@ impl Network for MemoryNetwork {
         self.quic.listen(addr, at, identity, accept)
     }
 
-    fn dial(&mut self, addr: &str, security: &Security, expect: Option<&str>) -> Result<LinkToken, DialError> {
+    fn dial_known(
+        &mut self,
+        addr: &str,
+        _: &Known<'_>,
+        security: &Security,
+        expect: Option<&str>,
+    ) -> Result<LinkToken, DialError> {
         let address = || addr.to_owned();
         let to = parsed(addr).map_err(|detail| DialError::Address { address: address(), detail })?;
         let Security::Tls(identity) = security else { return Err(DialError::QuicNeedsTls { address: address() }) };
