@@ -20,7 +20,7 @@ use crate::{ChangeId, Expect, Key, Kind, State};
 mod explain;
 
 pub use explain::{
-    Able, AbleExample, AskCan, At, Explain, Explained, ExplainedStep, MAX_LABELS, Named, Who, Whom, Word,
+    Able, AbleExample, AskCan, At, Explain, Explained, ExplainedStep, MAX_LABELS, Named, Who, Whom, Word, captured,
 };
 
 /// Most bytes of a request's or an answer's body.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::access::{Ask, Principal, Verdict};
 use crate::json;
 
 pub use gather::{Gather, GatherLimits};
@@ -111,6 +112,26 @@ const fn is_none(session: &u64) -> bool {
 }
 
 impl Event {
+    /// By somebody who has shown who they are; the rest is empty, and refused.
+    #[must_use]
+    pub fn by(who: &Principal) -> Self {
+        Self { who: who.to_string(), method: who.method.name().to_owned(), ..Self::default() }
+    }
+
+    /// A question, and how it was answered.
+    #[must_use]
+    pub fn of(ask: &Ask, verdict: &Verdict) -> Self {
+        Self {
+            action: ask.action.name().to_owned(),
+            resource: ask.resource.to_string(),
+            allowed: verdict.allowed,
+            rules: verdict.rules.iter().map(ToString::to_string).collect(),
+            version: verdict.version,
+            detail: verdict.reason.to_string(),
+            ..Self::by(&ask.principal)
+        }
+    }
+
     /// With its texts cut to what a record may have.
     #[must_use]
     pub fn bounded(mut self) -> Self {

@@ -10,7 +10,7 @@ use weft_base::UnixNanos;
 use weft_topic::Filter;
 
 use crate::access::{Action, Method, Place, Principal, Resource};
-use crate::document::{self, Credential, Identity};
+use crate::document::{self, Credential, Identity, Stream};
 use crate::{Key, Kind, State};
 
 /// Labels of a place that a question may name; more are not looked at.
@@ -163,6 +163,16 @@ impl Named {
             Named::Mesh => Resource::Mesh,
         })
     }
+}
+
+/// What a stream captures as the documents of a state want it; nothing of one that
+/// is not among them.
+#[must_use]
+pub fn captured(state: &State, stream: &str) -> Arc<[Filter]> {
+    let item = Key::new(Kind::Stream, stream).ok().and_then(|key| state.get(&key).cloned());
+    let stream = item.and_then(|item| document::read::<Stream>(&item.document).ok());
+    let topics = stream.map(|stream| stream.topics).unwrap_or_default();
+    topics.iter().filter_map(|topics| Filter::parse(topics).ok()).collect()
 }
 
 /// Whether somebody ever may do something to topics of a filter, one by one.

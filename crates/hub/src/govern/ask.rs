@@ -336,16 +336,14 @@ impl GovernStage {
             To::Aside(_) => 0,
         };
         let event = Event {
-            who: who.author.to_string(),
             from: who.from.clone(),
             session,
-            method: who.author.method.name().to_owned(),
             action: Action::Administer.name().to_owned(),
             resource: resource.to_owned(),
             allowed,
             version,
             detail: detail.to_owned(),
-            ..Event::default()
+            ..Event::by(&who.author)
         };
         audit.note(event, self.now);
     }
@@ -419,7 +417,7 @@ impl GovernStage {
 }
 
 /// A request that is not what it must be.
-fn bad(detail: String) -> Error {
+pub(super) fn bad(detail: String) -> Error {
     (ErrorCode::BAD_DOCUMENT, 0, detail)
 }
 

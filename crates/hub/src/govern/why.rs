@@ -7,14 +7,13 @@
 use std::sync::Arc;
 
 use weft_base::Lane;
+use weft_govern::State;
 use weft_govern::access::{Ask, Resource};
-use weft_govern::api::{Able, AskCan, Explain, Explained, You};
-use weft_govern::document::{self, Stream};
-use weft_govern::{Key, Kind, State};
+use weft_govern::api::{Able, AskCan, Explain, Explained, You, captured};
 use weft_topic::Filter;
 use weft_wire::frame::ErrorCode;
 
-use super::ask::{Error, Who};
+use super::ask::{Error, Who, bad};
 use super::stage::GovernStage;
 
 impl GovernStage {
@@ -63,18 +62,8 @@ impl GovernStage {
     /// What a stream captures: as it is in the mesh, or else as the state wants it.
     fn captured(&self, state: &State, name: &str) -> Arc<[Filter]> {
         let known = self.snapshot.load().captured(name);
-        if !known.is_empty() {
-            return known;
-        }
-        let item = Key::new(Kind::Stream, name).ok().and_then(|key| state.get(&key).cloned());
-        let stream = item.and_then(|item| document::read::<Stream>(&item.document).ok());
-        let topics = stream.map(|stream| stream.topics).unwrap_or_default();
-        topics.iter().filter_map(|topics| Filter::parse(topics).ok()).collect()
+        if known.is_empty() { captured(state, name) } else { known }
     }
-}
-
-fn bad(detail: String) -> Error {
-    (ErrorCode::BAD_DOCUMENT, 0, detail)
 }
 
 fn unsupported() -> Error {

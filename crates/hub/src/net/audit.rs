@@ -31,15 +31,7 @@ impl NetStage {
     }
 
     fn event(&mut self, id: SessionId, who: &Principal, action: &str, resource: String) -> Event {
-        Event {
-            who: who.to_string(),
-            from: self.origin(id),
-            session: id.0,
-            method: who.method.name().to_owned(),
-            action: action.to_owned(),
-            resource,
-            ..Event::default()
-        }
+        Event { from: self.origin(id), session: id.0, action: action.to_owned(), resource, ..Event::by(who) }
     }
 
     fn note(&mut self, event: Event) {
@@ -93,9 +85,8 @@ impl NetStage {
         if !self.audits() {
             return;
         }
-        let event = self.event(id, &ask.principal, ask.action.name(), ask.resource.to_string());
-        let rules = verdict.rules.iter().map(ToString::to_string).collect();
-        self.note(Event { rules, version: verdict.version, detail: detail.to_owned(), ..event });
+        let from = self.origin(id);
+        self.note(Event { from, session: id.0, detail: detail.to_owned(), ..Event::of(ask, verdict) });
     }
 
     /// Something is refused without a question.
