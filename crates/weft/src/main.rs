@@ -1,4 +1,4 @@
-//! The one program: `weft hub`, `pub`, `sub`, `stream`, `consumer`, `log`, `mesh`, `apply`, `export`, `control`, `check`, `policy`, `audit`, `mapping`, `schema`, `profile`, `ca`, `token`, `join`, `renew`, `demo`, `sim`.
+//! The one program, `weft`: what it can be asked to do stands in `cli.rs`.
 #![forbid(unsafe_code)]
 
 mod cli;

@@ -95,6 +95,19 @@ pub(crate) struct WhoArgs {
     pub(crate) method: LoggedIn,
 }
 
+/// By what a question is answered, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ByArgs {
+    /// By the documents of this file or folder, without a hub; as many as needed.
+    #[arg(long, value_name = "FILE|FOLDER")]
+    pub(crate) files: Vec<PathBuf>,
+    /// As a JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
@@ -120,14 +133,8 @@ pub(crate) struct ExplainArgs {
     /// As if it were this time, such as 2030-01-01T10:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub(crate) at_time: Option<String>,
-    /// By the documents of this file or folder, without a hub; as many as needed.
-    #[arg(long, value_name = "FILE|FOLDER")]
-    pub(crate) files: Vec<PathBuf>,
-    /// As a JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) by: ByArgs,
 }
 
 #[derive(Debug, Args)]
@@ -145,14 +152,8 @@ pub(crate) struct CanArgs {
     pub(crate) action: Action,
     /// Topics of this filter.
     pub(crate) topics: String,
-    /// By the documents of this file or folder, without a hub; as many as needed.
-    #[arg(long, value_name = "FILE|FOLDER")]
-    pub(crate) files: Vec<PathBuf>,
-    /// As a JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) by: ByArgs,
 }
 
 /// An action by its name.

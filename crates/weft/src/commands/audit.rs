@@ -13,7 +13,7 @@ use weft_govern::api::{Answer, Request};
 use weft_govern::audit::{Entry, Event, Hash, Line, MAX_LINE, Record, Verified, Verifier};
 use weft_hub::audit::{stream_of, topic_of};
 
-use super::control::refused;
+use super::control::{is_other, refused};
 use crate::Usage;
 use crate::cli::audit::{AuditCommand, AuditReadArgs, AuditVerifyArgs};
 use crate::connect::{connect, connect_for, start_at, why};
@@ -43,7 +43,7 @@ async fn hub(of: Option<&String>, client: &Client) -> anyhow::Result<String> {
     match client.govern(&Request::Whoami).await? {
         Answer::You(you) => Ok(you.hub),
         Answer::Refused(refusal) => Err(refused(refusal)),
-        _ => bail!("the hub answered with something else: it is of another version"),
+        _ => Err(is_other()),
     }
 }
 

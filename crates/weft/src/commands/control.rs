@@ -141,7 +141,7 @@ async fn make(client: &Client, wanted: &Apply, documents: &Documents) -> anyhow:
                 return Err(faulty(&documents.told(&faults), more));
             }
             Ok(Answer::Refused(refusal)) => return Err(refused(refusal)),
-            Ok(_) => bail!("the hub answered with something else: it is of another version"),
+            Ok(_) => return Err(is_other()),
             Err(error) => error,
         };
         let pause = match &error {
@@ -169,6 +169,11 @@ fn faulty(lines: &str, more: usize) -> anyhow::Error {
     let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
     let text = format!("{}{more}", lines.trim_end()).replace('\n', "\n  ");
     Usage(format!("the documents cannot be so, and nothing was changed:\n  {text}")).into()
+}
+
+/// An answer to another question than the one that was asked.
+pub(super) fn is_other() -> anyhow::Error {
+    anyhow::anyhow!("the hub answered with something else: it is of another version")
 }
 
 /// A refusal in words, and the exit code.
@@ -206,7 +211,7 @@ async fn all(client: &Client, asked: &Export) -> anyhow::Result<Exported> {
                 Answer::Exported(page) => page,
                 Answer::Refused(Refusal::Moved { .. }) => continue 'anew,
                 Answer::Refused(refusal) => return Err(refused(refusal)),
-                _ => bail!("the hub answered with something else: it is of another version"),
+                _ => return Err(is_other()),
             };
             let Exported { version, items, next } = page;
             (asked.after, asked.version) = (next.clone(), Some(version));
@@ -272,7 +277,7 @@ pub(crate) async fn run(command: ControlCommand) -> anyhow::Result<()> {
     let shown = match client.govern(&asked).await? {
         Answer::Shown(shown) => shown,
         Answer::Refused(refusal) => return Err(refused(refusal)),
-        _ => bail!("the hub answered with something else: it is of another version"),
+        _ => return Err(is_other()),
     };
     let mut out = io::stdout().lock();
     match json {

@@ -10,12 +10,12 @@ use serde_json::json;
 use weft_base::{Clock, Lane, SystemClock};
 use weft_client::Client;
 use weft_govern::access::{Ask, Method, Place, Principal};
-use weft_govern::api::{Able, Answer, AskCan, At, Explain, Explained, ExplainedStep, Request, Who, Whom, You};
-use weft_govern::document::{self, Stream};
-use weft_govern::{Key, Kind, State};
+use weft_govern::api::{
+    Able, Answer, AskCan, At, Explain, Explained, ExplainedStep, Request, Who, Whom, You, captured,
+};
 use weft_topic::Filter;
 
-use super::control::refused;
+use super::control::{is_other, refused};
 use crate::cli::ServerArgs;
 use crate::cli::policy::{CanArgs, ExplainArgs, PolicyCommand, WhoArgs};
 use crate::connect::connect;
@@ -103,14 +103,6 @@ fn who(args: &WhoArgs) -> Option<Who> {
     }
 }
 
-/// What a stream captures by the documents; nothing of one that is not among them.
-pub(crate) fn captured(state: &State, name: &str) -> Arc<[Filter]> {
-    let item = Key::new(Kind::Stream, name).ok().and_then(|key| state.get(&key).cloned());
-    let stream = item.and_then(|item| document::read::<Stream>(&item.document).ok());
-    let topics = stream.map(|stream| stream.topics).unwrap_or_default();
-    topics.iter().filter_map(|topics| Filter::parse(topics).ok()).collect()
-}
-
 async fn ask(server: &ServerArgs, request: &Request) -> anyhow::Result<Answer> {
     let client: Client = connect(server, "weft policy").await?;
     let answer = client.govern(request).await?;
@@ -119,10 +111,6 @@ async fn ask(server: &ServerArgs, request: &Request) -> anyhow::Result<Answer> {
         Answer::Refused(refusal) => Err(refused(refusal)),
         answer => Ok(answer),
     }
-}
-
-fn is_other() -> anyhow::Error {
-    anyhow::anyhow!("the hub answered with something else: it is of another version")
 }
 
 async fn explain(args: ExplainArgs) -> anyhow::Result<()> {
@@ -135,15 +123,15 @@ async fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     };
     let ExplainArgs { action, resource, lane, at_hub: hub, at_region: region, at_labels: labels, .. } = args;
     let asked = Explain { who: who(&args.who), action, resource, lane, at: At { hub, region, labels, seconds } };
-    let (explained, is_of_files) = match args.files.as_slice() {
-        [] => match ask(&args.server, &Request::Explain(asked)).await? {
+    let (explained, is_of_files) = match args.by.files.as_slice() {
+        [] => match ask(&args.by.server, &Request::Explain(asked)).await? {
             Answer::Explained(explained) => (explained, false),
             _ => return Err(is_other()),
         },
         files => (by_files(files, &asked)?, true),
     };
     let mut out = io::stdout().lock();
-    if args.json {
+    if args.by.json {
         writeln!(out, "{}", serde_json::to_value(&explained)?)?;
     } else {
         told(&explained, is_of_files, &mut out)?;
@@ -204,8 +192,8 @@ async fn can(args: CanArgs) -> anyhow::Result<()> {
         }
     };
     let asked = AskCan { whom, action: args.action, topics: args.topics };
-    let able = match args.files.as_slice() {
-        [] => match ask(&args.server, &Request::Can(asked)).await? {
+    let able = match args.by.files.as_slice() {
+        [] => match ask(&args.by.server, &Request::Can(asked)).await? {
             Answer::Able(able) => able,
             _ => return Err(is_other()),
         },
@@ -217,7 +205,7 @@ async fn can(args: CanArgs) -> anyhow::Result<()> {
         }
     };
     let mut out = io::stdout().lock();
-    match args.json {
+    match args.by.json {
         true => writeln!(out, "{}", serde_json::to_value(&able)?)?,
         false => told_able(&able, &mut out)?,
     }

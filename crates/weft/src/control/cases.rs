@@ -9,14 +9,14 @@ use std::sync::Arc;
 use weft_base::{Lane, UnixNanos};
 use weft_govern::State;
 use weft_govern::access::{Ask, Method, Place, Principal};
-use weft_govern::api::{MAX_LABELS, Who};
+use weft_govern::api::{MAX_LABELS, Who, captured};
 use weft_policy::Case;
 use weft_topic::Filter;
 
 use super::files::{Documents, MAX_FILE};
 use crate::Usage;
 use crate::cli::policy::{action, named};
-use crate::commands::policy::{captured, principal};
+use crate::commands::policy::principal;
 use crate::config::reader::{Problems, Section};
 use crate::config::{load_with, parse_with};
 use crate::time::parse_rfc3339;

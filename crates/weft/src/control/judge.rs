@@ -1,6 +1,6 @@
 //! Who decides what clients may do at a hub with `control.enforce`: the policies
-//! of the state, for clients that have shown a certificate. What a client without
-//! one calls itself proves nothing, so that it may do nothing.
+//! of the state, for clients that have shown who they are, by a certificate, a token
+//! or a password. What any other calls itself proves nothing, so that it may do nothing.
 
 use weft_base::UnixNanos;
 use weft_govern::State;
@@ -9,7 +9,8 @@ use weft_govern::api::{Explained, ExplainedStep};
 use weft_policy::CedarJudge;
 
 /// Why an anonymous client may do nothing.
-const ANONYMOUS: &str = "the client has shown no certificate: connect with TLS and one that policies speak of";
+const ANONYMOUS: &str =
+    "the client has shown no certificate, token or password: connect with one of somebody that policies speak of";
 
 /// The judge of a hub.
 pub(crate) struct Enforced(CedarJudge);

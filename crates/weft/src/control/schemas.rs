@@ -77,8 +77,8 @@ impl Followed {
 }
 
 /// The name of a subject by its document's.
-fn subject_name(key: &Key) -> String {
-    subject_of(key.name()).unwrap_or_else(|| key.name().to_owned())
+fn subject_name(document: &str) -> String {
+    subject_of(document).unwrap_or_else(|| document.to_owned())
 }
 
 /// Makes what payloads are checked by of each state.
@@ -184,7 +184,7 @@ impl Looking {
     }
 
     fn subject(&mut self, after: &State, then: &registry::State, key: &Key, fault: &mut dyn FnMut(String)) {
-        let name = subject_name(key);
+        let name = subject_name(key.name());
         let Some(subject) = read(after, key) else { return };
         let topics: Vec<&str> = subject.topics.iter().map(String::as_str).collect();
         if !topics.is_empty()
@@ -267,8 +267,8 @@ fn declarations(state: &State, subject: &str) -> Vec<Declaration> {
         Ok(Document::Reader(reader)) => Some(reader),
         _ => None,
     });
-    let own = subject_of(subject).unwrap_or_else(|| subject.to_owned());
-    all.filter(|reader| subject_of(&reader.subject).unwrap_or_else(|| reader.subject.clone()) == own)
+    let own = subject_name(subject);
+    all.filter(|reader| subject_name(&reader.subject) == own)
         .map(|reader| Declaration {
             consumer: reader.consumer,
             region: reader.region,

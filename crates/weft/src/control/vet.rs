@@ -44,9 +44,7 @@ impl Vetting {
         };
         Self { judge, vetted: None, schemas: Looking::new(), place, clock }
     }
-}
 
-impl Vetting {
     fn learn(&mut self, state: &State) {
         if self.judge.version() != state.version() {
             self.judge.learn(state);

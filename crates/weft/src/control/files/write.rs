@@ -12,7 +12,7 @@ pub(crate) fn write<'a>(documents: impl IntoIterator<Item = (&'a Key, &'a Arc<st
     for (key, document) in documents {
         let fields = match serde_json::from_str(document) {
             Ok(Value::Object(fields)) => fields,
-            // The state has no other; who made it so sees it come back as it is.
+            // The state has no other.
             _ => Map::new(),
         };
         if !out.is_empty() {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Request, State as Area};
-use axum::http::{Response, StatusCode, Uri};
+use axum::http::{Response, Uri};
 use axum::routing::any;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout};
@@ -202,7 +202,6 @@ fn busy(error: desk::Busy) -> Refusal {
 
 /// What stands against the documents.
 fn of_refused(refused: &Refused) -> Refusal {
-    let status = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
     let message = match refused {
         Refused::Faults { faults, more } => {
             let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
@@ -212,7 +211,7 @@ fn of_refused(refused: &Refused) -> Refusal {
         Refused::LockedOut { why } => why.clone(),
         other => format!("the control state refuses it: {other:?}"),
     };
-    Refusal::new(status, 42_201, message)
+    Refusal::new(422, 42_201, message)
 }
 
 /// Why nothing was changed, or it is not known.
