@@ -5,33 +5,17 @@ mod common;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::common::voters::{Mesh, text, weft};
+use crate::common::voters::{AUDITORS, GROUNDED, Mesh, PATIENCE, text, weft};
 
-/// The longest that anything here may take; only a failure takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-const POLICIES: &str = r#"
+/// Besides them, the operator does what is tried here.
+const KEEPERS: &str = r#"
 [[policy]]
-name = "desk"
+name = "keepers"
 rules = '''
-@id("publish")
-permit (principal == User::"guest", action == Action::"publish", resource in TopicFilter::"flights/**");
-
-@id("grounded")
-forbid (principal, action == Action::"publish", resource in TopicFilter::"flights/departed/**");
-'''
-
-[[policy]]
-name = "auditors"
-rules = '''
-@id("read")
-permit (principal == User::"operator", action in [Action::"consume", Action::"subscribe", Action::"observe"],
-  resource in TopicFilter::"_audit/**");
-
 @id("keep")
 permit (principal == User::"operator", action in [Action::"administer", Action::"publish"], resource);
 '''
@@ -42,7 +26,7 @@ const HUB: usize = 1;
 
 fn mesh() -> Mesh {
     let mesh = Mesh::start_with("enforce = true\n");
-    mesh.apply(0, &mesh.documents("policies.toml", POLICIES), &[]);
+    mesh.apply(0, &mesh.documents("policies.toml", &[GROUNDED, AUDITORS, KEEPERS].concat()), &[]);
     mesh
 }
 
@@ -61,16 +45,7 @@ fn raw(mesh: &Mesh) -> String {
 
 /// The first event of the log of which this is true, once it is there.
 fn event(mesh: &Mesh, wanted: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
-    loop {
-        let records = raw(mesh);
-        let events = records.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let mut events = events.map(|record| record["line"]["entry"]["event"].clone());
-        if let Some(found) = events.find(|event| wanted(event)) {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "it is not there: {records}");
-    }
+    mesh.audited(HUB, HUB, wanted)
 }
 
 /// What a check of the log says: of one that is whole.

@@ -3,17 +3,13 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_lite::future::block_on;
 use serde_json::Value;
-use weft_client::{AckLevel, Client, ConnectOptions, PublishError, Publisher, PublisherOptions, Security, TlsIdentity};
+use weft_client::{AckLevel, PublishError, Publisher, PublisherOptions};
 
-use crate::common::voters::{Mesh, text};
-
-/// The longest that anything here may take; only a failure takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::common::voters::{AUDITORS, GROUNDED, Mesh, PATIENCE, VOTERS, text};
 
 const OPEN: &str = r#"
 [[policy]]
@@ -23,38 +19,6 @@ rules = '''
 permit (principal == User::"guest", action == Action::"publish", resource in TopicFilter::"flights/**");
 '''
 "#;
-
-const GROUNDED: &str = r#"
-[[policy]]
-name = "desk"
-rules = '''
-@id("publish")
-permit (principal == User::"guest", action == Action::"publish", resource in TopicFilter::"flights/**");
-
-@id("grounded")
-forbid (principal, action == Action::"publish", resource in TopicFilter::"flights/departed/**");
-'''
-"#;
-
-const AUDITORS: &str = r#"
-[[policy]]
-name = "auditors"
-rules = '''
-@id("read")
-permit (principal == User::"operator", action in [Action::"consume", Action::"subscribe", Action::"observe"],
-  resource in TopicFilter::"_audit/**");
-'''
-"#;
-
-/// A session of the guest at a hub.
-fn guest(mesh: &Mesh, hub: usize) -> Client {
-    let pem = |name: &str| mesh.path(name);
-    let identity =
-        TlsIdentity::from_pem_files(&pem("guest.pem"), &pem("guest.key"), &pem("ca.pem")).expect("it was issued");
-    let security = Security::Tls(Arc::new(identity));
-    let options = ConnectOptions { security, ..ConnectOptions::new(format!("127.0.0.1:{}", mesh.clients[hub])) };
-    block_on(Client::connect(options)).expect("the guest is known")
-}
 
 fn publish(publisher: &Publisher, topic: &str) -> Result<(), PublishError> {
     block_on(async { publisher.publish(topic, b"x").await?.await.map(drop) })
@@ -75,7 +39,7 @@ fn until(publisher: &Publisher, topic: &str, allowed: bool) -> String {
 #[test]
 fn a_policy_changed_at_one_hub_stops_a_live_publisher_at_another_and_names_the_rule() {
     let mesh = Mesh::start_with("");
-    let client = guest(&mesh, 1);
+    let client = mesh.guest(1);
     let publisher = client.publisher(PublisherOptions::level(AckLevel::Routed));
     let nothing = publish(&publisher, "flights/departed/JFK").expect_err("nothing is allowed yet").to_string();
     assert!(nothing.contains("flights/departed/JFK"), "{nothing}");
@@ -117,36 +81,20 @@ fn a_policy_changed_at_one_hub_stops_a_live_publisher_at_another_and_names_the_r
     mesh.apply(0, &mesh.documents("auditors.toml", AUDITORS), &[]);
     let version = &version["version"];
     let change = |event: &Value| event["version"] == *version && event["who"] == "operator" && event["allowed"] == true;
-    let change = logged(&mesh, "new-york", change);
+    let change = mesh.audited(2, 0, change);
     assert_eq!((&change["resource"], &change["action"]), (&"policy/desk".into(), &"administer".into()), "{change}");
-    let denial = logged(&mesh, "chicago", |event| event["rules"] == serde_json::json!(["desk/grounded"]));
+    let denial = mesh.audited(2, 1, |event| event["rules"] == serde_json::json!(["desk/grounded"]));
     assert_eq!((&denial["who"], &denial["allowed"]), (&"guest".into(), &false.into()), "{denial}");
     assert_eq!(
         (&denial["resource"], &denial["version"]),
         (&"topic `flights/departed/JFK`".into(), version),
         "{denial}"
     );
-    for hub in ["new-york", "chicago"] {
+    for hub in &VOTERS[..2] {
         let verified = mesh.run(2, &["audit", "verify", "--of", hub]);
         assert!(text(&verified.stdout).starts_with("the chain is whole"), "{}", text(&verified.stderr));
     }
 
     mesh.apply(2, &mesh.documents("open.toml", OPEN), &[]);
     until(&publisher, "flights/departed/JFK", true);
-}
-
-/// The first event of a hub's audit log of which this is true, read at another hub,
-/// once it is there.
-fn logged(mesh: &Mesh, hub: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
-    loop {
-        let output = mesh.run(2, &["audit", "read", "--raw", "--of", hub]);
-        let records = text(&output.stdout);
-        let events = records.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let mut events = events.map(|record| record["line"]["entry"]["event"].clone());
-        if let Some(found) = events.find(|event| wanted(event)) {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{records} {}", text(&output.stderr));
-    }
 }

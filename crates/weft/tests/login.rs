@@ -4,29 +4,23 @@
 mod common;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_lite::future::block_on;
-use jsonwebtoken::{Algorithm, EncodingKey};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use weft_base::{Clock, SystemClock, UnixNanos};
 use weft_client::{Client, ConnectOptions, PublisherOptions, Security, Status, TlsIdentity};
 use weft_transport::{Authority, PeerKind};
 
 use crate::common::Hub;
+use crate::common::tokens::{DAY, Keys, Signer, now, part, seconds};
 use crate::common::voters::text;
 
-const DAY: Duration = Duration::from_secs(86_400);
 const PASSWORD: &str = "correct horse battery";
 
 /// Who may do what, by tenant and by role alone.
@@ -49,41 +43,6 @@ permit (principal in Role::"billing/writer", action == Action::"publish", resour
 permit (principal in Tenant::"shop", action == Action::"publish", resource in TopicFilter::"**");
 '''
 "#;
-
-fn now() -> UnixNanos {
-    SystemClock::new().now().wall
-}
-
-fn seconds() -> u64 {
-    now().0 / 1_000_000_000
-}
-
-/// Who signs tokens.
-struct Signer(Ed25519KeyPair, &'static str);
-
-impl Signer {
-    fn new(kid: &'static str) -> Self {
-        Self(Ed25519KeyPair::generate().expect("a key"), kid)
-    }
-
-    fn jwk(&self) -> Value {
-        let x = URL_SAFE_NO_PAD.encode(self.0.public_key());
-        json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": self.1, "x": x})
-    }
-
-    /// A token for somebody of these groups, that is over at this time.
-    fn token(&self, subject: &str, groups: &[&str], until: u64) -> String {
-        let claims = json!({"iss": "corp", "aud": "weft", "sub": subject, "exp": until, "groups": groups});
-        let signed = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": self.1})), part(&claims));
-        let key = EncodingKey::from_ed_der(self.0.to_pkcs8v1().expect("a key").as_ref());
-        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::EdDSA).expect("signed");
-        format!("{signed}.{signature}")
-    }
-}
-
-fn part(value: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(value.to_string())
-}
 
 /// A hub that decides by policies, an operator, and an authority.
 struct Site {
@@ -455,60 +414,6 @@ fn a_session_ends_when_its_identity_is_disabled_or_its_token_is_over_and_no_othe
     ended(&until_lost(&by_token));
 }
 
-/// A server of keys, by HTTPS.
-struct Keys {
-    address: SocketAddr,
-    /// The keys; none: it takes the question and says nothing.
-    keys: Arc<Mutex<Option<Value>>>,
-}
-
-impl Keys {
-    fn serve(site: &Site) -> Self {
-        let issued = site.authority.issue(PeerKind::Hub, "keys", &["localhost"], now(), DAY).expect("a certificate");
-        let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).expect("PEM")];
-        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("PEM");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("a certificate");
-        let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let served = Self { address: listener.local_addr().expect("an address"), keys: Arc::default() };
-        let keys = served.keys.clone();
-        std::thread::spawn(move || {
-            for socket in listener.incoming().flatten() {
-                let (config, keys) = (config.clone(), keys.clone());
-                std::thread::spawn(move || {
-                    let connection = rustls::ServerConnection::new(config).expect("TLS");
-                    let mut stream = rustls::StreamOwned::new(connection, socket);
-                    let (mut asked, mut byte) = (Vec::new(), [0]);
-                    while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
-                        asked.push(byte[0]);
-                    }
-                    let set = keys.lock().expect("whole").clone();
-                    match set {
-                        Some(keys) => {
-                            let body = json!({"keys": keys}).to_string();
-                            let head =
-                                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close", body.len());
-                            drop(stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()));
-                        }
-                        // Until the other side has had enough of it.
-                        None => drop(stream.read(&mut byte)),
-                    }
-                });
-            }
-        });
-        served
-    }
-
-    fn say(&self, keys: Value) {
-        *self.keys.lock().expect("whole") = Some(keys);
-    }
-}
-
 #[test]
 fn keys_that_are_rotated_are_fetched_and_a_server_of_them_that_hangs_holds_up_nobody_else() {
     let (site, old, new) = (Site::start(), Signer::new("old"), Signer::new("new"));
@@ -518,8 +423,8 @@ fn keys_that_are_rotated_are_fetched_and_a_server_of_them_that_hangs_holds_up_no
         "alice",
         &json!({"tenant": "billing", "roles": ["writer"], "logins": [{"password": hash_of(PASSWORD)}]}),
     );
-    let keys = Keys::serve(&site);
-    let url = |query: &str| json!({"url": format!("https://localhost:{}/keys{query}", keys.address.port())});
+    let keys = Keys::start(&site.authority);
+    let url = |query: &str| json!({"url": format!("{}{query}", keys.url())});
     site.put("issuer", "corp", &corp(url("")));
     let soon = seconds() + 600;
     let token = |signer: &Signer| signer.token("carol", &["payers"], soon).into_bytes();
@@ -537,10 +442,10 @@ fn keys_that_are_rotated_are_fetched_and_a_server_of_them_that_hangs_holds_up_no
     assert!(said.contains("login_unavailable") || said.contains("cannot be checked just now"), "{said}");
 
     // The same server at another address answers, and then its keys are replaced.
-    keys.say(json!([old.jwk()]));
+    keys.serve(&[old.jwk()]);
     site.put("issuer", "corp", &corp(url("?2")));
     publish(&site.connect(site.options().token(token(&old))), "billing/a").expect("allowed");
-    keys.say(json!([new.jwk()]));
+    keys.serve(&[new.jwk()]);
     publish(&site.connect(site.options().token(token(&new))), "billing/a").expect("the new key was fetched");
     let refused = ConnectOptions { connect_for: Duration::ZERO, ..site.options().token(token(&old)) };
     let said = block_on(Client::connect(refused)).map(drop).expect_err("the old key is gone").to_string();

@@ -6,20 +6,15 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_lite::future::block_on;
 use serde_json::Value;
 use weft_client::{
-    AckLevel, Client, ConnectOptions, Published, PublisherOptions, Security, StartAt, StreamOptions, SubscribeOptions,
-    Subscription, TlsIdentity,
+    AckLevel, Client, Published, PublisherOptions, StartAt, StreamOptions, SubscribeOptions, Subscription,
 };
 
-use crate::common::voters::{Mesh, text, weft};
-
-/// The longest that anything here may take; only a failure takes so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::common::voters::{Mesh, PATIENCE, text, weft};
 
 /// The first version wants a number, which its publishers do not always have.
 const FIRST: &str = r#"{"type":"object","required":["id"],"properties":{"id":{"type":"integer"}}}"#;
@@ -44,15 +39,6 @@ fn documents(mesh: &Mesh, versions: &[&str], more: &str) -> String {
     let subject = "[[subject]]\nname = \"orders\"\ntopics = [\"orders/**\"]\ncheck = \"quarantine\"\n\
                    quarantine = \"aside\"\n";
     mesh.documents("orders.toml", &format!("{more}{written}{subject}{listed}"))
-}
-
-fn client(mesh: &Mesh, hub: usize) -> Client {
-    let pem = |name: &str| mesh.path(name);
-    let identity =
-        TlsIdentity::from_pem_files(&pem("guest.pem"), &pem("guest.key"), &pem("ca.pem")).expect("it was issued");
-    let security = Security::Tls(Arc::new(identity));
-    let options = ConnectOptions { security, ..ConnectOptions::new(format!("127.0.0.1:{}", mesh.clients[hub])) };
-    block_on(Client::connect(options)).expect("the guest is known")
 }
 
 fn counters(client: &Client) -> BTreeMap<String, u64> {
@@ -86,7 +72,7 @@ fn what_does_not_fit_lies_in_quarantine_until_the_schema_is_mended_and_is_then_p
     mesh.leader();
     mesh.apply(0, &documents(&mesh, &[FIRST], ""), &[]);
     // Published at one hub, delivered at another, and stored at a third.
-    let (publishing, reading, keeping) = (client(&mesh, 1), client(&mesh, 2), client(&mesh, 0));
+    let (publishing, reading, keeping) = (mesh.guest(1), mesh.guest(2), mesh.guest(0));
     until_schemas(&publishing, 1);
     let stream = StreamOptions::new("orders", "orders/**");
     block_on(keeping.streams().create(&stream)).expect("a stream");

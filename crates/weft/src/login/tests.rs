@@ -1,20 +1,11 @@
 //! Logins over real sockets: a hub with TLS, clients of the three kinds, a server
 //! of keys by HTTPS.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_lite::future::block_on;
-use jsonwebtoken::{Algorithm, EncodingKey};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use weft_base::{Clock, SystemClock, UnixNanos};
 use weft_client::{Client, ConnectError, ConnectOptions, PublisherOptions, Status};
 use weft_govern::{Key, State};
 use weft_hub::options::Listen;
@@ -23,40 +14,16 @@ use weft_login::{Hash, Limits};
 use weft_transport::{Authority, PeerKind, Security, TlsIdentity};
 use weft_wire::ErrorCode;
 
+use self::tokens::{DAY, Keys, Signer, now, ok, seconds};
 use super::{KeyServer, Porter, Roots};
 
-const DAY: Duration = Duration::from_secs(86_400);
+#[path = "../../tests/common/tokens.rs"]
+#[allow(unreachable_pub, reason = "shared with the tests of the program")]
+mod tokens;
 
-fn now() -> UnixNanos {
-    SystemClock::new().now().wall
-}
-
-fn seconds() -> u64 {
-    now().0 / 1_000_000_000
-}
-
-/// Who signs tokens.
-struct Signer(Ed25519KeyPair, &'static str);
-
-impl Signer {
-    fn new(kid: &'static str) -> Self {
-        Self(Ed25519KeyPair::generate().unwrap(), kid)
-    }
-
-    fn jwk(&self) -> Value {
-        let x = URL_SAFE_NO_PAD.encode(self.0.public_key());
-        json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": self.1, "x": x})
-    }
-
-    /// A token that is good for so long.
-    fn token(&self, subject: &str, valid_for: u64) -> String {
-        let encode = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let claims = json!({"iss": "corp", "aud": "weft", "sub": subject, "exp": seconds() + valid_for});
-        let signed = format!("{}.{}", encode(json!({"alg": "EdDSA", "kid": self.1})), encode(claims));
-        let key = EncodingKey::from_ed_der(self.0.to_pkcs8v1().unwrap().as_ref());
-        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::EdDSA).unwrap();
-        format!("{signed}.{signature}")
-    }
+/// A token that is good for so long.
+fn token(signer: &Signer, subject: &str, valid_for: u64) -> Vec<u8> {
+    signer.token(subject, &[], seconds() + valid_for).into_bytes()
 }
 
 /// A hub that asks who its clients are, and what it needs for that.
@@ -169,19 +136,19 @@ fn clients_log_in_by_certificate_token_and_password_and_not_otherwise() {
     let own = ConnectOptions { security: site.security(PeerKind::Client, "known"), ..site.options() };
     let good = [
         own,
-        site.options().token(signer.token("al", 60).into_bytes()),
+        site.options().token(token(&signer, "al", 60)),
         site.options().password("alice", b"open sesame".to_vec()),
     ];
     for options in good {
         let client = site.connect(options).unwrap();
         Site::publish(&client);
     }
-    let mut forged = signer.token("al", 60).into_bytes();
+    let mut forged = token(&signer, "al", 60);
     let last = forged.len() - 10;
     forged[last] ^= 1;
     assert_eq!(site.refused(site.options()), ErrorCode::BAD_LOGIN, "an identity that is disabled");
     assert_eq!(site.refused(site.options().token(forged)), ErrorCode::BAD_LOGIN);
-    assert_eq!(site.refused(site.options().token(signer.token("al", 0).into_bytes())), ErrorCode::LOGIN_EXPIRED);
+    assert_eq!(site.refused(site.options().token(token(&signer, "al", 0))), ErrorCode::LOGIN_EXPIRED);
     assert_eq!(site.refused(site.options().password("alice", b"open".to_vec())), ErrorCode::BAD_LOGIN);
     assert_eq!(site.refused(site.options().password("nobody", b"open sesame".to_vec())), ErrorCode::BAD_LOGIN);
 }
@@ -215,12 +182,12 @@ fn an_expired_token_ends_its_session_and_a_newer_one_in_its_file_does_not() {
     let signer = Signer::new("one");
     let site = Site::new(&[("issuer/corp", issuer(json!({"jwks": {"keys": [signer.jwk()]}})))]);
     let file = site.folder.path().join("token");
-    std::fs::write(&file, signer.token("al", 2)).unwrap();
-    let once = site.connect(site.options().token(signer.token("al", 2).into_bytes())).unwrap();
-    let renewed = site.connect(site.options().token(signer.token("al", 2).into_bytes())).unwrap();
+    std::fs::write(&file, token(&signer, "al", 2)).unwrap();
+    let once = site.connect(site.options().token(token(&signer, "al", 2))).unwrap();
+    let renewed = site.connect(site.options().token(token(&signer, "al", 2))).unwrap();
     let of_file = site.connect(site.options().token_file(&file)).unwrap();
-    renewed.renew_login(signer.token("al", 600).as_bytes()).unwrap();
-    std::fs::write(&file, signer.token("al", 600)).unwrap();
+    renewed.renew_login(&token(&signer, "al", 600)).unwrap();
+    std::fs::write(&file, token(&signer, "al", 600)).unwrap();
     let reason = until_lost(&once);
     assert!(reason.contains("login_expired"), "{reason}");
     Site::publish(&renewed);
@@ -228,7 +195,7 @@ fn an_expired_token_ends_its_session_and_a_newer_one_in_its_file_does_not() {
     // It reads the file again when it connects anew.
     Site::publish(&of_file);
     // What is somebody else's does not count, and does no harm.
-    renewed.renew_login(signer.token("bob", 600).as_bytes()).unwrap();
+    renewed.renew_login(&token(&signer, "bob", 600)).unwrap();
     Site::publish(&renewed);
 }
 
@@ -274,70 +241,8 @@ fn a_flood_of_wrong_passwords_is_limited_while_others_log_in() {
     });
     let limited = codes.iter().filter(|code| **code == ErrorCode::LOGIN_LIMITED).count();
     assert!(codes.len() == 24 && limited >= 10, "{limited} of {}: {codes:?}", codes.len());
-    Site::publish(&site.connect(site.options().token(signer.token("al", 60).into_bytes())).unwrap());
+    Site::publish(&site.connect(site.options().token(token(&signer, "al", 60))).unwrap());
     Site::publish(&site.connect(alice()).unwrap());
-}
-
-/// A server of keys, by HTTPS.
-struct Keys {
-    address: SocketAddr,
-    /// The head and the body of its answer; none: it says nothing.
-    answer: Arc<Mutex<Option<String>>>,
-}
-
-impl Keys {
-    fn new(site: &Site) -> Self {
-        let issued = site.authority.issue(PeerKind::Hub, "keys", &["localhost"], now(), DAY).unwrap();
-        let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
-        let keys = Self { address: listener.local_addr().unwrap(), answer: Arc::default() };
-        let answer = keys.answer.clone();
-        std::thread::spawn(move || {
-            for socket in listener.incoming() {
-                let (config, answer) = (config.clone(), answer.clone());
-                std::thread::spawn(move || {
-                    let mut stream =
-                        rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), socket.unwrap());
-                    let mut asked = Vec::new();
-                    let mut byte = [0];
-                    while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
-                        asked.push(byte[0]);
-                    }
-                    let answer = answer.lock().unwrap().clone();
-                    match answer {
-                        Some(answer) => drop(stream.write_all(answer.as_bytes())),
-                        // Until the other side has had enough of it.
-                        None => drop(stream.read(&mut byte)),
-                    }
-                });
-            }
-        });
-        keys
-    }
-
-    fn url(&self) -> String {
-        format!("https://localhost:{}/keys", self.address.port())
-    }
-
-    fn say(&self, answer: Option<String>) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    fn serve(&self, keys: &[Value]) {
-        self.say(Some(ok(&json!({"keys": keys}).to_string())));
-    }
-}
-
-fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
 
 #[test]
@@ -345,12 +250,12 @@ fn keys_are_fetched_when_they_are_rotated_and_a_server_that_hangs_holds_up_nobod
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     let hash = Hash::make(b"right", [3; 16]).unwrap();
     let site = Site::new(&[("identity/alice", json!({"logins": [{"password": hash}]}))]);
-    let keys = Keys::new(&site);
+    let keys = Keys::start(&site.authority);
     // It hangs: whoever needs its keys waits, and is told so; others log in meanwhile.
     site.put(&[("issuer/corp", issuer(json!({"url": keys.url()})))]);
     let by_token = || ConnectOptions { connect_for: Duration::ZERO, ..site.options() };
     let waiting = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| site.connect(by_token().token(old.token("al", 60).into_bytes())).map(drop));
+        let waiting = scope.spawn(|| site.connect(by_token().token(token(&old, "al", 60))).map(drop));
         Site::publish(&site.connect(site.options().password("alice", b"right".to_vec())).unwrap());
         assert!(!waiting.is_finished(), "others were let in before it was told anything");
         waiting.join().unwrap()
@@ -360,18 +265,18 @@ fn keys_are_fetched_when_they_are_rotated_and_a_server_that_hangs_holds_up_nobod
     // From another address the same server answers.
     keys.serve(&[old.jwk()]);
     site.put(&[("issuer/corp", issuer(json!({"url": format!("{}?2", keys.url())})))]);
-    Site::publish(&site.connect(by_token().token(old.token("al", 60).into_bytes())).unwrap());
+    Site::publish(&site.connect(by_token().token(token(&old, "al", 60))).unwrap());
     // The keys are replaced: the new one is asked for once it is seen, if that is not too soon.
     keys.serve(&[new.jwk()]);
     site.put(&[("issuer/corp", issuer(json!({"url": format!("{}?3", keys.url())})))]);
-    Site::publish(&site.connect(by_token().token(new.token("al", 60).into_bytes())).unwrap());
-    assert!(site.connect(by_token().token(old.token("al", 60).into_bytes())).is_err(), "the old key is gone");
+    Site::publish(&site.connect(by_token().token(token(&new, "al", 60))).unwrap());
+    assert!(site.connect(by_token().token(token(&old, "al", 60))).is_err(), "the old key is gone");
 }
 
 #[test]
 fn what_a_server_of_keys_says_that_is_hostile_is_refused_within_bounds() {
     let site = Site::new(&[]);
-    let keys = Keys::new(&site);
+    let keys = Keys::start(&site.authority);
     let server = KeyServer::new(&Roots::File(site.folder.path().join("ca.pem"))).unwrap();
     let signer = Signer::new("one");
     let set = json!({"keys": [signer.jwk()]}).to_string();

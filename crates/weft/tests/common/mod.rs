@@ -3,6 +3,7 @@
 
 pub mod http;
 pub mod line;
+pub mod tokens;
 pub mod voters;
 
 use std::fs;

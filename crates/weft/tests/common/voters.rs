@@ -4,15 +4,44 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_lite::future::block_on;
 use serde_json::Value;
+use weft_client::{Client, ConnectOptions, Security, TlsIdentity};
 
 use super::line::Line;
 use super::{Hub, free_port};
 
 pub const VOTERS: [&str; 3] = ["new-york", "chicago", "los-angeles"];
+
+/// The longest that anything here may take; only a failure takes so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The guest publishes flights, but none that has departed.
+pub const GROUNDED: &str = r#"
+[[policy]]
+name = "desk"
+rules = '''
+@id("publish")
+permit (principal == User::"guest", action == Action::"publish", resource in TopicFilter::"flights/**");
+
+@id("grounded")
+forbid (principal, action == Action::"publish", resource in TopicFilter::"flights/departed/**");
+'''
+"#;
+
+/// The operator reads audit logs.
+pub const AUDITORS: &str = r#"
+[[policy]]
+name = "auditors"
+rules = '''
+@id("read")
+permit (principal == User::"operator", action in [Action::"consume", Action::"subscribe", Action::"observe"],
+  resource in TopicFilter::"_audit/**");
+'''
+"#;
 
 pub fn weft(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_weft")).args(args).output().expect("the program starts")
@@ -107,6 +136,15 @@ impl Mesh {
         self.hubs[hub].lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// A session of the guest at a hub.
+    pub fn guest(&self, hub: usize) -> Client {
+        let (cert, key, ca) = (self.path("guest.pem"), self.path("guest.key"), self.path("ca.pem"));
+        let identity = TlsIdentity::from_pem_files(&cert, &key, &ca).expect("it was issued");
+        let security = Security::Tls(Arc::new(identity));
+        let options = ConnectOptions { security, ..ConnectOptions::new(format!("127.0.0.1:{}", self.clients[hub])) };
+        block_on(Client::connect(options)).expect("the guest is known")
+    }
+
     /// A command at a hub, as this client.
     pub fn run_as(&self, client: &str, hub: usize, args: &[&str]) -> Output {
         let file = |name: String| self.path(&name).display().to_string();
@@ -140,6 +178,23 @@ impl Mesh {
                 return serde_json::from_slice(&output.stdout).expect("JSON");
             }
             assert!(Instant::now() < until, "{}", text(&output.stderr));
+        }
+    }
+
+    /// The first event of a hub's audit log of which this is true, once it is there;
+    /// read at the hub `at`.
+    pub fn audited(&self, at: usize, of: usize, wanted: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let output = self.run(at, &["audit", "read", "--raw", "--of", VOTERS[of]]);
+            let records = text(&output.stdout);
+            let records = records.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+            let mut events = records.map(|record| record["line"]["entry"]["event"].clone());
+            if let Some(found) = events.find(|event| wanted(event)) {
+                return found;
+            }
+            // A policy may not be there yet, nor the log.
+            assert!(Instant::now() < until, "it is not there: {}{}", text(&output.stdout), text(&output.stderr));
         }
     }
 
