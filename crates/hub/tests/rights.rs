@@ -428,9 +428,7 @@ fn a_server_beside_the_hub_asks_the_same_judge_and_is_counted_with_the_rest() {
         let resource = Resource::Topic(Filter::parse(filter).expect("a filter"));
         let (said, heard) = std::sync::mpsc::channel();
         let ask = Ask { principal: Arc::new(principal), action, resource, lane: None };
-        aside
-            .judge(Arc::new(ask), "192.0.2.1:1".to_owned(), Box::new(move |verdict| drop(said.send(verdict))))
-            .expect("there is room");
+        aside.judge(Arc::new(ask), Box::new(move |verdict| drop(said.send(verdict)))).expect("there is room");
         heard.recv().expect("an answer")
     };
     assert!(aside.is_judged());

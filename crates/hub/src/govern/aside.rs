@@ -1,7 +1,8 @@
 //! The way in for servers of other protocols in the hub's process: they ask who
-//! somebody is, ask the judge whether somebody may do something, have the control state changed, and
-//! read it, as the hub's own clients do by frames, through the same stages and
-//! into the same counters.
+//! somebody is, ask the judge whether somebody may do something, have the control
+//! state changed, and read it, as the hub's own clients do by frames, through the
+//! same stages and into the same counters. Logins and changes are noted for the audit
+//! log here; what is refused is noted by who refuses it ([`Aside::denied`]).
 //!
 //! Callable from any thread. Never waits: an answer comes by a call on the thread
 //! of the stage that gives it, which must do no more than hand it on. A stage whose
@@ -115,12 +116,10 @@ impl Aside {
         let noted: Reply<login::Answer> = Box::new(move |answer| {
             let event = Event { from, action: "login".to_owned(), resource: "the hub".to_owned(), ..Event::default() };
             trail.note(match &answer {
-                Ok(login) => Event {
-                    who: login.principal.to_string(),
-                    method: login.principal.method.name().to_owned(),
-                    allowed: true,
-                    ..event
-                },
+                Ok(login) => {
+                    let Event { who, method, .. } = Event::by(&login.principal);
+                    Event { who, method, allowed: true, ..event }
+                }
                 Err(refusal) => Event { who: format!("(unproved) {name}"), detail: refusal.log.clone(), ..event },
             });
             reply(answer);
@@ -134,31 +133,17 @@ impl Aside {
         crate::net::login::certificate_of(peer, administers)
     }
 
-    /// Asks the judge, for somebody who is at this address. Without a judge nothing is
-    /// called: look at [`Aside::is_judged`].
+    /// Asks the judge. Without one nothing is called: look at [`Aside::is_judged`].
     ///
     /// # Errors
     /// [`BusyError`]: as many questions wait as may.
-    pub fn judge(&self, ask: Arc<Ask>, from: String, reply: Reply<Arc<Verdict>>) -> Result<(), BusyError> {
-        let (trail, asked) = (self.trail.clone(), ask.clone());
-        let noted: Reply<Arc<Verdict>> = Box::new(move |verdict| {
-            if !verdict.allowed {
-                trail.note(Event {
-                    who: asked.principal.to_string(),
-                    from,
-                    method: asked.principal.method.name().to_owned(),
-                    action: asked.action.name().to_owned(),
-                    resource: asked.resource.to_string(),
-                    allowed: false,
-                    rules: verdict.rules.iter().map(ToString::to_string).collect(),
-                    version: verdict.version,
-                    detail: verdict.reason.to_string(),
-                    ..Event::default()
-                });
-            }
-            reply(verdict);
-        });
-        push(self.judge.as_ref(), ToJudge::Aside { ask, reply: noted })
+    pub fn judge(&self, ask: Arc<Ask>, reply: Reply<Arc<Verdict>>) -> Result<(), BusyError> {
+        push(self.judge.as_ref(), ToJudge::Aside { ask, reply })
+    }
+
+    /// Something is refused, because of this answer, to somebody who is at this address.
+    pub fn denied(&self, ask: &Ask, verdict: &Verdict, from: String) {
+        self.trail.note(Event { from, ..Event::of(ask, verdict) });
     }
 
     /// Tells the audit log what came often, once its time is over. To be called about

@@ -175,14 +175,16 @@ impl Who {
         }
         let mut refused = None;
         for resource in any {
-            let verdict = self.judged(who, action, resource.clone()).await?;
+            let ask = Arc::new(Ask { principal: who.principal.clone(), action, resource, lane: None });
+            let verdict = self.judged(ask.clone()).await?;
             if verdict.allowed {
                 return Ok(());
             }
-            refused = Some((resource, verdict));
+            refused = Some((ask, verdict));
         }
-        let Some((resource, verdict)) = refused else { return Ok(()) };
-        let (name, action) = (&who.principal, action.name());
+        let Some((ask, verdict)) = refused else { return Ok(()) };
+        self.aside.denied(&ask, &verdict, who.from.to_string());
+        let (name, action, resource) = (&who.principal, action.name(), &ask.resource);
         let rules = if verdict.rules.is_empty() { String::new() } else { format!(" [{}]", verdict.rules.join(", ")) };
         let message = format!(
             "{name} may not {action} {resource}: {}{rules} (version {} of the control state)",
@@ -192,11 +194,10 @@ impl Who {
         Err(if is_nobody { Refusal::new(401, 40_101, message) } else { Refusal::new(403, 40_301, message) })
     }
 
-    async fn judged(&self, who: &Someone, action: Action, resource: Resource) -> Result<Arc<Verdict>, Refusal> {
+    async fn judged(&self, ask: Arc<Ask>) -> Result<Arc<Verdict>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let ask = Arc::new(Ask { principal: who.principal.clone(), action, resource, lane: None });
         // Who has gone meanwhile hears nothing.
-        let asked = self.aside.judge(ask, who.from.to_string(), Box::new(move |verdict| drop(reply.send(verdict))));
+        let asked = self.aside.judge(ask, Box::new(move |verdict| drop(reply.send(verdict))));
         asked.map_err(|error| Refusal::soon(503, 503, error.to_string()))?;
         answer.await.map_err(|_| Refusal::soon(503, 503, "the hub is stopping: ask another"))
     }
