@@ -29,7 +29,7 @@ use weft_wire::frame::{AckLevel, ErrorCode};
 use crate::inbox::RouteOutbox;
 use crate::load::Load;
 use crate::messages::{Publish, ToNet, ToRoute};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog};
 
 /// Blocks taken in one turn.
 const BATCH: usize = 64;
@@ -121,7 +121,7 @@ impl Stage for AdmitStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+        backlog(&self.inbox)
     }
 
     fn waker(&self) -> Option<StageWaker> {

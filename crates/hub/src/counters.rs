@@ -15,7 +15,7 @@ use weft_stream::consumer::Counts;
 
 mod atoms;
 
-pub(crate) use self::atoms::{add, get, set, sub};
+pub(crate) use self::atoms::{add, counts, get, set, sub};
 use crate::govern::GovernCounts;
 use crate::inspect::SchemaCounts;
 use crate::mapping::Mapped;

@@ -62,8 +62,13 @@ impl<T: Send> Outbox<T> {
     }
 }
 
+/// What waits in the inbox of a stage.
+pub(crate) fn backlog<T>(inbox: &mpsc::Consumer<T>) -> Backlog {
+    Backlog { depth: inbox.len() as u64, capacity: inbox.capacity() as u64 }
+}
+
 /// What waits in the two inboxes of a stage.
-pub(crate) fn backlog_of<A, B>(one: &mpsc::Consumer<A>, other: &mpsc::Consumer<B>) -> Backlog {
-    let (depth, capacity) = (one.len() + other.len(), one.capacity() + other.capacity());
-    Backlog { depth: depth as u64, capacity: capacity as u64 }
+pub(crate) fn backlog_of_two<A, B>(one: &mpsc::Consumer<A>, other: &mpsc::Consumer<B>) -> Backlog {
+    let (one, other) = (backlog(one), backlog(other));
+    Backlog { depth: one.depth + other.depth, capacity: one.capacity + other.capacity }
 }

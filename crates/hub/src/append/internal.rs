@@ -1,6 +1,7 @@
 //! Blocks that the hub itself appends: dead letters, events for quarantine, and records
-//! of the audit log. They go into the stream named, whatever its filters say; it is made on first use.
-//! Who asked is told once the block is on disk, or why it never will be.
+//! of the audit log. They go into the stream named, whatever its filters say; it is
+//! made on first use. Who asked is told once the block is on disk, or why it never
+//! will be.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -86,7 +87,7 @@ pub(super) struct Internals {
 
 impl Internals {
     /// A stream is on disk up to here.
-    pub(super) fn synced(&mut self, slot: StreamSlot, upto: u64, mut authors: Authors<'_>) {
+    pub(super) fn synced(&mut self, slot: StreamSlot, upto: u64, authors: &mut Authors<'_>) {
         self.waiting.retain(|(of, next, ticket)| {
             let done = *of == slot && *next <= upto;
             if done {
@@ -97,7 +98,7 @@ impl Internals {
     }
 
     /// What waits for this stream may never be on disk.
-    pub(super) fn failed(&mut self, slot: StreamSlot, why: &str, mut authors: Authors<'_>) {
+    pub(super) fn failed(&mut self, slot: StreamSlot, why: &str, authors: &mut Authors<'_>) {
         self.waiting.retain(|(of, _, ticket)| {
             if *of == slot {
                 authors.tell(*ticket, Err(Unstored::Unsure(why.to_owned())));
@@ -112,13 +113,14 @@ impl AppendStage {
         let ticket = (internal.author, internal.ticket);
         match self.try_internal(&internal) {
             Ok((slot, next)) => self.internals.waiting.push_back((slot, next, ticket)),
-            Err(why) => self.authors().tell(ticket, Err(Unstored::Refused(why))),
+            Err(why) => self.internals().1.tell(ticket, Err(Unstored::Refused(why))),
         }
     }
 
-    /// Those who are told of blocks of the hub's own.
-    pub(super) fn authors(&mut self) -> Authors<'_> {
-        Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect }
+    /// The hub's own blocks, and those who are told of them.
+    pub(super) fn internals(&mut self) -> (&mut Internals, Authors<'_>) {
+        let authors = Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
+        (&mut self.internals, authors)
     }
 
     fn try_internal(&mut self, internal: &Internal) -> Result<(StreamSlot, u64), String> {

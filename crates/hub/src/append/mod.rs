@@ -64,7 +64,7 @@ use crate::govern::Quotas;
 use crate::inspect::ToInspect;
 use crate::messages::{StreamSlot, Target, ToAppend, ToConductor, ToNet};
 use crate::options::HubOptions;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog};
 use crate::replicate::ToReplicate;
 
 /// Messages taken in one turn.
@@ -283,6 +283,7 @@ impl AppendStage {
     fn settle(&mut self) -> usize {
         let mut work = 0;
         let mut watched = false;
+        let mut authors = Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
         for (index, place) in self.streams.iter_mut().enumerate() {
             let Some(stream) = place else { continue };
             let slot = StreamSlot(index as u32);
@@ -293,9 +294,7 @@ impl AppendStage {
                 self.commits.synced(slot, synced);
                 self.homes_waiting.moved();
                 self.cursors.grown(slot, &mut self.net);
-                let authors =
-                    Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
-                self.internals.synced(slot, synced, authors);
+                self.internals.synced(slot, synced, &mut authors);
                 watched |= stream.watched.load(Ordering::Acquire);
                 if stream.copying.is_watched() {
                     self.replicate.push(ToReplicate::Synced { slot });
@@ -310,9 +309,7 @@ impl AppendStage {
                     "a stream could not be synced"
                 );
                 self.commits.failed(slot, &reason, &mut self.net);
-                let authors =
-                    Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
-                self.internals.failed(slot, &reason, authors);
+                self.internals.failed(slot, &reason, &mut authors);
             }
         }
         work += self.settle_schedules();
@@ -389,7 +386,7 @@ impl Stage for AppendStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+        backlog(&self.inbox)
     }
 
     fn waker(&self) -> Option<StageWaker> {

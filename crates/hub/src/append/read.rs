@@ -13,7 +13,6 @@ use weft_wire::block::{Block, Event};
 use weft_wire::frame::{self, ErrorCode, Frame, Start, StreamRole};
 
 use super::delay::schedule_of;
-use super::internal::Authors;
 use super::position::{Found, Seen};
 use super::{AppendStage, StreamSpec};
 use crate::consume::ToConsume;
@@ -191,8 +190,8 @@ impl AppendStage {
         self.commits.gone(schedule_of(slot));
         self.replicate.push(super::ToReplicate::StreamDown { slot });
         self.commits.gone(slot);
-        let authors = Authors { consume: &mut self.consume, audit: &mut self.audit, inspect: &mut self.inspect };
-        self.internals.failed(slot, "the stream was deleted", authors);
+        let (internals, mut authors) = self.internals();
+        internals.failed(slot, "the stream was deleted", &mut authors);
         self.consume.push(ToConsume::StreamDown { slot });
         let parts = self.batches.gone(slot.0);
         self.refuse_parts(parts, ErrorCode::NO_STREAM, "the stream was deleted");

@@ -16,6 +16,7 @@ use weft_ring::stage::{Backlog, Stage, StageWaker};
 
 use crate::counters::{Counters, add};
 use crate::messages::StreamSlot;
+use crate::outbox::backlog;
 
 /// Inbox of the sync stage.
 pub(crate) enum ToSync {
@@ -120,7 +121,7 @@ impl Stage for SyncStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+        backlog(&self.inbox)
     }
 
     fn waker(&self) -> Option<StageWaker> {

@@ -25,7 +25,7 @@ use crate::Identity;
 use crate::counters::{Counters, add, get, set};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::messages::{Author, Internal, ToAppend};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog};
 
 /// Records that wait for the disk.
 const PENDING: usize = 8_192;
@@ -322,7 +322,7 @@ impl Stage for AuditStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.parts.inbox.len() as u64, capacity: self.parts.inbox.capacity() as u64 }
+        backlog(&self.parts.inbox)
     }
 
     fn waker(&self) -> Option<StageWaker> {

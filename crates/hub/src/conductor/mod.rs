@@ -55,7 +55,7 @@ use crate::inbox::RouteOutbox;
 use crate::mapping::Mapped;
 use crate::messages::{FlowSaid, Membership, SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
 use crate::options::{HubOptions, Routing};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog};
 use crate::route::groups::Member;
 use crate::route::table::{GateSlot, RouteTable};
 
@@ -591,7 +591,7 @@ impl Stage for Conductor {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+        backlog(&self.inbox)
     }
 
     fn waker(&self) -> Option<StageWaker> {

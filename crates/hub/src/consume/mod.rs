@@ -58,7 +58,7 @@ use crate::keyed::KeyedWriter;
 use crate::lifecycle::Lifecycle;
 use crate::messages::{FromPeer, SessionId, StreamSlot, Target, ToAppend, ToNet};
 use crate::options::HubOptions;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog};
 use crate::route::table::RouteTable;
 
 /// Messages taken in one turn.
@@ -418,7 +418,7 @@ impl Stage for ConsumeStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+        backlog(&self.inbox)
     }
 
     fn waker(&self) -> Option<StageWaker> {

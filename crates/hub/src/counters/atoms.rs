@@ -1,5 +1,5 @@
 //! What is done with one counter: each is written by any thread, and nothing hangs
-//! on the order in which others are seen.
+//! on the order in which others are seen. And the counters of one part of the hub.
 
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,3 +26,24 @@ pub(crate) fn set(gauge: &AtomicU64, n: u64) {
 pub(crate) fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
+
+/// The counters of one part of the hub, each with its name for `weft mesh show`; they
+/// are listed once one of them is not 0.
+macro_rules! counts {
+    ($(#[$of:meta])* $part:ident { $($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)? }) => {
+        $(#[$of])*
+        #[derive(Debug, Default)]
+        pub struct $part {
+            $($(#[$doc])* pub $name: weft_base::sync::atomic::AtomicU64,)+
+        }
+
+        impl $part {
+            /// Every counter with its name; none while all are 0.
+            pub(crate) fn list(&self) -> Vec<(String, u64)> {
+                let all = vec![$(($text.to_owned(), $crate::counters::get(&self.$name))),+];
+                if all.iter().all(|(_, value)| *value == 0) { Vec::new() } else { all }
+            }
+        }
+    };
+}
+pub(crate) use counts;

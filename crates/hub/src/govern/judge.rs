@@ -25,7 +25,7 @@ use super::{Governed, Quotas};
 use crate::Identity;
 use crate::counters::{Counters, add, set};
 use crate::messages::{SessionId, ToNet};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog};
 
 /// Answers of each kind in one turn.
 const BATCH: usize = 64;
@@ -375,6 +375,6 @@ impl Stage for JudgeStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.parts.inbox.len() as u64, capacity: self.parts.inbox.capacity() as u64 }
+        backlog(&self.parts.inbox)
     }
 }

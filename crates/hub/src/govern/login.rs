@@ -20,7 +20,7 @@ use weft_ring::stage::{Backlog, Stage, StageWaker};
 use super::Governed;
 use super::aside::Reply;
 use crate::messages::{SessionId, ToNet};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog};
 
 /// Logins that wait to be looked at.
 const WAITING: usize = 1024;
@@ -245,7 +245,7 @@ impl Stage for LoginStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+        backlog(&self.inbox)
     }
 
     fn waker(&self) -> Option<StageWaker> {

@@ -30,7 +30,7 @@ use crate::counters::{Counters, add, set};
 use crate::inbox::RouteOutbox;
 use crate::messages::{FromPeer, PeerMessage, ToNet, ToRoute};
 use crate::options::ControlOptions;
-use crate::outbox::{Outbox, backlog_of};
+use crate::outbox::{Outbox, backlog_of_two};
 use crate::route::table::RouteTable;
 
 /// Messages taken of each inbox in one turn.
@@ -331,7 +331,7 @@ impl Stage for GovernStage {
     }
 
     fn load(&self) -> Backlog {
-        backlog_of(&self.inbox, &self.peers)
+        backlog_of_two(&self.inbox, &self.peers)
     }
 
     fn waker(&self) -> Option<StageWaker> {

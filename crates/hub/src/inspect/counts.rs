@@ -1,48 +1,31 @@
 //! What is counted of checking payloads, for `weft mesh show`.
 
-use weft_base::sync::atomic::AtomicU64;
-
-use crate::counters::get;
-
-macro_rules! counts {
-    ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
-        /// Counters since the hub's start; gauges where the doc says so.
-        #[derive(Debug, Default)]
-        pub struct SchemaCounts {
-            $($(#[$doc])* pub $name: AtomicU64,)+
-        }
-
-        impl SchemaCounts {
-            /// Every counter with its name; none at a hub where nothing was ever checked.
-            pub(crate) fn list(&self) -> Vec<(String, u64)> {
-                let all = vec![$(($text.to_owned(), get(&self.$name))),+];
-                if all.iter().all(|(_, value)| *value == 0) { Vec::new() } else { all }
-            }
-        }
-    };
-}
+use crate::counters::counts;
 
 counts! {
-    /// Gauge: the version of the state that is checked by.
-    version = "schema.version",
-    /// Gauge: schemas that are kept compiled.
-    schemas = "schema.schemas",
-    /// Schemas that were compiled.
-    compiled = "schema.compiled",
-    /// Gauge: documents that are not understood: payloads that they speak of do not fit.
-    faults = "schema.faults",
-    /// Events that were checked.
-    checked = "schema.checked",
-    /// Events that did not fit and passed, since their subject only warns.
-    warned = "schema.warned",
-    /// Blocks that were not let in because an event of theirs did not fit.
-    rejected = "schema.rejected",
-    /// Events that were put in quarantine.
-    quarantined = "schema.quarantined",
-    /// Blocks that were not let in because what of them did not fit could not be put in quarantine.
-    unkept = "schema.unkept",
-    /// Gauge: blocks that are being checked, or wait for it.
-    waiting = "schema.waiting",
-    /// Times that a session was not read, because too many blocks of it or of its tenant waited.
-    held = "schema.held",
+    /// Counters since the hub's start; gauges where the doc says so.
+    SchemaCounts {
+        /// Gauge: the version of the state that is checked by.
+        version = "schema.version",
+        /// Gauge: schemas that are kept compiled.
+        schemas = "schema.schemas",
+        /// Schemas that were compiled.
+        compiled = "schema.compiled",
+        /// Gauge: documents that are not understood: payloads that they speak of do not fit.
+        faults = "schema.faults",
+        /// Events that were checked.
+        checked = "schema.checked",
+        /// Events that did not fit and passed, since their subject only warns.
+        warned = "schema.warned",
+        /// Blocks that were not let in because an event of theirs did not fit.
+        rejected = "schema.rejected",
+        /// Events that were put in quarantine.
+        quarantined = "schema.quarantined",
+        /// Blocks that were not let in because what of them did not fit could not be put in quarantine.
+        unkept = "schema.unkept",
+        /// Gauge: blocks that are being checked, or wait for it.
+        waiting = "schema.waiting",
+        /// Times that a session was not read, because too many blocks of it or of its tenant waited.
+        held = "schema.held",
+    }
 }

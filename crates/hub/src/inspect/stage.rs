@@ -30,7 +30,7 @@ use crate::Identity;
 use crate::admit;
 use crate::counters::{Counters, add};
 use crate::messages::{Author, Internal, SessionId, ToAppend, ToNet};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, backlog};
 use crate::route::table::RouteTable;
 
 /// Events checked in one turn.
@@ -396,7 +396,7 @@ impl Stage for InspectStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.parts.inbox.len() as u64, capacity: self.parts.inbox.capacity() as u64 }
+        backlog(&self.parts.inbox)
     }
 }
 

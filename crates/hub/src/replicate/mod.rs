@@ -39,7 +39,7 @@ use crate::inbox::RouteOutbox;
 use crate::lifecycle::Lifecycle;
 use crate::messages::{FromPeer, PeerMessage, StreamSlot, ToAppend, ToRoute};
 use crate::options::HubOptions;
-use crate::outbox::{Outbox, backlog_of};
+use crate::outbox::{Outbox, backlog_of_two};
 use crate::route::table::RouteTable;
 
 /// Messages taken in one turn.
@@ -454,7 +454,7 @@ impl Stage for ReplicateStage {
     }
 
     fn load(&self) -> Backlog {
-        backlog_of(&self.inbox, &self.peers)
+        backlog_of_two(&self.inbox, &self.peers)
     }
 
     fn waker(&self) -> Option<StageWaker> {
