@@ -5,22 +5,26 @@
 //! its inbox; the others wait for room before they take the next message.
 //!
 //! ```text
-//! net  -> admit, route, append, conductor, consume; judge and inspect (which net never waits for)
+//! net  -> admit, route, append, conductor, consume; judge, login, inspect, govern and audit (which net never waits for)
 //! admit -> route, net
 //! route -> append, net
 //! consume -> net, append
-//! append -> net, consume, inspect, replicate, conductor   (what it owes the conductor is state, not a queue)
+//! append -> net, consume, inspect, audit, replicate, conductor   (what it owes the conductor is state, not a queue)
 //! replicate -> route, append
 //! conductor -> net, route
 //! judge -> net
-//! login -> net   (and net -> login, which it never waits for)
+//! login -> net
+//! govern -> net, route; audit (which it never waits for)
 //! inspect -> net, append   (it always empties its inbox)
+//! audit -> append   (one block at a time, which append answers)
 //! ```
+
+mod names;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::{Epoch, HubId, Lane, Mono, Residency, SubscriptionId, Way};
+use weft_base::{Epoch, HubId, Lane, Mono, Residency, Way};
 use weft_log::LogBlock;
 use weft_mesh::ledger::DropReason;
 use weft_mesh::{Life, StreamDef, Why};
@@ -28,10 +32,10 @@ use weft_ring::arena::{BlockMut, BlockRef};
 use weft_stream::replica::Position;
 use weft_topic::Filter;
 use weft_topic::mapping::Mappings;
-use weft_wire::block::Block;
 use weft_wire::frame::{Ack, AckLevel, ErrorCode, FLOW_ENTRY_LEN, FlowPlace, LinkCounted, LiveScope, OnFull};
 use weft_wire::peer::Service;
 
+pub(crate) use self::names::{Completion, FlowKey, FlowTo, Named, Request, SessionId, StreamSlot, Target};
 pub(crate) use crate::append::{Author, Internal};
 use crate::append::{AwaitedLevel, StreamSpec};
 pub(crate) use crate::dial::Dial;
@@ -43,120 +47,6 @@ use crate::replicate::CopyBatch;
 use crate::see::crossing::Marked;
 use crate::see::look::Look;
 use crate::spool::{FromSpool, Round, SpoolPlace, SpooledStream};
-
-/// A session of this hub, with a client or with another hub: the slot in the
-/// net stage's table in the low half, the slot's generation in the high half,
-/// so that a message to a session that is gone meets nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SessionId(pub(crate) u64);
-
-impl SessionId {
-    pub(crate) fn new(slot: u32, generation: u32) -> Self {
-        Self(u64::from(generation) << 32 | u64::from(slot))
-    }
-
-    pub(crate) fn slot(self) -> usize {
-        (self.0 & u64::from(u32::MAX)) as usize
-    }
-}
-
-/// A live subscription of a session of this hub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Target {
-    pub(crate) session: SessionId,
-    pub(crate) subscription: SubscriptionId,
-}
-
-/// A stream of this hub, by its place in the append stage's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct StreamSlot(pub(crate) u32);
-
-/// To whom the net stage owes the answer to a publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) session: SessionId,
-    pub(crate) id: u64,
-    /// The level asked for, at least `Routed`.
-    pub(crate) level: AckLevel,
-    /// The origin sequence that the acknowledgement names.
-    pub(crate) sequence: u64,
-    /// Whether the hub had seen this block before.
-    pub(crate) duplicate: bool,
-    /// To how many live receivers it was sent.
-    pub(crate) receivers: u32,
-    /// With level `Homes`: how many must have it; 0 otherwise.
-    pub(crate) homes: u8,
-    /// Where it entered its stream: none before it has, or when it went to several.
-    pub(crate) place: Option<Named>,
-}
-
-/// The name of an event in the mesh: the home at which it entered its stream,
-/// and that home's sequence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Named {
-    pub(crate) home: HubId,
-    pub(crate) sequence: u64,
-}
-
-/// The flow of guaranteed blocks that a block came by, and its number there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct FlowKey {
-    pub(crate) origin: HubId,
-    pub(crate) epoch: Epoch,
-    pub(crate) lane: Lane,
-    pub(crate) residency: Residency,
-    pub(crate) way: Way,
-}
-
-impl FlowKey {
-    /// Without the life of the origin.
-    pub(crate) fn flow(&self) -> FlowTo {
-        FlowTo { hub: self.origin, lane: self.lane, residency: self.residency, way: self.way }
-    }
-}
-
-/// A flow between this hub and another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct FlowTo {
-    pub(crate) hub: HubId,
-    pub(crate) lane: Lane,
-    pub(crate) residency: Residency,
-    pub(crate) way: Way,
-}
-
-impl FlowTo {
-    /// The flow to, or from, a hub that a stamped block is of.
-    pub(crate) fn of(hub: HubId, block: Block<'_>) -> Self {
-        Self { hub, lane: block.lane(), residency: block.residency(), way: block.way() }
-    }
-
-    /// All with one hub.
-    pub(crate) fn all_of(hub: HubId) -> std::ops::RangeInclusive<Self> {
-        let first = Self { hub, lane: Lane::URGENT, residency: Residency::ANYWHERE, way: Way::MAIN };
-        first..=Self { hub, lane: Lane::BULK, residency: Residency(u32::MAX), way: Way(u8::MAX) }
-    }
-}
-
-/// Whom the append stage tells that a block is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Completion {
-    /// Nobody asked.
-    None,
-    /// A client of this hub.
-    Client(Request),
-    /// The hub where the block entered the mesh.
-    Flow { key: FlowKey, incarnation: u32, number: u64 },
-}
-
-impl Completion {
-    /// The same, of a block that was there before.
-    pub(crate) fn duplicate(self) -> Self {
-        match self {
-            Self::Client(request) => Self::Client(Request { duplicate: true, ..request }),
-            other => other,
-        }
-    }
-}
 
 /// A block from a client of this hub.
 pub(crate) struct Publish {
@@ -244,7 +134,6 @@ pub(crate) enum ToRoute {
 }
 
 /// What a stage said to the same service at this hub, in one message.
-
 #[derive(Clone, Debug)]
 pub(crate) struct PeerMessage {
     /// The hub that says it.
@@ -255,7 +144,6 @@ pub(crate) struct PeerMessage {
 }
 
 /// What a service hears from other hubs, and of them.
-
 #[derive(Clone, Debug)]
 pub(crate) enum FromPeer {
     /// A message: some may be missing, those that come are in order.

@@ -14,8 +14,9 @@ use weft_base::Lane;
 use weft_ring::arena::Buffer;
 use weft_transport::{CloseReason, LinkToken, Network as _};
 
+use super::NetStage;
 use super::connection::Connection;
-use super::{NetStage, Progress};
+use super::read::Progress;
 use crate::messages::SessionId;
 
 /// A channel for control frames and one for each lane: no link has more.

@@ -11,9 +11,8 @@ use weft_mesh::{Life, Why};
 use weft_pack::Codec;
 use weft_ring::arena::{Arena, Buffer};
 use weft_transport::{LinkToken, Peer};
-use weft_wire::frame::{self, AckLevel, Peek};
+use weft_wire::frame::AckLevel;
 
-use super::READ_ROOM;
 use super::apart::Apart;
 use super::egress::Egress;
 use super::inspect::Standing;
@@ -22,7 +21,6 @@ use super::login::Waiting;
 use super::parallel::Part;
 use super::rights::Rights;
 use crate::admit::LastShard;
-use crate::load::{Load, Verdict};
 use crate::messages::{Dial, Forward, SessionId};
 
 /// What stands between a connection and a session, and what session it is.
@@ -257,20 +255,5 @@ impl Connection {
     /// Whether the session is up, of either kind.
     pub(crate) fn is_session(&self) -> bool {
         matches!(self.role, Role::Client | Role::Link { .. })
-    }
-}
-
-/// Whether the frame at the front is a publish of a lane whose publishers wait.
-pub(super) fn waits_for_load(bytes: &[u8], lane: Lane, load: &Load) -> bool {
-    frame::peek_kind(bytes) == Some(frame::Kind::Publish) && load.verdict(lane) == Verdict::Wait
-}
-
-/// How much room the next read wants: the rest of the frame that is pending.
-pub(super) fn missing(connection: &Connection, most: usize) -> usize {
-    let Some(buffer) = &connection.received else { return READ_ROOM };
-    let held = buffer.filled().len();
-    match frame::peek(buffer.filled(), most) {
-        Ok(Peek::Frame { len } | Peek::Need(len)) => len.saturating_sub(held).max(1),
-        Err(_) => READ_ROOM,
     }
 }

@@ -10,7 +10,8 @@ use weft_wire::block::{Block, MAX_EVENTS};
 use weft_wire::frame::{self, ErrorCode, Frame, Kind, MAX_WEIGHT, OnFull, REPLY_INBOX};
 use weft_wire::reply::{ReplyAddress, is_reserved};
 
-use super::{NetStage, READ_ROOM, Role};
+use super::read::READ_ROOM;
+use super::{NetStage, Role};
 use crate::append::{AwaitedLevel, StreamSpec};
 use crate::consume::ToConsume;
 use crate::counters::{add, set};

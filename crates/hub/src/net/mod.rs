@@ -35,6 +35,7 @@ mod outbound;
 mod outlets;
 mod parallel;
 mod quota;
+mod read;
 mod rights;
 mod subscriber;
 mod sweep;
@@ -51,11 +52,9 @@ use weft_base::{Mono, Now};
 use weft_ring::arena::Arena;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
-use weft_transport::{LinkToken, ListenerToken, Network, ReadOutcome, Ready};
-use weft_wire::frame::{self, ErrorCode, Peek};
+use weft_transport::{LinkToken, ListenerToken, Network, Ready};
 
 pub(crate) use self::connection::{ClientFacts, Connection, Role};
-use self::connection::{missing, waits_for_load};
 use self::drain::Drain;
 pub(crate) use self::egress::{BATCH, ROOM};
 use self::egress::{Egress, Press};
@@ -69,18 +68,14 @@ use crate::agree::Opening;
 use crate::audit::Auditor;
 use crate::counters::{Counters, add};
 use crate::govern::Quotas;
-use crate::inbox::lane_of_frame;
 use crate::lifecycle::Lifecycle;
 use crate::load::Load;
 use crate::messages::{SessionId, ToNet};
 use crate::options::HubOptions;
+use crate::outbox::backlog;
 use crate::profile::Profiling;
 use crate::route::table::RouteTable;
 
-/// Reads of one connection in one turn.
-const READS: usize = 4;
-/// Room asked for before a read: a small buffer's worth is read at a time.
-const READ_ROOM: usize = 4 << 10;
 /// Turns of a busy thread after which the network is asked what is new.
 const UNPOLLED: u32 = 4;
 /// Messages taken from the inbox in one turn.
@@ -324,169 +319,6 @@ impl NetStage {
             }
         }
     }
-
-    /// Reads from the connections that have something, a bounded share each.
-    fn read_all(&mut self) -> usize {
-        if self.lifecycle.is_draining() {
-            self.reading.clear();
-            return 0;
-        }
-        // A unit is a connection that was read, as the reports count, not a byte.
-        let mut work = 0;
-        for _ in 0..self.reading.len() {
-            let Some(id) = self.reading.pop_front() else { break };
-            match self.read_one(id) {
-                Progress::Drained(n) => {
-                    work += n.min(1);
-                    if let Some(connection) = self.connection(id) {
-                        connection.readable = false;
-                    }
-                }
-                Progress::More(n) => {
-                    work += n.min(1);
-                    self.reading.push_back(id);
-                }
-                Progress::Ended => work += 1,
-            }
-        }
-        work
-    }
-
-    fn read_one(&mut self, id: SessionId) -> Progress {
-        match self.connection(id) {
-            Some(connection) if connection.apart.is_some() => self.read_apart(id),
-            _ => self.read_channel(id, 0),
-        }
-    }
-
-    /// Reads one channel of a connection, which has one unless lanes are kept apart.
-    fn read_channel(&mut self, id: SessionId, channel: usize) -> Progress {
-        let mut bytes = 0;
-        for _ in 0..READS {
-            match self.take_frames(id) {
-                Taken::Frames => {}
-                Taken::NoRoom => return Progress::More(bytes),
-                Taken::Ended => return Progress::Ended,
-            }
-            let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
-            else {
-                return Progress::Ended;
-            };
-            if connection.held
-                || connection.inspected.paused
-                || connection.has_parked()
-                || connection.waits_for_others()
-                || connection.closing
-                || connection.apart.as_ref().is_some_and(|apart| apart.ended.is_some())
-            {
-                return Progress::Drained(bytes);
-            }
-            let link = connection.link;
-            let need = missing(connection, self.options.limits.frame.as_usize());
-            let Some(buffer) = connection.room(&self.arena, &self.reserve, need) else {
-                add(&self.counters.starved, 1);
-                return Progress::More(bytes);
-            };
-            match self.network.read_on(link, channel, buffer.spare_mut()) {
-                ReadOutcome::Bytes(n) => {
-                    buffer.advance(n);
-                    bytes += n;
-                    connection.active = true;
-                    if let Some(credit) = connection.credit.as_ref().filter(|_| connection.shows_life(channel)) {
-                        credit.heard.note(self.now.mono);
-                    }
-                }
-                ReadOutcome::WouldBlock => {
-                    self.keeping |= connection.keep_buffer(self.tight);
-                    return Progress::Drained(bytes);
-                }
-                ReadOutcome::Closed(reason) => match &mut connection.apart {
-                    // Other channels' frames may still lie here.
-                    Some(apart) => {
-                        apart.ended = Some(reason);
-                        return Progress::Drained(bytes);
-                    }
-                    None => {
-                        self.lose(id, &reason);
-                        return Progress::Ended;
-                    }
-                },
-            }
-        }
-        match self.take_frames(id) {
-            Taken::Ended => Progress::Ended,
-            _ => Progress::More(bytes),
-        }
-    }
-
-    /// Takes apart what a connection has received, while the next stages have room.
-    fn take_frames(&mut self, id: SessionId) -> Taken {
-        let most = self.options.limits.frame.as_usize();
-        loop {
-            if !self.out.have_room(4) || self.network.tunnels.near.is_full(id) {
-                return Taken::NoRoom;
-            }
-            let Some(connection) = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id)
-            else {
-                return Taken::Ended;
-            };
-            if connection.unpacked.as_ref().is_some_and(|buffer| !buffer.filled().is_empty()) && !connection.closing {
-                // What came before goes before.
-                if !self.take_unpacked(id) {
-                    return Taken::NoRoom;
-                }
-                continue;
-            }
-            let paused = connection.held || connection.inspected.paused;
-            if connection.has_parked() && !connection.closing && !paused {
-                // What was kept goes before what came after it.
-                if !self.take_parked(id) {
-                    return Taken::Frames;
-                }
-                continue;
-            }
-            let waits = paused || connection.waits_for_others();
-            let Some(buffer) = &mut connection.received else { return Taken::Frames };
-            if buffer.filled().is_empty() || connection.closing || waits {
-                return Taken::Frames;
-            }
-            match frame::peek(buffer.filled(), most) {
-                Ok(Peek::Frame { len }) if buffer.filled().len() >= len => {
-                    // A publisher waits for its own lane, not for others'.
-                    if let Some(lane) = lane_of_frame(buffer.filled())
-                        && (waits_for_load(buffer.filled(), lane, &self.load) || !self.out.route.has_room_in(lane, 1))
-                    {
-                        return Taken::NoRoom;
-                    }
-                    let bytes = buffer.split_to(len);
-                    self.on_frame(id, bytes);
-                }
-                Ok(_) => return Taken::Frames,
-                Err(error) => {
-                    self.violate(id, ErrorCode::BAD_FRAME, &error.to_string());
-                    return Taken::Ended;
-                }
-            }
-        }
-    }
-}
-
-/// How far reading a connection got.
-enum Progress {
-    /// The socket has no more; this much was read.
-    Drained(usize),
-    /// There may be more, or the next stage has no room.
-    More(usize),
-    Ended,
-}
-
-/// How far taking frames apart got.
-enum Taken {
-    /// All whole frames are taken.
-    Frames,
-    /// The next stages have no room.
-    NoRoom,
-    Ended,
 }
 
 impl Stage for NetStage {
@@ -526,7 +358,7 @@ impl Stage for NetStage {
     }
 
     fn load(&self) -> Backlog {
-        Backlog { depth: self.inbox.len() as u64, capacity: self.inbox.capacity() as u64 }
+        backlog(&self.inbox)
     }
 
     fn waker(&self) -> Option<StageWaker> {
@@ -561,6 +393,19 @@ impl Stage for NetStage {
 }
 
 impl NetStage {
+    /// Whether more than three quarters of the buffers of a size that there can be are lent.
+    fn is_tight(&self) -> bool {
+        self.arena.stats().busy > 750
+    }
+
+    /// Asks the network what is ready, for the work that follows.
+    fn poll(&mut self, how_long: Duration) {
+        self.unpolled = 0;
+        if let Err(error) = self.network.poll(Some(how_long), &mut self.ready) {
+            tracing::error!(code = "poll_failed", error = %error, "the network could not be polled");
+        }
+    }
+
     fn work(&mut self) -> usize {
         let mut ready = std::mem::take(&mut self.ready);
         let mut work = ready.len();

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use weft_transport::Network as _;
-
 use super::{Connection, NetStage};
 use crate::messages::SessionId;
 
@@ -50,19 +48,6 @@ impl NetStage {
                 Some(reason) => self.end(id, &reason),
                 None => self.end(id, "the peer did not finish its handshake in time"),
             }
-        }
-    }
-
-    /// Whether more than three quarters of the buffers of a size that there can be are lent.
-    pub(super) fn is_tight(&self) -> bool {
-        self.arena.stats().busy > 750
-    }
-
-    /// Asks the network what is ready, for the work that follows.
-    pub(super) fn poll(&mut self, how_long: Duration) {
-        self.unpolled = 0;
-        if let Err(error) = self.network.poll(Some(how_long), &mut self.ready) {
-            tracing::error!(code = "poll_failed", error = %error, "the network could not be polled");
         }
     }
 }
