@@ -19,9 +19,7 @@ use weft_base::SubscriptionId;
 use weft_hub::options::Listen;
 use weft_topic::mapping::{MappingSpec, Mappings};
 use weft_transport::{Security, ShmStream};
-use weft_wire::frame::{
-    self, AckLevel, FRAME_HEADER, Frame, Settle, SettleRange, StreamCreate, StreamSpec, Verb, handout_head_len,
-};
+use weft_wire::frame::{self, AckLevel, FRAME_HEADER, Frame, Settle, SettleRange, StreamSpec, Verb, handout_head_len};
 
 struct Counting;
 
@@ -176,8 +174,7 @@ fn handing_out_and_settling_in_steady_state_allocates_nothing_per_block() {
     let hub = start(options);
     let mut maker = Raw::connect(&hub, 0);
     let stream = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    maker.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: stream }));
-    maker.done(1);
+    maker.create_stream(stream);
     let payload = [7u8; 128];
     let block = maker.block("t/a", &[&payload, &payload, &payload]);
     for part in 0..30 {

@@ -8,9 +8,7 @@ use common::{Raw, options, start, stop};
 use std::sync::atomic::Ordering;
 use weft_base::SubscriptionId;
 use weft_hub::Hub;
-use weft_wire::frame::{
-    ConsumerCreate, ConsumerSpec, Credit, ErrorCode, Frame, StreamCreate, StreamDelete, StreamSpec, Verb,
-};
+use weft_wire::frame::{ConsumerCreate, ConsumerSpec, Credit, ErrorCode, Frame, StreamDelete, StreamSpec, Verb};
 
 fn hub() -> (tempfile::TempDir, Hub) {
     let data = tempfile::tempdir().expect("a folder");
@@ -150,8 +148,7 @@ fn members_of_a_deleted_consumer_or_stream_are_told_and_go_on() {
     assert_eq!(hub.counters().members.load(Ordering::Relaxed), 0);
     // A stream of the same name knows nothing of the old one's consumers.
     let again = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    admin.send(&Frame::StreamCreate(StreamCreate { request: 9, spec: again }));
-    admin.done(9);
+    admin.create_stream(again);
     member.ask_to_consume(3, "b", 1);
     assert_eq!(member.refused().1, ErrorCode::NO_CONSUMER);
     stop(hub);
@@ -166,8 +163,7 @@ fn limits_of_consumers_are_told_by_name() {
     let mut client = Raw::connect(&hub, 2);
     let spec_of_stream =
         StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: spec_of_stream }));
-    client.done(1);
+    client.create_stream(spec_of_stream);
     client.create_consumer(spec("a"));
     client.create_consumer(spec("b"));
     client.send(&Frame::ConsumerCreate(ConsumerCreate { request: 2, stream: "all", spec: spec("c") }));

@@ -8,7 +8,7 @@ use std::path::Path;
 use weft_base::SubscriptionId;
 use weft_hub::Hub;
 use weft_wire::block::Block;
-use weft_wire::frame::{AckLevel, ConsumerSpec, ErrorCode, Frame, Start, StreamCreate, StreamSpec, Verb};
+use weft_wire::frame::{AckLevel, ConsumerSpec, ErrorCode, Frame, Start, StreamSpec, Verb};
 
 fn restart(hub: Hub, data: &Path) -> Hub {
     stop(hub);
@@ -187,8 +187,7 @@ fn events_below_a_work_queues_floor_go_once_all_is_settled() {
         retention: weft_wire::frame::Retention::WorkQueue,
         ..StreamSpec::default()
     };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: spec_of_stream }));
-    client.done(1);
+    client.create_stream(spec_of_stream);
     fill(&hub, 0..3);
     client.create_consumer(spec("c"));
     let token = client.consume(1, "c").token;

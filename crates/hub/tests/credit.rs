@@ -9,9 +9,7 @@ use common::{Raw, mesh, options, payloads, start, stop, ways};
 use weft_base::{ByteCount, SubscriptionId};
 use weft_hub::Hub;
 use weft_mesh::ledger::DropReason;
-use weft_wire::frame::{
-    AckLevel, Credit, ErrorCode, Frame, Limit, OnFull, Start, StreamCreate, StreamSpec, Subscribe, Why,
-};
+use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, Limit, OnFull, Start, StreamSpec, Subscribe, Why};
 
 fn small(name: &str, events: usize) -> Hub {
     let mut small = options(name, None);
@@ -206,8 +204,7 @@ fn what_finds_no_room_is_spilled_to_the_stream_and_the_gap_says_so() {
     let mut admin = Raw::connect(&hub, 7);
     let spec =
         StreamSpec { name: "late", filters: vec!["never/here"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+    admin.create_stream(spec);
     let mut subscriber = slow(&hub, 1, |s| (s.on_full, s.spill) = (OnFull::Spill, "late"));
     let mut publisher = Raw::connect(&hub, 2);
     for n in 0..10u8 {
@@ -243,8 +240,7 @@ fn a_stream_of_several_lanes_is_read_in_its_own_order() {
     let hub = start(options("hub", Some(data.path())));
     let mut client = Raw::connect(&hub, 8);
     let spec = StreamSpec { name: "s", filters: vec!["t"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(client.receive().frame(), Frame::Done(_)));
+    client.create_stream(spec);
     for n in 0..60u8 {
         let lane = weft_base::Lane::new(7 - n % 8).expect("a lane");
         let block = common::build_in_lane("t", lane, u64::from(n) + 1, &[&[n]]);

@@ -66,8 +66,7 @@ fn hub(data: &Path, clock: &Shifted) -> Hub {
 
 fn create(client: &mut Raw) {
     let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(client.receive().frame(), Frame::Done(_)));
+    client.create_stream(spec);
 }
 
 /// A block of one event that is due then.

@@ -16,8 +16,7 @@ use weft_transport::ca::Authority;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN, CONDITIONAL};
 use weft_wire::block::{BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
-    Ack, AckLevel, ErrorCode, Frame, Start, StreamAlter, StreamCreate, StreamInfo, StreamList, StreamSpec,
-    publish_homes_head,
+    Ack, AckLevel, ErrorCode, Frame, Start, StreamAlter, StreamInfo, StreamList, StreamSpec, publish_homes_head,
 };
 use weft_wire::headers::{HeadersWriter, names};
 
@@ -63,8 +62,7 @@ impl Line {
             until(&mut client, "all are there", |r| r.hubs.iter().filter(|h| h.reachable).count() == 3);
         }
         let mut client = Raw::connect(&line.middle, 91);
-        client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: spec(homes) }));
-        assert!(matches!(client.receive().frame(), Frame::Done(_)));
+        client.create_stream(spec(homes));
         line.hubs().into_iter().for_each(|hub| known(hub, homes.len()));
         line
     }

@@ -9,7 +9,7 @@ use common::{Raw, options, payloads, stop};
 use weft_hub::Hub;
 use weft_topic::mapping::{MappingSpec, Mappings};
 use weft_wire::block::{Block, EventFields};
-use weft_wire::frame::{AckLevel, ErrorCode, Frame, Start, StreamCreate, StreamSpec};
+use weft_wire::frame::{AckLevel, ErrorCode, Frame, Start, StreamSpec};
 use weft_wire::headers::{HeadersWriter, names};
 
 const REJECTS: (&str, &str) = ("orders", r#"{"topics":["t/**"],"check":"reject"}"#);
@@ -260,8 +260,7 @@ fn a_stream_of_somebody_elses_is_no_quarantine() {
     let checking = Checking::start(options("hub", Some(folder.path())), &[QUARANTINES]);
     let mut client = Raw::connect(&checking.hub, 1);
     let spec = StreamSpec { name: "aside-hub", filters: vec!["other/**"], ..StreamSpec::default() };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(client.receive().frame(), Frame::Done(_)));
+    client.create_stream(spec);
     client.publish(2, AckLevel::Routed, "t/a", &[b"bad"]);
     let (code, detail) = answer(&mut client, 2).expect_err("it has another use");
     assert_eq!(code, ErrorCode::UNKEPT);

@@ -13,8 +13,8 @@ use weft_hub::Hub;
 use weft_wire::block::layout::{BATCH_LAST, BATCH_OPEN, CONDITIONAL, EXPIRES};
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
-    AckLevel, AwaitLevel, ErrorCode, Frame, LastGet, LastValues, Retention, Start, StreamAlter, StreamCreate,
-    StreamDelete, StreamInfo, StreamSpec, publish_homes_head,
+    AckLevel, AwaitLevel, ErrorCode, Frame, LastGet, LastValues, Retention, Start, StreamAlter, StreamDelete,
+    StreamInfo, StreamSpec, publish_homes_head,
 };
 use weft_wire::headers::{HeadersWriter, names};
 
@@ -30,8 +30,7 @@ fn hub(data: &Path, spec: StreamSpec<'_>) -> Hub {
     options.limits.stream_last_values = 4;
     let hub = start(options);
     let mut admin = Raw::connect(&hub, 1);
-    admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+    admin.create_stream(spec);
     hub
 }
 
@@ -379,8 +378,7 @@ fn what_is_for_one_stream_and_goes_to_two_is_refused_with_their_names() {
     let running = hub(data.path(), spec(LastValues::Off));
     let mut client = Raw::connect(&running, 42);
     let other = StreamSpec { name: "other", filters: vec!["*/a"], ..spec(LastValues::Off) };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: other }));
-    assert!(matches!(client.receive().frame(), Frame::Done(_)));
+    client.create_stream(other);
     let expects = block(42, 1, CONDITIONAL, &[(names::EXPECT_LAST, &[0; 8])], &[(b"", b"if")]);
     let (code, detail) = publish(&mut client, 2, &expects).unwrap_err();
     assert_eq!(code, ErrorCode::UNSUPPORTED);
@@ -428,10 +426,9 @@ fn a_tenant_that_has_stored_all_it_may_is_refused_and_the_others_are_not() {
     small.limits.tenant_stream_bytes = weft_base::ByteCount(1 << 20);
     let running = start(small);
     let mut client = Raw::connect(&running, 42);
-    for (request, name, filter, tenant) in [(1, "full", "t/**", "seven"), (2, "other", "u/**", "eight")] {
+    for (name, filter, tenant) in [("full", "t/**", "seven"), ("other", "u/**", "eight")] {
         let spec = StreamSpec { name, filters: vec![filter], tenant, segment_bytes: 4 << 20, ..StreamSpec::default() };
-        client.send(&Frame::StreamCreate(StreamCreate { request, spec }));
-        assert!(matches!(client.receive().frame(), Frame::Done(_)));
+        client.create_stream(spec);
     }
     let payload = vec![7; 60 << 10];
     let mut sequence = 0;

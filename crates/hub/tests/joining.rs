@@ -16,7 +16,7 @@ use weft_pack::Codec;
 use weft_transport::ca::Authority;
 use weft_wire::block::Block;
 use weft_wire::frame::{
-    AckLevel, ErrorCode, Frame, LinkCredit, LinkOpen, MeshShow, OpenItem, Start, StreamCreate, StreamDelete, StreamSpec,
+    AckLevel, ErrorCode, Frame, LinkCredit, LinkOpen, MeshShow, OpenItem, Start, StreamDelete, StreamSpec,
 };
 
 /// Waits until a hub has refused so many links, by its own count.
@@ -108,8 +108,7 @@ fn a_mesh_in_which_one_hub_speaks_the_version_before_carries_everything() {
     listener.subscribe(1, "live/**");
     let spec = StreamSpec { name: "all", filters: vec!["kept/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
     let mut admin = Raw::connect(&west, 9);
-    admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+    admin.create_stream(spec);
     let mut publisher = Raw::connect(&east, 2);
     until(&mut publisher, "the interest arrives", |r| knows_interest(r, "los-angeles", 2));
     let mut between = Raw::connect(&middle, 4);
@@ -325,8 +324,7 @@ fn streams_of_one_name_that_were_made_apart_both_stay_and_are_told() {
         let spec =
             StreamSpec { name: "orders", filters: vec!["orders/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
         let mut admin = Raw::connect(hub, u64::from(payload));
-        admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-        assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+        admin.create_stream(spec);
         admin.publish_acked(2, AckLevel::Synced, "orders/apart", &[&[payload]]);
     };
     let boston = keeping("boston", &folders[0], &[]);
@@ -389,8 +387,7 @@ fn clients_of_version_1_get_what_takes_another_way_than_the_first() {
     let east = start(options);
     let spec = StreamSpec { name: "all", filters: vec!["**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
     let mut admin = Raw::connect(&east, 9);
-    admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+    admin.create_stream(spec);
     let mut listener = Raw::connect(&east, 1);
     listener.subscribe(1, "live/**");
     let mut asks = Raw::connect(&middle, 2);

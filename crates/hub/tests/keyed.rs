@@ -13,7 +13,7 @@ use common::{Raw, options, start, stop};
 use weft_base::ByteCount;
 use weft_hub::{Environment, Hub};
 use weft_keyed::{Batch, Entry, Keyed, KeyedError, LsmKeyed, LsmOptions, MemoryKeyed, Space};
-use weft_wire::frame::{AckLevel, Frame, StreamCreate, StreamSpec, Verb};
+use weft_wire::frame::{AckLevel, Frame, StreamSpec, Verb};
 
 /// Keyed state whose writes and syncs hang while it is told to.
 #[derive(Default)]
@@ -76,8 +76,7 @@ fn who_publishes_does_not_wait_for_keyed_state() {
     let hub = Hub::start_in(options, environment).unwrap();
     let mut member = Raw::connect(&hub, 1);
     let stream = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    member.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: stream }));
-    member.done(1);
+    member.create_stream(stream);
     member.create_consumer(spec("c"));
     let token = member.consume(1, "c").token;
 
@@ -124,8 +123,7 @@ fn keyed_state_that_is_damaged_is_set_aside_and_made_anew_from_the_logs() {
     let hub = start(options("hub", Some(data.path())));
     let mut client = Raw::connect(&hub, 42);
     let stream = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: stream }));
-    client.done(1);
+    client.create_stream(stream);
     let block = client.block("t/a", &[b"once"]);
     client.publish_block(2, AckLevel::Synced, &block);
     assert!(matches!(client.receive().frame(), Frame::Ack(ack) if !ack.duplicate));

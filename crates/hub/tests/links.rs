@@ -14,7 +14,7 @@ use weft_hub::HubOptions;
 use weft_mesh::DOUBTED;
 use weft_mesh::ledger::DropReason;
 use weft_transport::ca::Authority;
-use weft_wire::frame::{AckLevel, Frame, MeshReport, Start, StreamCreate, StreamSpec};
+use weft_wire::frame::{AckLevel, Frame, MeshReport, Start, StreamSpec};
 
 /// A hub that suspects soon and gives up late.
 fn patient(ca: &Authority, name: &str, neighbours: &[(&str, String)]) -> HubOptions {
@@ -47,8 +47,7 @@ fn a_link_that_falls_silent_is_left_in_both_directions_and_nothing_acknowledged_
     let mut listener = Raw::connect(&home, 1);
     listener.subscribe(1, "t/**");
     let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    listener.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(listener.receive().frame(), Frame::Done(_)));
+    listener.create_stream(spec);
     let mut publisher = Raw::connect(&entry, 2);
     until(&mut publisher, "all are linked, and the interest is known", |r| {
         knows_interest(r, "chicago", 2) && avoided(r, "new-york", "chicago") == Some(false)

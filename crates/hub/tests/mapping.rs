@@ -10,8 +10,8 @@ use weft_topic::Topic;
 use weft_topic::mapping::{By, Entered, MappedTopic, MappingSpec, Mappings};
 use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{Block, BlockFields};
+use weft_wire::frame::StreamSpec;
 use weft_wire::frame::{AckLevel, Ask, ErrorCode, Frame, LiveAsk, LiveScope, MeshReport, SeeWhat, facts};
-use weft_wire::frame::{StreamCreate, StreamSpec};
 
 fn rule(from: &str, to: &[(&str, u32)]) -> MappingSpec {
     let to = to.iter().map(|(to, weight)| ((!to.is_empty()).then(|| (*to).to_owned()), *weight)).collect();
@@ -51,8 +51,7 @@ fn refused(publisher: &mut Raw, level: AckLevel, topic: &str) -> (ErrorCode, Str
 
 fn make_stream(maker: &mut Raw, name: &str, filter: &str) {
     let spec = StreamSpec { name, filters: vec![filter], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    maker.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    maker.done(1);
+    maker.create_stream(spec);
 }
 
 #[test]

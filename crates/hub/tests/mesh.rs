@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::mesh::{authority, knows_interest, line, link_addr, member, until};
 use common::{Raw, start, stop};
-use weft_wire::frame::{AckLevel, Frame, StreamCreate, StreamSpec};
+use weft_wire::frame::{AckLevel, Frame, StreamSpec};
 
 #[test]
 fn live_events_cross_two_hops_once_and_in_order() {
@@ -54,8 +54,7 @@ fn a_durable_publish_through_the_mesh_survives_the_death_of_the_streams_hub() {
     let east = start(member(&ca, "new-york", "127.0.0.1:0", &[("chicago", addr.clone())]));
     let mut admin = Raw::connect(&middle, 9);
     let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    admin.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(admin.receive().frame(), Frame::Done(_)));
+    admin.create_stream(spec);
     let mut publisher = Raw::connect(&east, 2);
     until(&mut publisher, "the stream is known", |r| knows_interest(r, "chicago", 1));
     for n in 0..10u8 {

@@ -15,7 +15,7 @@ use common::{Raw, build, payloads, start, stop};
 use weft_base::{Lane, ProducerId};
 use weft_hub::{Hub, HubOptions};
 use weft_wire::block::BlockFields;
-use weft_wire::frame::{AckLevel, Connections, ErrorCode, Frame, LinkOpen, OpenItem, Start, StreamCreate, StreamSpec};
+use weft_wire::frame::{AckLevel, Connections, ErrorCode, Frame, LinkOpen, OpenItem, Start, StreamSpec};
 
 /// Two hubs, of which the second dials the first through the way, with so many connections in mind.
 fn pair(asked: u8, change: impl FnOnce(&mut HubOptions, &mut HubOptions)) -> (Hub, Way, Hub) {
@@ -138,8 +138,7 @@ fn a_link_recovers_from_the_end_of_any_of_its_connections_and_nothing_acknowledg
     let mut listener = Raw::connect(&home, 1);
     listener.subscribe(1, "t/**");
     let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    listener.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(listener.receive().frame(), Frame::Done(_)));
+    listener.create_stream(spec);
     let mut publisher = Raw::connect(&entry, 2);
     until(&mut publisher, "the interest arrives", |r| knows_interest(r, "chicago", 2));
 

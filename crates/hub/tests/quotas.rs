@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::judge::{Court, everything};
 use common::{Raw, options, stop};
 use weft_govern::{Key, Kind};
-use weft_wire::frame::{AckLevel, ErrorCode, Frame, StreamCreate, StreamSpec};
+use weft_wire::frame::{AckLevel, ErrorCode, Frame, StreamSpec};
 
 /// A hub whose client `test` may do everything, with this quota.
 fn court(options: weft_hub::HubOptions, quota: &str) -> Court {
@@ -172,8 +172,7 @@ fn bytes_in_flight_are_bounded_and_what_a_tenant_stores_too() {
     }
     let mut owner = Raw::connect_as(&court.hub, 0, "other");
     let spec = StreamSpec { name: "mine", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    owner.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    owner.done(1);
+    owner.create_stream(spec);
     let key = Key::new(Kind::Tenant, "us").expect("a name");
     let tenant = r#"{"topics":["t/**"],"quota":{"storage_bytes":5000}}"#;
     let state = court.governed.state().with([(key, tenant.into())], &[]);

@@ -19,8 +19,7 @@ use weft_log::fault::FaultFs;
 use weft_transport::ca::Authority;
 use weft_wire::block::BlockFields;
 use weft_wire::frame::{
-    Ack, AckLevel, ErrorCode, Frame, StreamAlter, StreamCreate, StreamDelete, StreamInfo, StreamSpec, Unreachable,
-    publish_homes_head,
+    Ack, AckLevel, ErrorCode, Frame, StreamAlter, StreamDelete, StreamInfo, StreamSpec, Unreachable, publish_homes_head,
 };
 
 /// Who publishes in all of these tests.
@@ -68,8 +67,7 @@ impl Pair {
         let pair = Self { ca, data, here, way, home };
         pair.seen(true);
         let mut client = Raw::connect(&pair.here, 1);
-        client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec: spec(Unreachable::Spool) }));
-        assert!(matches!(client.receive().frame(), Frame::Done(_)));
+        client.create_stream(spec(Unreachable::Spool));
         until(&mut client, "the stream is known", |r| r.hubs.iter().any(|h| h.name == "home" && h.interest > 0));
         pair
     }

@@ -15,7 +15,7 @@ use weft_base::{ByteCount, SubscriptionId, Way};
 use weft_hub::{Hub, HubOptions};
 use weft_mesh::Spreading;
 use weft_wire::block::Block;
-use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, Kind, OnFull, Start, StreamCreate, StreamSpec};
+use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, Kind, OnFull, Start, StreamSpec};
 
 /// Of each link: so much that what is measured does not matter, also on a machine
 /// that is so busy that it takes seconds.
@@ -147,8 +147,7 @@ fn what_a_stream_takes_is_spread_by_producers_and_each_keeps_its_order() {
         segment_bytes: 4 << 20,
         ..StreamSpec::default()
     };
-    there.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    assert!(matches!(there.receive().frame(), Frame::Done(_)));
+    there.create_stream(spec);
     let mut here = Raw::connect(&channel.dover, 2);
     until(&mut here, "dover knows it", |report| knows_interest(report, "bruges", 1));
     let before = channel.came();

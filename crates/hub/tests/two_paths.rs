@@ -14,7 +14,7 @@ use common::ways::Way;
 use common::{Raw, build_in_lane, start, stop};
 use weft_base::Lane;
 use weft_hub::Hub;
-use weft_wire::frame::{AckLevel, Frame, Start, StreamCreate, StreamSpec};
+use weft_wire::frame::{AckLevel, Frame, Start, StreamSpec};
 
 /// Of each link, so that what is measured does not matter.
 const COST: u32 = 250_000_000;
@@ -202,8 +202,7 @@ fn a_stream_stores_what_comes_first_and_says_so() {
             segment_bytes: 4 << 20,
             ..StreamSpec::default()
         };
-        client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-        assert!(matches!(client.receive().frame(), Frame::Done(_)));
+        client.create_stream(spec);
     });
     ring.way.hold(FROM_DOVER);
     for number in 0..10 {

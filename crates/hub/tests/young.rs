@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use common::mesh::{authority, link_addr, member};
 use common::{Raw, start, stop};
-use weft_wire::frame::{AckLevel, ErrorCode, Frame, StreamCreate, StreamInfo, StreamSpec};
+use weft_wire::frame::{AckLevel, ErrorCode, Frame, StreamInfo, StreamSpec};
 
 fn create(client: &mut Raw, name: &str, filter: &str) {
     let spec = StreamSpec { name, filters: vec![filter], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 90, spec }));
-    assert!(matches!(client.receive().frame(), Frame::Done(done) if done.request == 90));
+    client.create_stream(spec);
 }
 
 /// What becomes of a request: 0 and the code of a refusal, or the level of an acknowledgement.

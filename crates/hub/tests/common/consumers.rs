@@ -5,7 +5,7 @@ use weft_hub::Hub;
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
 use weft_wire::frame::{
     AckLevel, Consume, ConsumerAction, ConsumerControl, ConsumerCreate, ConsumerDelete, ConsumerInfo, ConsumerMode,
-    ConsumerSpec, Consuming, ErrorCode, Frame, Replay, Settle, SettleRange, Start, StreamCreate, StreamSpec, Verb,
+    ConsumerSpec, Consuming, ErrorCode, Frame, Replay, Settle, SettleRange, Start, StreamSpec, Verb,
 };
 
 use super::{Raw, Received, options, start};
@@ -67,8 +67,7 @@ pub fn with_stream_in(options: weft_hub::HubOptions) -> Hub {
     let hub = start(options);
     let mut client = Raw::connect(&hub, 1);
     let spec = StreamSpec { name: "all", filters: vec!["t/**"], segment_bytes: 4 << 20, ..StreamSpec::default() };
-    client.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
-    client.done(1);
+    client.create_stream(spec);
     hub
 }
 

@@ -20,7 +20,7 @@ use weft_hub::options::Listen;
 use weft_hub::{Hub, HubOptions};
 use weft_transport::Security;
 use weft_wire::block::{Block, BlockFields, BlockWriter, EventFields};
-use weft_wire::frame::{self, AckLevel, Frame, OnFull, Peek, Start, Subscribe};
+use weft_wire::frame::{self, AckLevel, Frame, OnFull, Peek, Start, StreamCreate, StreamSpec, Subscribe};
 use weft_wire::reply::ReplyAddress;
 
 /// A test that waits this long has failed: nothing here is slow by itself.
@@ -210,6 +210,13 @@ impl<S: Read + Write> Raw<S> {
     pub fn join<'a>(&mut self, id: u64, filter: &'a str, group: &'a str, weight: u16) {
         self.subscribe_with(id, filter, |s| (s.group, s.weight) = (group, weight));
         assert!(matches!(self.receive().frame(), Frame::Subscribed(s) if s.id.0 == id));
+    }
+
+    /// Has a stream made.
+    pub fn create_stream(&mut self, spec: StreamSpec<'_>) {
+        self.send(&Frame::StreamCreate(StreamCreate { request: 1, spec }));
+        let answer = self.receive();
+        assert!(matches!(answer.frame(), Frame::Done(done) if done.request == 1), "{:?}", answer.frame());
     }
 
     /// The payloads of all deliveries of one event that came before now.
