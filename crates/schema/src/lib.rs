@@ -7,8 +7,8 @@
 //!
 //! A [`registry::State`] has the schemas by subject and version and decides on
 //! requests, [`binding`] says which subject holds for which topics, [`checker`]
-//! checks payloads by both ([`checkers`] many at once, for hubs), [`readers`] says who would break, and [`rest`] is all
-//! that as existing serialisers ask for it.
+//! checks payloads by both ([`checkers`] many at once, for hubs), [`readers`] says
+//! who would break, and [`rest`] is all that as existing serialisers ask for it.
 //!
 //! **Whoever calls** needs a stack of [`STACK_BYTES`] from there on: libraries
 //! of other people follow schemas and payloads by recursion, within the depths
