@@ -83,6 +83,7 @@ pub(crate) fn covers(named: &Filter, asked: &Filter) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filters {
     all: Vec<(Filter, u32)>,
+    known: Numbers,
     /// For topics: the positions in `all`.
     topics: InterestSet<u32>,
     /// For filters with wildcards: positions by the levels before the first one.
@@ -148,8 +149,24 @@ pub(crate) struct Holding {
     pub(crate) may: Numbers,
 }
 
+impl Holding {
+    /// What holds of more filters.
+    pub(crate) fn join(&mut self, other: &Self) {
+        other.must.iter().for_each(|number| self.must.insert(number));
+        other.may.iter().for_each(|number| self.may.insert(number));
+    }
+}
+
 impl Filters {
+    /// As [`Filters::insert`], of one that may be there by this number.
+    pub(crate) fn insert_once(&mut self, filter: &Filter, number: u32) {
+        if !self.known.contains(number) {
+            self.insert(filter, number);
+        }
+    }
+
     pub(crate) fn insert(&mut self, filter: &Filter, number: u32) {
+        self.known.insert(number);
         let Ok(position) = u32::try_from(self.all.len()) else { return };
         self.topics.insert(filter, position);
         self.by_prefix.entry(prefix(filter).into()).or_default().push(position);

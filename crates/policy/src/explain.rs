@@ -144,7 +144,7 @@ impl CedarJudge {
             Some(tenant) => format!("it is open to tenant `{tenant}`"),
         };
         out.steps.push(Step::plain("fence", Found::Passes, words));
-        let look = self.index.look(ask);
+        let look = self.index.look_at_all(ask);
         for broken in self.broken_for(ask, &look).take(MAX_STEPS) {
             let words = "cannot be understood, and so forbids all that it may speak of".to_owned();
             out.steps.push(Step::plain(&broken.name, Found::Refuses, words));

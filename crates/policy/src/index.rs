@@ -19,7 +19,9 @@ use crate::rule::{Rule, Type, Who};
 pub(crate) struct Index {
     rules: Vec<Indexed>,
     atoms: BTreeMap<Atom, u32>,
-    named: Filters,
+    /// The filters that rules name, by whom the rules are about: a question is held
+    /// against those alone that rules about who asks name.
+    named: BTreeMap<u32, Filters>,
     tenants: BTreeMap<Arc<str>, u32>,
     owned: Filters,
     who: BTreeMap<Who, u32>,
@@ -99,8 +101,15 @@ impl Index {
     fn insert(&mut self, rule: &Arc<Rule>) {
         let Ok(at) = u32::try_from(self.rules.len()) else { return };
         let fence = rule.fence.as_ref().map_or(0, |tenant| intern(&mut self.tenants, tenant.clone()));
-        let atoms = rule.atoms.iter().map(|atom| self.atom(atom)).collect();
+        let atoms: Box<[u32]> = rule.atoms.iter().map(|atom| self.atom(atom)).collect();
         let who = intern(&mut self.who, rule.who.clone());
+        let named = self.named.entry(who).or_default();
+        // The scope's are among them.
+        for (atom, number) in rule.atoms.iter().zip(&atoms) {
+            if let Atom::Filter(filter) = atom {
+                named.insert_once(filter, *number);
+            }
+        }
         let within = rule.what.within.as_ref().map(|atom| self.atom(atom));
         let bucket = self.buckets.entry(who).or_default().entry(fence).or_default();
         match (&rule.what.name, rule.what.kind, within) {
@@ -112,12 +121,9 @@ impl Index {
     }
 
     fn atom(&mut self, atom: &Atom) -> u32 {
-        let is_new = !self.atoms.contains_key(atom);
         let number = intern(&mut self.atoms, atom.clone());
-        match atom {
-            Atom::Filter(filter) if is_new => self.named.insert(filter, number),
-            Atom::Owner(tenant) => _ = intern(&mut self.tenants, tenant.clone()),
-            Atom::Filter(_) | Atom::Own => {}
+        if let Atom::Owner(tenant) = atom {
+            intern(&mut self.tenants, tenant.clone());
         }
         number
     }
@@ -127,8 +133,19 @@ impl Index {
         &self.rules
     }
 
-    /// What holds for a question.
+    /// What holds for a question, as far as rules about who asks want to know it.
     pub(crate) fn look(&self, ask: &Ask) -> Look {
+        let who = self.who(&ask.principal);
+        let named = who.iter().filter_map(|who| self.named.get(who));
+        self.looked(ask, named, who.clone())
+    }
+
+    /// What holds for a question, of all that any rule wants to know.
+    pub(crate) fn look_at_all(&self, ask: &Ask) -> Look {
+        self.looked(ask, self.named.values(), self.who(&ask.principal))
+    }
+
+    fn looked<'a>(&self, ask: &Ask, named: impl Iterator<Item = &'a Filters>, who: Vec<u32>) -> Look {
         let mut owners = self.owned.of_resource(&ask.resource);
         if let Resource::Tenant(name) = &ask.resource
             && let Some(number) = self.tenants.get(name)
@@ -137,7 +154,8 @@ impl Index {
             owners.may.insert(*number);
         }
         let tenant = ask.principal.tenant.as_ref().and_then(|tenant| self.tenants.get(tenant).copied());
-        let mut atoms = self.named.of_resource(&ask.resource);
+        let mut atoms = Holding::default();
+        named.for_each(|filters| atoms.join(&filters.of_resource(&ask.resource)));
         // Few policies name tenants, and a question for `**` is about all.
         let owner_atoms = self.atoms.range(Atom::Owner("".into())..).map_while(|(atom, number)| match atom {
             Atom::Owner(tenant) => Some((self.tenants.get(tenant).copied(), *number)),
@@ -155,7 +173,7 @@ impl Index {
                 }
             }
         }
-        Look { atoms, owners, tenant, who: self.who(&ask.principal) }
+        Look { atoms, owners, tenant, who }
     }
 
     fn who(&self, principal: &Principal) -> Vec<u32> {
@@ -261,5 +279,32 @@ pub(crate) fn resource_name(resource: &Resource) -> &str {
         Resource::Topic(filter) => filter.as_str(),
         Resource::Stream { name, .. } | Resource::Schema(name) | Resource::Tenant(name) => name,
         Resource::Mesh => crate::rule::MESH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_govern::access::{Action, Judge as _, Method};
+    use weft_govern::{Key, Kind, State};
+
+    use super::*;
+    use crate::{CedarJudge, Limits};
+
+    #[test]
+    fn a_question_is_held_against_the_filters_of_rules_about_who_asks_and_no_others() {
+        let policy = |n: usize| {
+            let who = if n == 0 { "principal".to_owned() } else { format!("principal in Role::\"r{n}\"") };
+            let rules = format!("@id(\"a\") permit({who}, action, resource in TopicFilter::\"t{n}/**\");");
+            let document = serde_json::json!({ "rules": rules }).to_string();
+            (Key::new(Kind::Policy, &format!("p{n}")).expect("a name"), Arc::<str>::from(document))
+        };
+        let mut judge = CedarJudge::new(Limits::default()).expect("a judge");
+        assert!(judge.learn(&State::default().with((0..100).map(policy), &[])).is_empty());
+        let roles = [Arc::from("r7")].into();
+        let principal = Arc::new(Principal { tenant: None, name: "ann".into(), roles, method: Method::Token });
+        let resource = Resource::Topic(Filter::everything());
+        let ask = Ask { principal, action: Action::Observe, resource, lane: None };
+        assert_eq!(judge.index.look(&ask).atoms.may.len(), 2, "of rules about anybody, and about the role");
+        assert_eq!(judge.index.look_at_all(&ask).atoms.may.len(), 100, "for who asks why");
     }
 }
