@@ -40,3 +40,4 @@ pub use reason::CloseReason;
 pub use shm::ShmStream;
 pub use sim::{SimLimits, SimNetwork, SimOptions, SimPath, SimWorld};
 pub use tcp::{TcpNetwork, TcpOptions, UNSENT};
+pub use tls::is_fips;

@@ -55,13 +55,7 @@ impl Talk {
     /// [`CloseReason`]: it cannot be reached, or is not that hub.
     pub fn dial(address: &str, token: &Token, clock: &Arc<dyn Clock>, within: Duration) -> Result<Self, CloseReason> {
         let blame = Blame::kept();
-        let verifier = PinnedPeer { authority: token.authority, hub: token.hub.clone(), blame: blame.clone() };
-        let config = ClientConfig::builder_with_details(tls::provider(), tls::time_provider(clock))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|e| unusable(e.to_string()))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+        let config = config_of_token(token, clock, blame.clone())?;
         Self::dial_with(address, config, blame, clock, within)
     }
 
@@ -241,10 +235,18 @@ impl Doorkeeper {
     pub fn accept(&self, socket: TcpStream, within: Duration) -> Result<Talk, CloseReason> {
         let until = self.clock.now().mono + within;
         let blame = Blame::kept();
+        let config = self.config(blame.clone())?;
+        let connection = ServerConnection::new(Arc::new(config)).map_err(|e| tls::reason_of(&e, false))?;
+        let socket = Timed { socket, clock: self.clock.clone(), until };
+        let stream = Side::Dialled(Box::new(StreamOwned::new(connection, socket)));
+        Talk { stream, peer: None, hosts: Vec::new(), blame }.shake_hands()
+    }
+
+    fn config(&self, blame: Blame) -> Result<ServerConfig, CloseReason> {
         let identity = self.identity.credentials();
         let key = identity.key.as_ref().ok_or_else(|| unusable("a certificate is missing".to_owned()))?;
         let provider = tls::provider();
-        let hubs = DiallingPeer::new(&identity, Accept::Hubs, &provider).map_err(unusable)?.blaming(blame.clone());
+        let hubs = DiallingPeer::new(&identity, Accept::Hubs, &provider).map_err(unusable)?.blaming(blame);
         let mut chain = identity.chain.clone();
         chain.push(self.authority.clone());
         let mut config = ServerConfig::builder_with_details(provider, tls::time_provider(&self.clock))
@@ -255,11 +257,20 @@ impl Doorkeeper {
             .map_err(|e| unusable(e.to_string()))?;
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        let connection = ServerConnection::new(Arc::new(config)).map_err(|e| tls::reason_of(&e, false))?;
-        let socket = Timed { socket, clock: self.clock.clone(), until };
-        let stream = Side::Dialled(Box::new(StreamOwned::new(connection, socket)));
-        Talk { stream, peer: None, hosts: Vec::new(), blame }.shake_hands()
+        Ok(config)
     }
+}
+
+/// What the handshake with the hub that made the token needs.
+fn config_of_token(token: &Token, clock: &Arc<dyn Clock>, blame: Blame) -> Result<ClientConfig, CloseReason> {
+    let verifier = PinnedPeer { authority: token.authority, hub: token.hub.clone(), blame };
+    let config = ClientConfig::builder_with_details(tls::provider(), tls::time_provider(clock))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|e| unusable(e.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(config)
 }
 
 fn unusable(detail: String) -> CloseReason {
@@ -377,4 +388,29 @@ impl ClientCertVerifier for AnyoneOrHub {
     }
 
     tls::signatures!();
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_base::SystemClock;
+
+    use super::*;
+    use crate::ca::Authority;
+    use crate::identity::PeerKind;
+
+    #[test]
+    fn the_feature_alone_decides_whether_the_module_does_the_handshakes_of_joining() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (now, day) = (clock.now().wall, Duration::from_secs(86_400));
+        let authority = Authority::create("test", now, day).expect("an authority");
+        let issued = authority.issue(PeerKind::Hub, "a", &["localhost"], now, day).expect("a certificate");
+        let ca = authority.certificate_pem();
+        let own = TlsIdentity::from_pem(issued.certificate.as_bytes(), issued.key.as_bytes(), ca.as_bytes());
+        let keeper = Doorkeeper::new(Arc::new(own.expect("good")), &authority, clock.clone()).expect("made");
+        let pin = Fingerprint::of(&authority.certificate_der().expect("DER"));
+        let token = Token::create("a", pin).expect("a token");
+        let dials = config_of_token(&token, &clock, Blame::default()).expect("it can be used");
+        let listens = keeper.config(Blame::default()).expect("it can be used");
+        assert_eq!((dials.fips(), listens.fips()), (cfg!(feature = "fips"), cfg!(feature = "fips")));
+    }
 }

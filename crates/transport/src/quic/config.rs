@@ -87,8 +87,7 @@ pub(super) fn server(
     clock: &Arc<dyn Clock>,
     blame: Blame,
 ) -> Result<Arc<ServerConfig>, String> {
-    let mut tls = tls::blaming_server_config(identity, accept, clock, blame)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let tls = server_tls(identity, accept, clock, blame)?;
     let crypto = QuicServerConfig::try_from(tls).map_err(|e| e.to_string())?;
     // Tokens are good for this listener alone, in this process alone.
     let mut secret = [0; 32];
@@ -118,10 +117,33 @@ pub(super) fn client(
     clock: &Arc<dyn Clock>,
     blame: Blame,
 ) -> Result<ClientConfig, String> {
-    let mut tls = tls::client_config(identity, expect, clock, blame)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let tls = client_tls(identity, expect, clock, blame)?;
     let crypto = QuicClientConfig::try_from(tls).map_err(|e| e.to_string())?;
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.transport_config(transport(options, true));
     Ok(config)
+}
+
+/// What a listener's handshakes need of TLS.
+pub(super) fn server_tls(
+    identity: &TlsIdentity,
+    accept: Accept,
+    clock: &Arc<dyn Clock>,
+    blame: Blame,
+) -> Result<rustls::ServerConfig, String> {
+    let mut tls = tls::blaming_server_config(identity, accept, clock, blame)?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(tls)
+}
+
+/// What a dial needs of TLS.
+pub(super) fn client_tls(
+    identity: &TlsIdentity,
+    expect: Option<&str>,
+    clock: &Arc<dyn Clock>,
+    blame: Blame,
+) -> Result<rustls::ClientConfig, String> {
+    let mut tls = tls::client_config(identity, expect, clock, blame)?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(tls)
 }

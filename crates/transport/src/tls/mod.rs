@@ -36,6 +36,15 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// Whether TLS and QUIC are done by aws-lc's module for FIPS 140-3, which has tested
+/// itself, with nothing but what that allows: so they are in builds with the feature
+/// `fips`, and in no others. Whether NIST has certified the module's version is not
+/// known here.
+#[must_use]
+pub fn is_fips() -> bool {
+    provider().fips()
+}
+
 /// The injected clock, as rustls asks for the time.
 struct WallTime(Arc<dyn Clock>);
 
@@ -147,4 +156,70 @@ pub(crate) fn check_key(chain: &[CertificateDer<'static>], key: &PrivateKeyDer<'
 pub(crate) fn check_revoked(credentials: &Credentials) -> Result<(), IdentityError> {
     let unusable = |detail| IdentityError::Unusable { part: "revocation list", detail };
     DialledPeer::new(credentials, None, &provider()).map(|_| ()).map_err(unusable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::Authority;
+    use crate::identity::PeerKind;
+    use rustls::{CipherSuite, NamedGroup};
+    use weft_base::SystemClock;
+
+    /// Hands each side what the other has written, until neither has more to say.
+    fn shake_hands(client: &mut ClientConnection, server: &mut rustls::ServerConnection) {
+        while client.is_handshaking() || server.is_handshaking() {
+            let (mut sent, mut answered) = (Vec::new(), Vec::new());
+            client.write_tls(&mut sent).expect("into memory");
+            server.read_tls(&mut sent.as_slice()).expect("of memory");
+            server.process_new_packets().expect("taken");
+            server.write_tls(&mut answered).expect("into memory");
+            assert!(!sent.is_empty() || !answered.is_empty(), "both wait for the other");
+            client.read_tls(&mut answered.as_slice()).expect("of memory");
+            client.process_new_packets().expect("taken");
+        }
+    }
+
+    #[test]
+    fn the_feature_alone_decides_whether_the_module_does_each_handshake() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let (now, day) = (clock.now().wall, Duration::from_secs(86_400));
+        let authority = Authority::create("test", now, day).expect("an authority");
+        let identity = |kind, name: &str| {
+            let issued = authority.issue(kind, name, &["localhost"], now, day).expect("a certificate");
+            let ca = authority.certificate_pem();
+            TlsIdentity::from_pem(issued.certificate.as_bytes(), issued.key.as_bytes(), ca.as_bytes()).expect("good")
+        };
+        let wanted = cfg!(feature = "fips");
+        assert_eq!(is_fips(), wanted);
+        let hub = identity(PeerKind::Hub, "a");
+        for (accept, peer) in
+            [(Accept::Hubs, PeerKind::Hub), (Accept::Clients, PeerKind::Client), (Accept::AnyClients, PeerKind::Client)]
+        {
+            let config = server_config(&hub, accept, &clock).expect("it can be used");
+            assert_eq!(config.fips(), wanted, "of a listener for {accept:?}");
+            let dials = identity(peer, "b");
+            let config_of_client = client_config(&dials, Some("a"), &clock, Blame::default()).expect("it can be used");
+            assert_eq!(config_of_client.fips(), wanted, "of a dial as {peer:?}");
+            let mut client = client(&dials, "localhost", Some("a"), &clock).expect("it can be used");
+            let mut server = rustls::ServerConnection::new(config).expect("it can be used");
+            shake_hands(&mut client, &mut server);
+            assert_eq!((client.fips(), server.fips()), (wanted, wanted), "of a handshake as {peer:?}");
+        }
+    }
+
+    #[test]
+    fn with_the_module_nothing_is_offered_that_it_does_not_allow() {
+        let provider = provider();
+        let suites: Vec<_> = provider.cipher_suites.iter().map(rustls::SupportedCipherSuite::suite).collect();
+        let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
+        let others = (CipherSuite::TLS13_CHACHA20_POLY1305_SHA256, NamedGroup::X25519);
+        assert_eq!((suites.contains(&others.0), groups.contains(&others.1)), (!is_fips(), !is_fips()));
+        // What both kinds of build have, so that they can be linked with each other.
+        assert!(suites.contains(&CipherSuite::TLS13_AES_256_GCM_SHA384), "{suites:?}");
+        assert!(suites.contains(&CipherSuite::TLS13_AES_128_GCM_SHA256), "{suites:?}");
+        for group in [NamedGroup::X25519MLKEM768, NamedGroup::secp256r1, NamedGroup::secp384r1] {
+            assert!(groups.contains(&group), "{groups:?}");
+        }
+    }
 }

@@ -107,6 +107,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         hub = name,
         clients = clients.join(" "),
         hubs = hubs.join(" "),
+        fips = weft_transport::is_fips(),
         latency_ms,
         "the hub is ready"
     );

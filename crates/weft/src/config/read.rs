@@ -166,6 +166,9 @@ fn tls(
     if section.has("renew") {
         *renew = addresses(&mut section, "renew", problems);
     }
+    if section.boolean("fips", problems) == Some(true) && !weft_transport::is_fips() {
+        problems.add_at("tls.fips", "this program is built without the FIPS module: build it with `--features fips`");
+    }
     section.finish(problems);
     let files = IdentityFiles { cert: cert?, key: key?, ca: ca?, crl };
     match files.load() {

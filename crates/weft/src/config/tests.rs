@@ -447,3 +447,13 @@ fn names_in_dns_stand_where_hubs_are_dialled_and_nowhere_else() {
         assert!(found.iter().any(|mistake| mistake.contains(what)), "{wrong}: {found:#?}");
     }
 }
+
+#[test]
+fn a_program_without_the_fips_module_does_not_start_where_it_is_wanted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!("name = \"a\"\n{CLIENTS}{}fips = true\n", tls(folder.path()));
+    match parse(&text, folder.path()) {
+        Ok(_) => assert!(weft_transport::is_fips()),
+        Err(found) => assert!(found[0].message.contains("--features fips") && !weft_transport::is_fips(), "{found:?}"),
+    }
+}

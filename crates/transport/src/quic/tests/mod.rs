@@ -18,7 +18,7 @@ use weft_base::{ByteCount, Clock, Instants, ManualClock};
 use super::{QuicOptions, config, target_of};
 use crate::conformance::{Limits, Rig, START, authority, issue};
 use crate::identity::PeerKind;
-use crate::network::{Security, Waker};
+use crate::network::{Accept, Security, Waker};
 use crate::tcp::{TcpNetwork, TcpOptions};
 use crate::tls::Blame;
 
@@ -135,4 +135,19 @@ mod loopback {
 
 mod datagrams {
     crate::conformance_tests!(super::memory::InMemory::new());
+}
+
+#[test]
+fn the_feature_alone_decides_whether_the_module_does_the_handshakes_and_packets_of_quic() {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
+    let ca = authority("test", START);
+    let Security::Tls(identity) = issue(&ca, &ca, PeerKind::Hub, "a", &[], START) else { panic!("no identity") };
+    let wanted = cfg!(feature = "fips");
+    // What rustls answers holds for the keys of QUIC's packets too.
+    for accept in [Accept::Hubs, Accept::Clients, Accept::AnyClients] {
+        let listens = config::server_tls(&identity, accept, &clock, Blame::default()).unwrap();
+        assert_eq!(listens.fips(), wanted, "of a listener for {accept:?}");
+    }
+    let dials = config::client_tls(&identity, Some("b"), &clock, Blame::default()).unwrap();
+    assert_eq!(dials.fips(), wanted);
 }
