@@ -13,6 +13,7 @@ mod confluent;
 mod crash;
 mod demo;
 mod deny;
+mod fips;
 mod fuzz;
 mod lint;
 mod step;
@@ -43,7 +44,7 @@ enum Task {
     },
     /// Runs the whole test suite, sized for CI.
     Test {
-        /// Long runs: 10,000 simulator seeds, real hubs under faults, 10 minutes of fuzzing per target.
+        /// Long runs: 10,000 simulator seeds, real hubs under faults, 10 minutes of fuzzing per target, the FIPS module.
         #[arg(long)]
         full: bool,
         /// Runs only the steps whose name contains this.

@@ -4,7 +4,8 @@
 //! synchronisation edge of the rings; the address and thread sanitizers over the
 //! code that is unsafe or shared between threads; the simulator over random
 //! graphs and faults; real hubs in a ring under faults; the demo; Confluent's client against the
-//! registry; a smoke run of each fuzz target.
+//! registry; a smoke run of each fuzz target. In the full run, or when it is named,
+//! the build with the FIPS 140-3 module.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use anyhow::{Result, ensure};
 
 use crate::step::{Run, Step, run_all};
 use crate::workspace::{self, TRIPLE};
-use crate::{chaos, confluent, fuzz, tidy};
+use crate::{chaos, confluent, fips, fuzz, tidy};
 
 /// Runs the suite, or the steps whose name contains `only`.
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
@@ -45,6 +46,9 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 10 }), full)?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
+    if full || only.is_some_and(|text| text.contains(fips::WORD)) {
+        steps.push(fips::step());
+    }
     if let Some(text) = only {
         steps.retain(|step| step.name().contains(text));
         ensure!(!steps.is_empty(), "no step's name contains {text:?}");
