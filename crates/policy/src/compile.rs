@@ -55,19 +55,22 @@ pub struct Compiler {
     known: Known,
 }
 
+/// Texts of policies, and what they became.
+type Last = BTreeMap<Key, (Arc<str>, Weak<Compiled>)>;
+
 /// What is compiled of policies, as long as a judge has it: several judges of one
 /// compiler, on threads of their own, compile each policy once between them. Of each
 /// policy the text that was compiled last, so that it holds no more than there are
 /// policies; the lock is held to look up or to put in, and not while compiling.
 #[derive(Default)]
 struct Known {
-    last: Mutex<BTreeMap<Key, (Arc<str>, Weak<Compiled>)>>,
+    last: Mutex<Last>,
     /// How often something was compiled.
     compiled: AtomicU64,
 }
 
 impl Known {
-    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<Key, (Arc<str>, Weak<Compiled>)>) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut Last) -> T) -> T {
         // Whoever panicked with the lock had changed all or nothing.
         act(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner))
     }
