@@ -18,6 +18,8 @@ use crate::{chaos, confluent, fips, fuzz, tidy};
 /// Runs the suite, or the steps whose name contains `only`.
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut steps = vec![
+        // Apart, since from nothing it takes longer than the tests.
+        Step::command("workspace: build the tests", 30, workspace_tests(full).with(["--no-run"])),
         Step::command("workspace: unit, property and integration tests", 20, workspace_tests(full)),
         Step::command("workspace: doc tests", 10, Run::cargo(["test", "--workspace", "--doc", "--locked"])),
         Step::command("loom: every interleaving of the rings' synchronisation edges", 20, loom(full)),
@@ -44,7 +46,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         Step::command("demo: the main job, and its accounts", 10, demo()),
         confluent::step(),
     ];
-    steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 10 }), full)?);
+    steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 5 }), full)?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
     if full || only.is_some_and(|text| text.contains(fips::WORD)) {
         steps.push(fips::step());
