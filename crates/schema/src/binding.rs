@@ -6,7 +6,7 @@
 //! leave that open for some topic, so the second one is refused when it is made
 //! ([`State::bind`]). Where documents were changed past that, the filter whose text
 //! comes first counts, at every hub the same.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use weft_govern::document::Check;
 use weft_topic::{Filter, FilterError, InterestSet, Topic};
@@ -87,17 +87,55 @@ impl State {
         if !filters.is_empty() {
             self.version(subject, "latest", false)?;
         }
-        for (other, there) in self.subjects.iter().filter(|(name, _)| name.as_str() != subject) {
-            for theirs in there.topics.iter().filter_map(|text| Filter::parse(text).ok()) {
-                if let Some(filter) = filters.iter().find(|filter| ambiguous(filter, &theirs)) {
-                    let (filter, theirs) = (filter.as_str().to_owned(), theirs.as_str().to_owned());
-                    return Err(BindError::Ambiguous { filter, theirs, subject: other.clone() });
-                }
+        for filter in &filters {
+            let mut of_others = self.bound.near(filter).filter(|(_, name)| name != subject);
+            if let Some((theirs, other)) = of_others.find(|(theirs, _)| ambiguous(filter, theirs)) {
+                let (filter, theirs) = (filter.as_str().to_owned(), theirs.as_str().to_owned());
+                return Err(BindError::Ambiguous { filter, theirs, subject: other.clone() });
             }
         }
         let texts = filters.iter().map(|filter| filter.as_str().to_owned()).collect();
         Ok(self.bound(subject, texts, check, quarantine.map(str::to_owned))?)
     }
+}
+
+/// The filters that subjects are bound to, by the levels that they begin with
+/// before the first wildcard: filters have topics in common only where those of one
+/// begin with those of the other. So what may meet a filter is found without asking
+/// all of them, unless most begin with wildcards.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bound(BTreeMap<Vec<Box<str>>, BTreeSet<(Filter, String)>>);
+
+impl Bound {
+    pub(crate) fn insert(&mut self, text: &str, subject: &str) {
+        if let Ok(filter) = Filter::parse(text) {
+            self.0.entry(beginning(&filter)).or_default().insert((filter, subject.to_owned()));
+        }
+    }
+
+    pub(crate) fn remove(&mut self, text: &str, subject: &str) {
+        let Ok(filter) = Filter::parse(text) else { return };
+        let beginning = beginning(&filter);
+        if let Some(there) = self.0.get_mut(&beginning) {
+            there.remove(&(filter, subject.to_owned()));
+            if there.is_empty() {
+                self.0.remove(&beginning);
+            }
+        }
+    }
+
+    /// All that may have a topic in common with `filter`, and their subjects.
+    fn near(&self, filter: &Filter) -> impl Iterator<Item = &(Filter, String)> {
+        let beginning = beginning(filter);
+        let shorter: Vec<_> = (0..beginning.len()).filter_map(|n| self.0.get(beginning.get(..n)?)).collect();
+        let longer = self.0.range(beginning.clone()..).take_while(move |(levels, _)| levels.starts_with(&beginning));
+        shorter.into_iter().chain(longer.map(|(_, there)| there)).flatten()
+    }
+}
+
+/// The levels before the first wildcard.
+fn beginning(filter: &Filter) -> Vec<Box<str>> {
+    filter.levels().take_while(|level| !matches!(*level, "*" | "**")).map(Into::into).collect()
 }
 
 /// Whether for some topic neither filter is the more specific one.
@@ -170,5 +208,39 @@ impl Bindings {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filter() -> impl Strategy<Value = String> {
+        let level = prop::sample::select(vec!["a", "b", "aa", "*", "**"]);
+        prop::collection::vec(level, 1..5).prop_map(|levels| levels.join("/"))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_meets_a_filter_is_near_it(bound in prop::collection::vec(filter(), 1..20), gone in 0_usize..20, asked in filter()) {
+            let Ok(asked) = Filter::parse(&asked) else { return Ok(()) };
+            let mut index = Bound::default();
+            for (number, text) in bound.iter().enumerate() {
+                index.insert(text, &number.to_string());
+            }
+            if let Some(text) = bound.get(gone) {
+                index.remove(text, &gone.to_string());
+            }
+            let near: BTreeSet<&(Filter, String)> = index.near(&asked).collect();
+            for (number, text) in bound.iter().enumerate().filter(|(number, _)| *number != gone) {
+                let Ok(filter) = Filter::parse(text) else { continue };
+                if filter.intersects(&asked) {
+                    prop_assert!(near.contains(&(filter, number.to_string())), "{text}");
+                }
+            }
+            prop_assert!(near.iter().all(|(_, number)| *number != gone.to_string()));
+        }
     }
 }

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_govern::document::Check;
 
+use crate::binding::Bound;
 use crate::format::{Fingerprint, Format, Reference};
 use crate::limits::SchemaLimits;
 
@@ -231,6 +232,8 @@ pub struct State {
     by_id: BTreeMap<u32, BTreeSet<(String, u32)>>,
     /// Which schemas refer to a version of a subject.
     referrers: BTreeMap<(String, u32), BTreeSet<u32>>,
+    /// The filters that subjects are bound to.
+    pub(crate) bound: Bound,
 }
 
 impl State {
@@ -304,6 +307,7 @@ impl State {
 
     fn put_subject(&mut self, name: &str, subject: Option<Subject>) {
         if let Some(before) = self.subjects.remove(name) {
+            before.topics.iter().for_each(|text| self.bound.remove(text, name));
             for (number, version) in before.versions {
                 if let Some(places) = self.by_id.get_mut(&version.id) {
                     places.remove(&(name.to_owned(), number));
@@ -314,6 +318,7 @@ impl State {
             }
         }
         let Some(subject) = subject else { return };
+        subject.topics.iter().for_each(|text| self.bound.insert(text, name));
         for (number, version) in &subject.versions {
             self.by_id.entry(version.id).or_default().insert((name.to_owned(), *number));
         }

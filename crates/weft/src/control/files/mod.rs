@@ -63,12 +63,27 @@ pub(crate) struct Documents {
 struct Source {
     path: PathBuf,
     text: String,
+    /// Where each of its lines begins: files have very many tables, whose places are all noted.
+    lines: Vec<usize>,
 }
 
 impl Source {
+    fn new(path: PathBuf, text: String) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { path, text, lines }
+    }
+
+    /// Line and column of a place, both from 1.
+    fn line_column(&self, offset: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|begin| *begin <= offset).max(1);
+        let begin = self.lines.get(line - 1).copied().unwrap_or_default();
+        let (_, column) = line_column(self.text.get(begin..).unwrap_or_default(), offset.saturating_sub(begin));
+        (line, column)
+    }
+
     /// A place, as `file:line:column`.
     fn place(&self, offset: usize) -> String {
-        let (line, column) = line_column(&self.text, offset);
+        let (line, column) = self.line_column(offset);
         format!("{}:{line}:{column}", self.path.display())
     }
 }

@@ -13,7 +13,7 @@ use weft_govern::{Key, Kind, json};
 use super::table::{self, Places, Wrong};
 use super::{Documents, FieldsAt, MAX_BYTES, MAX_DEPTH, MAX_FILE, MAX_FILES, Source, TextAt, WHAT};
 use crate::config::ConfigError;
-use crate::config::reader::{Problem, line_column, nearest};
+use crate::config::reader::{Problem, nearest};
 
 /// The end of the names of files with tests.
 const TESTS: &str = ".test.toml";
@@ -177,7 +177,7 @@ impl Reader {
             Err(why) => return self.lines.push(format!("{}: {why}\n", path.display())),
         };
         let mut problems = Vec::new();
-        let source = Arc::new(Source { path: path.to_owned(), text });
+        let source = Arc::new(Source::new(path.to_owned(), text));
         let text = source.text.as_str();
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
@@ -224,7 +224,7 @@ impl Reader {
             };
             match read {
                 Ok(Placed { key, document, text, places }) => {
-                    let (line, _) = line_column(&source.text, start);
+                    let (line, _) = source.line_column(start);
                     if let Some(other) = self.documents.places.get(&key) {
                         let message = format!("{key} is there already, at {other}: leave one of the two out");
                         problems.push(Problem { offset: start, message });
@@ -324,6 +324,6 @@ fn text_at(source: &Source, value: &toml::Spanned<DeValue<'_>>, what: &'static s
     let span = value.span();
     let written = source.text.get(span.clone()).unwrap_or_default();
     let begin = value.get_ref().as_str().and_then(|text| written.find(text));
-    let (line, column) = line_column(&source.text, span.start + begin.unwrap_or_default());
+    let (line, column) = source.line_column(span.start + begin.unwrap_or_default());
     TextAt { path: source.path.clone(), line, column, is_verbatim: begin.is_some(), what }
 }
