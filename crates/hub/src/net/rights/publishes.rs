@@ -254,4 +254,26 @@ mod tests {
         let again = publishes.insert(1, ("t/z", lane, publish), vec![need("t/z", false)]);
         assert_eq!((again.len(), publishes.entries.len()), (1, 1), "in its place");
     }
+
+    #[test]
+    #[ignore = "a measurement: cargo test --release --package weft-hub --lib -- --ignored --nocapture known_answer"]
+    fn what_a_known_answer_costs() {
+        const ROUNDS: usize = 2_000_000;
+        for topics in [1, 16, 1_024] {
+            let mut publishes = Publishes::new(7);
+            let names: Vec<String> = (0..topics).map(|n| format!("flights/departed/JFK/{n}/B6")).collect();
+            for name in &names {
+                publishes.insert(1, (name, Lane::DEFAULT, Action::Publish), vec![need(name, true)]);
+            }
+            let blocks: Vec<Vec<u64>> = names.iter().map(|name| block(name, Lane::DEFAULT, 0)).collect();
+            let begun = std::time::Instant::now();
+            let mut allowed = 0;
+            for block in blocks.iter().cycle().take(ROUNDS) {
+                let block = std::hint::black_box(zerocopy::IntoBytes::as_bytes(block.as_slice()));
+                allowed += usize::from(publishes.find(1, block) == Known::Allowed);
+            }
+            println!("{topics} topics in turn: {:.1} ns", begun.elapsed().as_secs_f64() * 1e9 / ROUNDS as f64);
+            assert_eq!(allowed, ROUNDS);
+        }
+    }
 }
