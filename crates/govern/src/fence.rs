@@ -4,7 +4,8 @@
 //! A principal of a tenant may use what the tenant owns, and what its owner
 //! exports to it for that action and it imports. Of a filter all topics must be
 //! of one owner's filter. What nobody owns, and what is reserved, is for those
-//! of no tenant. Passing the fence allows nothing yet: policies do.
+//! of no tenant; but what was put in quarantine of a tenant's own events it may read.
+//! Passing the fence allows nothing yet: policies do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use weft_topic::Filter;
 
 use crate::access::{Action, Ask, Fault, Resource};
 use crate::document::{self, Export, Import, Tenant};
+use crate::inspect::{is_quarantine_of, quarantine_filter};
 use crate::owners::{Owned, Owners, Steps, is_ownable, is_reserved};
 use crate::{Key, Kind, State};
 
@@ -162,7 +164,8 @@ impl Fence {
     pub fn allows(&self, tenant: Option<&str>, action: Action, asked: &Filter) -> Result<(), FenceReason> {
         let Some(tenant) = tenant else { return Ok(()) };
         if is_reserved(asked) {
-            return Err(FenceReason::Reserved(asked.clone()));
+            let is_own = reads(action) && is_quarantine_of(tenant, asked);
+            return if is_own { Ok(()) } else { Err(FenceReason::Reserved(asked.clone())) };
         }
         // The topics of two tenants are apart: who covers it is the only one who can.
         match self.owners.covering(asked) {
@@ -176,8 +179,11 @@ impl Fence {
     #[must_use]
     pub fn allows_some(&self, tenant: Option<&str>, action: Action, asked: &Filter) -> bool {
         let Some(tenant) = tenant else { return true };
-        !is_reserved(asked)
-            && self.usable(tenant, action).any(|(one, other)| one.intersects(asked) && other.intersects(asked))
+        if is_reserved(asked) {
+            let own = Filter::parse(&quarantine_filter(Some(tenant), "**"));
+            return reads(action) && own.is_ok_and(|own| own.intersects(asked));
+        }
+        self.usable(tenant, action).any(|(one, other)| one.intersects(asked) && other.intersects(asked))
     }
 
     /// The owner of all topics of a filter.
@@ -252,6 +258,11 @@ impl Fence {
             None => FenceReason::Unowned(asked),
         }
     }
+}
+
+/// Whether an action only reads what lies in a stream, or looks at it.
+const fn reads(action: Action) -> bool {
+    matches!(action, Action::Consume | Action::Subscribe | Action::Observe)
 }
 
 /// Reads all documents of a kind; what cannot be read or taken is told.

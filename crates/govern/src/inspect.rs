@@ -4,9 +4,38 @@
 
 use std::sync::Arc;
 
+use weft_topic::Filter;
+
 use crate::State;
 use crate::access::Fault;
 use crate::document::Check;
+
+/// The first level of what streams for quarantine capture: in the reserved space,
+/// where nobody publishes.
+pub const QUARANTINE: &str = "_quarantine";
+
+/// What the stream captures in which hubs put aside what they call `called`: events on
+/// topics that a tenant owns, or on those that nobody owns.
+#[must_use]
+pub fn quarantine_filter(tenant: Option<&str>, called: &str) -> String {
+    match tenant {
+        Some(tenant) => format!("{QUARANTINE}/{tenant}/{called}"),
+        None => format!("{QUARANTINE}/{called}"),
+    }
+}
+
+/// Whether a filter is of quarantines alone.
+#[must_use]
+pub fn is_quarantine(filter: &Filter) -> bool {
+    filter.levels().next() == Some(QUARANTINE)
+}
+
+/// Whether a filter is of the quarantines of one tenant alone.
+#[must_use]
+pub fn is_quarantine_of(tenant: &str, filter: &Filter) -> bool {
+    let mut levels = filter.levels();
+    levels.next() == Some(QUARANTINE) && levels.next() == Some(tenant) && levels.next().is_some()
+}
 
 /// A payload that is not of its schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +58,8 @@ pub struct Unfit {
     pub text: Arc<str>,
     /// Where it goes, with a check of [`Check::Quarantine`].
     pub quarantine: Option<Arc<str>>,
+    /// The tenant that owns the topic, whose quarantine it goes to; none: nobody does.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// Checks payloads by one state. Answers depend on that state and the payload

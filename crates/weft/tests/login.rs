@@ -332,6 +332,93 @@ fn a_stream_is_of_the_tenant_of_who_makes_it_whatever_it_says_and_of_any_where_a
     refused(&stream("operator", &["create", "odd", "odd", "--tenant", "no name"]), "the tenant: ");
 }
 
+/// What lets a tenant read its own quarantine, in a policy of its own, and another
+/// tenant everything that the fence does.
+const ASIDE: &str = r#"
+[[policy]]
+name = "aside"
+tenant = "shop"
+rules = '''
+@id("read")
+permit (principal in Tenant::"shop", action in [Action::"consume", Action::"subscribe", Action::"observe"],
+  resource in TopicFilter::"_quarantine/shop/**");
+'''
+
+[[policy]]
+name = "billing"
+rules = '''
+@id("all")
+permit (principal in Tenant::"billing", action, resource);
+@id("quarantine")
+permit (principal in Tenant::"billing", action, resource in TopicFilter::"_quarantine/**");
+'''
+
+[[subject]]
+name = "orders"
+topics = ["shop/orders/**"]
+check = "quarantine"
+quarantine = "aside"
+"#;
+
+#[test]
+fn a_tenant_reads_and_replays_what_was_put_aside_of_its_own_topics_and_no_other_tenant_does() {
+    let site = Site::start();
+    site.apply("rules.toml", RULES);
+    for (name, tenant) in [("till", "shop"), ("pay", "billing")] {
+        let login = format!("spiffe://weft/client/{name}");
+        site.put("identity", name, &json!({"tenant": tenant, "logins": [{"spiffe": login}]}));
+    }
+    let subject = |schemas: &[&str]| {
+        let (mut written, mut versions) = (String::new(), "[subject.versions]\n".to_owned());
+        for (id, kind) in (1..).zip(schemas) {
+            let text = format!(r#"{{"type":"object","properties":{{"id":{{"type":{kind}}}}}}}"#);
+            let path = site.file("schema.json", &text);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+            let checked = command.args(["schema", "check", "--json", &path]).output().expect("it starts");
+            let checked: Value = serde_json::from_slice(&checked.stdout).expect("JSON");
+            let print = checked["sha256"].as_str().expect("a fingerprint");
+            written.push_str(&format!(
+                "[[schema]]\nname = \"{id}\"\nformat = \"JSON\"\ntext = '{text}'\nfingerprint = \"{print}\"\n"
+            ));
+            versions.push_str(&format!("{id} = {{ id = {id} }}\n"));
+        }
+        site.apply("orders.toml", &format!("{ASIDE}{versions}{written}"));
+    };
+    let (number, number_or_text) = ("\"integer\"", "[\"integer\",\"string\"]");
+    subject(&[number]);
+    // As soon as the hub checks by it.
+    let until = Instant::now() + Duration::from_secs(60);
+    while !text(&site.with_certificate("till", &["pub", "shop/orders/1", r#"{"id":"x"}"#]).stderr)
+        .contains("quarantine")
+    {
+        assert!(Instant::now() < until, "it is never checked");
+    }
+    let schema = |who: &str, args: &[&str]| site.with_certificate(who, &[&["schema"], args].concat());
+    let stream = "aside-shop-home";
+    let listed = schema("till", &["quarantine", "list", stream]);
+    allowed(&listed);
+    assert!(text(&listed.stdout).contains("shop/orders/1") && text(&listed.stderr).contains("1 in quarantine"));
+    let shown = schema("till", &["quarantine", "show", stream, "1"]);
+    allowed(&shown);
+    assert!(text(&shown.stdout).contains(r#"payload  {"id":"x"}"#), "{}", text(&shown.stdout));
+    for args in [&["quarantine", "list", stream][..], &["quarantine", "show", stream, "1"], &["replay", stream]] {
+        refused(&schema("pay", args), "is reserved");
+    }
+    // What lies there its own hub keeps: reading it is all that the fence lets in.
+    refused(&site.with_certificate("till", &["stream", "delete", stream]), "denied");
+
+    subject(&[number, number_or_text]);
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let replayed = schema("till", &["replay", stream]);
+        allowed(&replayed);
+        if text(&replayed.stderr).contains("1 published, 0 were published before, 0 still do not fit") {
+            break;
+        }
+        assert!(Instant::now() < until, "{}", text(&replayed.stderr));
+    }
+}
+
 #[test]
 fn what_proves_nothing_is_refused_and_no_secret_is_in_any_log() {
     let (site, signer, forger) = (Site::start_with(&["--log", "trace"]), Signer::new("one"), Signer::new("one"));

@@ -290,3 +290,37 @@ fn a_thousand_tenants_are_learned_and_each_is_asked_in_few_steps() {
     }
     assert!(fence.allows(Some("t0"), Action::Publish, &filter("**")).is_err());
 }
+
+#[test]
+fn a_tenant_reads_its_own_quarantine_and_nothing_else_of_what_is_reserved() {
+    let state = State::default().with(
+        [("a", "a/**"), ("b", "b/**")].map(|(name, topics)| {
+            let document = format!(r#"{{"topics":["{topics}"]}}"#);
+            (Key::new(Kind::Tenant, name).expect("a name"), Arc::<str>::from(document))
+        }),
+        &[],
+    );
+    let (fence, faults) = Fence::learn(&state);
+    assert!(faults.is_empty());
+    let filter = |text: &str| Filter::parse(text).expect("a filter");
+    let may = |action, text| fence.allows(Some("a"), action, &filter(text)).is_ok();
+    for action in [Action::Consume, Action::Subscribe, Action::Observe] {
+        assert!(may(action, "_quarantine/a/aside") && may(action, "_quarantine/a/**"));
+        for other in [
+            "_quarantine/b/aside",
+            "_quarantine/*/aside",
+            "_quarantine/**",
+            "_quarantine/a",
+            "_quarantine/aside",
+            "_audit/a/x",
+        ] {
+            assert!(!may(action, other), "{other}");
+        }
+        assert!(fence.allows_some(Some("a"), action, &filter("_quarantine/**")));
+        assert!(!fence.allows_some(Some("a"), action, &filter("_quarantine/b/**")));
+    }
+    for action in [Action::Publish, Action::Administer, Action::Request, Action::Reply] {
+        assert!(!may(action, "_quarantine/a/aside"), "{action:?}");
+        assert!(!fence.allows_some(Some("a"), action, &filter("_quarantine/a/**")));
+    }
+}

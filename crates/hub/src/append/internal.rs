@@ -19,9 +19,6 @@ use crate::outbox::Outbox;
 
 /// How long dead letters are kept where nobody says.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3_600);
-/// What streams for quarantine capture begins so: in the reserved space, where
-/// nobody publishes.
-const QUARANTINES: &str = "_quarantine/";
 /// How long, and how much, a quarantine keeps, unless its stream is altered: behind
 /// that the oldest events go.
 const QUARANTINE: (Duration, u64) = (Duration::from_secs(30 * 24 * 3_600), 1 << 30);
@@ -32,7 +29,7 @@ pub(crate) struct Internal {
     /// Made when there is none.
     pub(crate) stream: String,
     /// The stream that the event was in; the topic of records of the audit log; what the
-    /// documents call a quarantine.
+    /// stream of a quarantine captures.
     pub(crate) source: String,
     /// Stamped.
     pub(crate) block: BlockRef,
@@ -140,8 +137,8 @@ impl AppendStage {
         let now = self.now;
         let slot = self.names.get(name).copied().ok_or("the stream was not made")?;
         let stream = self.stream(slot).ok_or("the stream is gone")?;
-        let is_others = |filter: &String| !filter.starts_with(QUARANTINES);
-        if *author == Author::Quarantine && stream.spec.filters.iter().any(is_others) {
+        // What is one tenant's must not lie where another one may read it.
+        if *author == Author::Quarantine && stream.spec.filters != [source.as_str()] {
             return Err(format!("the stream `{name}` has another use: name another `quarantine` in the subject"));
         }
         let appended = stream.log.append(block, now).map_err(|error| format!("stream `{name}`: {error}"))?;
@@ -193,12 +190,14 @@ impl AppendStage {
 }
 
 /// A stream for what entered at this hub and does not fit. Nobody publishes into it.
-fn quarantine_spec(name: &str, called: &str, defaults: &crate::options::StreamDefaults) -> StreamSpec {
-    let filter = format!("{QUARANTINES}{called}");
+/// It is of the tenant that its filter names, if it names one.
+fn quarantine_spec(name: &str, filter: &str, defaults: &crate::options::StreamDefaults) -> StreamSpec {
+    let levels: Vec<&str> = filter.split('/').collect();
+    let tenant = if let [_, tenant, _] = levels.as_slice() { *tenant } else { "" };
     let (age, retain_bytes) = QUARANTINE;
     let retain_age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    let filters = vec![&*filter];
-    let spec = frame::StreamSpec { name, filters, retain_age_ms, retain_bytes, ..frame::StreamSpec::default() };
+    let filters = vec![filter];
+    let spec = frame::StreamSpec { name, filters, tenant, retain_age_ms, retain_bytes, ..frame::StreamSpec::default() };
     StreamSpec::from_frame(&spec, defaults)
 }
 

@@ -163,6 +163,7 @@ mod tests {
             rule: "type".into(),
             text: "no number".into(),
             quarantine: Some("bad".into()),
+            tenant: None,
         })
     }
 

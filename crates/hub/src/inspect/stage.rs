@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use weft_base::{Mono, Now};
+use weft_base::{HubId, Mono, Now};
 use weft_govern::document::Check;
-use weft_govern::inspect::{Inspector, Unfit};
+use weft_govern::inspect::{Inspector, Unfit, quarantine_filter};
 use weft_ring::arena::Arena;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
@@ -30,6 +30,7 @@ use crate::Identity;
 use crate::admit;
 use crate::counters::{Counters, add};
 use crate::messages::{Author, Internal, SessionId, ToAppend, ToNet};
+use crate::options::is_label;
 use crate::outbox::{Outbox, backlog};
 use crate::route::table::RouteTable;
 
@@ -243,7 +244,12 @@ impl InspectStage {
     fn write(&mut self, task: &Task) -> Result<usize, String> {
         let work = &task.work;
         let block = Block::trusted(&work.block);
-        let stream = task.unfit.first().and_then(|(_, why)| why.quarantine.clone()).unwrap_or_default();
+        // Of one block, and so of one topic and one owner.
+        let first = task.unfit.first().map(|(_, why)| why.clone());
+        let called = first.as_ref().and_then(|why| why.quarantine.clone()).unwrap_or_default();
+        let tenant = first.as_ref().and_then(|why| why.tenant.as_deref());
+        let (stream, filter) =
+            (stream_at(&called, tenant, &self.parts.identity.name), quarantine_filter(tenant, &called));
         let by = By {
             who: work.who.as_deref().map_or("", |who| &who.name),
             hub: (self.parts.identity.id, self.parts.identity.epoch),
@@ -261,7 +267,7 @@ impl InspectStage {
             self.ticket += 1;
             self.letters += 1;
             self.tickets.insert(self.ticket, work.session);
-            let (stream, source) = (stream_at(&stream, &self.parts.identity.name), stream.to_string());
+            let (stream, source) = (stream.clone(), filter.clone());
             let internal = Internal { stream, source, block, ticket: self.ticket, author: Author::Quarantine };
             self.parts.append.push(ToAppend::Internal(internal));
         }
@@ -347,13 +353,21 @@ fn without(task: &mut Task) -> bool {
     }
 }
 
-/// The stream at this hub for what the documents call so: each hub keeps what
-/// entered there, and names of streams are 1 to 64 of `a-z`, `0-9` and `-`.
-fn stream_at(name: &str, hub: &str) -> String {
+/// The stream at this hub for what the documents call so, of a tenant or of nobody:
+/// each hub keeps what entered there, and names of streams are 1 to 64 of `a-z`,
+/// `0-9` and `-`. A tenant whose name is no part of one has a number there. Two that
+/// come to one name are told apart by what the stream captures.
+fn stream_at(name: &str, tenant: Option<&str>, hub: &str) -> String {
     const MOST: usize = 64;
-    let room = MOST.saturating_sub(hub.len() + 1).max(1);
+    let owner = tenant.map(|tenant| {
+        let is_plain = is_label(tenant) && name.len() + tenant.len() + hub.len() + 2 <= MOST;
+        let called = if is_plain { tenant.to_owned() } else { format!("{:016x}", HubId::of_name(tenant).0) };
+        format!("-{called}")
+    });
+    let owner = owner.unwrap_or_default();
+    let room = MOST.saturating_sub(owner.len() + hub.len() + 1).max(1);
     let name: String = name.chars().take(room).collect();
-    format!("{name}-{hub}").chars().take(MOST).collect()
+    format!("{name}{owner}-{hub}").chars().take(MOST).collect()
 }
 
 /// Why an event does not fit, and by which schema.
@@ -406,9 +420,16 @@ mod tests {
 
     #[test]
     fn each_hub_has_a_stream_of_its_own_for_a_quarantine_and_its_name_is_one() {
-        assert_eq!(stream_at("bad-orders", "fra-1"), "bad-orders-fra-1");
-        let long = stream_at(&"q".repeat(64), "fra-1");
+        assert_eq!(stream_at("bad-orders", None, "fra-1"), "bad-orders-fra-1");
+        let long = stream_at(&"q".repeat(64), None, "fra-1");
         assert!(long.len() == 64 && long.ends_with("-fra-1"), "{long}");
-        assert_eq!(stream_at("q", &"h".repeat(64)).len(), 64);
+        assert_eq!(stream_at("q", None, &"h".repeat(64)).len(), 64);
+        assert_eq!(stream_at("aside", Some("shop"), "fra-1"), "aside-shop-fra-1");
+        for (tenant, other) in [("Shop", "sHop"), ("a.b", "a:b"), (&*"t".repeat(64), &*"t".repeat(65))] {
+            for hub in ["fra-1", &*"h".repeat(64)] {
+                let [one, two] = [tenant, other].map(|tenant| stream_at("aside", Some(tenant), hub));
+                assert!(is_label(&one) && is_label(&two) && one != two, "{one} {two}");
+            }
+        }
     }
 }

@@ -54,6 +54,7 @@ impl Inspector for Fake {
             return Ok(());
         }
         Err(Box::new(Unfit {
+            tenant: None,
             check: subject.check,
             subject: name.as_str().into(),
             version: Some(3),

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use weft_govern::access::Fault;
 use weft_govern::document::{self, Document, Level};
+use weft_govern::fence::Fence;
 use weft_govern::inspect::{Inspector, Inspectors, Learned, Unfit};
 use weft_govern::{Key, Kind, State};
 use weft_schema::Fingerprint;
 use weft_schema::checkers::{Checkers, MOST_BYTES};
 use weft_schema::readers::{Declaration, Reads, who_breaks};
 use weft_schema::registry::{self, Cache, RegistryLimits, Request, Stored, document_name, subject_of};
-use weft_topic::Topic;
+use weft_topic::{Filter, Topic};
 
 /// The kinds of documents that the registry is made of.
 const KINDS: [Kind; 3] = [Kind::Schema, Kind::Subject, Kind::Registry];
@@ -84,6 +85,9 @@ fn subject_name(document: &str) -> String {
 /// Makes what payloads are checked by of each state.
 pub(crate) struct Schemas {
     followed: Followed,
+    /// The versions at which tenants were last changed, and what they own.
+    tenants: BTreeMap<Key, u64>,
+    fence: Arc<Fence>,
     checked: Arc<Checked>,
     learned: Option<Learned>,
 }
@@ -91,13 +95,20 @@ pub(crate) struct Schemas {
 impl Schemas {
     /// Of no state yet.
     pub(crate) fn new() -> Self {
-        Self { followed: Followed::new(), checked: Arc::default(), learned: None }
+        let (tenants, fence) = (BTreeMap::new(), Arc::default());
+        Self { followed: Followed::new(), tenants, fence, checked: Arc::default(), learned: None }
     }
 }
 
 impl Inspectors for Schemas {
     fn learn(&mut self, state: &Arc<State>) -> Learned {
-        let has_changed = self.followed.follow(state);
+        let mut has_changed = self.followed.follow(state);
+        let tenants = state.of_kind(Kind::Tenant).map(|(key, item)| (key.clone(), item.version)).collect();
+        if self.tenants != tenants {
+            // What of it cannot be understood is told where it is judged by.
+            (self.tenants, self.fence) = (tenants, Arc::new(Fence::learn(state).0));
+            has_changed = true;
+        }
         if let Some(learned) = self.learned.as_mut().filter(|_| !has_changed) {
             learned.compiled = 0;
             return learned.clone();
@@ -107,7 +118,7 @@ impl Inspectors for Schemas {
         let unread = self.followed.faults.iter().map(|(key, what)| Fault { key: key.to_string(), what: what.clone() });
         let unused = checkers.faults().map(|(id, what)| Fault { key: format!("schema/{id}"), what: what.to_owned() });
         let faults = unread.chain(unused).collect();
-        self.checked = Arc::new(Checked { checkers, state: state.version() });
+        self.checked = Arc::new(Checked { checkers, fence: self.fence.clone(), state: state.version() });
         let inspector: Arc<dyn Inspector> = self.checked.clone();
         let learned = Learned { inspector, faults, schemas: schemas as u64, compiled: compiled as u64 };
         self.learned = Some(learned.clone());
@@ -119,6 +130,8 @@ impl Inspectors for Schemas {
 #[derive(Default)]
 struct Checked {
     checkers: Checkers,
+    /// Whose topics are.
+    fence: Arc<Fence>,
     /// The version at which they became what they are.
     state: u64,
 }
@@ -143,6 +156,7 @@ impl Inspector for Checked {
             rule: misfit.violation.rule.into(),
             text: misfit.violation.text.into(),
             quarantine: binding.quarantine.as_deref().map(Arc::from),
+            tenant: self.fence.owner(&Filter::from(topic)).cloned(),
         }))
     }
 }

@@ -63,7 +63,14 @@ fn a_state_is_followed_and_only_what_changes_is_compiled() {
     let foreign = learned.inspector.inspect("orders/1", 9, b"{}").expect_err("there is no such schema");
     assert!(foreign.text.contains("no version of subject"), "{}", foreign.text);
 
-    let gone = Arc::new(second.with([], &[Key::parse("subject/orders").expect("a key")]));
+    // The topic has an owner from then on, whose quarantine it is.
+    assert_eq!(foreign.tenant, None);
+    let owned = with(&second, &[("tenant/shop", r#"{"topics":["orders/**"]}"#.to_owned())]);
+    let learned = schemas.learn(&owned);
+    let why = learned.inspector.inspect("orders/1", 0, b"[]").expect_err("it is no object");
+    assert_eq!((why.tenant.as_deref(), learned.compiled), (Some("shop"), 0));
+
+    let gone = Arc::new(owned.with([], &[Key::parse("subject/orders").expect("a key")]));
     assert!(!schemas.learn(&gone).inspector.checks("orders/1"));
 }
 

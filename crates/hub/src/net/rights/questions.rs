@@ -11,6 +11,7 @@ use std::sync::Arc;
 use weft_base::SubscriptionId;
 use weft_govern::access::{Action, Resource};
 use weft_govern::api::{Explain, Request};
+use weft_govern::inspect::is_quarantine;
 use weft_topic::Filter;
 use weft_wire::frame::{Frame, OnFull, REPLY_INBOX};
 
@@ -105,7 +106,15 @@ pub(super) fn questions(frame: &Frame<'_>, streams: Streams<'_>) -> Questions {
         Frame::Subscribe(subscribe) => Filter::parse(subscribe.filter).ok().map(|filter| {
             let reads = (Action::Subscribe, Resource::Topic(filter.clone()));
             if !subscribe.stream.is_empty() {
-                let all = [(Action::Consume, stream(subscribe.stream, streams)), reads];
+                let captured = streams(subscribe.stream);
+                let mut all = vec![(Action::Consume, stream(subscribe.stream, streams))];
+                // What lies in quarantine has the topics that it was published to; who
+                // may read it is said by what its stream captures.
+                if !captured.is_empty() && captured.iter().all(is_quarantine) {
+                    all.extend(captured.iter().map(|filter| (Action::Subscribe, Resource::Topic(filter.clone()))));
+                } else {
+                    all.push(reads);
+                }
                 return Questions::of(subscribe.id.0, all).opens(subscribe.id);
             }
             let mut asked = Questions::of(subscribe.id.0, [reads]).opens(subscribe.id);
