@@ -101,6 +101,24 @@ fn the_vectors_are_read_as_what_they_say() {
 }
 
 #[test]
+fn a_stream_of_no_tenant_is_what_it_was_in_version_1() {
+    let frames = common::frames();
+    let create =
+        frames.iter().find_map(|frame| if let Frame::StreamCreate(create) = frame { Some(create) } else { None });
+    let mut create = create.unwrap().clone();
+    create.spec.tenant = "";
+    let bytes = common::encoded(&Frame::StreamCreate(create));
+    // What is behind the prefix of a mirror: how it is when no home can be reached, then
+    // the number of the tenant, then the largest event, then padding.
+    let mut end = b"flights/".to_vec();
+    end.push(1);
+    end.extend(0_u32.to_le_bytes());
+    end.extend(65_536_u32.to_le_bytes());
+    let at = bytes.windows(end.len()).rposition(|part| part == end);
+    assert!(at.is_some_and(|at| bytes[at + end.len()..].iter().all(|byte| *byte == 0)), "{bytes:02x?}");
+}
+
+#[test]
 fn every_kind_of_frame_has_a_vector() {
     let kinds: Vec<Kind> = common::frames().iter().map(Frame::kind).collect();
     assert_eq!(kinds, Kind::ALL);

@@ -159,6 +159,20 @@ impl<'a> Reader<'a> {
 
     pub(super) fn text(&mut self, field: &'static str, limit: usize) -> Result<&'a str, FrameError> {
         let bytes = self.bytes(field, limit)?;
+        self.utf8(bytes, field)
+    }
+
+    /// A name whose length was read before.
+    pub(super) fn name_of(&mut self, len: u32, field: &'static str) -> Result<&'a str, FrameError> {
+        if len as usize > MAX_NAME {
+            return self.refuse(FrameClause::TextLength, field, len.into());
+        }
+        let bytes = self.take(len as usize, field)?;
+        self.utf8(bytes, field)
+    }
+
+    /// What was just read, as text.
+    fn utf8(&mut self, bytes: &'a [u8], field: &'static str) -> Result<&'a str, FrameError> {
         std::str::from_utf8(bytes).or_else(|error| {
             let bad = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
             self.at = self.at - bytes.len() + error.valid_up_to();
@@ -314,6 +328,14 @@ impl<'o> Writer<'o> {
 
     pub(super) fn name(&mut self, field: &'static str, name: &str) {
         self.text(field, name, MAX_NAME);
+    }
+
+    /// The length of a name whose bytes come later.
+    pub(super) fn len_of(&mut self, field: &'static str, name: &str) {
+        match u32::try_from(name.len()) {
+            Ok(len) if name.len() <= MAX_NAME => self.u32(len),
+            _ => self.refuse(field, name.len(), MAX_NAME),
+        }
     }
 
     /// A text meant for people: cut where it is too long.

@@ -130,7 +130,9 @@ pub struct StreamSpec<'a> {
     /// What becomes of publishes while no home can be reached.
     pub unreachable: Unreachable,
     /// The tenant whose it is, whose quota its bytes count against; empty for
-    /// none. Of a client of a tenant the hub says it.
+    /// none. Of a client of a tenant the hub says it. Its length stands where version 1
+    /// of the protocol had a number, of which only 0 was in use, and its bytes at the
+    /// end: to that version a stream of no tenant is what it was, and one of a tenant is refused.
     pub tenant: &'a str,
     /// The largest event it takes, key, headers and payload together, in
     /// bytes; 0 for any.
@@ -148,7 +150,7 @@ fn read_texts<'a>(
 
 impl<'a> StreamSpec<'a> {
     fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
-        Ok(Self {
+        let mut spec = Self {
             name: r.name("name")?,
             id: r.u64("id")?,
             filters: read_texts(r, "filters", MAX_STREAM_FILTERS, MAX_FILTER)?,
@@ -166,9 +168,13 @@ impl<'a> StreamSpec<'a> {
             mirror_of: r.name("mirror_of")?,
             mirror_prefix: (r.text("mirror_prefix", MAX_FILTER)?, r.text("mirror_prefix", MAX_FILTER)?),
             unreachable: r.one_of("unreachable", Unreachable::from_number)?,
-            tenant: r.name("tenant")?,
-            max_event: r.u32("max_event")?,
-        })
+            tenant: "",
+            max_event: 0,
+        };
+        let tenant = r.u32("tenant")?;
+        spec.max_event = r.u32("max_event")?;
+        spec.tenant = r.name_of(tenant, "tenant")?;
+        Ok(spec)
     }
 
     fn write(&self, w: &mut Writer<'_>) {
@@ -190,8 +196,9 @@ impl<'a> StreamSpec<'a> {
         w.text("mirror_prefix", self.mirror_prefix.0, MAX_FILTER);
         w.text("mirror_prefix", self.mirror_prefix.1, MAX_FILTER);
         w.u8(self.unreachable as u8);
-        w.name("tenant", self.tenant);
+        w.len_of("tenant", self.tenant);
         w.u32(self.max_event);
+        w.raw(self.tenant.as_bytes());
     }
 }
 
