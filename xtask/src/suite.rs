@@ -46,7 +46,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         Step::command("demo: the main job, and its accounts", 10, demo()),
         confluent::step(),
     ];
-    steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 5 }), full)?);
+    steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 3 }), full)?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
     if full || only.is_some_and(|text| text.contains(fips::WORD)) {
         steps.push(fips::step());
