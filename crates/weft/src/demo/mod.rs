@@ -56,7 +56,7 @@ const AWAY: Duration = Duration::from_millis(2_500);
 /// What was published this long before the kill may have died with the hub.
 const DIED_WITH: Duration = Duration::from_millis(250);
 /// How long the mesh may take to agree, before the flights and after the outage.
-const AGREE: Duration = Duration::from_secs(15);
+const AGREE: Duration = Duration::from_secs(60);
 /// How long everything may take to come to rest after the last flight.
 const REST: Duration = Duration::from_secs(30);
 /// How often the demo looks.
