@@ -31,7 +31,7 @@ pub(crate) fn step() -> Step {
             missing.join(" and no ")
         );
         let end = Instant::now() + limit;
-        for run in [links(), storage()] {
+        for run in [handshakes(), links(), storage()] {
             println!("   {}", run.typed());
             run.go(end.saturating_duration_since(Instant::now()).max(Duration::from_secs(1)))?;
         }
@@ -48,11 +48,25 @@ fn tests() -> Run {
     Run::cargo(["test", "--features", "weft/fips", "--locked"]).with(packages)
 }
 
-/// Handshakes of every kind and signatures of tokens, and then the program as it is
-/// built for use, and hubs that link, join and let clients in.
+/// Handshakes of every kind and signatures of tokens.
+fn handshakes() -> Run {
+    tests().with(["--lib"])
+}
+
+/// The program as it is built for use, and hubs that link, join and let clients in.
 fn links() -> Run {
     tests().with([
-        "--lib", "--bin", "weft", "--test", "identity", "--test", "joining", "--test", "login", "--test", "quic",
+        "--bin",
+        "weft",
+        "--test",
+        "hub",
+        "--test",
+        "weft",
+        "--",
+        "identity::",
+        "joining::",
+        "login::",
+        "quic::",
     ])
 }
 

@@ -4,6 +4,7 @@
 //! The allocator of this test counts for the whole process, so the clients
 //! here use prepared bytes and fixed buffers while it counts.
 
+#[path = "hub/common/mod.rs"]
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -3,6 +3,7 @@
 //! The allocator of this test counts what is allocated and not given back in
 //! the whole process, so the clients here keep nothing per entry.
 
+#[path = "hub/common/mod.rs"]
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -6,6 +6,7 @@
 //! Two seconds by default; `WEFT_OVERLOAD_SECONDS=60 cargo test -p weft-hub
 //! --test overload -- --nocapture` is the full run and prints its figures.
 
+#[path = "hub/common/mod.rs"]
 mod common;
 
 use std::io::{ErrorKind, Write};

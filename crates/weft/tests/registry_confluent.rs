@@ -4,6 +4,7 @@
 //! Needs Python and packages from its index, which `cargo xtask test` installs into
 //! the target folder: `cargo xtask test --only Confluent`.
 
+#[path = "weft/common/mod.rs"]
 mod common;
 
 use std::fs;

@@ -17,7 +17,7 @@ use weft_wire::ErrorCode;
 use self::tokens::{DAY, Keys, Signer, now, ok, seconds};
 use super::{KeyServer, Porter, Roots};
 
-#[path = "../../tests/common/tokens.rs"]
+#[path = "../../tests/weft/common/tokens.rs"]
 #[allow(unreachable_pub, reason = "shared with the tests of the program")]
 mod tokens;
 

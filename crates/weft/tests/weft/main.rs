@@ -1,0 +1,22 @@
+//! The program as its users run it: real processes over real sockets. One test
+//! program for all, since each takes long to link.
+
+mod audit;
+mod bench;
+mod cli;
+mod common;
+mod control;
+mod drain;
+mod governance;
+mod identity;
+mod joining;
+mod kill;
+mod login;
+mod plan;
+mod policy;
+mod quarantine;
+mod registry;
+mod schema;
+mod storage;
+mod streams;
+mod why_not;
