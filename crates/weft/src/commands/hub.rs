@@ -28,9 +28,9 @@ use crate::Usage;
 use crate::cli::HubArgs;
 use crate::config;
 use crate::control;
-use crate::http::{self, HttpOptions, Server};
+use crate::http::{self, HttpOptions, Server, Way};
 use crate::issue::{Facts, IssueOptions, Issuer};
-use crate::login::{KeyServer, Porter, Roots};
+use crate::login::{KeyServer, Porter, Roots, Vouchers};
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
 use crate::renewal::{Asking, Renewal};
 use crate::rules::Rules;
@@ -39,6 +39,10 @@ use crate::rules::Rules;
 const LOOK: Duration = Duration::from_millis(100);
 /// The exit code when a second signal ends the process.
 const ENDED_AT_ONCE: i32 = 130;
+/// The socket of the sessions by HTTP.
+const INSIDE: &str = "http.sock";
+/// Sessions by HTTP that may still be ending.
+const SPARE_SESSIONS: usize = 8;
 /// Samples per second of a profile of a hub's whole life.
 const WHOLE_LIFE_HERTZ: u32 = 99;
 /// For how many days the identity of a `--dev` hub is valid.
@@ -83,6 +87,8 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let name = options.name.clone();
     let told = issue.as_ref().map(|_| options.clone());
     let served = (options.link_security.clone(), options.admins.clone(), options.anonymous);
+    let vouchers = Arc::new(Vouchers::new(Arc::new(SystemClock::new())));
+    let inside = http.as_ref().map(|http| inside(http, &mut options)).transpose()?;
     let mut environment = Environment::of_machine(&options)?;
     environment.profiler = Some(Arc::new(Sampler));
     environment.governance.digest = Some(Arc::new(control::Sha256));
@@ -92,7 +98,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let vetting = control::Vetting::new(&options, environment.clock.clone(), judge.clone());
     environment.governance.vet = Some(Box::new(vetting));
     let server = KeyServer::new(&login).map_err(|e| Usage(format!("[login] ca: {e:#}")))?;
-    environment.door = Some(Box::new(Porter::new(Limits::default(), server)?));
+    environment.door = Some(Box::new(Porter::new(Limits::default(), server, vouchers.clone())?));
     environment.inspectors = Some(Box::new(control::Schemas::new()));
     let (enforces, has_state) = (options.control.enforce, options.data.is_some());
     if enforces {
@@ -101,7 +107,9 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     let whole = args.profile.as_ref().map(|_| Sampling::start(WHOLE_LIFE_HERTZ)).transpose()?;
     let hub = Hub::start_in(options, environment)?;
     let latency_ms = started.now().mono.0 / 1_000_000;
-    let (clients, hubs) = (hub.client_addresses().to_vec(), hub.hub_addresses().to_vec());
+    let (mut clients, hubs) = (hub.client_addresses().to_vec(), hub.hub_addresses().to_vec());
+    // Nobody else is let in there.
+    clients.retain(|address| inside.as_ref().is_none_or(|(own, _)| own != address));
     tracing::info!(
         code = "hub_ready",
         hub = name,
@@ -116,7 +124,12 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         (Some(issue), Some(options)) => Some(open_issuer(issue, &options, &hub)?),
         _ => None,
     };
-    let server = http.map(|http| serve(http, &served, &hub)).transpose()?;
+    let server = match (http, &inside) {
+        (Some(http), Some((address, _))) => {
+            Some(serve(http, &served, Way { address: address.clone(), vouchers }, &hub)?)
+        }
+        _ => None,
+    };
     if let Some(path) = &args.ready_file {
         let ready = json!({
             "http": server.as_ref().map(|server| server.address().to_string()),
@@ -136,6 +149,9 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         rules.look(&hub, asked);
         if signals.drain.swap(false, Ordering::Relaxed) {
             hub.empty(None);
+        }
+        if let Some(server) = &server {
+            server.leave(hub.is_leaving());
         }
         // An administrator may have taken it back.
         leaves &= hub.is_leaving();
@@ -239,10 +255,35 @@ fn open_issuer(issue: &IssueOptions, options: &HubOptions, hub: &Hub) -> anyhow:
     Ok(issuer)
 }
 
+/// Has the hub take the sessions of who asks by HTTP: where, and the folder of that
+/// which lives as long as the hub, where it is not the hub's own.
+fn inside(http: &HttpOptions, options: &mut HubOptions) -> anyhow::Result<(String, Option<tempfile::TempDir>)> {
+    let address = |folder: &Path| format!("{}{}", shm::PREFIX, folder.join(INSIDE).display());
+    let fits = |folder: &Path| folder.join(INSIDE).as_os_str().len() <= shm::MAX_PATH;
+    let (address, folder) = match options.data.as_deref().filter(|data| fits(data)) {
+        Some(data) => {
+            fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+            (address(data), None)
+        }
+        None => {
+            let folder = tempfile::Builder::new().prefix("weft-http-").tempdir();
+            let folder = folder.context("cannot make a temporary folder")?;
+            (address(folder.path()), Some(folder))
+        }
+    };
+    let is_shared = options.clients.iter().any(|listen| shm::path_of(&listen.addr).is_some());
+    let before = if is_shared { options.limits.shm_sessions } else { 0 };
+    // One that ends has its place still while another begins.
+    options.limits.shm_sessions = before + http.sessions + SPARE_SESSIONS;
+    options.clients.push(Listen { addr: address.clone(), security: Security::Plain });
+    Ok((address, folder))
+}
+
 /// Opens the server for HTTP.
 fn serve(
     options: HttpOptions,
     (security, admins, anonymous): &(Option<Security>, Vec<String>, bool),
+    way: Way,
     hub: &Hub,
 ) -> anyhow::Result<Server> {
     let identity = match security {
@@ -252,7 +293,7 @@ fn serve(
     let (plain, clock, counters) = (options.plain, Arc::new(SystemClock::new()), hub.counters().clone());
     let facts =
         http::Facts { aside: hub.aside(), identity, admins: admins.clone(), anonymous: *anonymous, clock, counters };
-    let server = Server::open(options, facts)?;
+    let server = Server::open(options, facts, way)?;
     let scheme = if plain { "http" } else { "https" };
     let url = format!("{scheme}://{}", server.address());
     tracing::info!(code = "http_ready", hub = hub.identity().name, url, "the hub answers by HTTP");

@@ -21,6 +21,9 @@ pub(super) fn options(mut section: Section<'_, '_>, has_tls: bool, problems: &mu
     if let Some(value) = section.number("requests", problems) {
         options.requests = value;
     }
+    if let Some(value) = section.number("sessions", problems) {
+        options.sessions = value;
+    }
     if let Some(value) = section.duration("patience", problems) {
         options.patience = value;
     }
@@ -45,6 +48,7 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
         connections_per_source,
         failures_per_source,
         requests,
+        sessions,
         patience,
         idle,
     } = http;
@@ -52,7 +56,7 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
     format!(
         "\n[http]\nlisten = {listen:?}\nplain = {plain}\nconnections = {connections}\n\
          connections_per_source = {connections_per_source}\nfailures_per_source = {failures_per_source}\n\
-         requests = {requests}\n\
+         requests = {requests}\nsessions = {sessions}\n\
          patience = \"{patience}\"\nidle = \"{idle}\"\n"
     )
 }

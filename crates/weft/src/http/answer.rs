@@ -1,11 +1,14 @@
 //! Answers that refuse, in the form that clients of the registry read:
-//! `{"error_code": 40401, "message": "..."}`.
+//! `{"error_code": 40401, "message": "..."}`. What is below `/v1/` has another,
+//! [`Problem`].
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{Response, StatusCode};
+use axum::http::{Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use weft_schema::rest;
+
+use super::problem::Problem;
 
 /// A refusal, and what goes with it in the head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,11 @@ impl Refusal {
     /// It may be better soon.
     pub(super) fn soon(status: u16, code: u32, message: impl Into<String>) -> Self {
         Self { retry: Some(1), ..Self::new(status, code, message) }
+    }
+
+    /// In the form of what is at a path: below `/v1/` a [`Problem`].
+    pub(super) fn response_for(&self, path: &str) -> Response<Body> {
+        if path.starts_with("/v1/") { Problem::from(self.clone()).response("") } else { self.response() }
     }
 
     pub(super) fn response(&self) -> Response<Body> {
@@ -49,7 +57,14 @@ pub(super) fn of(status: u16, body: &Value) -> Response<Body> {
     response
 }
 
+/// An answer of this status with JSON, of no registry.
+pub(super) fn json(status: u16, body: &Value) -> Response<Body> {
+    let mut response = of(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// There is nothing of the path.
-pub(super) async fn nothing_there() -> Response<Body> {
-    Refusal::new(404, 404, "HTTP 404 Not Found: there is nothing of this path").response()
+pub(super) async fn nothing_there(uri: Uri) -> Response<Body> {
+    Refusal::new(404, 404, "HTTP 404 Not Found: there is nothing of this path").response_for(uri.path())
 }

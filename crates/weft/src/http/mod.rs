@@ -1,5 +1,5 @@
 //! The server for HTTP beside the hub: one listener, one thread, and the routers
-//! of the areas that it serves, merged ([`registry`] is the first).
+//! of the areas that it serves, merged ([`registry`], [`events`]).
 //!
 //! It runs on an asynchronous runtime of its own, on a thread of its own: nothing
 //! of the hub's runs there, and what it asks of the hub goes through
@@ -14,7 +14,10 @@
 //! See docs/adr/0044.
 
 mod answer;
+mod events;
+mod inside;
 mod options;
+mod problem;
 mod registry;
 mod serve;
 mod sources;
@@ -22,6 +25,7 @@ mod who;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::Context;
@@ -32,6 +36,8 @@ use weft_hub::Counters;
 use weft_hub::govern::Aside;
 use weft_transport::{Front, TlsIdentity};
 
+use self::inside::Inside;
+pub(crate) use self::inside::Way;
 pub(crate) use self::options::HttpOptions;
 use self::serve::Serving;
 
@@ -53,6 +59,7 @@ pub(crate) struct Facts {
 pub(crate) struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    leaving: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -61,7 +68,7 @@ impl Server {
     ///
     /// # Errors
     /// The address is taken, or the certificate cannot be used.
-    pub(crate) fn open(options: HttpOptions, facts: Facts) -> anyhow::Result<Self> {
+    pub(crate) fn open(options: HttpOptions, facts: Facts, way: Way) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(&options.listen)
             .with_context(|| format!("cannot listen on http.listen, `{}`", options.listen))?;
         listener.set_nonblocking(true).context("the address of http.listen")?;
@@ -77,15 +84,22 @@ impl Server {
             .build()
             .context("the system gives no runtime for HTTP")?;
         let who = Arc::new(who::Who::new(&facts));
-        let router = areas(&options, &facts, &who)?;
+        let leaving = Arc::<AtomicBool>::default();
+        let inside = Arc::new(Inside::new(way, options.sessions, facts.clock.clone(), leaving.clone()));
+        let router = areas(&options, &facts, &who, &inside)?;
         let (stop, stopped) = watch::channel(false);
         let Facts { clock, counters, aside, .. } = facts;
-        let serving = Serving { router, front, options, stopped, clock, counters, aside };
+        let serving = Serving { router, front, options, stopped, clock, counters, aside, inside };
         let thread = std::thread::Builder::new()
             .name("weft-http".to_owned())
             .spawn(move || runtime.block_on(serving.run(listener)))
             .context("the system gives no thread")?;
-        Ok(Self { address, stop, thread: Some(thread) })
+        Ok(Self { address, stop, leaving, thread: Some(thread) })
+    }
+
+    /// Whether the hub sends its clients elsewhere: then callers have no sessions.
+    pub(crate) fn leave(&self, is_leaving: bool) {
+        self.leaving.store(is_leaving, Ordering::Relaxed);
     }
 
     /// Where it is, as bound.
@@ -105,7 +119,8 @@ impl Drop for Server {
 }
 
 /// All that is served: an area adds its router here.
-fn areas(options: &HttpOptions, facts: &Facts, who: &Arc<who::Who>) -> anyhow::Result<Router> {
+fn areas(options: &HttpOptions, facts: &Facts, who: &Arc<who::Who>, inside: &Arc<Inside>) -> anyhow::Result<Router> {
     let registry = registry::router(options, facts, who.clone())?;
-    Ok(Router::new().merge(registry).fallback(answer::nothing_there))
+    let events = events::router(facts, who.clone(), inside.clone())?;
+    Ok(Router::new().merge(registry).merge(events).fallback(answer::nothing_there))
 }

@@ -20,6 +20,9 @@ pub(crate) struct HttpOptions {
     pub(crate) failures_per_source: u32,
     /// Requests under way at a time; more are refused with 503.
     pub(crate) requests: usize,
+    /// Sessions at the hub of who asks, one for each principal, at a time; where one
+    /// more is needed and none is spare, the answer is 503.
+    pub(crate) sessions: usize,
     /// How long a request may take, from its head to the answer.
     pub(crate) patience: Duration,
     /// How long a connection may stay without a request.
@@ -37,6 +40,7 @@ impl HttpOptions {
             connections_per_source: 256,
             failures_per_source: 120,
             requests: 256,
+            sessions: 64,
             patience,
             idle,
         }
@@ -60,6 +64,9 @@ impl HttpOptions {
         }
         if !(1..=4_096).contains(&self.requests) {
             add("requests", "take from 1 to 4096: each may hold a body");
+        }
+        if !(1..=1_024).contains(&self.sessions) {
+            add("sessions", "take from 1 to 1024: each has a thread and a connection of its own");
         }
         for (key, value) in [("patience", self.patience), ("idle", self.idle)] {
             if !(Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&value) {
@@ -100,6 +107,7 @@ mod tests {
         assert_eq!(wrong(|options| options.connections_per_source = 0), ["http.connections_per_source"]);
         assert_eq!(wrong(|options| options.failures_per_source = 0), ["http.failures_per_source"]);
         assert_eq!(wrong(|options| options.requests = 5_000), ["http.requests"]);
+        assert_eq!(wrong(|options| options.sessions = 0), ["http.sessions"]);
         assert_eq!(wrong(|options| options.idle = Duration::ZERO), ["http.idle"]);
         assert_eq!(wrong(|options| options.patience = Duration::from_secs(86_400)), ["http.patience"]);
     }

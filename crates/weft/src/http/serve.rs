@@ -31,6 +31,7 @@ use weft_transport::Front;
 
 use super::HttpOptions;
 use super::answer::Refusal;
+use super::inside::Inside;
 use super::sources::{Place, Sources};
 use super::who::Caller;
 
@@ -58,6 +59,7 @@ pub(super) struct Serving {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) counters: Arc<Counters>,
     pub(super) aside: Arc<Aside>,
+    pub(super) inside: Arc<Inside>,
 }
 
 /// What connections share.
@@ -95,6 +97,7 @@ impl Serving {
                 Some(_) = open.join_next() => continue,
                 _ = second.tick() => {
                     shared.serving.aside.tend(false);
+                    shared.serving.inside.tend();
                     continue;
                 }
                 _ = stopped.changed() => break,
@@ -292,7 +295,7 @@ impl Shared {
                 "too many requests from this address have not shown who they are (http.failures_per_source): \
                  come again in {seconds} s"
             );
-            return Refusal { retry: Some(seconds), ..Refusal::new(429, 429, text) }.response();
+            return Refusal { retry: Some(seconds), ..Refusal::new(429, 429, text) }.response_for(request.uri().path());
         }
         let response = self.answer_known(request, router, caller.clone()).await;
         if response.status() == StatusCode::UNAUTHORIZED {
@@ -309,13 +312,14 @@ impl Shared {
         caller: Arc<Caller>,
     ) -> Response<Body> {
         let counters = &self.serving.counters;
+        let path = request.uri().path().to_owned();
         if let Err(refusal) = caller.check(&*self.serving.clock) {
-            return refusal.response();
+            return refusal.response_for(&path);
         }
         let Ok(_place) = self.requests.try_acquire() else {
             count(&counters.http_crowded);
             return Refusal::soon(503, 503, "more requests are under way than the hub takes (http.requests)")
-                .response();
+                .response_for(&path);
         };
         request.extensions_mut().insert(caller);
         match timeout(self.serving.options.patience, router.call(request)).await {
@@ -324,7 +328,7 @@ impl Shared {
             Err(_) => {
                 count(&counters.http_late);
                 let text = "the request took longer than the hub waits (http.patience); send it again";
-                Refusal::soon(503, 503, text).response()
+                Refusal::soon(503, 503, text).response_for(&path)
             }
         }
     }

@@ -47,7 +47,7 @@ struct Known {
     shown: Option<Secret>,
     /// The version of the state that said so.
     version: u64,
-    login: Login,
+    login: Arc<Login>,
 }
 
 impl Caller {
@@ -83,6 +83,8 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone, Debug)]
 pub(super) struct Someone {
     pub(super) principal: Arc<Principal>,
+    /// What they have shown, and until when it counts.
+    pub(super) login: Arc<Login>,
     /// From where.
     pub(super) from: SocketAddr,
     /// The hub's configuration names them.
@@ -90,9 +92,9 @@ pub(super) struct Someone {
 }
 
 impl Someone {
-    fn of(login: &Login, from: SocketAddr) -> Self {
+    fn of(login: &Arc<Login>, from: SocketAddr) -> Self {
         let is_administrator = login.principal.method == Method::Administrator;
-        Self { principal: login.principal.clone(), from, is_administrator }
+        Self { principal: login.principal.clone(), login: login.clone(), from, is_administrator }
     }
 }
 
@@ -130,7 +132,7 @@ impl Who {
             Some(header) => of_header(header)?,
             None => self.of_connection(caller)?,
         };
-        let login = self.login(Knock { credentials, from: Some(caller.from.ip()) }).await?;
+        let login = Arc::new(self.login(Knock { credentials, from: Some(caller.from.ip()) }).await?);
         let someone = Someone::of(&login, caller.from);
         *locked(&caller.known) = Some(Known { shown, version, login });
         Ok(someone)

@@ -5,11 +5,12 @@
 //! the most memory that they take at once; keys of issuers are fetched on
 //! [`FETCHERS`] others, so that a server that hangs holds up nothing but tokens that
 //! need its keys. What waits is bounded: [`WAITING`] passwords, as many tokens; more
-//! are told to come again. Never blocks whoever asks.
+//! are told to come again. Never blocks whoever asks. [`Vouchers`] go before all of it.
 
 mod keys;
 #[cfg(test)]
 mod tests;
+mod vouchers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,10 +20,11 @@ use std::time::Duration;
 use weft_base::{Mono, Now};
 use weft_govern::State;
 use weft_govern::access::Fault;
-use weft_govern::login::{Answer, Door, Knock, Login, Reason, Refusal};
+use weft_govern::login::{Answer, Credentials, Door, Knock, Login, Reason, Refusal};
 use weft_login::{Begun, Check, Fetch, Limits, Logins, Pending};
 
 pub(crate) use self::keys::{KeyServer, Roots};
+pub(crate) use self::vouchers::Vouchers;
 
 /// Threads that check passwords.
 const CHECKERS: usize = 2;
@@ -92,6 +94,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The door of a hub.
 pub(crate) struct Porter {
     logins: Logins,
+    vouchers: Arc<Vouchers>,
     checkers: Crew,
     fetchers: Crew,
     done: Receiver<Done>,
@@ -109,7 +112,7 @@ impl Porter {
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub(crate) fn new(limits: Limits, server: KeyServer) -> std::io::Result<Self> {
+    pub(crate) fn new(limits: Limits, server: KeyServer, vouchers: Arc<Vouchers>) -> std::io::Result<Self> {
         let (said, done) = channel::<Done>();
         let wake: Arc<Mutex<Option<Wake>>> = Arc::default();
         let say = |said: Sender<Done>, wake: Arc<Mutex<Option<Wake>>>| {
@@ -136,7 +139,7 @@ impl Porter {
             }
         })?;
         let (checks, fetches, parked) = (VecDeque::new(), VecDeque::new(), BTreeMap::new());
-        Ok(Self { logins: Logins::new(limits), checkers, fetchers, done, wake, checks, fetches, parked })
+        Ok(Self { logins: Logins::new(limits), vouchers, checkers, fetchers, done, wake, checks, fetches, parked })
     }
 
     fn begin(&mut self, number: u64, knock: Knock, again: bool, now: Now) -> Option<Answer> {
@@ -153,6 +156,19 @@ impl Porter {
                 None
             }
         }
+    }
+
+    /// What a voucher says. It counts over shared memory alone, of which no address is known.
+    fn redeem(&self, knock: &Knock, shown: &[u8]) -> Answer {
+        let bad = |log: &str| Refusal {
+            reason: Reason::Bad,
+            detail: "what was shown to log in is not good here: check it".to_owned(),
+            log: log.to_owned(),
+        };
+        if let Some(from) = knock.from {
+            return Err(bad(&format!("a voucher was shown from {from}: they count within this process alone")));
+        }
+        self.vouchers.redeem(shown).ok_or_else(|| bad("a voucher that is none, was shown before, or is over"))
     }
 
     /// Gives threads that are free something to do.
@@ -210,7 +226,12 @@ impl Door for Porter {
     }
 
     fn ask(&mut self, number: u64, knock: Knock, now: Now) -> Option<Answer> {
-        self.begin(number, knock, false, now)
+        match &knock.credentials {
+            Credentials::Bearer(shown) if vouchers::is_voucher(shown.bytes()) => {
+                Some(self.redeem(&knock, shown.bytes()))
+            }
+            _ => self.begin(number, knock, false, now),
+        }
     }
 
     fn answers(&mut self, now: Now, found: &mut Vec<(u64, Answer)>) {

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use futures_lite::future::block_on;
 use serde_json::{Value, json};
+use weft_base::SystemClock;
 use weft_client::{Client, ConnectError, ConnectOptions, PublisherOptions, Status};
+use weft_govern::access::{Method, Principal};
+use weft_govern::login::{Login, Proof};
 use weft_govern::{Key, State};
 use weft_hub::options::Listen;
 use weft_hub::{Environment, Governed, Hub, HubOptions};
@@ -15,7 +18,7 @@ use weft_transport::{Authority, PeerKind, Security, TlsIdentity};
 use weft_wire::ErrorCode;
 
 use self::tokens::{DAY, Keys, Signer, now, ok, seconds};
-use super::{KeyServer, Porter, Roots};
+use super::{KeyServer, Porter, Roots, Vouchers};
 
 #[path = "../../tests/weft/common/tokens.rs"]
 #[allow(unreachable_pub, reason = "shared with the tests of the program")]
@@ -31,6 +34,7 @@ struct Site {
     authority: Authority,
     hub: Option<Hub>,
     governed: Governed,
+    vouchers: Arc<Vouchers>,
     folder: tempfile::TempDir,
 }
 
@@ -40,14 +44,18 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let ca = folder.path().join("ca.pem");
         std::fs::write(&ca, authority.certificate_pem()).unwrap();
-        let mut site = Self { authority, hub: None, governed: Governed::default(), folder };
+        let vouchers = Arc::new(Vouchers::new(Arc::new(SystemClock::new())));
+        let governed = Governed::default();
+        let mut site = Self { authority, hub: None, governed, vouchers: vouchers.clone(), folder };
         site.put(documents);
         let mut options = HubOptions::new("hub");
         let security = site.security(PeerKind::Hub, "hub");
         options.clients.push(Listen { addr: "127.0.0.1:0".to_owned(), security });
+        let socket = format!("shm:{}", site.folder.path().join("own.sock").display());
+        options.clients.push(Listen { addr: socket, security: Security::Plain });
         options.timers.drain = Duration::from_millis(300);
         let server = KeyServer::new(&Roots::File(ca)).unwrap();
-        let door = Porter::new(Limits::default(), server).unwrap();
+        let door = Porter::new(Limits::default(), server, vouchers).unwrap();
         let environment = Environment {
             door: Some(Box::new(door)),
             governed: site.governed.clone(),
@@ -305,4 +313,35 @@ fn what_a_server_of_keys_says_that_is_hostile_is_refused_within_bounds() {
     assert!(server.fetch(&plain).is_err(), "no plain text");
     let strangers = KeyServer::new(&Roots::OfMachine).unwrap();
     assert!(strangers.fetch(&keys.url()).is_err(), "a certificate that nobody knows");
+}
+
+#[test]
+fn a_voucher_lets_its_own_one_in_over_shared_memory_once_and_ends_with_that_login() {
+    let identity =
+        |roles: &[&str]| json!({"tenant": "billing", "roles": roles, "logins": [{"subject": "client anna"}]});
+    let tenant = json!({"topics": ["billing/**"]});
+    let site = Site::new(&[("tenant/billing", tenant), ("identity/anna", identity(&["writer"]))]);
+    let principal = Principal {
+        tenant: Some("billing".into()),
+        name: "anna".into(),
+        roles: Arc::new(["writer".into()]),
+        method: Method::Certificate,
+    };
+    let login = Login { principal: Arc::new(principal), expires: None, proof: Proof::Subject("client anna".into()) };
+    let own = |voucher: &[u8]| {
+        let address = site.hub.as_ref().unwrap().client_addresses()[1].clone();
+        ConnectOptions::new(address).token(voucher.to_vec())
+    };
+    let voucher = site.vouchers.mint(&login).unwrap();
+    // Not over the network, whoever shows it; there it does not count as shown either.
+    assert_eq!(site.refused(site.options().token(voucher.to_vec())), ErrorCode::BAD_LOGIN);
+    let client = site.connect(own(&voucher)).expect("it is let in");
+    Site::publish(&client);
+    assert_eq!(site.refused(own(&voucher)), ErrorCode::BAD_LOGIN, "it counts once");
+    assert_eq!(site.refused(own(b"weft-voucher:nothing")), ErrorCode::BAD_LOGIN);
+
+    // The login is over by the state: so is the session, and nothing brings it back.
+    site.put(&[("identity/anna", identity(&["reader"]))]);
+    let reason = until_lost(&client);
+    assert!(reason.contains("login_expired") || reason.contains("bad_login"), "{reason}");
 }

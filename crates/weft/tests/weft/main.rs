@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod control;
 mod drain;
+mod events;
 mod governance;
 mod identity;
 mod joining;
