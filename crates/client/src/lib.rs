@@ -86,7 +86,7 @@ pub use change::{HubChange, KnownChange, Trial};
 pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
 pub use consumer::{
     ConsumeOptions, Consumer, ConsumerMode, ConsumerOptions, ConsumerReport, Consumers, MAX_FETCH, MemberReport,
-    Message, Replay,
+    Message, Replay, Settle, Settler,
 };
 pub use definition::{Consistency, LastValues, Retention, StreamOptions, StreamRole, Unreachable};
 pub use delivery::{Delivery, Gap};

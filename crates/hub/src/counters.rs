@@ -295,6 +295,12 @@ counters! {
     http_limited = "http.limited",
     /// Requests by HTTP that took longer than `http.patience`.
     http_late = "http.late",
+    /// Gauge: who listens to events by HTTP.
+    http_listeners = "http.listeners",
+    /// Who listened by HTTP and was ended: more waited than may, or the connection took nothing.
+    http_listeners_slow = "http.listeners_slow",
+    /// Events that listeners by HTTP missed because more waited than may.
+    http_listeners_missed = "http.listeners_missed",
     /// Certificates issued to hubs that joined with a token.
     joins_issued = "joins.issued",
     /// Certificates issued in the place of others.

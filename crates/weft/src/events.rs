@@ -57,17 +57,20 @@ pub(crate) fn print_last(out: &mut impl Write, format: Format, value: &LastValue
             let (key, payload) = (String::from_utf8_lossy(event.key), String::from_utf8_lossy(event.payload));
             writeln!(out, "{}  {key}  {payload}", value.topic())
         }
-        Format::Json => {
-            let mut object = common(value.topic(), &event);
-            object.insert("streamSequence".to_owned(), value.sequence().into());
-            object.insert("homeSequence".to_owned(), value.home_sequence().into());
-            writeln!(out, "{}", Value::Object(object))
-        }
+        Format::Json => writeln!(out, "{}", last_object(value)),
         Format::Raw => {
             out.write_all(event.payload)?;
             out.write_all(b"\n")
         }
     }
+}
+
+/// A last value as a JSON object.
+pub(crate) fn last_object(value: &LastValue) -> Value {
+    let mut object = common(value.topic(), &value.event());
+    object.insert("streamSequence".to_owned(), value.sequence().into());
+    object.insert("homeSequence".to_owned(), value.home_sequence().into());
+    Value::Object(object)
 }
 
 /// What an event says by itself. A payload that is UTF-8 is `payload`, another

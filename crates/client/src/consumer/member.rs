@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use weft_base::{Mono, SubscriptionId};
 
-use super::{ConsumeOptions, Message};
+use super::{ConsumeOptions, Message, Settler};
 use crate::client::Handle;
 use crate::error::ConsumeError;
 use crate::session::{HandoutQueue, Membership, Opened, Settling, Taken};
@@ -68,6 +68,13 @@ impl Consumer {
     #[must_use]
     pub fn membership(&self) -> Membership {
         self.handle.0.with(|session| session.membership(self.id))
+    }
+
+    /// Says what becomes of what it was handed out, apart from the messages; of use for
+    /// as long as this is there.
+    #[must_use]
+    pub fn settler(&self) -> Settler {
+        Settler::new(self.handle.clone(), self.id, self.settling.clone())
     }
 
     /// Whether it is handed out events now: there is a connection, and for an

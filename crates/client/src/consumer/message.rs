@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weft_base::UnixNanos;
+use weft_base::{SubscriptionId, UnixNanos};
 use weft_wire::Event;
 use weft_wire::block::Block;
 use weft_wire::frame::{MAX_TEXT, Verb};
@@ -13,7 +13,7 @@ use weft_wire::headers::Headers;
 
 use crate::client::Handle;
 use crate::error::{RequestError, SettleError};
-use crate::session::{Saying, Taken};
+use crate::session::{Saying, Settling, Taken};
 
 /// One event, handed out to this member of a consumer. It is read in the buffer
 /// that it was received into.
@@ -116,7 +116,7 @@ impl Message {
     /// # Errors
     /// [`SettleError`]: among others, the membership is another by now.
     pub fn ack(self) -> Result<(), SettleError> {
-        self.say(&Saying::plain(Verb::Ack))
+        self.say(&Settle::Ack)
     }
 
     /// It is not done: it is handed out again after this time, or with
@@ -126,8 +126,7 @@ impl Message {
     /// # Errors
     /// As [`ack`](Self::ack).
     pub fn nack(self, delay: Duration) -> Result<(), SettleError> {
-        let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        self.say(&Saying { delay_ms, ..Saying::plain(Verb::Nack) })
+        self.say(&Settle::Nack(delay))
     }
 
     /// Somebody is still at it: its ack wait begins anew.
@@ -135,7 +134,7 @@ impl Message {
     /// # Errors
     /// As [`ack`](Self::ack).
     pub fn progress(&self) -> Result<(), SettleError> {
-        self.say(&Saying::plain(Verb::Progress))
+        self.say(&Settle::Progress)
     }
 
     /// Nobody can do it: it is not handed out again, and goes to the dead
@@ -144,8 +143,7 @@ impl Message {
     /// # Errors
     /// As [`ack`](Self::ack).
     pub fn term(self, reason: &str) -> Result<(), SettleError> {
-        let reason = reason.get(..reason.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned();
-        self.say(&Saying { reason, ..Saying::plain(Verb::Term) })
+        self.say(&Settle::Term(reason.to_owned()))
     }
 
     /// As [`ack`](Self::ack); ready once the hub has it on disk, so that the
@@ -156,8 +154,95 @@ impl Message {
     /// As [`ack`](Self::ack); and the hub knows better: it was handed out to
     /// another since.
     pub async fn ack_confirmed(self) -> Result<(), SettleError> {
-        let (id, token, sequence) = (self.taken.handed.id, self.token(), self.sequence());
-        let ticket = self.handle.0.with(|session| session.settle(id, token, sequence, &Saying::plain(Verb::Ack)))?;
+        self.settler().ack_confirmed(self.token(), self.sequence()).await
+    }
+
+    fn settler(&self) -> Settler {
+        let handed = &self.taken.handed;
+        Settler::new(self.handle.clone(), handed.id, handed.settling.clone())
+    }
+
+    fn say(&self, what: &Settle) -> Result<(), SettleError> {
+        let handed = &self.taken.handed;
+        say(&self.handle, (handed.id, &handed.settling), (self.token(), self.sequence()), what)
+    }
+}
+
+/// Says something of an event, known by token and sequence, for a membership.
+fn say(
+    handle: &Handle,
+    (id, settling): (SubscriptionId, &Settling),
+    (token, sequence): (u64, u64),
+    what: &Settle,
+) -> Result<(), SettleError> {
+    let saying = match what {
+        Settle::Ack => Saying::plain(Verb::Ack),
+        Settle::Nack(delay) => {
+            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            Saying { delay_ms, ..Saying::plain(Verb::Nack) }
+        }
+        Settle::Progress => Saying::plain(Verb::Progress),
+        Settle::Term(reason) => {
+            let reason = reason.get(..reason.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned();
+            Saying { reason, ..Saying::plain(Verb::Term) }
+        }
+    };
+    if settling.say(token, sequence, &saying)? {
+        handle.0.with(|session| session.has_said(id));
+    }
+    Ok(())
+}
+
+/// What becomes of an event that was handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// As [`Message::ack`].
+    Ack,
+    /// As [`Message::nack`], with this delay.
+    Nack(Duration),
+    /// As [`Message::progress`].
+    Progress,
+    /// As [`Message::term`], with this reason.
+    Term(String),
+}
+
+/// Says what becomes of what a member was handed out, by token and sequence, for whom
+/// keeps these and not the messages, whose bytes lie in the client's memory for
+/// receiving. See [`Consumer::settler`](crate::Consumer::settler).
+#[derive(Clone)]
+pub struct Settler {
+    handle: Arc<Handle>,
+    id: SubscriptionId,
+    settling: Arc<Settling>,
+}
+
+impl fmt::Debug for Settler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settler").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Settler {
+    pub(super) fn new(handle: Arc<Handle>, id: SubscriptionId, settling: Arc<Settling>) -> Self {
+        Self { handle, id, settling }
+    }
+
+    /// Says it of the event that was handed out with this token and sequence. What the
+    /// member does not hold (any more) the hub passes over.
+    ///
+    /// # Errors
+    /// As [`Message::ack`].
+    pub fn settle(&self, token: u64, sequence: u64, what: &Settle) -> Result<(), SettleError> {
+        say(&self.handle, (self.id, &self.settling), (token, sequence), what)
+    }
+
+    /// As [`Message::ack_confirmed`].
+    ///
+    /// # Errors
+    /// As [`Message::ack_confirmed`].
+    pub async fn ack_confirmed(&self, token: u64, sequence: u64) -> Result<(), SettleError> {
+        let saying = Saying::plain(Verb::Ack);
+        let ticket = self.handle.0.with(|session| session.settle(self.id, token, sequence, &saying))?;
         match poll_fn(|cx| ticket.poll(cx)).await {
             Ok(_) => Ok(()),
             Err(RequestError::Refused(refusal)) => Err(SettleError::Refused(refusal)),
@@ -165,14 +250,6 @@ impl Message {
             Err(RequestError::TooMany { limit }) => Err(SettleError::Full { limit }),
             Err(_) => Err(SettleError::ConnectionLost),
         }
-    }
-
-    fn say(&self, saying: &Saying) -> Result<(), SettleError> {
-        let handed = &self.taken.handed;
-        if handed.settling.say(handed.token, self.sequence(), saying)? {
-            self.handle.0.with(|session| session.has_said(handed.id));
-        }
-        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use weft_base::UnixNanos;
 use weft_wire::frame::{self, ConsumerAction, Frame, MAX_NAME, Start};
 
 pub use self::member::{Consumer, MAX_FETCH};
-pub use self::message::Message;
+pub use self::message::{Message, Settle, Settler};
 pub use self::options::{ConsumeOptions, ConsumerMode, ConsumerOptions, ConsumerReport, MemberReport, Replay};
 use crate::client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS, MIN_CREDIT_BYTES};
 use crate::error::{ConsumeError, RequestError};

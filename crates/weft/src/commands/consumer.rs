@@ -254,7 +254,8 @@ fn show(c: &ConsumerReport) -> io::Result<()> {
     out.flush()
 }
 
-fn object(c: &ConsumerReport) -> Value {
+/// Everything there is to say of one consumer, for programs.
+pub(crate) fn object(c: &ConsumerReport) -> Value {
     let d = &c.definition;
     let members = c.members.iter().map(|m| json!({ "name": m.name, "token": m.token, "inFlight": m.in_flight }));
     json!({

@@ -192,7 +192,8 @@ fn show(s: &StreamReport) -> io::Result<()> {
     out.flush()
 }
 
-fn object(s: &StreamReport) -> Value {
+/// Everything there is to say of one stream, for programs.
+pub(crate) fn object(s: &StreamReport) -> Value {
     let d = &s.definition;
     let position: Map<String, Value> =
         s.position.iter().map(|(home, next)| (home.to_string(), (*next).into())).collect();

@@ -24,6 +24,21 @@ pub(super) fn options(mut section: Section<'_, '_>, has_tls: bool, problems: &mu
     if let Some(value) = section.number("sessions", problems) {
         options.sessions = value;
     }
+    if let Some(value) = section.number("listeners", problems) {
+        options.listeners = value;
+    }
+    if let Some(value) = section.bytes("listener_bytes", problems) {
+        options.listener_bytes = value;
+    }
+    if let Some(value) = section.duration("heartbeat", problems) {
+        options.heartbeat = value;
+    }
+    if let Some(value) = section.number("members", problems) {
+        options.members = value;
+    }
+    if let Some(value) = section.duration("lease", problems) {
+        options.lease = value;
+    }
     if let Some(value) = section.duration("patience", problems) {
         options.patience = value;
     }
@@ -49,14 +64,22 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
         failures_per_source,
         requests,
         sessions,
+        listeners,
+        listener_bytes,
+        heartbeat,
+        members,
+        lease,
         patience,
         idle,
     } = http;
+    let (heartbeat, lease) = (show_duration(*heartbeat), show_duration(*lease));
     let (patience, idle) = (show_duration(*patience), show_duration(*idle));
     format!(
         "\n[http]\nlisten = {listen:?}\nplain = {plain}\nconnections = {connections}\n\
          connections_per_source = {connections_per_source}\nfailures_per_source = {failures_per_source}\n\
-         requests = {requests}\nsessions = {sessions}\n\
+         requests = {requests}\nsessions = {sessions}\nlisteners = {listeners}\n\
+         listener_bytes = \"{listener_bytes}\"\nheartbeat = \"{heartbeat}\"\n\
+         members = {members}\nlease = \"{lease}\"\n\
          patience = \"{patience}\"\nidle = \"{idle}\"\n"
     )
 }

@@ -82,6 +82,11 @@ impl Inside {
         Self { way, most, clock, leaving, places: Mutex::default() }
     }
 
+    /// Whether the hub sends its clients elsewhere, as it is told.
+    pub(super) fn leaving(&self) -> Arc<AtomicBool> {
+        self.leaving.clone()
+    }
+
     /// The session of who has logged in so.
     ///
     /// # Errors

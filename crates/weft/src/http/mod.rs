@@ -1,5 +1,5 @@
 //! The server for HTTP beside the hub: one listener, one thread, and the routers
-//! of the areas that it serves, merged ([`registry`], [`events`]).
+//! of the areas that it serves, merged ([`registry`], [`events`], [`consume`], [`admin`]).
 //!
 //! It runs on an asynchronous runtime of its own, on a thread of its own: nothing
 //! of the hub's runs there, and what it asks of the hub goes through
@@ -13,14 +13,20 @@
 //! head ([`serve::HEAD_TIME`]), for a whole request (408, 503) and between two.
 //! See docs/adr/0044.
 
+mod admin;
 mod answer;
+mod consume;
 mod events;
+mod ids;
 mod inside;
 mod options;
 mod problem;
+mod query;
 mod registry;
+mod seats;
 mod serve;
 mod sources;
+mod stay;
 mod who;
 
 use std::net::{SocketAddr, TcpListener};
@@ -36,6 +42,7 @@ use weft_hub::Counters;
 use weft_hub::govern::Aside;
 use weft_transport::{Front, TlsIdentity};
 
+use self::consume::Consume;
 use self::inside::Inside;
 pub(crate) use self::inside::Way;
 pub(crate) use self::options::HttpOptions;
@@ -86,10 +93,11 @@ impl Server {
         let who = Arc::new(who::Who::new(&facts));
         let leaving = Arc::<AtomicBool>::default();
         let inside = Arc::new(Inside::new(way, options.sessions, facts.clock.clone(), leaving.clone()));
-        let router = areas(&options, &facts, &who, &inside)?;
+        let (router, consume) = areas(&options, &facts, &who, &inside)?;
         let (stop, stopped) = watch::channel(false);
         let Facts { clock, counters, aside, .. } = facts;
-        let serving = Serving { router, front, options, stopped, clock, counters, aside, inside };
+        let ids = ids::Ids::new().context("the system gives no numbers by chance")?;
+        let serving = Serving { router, front, options, stopped, clock, counters, aside, inside, consume, ids };
         let thread = std::thread::Builder::new()
             .name("weft-http".to_owned())
             .spawn(move || runtime.block_on(serving.run(listener)))
@@ -119,8 +127,16 @@ impl Drop for Server {
 }
 
 /// All that is served: an area adds its router here.
-fn areas(options: &HttpOptions, facts: &Facts, who: &Arc<who::Who>, inside: &Arc<Inside>) -> anyhow::Result<Router> {
+fn areas(
+    options: &HttpOptions,
+    facts: &Facts,
+    who: &Arc<who::Who>,
+    inside: &Arc<Inside>,
+) -> anyhow::Result<(Router, Arc<Consume>)> {
     let registry = registry::router(options, facts, who.clone())?;
     let events = events::router(facts, who.clone(), inside.clone())?;
-    Ok(Router::new().merge(registry).merge(events).fallback(answer::nothing_there))
+    let (consuming, consume) = consume::router(options, facts, who.clone(), inside.clone());
+    let admin = admin::router(facts, who.clone(), inside.clone());
+    let router = Router::new().merge(registry).merge(events).merge(consuming).merge(admin);
+    Ok((router.fallback(answer::nothing_there), consume))
 }

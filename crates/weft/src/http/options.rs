@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use weft_base::ByteCount;
+
 /// The server for HTTP, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpOptions {
@@ -23,6 +25,17 @@ pub(crate) struct HttpOptions {
     /// Sessions at the hub of who asks, one for each principal, at a time; where one
     /// more is needed and none is spare, the answer is 503.
     pub(crate) sessions: usize,
+    /// Who listen to events at a time; more are refused with 503.
+    pub(crate) listeners: usize,
+    /// What may wait for one who listens to what is published.
+    pub(crate) listener_bytes: ByteCount,
+    /// How often who listens is told that the connection is there; one that takes
+    /// nothing for twice as long is ended.
+    pub(crate) heartbeat: Duration,
+    /// Members of consumers that take by HTTP, at a time; more are refused with 503.
+    pub(crate) members: usize,
+    /// How long such a member stays that nobody uses.
+    pub(crate) lease: Duration,
     /// How long a request may take, from its head to the answer.
     pub(crate) patience: Duration,
     /// How long a connection may stay without a request.
@@ -41,6 +54,11 @@ impl HttpOptions {
             failures_per_source: 120,
             requests: 256,
             sessions: 64,
+            listeners: 2_048,
+            listener_bytes: ByteCount::kib(256),
+            heartbeat: Duration::from_secs(15),
+            members: 256,
+            lease: Duration::from_secs(60),
             patience,
             idle,
         }
@@ -68,7 +86,19 @@ impl HttpOptions {
         if !(1..=1_024).contains(&self.sessions) {
             add("sessions", "take from 1 to 1024: each has a thread and a connection of its own");
         }
-        for (key, value) in [("patience", self.patience), ("idle", self.idle)] {
+        if !(1..=65_536).contains(&self.listeners) {
+            add("listeners", "take from 1 to 65536: each has `listener_bytes`");
+        }
+        if !(ByteCount::kib(4)..=ByteCount::mib(64)).contains(&self.listener_bytes) {
+            add("listener_bytes", "take from \"4 KiB\" to \"64 MiB\", for each who listens");
+        }
+        if !(Duration::from_millis(100)..=Duration::from_secs(300)).contains(&self.heartbeat) {
+            add("heartbeat", "take from \"100 ms\" to \"5 min\"");
+        }
+        if !(1..=4_096).contains(&self.members) {
+            add("members", "take from 1 to 4096");
+        }
+        for (key, value) in [("patience", self.patience), ("idle", self.idle), ("lease", self.lease)] {
             if !(Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&value) {
                 add(key, "take from \"100 ms\" to \"1 h\"");
             }
@@ -108,6 +138,11 @@ mod tests {
         assert_eq!(wrong(|options| options.failures_per_source = 0), ["http.failures_per_source"]);
         assert_eq!(wrong(|options| options.requests = 5_000), ["http.requests"]);
         assert_eq!(wrong(|options| options.sessions = 0), ["http.sessions"]);
+        assert_eq!(wrong(|options| options.listeners = 0), ["http.listeners"]);
+        assert_eq!(wrong(|options| options.listener_bytes = ByteCount(1)), ["http.listener_bytes"]);
+        assert_eq!(wrong(|options| options.heartbeat = Duration::ZERO), ["http.heartbeat"]);
+        assert_eq!(wrong(|options| options.members = 0), ["http.members"]);
+        assert_eq!(wrong(|options| options.lease = Duration::ZERO), ["http.lease"]);
         assert_eq!(wrong(|options| options.idle = Duration::ZERO), ["http.idle"]);
         assert_eq!(wrong(|options| options.patience = Duration::from_secs(86_400)), ["http.patience"]);
     }

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -31,8 +31,11 @@ use weft_transport::Front;
 
 use super::HttpOptions;
 use super::answer::Refusal;
+use super::consume::Consume;
+use super::ids::{self, Ids};
 use super::inside::Inside;
 use super::sources::{Place, Sources};
+use super::stay::Stay;
 use super::who::Caller;
 
 /// What is spoken, as TLS names it (RFC 7301), the better first.
@@ -60,6 +63,8 @@ pub(super) struct Serving {
     pub(super) counters: Arc<Counters>,
     pub(super) aside: Arc<Aside>,
     pub(super) inside: Arc<Inside>,
+    pub(super) consume: Arc<Consume>,
+    pub(super) ids: Ids,
 }
 
 /// What connections share.
@@ -67,7 +72,7 @@ struct Shared {
     serving: Serving,
     connections: Arc<Semaphore>,
     sources: Arc<Sources>,
-    requests: Semaphore,
+    requests: Arc<Semaphore>,
     started: Instant,
 }
 
@@ -84,7 +89,7 @@ impl Serving {
         let shared = Arc::new(Shared {
             connections: Arc::new(Semaphore::new(self.options.connections)),
             sources: Arc::new(Sources::new(&self.options)),
-            requests: Semaphore::new(self.options.requests),
+            requests: Arc::new(Semaphore::new(self.options.requests)),
             started: Instant::now(),
             serving: self,
         });
@@ -98,6 +103,7 @@ impl Serving {
                 _ = second.tick() => {
                     shared.serving.aside.tend(false);
                     shared.serving.inside.tend();
+                    shared.serving.consume.tend();
                     continue;
                 }
                 _ = stopped.changed() => break,
@@ -129,6 +135,7 @@ impl Serving {
             });
         }
         drop(listener);
+        shared.serving.consume.end();
         let ends = async { while open.join_next().await.is_some() {} };
         if timeout(GRACE, ends).await.is_err() {
             tracing::warn!(code = "http_cut", "requests by HTTP were cut off: they took longer than the hub waits");
@@ -155,21 +162,25 @@ impl Drop for Open<'_> {
 }
 
 /// What a connection is doing.
-struct Life {
+pub(super) struct Life {
     busy: AtomicUsize,
     /// When the last request ended, or the connection began: milliseconds since the
     /// server started.
     since: AtomicU64,
+    /// Several requests share the connection.
+    pub(super) is_shared: bool,
+    /// It is to end now.
+    pub(super) cut: Notify,
 }
 
 /// A request under way, until it is dropped.
-struct Busy {
+pub(super) struct Busy {
     life: Arc<Life>,
     started: Instant,
 }
 
 impl Busy {
-    fn begin(life: &Arc<Life>, started: Instant) -> Self {
+    pub(super) fn begin(life: &Arc<Life>, started: Instant) -> Self {
         life.busy.fetch_add(1, Ordering::Relaxed);
         Self { life: life.clone(), started }
     }
@@ -214,14 +225,23 @@ impl Shared {
         caller: Caller,
         is_two: bool,
     ) {
-        let life = Arc::new(Life { busy: AtomicUsize::new(0), since: AtomicU64::new(millis(self.started)) });
+        let life = Arc::new(Life {
+            busy: AtomicUsize::new(0),
+            since: AtomicU64::new(millis(self.started)),
+            is_shared: is_two,
+            cut: Notify::new(),
+        });
         let router = TowerToHyperService::new(self.serving.router.clone());
         let (shared, caller, known) = (self.clone(), Arc::new(caller), life.clone());
         let service = service_fn(move |request: Request<Incoming>| {
             let (shared, router, caller) = (shared.clone(), router.clone(), caller.clone());
-            let busy = Busy::begin(&known, shared.started);
+            let stay = Arc::new(Stay::new(known.clone(), shared.started));
             async move {
-                let response = shared.answer(request, router, caller).await;
+                let mut request = request;
+                let busy = stay.keep();
+                let id = shared.serving.ids.take(request.headers_mut());
+                let mut response = shared.answer(request, router, (caller, stay)).await;
+                response.headers_mut().insert(ids::REQUEST_ID, id);
                 drop(busy);
                 Ok::<_, Infallible>(response)
             }
@@ -268,6 +288,7 @@ impl Shared {
             tokio::select! {
                 _ = connection.as_mut() => return true,
                 () = tokio::time::sleep(left) => {}
+                () = life.cut.notified() => return false,
                 _ = stopped.changed() => return false,
             }
         }
@@ -282,7 +303,7 @@ impl Shared {
         &self,
         request: Request<Incoming>,
         router: TowerToHyperService<Router>,
-        caller: Arc<Caller>,
+        (caller, stay): (Arc<Caller>, Arc<Stay>),
     ) -> Response<Body> {
         let (counters, clock) = (&self.serving.counters, &self.serving.clock);
         count(&counters.http_requests);
@@ -297,7 +318,7 @@ impl Shared {
             );
             return Refusal { retry: Some(seconds), ..Refusal::new(429, 429, text) }.response_for(request.uri().path());
         }
-        let response = self.answer_known(request, router, caller.clone()).await;
+        let response = self.answer_known(request, router, (caller.clone(), stay)).await;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.sources.failed(caller.from.ip(), clock.now().mono);
         }
@@ -309,20 +330,24 @@ impl Shared {
         &self,
         mut request: Request<Incoming>,
         router: TowerToHyperService<Router>,
-        caller: Arc<Caller>,
+        (caller, stay): (Arc<Caller>, Arc<Stay>),
     ) -> Response<Body> {
         let counters = &self.serving.counters;
         let path = request.uri().path().to_owned();
         if let Err(refusal) = caller.check(&*self.serving.clock) {
             return refusal.response_for(&path);
         }
-        let Ok(_place) = self.requests.try_acquire() else {
+        let Ok(place) = self.requests.clone().try_acquire_owned() else {
             count(&counters.http_crowded);
             return Refusal::soon(503, 503, "more requests are under way than the hub takes (http.requests)")
                 .response_for(&path);
         };
+        stay.take_place(place);
         request.extensions_mut().insert(caller);
-        match timeout(self.serving.options.patience, router.call(request)).await {
+        request.extensions_mut().insert(stay.clone());
+        let answered = timeout(self.serving.options.patience, router.call(request)).await;
+        stay.give_way();
+        match answered {
             Ok(Ok(response)) => response,
             Ok(Err(never)) => match never {},
             Err(_) => {

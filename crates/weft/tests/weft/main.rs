@@ -1,10 +1,12 @@
 //! The program as its users run it: real processes over real sockets. One test
 //! program for all, since each takes long to link.
 
+mod admin;
 mod audit;
 mod bench;
 mod cli;
 mod common;
+mod consume;
 mod control;
 mod drain;
 mod events;

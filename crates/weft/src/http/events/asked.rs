@@ -18,13 +18,13 @@ const MAX_KEY: usize = 4_096;
 
 /// How an event is to be published.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    pub(super) lane: Lane,
+pub(in crate::http) struct Asked {
+    pub(in crate::http) lane: Lane,
     pub(super) reached: Reached,
     pub(super) key: String,
-    pub(super) deadline: Option<Duration>,
+    pub(in crate::http) deadline: Option<Duration>,
     /// The event's own, encoded.
-    pub(super) headers: Vec<u8>,
+    pub(in crate::http) headers: Vec<u8>,
 }
 
 impl Asked {
@@ -33,7 +33,7 @@ impl Asked {
     ///
     /// # Errors
     /// [`Problem`]: a header that cannot be what it says.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(in crate::http) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let lane = match text(headers, "weft-lane")? {
             None => Lane::DEFAULT,
             Some(text) => {

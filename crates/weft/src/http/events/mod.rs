@@ -7,7 +7,7 @@
 //! where it is the hub that has none), one that is not acknowledged within [`ACK`]
 //! 504. The most bytes of a body are [`BODY_BYTES`].
 
-mod asked;
+pub(super) mod asked;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,7 +160,7 @@ fn answer_of(published: &Published, hub: Option<&str>, asked: Reached) -> Respon
 }
 
 /// Why an event was not published, or it is not known.
-fn problem_of(error: &PublishError, is_nobody: bool) -> Problem {
+pub(super) fn problem_of(error: &PublishError, is_nobody: bool) -> Problem {
     let text = error.to_string();
     match error {
         PublishError::Refused(refusal) => Problem::of_hub(refusal, is_nobody),

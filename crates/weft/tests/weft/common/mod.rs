@@ -3,6 +3,7 @@
 
 pub mod http;
 pub mod line;
+pub mod sse;
 pub mod tokens;
 pub mod voters;
 
