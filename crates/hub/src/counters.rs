@@ -9,7 +9,7 @@ use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::sync::{Arc, Mutex};
-use weft_base::{HubId, Now, Random};
+use weft_base::{HubId, Lane, Now, Random};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_stream::consumer::Counts;
 
@@ -35,6 +35,8 @@ macro_rules! counters {
             /// Events of copies that went no further where a lane goes over two paths, by
             /// reason: second copies, and of both that which came last. In no ledger.
             pub second_dropped: ByReason<AtomicU64>,
+            /// Events taken from clients of this hub, by the lane that they asked for.
+            pub lanes: [AtomicU64; Lane::COUNT],
             /// The ledgers of classes of topics.
             pub(crate) classes: Classes,
             /// The blocks that crossed the hub last.
@@ -66,6 +68,9 @@ macro_rules! counters {
                 all.extend(DropReason::ALL.into_iter().map(dropped));
                 for reason in DropReason::ALL.into_iter().filter(|reason| get(&self.second_dropped[*reason]) > 0) {
                     all.push((format!("second.dropped.{}", reason.name()), get(&self.second_dropped[reason])));
+                }
+                for (lane, published) in self.lanes.iter().enumerate().filter(|(_, published)| get(published) > 0) {
+                    all.push((format!("lane.{lane}.published"), get(published)));
                 }
                 for (class, ledger) in self.classes.iter() {
                     for (what, reason, value) in ledger.ledger().counters() {

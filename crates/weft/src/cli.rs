@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod consumer;
 mod control;
+mod doctor;
 mod drain;
 mod identity;
 mod joining;
@@ -24,6 +25,7 @@ use weft_client::{AckLevel, LiveAt, OnFull};
 
 use self::consumer::ConsumerCommand;
 pub(crate) use self::control::{ApplyStateArgs, ControlCommand, ExportArgs};
+pub(crate) use self::doctor::DoctorArgs;
 pub(crate) use self::drain::{DrainArgs, HubCommand, UndrainArgs};
 pub(crate) use self::identity::IdentityCommand;
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
@@ -105,6 +107,9 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Where a running hub's time goes: a flame graph and its allocations.
     Profile(ProfileArgs),
+    /// What is harmful in a configuration, on this machine and at a running hub, and
+    /// what to do. Exit codes: 3 with warnings, 4 when something is harmful.
+    Doctor(DoctorArgs),
     /// A private certificate authority for hubs and clients.
     #[command(subcommand)]
     Ca(CaCommand),

@@ -7,6 +7,7 @@ mod config;
 mod connect;
 mod control;
 mod demo;
+mod doctor;
 mod events;
 mod http;
 mod issue;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         Command::Schema(command) => commands::schema::run(command),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
+        Command::Doctor(args) => futures_lite::future::block_on(doctor::run(&args)),
         Command::Ca(command) => commands::ca::run(command),
         Command::Identity(command) => commands::identity::run(&command),
         Command::Token(command) => commands::token::run(command),

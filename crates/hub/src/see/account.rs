@@ -1,6 +1,7 @@
 //! Where a stage counts what becomes of a block's copies: the hub's ledger,
 //! that of the block's class, and the block's record in the window.
 
+use weft_base::Lane;
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_mesh::ledger::DropReason;
 use weft_wire::block::Block;
@@ -31,6 +32,7 @@ pub(crate) struct Account<'a> {
     counters: &'a Counters,
     class: Option<&'a ClassLedger>,
     record: Option<&'a Record>,
+    lane: Option<Lane>,
 }
 
 macro_rules! counts {
@@ -52,7 +54,8 @@ impl Counters {
     #[inline]
     pub(crate) fn account(&self, block: &[u8]) -> Account<'_> {
         let block = Block::trusted(block);
-        Account { counters: self, class: self.classes.of(block.topic()), record: self.window.find(block) }
+        let (class, record) = (self.classes.of(block.topic()), self.window.find(block));
+        Account { counters: self, class, record, lane: Some(block.lane()) }
     }
 
     /// A block was to leave over a link, and does not: its copies are dropped, or,
@@ -68,7 +71,7 @@ impl Counters {
     /// or was never checked.
     #[inline]
     pub(crate) fn account_of_none(&self) -> Account<'_> {
-        Account { counters: self, class: None, record: None }
+        Account { counters: self, class: None, record: None, lane: None }
     }
 }
 
@@ -78,9 +81,19 @@ impl<'a> Account<'a> {
         self.counters
     }
 
+    /// Events that a client of this hub published.
+    #[inline]
+    pub(crate) fn published(&self, n: u64) {
+        add(&self.counters.published, n);
+        if let Some(lane) = self.lane {
+            add(&self.counters.lanes[lane.index()], n);
+        }
+        if let Some(class) = self.class {
+            add(&class.published, n);
+        }
+    }
+
     counts! {
-        /// Events that a client of this hub published.
-        published,
         /// Events that came over a link, for this hub.
         arrived,
         /// Copies that came over a link, for another hub.

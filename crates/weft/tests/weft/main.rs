@@ -8,6 +8,7 @@ mod cli;
 mod common;
 mod consume;
 mod control;
+mod doctor;
 mod drain;
 mod events;
 mod governance;
