@@ -135,6 +135,21 @@ impl Hub {
         Ok(())
     }
 
+    /// Takes another configuration, as far as a running hub can
+    /// ([`HubOptions::reloaded`]), without a restart; rules of mapping apart, see
+    /// [`set_mapping`](Self::set_mapping). Links to neighbours that it does not name
+    /// any more end, others are dialled, costs are told to the mesh, and limits
+    /// hold for what comes from then on.
+    ///
+    /// # Errors
+    /// [`BusyError`]: the hub has no room for the message just now.
+    pub fn reload(&self, options: HubOptions) -> Result<(), BusyError> {
+        let mut conductor = self.conductor.lock().unwrap_or_else(PoisonError::into_inner);
+        conductor.push(ToConductor::Reload(Arc::new(options))).map_err(|_| BusyError)?;
+        self.conductor_waker.wake();
+        Ok(())
+    }
+
     /// Whether a drain is over, or given up after `timers.drain`.
     #[must_use]
     pub fn is_drained(&self) -> bool {

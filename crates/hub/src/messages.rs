@@ -42,7 +42,7 @@ pub(crate) use crate::dial::Dial;
 use crate::gate::Gate;
 use crate::govern::{Judged, LoggedIn};
 use crate::inspect::Inspected;
-use crate::options::Neighbour;
+use crate::options::{HubOptions, Neighbour};
 use crate::replicate::CopyBatch;
 use crate::see::crossing::Marked;
 use crate::see::look::Look;
@@ -176,6 +176,9 @@ impl FlowSaid {
 
 /// Inbox of the net stage.
 pub(crate) enum ToNet {
+    /// Another configuration, as far as a running hub takes one; its neighbours are
+    /// those of all places, in their order.
+    Options(Arc<HubOptions>),
     /// For the tunnel.
     Peer(FromPeer),
     /// A block for live subscriptions.
@@ -443,6 +446,8 @@ pub(crate) enum ToConductor {
     LiveAsk(Box<LiveAsked>),
     /// Other rules for what clients of this hub publish.
     Mapping(Box<Mappings>),
+    /// Another configuration, as far as a running hub takes one.
+    Reload(Arc<HubOptions>),
 }
 
 /// What a client asks of receipts.

@@ -7,6 +7,7 @@ mod limits;
 mod names;
 mod paths;
 mod picks;
+mod reload;
 mod routing;
 mod stages;
 mod timers;

@@ -26,7 +26,7 @@ use weft_client::{AckLevel, LiveAt, OnFull};
 use self::consumer::ConsumerCommand;
 pub(crate) use self::control::{ApplyStateArgs, ControlCommand, ExportArgs};
 pub(crate) use self::doctor::DoctorArgs;
-pub(crate) use self::drain::{DrainArgs, HubCommand, UndrainArgs};
+pub(crate) use self::drain::{DrainArgs, HubCommand, ReloadArgs, UndrainArgs};
 pub(crate) use self::identity::IdentityCommand;
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
 pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
@@ -48,9 +48,10 @@ use self::stream::StreamCommand;
 #[derive(Debug, Parser)]
 #[command(name = "weft", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What is written to the log: error, warn, info, debug or trace.
-    #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
-    pub(crate) log: tracing::Level,
+    /// What is written to the log: error, warn, info, debug or trace. Without it
+    /// info, or for a hub what `log` of its configuration says.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log: Option<tracing::Level>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -24,25 +24,41 @@ pub(crate) enum Format {
     Plain,
 }
 
+/// How many of [`LEVELS`] are written.
+static WRITTEN: AtomicUsize = AtomicUsize::new(3);
+/// From the gravest on.
+const LEVELS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+
+/// Writes events of `level` and above from now on; without one those of `info`.
+pub(crate) fn set_level(level: Option<Level>) {
+    let level = level.unwrap_or(Level::INFO);
+    let written = LEVELS.into_iter().filter(|known| *known <= level).count();
+    if WRITTEN.swap(written, Ordering::Relaxed) != written {
+        // Places in the code remember what was said of them.
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
 /// Sends all events of `level` and above to stderr, for the whole process.
-/// The second call changes nothing.
-pub(crate) fn install(format: Format, level: Level) {
-    let logs = Logs { format, level, clock: SystemClock::new(), spans: AtomicU64::new(1) };
+/// The second call changes the level alone.
+pub(crate) fn install(format: Format, level: Option<Level>) {
+    set_level(level);
+    let logs = Logs { format, clock: SystemClock::new(), spans: AtomicU64::new(1) };
     // Fails only when there is one already.
     let _ = tracing::subscriber::set_global_default(logs);
 }
 
 struct Logs {
     format: Format,
-    level: Level,
     clock: SystemClock,
     spans: AtomicU64,
 }
 
 impl Subscriber for Logs {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let is_written = LEVELS.iter().take(WRITTEN.load(Ordering::Relaxed)).any(|level| level == metadata.level());
         // Other crates' debug events (rustls, mio) say nothing to an operator.
-        *metadata.level() <= self.level && (metadata.target().starts_with("weft") || *metadata.level() <= Level::WARN)
+        is_written && (metadata.target().starts_with("weft") || *metadata.level() <= Level::WARN)
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

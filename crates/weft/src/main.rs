@@ -16,8 +16,8 @@ mod login;
 mod logs;
 mod plan;
 mod profiler;
+mod reload;
 mod renewal;
-mod rules;
 mod simulate;
 mod time;
 
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     };
     logs::install(format, cli.log);
     let outcome = match cli.command {
-        Command::Hub(args) => commands::hub::run(&args),
+        Command::Hub(args) => commands::hub::run(&args, cli.log),
         Command::Pub(args) => futures_lite::future::block_on(commands::publish::run(&args)),
         Command::Sub(args) => futures_lite::future::block_on(commands::subscribe::run(&args)),
         Command::Request(args) => futures_lite::future::block_on(commands::request::run(&args)),

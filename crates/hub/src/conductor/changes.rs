@@ -2,6 +2,8 @@
 //! be, what they cost, and the hub's labels. [`Overlay`] says what holds; after
 //! each change all of that is compared with what is, and the difference made.
 
+mod reload;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,8 @@ struct Dialled {
     /// Who is there, as far as it is known.
     peer: Option<String>,
     is_configured: bool,
+    /// It was, until another configuration was taken.
+    was_configured: bool,
     /// What is wanted of it because a name leads to it; none of others.
     wish: Option<Wish>,
     /// The row of the name, of one that DNS names.
@@ -34,6 +38,23 @@ struct Dialled {
     /// No name leads to it any more.
     is_left: bool,
     is_wanted: bool,
+}
+
+impl Dialled {
+    /// One of the configuration.
+    fn configured(neighbour: &Neighbour) -> Self {
+        Self {
+            neighbour: Arc::new(neighbour.clone()),
+            peer: neighbour.name.clone(),
+            // A name is no hub itself: it keeps the place of its row.
+            is_configured: Sought::of(&neighbour.addr).is_none(),
+            was_configured: false,
+            wish: None,
+            row: 0,
+            is_left: false,
+            is_wanted: true,
+        }
+    }
 }
 
 /// What is wanted of a hub that DNS names.
@@ -66,17 +87,7 @@ pub(super) struct Changes {
 impl Changes {
     pub(super) fn new(neighbours: &[Neighbour], file: Option<ChangesFile>) -> Self {
         let overlay = Overlay::new(file.as_ref().map(ChangesFile::read).unwrap_or_default());
-        let configured = |neighbour: &Neighbour| Dialled {
-            neighbour: Arc::new(neighbour.clone()),
-            peer: neighbour.name.clone(),
-            // A name is no hub itself: it keeps the place of its row.
-            is_configured: Sought::of(&neighbour.addr).is_none(),
-            wish: None,
-            row: 0,
-            is_left: false,
-            is_wanted: true,
-        };
-        let dialled = neighbours.iter().map(configured).collect();
+        let dialled = neighbours.iter().map(Dialled::configured).collect();
         Self { overlay, over: Overlaid::default(), file, dialled, links: BTreeMap::new() }
     }
 
@@ -126,6 +137,7 @@ impl Changes {
             neighbour: Arc::new(neighbour),
             peer: None,
             is_configured: false,
+            was_configured: false,
             wish: Some(Wish::Not),
             row,
             is_left: false,
@@ -192,8 +204,17 @@ impl Changes {
         match wish.filter(|wish| *wish != Wish::Link && !self.over.unlinked.contains(peer)) {
             Some(Wish::Double) => (ErrorCode::LEAVING, "another link with this hub stands".to_owned()),
             Some(_) => (ErrorCode::LEAVING, "DNS does not name the hub any more, or better ones".to_owned()),
+            None if self.is_former(dialled) && !self.over.unlinked.contains(peer) => {
+                (ErrorCode::LEAVING, "the configuration does not name this neighbour any more".to_owned())
+            }
             None => (ErrorCode::UNLINKED, unlinked(me, peer)),
         }
+    }
+
+    /// Whether it was a neighbour of the configuration, and is none of the one now.
+    fn is_former(&self, dialled: Option<usize>) -> bool {
+        let dialled = dialled.and_then(|index| self.dialled.get(index));
+        dialled.is_some_and(|dialled| dialled.was_configured && !dialled.is_configured)
     }
 
     /// When a trial ends that nobody confirms.
@@ -356,6 +377,7 @@ impl Conductor {
                     neighbour,
                     peer,
                     is_configured: false,
+                    was_configured: false,
                     wish: None,
                     row: 0,
                     is_left: false,

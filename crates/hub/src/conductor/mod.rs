@@ -52,7 +52,6 @@ use crate::changes::ChangesFile;
 use crate::counters::Counters;
 use crate::gate::Gate;
 use crate::inbox::RouteOutbox;
-use crate::mapping::Mapped;
 use crate::messages::{FlowSaid, Membership, SessionId, StreamSlot, Target, ToConductor, ToNet, ToRoute};
 use crate::options::{HubOptions, Routing};
 use crate::outbox::{Outbox, backlog};
@@ -326,11 +325,8 @@ impl Conductor {
             ToConductor::Change { session, frame } => self.on_change(session, &frame),
             ToConductor::Survey { session, id } => self.survey(session, id),
             ToConductor::Looked(look) => self.looked(*look),
-            ToConductor::Mapping(rules) => {
-                tracing::info!(code = "mapping_changed", rules = rules.rules().len(), "other rules map topics");
-                self.table.mapping = Arc::new(Mapped::new(*rules, &self.table.mapping));
-                self.stale = true;
-            }
+            ToConductor::Mapping(rules) => self.map_otherwise(*rules),
+            ToConductor::Reload(options) => self.reload(options),
             ToConductor::MeshShow { session, id } => {
                 let bytes = self.report(id);
                 self.net.push(ToNet::Control { session, bytes });

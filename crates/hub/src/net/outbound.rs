@@ -195,6 +195,7 @@ impl NetStage {
             // One that is not needed any more has broken nothing.
             ToNet::Close { session, code: code @ ErrorCode::LEAVING, detail } => self.goodbye(session, code, &detail),
             ToNet::Close { session, code, detail } => self.violate(session, code, &detail),
+            ToNet::Options(options) => self.options = options,
             ToNet::Control { session, bytes } => {
                 if !self.frames_may_pass(session, &bytes) {
                     return;

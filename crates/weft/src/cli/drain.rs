@@ -1,5 +1,6 @@
 //! What is said to a hub that runs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -15,6 +16,20 @@ pub(crate) enum HubCommand {
     /// Have a hub that drains go on (SIGUSR2 does the same). Clients that have
     /// gone stay where they are.
     Undrain(UndrainArgs),
+    /// Check a configuration, and have the hub of this machine that runs by it read
+    /// it again (SIGHUP does the same, unchecked). What can be taken while a hub
+    /// runs, and what waits for its next start: docs/operating.md, Reload.
+    Reload(ReloadArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArgs {
+    /// The hub's configuration; with a mistake in it nothing is asked of the hub.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The hub's process, as systemd has it in $MAINPID or the hub's ready file.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: i32,
 }
 
 #[derive(Debug, Args)]

@@ -1,13 +1,17 @@
 //! `weft hub drain` and `weft hub undrain`: a running hub sends its clients
-//! elsewhere and stops, or goes on after all.
+//! elsewhere and stops, or goes on after all; `weft hub reload`: it reads its
+//! configuration again.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use weft_client::{Client, DrainReport, DrainState};
 
-use crate::cli::{DrainArgs, HubCommand, UndrainArgs};
+use crate::cli::{DrainArgs, HubCommand, ReloadArgs, UndrainArgs};
 use crate::connect::connect_for;
+use crate::{Usage, config};
 
 /// Between two questions how far it is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -18,7 +22,20 @@ pub(crate) async fn run(command: &HubCommand) -> anyhow::Result<()> {
     match command {
         HubCommand::Drain(args) => drain(args).await,
         HubCommand::Undrain(args) => undrain(args).await,
+        HubCommand::Reload(args) => reload(args),
     }
+}
+
+fn reload(args: &ReloadArgs) -> anyhow::Result<()> {
+    let config = config::load(&args.config).map_err(|e| Usage(e.to_string()))?;
+    let pid = Pid::from_raw(args.pid).ok_or_else(|| Usage(format!("{} is no process", args.pid)))?;
+    kill_process(pid, Signal::HUP).with_context(|| format!("no hub of yours has the process {}", args.pid))?;
+    writeln!(
+        io::stdout(),
+        "{} reads it again: `config_taken` and `config_waits` in its log say what of it",
+        config.hub.name
+    )?;
+    Ok(())
 }
 
 async fn drain(args: &DrainArgs) -> anyhow::Result<()> {

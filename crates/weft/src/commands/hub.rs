@@ -5,7 +5,7 @@
 //! `drain_on_stop`, and by SIGUSR1, clients are sent to other hubs before that;
 //! SIGUSR2 takes it back. A second signal to stop ends the process at once, one
 //! while clients are being sent elsewhere does without the rest of them. SIGHUP
-//! reads the identity's files and the rules of mapping again.
+//! reads the identity's files and the configuration again.
 
 use std::fs;
 use std::path::Path;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use tracing::Level;
 use weft_base::{Clock, Random, SystemClock};
 use weft_hub::options::Listen;
 use weft_hub::{DrainState, DrainStatus, Environment, Hub, HubOptions};
@@ -31,9 +32,10 @@ use crate::control;
 use crate::http::{self, HttpOptions, Server, Way};
 use crate::issue::{Facts, IssueOptions, Issuer};
 use crate::login::{KeyServer, Porter, Roots, Vouchers};
+use crate::logs;
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
+use crate::reload::Reload;
 use crate::renewal::{Asking, Renewal};
-use crate::rules::Rules;
 
 /// How often a running hub looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(100);
@@ -48,13 +50,16 @@ const WHOLE_LIFE_HERTZ: u32 = 99;
 /// For how many days the identity of a `--dev` hub is valid.
 const DEV_DAYS: u32 = 30;
 
-pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
     if let Some(command) = &args.command {
         return futures_lite::future::block_on(super::drain::run(command));
     }
+    let mut reload = None;
     let (mut options, issue, http, asking, login, _folder) = match &args.config {
         Some(path) => {
             let config = config::load(path).map_err(|e| Usage(e.to_string()))?;
+            logs::set_level(log.or(config.log));
+            reload = Some(Reload::new(&config.hub, Some((path.clone(), &config)), log));
             let renewed = config.tls.filter(|_| !config.renew.is_empty());
             let random = Random::from_entropy()?;
             let asking = renewed.map(|files| Asking::new(files, config.renew, random));
@@ -76,14 +81,13 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
     if args.changes || args.drop_changes {
         return changes(&options, args.drop_changes);
     }
-    let drain_on_stop = options.drain_on_stop;
-    let signals = Signals::take(drain_on_stop.is_some())?;
+    let signals = Signals::take(options.drain_on_stop.is_some())?;
     let started = SystemClock::new();
     let mut renewal = match &options.link_security {
         Some(Security::Tls(identity)) => Some(Renewal::new(identity.clone(), options.timers.identity, asking)),
         _ => None,
     };
-    let mut rules = Rules::new(args.config.clone(), &options.mapping);
+    let mut reload = reload.unwrap_or_else(|| Reload::new(&options, None, log));
     let name = options.name.clone();
     let told = issue.as_ref().map(|_| options.clone());
     let served = (options.link_security.clone(), options.admins.clone(), options.anonymous);
@@ -146,7 +150,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
         if renewal.as_mut().is_some_and(|renewal| renewal.look(started.now(), asked, hub.counters())) {
             hub.look_again();
         }
-        rules.look(&hub, asked);
+        reload.look(&hub, asked);
         if signals.drain.swap(false, Ordering::Relaxed) {
             hub.empty(None);
         }
@@ -160,7 +164,7 @@ pub(crate) fn run(args: &HubArgs) -> anyhow::Result<()> {
             if std::mem::replace(&mut leaves, true) {
                 signals.stop.store(true, Ordering::Relaxed);
             }
-            hub.empty(drain_on_stop);
+            hub.empty(reload.drain_on_stop());
         }
         if signals.stay.swap(false, Ordering::Relaxed) {
             hub.stay();

@@ -49,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) issue: Option<IssueOptions>,
     /// For the server of HTTP.
     pub(crate) http: Option<HttpOptions>,
+    /// What is written to the log.
+    pub(crate) log: Option<tracing::Level>,
 }
 
 /// Why a configuration cannot be used.

@@ -42,6 +42,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     set!(top.texts, problems, "admins" => options.admins, "advertise_clients" => options.advertise_clients);
     options.drain_on_stop = top.duration("drain_on_stop", problems);
+    let log = top.choice("log", &LEVELS, problems);
     options.data = top.text("data", problems).map(|data| folder.join(data));
     let threads = [("auto", Threads::Auto), ("shared", Threads::Shared), ("dedicated", Threads::Dedicated)];
     if let Some(value) = top.choice("threading", &threads, problems) {
@@ -131,8 +132,17 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         see(section, &mut options.see, problems);
     }
     top.finish(problems);
-    Config { hub: options, tls, renew, login, issue, http }
+    Config { hub: options, tls, renew, login, issue, http, log }
 }
+
+/// What `log` may say.
+const LEVELS: [(&str, tracing::Level); 5] = [
+    ("error", tracing::Level::ERROR),
+    ("warn", tracing::Level::WARN),
+    ("info", tracing::Level::INFO),
+    ("debug", tracing::Level::DEBUG),
+    ("trace", tracing::Level::TRACE),
+];
 
 const TLS_NEEDED: &str = "links between hubs need mutual TLS: add a table `[tls]` with `cert`, `key` and `ca`, \
                           made with `weft ca issue hub NAME`";

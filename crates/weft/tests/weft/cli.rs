@@ -422,7 +422,7 @@ fn topics_are_mapped_by_a_hub_as_the_test_of_its_file_says() {
     // Rules that are wrong change nothing; others are taken at once.
     let dry = || run(&["mesh", "trace", "orders/bob", "--dry", "-s", &hub.address]).1;
     for (rules, told, expected) in [
-        (text.replace("partition(8, 1)", "partition(8, 3)"), "mapping_unusable", "eu/5/bob"),
+        (text.replace("partition(8, 1)", "partition(8, 3)"), "config_unusable", "eu/5/bob"),
         (text.replace("eu/", "us/"), "mapping_changed", "us/5/bob"),
     ] {
         fs::write(&config, rules).expect("a file");

@@ -20,6 +20,7 @@ mod plan;
 mod policy;
 mod quarantine;
 mod registry;
+mod reload;
 mod schema;
 mod storage;
 mod streams;
