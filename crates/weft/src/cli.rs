@@ -11,6 +11,7 @@ mod live;
 mod mapping;
 mod mesh;
 mod names;
+pub(crate) mod pages;
 mod plan;
 pub(crate) mod policy;
 mod schema;
@@ -128,6 +129,10 @@ pub(crate) enum Command {
     /// Three hubs, three days of flights, a hub that dies and comes back, and
     /// the accounts in balance.
     Demo(DemoArgs),
+    /// Completions for a shell, to be put where it looks for them.
+    Completions(pages::CompletionsArgs),
+    /// A man page for each command, into a folder.
+    Man(pages::ManArgs),
     /// Try a topology: a mesh and faults from files, or a shape, in simulated
     /// time with the hubs' own deciders; says what held and what it cost.
     Sim(SimArgs),

@@ -90,6 +90,8 @@ fn main() -> ExitCode {
         Command::Join(args) => commands::join::run(&args),
         Command::Renew(args) => commands::join::renew(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Completions(args) => commands::pages::completions(&args),
+        Command::Man(args) => commands::pages::man(&args),
         Command::Sim(args) => simulate::run(&args),
     };
     match outcome {

@@ -15,6 +15,7 @@ pub(crate) mod join;
 pub(crate) mod log;
 pub(crate) mod mapping;
 pub(crate) mod mesh;
+pub(crate) mod pages;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod publish;
