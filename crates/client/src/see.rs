@@ -19,6 +19,11 @@ pub(crate) const MOST_HUBS: usize = 4_096;
 pub enum Question {
     /// Each hub's ledger, and that of each class of topics.
     Ledger,
+    /// How much flows through each hub, as counts since its start, and where it is:
+    /// asked twice, the difference is what flowed in between.
+    Pulse,
+    /// All counters of one hub; the others answer without any.
+    Counters(HubId),
     /// What became of an event that entered the mesh at this hub, in this life of
     /// it (0: in any), with this sequence there.
     Event {
@@ -143,6 +148,8 @@ impl Client {
         };
         let asked = match *question {
             Question::Ledger => none,
+            Question::Pulse => Ask { what: SeeWhat::Pulse, ..none },
+            Question::Counters(origin) => Ask { what: SeeWhat::Counters, origin, ..none },
             Question::Event { origin, epoch, sequence } => {
                 Ask { what: SeeWhat::Event, origin, epoch, sequence, ..none }
             }

@@ -370,6 +370,8 @@ pub struct LinkCounters {
     pub hub: u64,
     /// Events written to the link.
     pub events_out: AtomicU64,
+    /// The same by lane, of those that are written as blocks.
+    pub lanes_out: [AtomicU64; Lane::COUNT],
     /// Blocks written to the link.
     pub blocks_out: AtomicU64,
     /// Bytes of blocks and their heads written to the link.
@@ -505,6 +507,20 @@ impl Counters {
     pub(crate) fn each_crossing(&self, mut each: impl FnMut(&str, &str, &LinkColumn)) {
         for (peer, link) in &*self.locked_links() {
             self.classes.column_names().zip(&link.columns).for_each(|(class, column)| each(peer, class, column));
+        }
+    }
+
+    /// What was sent over the links, by the name of the hub at the other end and the
+    /// lane, and in bytes where there is no lane; what is zero is left out.
+    pub(crate) fn each_flow(&self, mut each: impl FnMut(&str, Option<usize>, u64)) {
+        for (peer, link) in &*self.locked_links() {
+            let lanes = link.lanes_out.iter().enumerate().map(|(lane, count)| (Some(lane), count));
+            for (lane, count) in lanes.chain([(None, &link.bytes_out)]) {
+                let count = get(count);
+                if count > 0 {
+                    each(peer, lane, count);
+                }
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 mod audit;
 mod control;
 mod limits;
+mod location;
 mod names;
 mod paths;
 mod picks;
@@ -29,6 +30,7 @@ pub use self::audit::AuditOptions;
 pub(crate) use self::control::violations_with;
 pub use self::control::{ControlOptions, MAX_CONTROL_STATE, MAX_VOTERS};
 pub use self::limits::Limits;
+pub use self::location::Location;
 pub use self::names::{MAX_NAMES, MAX_TARGETS};
 pub use self::paths::Paths;
 pub use self::picks::MAX_SEEDS;
@@ -47,6 +49,8 @@ pub struct HubOptions {
     pub mesh: String,
     /// The region's label; hubs of one region are close. 1 to 64 of the same characters.
     pub region: String,
+    /// Where it stands on the map; nothing is decided by it.
+    pub location: Option<Location>,
     /// Labels that say where the hub is or what holds there: at most 16, of the
     /// same characters. All hubs are told them; nothing is held back by them.
     pub labels: Vec<String>,
@@ -288,6 +292,7 @@ impl HubOptions {
             name: name.to_owned(),
             mesh: "weft".to_owned(),
             region: "local".to_owned(),
+            location: None,
             labels: Vec::new(),
             residency: Vec::new(),
             clients: Vec::new(),

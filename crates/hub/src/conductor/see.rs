@@ -25,7 +25,7 @@ use crate::net::tunnel::see_message;
 use crate::route::homes::Chosen;
 use crate::route::peers::most_bytes;
 use crate::route::table::Spread;
-use crate::see::facts::{Said, of_event, of_ledger};
+use crate::see::facts::{Said, of_counters, of_event, of_ledger, of_pulse};
 use crate::see::window::EventName;
 
 /// Questions that are open at a time.
@@ -69,7 +69,9 @@ impl Conductor {
                 // A topic is mapped where it enters the mesh, and the others know what it became.
                 let (mapped, topic) = match ask.what {
                     SeeWhat::Topic => self.mapped(ask.topic),
-                    SeeWhat::Event | SeeWhat::Ledger => (Vec::new(), ask.topic.to_owned()),
+                    SeeWhat::Event | SeeWhat::Ledger | SeeWhat::Pulse | SeeWhat::Counters => {
+                        (Vec::new(), ask.topic.to_owned())
+                    }
                 };
                 let ask = Ask { topic: &topic, ..ask };
                 let own = |hub: &mut Self, _| {
@@ -210,6 +212,9 @@ impl Conductor {
         let mut said = vec![Said::number(facts::CLOCK, self.now.wall.0)];
         match ask.what {
             SeeWhat::Ledger => of_ledger(&self.counters, &mut said),
+            SeeWhat::Pulse => of_pulse(&self.counters, self.options.location, &mut said),
+            SeeWhat::Counters if ask.origin == self.identity.id => of_counters(&self.counters, &mut said),
+            SeeWhat::Counters => {}
             SeeWhat::Event => {
                 let name = if ask.producer.0 == 0 {
                     EventName::Entry { origin: ask.origin, epoch: ask.epoch, sequence: ask.sequence }

@@ -479,6 +479,9 @@ impl Egress {
             let block = Block::trusted(&forward.block);
             let events = u64::from(block.event_count());
             add(&link.events_out, events);
+            if let Some(lane) = link.lanes_out.get(block.lane().index()) {
+                add(lane, events);
+            }
             if let Some(column) = link.columns.get(counters.classes.column(block)) {
                 add(&column.out, events);
             }

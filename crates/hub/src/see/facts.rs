@@ -6,6 +6,7 @@ use weft_wire::frame::{Fact, facts};
 
 use super::window::{EventName, Window};
 use crate::counters::Counters;
+use crate::options::Location;
 
 /// A fact, owned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +30,34 @@ impl Said {
     }
 }
 
+/// How much flows, but for what is zero, and where the hub is.
+pub(crate) fn of_pulse(counters: &Counters, location: Option<Location>, said: &mut Vec<Said>) {
+    if let Some(location) = location {
+        said.push(Said::text(facts::PLACE, location.to_string(), 0));
+    }
+    of_whole(counters, said);
+    counters.each_flow(|peer, lane, count| {
+        let what = lane.map_or_else(|| "bytes".to_owned(), |lane| lane.to_string());
+        said.push(Said::text(&format!("{}{what}", facts::FLOW), peer.to_owned(), count));
+    });
+    let waits = counters.stages().iter().map(|stage| (stage.name, crate::counters::get(&stage.wait_us)));
+    said.extend(waits.map(|(stage, wait)| Said::number(&format!("{}{stage}", facts::WAIT), wait)));
+}
+
+/// All counters, but for those that are zero.
+pub(crate) fn of_counters(counters: &Counters, said: &mut Vec<Said>) {
+    let all = counters.list().into_iter().filter(|(_, value)| *value > 0);
+    said.extend(all.map(|(name, value)| Said::number(&format!("{}{name}", facts::COUNTER), value)));
+    counters.each_flow(|peer, lane, count| {
+        if let Some(lane) = lane {
+            said.push(Said::number(&format!("{}link.{peer}.lane_{lane}_out", facts::COUNTER), count));
+        }
+    });
+}
+
 /// The ledger of the hub and of each class, and what crossed its links, but for what is zero.
 pub(crate) fn of_ledger(counters: &Counters, said: &mut Vec<Said>) {
-    let own = counters.ledger();
-    for (what, reason, value) in own.counters().filter(|(.., value)| *value > 0) {
-        let reason = reason.map_or(String::new(), |reason| format!(".{}", reason.name()));
-        said.push(Said::number(&format!("{}{what}{reason}", facts::LEDGER), value));
-    }
-    let imbalance = crate::counters::get(&counters.ledger_imbalance);
-    if imbalance > 0 {
-        said.push(Said::number(&format!("{}imbalance", facts::LEDGER), imbalance));
-    }
+    of_whole(counters, said);
     let classes = counters.list().into_iter().filter(|(name, _)| name.starts_with(facts::CLASS));
     said.extend(classes.filter(|(_, value)| *value > 0).map(|(name, value)| Said::number(&name, value)));
     counters.each_crossing(|peer, class, column| {
@@ -51,6 +69,19 @@ pub(crate) fn of_ledger(counters: &Counters, said: &mut Vec<Said>) {
                 .map(|(what, value)| Said::text(&format!("{}{what}.{class}", facts::LINK), peer.to_owned(), value)),
         );
     });
+}
+
+/// The ledger of the hub.
+fn of_whole(counters: &Counters, said: &mut Vec<Said>) {
+    let own = counters.ledger();
+    for (what, reason, value) in own.counters().filter(|(.., value)| *value > 0) {
+        let reason = reason.map_or(String::new(), |reason| format!(".{}", reason.name()));
+        said.push(Said::number(&format!("{}{what}{reason}", facts::LEDGER), value));
+    }
+    let imbalance = crate::counters::get(&counters.ledger_imbalance);
+    if imbalance > 0 {
+        said.push(Said::number(&format!("{}imbalance", facts::LEDGER), imbalance));
+    }
 }
 
 /// What became of an event here, or how far back the window reaches.

@@ -2,8 +2,9 @@
 
 use crate::common::mesh::{authority, knows_interest, line, link_addr, member, until};
 use crate::common::{Raw, start, stop};
-use weft_base::{Epoch, HubId, ProducerId};
+use weft_base::{Epoch, HubId, Lane, ProducerId};
 use weft_hub::Hub;
+use weft_hub::options::Location;
 use weft_wire::frame::{AckLevel, Ask, Frame, SeeWhat, Survey, facts, surveyed};
 
 /// What a hub said: its name, whether it answered, and its facts.
@@ -134,6 +135,40 @@ fn each_hub_says_its_ledger_and_where_an_event_would_go() {
     assert_eq!(number(of(&said, "los-angeles"), facts::LOCAL), 1);
     assert_eq!(number(&ask(&mut publisher, question(SeeWhat::Ledger))[0], "ledger.published"), 2, "nothing was sent");
     hubs.into_iter().for_each(stop);
+}
+
+#[test]
+fn each_hub_says_how_much_it_sent_over_each_link_and_where_it_is() {
+    let ca = authority();
+    let west = start(member(&ca, "west", "127.0.0.1:0", &[]));
+    let mut options = member(&ca, "east", "127.0.0.1:0", &[("west", link_addr(&west))]);
+    options.location = Location::new(40.5, -73.25);
+    let east = start(options);
+    let (mut publisher, mut subscriber) = (Raw::connect(&east, 1), Raw::connect(&west, 2));
+    subscriber.subscribe(1, "flights/**");
+    until(&mut publisher, "the filter is known", |report| knows_interest(report, "west", 1));
+    publisher.publish(1, AckLevel::Routed, "flights/1", &[b"a", b"b"]);
+    assert!(matches!(publisher.receive().frame(), Frame::Ack(_)));
+    assert!(matches!(subscriber.receive().frame(), Frame::Deliver(_)));
+    // What is written is counted after it was written.
+    let is_there = |said: &Said| said.2.iter().any(|fact| fact.0 == "ledger.forwarded" && fact.2 >= 2);
+    let said = (0..2_000)
+        .map(|_| ask(&mut publisher, question(SeeWhat::Pulse)))
+        .find(|said| is_there(of(said, "east")))
+        .expect("it was forwarded");
+    let (here, there) = (of(&said, "east"), of(&said, "west"));
+    assert_eq!((text(here, facts::PLACE), text(there, facts::PLACE)), ("40.5,-73.25", ""));
+    let flow = |said: &Said, to: &str, what: &str| {
+        said.2.iter().find(|fact| fact.0 == format!("flow.{what}") && fact.1 == to).map_or(0, |fact| fact.2)
+    };
+    let lane = Lane::DEFAULT.get().to_string();
+    assert!(flow(here, "west", &lane) >= 2 && flow(here, "west", "bytes") > 0, "{here:?}");
+    assert!(flow(here, "west", "8") == 0 && flow(there, "west", "bytes") == 0, "{said:?}");
+    assert!(here.2.iter().any(|fact| fact.0 == "wait.route") && number(here, "ledger.published") == 2);
+    let counters = ask(&mut publisher, Ask { origin: HubId::of_name("west"), ..question(SeeWhat::Counters) });
+    assert!(number(of(&counters, "west"), "counter.ledger.delivered") >= 2, "{counters:?}");
+    assert_eq!(of(&counters, "east").2.len(), 1, "its clock alone");
+    [west, east].into_iter().for_each(stop);
 }
 
 #[test]

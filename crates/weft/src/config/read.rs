@@ -36,6 +36,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     }
     set!(top.texts, problems, "labels" => options.labels);
     set!(top.text, problems, "region" => options.region, "mesh" => options.mesh);
+    options.location = top.location("location", problems);
     if let Some(mut section) = top.section("protocol", problems) {
         set!(section.number, problems, "most" => options.protocol_most, "least" => options.protocol_least);
         section.finish(problems);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use weft_base::ByteCount;
+use weft_hub::options::Location;
 
 use crate::time::parse_duration;
 
@@ -143,6 +144,21 @@ impl<'a, 'i> Section<'a, 'i> {
             };
             let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
             Some(number.ok_or_else(|| format!("{text} is out of range: take a number that is not below 0")))
+        })
+    }
+
+    /// A place on the map: latitude and longitude.
+    pub(crate) fn location(&mut self, key: &'static str, problems: &mut Problems) -> Option<Location> {
+        self.of_kind(key, "latitude and longitude such as `[40.64, -73.78]`", problems, |value| {
+            let degrees = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+                DeValue::Integer(integer) => integer.as_str().parse::<f64>().ok(),
+                DeValue::Float(float) => float.as_str().parse().ok(),
+                _ => None,
+            };
+            let numbers: Option<Vec<f64>> = value.as_array()?.iter().map(degrees).collect();
+            let [latitude, longitude] = numbers?.try_into().ok()?;
+            let out = || "out of range: latitude is -90 to 90, longitude -180 to 180".to_owned();
+            Some(Location::new(latitude, longitude).ok_or_else(out))
         })
     }
 

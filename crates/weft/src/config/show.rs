@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use weft_hub::options::{Limits, StageBounds, Threads};
+use weft_hub::options::{Limits, Location, StageBounds, Threads};
 use weft_hub::{HubOptions, budget};
 use weft_pack::Codec;
 use weft_transport::{QuicOptions, Security};
@@ -27,6 +27,9 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
         Threads::Dedicated => "dedicated",
     };
     writeln!(out, "name = {:?}\nmesh = {:?}\nregion = {:?}", o.name, o.mesh, o.region)?;
+    if let Some([latitude, longitude]) = o.location.map(Location::degrees) {
+        writeln!(out, "location = [{latitude:?}, {longitude:?}]")?;
+    }
     if !o.labels.is_empty() {
         writeln!(out, "labels = {:?}", o.labels)?;
     }

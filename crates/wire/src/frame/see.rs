@@ -22,6 +22,11 @@ wire_enum! {
         Event = 2,
         /// Where an event of a topic would go.
         Topic = 4,
+        /// How much flows: the ledger of each hub, what it sent over its links by lane, how
+        /// long its stages' queues are, and where it is.
+        Pulse = 5,
+        /// All counters of the hub `origin`; the others say nothing.
+        Counters = 6,
     }
 }
 
@@ -37,7 +42,7 @@ pub struct Ask<'a> {
     pub wait_ms: u32,
     /// Of a topic: that. Empty for other questions.
     pub topic: &'a str,
-    /// Of an event: where it entered the mesh, or 0 with `producer`.
+    /// Of an event: where it entered the mesh, or 0 with `producer`. Of counters: whose.
     pub origin: HubId,
     /// Of an event with `origin`: in which life of that; 0 for any.
     pub epoch: Epoch,
@@ -196,6 +201,17 @@ pub mod facts {
     /// Ledger: begins the name of a count of what crossed the links to the hub that the
     /// text names, such as `link.out.orders`: `out`, `in`, `unsure` or `off`, and the class.
     pub const LINK: &str = "link.";
+    /// Pulse: where the hub is, as its configuration says: latitude and longitude in degrees,
+    /// such as `40.64,-73.78`.
+    pub const PLACE: &str = "place";
+    /// Pulse: begins the name of what was sent over the links to the hub that the text
+    /// names since the start: `flow.0` to `flow.7`, events by lane, and `flow.bytes`.
+    pub const FLOW: &str = "flow.";
+    /// Pulse: begins the name of how long what came last waited for a stage, in
+    /// microseconds, such as `wait.append`.
+    pub const WAIT: &str = "wait.";
+    /// Counters: begins the name of a counter, such as `counter.peers.sent`.
+    pub const COUNTER: &str = "counter.";
     /// Event: the hub remembers so many blocks.
     pub const WINDOW: &str = "window";
     /// Event: the oldest block that it remembers entered the mesh then.
