@@ -19,6 +19,7 @@ mod lint;
 mod step;
 mod suite;
 mod tidy;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -83,6 +84,12 @@ enum Task {
     /// Hubs and clients of the last commit of protocol version 1 beside those of this tree, in one mesh:
     /// a rolling upgrade under load, and back.
     Compat,
+    /// Builds the dashboard's page from `web/` (needs node and npm) into `web/dist`, which is committed.
+    Web {
+        /// Takes pictures of each view of a demo with flights into `docs/dashboard` instead (needs Chromium).
+        #[arg(long)]
+        screenshots: bool,
+    },
     /// Fuzzes one target, or all of them in turn.
     Fuzz {
         /// A file name in fuzz/fuzz_targets, without `.rs`; all but the canary when left out.
@@ -103,6 +110,8 @@ fn main() -> ExitCode {
         Task::CrashMatrix { full, seed } => crash::run(full, seed),
         Task::Chaos { arguments } => chaos::run(&arguments),
         Task::Compat => compat::run(),
+        Task::Web { screenshots: false } => web::run(),
+        Task::Web { screenshots: true } => web::screenshots(),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), Duration::from_secs(seconds)),
     };
     match result {

@@ -503,25 +503,9 @@ impl Counters {
         links.iter().find(|(_, link)| link.hub == hub.0).map(|(peer, link)| (peer.clone(), link.clone()))
     }
 
-    /// What crossed the links, by the name of the hub at the other end and the class.
-    pub(crate) fn each_crossing(&self, mut each: impl FnMut(&str, &str, &LinkColumn)) {
-        for (peer, link) in &*self.locked_links() {
-            self.classes.column_names().zip(&link.columns).for_each(|(class, column)| each(peer, class, column));
-        }
-    }
-
-    /// What was sent over the links, by the name of the hub at the other end and the
-    /// lane, and in bytes where there is no lane; what is zero is left out.
-    pub(crate) fn each_flow(&self, mut each: impl FnMut(&str, Option<usize>, u64)) {
-        for (peer, link) in &*self.locked_links() {
-            let lanes = link.lanes_out.iter().enumerate().map(|(lane, count)| (Some(lane), count));
-            for (lane, count) in lanes.chain([(None, &link.bytes_out)]) {
-                let count = get(count);
-                if count > 0 {
-                    each(peer, lane, count);
-                }
-            }
-        }
+    /// The counters of all links, by the name of the hub at the other end.
+    pub(crate) fn each_link(&self, mut each: impl FnMut(&str, &LinkCounters)) {
+        self.locked_links().iter().for_each(|(peer, link)| each(peer, link));
     }
 
     fn locked_mapping(&self) -> MutexGuard<'_, Arc<Mapped>> {

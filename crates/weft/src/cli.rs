@@ -552,6 +552,13 @@ pub(crate) struct DemoArgs {
     /// Leave the hubs running at the end, to play with.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// The same, with flights in the air until it ends: for the dashboard.
+    #[arg(long)]
+    pub(crate) stay: bool,
+    /// After the main job, a tour for the dashboard: a hub is killed, a link is cut,
+    /// a lane is flooded, a schema is broken, each for some seconds.
+    #[arg(long, conflicts_with_all = ["stay", "keep"])]
+    pub(crate) tour: bool,
     /// Leave the hub in the middle alive.
     #[arg(long)]
     pub(crate) no_kill: bool,

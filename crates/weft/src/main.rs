@@ -20,6 +20,7 @@ mod reload;
 mod renewal;
 mod simulate;
 mod time;
+mod watch;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

@@ -22,7 +22,7 @@ const FOLDERS: [&str; 10] =
     ["crates/", "sim/", "bench/", "chaos/", "xtask/", "fuzz/", "docs/", "examples/", ".ci/", ".cargo/"];
 /// Paths that running something makes, which are not kept.
 const MADE: [&str; 2] = ["fuzz/corpus", "fuzz/artifacts"];
-const TASKS: [&str; 9] = ["demo", "test", "lint", "tidy", "bench", "chaos", "compat", "crash-matrix", "fuzz"];
+const TASKS: [&str; 10] = ["demo", "test", "lint", "tidy", "bench", "chaos", "compat", "crash-matrix", "fuzz", "web"];
 
 fn run(tree: &Tree) -> Vec<Finding> {
     let mut found: Vec<Finding> = WANTED

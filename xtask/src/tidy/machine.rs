@@ -22,7 +22,7 @@ const FOLDERS: [&str; 6] = [
 ];
 
 /// Hosts that documents and manifests may name.
-const HOSTS: [&str; 18] = [
+const HOSTS: [&str; 22] = [
     "github.com",
     "doc.rust-lang.org",
     "docs.rs",
@@ -41,6 +41,11 @@ const HOSTS: [&str; 18] = [
     "example.com",
     "localhost",
     "127.0.0.1",
+    // In the lock file of the page's tools, and in the words of its errors.
+    "opencollective.com",
+    "paulmillr.com",
+    "svelte.dev",
+    "tidelift.com",
 ];
 
 /// The only place that locked dependencies may come from.

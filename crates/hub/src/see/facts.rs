@@ -36,7 +36,7 @@ pub(crate) fn of_pulse(counters: &Counters, location: Option<Location>, said: &m
         said.push(Said::text(facts::PLACE, location.to_string(), 0));
     }
     of_whole(counters, said);
-    counters.each_flow(|peer, lane, count| {
+    each_flow(counters, |peer, lane, count| {
         let what = lane.map_or_else(|| "bytes".to_owned(), |lane| lane.to_string());
         said.push(Said::text(&format!("{}{what}", facts::FLOW), peer.to_owned(), count));
     });
@@ -48,7 +48,7 @@ pub(crate) fn of_pulse(counters: &Counters, location: Option<Location>, said: &m
 pub(crate) fn of_counters(counters: &Counters, said: &mut Vec<Said>) {
     let all = counters.list().into_iter().filter(|(_, value)| *value > 0);
     said.extend(all.map(|(name, value)| Said::number(&format!("{}{name}", facts::COUNTER), value)));
-    counters.each_flow(|peer, lane, count| {
+    each_flow(counters, |peer, lane, count| {
         if let Some(lane) = lane {
             said.push(Said::number(&format!("{}link.{peer}.lane_{lane}_out", facts::COUNTER), count));
         }
@@ -60,14 +60,29 @@ pub(crate) fn of_ledger(counters: &Counters, said: &mut Vec<Said>) {
     of_whole(counters, said);
     let classes = counters.list().into_iter().filter(|(name, _)| name.starts_with(facts::CLASS));
     said.extend(classes.filter(|(_, value)| *value > 0).map(|(name, value)| Said::number(&name, value)));
-    counters.each_crossing(|peer, class, column| {
-        let counts = column.each().map(|(what, count)| (what, crate::counters::get(count)));
-        said.extend(
-            counts
-                .into_iter()
-                .filter(|(_, value)| *value > 0)
-                .map(|(what, value)| Said::text(&format!("{}{what}.{class}", facts::LINK), peer.to_owned(), value)),
-        );
+    counters.each_link(|peer, link| {
+        for (class, column) in counters.classes.column_names().zip(&link.columns) {
+            let counts = column.each().map(|(what, count)| (what, crate::counters::get(count)));
+            let crossed = counts.into_iter().filter(|(_, value)| *value > 0);
+            said.extend(
+                crossed
+                    .map(|(what, value)| Said::text(&format!("{}{what}.{class}", facts::LINK), peer.to_owned(), value)),
+            );
+        }
+    });
+}
+
+/// What was sent over the links, by the name of the hub at the other end and the lane,
+/// and in bytes where there is no lane; what is zero is left out.
+fn each_flow(counters: &Counters, mut each: impl FnMut(&str, Option<usize>, u64)) {
+    counters.each_link(|peer, link| {
+        let lanes = link.lanes_out.iter().enumerate().map(|(lane, count)| (Some(lane), count));
+        for (lane, count) in lanes.chain([(None, &link.bytes_out)]) {
+            let count = crate::counters::get(count);
+            if count > 0 {
+                each(peer, lane, count);
+            }
+        }
     });
 }
 

@@ -67,7 +67,8 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         }
         None => {
             let (options, folder) = dev(args.port)?;
-            (options, None, None, None, Roots::OfMachine, Some(folder))
+            let http = HttpOptions::new("127.0.0.1:0".to_owned(), true);
+            (options, None, Some(http), None, Roots::OfMachine, Some(folder))
         }
     };
     options.new_instance = args.new_instance;
@@ -300,7 +301,8 @@ fn serve(
     let server = Server::open(options, facts, way)?;
     let scheme = if plain { "http" } else { "https" };
     let url = format!("{scheme}://{}", server.address());
-    tracing::info!(code = "http_ready", hub = hub.identity().name, url, "the hub answers by HTTP");
+    let dashboard = format!("{url}/ui/");
+    tracing::info!(code = "http_ready", hub = hub.identity().name, url, dashboard, "the hub answers by HTTP");
     Ok(server)
 }
 

@@ -21,6 +21,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EventName(Question);
 
+impl EventName {
+    /// What is asked about it.
+    pub(crate) fn question(&self) -> &Question {
+        &self.0
+    }
+}
+
 impl FromStr for EventName {
     type Err = String;
 
@@ -292,7 +299,7 @@ pub(crate) fn mapping_in_words(hub: &HubSaid) -> Option<String> {
 }
 
 /// The hubs that one would send to, each with the neighbour on the way.
-fn ways(hub: &HubSaid) -> impl Iterator<Item = (&weft_client::Fact, &weft_client::Fact)> {
+pub(crate) fn ways(hub: &HubSaid) -> impl Iterator<Item = (&weft_client::Fact, &weft_client::Fact)> {
     hub.facts.windows(2).filter_map(|pair| match pair {
         [to, via] if to.name == facts::TO && via.name == facts::VIA => Some((to, via)),
         _ => None,
@@ -326,7 +333,8 @@ fn would(hub: &HubSaid) -> String {
     parts.join(", ")
 }
 
-fn object(said: &[HubSaid]) -> Value {
+/// The same as JSON.
+pub(crate) fn object(said: &[HubSaid]) -> Value {
     let hub = |hub: &HubSaid| {
         let facts: Vec<Value> = hub
             .facts

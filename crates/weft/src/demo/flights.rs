@@ -29,8 +29,8 @@ pub(crate) struct HubPlace {
     pub(crate) name: &'static str,
     pub(crate) region: &'static str,
     pub(crate) shown: &'static str,
-    latitude: f64,
-    longitude: f64,
+    pub(crate) latitude: f64,
+    pub(crate) longitude: f64,
 }
 
 /// A delay from which on there is an alert, in minutes.

@@ -13,6 +13,7 @@ use weft_client::{Client, ConnectOptions, Security, TlsIdentity};
 use weft_transport::PeerKind;
 
 use super::flights::{HUBS, HubIndex};
+use super::line::Line;
 use crate::commands::ca;
 
 /// How long a hub may take to start.
@@ -30,6 +31,8 @@ pub(crate) const MIDDLE: HubIndex = 1;
 pub(crate) struct Hubs {
     folder: PathBuf,
     hubs: Vec<Hub>,
+    /// From the first hub to the middle one, where the tour cuts it.
+    line: Option<Line>,
 }
 
 struct Hub {
@@ -37,21 +40,26 @@ struct Hub {
     /// Addresses, from the first start on fixed.
     clients: String,
     hubs: String,
+    http: String,
 }
 
 impl Hubs {
     /// Makes certificates and configurations in `folder` and starts the hubs,
-    /// the middle one first.
-    pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
+    /// the middle one first; with a line that can be cut from the first hub to it.
+    pub(crate) fn start(folder: &Path, with_line: bool) -> anyhow::Result<Self> {
         let tls = folder.join("tls");
         ca::init(&tls, "weft-demo", DAYS)?;
         for hub in &HUBS {
             ca::issue(&tls, &tls, PeerKind::Hub, hub.name, &["localhost", "127.0.0.1"], DAYS)?;
         }
         ca::issue(&tls, &tls, PeerKind::Client, CLIENT, &[], DAYS)?;
-        let anywhere = || Hub { child: None, clients: "127.0.0.1:0".to_owned(), hubs: "127.0.0.1:0".to_owned() };
-        let mut hubs = Self { folder: folder.to_owned(), hubs: HUBS.iter().map(|_| anywhere()).collect() };
+        let port = || "127.0.0.1:0".to_owned();
+        let anywhere = || Hub { child: None, clients: port(), hubs: port(), http: port() };
+        let mut hubs = Self { folder: folder.to_owned(), hubs: HUBS.iter().map(|_| anywhere()).collect(), line: None };
         hubs.start_one(MIDDLE)?;
+        if with_line {
+            hubs.line = Some(Line::to(&hubs.hubs[MIDDLE].hubs)?);
+        }
         for index in (0..HUBS.len()).filter(|index| *index != MIDDLE) {
             hubs.start_one(index)?;
         }
@@ -75,7 +83,7 @@ impl Hubs {
         let addresses = wait_ready(&mut child, &ready, name, &log);
         let hub = &mut self.hubs[index];
         hub.child = Some(child);
-        (hub.clients, hub.hubs) = addresses?;
+        [hub.clients, hub.hubs, hub.http] = addresses?;
         Ok(())
     }
 
@@ -84,20 +92,25 @@ impl Hubs {
         let tls = self.folder.join("tls");
         let file = |name: String| tls.join(name).display().to_string();
         let mut text = format!(
-            "name = {:?}\nregion = {:?}\ndata = \"data\"\nadmins = [{CLIENT:?}]\n\n\
+            "name = {:?}\nregion = {:?}\nlocation = [{:?}, {:?}]\ndata = \"data\"\nadmins = [{CLIENT:?}]\n\n\
              [tls]\ncert = {:?}\nkey = {:?}\nca = {:?}\n\n\
-             [control]\nenforce = false\n\n[[clients]]\nlisten = {:?}\n\n[hubs]\nlisten = {:?}\n\n\
+             [control]\nenforce = false\n\n[http]\nlisten = {:?}\nplain = true\n\n[[clients]]\nlisten = {:?}\n\n[hubs]\nlisten = {:?}\n\n\
              [timers]\nredial_first = \"50 ms\"\nredial_most = \"500 ms\"\n",
             place.name,
             place.region,
+            place.latitude,
+            place.longitude,
             file(format!("{}.pem", place.name)),
             file(format!("{}.key", place.name)),
             file("ca.pem".to_owned()),
+            hub.http,
             hub.clients,
             hub.hubs,
         );
         if index != MIDDLE {
-            let (addr, name) = (&self.hubs[MIDDLE].hubs, HUBS[MIDDLE].name);
+            let line = self.line.as_ref().filter(|_| index == 0);
+            let addr = line.map_or(&self.hubs[MIDDLE].hubs, |line| &line.address);
+            let name = HUBS[MIDDLE].name;
             text.push_str(&format!("\n[[neighbours]]\naddr = {addr:?}\nname = {name:?}\n"));
         }
         text
@@ -112,6 +125,15 @@ impl Hubs {
         Ok(())
     }
 
+    /// Cuts the line between the first hub and the middle one, or mends it.
+    pub(crate) fn cut(&self, is_cut: bool) {
+        match &self.line {
+            Some(line) if is_cut => line.cut(),
+            Some(line) => line.mend(),
+            None => {}
+        }
+    }
+
     /// The process ids, for those who want to look or kill by themselves.
     pub(crate) fn pid(&self, index: HubIndex) -> Option<u32> {
         self.hubs[index].child.as_ref().map(Child::id)
@@ -120,6 +142,11 @@ impl Hubs {
     /// Where clients reach a hub.
     pub(crate) fn address(&self, index: HubIndex) -> &str {
         &self.hubs[index].clients
+    }
+
+    /// Where a hub's dashboard is, which shows the whole mesh.
+    pub(crate) fn dashboard(&self, index: HubIndex) -> String {
+        format!("http://{}/ui/", self.hubs[index].http)
     }
 
     /// The folder of certificates.
@@ -189,15 +216,17 @@ fn terminate(child: &Child) {
 }
 
 /// Waits for the file in which a hub says where it listens.
-fn wait_ready(child: &mut Child, ready: &Path, name: &str, log: &Path) -> anyhow::Result<(String, String)> {
+fn wait_ready(child: &mut Child, ready: &Path, name: &str, log: &Path) -> anyhow::Result<[String; 3]> {
     let until = Instant::now() + START;
     loop {
         if let Ok(text) = fs::read_to_string(ready) {
             let value: Value = serde_json::from_str(&text)?;
             let text = |value: &Value| value.as_str().map(str::to_owned);
-            return text(&value["clients"][0])
-                .zip(text(&value["hubs"]))
-                .context("the hub's ready file does not say where it listens");
+            let all = [&value["clients"][0], &value["hubs"], &value["http"]].map(text);
+            let [Some(clients), Some(hubs), Some(http)] = all else {
+                bail!("the hub's ready file does not say where it listens");
+            };
+            return Ok([clients, hubs, http]);
         }
         let last =
             || fs::read_to_string(log).ok().and_then(|log| log.lines().last().map(str::to_owned)).unwrap_or_default();

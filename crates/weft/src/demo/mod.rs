@@ -11,8 +11,11 @@
 mod check;
 mod flights;
 mod hubs;
+mod line;
 mod progress;
 mod report;
+mod stay;
+mod tour;
 mod traffic;
 
 use std::path::{Path, PathBuf};
@@ -88,12 +91,13 @@ fn show(args: &DemoArgs, folder: &Path) -> anyhow::Result<()> {
     let book = Book::new(flights::plan()?);
     let mut progress = Progress::new(book.total());
     progress.say(&format!("hubs, certificates and data in {}", folder.display()));
-    let mut hubs = Hubs::start(folder)?;
+    let mut hubs = Hubs::start(folder, args.tour)?;
     let stage = block_on(Stage::set(&hubs, &book))?;
     stage.agree(&book, &mut progress)?;
     let places: Vec<String> =
         HUBS.iter().enumerate().map(|(i, hub)| format!("{} at {}", hub.shown, hubs.address(i))).collect();
     progress.say(&format!("three hubs, mutual TLS: {}", places.join(", ")));
+    progress.say(&format!("the dashboard, with the flights on a map: {}", hubs.dashboard(0)));
 
     let pace = pace(&book, args.speed);
     let (publishers, outage) = fly(args, &book, &mut hubs, &stage, pace, &mut progress)?;
@@ -114,8 +118,11 @@ fn show(args: &DemoArgs, folder: &Path) -> anyhow::Result<()> {
         wrong.push(error.to_string());
     }
     report::print(&run, &verdict, &failures.notes, &replayed, &reports)?;
-    if args.keep {
-        keep(&hubs)?;
+    if args.keep || args.stay || args.tour {
+        let flies = args.stay || args.tour;
+        let traffic = flies.then(|| block_on(stay::Traffic::start(&hubs, &book))).transpose()?;
+        if args.tour { tour::run(&mut hubs, folder) } else { keep(&hubs) }?;
+        traffic.map_or(Ok(()), stay::Traffic::stop)?;
     }
     wrong.extend(hubs.stop());
     if wrong.is_empty() {
@@ -445,6 +452,7 @@ fn keep(hubs: &Hubs) -> anyhow::Result<()> {
     }
     println!("  weft sub 'flights/**' -s {} --hub {} {identity}", hubs.address(2), HUBS[2].name);
     println!("  weft pub flights/departed/JFK/LAX/B6 hello -s {} --hub {} {identity}", hubs.address(0), HUBS[0].name);
+    println!("  # the dashboard\n  {}", hubs.dashboard(0));
     println!("  weft stream replay {STREAM} -s {} --hub {} {identity}", hubs.address(MIDDLE), HUBS[MIDDLE].name);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

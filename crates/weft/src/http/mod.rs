@@ -19,7 +19,9 @@ mod consume;
 mod events;
 mod ids;
 mod inside;
+mod mesh;
 mod options;
+mod page;
 mod problem;
 mod query;
 mod registry;
@@ -138,5 +140,7 @@ fn areas(
     let (consuming, consume) = consume::router(options, facts, who.clone(), inside.clone());
     let admin = admin::router(facts, who.clone(), inside.clone());
     let router = Router::new().merge(registry).merge(events).merge(consuming).merge(admin);
+    let mesh = mesh::router(facts, who.clone(), inside.clone());
+    let router = router.merge(mesh).merge(page::router());
     Ok((router.fallback(answer::nothing_there), consume))
 }

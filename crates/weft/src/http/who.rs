@@ -61,6 +61,11 @@ impl Caller {
         Self { from, is_secured: true, guest: guest.map(Mutex::new), known: Mutex::default() }
     }
 
+    /// Whether it came over TLS.
+    pub(super) fn is_secured(&self) -> bool {
+        self.is_secured
+    }
+
     /// Whether somebody was let in over it.
     pub(super) fn was_let_in(&self) -> bool {
         locked(&self.known).is_some()

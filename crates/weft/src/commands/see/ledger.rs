@@ -11,7 +11,7 @@ use crate::cli::AskArgs;
 use crate::connect::connect;
 
 /// What the ledger of all topics is called.
-pub(super) const ALL: &str = "(all)";
+pub(crate) const ALL: &str = "(all)";
 
 /// Asks all hubs for their ledgers and shows them.
 pub(crate) async fn run(args: &AskArgs) -> anyhow::Result<()> {
@@ -32,10 +32,10 @@ pub(crate) async fn run(args: &AskArgs) -> anyhow::Result<()> {
 }
 
 /// The ledger of a hub or of the mesh: counts by name.
-type Counts = BTreeMap<String, u64>;
+pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// The ledgers by class and hub; those of all hubs together have no hub's name.
-pub(super) fn by_class(said: &[HubSaid]) -> BTreeMap<String, BTreeMap<String, Counts>> {
+pub(crate) fn by_class(said: &[HubSaid]) -> BTreeMap<String, BTreeMap<String, Counts>> {
     let mut classes: BTreeMap<String, BTreeMap<String, Counts>> = BTreeMap::new();
     for hub in said.iter().filter(|hub| hub.answered) {
         for fact in &hub.facts {
@@ -113,17 +113,18 @@ pub(crate) fn ledgers(said: &[HubSaid], out: &mut impl Write) -> io::Result<()> 
 /// What crossed the links from one hub to another, of one class: sent, as the
 /// one says, come, as the other does, and what came of the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Crossed {
-    sent: u64,
-    came: u64,
-    off: u64,
-    unsure: u64,
+pub(crate) struct Crossed {
+    pub(crate) sent: u64,
+    pub(crate) came: u64,
+    pub(crate) off: u64,
+    pub(crate) unsure: u64,
 }
 
 /// By the hubs at the ends, sender first, and the class.
-type Crossings<'a> = BTreeMap<(&'a str, &'a str), BTreeMap<&'a str, Crossed>>;
+pub(crate) type Crossings<'a> = BTreeMap<(&'a str, &'a str), BTreeMap<&'a str, Crossed>>;
 
-fn crossed(said: &[HubSaid]) -> Crossings<'_> {
+/// What crossed the links, as both ends say.
+pub(crate) fn crossed(said: &[HubSaid]) -> Crossings<'_> {
     let mut all = Crossings::new();
     for hub in said.iter().filter(|hub| hub.answered) {
         for fact in &hub.facts {

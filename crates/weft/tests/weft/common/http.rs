@@ -110,7 +110,12 @@ pub fn tls(folder: &Path, client: Option<&str>, protocols: &[&str]) -> Arc<Clien
 
 /// A request with TLS, and its answer.
 pub fn ask_tls(address: &str, config: &Arc<ClientConfig>, method: &str, path: &str, body: &str) -> Answer {
+    raw_tls(address, config, &request(method, path, body))
+}
+
+/// The same of bytes.
+pub fn raw_tls(address: &str, config: &Arc<ClientConfig>, bytes: &[u8]) -> Answer {
     let host = ServerName::try_from("127.0.0.1").expect("an address");
     let session = ClientConnection::new(config.clone(), host).expect("a session");
-    raw(StreamOwned::new(session, connect(address)), &request(method, path, body))
+    raw(StreamOwned::new(session, connect(address)), bytes)
 }

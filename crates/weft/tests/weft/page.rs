@@ -1,0 +1,228 @@
+//! The dashboard's page and what it asks, at real hubs: what flows is seen, streams are
+//! browsed, who may not observe the mesh is told so, and what somebody wrote into topics
+//! and payloads comes as text.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use futures_lite::future::block_on;
+use serde_json::{Value, json};
+use weft_client::{AckLevel, Client, ConnectOptions, PublisherOptions, StreamOptions, SubscribeOptions};
+
+use crate::common::Hub;
+use crate::common::http::{Answer, ask, ask_tls, connect, raw_tls, tls};
+use crate::common::voters::{Mesh, PATIENCE};
+
+/// A topic that would be a script, if it were not text.
+const HOSTILE: &str = "flights/<script>alert(1)<";
+
+/// A hub by itself, where everybody may do everything.
+fn hub() -> Hub {
+    let folder = tempfile::tempdir().expect("a folder").keep();
+    let path = folder.join("hub.toml");
+    let config = "name = \"alone\"\nlocation = [40.64, -73.78]\ndata = \"data\"\n\
+                  [http]\nlisten = \"127.0.0.1:0\"\nplain = true\n[control]\nenforce = false\n\
+                  [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+    fs::write(&path, config).expect("a file");
+    Hub::start_with(&["--config", &path.display().to_string()])
+}
+
+fn get(hub: &Hub, path: &str) -> Answer {
+    ask(&hub.http, "GET", path, "")
+}
+
+/// What a path answers, once it is what is wanted.
+fn until(hub: &Hub, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let answer = get(hub, path);
+        if answer.status == 200 && wanted(&answer.json()) {
+            return answer.json();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{path} never is: {answer:?}");
+    }
+}
+
+#[test]
+fn the_page_is_served_by_the_program_alone_and_lets_nothing_in_from_elsewhere() {
+    let hub = hub();
+    let page = get(&hub, "/ui/");
+    assert_eq!(page.status, 200, "{page:?}");
+    assert!(page.head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{page:?}");
+    assert!(page.head.contains("x-content-type-options: nosniff"), "{page:?}");
+    let files: Vec<&str> = page.body.split('"').filter_map(|part| part.strip_prefix("./")).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let answer = get(&hub, &format!("/ui/{file}"));
+        assert_eq!(answer.status, 200, "{file}");
+        assert!(answer.head.contains("etag: "), "{file}");
+    }
+    assert_eq!(get(&hub, "/ui").status, 308);
+    assert_eq!(get(&hub, "/ui/..%2fCargo.toml").status, 404);
+}
+
+#[test]
+fn what_flows_is_seen_as_rates_of_the_hub_and_over_time() {
+    let hub = hub();
+    let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
+    let mut taken = block_on(client.subscribe("flights/**", SubscribeOptions::default())).expect("it subscribes");
+    let publisher = client.publisher(PublisherOptions::level(AckLevel::Routed));
+    let first = until(&hub, "/v1/mesh/live", |_| true);
+    assert_eq!(first["mesh"]["me"], "alone", "{first}");
+    assert_eq!(first["mesh"]["hubs"][0]["place"], json!([40.64, -73.78]), "{first}");
+    assert_eq!(first["alerts"], json!([]), "{first}");
+    let seen = &first["seen"];
+    let after = format!("/v1/mesh/live?mesh={}&look={}&turn={}", seen["mesh"], seen["look"], seen["turn"]);
+    let begun = Instant::now();
+    loop {
+        block_on(async { publisher.publish("flights/1", b"x").await.expect("taken").await.expect("published") });
+        let delivery = block_on(taken.next()).expect("open").expect("an event");
+        assert_eq!(delivery.event_count(), 1);
+        let now = until(&hub, &after, |now| now["seen"]["look"] != seen["look"]);
+        let rates = &now["rates"]["hubs"][0];
+        if rates[1].as_f64() > Some(0.0) && rates[2].as_f64() > Some(0.0) {
+            assert_eq!((&now["alerts"], &now["mesh"]), (&Value::Null, &Value::Null), "seen already: {now}");
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no rates: {now}");
+    }
+    let over = until(&hub, "/v1/mesh/history?what=waits", |over| over["series"][0]["values"][0].is_number());
+    assert_eq!((&over["hub"], &over["series"][0]["unit"]), (&json!("alone"), &json!("µs")), "{over}");
+    let one = until(&hub, "/v1/mesh/hubs/alone", |_| true);
+    assert!(one["counters"]["ledger.published"].as_u64() >= Some(1), "{one}");
+    assert!(
+        one["stages"].as_array().is_some_and(|stages| stages.iter().any(|stage| stage["name"] == "route")),
+        "{one}"
+    );
+    let ledger = until(&hub, "/v1/mesh/ledger", |_| true);
+    assert_eq!((&ledger["hubs"][0]["hub"], &ledger["hubs"][0]["imbalance"]), (&json!("alone"), &json!(0)), "{ledger}");
+    let topic = until(&hub, "/v1/mesh/topics/flights%2F1", |_| true);
+    assert_eq!(topic["hubs"][0]["subscriptions"], 1, "{topic}");
+}
+
+#[test]
+fn a_stream_is_browsed_replayed_and_followed_and_what_is_hostile_comes_as_text() {
+    let hub = hub();
+    let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
+    block_on(client.streams().create(&StreamOptions::new("all", "flights/**"))).expect("it is made");
+    let publisher = client.publisher(PublisherOptions::level(AckLevel::Synced));
+    let publish = |topic: &str, payload: &[u8]| {
+        block_on(async { publisher.publish(topic, payload).await.expect("taken").await.expect("published") })
+    };
+    for n in 1..=25 {
+        publish("flights/1", format!("{{\"n\":{n}}}").as_bytes());
+    }
+    publish(HOSTILE, b"<script>alert(1)</script>");
+    let streams = until(&hub, "/v1/mesh/streams", |_| true);
+    let row = streams["items"].as_array().and_then(|rows| rows.iter().find(|row| row["name"] == "all"));
+    assert_eq!(row.map(|row| &row["homes"][0]["next"]), Some(&json!(27)), "{streams}");
+    let page = until(&hub, "/v1/mesh/streams/all/events?from=1&limit=20", |_| true);
+    assert_eq!((page["items"].as_array().map(Vec::len), &page["next"]), (Some(20), &json!("21")), "{page}");
+    assert_eq!(page["items"][6]["payload"]["kind"], "json", "{page}");
+    let rest = until(&hub, "/v1/mesh/streams/all/events?from=21&limit=20", |_| true);
+    assert_eq!((rest["items"].as_array().map(Vec::len), &rest["next"]), (Some(6), &Value::Null), "{rest}");
+    let last = &rest["items"][5];
+    assert_eq!((&last["topic"], &last["payload"]["kind"]), (&json!(HOSTILE), &json!("text")), "{last}");
+    let id = last["id"].as_str().expect("a name").replace('/', "%2F");
+    let seen = until(&hub, &format!("/v1/mesh/where?event={id}"), |_| true);
+    let facts = seen["hubs"][0]["facts"].as_array().expect("facts");
+    assert!(facts.iter().any(|fact| fact["name"] == "stored" && fact["value"] == 1), "{seen}");
+    let replay = get(&hub, "/v1/mesh/streams/all/replay?from=24");
+    assert!(replay.head.contains("content-type: text/event-stream"), "{replay:?}");
+    assert_eq!(replay.body.matches("event: event").count(), 3, "{replay:?}");
+
+    let mut socket = connect(&hub.http);
+    socket.write_all(b"GET /v1/mesh/tail?filter=flights/** HTTP/1.1\r\nhost: h\r\n\r\n").expect("sent");
+    let mut came = String::new();
+    let mut buffer = [0; 4096];
+    while !came.contains("\"topic\":\"flights/2\"") {
+        publish("flights/2", b"now");
+        socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a time");
+        if let Ok(read @ 1..) = socket.read(&mut buffer) {
+            came.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    }
+    assert!(came.starts_with("HTTP/1.1 200"), "{came}");
+    for (path, status) in [
+        ("streams/none", 404),
+        ("streams/none/events", 404),
+        ("streams/all/events?from=x", 400),
+        ("tail?filter=a//b", 400),
+        ("where?event=nonsense", 400),
+        ("hubs/none", 404),
+        ("links/a/b", 404),
+        ("documents/none", 404),
+        ("topics/a%2F%2Fb", 400),
+        ("nothing", 404),
+        ("%ff", 400),
+        ("history?what=none", 400),
+    ] {
+        let answer = get(&hub, &format!("/v1/mesh/{path}"));
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        assert!(answer.head.contains("application/problem+json"), "{answer:?}");
+    }
+}
+
+/// A request without a body and with these headers.
+fn head(method: &str, path: &str, headers: &str) -> Vec<u8> {
+    format!("{method} {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n")
+        .into_bytes()
+}
+
+/// A password's hash, by the program.
+fn hash_of(password: &str, mesh: &Mesh) -> String {
+    let file = mesh.documents("password.txt", password);
+    let made = crate::common::voters::weft(&["identity", "hash", &file]);
+    assert!(made.status.success(), "{made:?}");
+    crate::common::voters::text(&made.stdout).trim().to_owned()
+}
+
+#[test]
+fn who_may_not_observe_the_mesh_is_told_so_and_who_logs_in_may_by_a_cookie() {
+    let mesh = Mesh::start_with("enforce = true\n[http]\nlisten = \"127.0.0.1:0\"\n");
+    let guest = tls(&mesh.path(""), Some("guest"), &["http/1.1"]);
+    let nobody = tls(&mesh.path(""), None, &["http/1.1"]);
+    let at = mesh.http(0);
+    assert_eq!(ask_tls(&at, &nobody, "GET", "/ui/", "").status, 200, "the files say nothing of the mesh");
+    assert_eq!(ask_tls(&at, &nobody, "GET", "/v1/mesh/me", "").status, 401);
+    let documents = format!(
+        "[[identity]]\nname = \"anna\"\nlogins = [{{password = \"{}\"}}]\n[[policy]]\nname = \"see\"\nrules = '''\n\
+         @id(\"anna\")\npermit (principal == User::\"anna\", action == Action::\"observe\", resource);\n'''\n",
+        hash_of("sesame", &mesh)
+    );
+    mesh.apply(1, &mesh.documents("see.toml", &documents), &[]);
+    let begun = Instant::now();
+    let denied = loop {
+        let answer = ask_tls(&at, &guest, "GET", "/v1/mesh/live", "");
+        if answer.status == 403 {
+            break answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{answer:?}");
+    };
+    assert!(denied.json()["detail"].as_str().is_some_and(|text| text.contains("observe")), "{denied:?}");
+    assert_eq!(ask_tls(&at, &guest, "GET", "/v1/mesh/me", "").json()["principal"]["name"], "guest");
+
+    // Of another site nothing is taken, whatever it shows.
+    let basic = "authorization: Basic YW5uYTpzZXNhbWU=\r\n";
+    let foreign = head("POST", "/v1/mesh/login", &format!("{basic}sec-fetch-site: cross-site\r\n"));
+    assert_eq!(raw_tls(&at, &nobody, &foreign).status, 403);
+    let wrong = head("POST", "/v1/mesh/login", "authorization: Basic YW5uYTp3cm9uZw==\r\n");
+    assert_eq!(raw_tls(&at, &nobody, &wrong).status, 401);
+    let answer = loop {
+        let answer = raw_tls(&at, &nobody, &head("POST", "/v1/mesh/login", basic));
+        if answer.status == 200 {
+            break answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{answer:?}");
+    };
+    let set = answer.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    assert!(["httponly", "samesite=strict", "secure"].iter().all(|part| set.contains(part)), "{set}");
+    let cookie = format!("cookie: {}\r\n", set.split(';').next().expect("a pair"));
+    let live = raw_tls(&at, &nobody, &head("GET", "/v1/mesh/live", &cookie));
+    assert_eq!((live.status, live.json()["mesh"]["hubs"].as_array().map(Vec::len)), (200, Some(3)), "{live:?}");
+    let me = raw_tls(&at, &nobody, &head("GET", "/v1/mesh/me", &cookie));
+    assert_eq!((&me.json()["principal"]["name"], &me.json()["method"]), (&json!("anna"), &json!("password")));
+    assert_eq!(raw_tls(&at, &nobody, &head("DELETE", "/v1/mesh/login", &cookie)).status, 200);
+    assert_eq!(raw_tls(&at, &nobody, &head("GET", "/v1/mesh/me", &cookie)).status, 401);
+}

@@ -1,0 +1,89 @@
+//! The dashboard's page: built from `web/` into `web/dist`, which is committed and is
+//! a part of the program (docs/adr/0051), so that whoever builds the program needs no
+//! node. CI builds it anew and compares.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::step::{Run, Step};
+use crate::workspace;
+
+/// Where the sources are.
+const FOLDER: &str = "web";
+/// How long packages may take to come.
+const INSTALL: Duration = Duration::from_secs(180);
+
+/// Builds the page; what is built is to be committed.
+pub(crate) fn run() -> Result<()> {
+    install(INSTALL)?;
+    npm("build").go(INSTALL)
+}
+
+/// That the page in the program is what the sources give, and sound in its types.
+pub(crate) fn step() -> Step {
+    Step::function(
+        "page: what the program serves is what its sources give",
+        4,
+        "cargo xtask test --only page",
+        |limit| {
+            install(limit)?;
+            npm("check").go(limit)?;
+            npm("same").go(limit)
+        },
+    )
+}
+
+/// The page in Chromium: against a simulated mesh, and against hubs with flights.
+pub(crate) fn browser_step() -> Step {
+    Step::function(
+        "page: each view in Chromium, with hubs and flights",
+        6,
+        "cargo xtask test --only Chromium",
+        |limit| {
+            install(limit)?;
+            Run::cargo(["build", "--package", "weft", "--locked"]).go(limit)?;
+            browse("page", limit)?;
+            browse("live", limit)
+        },
+    )
+}
+
+/// Pictures of each view with flights, for the documents.
+pub(crate) fn screenshots() -> Result<()> {
+    let limit = Duration::from_secs(600);
+    install(limit)?;
+    Run::cargo(["build", "--package", "weft", "--locked"]).go(limit)?;
+    let folder = workspace::root().join("docs/dashboard");
+    std::fs::create_dir_all(&folder)?;
+    let run = browser("live").set("SCREENSHOTS", folder.to_string_lossy());
+    run.go(limit)
+}
+
+fn browse(test: &str, limit: Duration) -> Result<()> {
+    browser(test).go(limit)
+}
+
+/// Tests in a browser. As root, Chromium raises its own priority, which is taken from it.
+fn browser(test: &str) -> Run {
+    let file = format!("test/{test}.test.js");
+    let node = ["node", "--test", "--test-concurrency=1", "--test-reporter=spec"];
+    let run = if rustix::process::geteuid().is_root() {
+        Run::program("setpriv", ["--bounding-set", "-sys_nice", "--inh-caps", "-sys_nice"]).with(node)
+    } else {
+        Run::program("node", ["--test", "--test-concurrency=1", "--test-reporter=spec"])
+    };
+    let program = workspace::target().join("debug/weft");
+    run.with([file]).set("WEFT", program.to_string_lossy()).inside(FOLDER)
+}
+
+/// Exactly the packages of the lock file, none of whose scripts is run.
+fn install(limit: Duration) -> Result<()> {
+    Run::program("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+        .inside(FOLDER)
+        .go(limit)
+}
+
+fn npm(script: &str) -> Run {
+    Run::program("npm", ["run", "--silent", script]).inside(FOLDER)
+}
