@@ -325,9 +325,16 @@ impl InspectStage {
     }
 }
 
-/// Checks an event by all that its topic may become.
+/// Checks an event by all that its topic may become. Of several that it does not fit
+/// the strictest counts.
 fn inspect(inspector: &dyn Inspector, topics: &[Box<str>], schema: u32, event: &Event<'_>) -> Result<(), Box<Unfit>> {
-    topics.iter().try_for_each(|topic| inspector.inspect(topic, schema, event.payload))
+    let unfit = topics.iter().filter_map(|topic| inspector.inspect(topic, schema, event.payload).err());
+    let leniency = |why: &Unfit| match why.check {
+        Check::Reject => 0,
+        Check::Quarantine => 1,
+        Check::Warn | Check::Off => 2,
+    };
+    unfit.min_by_key(|why| leniency(why)).map_or(Ok(()), Err)
 }
 
 /// Takes out of a block what is in quarantine. Answers whether anything is left.

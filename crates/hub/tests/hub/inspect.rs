@@ -252,6 +252,27 @@ fn a_mapped_topic_is_checked_as_what_it_becomes() {
     stop(checking.hub);
 }
 
+/// A hub where what is published below `in/` goes to `t/` or to `u/`.
+fn splitting(data: Option<&std::path::Path>) -> weft_hub::HubOptions {
+    let to = ["t/{1}", "u/{1}"].map(|to| (Some(to.to_owned()), 1));
+    let spec = MappingSpec { from: "in/*".to_owned(), to: to.into(), ..MappingSpec::default() };
+    weft_hub::HubOptions { mapping: Mappings::new(&[spec]).expect("a rule"), ..options("hub", data) }
+}
+
+#[test]
+fn of_all_that_a_mapped_topic_may_become_the_strictest_check_counts() {
+    for (first, second) in [("t", "u"), ("u", "t")] {
+        let warns = format!(r#"{{"topics":["{first}/**"],"check":"warn"}}"#);
+        let rejects = format!(r#"{{"topics":["{second}/**"],"check":"reject"}}"#);
+        let checking = Checking::start(splitting(None), &[("lenient", &warns), ("strict", &rejects)]);
+        let mut client = Raw::connect(&checking.hub, 1);
+        client.publish(1, AckLevel::Routed, "in/a", &[b"bad"]);
+        let (code, detail) = answer(&mut client, 1).expect_err("it may become what is refused");
+        assert!(code == ErrorCode::UNFIT && detail.contains("`strict`"), "{detail}");
+        stop(checking.hub);
+    }
+}
+
 #[test]
 fn a_stream_of_somebody_elses_is_no_quarantine() {
     let folder = tempfile::tempdir().expect("a folder");
