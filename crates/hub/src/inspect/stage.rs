@@ -41,7 +41,8 @@ const INBOX: usize = 1_024;
 /// Room that the append stage must have before a turn: more letters than one block
 /// makes as a rule, since each is nearly as long as a frame may be.
 const LETTERS: usize = 8;
-/// Events of a block whose reasons are kept apart; those behind have the last one's.
+/// Events of a block whose reasons are kept apart; those behind have the last one's
+/// with which the same is done.
 const MOST_REASONS: usize = 256;
 /// Not more often than this it is logged that payloads do not fit.
 const TELL: Duration = Duration::from_secs(1);
@@ -208,11 +209,10 @@ impl InspectStage {
             if is_refused {
                 return Looked::Refused(explain(&why, (place, block.event_count())));
             }
-            let reason = match task.unfit.last() {
-                Some((_, last)) if task.unfit.len() >= MOST_REASONS => last.clone(),
-                _ => Arc::from(why),
-            };
-            task.unfit.push((place, reason));
+            let is_alike = |known: &Unfit| known.check == why.check && place_of(known) == place_of(&why);
+            let known = task.unfit.iter().rev().filter(|_| task.unfit.len() >= MOST_REASONS);
+            let reason = known.map(|(_, known)| known).find(|known| is_alike(known)).cloned();
+            task.unfit.push((place, reason.unwrap_or_else(|| Arc::from(why))));
         }
         if seen == SLICE && task.next < block.event_count() { Looked::More } else { Looked::All }
     }
@@ -240,34 +240,38 @@ impl InspectStage {
         }
     }
 
-    /// Sends what did not fit of a block to be stored; answers in how many letters.
+    /// Sends what did not fit of a block to be stored, all of it or nothing; answers in
+    /// how many letters.
     fn write(&mut self, task: &Task) -> Result<usize, String> {
         let work = &task.work;
         let block = Block::trusted(&work.block);
-        // Of one block, and so of one topic and one owner.
-        let first = task.unfit.first().map(|(_, why)| why.clone());
-        let called = first.as_ref().and_then(|why| why.quarantine.clone()).unwrap_or_default();
-        let tenant = first.as_ref().and_then(|why| why.tenant.as_deref());
-        let (stream, filter) =
-            (stream_at(&called, tenant, &self.parts.identity.name), quarantine_filter(tenant, &called));
-        let by = By {
-            who: work.who.as_deref().map_or("", |who| &who.name),
-            hub: (self.parts.identity.id, self.parts.identity.epoch),
-            first: self.letters + 1,
-            now: self.now.wall,
-            most: self.parts.frame,
-        };
-        let written = letter::write(&block, &task.unfit, &by)?;
-        let copies: Option<Vec<_>> = written.iter().map(|(bytes, _)| self.parts.arena.copy_of(bytes)).collect();
-        let Some(copies) = copies else {
-            return Err("the hub's memory for blocks is in use (limits.arena): publish again in a while".to_owned());
-        };
-        let letters = copies.len();
-        for block in copies {
+        // A mapped topic may become several, which may have several owners.
+        let mut apart: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (place, why) in &task.unfit {
+            apart.entry(place_of(why)).or_default().push((*place, why.clone()));
+        }
+        let mut all = Vec::new();
+        for ((tenant, called), unfit) in apart {
+            let place = (stream_at(called, tenant, &self.parts.identity.name), quarantine_filter(tenant, called));
+            let by = By {
+                who: work.who.as_deref().map_or("", |who| &who.name),
+                hub: (self.parts.identity.id, self.parts.identity.epoch),
+                first: self.letters + 1 + all.len() as u64,
+                now: self.now.wall,
+                most: self.parts.frame,
+            };
+            for (bytes, _) in letter::write(&block, &unfit, &by)? {
+                let copy = self.parts.arena.copy_of(&bytes);
+                let copy =
+                    copy.ok_or("the hub's memory for blocks is in use (limits.arena): publish again in a while")?;
+                all.push((place.clone(), copy));
+            }
+        }
+        let letters = all.len();
+        for ((stream, source), block) in all {
             self.ticket += 1;
             self.letters += 1;
             self.tickets.insert(self.ticket, work.session);
-            let (stream, source) = (stream.clone(), filter.clone());
             let internal = Internal { stream, source, block, ticket: self.ticket, author: Author::Quarantine };
             self.parts.append.push(ToAppend::Internal(internal));
         }
@@ -335,6 +339,11 @@ fn inspect(inspector: &dyn Inspector, topics: &[Box<str>], schema: u32, event: &
         Check::Warn | Check::Off => 2,
     };
     unfit.min_by_key(|why| leniency(why)).map_or(Ok(()), Err)
+}
+
+/// Where an event is put aside: whose quarantine, and what the documents call it.
+fn place_of(why: &Unfit) -> (Option<&str>, &str) {
+    (why.tenant.as_deref(), why.quarantine.as_deref().unwrap_or_default())
 }
 
 /// Takes out of a block what is in quarantine. Answers whether anything is left.

@@ -274,6 +274,24 @@ fn of_all_that_a_mapped_topic_may_become_the_strictest_check_counts() {
 }
 
 #[test]
+fn events_of_one_block_go_each_to_the_quarantine_of_the_topic_that_they_do_not_fit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let one = r#"{"topics":["t/**"],"check":"quarantine","quarantine":"one"}"#;
+    let two = r#"{"topics":["u/**"],"check":"quarantine","quarantine":"two","description":"evil"}"#;
+    let checking = Checking::start(splitting(Some(folder.path())), &[("one", one), ("two", two)]);
+    let mut client = Raw::connect(&checking.hub, 1);
+    client.publish(1, AckLevel::Routed, "in/a", &[b"bad", b"good", b"evil"]);
+    assert!(answer(&mut client, 1).expect("it is safe") > 0);
+    for (stream, payload) in [("one-hub", b"bad".as_slice()), ("two-hub", b"evil")] {
+        let there: Vec<Vec<u8>> = read(&checking.hub, stream, 1).into_iter().map(|(payload, _)| payload).collect();
+        assert_eq!(there, [payload], "{stream}");
+    }
+    assert_eq!(checking.count("schema.quarantined"), 2);
+    assert!(is_balanced(&checking.hub));
+    stop(checking.hub);
+}
+
+#[test]
 fn a_stream_of_somebody_elses_is_no_quarantine() {
     let folder = tempfile::tempdir().expect("a folder");
     let checking = Checking::start(options("hub", Some(folder.path())), &[QUARANTINES]);
