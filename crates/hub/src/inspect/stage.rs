@@ -371,19 +371,23 @@ fn without(task: &mut Task) -> bool {
 
 /// The stream at this hub for what the documents call so, of a tenant or of nobody:
 /// each hub keeps what entered there, and names of streams are 1 to 64 of `a-z`,
-/// `0-9` and `-`. A tenant whose name is no part of one has a number there. Two that
-/// come to one name are told apart by what the stream captures.
+/// `0-9` and `-`. A tenant whose name is no part of one has a number there, and what
+/// would be longer ends in a number that is of all of it. Two that come to one name
+/// are told apart by what the stream captures.
 fn stream_at(name: &str, tenant: Option<&str>, hub: &str) -> String {
     const MOST: usize = 64;
-    let owner = tenant.map(|tenant| {
-        let is_plain = is_label(tenant) && name.len() + tenant.len() + hub.len() + 2 <= MOST;
-        let called = if is_plain { tenant.to_owned() } else { format!("{:016x}", HubId::of_name(tenant).0) };
-        format!("-{called}")
-    });
-    let owner = owner.unwrap_or_default();
-    let room = MOST.saturating_sub(owner.len() + hub.len() + 1).max(1);
-    let name: String = name.chars().take(room).collect();
-    format!("{name}{owner}-{hub}").chars().take(MOST).collect()
+    let number = |text: &str| format!("-{:016x}", HubId::of_name(text).0);
+    let owner = match tenant {
+        Some(tenant) if is_label(tenant) => format!("-{tenant}"),
+        Some(tenant) => number(tenant),
+        None => String::new(),
+    };
+    let whole = format!("{name}{owner}-{hub}");
+    if whole.len() <= MOST {
+        return whole;
+    }
+    let number = number(&whole);
+    whole.chars().take(MOST - number.len()).chain(number.chars()).collect()
 }
 
 /// Why an event does not fit, and by which schema.
@@ -437,9 +441,17 @@ mod tests {
     #[test]
     fn each_hub_has_a_stream_of_its_own_for_a_quarantine_and_its_name_is_one() {
         assert_eq!(stream_at("bad-orders", None, "fra-1"), "bad-orders-fra-1");
-        let long = stream_at(&"q".repeat(64), None, "fra-1");
-        assert!(long.len() == 64 && long.ends_with("-fra-1"), "{long}");
-        assert_eq!(stream_at("q", None, &"h".repeat(64)).len(), 64);
+        // Of what is too long too: whatever it is that differs, wherever it does.
+        let (long, most) = (|letter: &str, end: &str| letter.repeat(63) + end, "h".repeat(64));
+        for (one, two) in [
+            (("aside", None, &*most), ("apart", None, &*most)),
+            (("a", None, &long("h", "1")), ("a", None, &long("h", "2"))),
+            ((&long("q", "1"), None, "fra-1"), (&long("q", "2"), None, "fra-1")),
+            ((&long("q", "1"), Some("shop"), "fra-1"), (&long("q", "1"), Some("shed"), "fra-1")),
+        ] {
+            let [one, two] = [one, two].map(|(name, tenant, hub)| stream_at(name, tenant, hub));
+            assert!(is_label(&one) && is_label(&two) && one != two, "{one} {two}");
+        }
         assert_eq!(stream_at("aside", Some("shop"), "fra-1"), "aside-shop-fra-1");
         for (tenant, other) in [("Shop", "sHop"), ("a.b", "a:b"), (&*"t".repeat(64), &*"t".repeat(65))] {
             for hub in ["fra-1", &*"h".repeat(64)] {
