@@ -178,8 +178,9 @@ pub(crate) struct Stream {
     /// What it is to have later; none before there was anything.
     pub(super) schedule: Option<Box<Schedule>>,
     pub(super) compacting: Compacting,
-    /// Its tenant has stored all that it may.
-    pub(super) over_quota: bool,
+    /// The tenant that has stored all that it may, if that is whose it is; empty:
+    /// streams of nobody have.
+    pub(super) over_quota: Option<Arc<str>>,
     pub(crate) sync: Arc<SyncState>,
     /// What is damaged of it.
     pub(crate) health: Arc<Health>,
@@ -413,7 +414,7 @@ impl Folder {
             schedule,
             floor: 0,
             compacting: Compacting::default(),
-            over_quota: false,
+            over_quota: None,
             sync: Arc::new(SyncState::default()),
             health: Arc::new(Health::new(&recovery.damaged)),
             dir,

@@ -363,11 +363,15 @@ impl Stream {
             let detail = format!("stream `{}` gets back from its other homes what entered here before", self.spec.name);
             return Err(Refusal { code: ErrorCode::BEHIND_ITSELF, reason: DropReason::StreamRefused, detail });
         }
-        if self.over_quota {
+        if let Some(tenant) = &self.over_quota {
+            let whose = if tenant.is_empty() {
+                "streams of no tenant have stored all they may (limits.tenant_stream_bytes)".to_owned()
+            } else {
+                format!("tenant `{tenant}` has stored all it may (its `storage_bytes`, or limits.tenant_stream_bytes)")
+            };
             let detail = format!(
-                "tenant `{}` has stored all it may (limits.tenant_stream_bytes, or the quota of who owns the topics): stream \
-                 `{}` takes nothing more",
-                self.spec.tenant, self.spec.name
+                "{whose}: stream `{}` takes nothing more until there is less, or more is allowed",
+                self.spec.name
             );
             return Err(Refusal { code: ErrorCode::QUOTA, reason: DropReason::Quota, detail });
         }

@@ -146,16 +146,8 @@ impl AppendStage {
 
     /// Adds up what each tenant has stored.
     fn measure_tenants(&mut self) {
-        let quota = self.options.limits.tenant_stream_bytes.0;
-        let mut stored: BTreeMap<String, u64> = BTreeMap::new();
-        if quota > 0 {
-            for stream in self.streams.iter().flatten() {
-                let delayed = stream.schedule.as_ref().map_or(0, |schedule| schedule.log.bytes());
-                *stored.entry(stream.spec.tenant.clone()).or_default() += stream.log.bytes() + delayed;
-            }
-        }
+        let most_of_each = self.options.limits.tenant_stream_bytes.0;
         let quotas = self.quotas.load_full();
-        let mut owned: BTreeMap<Arc<str>, u64> = BTreeMap::new();
         let owner = |stream: &Stream| {
             if !quotas.limit_storage() {
                 return None;
@@ -164,20 +156,26 @@ impl AppendStage {
                 stream.spec.filters.iter().filter_map(|filter| Filter::parse(filter).ok()).collect();
             quotas.storage_of(&stream.spec.tenant, filters.iter()).map(|(tenant, most)| (tenant.clone(), most))
         };
+        // By the tenants that streams name, and by those that the state limits.
+        let (mut named, mut owned) = (BTreeMap::<Arc<str>, u64>::new(), BTreeMap::<Arc<str>, u64>::new());
         for stream in self.streams.iter().flatten() {
+            let delayed = stream.schedule.as_ref().map_or(0, |schedule| schedule.log.bytes());
+            let bytes = stream.log.bytes() + delayed;
+            *named.entry(stream.spec.tenant.as_str().into()).or_default() += bytes;
             if let Some((tenant, _)) = owner(stream) {
-                let delayed = stream.schedule.as_ref().map_or(0, |schedule| schedule.log.bytes());
-                *owned.entry(tenant).or_default() += stream.log.bytes() + delayed;
+                *owned.entry(tenant).or_default() += bytes;
             }
         }
         for stream in self.streams.iter_mut().flatten() {
-            let over = stored.get(&stream.spec.tenant).is_some_and(|bytes| *bytes >= quota);
-            let beyond = |(tenant, most): (Arc<str>, u64)| owned.get(&tenant).is_some_and(|bytes| *bytes >= most);
-            let over = over || owner(stream).is_some_and(beyond);
-            if over && !std::mem::replace(&mut stream.over_quota, over) {
+            let beyond = |(tenant, most): &(Arc<str>, u64)| owned.get(tenant).is_some_and(|bytes| bytes >= most);
+            let over = owner(stream).filter(beyond).map(|(tenant, _)| tenant).or_else(|| {
+                let (tenant, bytes) = named.get_key_value(stream.spec.tenant.as_str())?;
+                (most_of_each > 0 && *bytes >= most_of_each).then(|| tenant.clone())
+            });
+            if let (Some(tenant), None) = (&over, &stream.over_quota) {
                 tracing::warn!(
                     code = "quota",
-                    tenant = stream.spec.tenant.as_str(),
+                    tenant = &**tenant,
                     stream = stream.spec.name,
                     "a tenant has stored all it may: its streams take nothing more"
                 );

@@ -424,7 +424,7 @@ fn a_tenant_that_has_stored_all_it_may_is_refused_and_the_others_are_not() {
     small.limits.tenant_stream_bytes = weft_base::ByteCount(1 << 20);
     let running = start(small);
     let mut client = Raw::connect(&running, 42);
-    for (name, filter, tenant) in [("full", "t/**", "seven"), ("other", "u/**", "eight")] {
+    for (name, filter, tenant) in [("full", "t/**", "seven"), ("other", "u/**", "eight"), ("free", "v/**", "")] {
         let spec = StreamSpec { name, filters: vec![filter], tenant, segment_bytes: 4 << 20, ..StreamSpec::default() };
         client.create_stream(spec);
     }
@@ -438,6 +438,15 @@ fn a_tenant_that_has_stored_all_it_may_is_refused_and_the_others_are_not() {
         assert!(sequence < 100_000, "never refused");
     };
     assert_eq!(refused.0, ErrorCode::QUOTA);
+    assert!(refused.1.contains("tenant `seven` has stored all it may"), "{}", refused.1);
+    let of_nobody = loop {
+        client.publish(1, AckLevel::Synced, "v/x", &[&payload]);
+        if let Frame::Error(error) = client.receive().frame() {
+            break (error.code, error.detail.to_owned());
+        }
+    };
+    assert_eq!(of_nobody.0, ErrorCode::QUOTA);
+    assert!(of_nobody.1.contains("streams of no tenant have stored all they may"), "{}", of_nobody.1);
     client.publish_acked(1, AckLevel::Synced, "u/x", &[b"another tenant's"]);
     running.counters().ledger().balance().unwrap();
     stop(running);

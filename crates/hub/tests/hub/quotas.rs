@@ -184,6 +184,6 @@ fn bytes_in_flight_are_bounded_and_what_a_tenant_stores_too() {
         request += 1;
     };
     assert_eq!(refused.0, ErrorCode::QUOTA);
-    assert!(refused.1.contains("who owns the topics"), "{}", refused.1);
+    assert!(refused.1.contains("tenant `us` has stored all it may"), "{}", refused.1);
     stop(court.hub);
 }
