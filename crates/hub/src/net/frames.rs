@@ -79,6 +79,7 @@ impl NetStage {
                     self.on_renewed_login(id, hello.token);
                 }
             }
+            Role::Client if self.refuse_foreign(id, &decoded) => {}
             Role::Client if self.waits_for_answer(id, &decoded, &block) => {}
             Role::Client => {
                 self.note_act(id, &decoded, None);

@@ -328,6 +328,19 @@ fn a_stream_is_of_the_tenant_of_who_makes_it_whatever_it_says_and_of_any_where_a
     allowed(&stream("operator", &["create", "given", "shop/d/**", "--tenant", "billing"]));
     assert_eq!([tenant_of("mesh"), tenant_of("given")], [Value::Null, json!("billing")]);
     refused(&stream("operator", &["create", "odd", "odd", "--tenant", "no name"]), "the tenant: ");
+    // The audit log has that it was refused, and nothing by which it was allowed.
+    let until = Instant::now() + Duration::from_secs(60);
+    let foreign = loop {
+        let log = text(&site.with_certificate("operator", &["audit", "read", "--raw"]).stdout);
+        let records = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let events = records.map(|record| record["line"]["entry"]["event"].clone());
+        let foreign: Vec<Value> = events.filter(|event| event["resource"] == "stream `foreign`").collect();
+        if !foreign.is_empty() {
+            break foreign;
+        }
+        assert!(Instant::now() < until, "it is not there: {log}");
+    };
+    assert!(foreign.iter().all(|event| event["allowed"] == false), "{foreign:?}");
 }
 
 /// What lets a tenant read its own quarantine, in a policy of its own, and another
