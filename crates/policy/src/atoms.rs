@@ -6,7 +6,7 @@
 //! for the one that keeps it sound (`rewrite.rs`); here is what the questions
 //! are, and which of them hold for an ask, by the algebra of filters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -83,7 +83,9 @@ pub(crate) fn covers(named: &Filter, asked: &Filter) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filters {
     all: Vec<(Filter, u32)>,
-    known: Numbers,
+    /// The numbers of those that were put in once. Not a bit each: there may be as many
+    /// sets of filters as numbers, and each has few of them.
+    known: BTreeSet<u32>,
     /// For topics: the positions in `all`.
     topics: InterestSet<u32>,
     /// For filters with wildcards: positions by the levels before the first one.
@@ -160,13 +162,12 @@ impl Holding {
 impl Filters {
     /// As [`Filters::insert`], of one that may be there by this number.
     pub(crate) fn insert_once(&mut self, filter: &Filter, number: u32) {
-        if !self.known.contains(number) {
+        if self.known.insert(number) {
             self.insert(filter, number);
         }
     }
 
     pub(crate) fn insert(&mut self, filter: &Filter, number: u32) {
-        self.known.insert(number);
         let Ok(position) = u32::try_from(self.all.len()) else { return };
         self.topics.insert(filter, position);
         self.by_prefix.entry(prefix(filter).into()).or_default().push(position);
@@ -266,8 +267,6 @@ fn meets(one: &Filter, other: &Filter) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
