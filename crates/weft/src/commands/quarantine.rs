@@ -17,8 +17,9 @@ use anyhow::{Context as _, bail};
 use serde_json::json;
 use weft_client::{
     AckLevel, Client, ConsumeOptions, Consumer, ConsumerOptions, EventFields, HeadersWriter, Message, Producer,
-    PublishError, Published, PublisherOptions, StartAt, SubscribeOptions,
+    PublishError, Published, PublisherOptions, RequestError, StartAt, SubscribeOptions,
 };
+use weft_govern::inspect::is_quarantine;
 use weft_topic::{Filter, Topic};
 use weft_wire::Headers;
 use weft_wire::frame::ErrorCode;
@@ -30,8 +31,9 @@ use crate::connect::{connect, why};
 
 /// The consumer that knows what was replayed.
 const CONSUMER: &str = "weft-replay";
-/// What streams for it capture begins so.
-const CAPTURES: &str = "_quarantine/";
+/// What is to be done by who may not see all streams.
+const UNNAMED: &str = "name the stream, NAME-HUB or of a tenant's topics NAME-TENANT-HUB: only who may observe the mesh is \
+                       told which there are";
 /// Events that are passed over in one call.
 const MOST: u32 = 10_000;
 /// Events that are asked for at a time.
@@ -53,8 +55,16 @@ async fn streams(client: &Client, named: Option<&String>) -> anyhow::Result<Vec<
     if let Some(stream) = named {
         return Ok(vec![stream.clone()]);
     }
-    let all = client.streams().list().await.map_err(|error| why(client, error))?;
-    let is_one = |filters: &[String]| !filters.is_empty() && filters.iter().all(|filter| filter.starts_with(CAPTURES));
+    let all = client.streams().list().await.map_err(|error| {
+        let is_denied = matches!(&error, RequestError::Refused(refusal) if refusal.code == ErrorCode::DENIED);
+        match why(client, error) {
+            error if is_denied => error.context(UNNAMED),
+            error => error,
+        }
+    })?;
+    let is_one = |filters: &[String]| {
+        !filters.is_empty() && filters.iter().all(|filter| Filter::parse(filter).is_ok_and(|one| is_quarantine(&one)))
+    };
     Ok(all.into_iter().map(|report| report.definition).filter(|one| is_one(&one.filters)).map(|one| one.name).collect())
 }
 

@@ -409,6 +409,10 @@ fn a_tenant_reads_and_replays_what_was_put_aside_of_its_own_topics_and_no_other_
     let listed = schema("till", &["quarantine", "list", stream]);
     allowed(&listed);
     assert!(text(&listed.stdout).contains("shop/orders/1") && text(&listed.stderr).contains("1 in quarantine"));
+    refused(
+        &schema("till", &["quarantine", "list"]),
+        "name the stream, NAME-HUB or of a tenant's topics NAME-TENANT-HUB",
+    );
     let shown = schema("till", &["quarantine", "show", stream, "1"]);
     allowed(&shown);
     assert!(text(&shown.stdout).contains(r#"payload  {"id":"x"}"#), "{}", text(&shown.stdout));
