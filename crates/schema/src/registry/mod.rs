@@ -267,7 +267,13 @@ impl State {
                 self.global = global.unwrap_or_default();
             }
             kind::SUBJECT => {
-                let key = subject_of(name).ok_or_else(|| bad("its name stands for no subject".to_owned()))?;
+                let own = || {
+                    bad(format!(
+                        "its name stands for no subject: that of the subject `{name}` is `{}`",
+                        document_name(name)
+                    ))
+                };
+                let key = subject_of(name).ok_or_else(own)?;
                 let subject = body.map(Subject::deserialize).transpose().map_err(|error| bad(error.to_string()))?;
                 self.put_subject(&key, subject);
             }

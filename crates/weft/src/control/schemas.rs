@@ -15,7 +15,7 @@ use weft_govern::{Key, Kind, State};
 use weft_schema::Fingerprint;
 use weft_schema::checkers::{Checkers, MOST_BYTES};
 use weft_schema::readers::{Declaration, Reads, who_breaks};
-use weft_schema::registry::{self, Cache, RegistryLimits, Request, Stored, document_name, subject_of};
+use weft_schema::registry::{self, Cache, RegistryLimits, Request, Stored, subject_of};
 use weft_topic::{Filter, Topic};
 
 /// The kinds of documents that the registry is made of.
@@ -62,24 +62,15 @@ impl Followed {
 
     fn put(&mut self, key: &Key, document: Option<&str>) {
         let body = document.map(serde_json::from_str).transpose().map_err(|error| error.to_string());
-        let name = match key.kind() {
-            // The registry knows them by names in which some bytes are written otherwise.
-            Kind::Subject if subject_of(key.name()).is_none() => document_name(key.name()),
-            _ => key.name().to_owned(),
-        };
         let put = |body: Option<serde_json::Value>| {
-            self.registry.put(key.kind().name(), &name, body.as_ref()).map_err(|error| error.to_string())
+            self.registry.put(key.kind().name(), key.name(), body.as_ref()).map_err(|error| error.to_string())
         };
         match body.and_then(put) {
-            Ok(()) => self.faults.remove(key),
-            Err(what) => self.faults.insert(key.clone(), what),
+            Err(what) if document.is_some() => self.faults.insert(key.clone(), what),
+            // There is nothing wrong with what is not there.
+            _ => self.faults.remove(key),
         };
     }
-}
-
-/// The name of a subject by its document's.
-fn subject_name(document: &str) -> String {
-    subject_of(document).unwrap_or_else(|| document.to_owned())
 }
 
 /// Makes what payloads are checked by of each state.
@@ -198,8 +189,7 @@ impl Looking {
     }
 
     fn subject(&mut self, after: &State, then: &registry::State, key: &Key, fault: &mut dyn FnMut(String)) {
-        let name = subject_name(key.name());
-        let Some(subject) = read(after, key) else { return };
+        let (Some(name), Some(subject)) = (subject_of(key.name()), read(after, key)) else { return };
         let topics: Vec<&str> = subject.topics.iter().map(String::as_str).collect();
         if !topics.is_empty()
             && let Err(error) = then.bind(&name, &topics, subject.check, subject.quarantine.as_deref())
@@ -275,14 +265,13 @@ fn read(state: &State, key: &Key) -> Option<document::Subject> {
     }
 }
 
-/// What consumers of a subject say that they read.
+/// What consumers of a subject say that they read, who call it as it is or as its document.
 fn declarations(state: &State, subject: &str) -> Vec<Declaration> {
     let all = state.of_kind(Kind::Reader).filter_map(|(_, item)| match Document::read(Kind::Reader, &item.document) {
         Ok(Document::Reader(reader)) => Some(reader),
         _ => None,
     });
-    let own = subject_name(subject);
-    all.filter(|reader| subject_name(&reader.subject) == own)
+    all.filter(|reader| reader.subject == subject || subject_of(&reader.subject).as_deref() == Some(subject))
         .map(|reader| Declaration {
             consumer: reader.consumer,
             region: reader.region,

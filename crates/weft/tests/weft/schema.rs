@@ -91,6 +91,9 @@ fn schemas_among_documents_are_vetted_without_a_hub_as_a_hub_does_with_file_line
     // Another text than the fingerprint says.
     let wrong = said(one.replace("1.avsc", "2.avsc"));
     assert!(wrong.contains("d.toml:5:1: schema/1: fingerprint: that of the text is "), "{wrong}");
+    // A name that the registry would take for another one.
+    let wrong = said(format!("{one}{}", subject(versions).replace("\"flights\"", "\"a@b\"")));
+    assert!(wrong.contains("d.toml:6:1: ") && wrong.contains("that of the subject `a@b` is `a@40b`"), "{wrong}");
     // No schema, in a file of its own and in the table.
     fs::write(folder.path().join("1.avsc"), "{\n  \"type\": oops}").expect("a file");
     let wrong = said(one.clone());
