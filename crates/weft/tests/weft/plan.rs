@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::common::Hub;
+use crate::common::{Hub, Running};
 
 const HUBS: [&str; 3] = ["new-york", "chicago", "los-angeles"];
 
@@ -184,11 +184,11 @@ fn a_step_that_makes_the_mesh_worse_puts_all_back() {
     let west = &mesh.hubs[2];
     let file = |name: &str| mesh.path().join(name).display().to_string();
     let (cert, key, ca) = (file("guest.pem"), file("guest.key"), file("ca.pem"));
-    let mut subscriber = Command::new(env!("CARGO_BIN_EXE_weft"))
+    let subscriber = Command::new(env!("CARGO_BIN_EXE_weft"))
         .args(["sub", "t/**", "-s", &west.address, "--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &ca])
         .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("it starts");
+        .spawn();
+    let _subscriber = Running(subscriber.expect("it starts"));
     // Refused until the publisher's hub knows that it is wanted there.
     let until = Instant::now() + Duration::from_secs(60);
     while !mesh.run(&["pub", "t/1", "x", "--require", "los-angeles"]).status.success() {
@@ -199,16 +199,16 @@ fn a_step_that_makes_the_mesh_worse_puts_all_back() {
     let out = fs::File::create(mesh.path().join("out")).expect("a file");
     let error = fs::File::create(mesh.path().join("err")).expect("a file");
     let (operator, operators) = (file("operator.pem"), file("operator.key"));
-    let mut apply = Command::new(env!("CARGO_BIN_EXE_weft"))
+    let apply = Command::new(env!("CARGO_BIN_EXE_weft"))
         .args(["mesh", "apply", &plan, "--watch", "2s", "--settle", "20s", "-s", &mesh.hubs[0].address])
         .args(["--tls-cert", &operator, "--tls-key", &operators, "--tls-ca", &ca])
         .stdout(out)
         .stderr(error)
-        .spawn()
-        .expect("it starts");
+        .spawn();
+    let mut apply = Running(apply.expect("it starts"));
     let status = loop {
         assert!(mesh.run(&["pub", "t/1", "x"]).status.success());
-        if let Some(status) = apply.try_wait().expect("a process") {
+        if let Some(status) = apply.0.try_wait().expect("a process") {
             break status;
         }
     };
@@ -221,8 +221,6 @@ fn a_step_that_makes_the_mesh_worse_puts_all_back() {
         let listed = weft(&["hub", "--config", &mesh.config(name), "--changes"]);
         assert!(listed.status.success() && listed.stdout.is_empty(), "nothing is kept");
     }
-    let _ = subscriber.kill();
-    let _ = subscriber.wait();
 }
 
 #[test]
@@ -232,16 +230,16 @@ fn a_hub_that_dies_in_mid_apply_has_all_put_back() {
     let file = |name: &str| mesh.path().join(name).display().to_string();
     let (cert, key, ca) = (file("operator.pem"), file("operator.key"), file("ca.pem"));
     let error = fs::File::create(mesh.path().join("err")).expect("a file");
-    let mut apply = Command::new(env!("CARGO_BIN_EXE_weft"))
+    let apply = Command::new(env!("CARGO_BIN_EXE_weft"))
         .args(["mesh", "apply", &plan, "--watch", "2s", "--settle", "2s", "-s", &mesh.hubs[0].address])
         .args(["--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &ca])
         .stdout(std::process::Stdio::null())
         .stderr(error)
-        .spawn()
-        .expect("it starts");
+        .spawn();
+    let mut apply = Running(apply.expect("it starts"));
     mesh.hubs[0].wait_for_events(1, "change_on_trial", "los-angeles");
     drop(mesh.hubs.remove(2));
-    assert!(!apply.wait().expect("a process").success());
+    assert!(!apply.0.wait().expect("a process").success());
     let told = fs::read_to_string(mesh.path().join("err")).expect("a file");
     assert!(told.contains("nothing was changed: "), "{told}");
     mesh.hubs[0].wait_for_events(1, "changes_undone", "");
@@ -260,16 +258,15 @@ fn what_nobody_confirms_in_time_hubs_put_back_by_themselves() {
     let plan = mesh.moved();
     let file = |name: &str| mesh.path().join(name).display().to_string();
     let (cert, key, ca) = (file("operator.pem"), file("operator.key"), file("ca.pem"));
-    let mut apply = Command::new(env!("CARGO_BIN_EXE_weft"))
+    let apply = Command::new(env!("CARGO_BIN_EXE_weft"))
         .args(["mesh", "apply", &plan, "--watch", "0s", "--settle", "1s", "--trial", "4s"])
         .args(["-s", &mesh.hubs[0].address, "--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &ca])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("it starts");
+        .spawn();
+    let apply = Running(apply.expect("it starts"));
     mesh.hubs[0].wait_for_events(1, "change_on_trial", "los-angeles");
-    apply.kill().expect("it runs");
-    apply.wait().expect("a process");
+    drop(apply);
     for hub in [&mesh.hubs[0], &mesh.hubs[2]] {
         hub.wait_for_events(1, "changes_undone", "not confirmed in time");
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::Hub;
+use crate::common::{Hub, Running};
 use serde_json::Value;
 
 impl Hub {
@@ -107,11 +107,9 @@ fn what_has_come_is_printed_and_settled_while_more_is_waited_for() {
     hub.run("consumer create orders billing");
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     command.args(["consumer", "next", "orders", "billing", "--count", "9", "--wait", "60s", "-s", &hub.address]);
-    let mut waiting = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+    let _waiting = Running(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts"));
     // With the last of those that are there it is confirmed that they are settled.
     while hub.json("consumer info orders billing --json")["floor"] != 3 {}
-    waiting.kill().expect("it waits for more");
-    waiting.wait().expect("it ends");
 }
 
 #[test]

@@ -4,14 +4,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use futures_lite::future::block_on;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use weft_client::{AckLevel, Client, ConnectOptions, OnFull, PublisherOptions, SubscribeOptions};
 
-use crate::common::Hub;
+use crate::common::{Hub, Running};
 
 fn weft(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_weft")).args(args).stdin(Stdio::null()).output().expect("it starts");
@@ -52,16 +52,6 @@ fn pair_with(folder: &Path, more: &str) -> (Hub, Hub) {
     boston.wait_for_events(1, "hub_up", "");
     chicago.wait_for_events(1, "hub_up", "");
     (boston, chicago)
-}
-
-/// A program that is ended at the end.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// `weft sub` under a name, once it says that it subscribes.

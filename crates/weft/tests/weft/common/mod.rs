@@ -15,6 +15,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// A command that is killed at the end, also of a test that fails.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Killed at the end.
 pub struct Hub {
     pub child: Child,
