@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use super::Shared;
 use crate::conformance::{Rig, Stage};
 use crate::network::{Accept, ListenError, Network, ReadOutcome, Security};
@@ -37,8 +39,11 @@ fn the_socket_is_for_this_user_alone_and_goes_with_the_listener() {
 #[test]
 fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     let (mut rig, mut net, address) = net();
-    // What a killed hub leaves: a socket that nobody listens at.
-    drop(UnixListener::bind(path_of(&address).unwrap()).unwrap());
+    // What a killed hub leaves: a socket that nobody listens at. One that did listen
+    // would for a while, if another test starts a process just then, which has it until
+    // its program runs.
+    let left = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    left.bind(&SockAddr::unix(path_of(&address).unwrap()).unwrap()).unwrap();
     listen(&mut net, &address).unwrap();
     let mut second = rig.endpoint("n1", Default::default());
     assert_eq!(listen(&mut second, &address), Err(ListenError::ShmInUse { address: address.clone() }));
