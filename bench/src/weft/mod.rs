@@ -62,6 +62,20 @@ impl Hub {
         Self::run("Weft", command, folder, None, |_| true)
     }
 
+    /// The same, which answers by HTTP too, without TLS, and where.
+    pub fn with_http(folder: &Path) -> Result<(Self, String)> {
+        let config = folder.join("hub.toml");
+        let text = "name = \"bench\"\ndata = \"data\"\n[control]\nenforce = false\n\
+                    [http]\nlisten = \"127.0.0.1:0\"\nplain = true\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+        std::fs::write(&config, text)?;
+        let mut command = Command::new(program()?);
+        command.arg("hub").arg("--config").arg(&config);
+        let hub = Self::run("Weft", command, folder, None, |_| true)?;
+        let ready: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(folder.join("ready.json"))?)?;
+        let address = ready["http"].as_str().context("the hub does not answer by HTTP")?.to_owned();
+        Ok((hub, address))
+    }
+
     fn named(name: &'static str, disk: &Path, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let folder = tempfile::tempdir_in(disk)?;
         let mut command = Command::new(program()?);
