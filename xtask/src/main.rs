@@ -16,6 +16,7 @@ mod deny;
 mod fips;
 mod fuzz;
 mod lint;
+mod sdks;
 mod step;
 mod suite;
 mod tidy;

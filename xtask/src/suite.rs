@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 
 use crate::step::{Run, Step, run_all};
 use crate::workspace::{self, TRIPLE};
-use crate::{chaos, confluent, fips, fuzz, tidy, web};
+use crate::{chaos, confluent, fips, fuzz, sdks, tidy, web};
 
 /// Runs the suite, or the steps whose name contains `only`.
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
@@ -47,6 +47,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         confluent::step(),
         web::step(),
         web::browser_step(),
+        sdks::step(),
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 3 }), full)?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));

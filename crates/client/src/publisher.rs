@@ -323,6 +323,15 @@ impl Publisher {
         self.take(topic, &event, None)
     }
 
+    /// What holds its client's events up, if the hub has said so by itself; what is
+    /// published now waits behind them. Asks nothing.
+    #[must_use]
+    pub fn held_up(&self) -> Option<WhyWaiting> {
+        let shared = &self.handle.0;
+        let now = shared.now().mono;
+        shared.with(|session| session.held_up(now))
+    }
+
     /// What its events wait for at the hub: a subscriber that is behind, a
     /// stream, or nothing. The hub says so by itself when it begins to hold
     /// blocks back; otherwise it is asked.

@@ -282,6 +282,11 @@ impl Session {
         if self.publishing.is_idle() { Some(WhyWaiting::nothing()) } else { self.told.get(now) }
     }
 
+    /// What the hub said by itself that it holds publishes back for, of whatever level.
+    pub(crate) fn held_up(&self, now: Mono) -> Option<WhyWaiting> {
+        self.told.get(now)
+    }
+
     /// Blocks on their way.
     pub(crate) fn in_flight(&self) -> usize {
         self.publishing.in_flight()

@@ -177,7 +177,11 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
     let DrainStatus { state, clients: had, moved, left, consumers, streams, .. } = hub.drain_status();
     drop(issuer);
     // Requests under way still get their answers from the hub.
-    drop(server);
+    if let Some(server) = server {
+        let tally = server.tally().clone();
+        drop(server);
+        tracing::info!(code = "http_closed", hub = name, answers = %tally, "the hub answers no more by HTTP");
+    }
     if hub.has_failed() {
         tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
     } else {

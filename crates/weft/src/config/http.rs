@@ -39,6 +39,18 @@ pub(super) fn options(mut section: Section<'_, '_>, has_tls: bool, problems: &mu
     if let Some(value) = section.duration("lease", problems) {
         options.lease = value;
     }
+    if let Some(value) = section.bytes("head", problems) {
+        options.head = value;
+    }
+    if let Some(value) = section.bytes("body", problems) {
+        options.body = value;
+    }
+    if let Some(value) = section.number("batch", problems) {
+        options.batch = value;
+    }
+    if let Some(value) = section.texts("cors_origins", problems) {
+        options.cors_origins = value;
+    }
     if let Some(value) = section.duration("patience", problems) {
         options.patience = value;
     }
@@ -69,6 +81,10 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
         heartbeat,
         members,
         lease,
+        head,
+        body,
+        batch,
+        cors_origins,
         patience,
         idle,
     } = http;
@@ -80,6 +96,8 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
          requests = {requests}\nsessions = {sessions}\nlisteners = {listeners}\n\
          listener_bytes = \"{listener_bytes}\"\nheartbeat = \"{heartbeat}\"\n\
          members = {members}\nlease = \"{lease}\"\n\
+         head = \"{head}\"\nbody = \"{body}\"\n\
+         batch = {batch}\ncors_origins = {cors_origins:?}\n\
          patience = \"{patience}\"\nidle = \"{idle}\"\n"
     )
 }

@@ -4,10 +4,11 @@
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use weft_schema::rest;
 
+use super::ids;
 use super::problem::Problem;
 
 /// A refusal, and what goes with it in the head.
@@ -31,9 +32,10 @@ impl Refusal {
         Self { retry: Some(1), ..Self::new(status, code, message) }
     }
 
-    /// In the form of what is at a path: below `/v1/` a [`Problem`].
-    pub(super) fn response_for(&self, path: &str) -> Response<Body> {
-        if path.starts_with("/v1/") { Problem::from(self.clone()).response("") } else { self.response() }
+    /// In the form of what is at a path: below `/v1/` a [`Problem`], with the
+    /// request's id.
+    pub(super) fn response_for(&self, path: &str, request: &str) -> Response<Body> {
+        if path.starts_with("/v1/") { Problem::from(self.clone()).response(request) } else { self.response() }
     }
 
     pub(super) fn response(&self) -> Response<Body> {
@@ -65,6 +67,7 @@ pub(super) fn json(status: u16, body: &Value) -> Response<Body> {
 }
 
 /// There is nothing of the path.
-pub(super) async fn nothing_there(uri: Uri) -> Response<Body> {
-    Refusal::new(404, 404, "HTTP 404 Not Found: there is nothing of this path").response_for(uri.path())
+pub(super) async fn nothing_there(uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let refusal = Refusal::new(404, 404, "HTTP 404 Not Found: there is nothing of this path");
+    refusal.response_for(uri.path(), ids::of(&headers))
 }

@@ -92,7 +92,7 @@ impl Inside {
     /// # Errors
     /// [`Problem`]: there is none now, and when to come again.
     pub(super) async fn session(&self, login: &Login) -> Result<Lease, Problem> {
-        if self.leaving.load(Ordering::Relaxed) {
+        if self.is_leaving() {
             return Err(Problem::soon(503, "draining", "the hub is about to stop: send it to another hub", 5));
         }
         let session = self.place(&login.principal)?;
@@ -153,10 +153,15 @@ impl Inside {
         Ok(session)
     }
 
+    /// Whether the hub sends its clients elsewhere.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     /// Ends what nobody uses any more; called every second.
     pub(super) fn tend(&self) {
         let now = self.clock.now().mono;
-        let idle = if self.leaving.load(Ordering::Relaxed) { Duration::ZERO } else { IDLE };
+        let idle = if self.is_leaving() { Duration::ZERO } else { IDLE };
         self.places().retain(|_, place| !place.is_over(idle, now));
     }
 

@@ -9,17 +9,19 @@
 //! Bounded (`[http]` in `examples/hub.toml`): connections, of all and of one source,
 //! where one more is closed as it comes; answers to one source that it has not shown
 //! who it is ([`sources`], 429); requests under way, where one more is answered 503; the head of a
-//! request ([`serve::HEAD_BYTES`], 431), its body (413, by area), the time for its
+//! request (`head`, 431), its body (413, by area), the time for its
 //! head ([`serve::HEAD_TIME`]), for a whole request (408, 503) and between two.
 //! See docs/adr/0044.
 
 mod admin;
 mod answer;
 mod consume;
+mod cors;
 mod events;
 mod ids;
 mod inside;
 mod mesh;
+mod openapi;
 mod options;
 mod page;
 mod problem;
@@ -29,6 +31,7 @@ mod seats;
 mod serve;
 mod sources;
 mod stay;
+mod tally;
 mod who;
 
 use std::net::{SocketAddr, TcpListener};
@@ -49,6 +52,7 @@ use self::inside::Inside;
 pub(crate) use self::inside::Way;
 pub(crate) use self::options::HttpOptions;
 use self::serve::Serving;
+pub(crate) use self::tally::Tally;
 
 /// What the server stands on.
 pub(crate) struct Facts {
@@ -67,6 +71,7 @@ pub(crate) struct Facts {
 /// The server, which serves until it is dropped.
 pub(crate) struct Server {
     address: SocketAddr,
+    tally: Arc<Tally>,
     stop: watch::Sender<bool>,
     leaving: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -98,18 +103,26 @@ impl Server {
         let (router, consume) = areas(&options, &facts, &who, &inside)?;
         let (stop, stopped) = watch::channel(false);
         let Facts { clock, counters, aside, .. } = facts;
-        let ids = ids::Ids::new().context("the system gives no numbers by chance")?;
-        let serving = Serving { router, front, options, stopped, clock, counters, aside, inside, consume, ids };
+        let (ids, tally) = (ids::Ids::new().context("the system gives no numbers by chance")?, Arc::<Tally>::default());
+        let cors = cors::Cors::new(options.cors_origins.clone());
+        let told = tally.clone();
+        let serving =
+            Serving { router, front, options, stopped, clock, counters, aside, inside, consume, ids, cors, tally };
         let thread = std::thread::Builder::new()
             .name("weft-http".to_owned())
             .spawn(move || runtime.block_on(serving.run(listener)))
             .context("the system gives no thread")?;
-        Ok(Self { address, stop, leaving, thread: Some(thread) })
+        Ok(Self { address, tally: told, stop, leaving, thread: Some(thread) })
     }
 
     /// Whether the hub sends its clients elsewhere: then callers have no sessions.
     pub(crate) fn leave(&self, is_leaving: bool) {
         self.leaving.store(is_leaving, Ordering::Relaxed);
+    }
+
+    /// What it has answered.
+    pub(crate) fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// Where it is, as bound.
@@ -136,10 +149,10 @@ fn areas(
     inside: &Arc<Inside>,
 ) -> anyhow::Result<(Router, Arc<Consume>)> {
     let registry = registry::router(options, facts, who.clone())?;
-    let events = events::router(facts, who.clone(), inside.clone())?;
+    let events = events::router(options, facts, who.clone(), inside.clone());
     let (consuming, consume) = consume::router(options, facts, who.clone(), inside.clone());
     let admin = admin::router(facts, who.clone(), inside.clone());
-    let router = Router::new().merge(registry).merge(events).merge(consuming).merge(admin);
+    let router = Router::new().merge(registry).merge(events).merge(consuming).merge(admin).merge(openapi::router()?);
     let mesh = mesh::router(facts, who.clone(), inside.clone());
     let router = router.merge(mesh).merge(page::router());
     Ok((router.fallback(answer::nothing_there), consume))

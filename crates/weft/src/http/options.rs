@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use weft_base::ByteCount;
 
+use super::cors;
+
+/// The most origins that are named.
+const MOST_ORIGINS: usize = 64;
+
 /// The server for HTTP, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpOptions {
@@ -36,6 +41,15 @@ pub(crate) struct HttpOptions {
     pub(crate) members: usize,
     /// How long such a member stays that nobody uses.
     pub(crate) lease: Duration,
+    /// The most bytes of a request's head; beyond it the answer is 431.
+    pub(crate) head: ByteCount,
+    /// The most bytes of a body that is published; beyond it the answer is 413.
+    pub(crate) body: ByteCount,
+    /// The most events of one request; beyond it the answer is 413.
+    pub(crate) batch: usize,
+    /// Origins whose pages may use the hub, `https://app.example`, or `*` for all of them,
+    /// without passwords and certificates.
+    pub(crate) cors_origins: Vec<String>,
     /// How long a request may take, from its head to the answer.
     pub(crate) patience: Duration,
     /// How long a connection may stay without a request.
@@ -59,6 +73,10 @@ impl HttpOptions {
             heartbeat: Duration::from_secs(15),
             members: 256,
             lease: Duration::from_secs(60),
+            head: ByteCount::kib(32),
+            body: ByteCount::mib(1),
+            batch: 1_000,
+            cors_origins: Vec::new(),
             patience,
             idle,
         }
@@ -97,6 +115,22 @@ impl HttpOptions {
         }
         if !(1..=4_096).contains(&self.members) {
             add("members", "take from 1 to 4096");
+        }
+        if !(ByteCount::kib(8)..=ByteCount::mib(1)).contains(&self.head) {
+            add("head", "take from \"8 KiB\" to \"1 MiB\"");
+        }
+        if !(ByteCount::kib(1)..=ByteCount::mib(64)).contains(&self.body) {
+            add("body", "take from \"1 KiB\" to \"64 MiB\": each of `requests` may hold as much");
+        }
+        if !(1..=10_000).contains(&self.batch) {
+            add("batch", "take from 1 to 10000");
+        }
+        let is_bad = |origin: &String| !cors::is_origin(origin);
+        if self.cors_origins.len() > MOST_ORIGINS || self.cors_origins.iter().any(is_bad) {
+            add(
+                "cors_origins",
+                "take at most 64 of the form `https://app.example` or `https://app.example:8443`, or `*` for any",
+            );
         }
         for (key, value) in [("patience", self.patience), ("idle", self.idle), ("lease", self.lease)] {
             if !(Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&value) {
@@ -143,6 +177,11 @@ mod tests {
         assert_eq!(wrong(|options| options.heartbeat = Duration::ZERO), ["http.heartbeat"]);
         assert_eq!(wrong(|options| options.members = 0), ["http.members"]);
         assert_eq!(wrong(|options| options.lease = Duration::ZERO), ["http.lease"]);
+        assert_eq!(wrong(|options| options.head = ByteCount(100)), ["http.head"]);
+        assert_eq!(wrong(|options| options.body = ByteCount::mib(65)), ["http.body"]);
+        assert_eq!(wrong(|options| options.batch = 0), ["http.batch"]);
+        assert_eq!(wrong(|options| options.cors_origins = vec!["app.example".to_owned()]), ["http.cors_origins"]);
+        assert!(wrong(|options| options.cors_origins = vec!["https://app.example".to_owned()]).is_empty());
         assert_eq!(wrong(|options| options.idle = Duration::ZERO), ["http.idle"]);
         assert_eq!(wrong(|options| options.patience = Duration::from_secs(86_400)), ["http.patience"]);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use weft_client as client;
 use weft_wire::ErrorCode;
 
@@ -88,13 +88,30 @@ impl Problem {
         problem
     }
 
+    /// It as one result among others.
+    pub(super) fn part(&self) -> Value {
+        let mut body = json!({"status": self.status, "code": self.code, "detail": self.detail});
+        if let Some(seconds) = self.retry {
+            body["retryAfter"] = seconds.into();
+        }
+        body
+    }
+
     /// The answer, with the request's id, where that is known.
     pub(super) fn response(&self, request: &str) -> Response<Body> {
+        self.response_with(request, &Value::Null)
+    }
+
+    /// The same, with the members of an object beside.
+    pub(super) fn response_with(&self, request: &str, more: &Value) -> Response<Body> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut body = json!({
             "type": "about:blank", "title": status.canonical_reason().unwrap_or("Error"), "status": self.status,
             "code": self.code, "detail": self.detail,
         });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            body[name] = value.clone();
+        }
         if !request.is_empty() {
             body["requestId"] = request.into();
         }

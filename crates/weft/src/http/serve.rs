@@ -32,16 +32,16 @@ use weft_transport::Front;
 use super::HttpOptions;
 use super::answer::Refusal;
 use super::consume::Consume;
+use super::cors::{self, Cors, Page};
 use super::ids::{self, Ids};
 use super::inside::Inside;
 use super::sources::{Place, Sources};
 use super::stay::Stay;
+use super::tally::Tally;
 use super::who::Caller;
 
 /// What is spoken, as TLS names it (RFC 7301), the better first.
 pub(super) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-/// The most bytes of the head of a request; beyond it the answer is 431.
-pub(super) const HEAD_BYTES: usize = 32 << 10;
 /// The most headers of a request.
 const HEADERS: usize = 100;
 /// How long a handshake of TLS, and the head of a request, may take.
@@ -65,6 +65,8 @@ pub(super) struct Serving {
     pub(super) inside: Arc<Inside>,
     pub(super) consume: Arc<Consume>,
     pub(super) ids: Ids,
+    pub(super) cors: Cors,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// What connections share.
@@ -237,11 +239,8 @@ impl Shared {
             let (shared, router, caller) = (shared.clone(), router.clone(), caller.clone());
             let stay = Arc::new(Stay::new(known.clone(), shared.started));
             async move {
-                let mut request = request;
                 let busy = stay.keep();
-                let id = shared.serving.ids.take(request.headers_mut());
-                let mut response = shared.answer(request, router, (caller, stay)).await;
-                response.headers_mut().insert(ids::REQUEST_ID, id);
+                let response = shared.answer(request, router, (caller, stay)).await;
                 drop(busy);
                 Ok::<_, Infallible>(response)
             }
@@ -253,7 +252,7 @@ impl Shared {
             builder
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
-                .max_header_list_size(HEAD_BYTES as u32)
+                .max_header_list_size(u32::try_from(options.head.0).unwrap_or(u32::MAX))
                 .max_send_buf_size(256 << 10);
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             if !self.lasts(&life, options.idle, connection.as_mut()).await {
@@ -266,7 +265,7 @@ impl Shared {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIME)
                 .max_headers(HEADERS)
-                .max_buf_size(HEAD_BYTES);
+                .max_buf_size(options.head.as_usize());
             let mut connection = std::pin::pin!(builder.serve_connection(io, service));
             if !self.lasts(&life, options.idle, connection.as_mut()).await {
                 connection.as_mut().graceful_shutdown();
@@ -299,14 +298,41 @@ impl Shared {
         if life.busy.load(Ordering::Relaxed) > 0 { GRACE } else { FAREWELL }
     }
 
+    /// The answer to any request: with its id, counted, and for pages of other
+    /// origins only where they are named.
     async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        router: TowerToHyperService<Router>,
+        (caller, stay): (Arc<Caller>, Arc<Stay>),
+    ) -> Response<Body> {
+        let serving = &self.serving;
+        count(&serving.counters.http_requests);
+        let id = serving.ids.take(request.headers_mut());
+        let path = request.uri().path().to_owned();
+        let page = serving.cors.page(&request);
+        let mut response = match serving.cors.preflight(&request, &page) {
+            Some(response) => response,
+            None if page == Page::Foreign && !cors::only_looks(&request) => {
+                let text = "a page of another origin may not use this hub: name its origin in http.cors_origins";
+                Refusal::new(403, 403, text).response_for(&path, id.to_str().unwrap_or_default())
+            }
+            None => self.answer_source(request, router, (caller, stay)).await,
+        };
+        serving.cors.mark(&page, &mut response);
+        serving.tally.count(&path, response.status().as_u16());
+        response.headers_mut().insert(ids::REQUEST_ID, id);
+        response
+    }
+
+    /// The same, of a page or a program that may ask.
+    async fn answer_source(
         &self,
         request: Request<Incoming>,
         router: TowerToHyperService<Router>,
         (caller, stay): (Arc<Caller>, Arc<Stay>),
     ) -> Response<Body> {
         let (counters, clock) = (&self.serving.counters, &self.serving.clock);
-        count(&counters.http_requests);
         if !caller.was_let_in()
             && let Err(after) = self.sources.may_try(caller.from.ip(), clock.now().mono)
         {
@@ -316,7 +342,8 @@ impl Shared {
                 "too many requests from this address have not shown who they are (http.failures_per_source): \
                  come again in {seconds} s"
             );
-            return Refusal { retry: Some(seconds), ..Refusal::new(429, 429, text) }.response_for(request.uri().path());
+            let refusal = Refusal { retry: Some(seconds), ..Refusal::new(429, 429, text) };
+            return refusal.response_for(request.uri().path(), ids::of(request.headers()));
         }
         let response = self.answer_known(request, router, (caller.clone(), stay)).await;
         if response.status() == StatusCode::UNAUTHORIZED {
@@ -333,14 +360,14 @@ impl Shared {
         (caller, stay): (Arc<Caller>, Arc<Stay>),
     ) -> Response<Body> {
         let counters = &self.serving.counters;
-        let path = request.uri().path().to_owned();
+        let (path, id) = (request.uri().path().to_owned(), ids::of(request.headers()).to_owned());
         if let Err(refusal) = caller.check(&*self.serving.clock) {
-            return refusal.response_for(&path);
+            return refusal.response_for(&path, &id);
         }
         let Ok(place) = self.requests.clone().try_acquire_owned() else {
             count(&counters.http_crowded);
             return Refusal::soon(503, 503, "more requests are under way than the hub takes (http.requests)")
-                .response_for(&path);
+                .response_for(&path, &id);
         };
         stay.take_place(place);
         request.extensions_mut().insert(caller);
@@ -353,7 +380,7 @@ impl Shared {
             Err(_) => {
                 count(&counters.http_late);
                 let text = "the request took longer than the hub waits (http.patience); send it again";
-                Refusal::soon(503, 503, text).response_for(&path)
+                Refusal::soon(503, 503, text).response_for(&path, &id)
             }
         }
     }

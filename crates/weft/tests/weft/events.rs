@@ -2,23 +2,30 @@
 //! receive, and what is refused says why and when to come again.
 
 use std::fs;
+use std::io::Write as _;
 use std::time::Instant;
 
 use futures_lite::future::block_on;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use weft_client::{Client, ConnectOptions, SubscribeOptions};
+use weft_client::{Client, ConnectOptions, OnFull, SubscribeOptions};
+use weft_wire::headers::Headers;
 
 use crate::common::Hub;
-use crate::common::http::{Answer, ask, ask_tls, connect, raw, tls};
+use crate::common::http::{Answer, ask, ask_tls, connect, raw, read, tls};
 use crate::common::voters::{GROUNDED, Mesh, PATIENCE};
 
 /// A hub by itself, where everybody may do everything.
-fn hub(more: &str) -> Hub {
+pub(crate) fn hub(more: &str) -> Hub {
+    hub_of("", more)
+}
+
+/// The same, with these settings of `[http]`.
+fn hub_of(http: &str, more: &str) -> Hub {
     let folder = tempfile::tempdir().expect("a folder").keep();
     let path = folder.join("hub.toml");
     let config = format!(
-        "name = \"alone\"\ndata = \"data\"\n{more}[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n\
+        "name = \"alone\"\ndata = \"data\"\n{more}[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n{http}\
          [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n"
     );
     fs::write(&path, config).expect("a file");
@@ -187,4 +194,219 @@ fn rules_decide_who_publishes_by_http_and_a_quota_says_when_there_is_room() {
     problem(&limited, 429, "over_quota");
     let after = limited.head.lines().find_map(|line| line.strip_prefix("retry-after: "));
     assert!(after.and_then(|after| after.trim().parse::<u64>().ok()) >= Some(1), "{limited:?}");
+}
+
+/// Sends a body to a path, with these headers.
+fn send(hub: &Hub, path: &str, headers: &str, body: &str) -> Answer {
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+    );
+    raw(connect(&hub.http), head.as_bytes())
+}
+
+#[test]
+fn of_a_batch_each_event_has_its_own_result_and_a_bad_one_hides_no_others() {
+    let hub = hub("");
+    let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
+    let mut taken = block_on(client.subscribe("a/**", SubscribeOptions::default())).expect("it subscribes");
+    let lines = "{\"topic\":\"a/1\",\"key\":\"k\",\"payload\":{\"z\":1.0},\"headers\":{\"x\":\"y\"}}\n{\"topic\":\n\
+                 {\"topic\":\"a//2\",\"payload\":1}\n{\"topic\":\"a/3\",\"payload_base64\":\"AP8=\"}\n";
+    let answer = send(&hub, "/v1/batch", "content-type: application/x-ndjson\r\n", lines);
+    assert_eq!(answer.status, 207, "{answer:?}");
+    let body = answer.json();
+    assert_eq!((&body["published"], &body["failed"]), (&json!(2), &json!(2)), "{body}");
+    let codes: Vec<_> = (0..4).map(|n| body["results"][n]["code"].as_str().unwrap_or("")).collect();
+    assert_eq!(codes, ["", "bad_json", "bad_topic", ""], "{body}");
+    let mut got = Vec::new();
+    while got.len() < 2 {
+        let delivery = block_on(taken.next()).expect("the client is open").expect("events");
+        let header = |headers: Headers<'_>| headers.get("x").map(<[u8]>::to_vec);
+        got.extend(delivery.events().map(|event| (event.key.to_vec(), event.payload.to_vec(), header(event.headers))));
+    }
+    assert_eq!(got[0], (b"k".to_vec(), b"{\"z\":1.0}".to_vec(), Some(b"y".to_vec())));
+    assert_eq!(got[1], (Vec::new(), b"\x00\xff".to_vec(), None));
+    // Where none was published, the first one's reason is the answer's.
+    let none = send(&hub, "/v1/batch", "", r#"[{"topic":"a//1"},{"topic":"a//2"}]"#);
+    problem(&none, 400, "bad_topic");
+    assert_eq!(none.json()["results"][1]["status"], 400, "{none:?}");
+    problem(&send(&hub, "/v1/batch", "", "[{}"), 400, "bad_json");
+    problem(&send(&hub, "/v1/batch", "content-type: text/plain\r\n", "x"), 415, "bad_format");
+    assert_eq!(send(&hub, "/v1/batch", "", "[]").status, 200);
+    let many = format!("[{}]", vec!["{\"topic\":\"b\"}"; 1_001].join(","));
+    problem(&send(&hub, "/v1/batch", "", &many), 413, "too_many");
+    let most = format!("[{}]", vec!["{\"topic\":\"b\"}"; 1_000].join(","));
+    assert_eq!(send(&hub, "/v1/batch", "", &most).json()["published"], 1_000);
+}
+
+#[test]
+fn cloudevents_of_each_mode_are_the_same_event_to_a_native_client() {
+    let hub = hub("");
+    let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
+    let mut taken = block_on(client.subscribe("a", SubscribeOptions::default())).expect("it subscribes");
+    let text = r#"{"specversion":"1.0","id":"7","source":"/a","type":"t","subject":"Zürich","partitionkey":"k",
+                   "datacontenttype":"application/json","data":{"b":1.0,"a":[ ]}}"#;
+    let binary = "ce-specversion: 1.0\r\nce-id: 7\r\nce-source: /a\r\nce-type: t\r\nce-subject: Z%C3%BCrich\r\n\
+                  ce-partitionkey: k\r\ncontent-type: application/json\r\n";
+    let structured = "content-type: application/cloudevents+json; charset=utf-8\r\n";
+    assert_eq!(send(&hub, "/v1/topics/a", structured, text).status, 200);
+    assert_eq!(send(&hub, "/v1/topics/a", binary, r#"{"b":1.0,"a":[ ]}"#).status, 200);
+    let batched = "content-type: application/cloudevents-batch+json\r\n";
+    let answer = send(&hub, "/v1/topics/a", batched, &format!("[{text},{{}}]"));
+    assert_eq!((answer.status, &answer.json()["results"][1]["code"]), (207, &json!("bad_cloudevent")), "{answer:?}");
+    let mut got = Vec::new();
+    while got.len() < 3 {
+        let delivery = block_on(taken.next()).expect("the client is open").expect("events");
+        for event in delivery.events() {
+            let headers: std::collections::BTreeMap<String, Vec<u8>> =
+                event.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+            got.push((event.key.to_vec(), headers, event.payload.to_vec()));
+        }
+    }
+    assert_eq!((&got[1], &got[2]), (&got[0], &got[0]));
+    assert_eq!((&*got[0].0, &*got[0].2), (&b"k"[..], &br#"{"b":1.0,"a":[ ]}"#[..]));
+    assert_eq!(got[0].1["ce-subject"], "Zürich".as_bytes());
+    assert_eq!(got[0].1["content-type"], b"application/json");
+    let broken = send(&hub, "/v1/topics/a", structured, &text.replace("\"1.0\"", "\"0.3\""));
+    problem(&broken, 400, "bad_cloudevent");
+    assert!(broken.body.contains("specversion"), "{broken:?}");
+    problem(&send(&hub, "/v1/topics/a", "ce-id: 7\r\n", "x"), 400, "bad_cloudevent");
+    problem(&send(&hub, "/v1/topics/a", "content-type: application/cloudevents+avro\r\n", "x"), 415, "bad_format");
+}
+
+#[test]
+fn a_request_with_a_key_has_one_effect_and_is_answered_the_same_again() {
+    let hub = hub("");
+    let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
+    let mut taken = block_on(client.subscribe("a/**", SubscribeOptions::default())).expect("it subscribes");
+    let key = "idempotency-key: \"order-7\"\r\n";
+    let first = send(&hub, "/v1/topics/a/1", key, "one");
+    assert_eq!(first.status, 200, "{first:?}");
+    assert!(!first.head.contains("idempotent-replayed"), "{first:?}");
+    let again = send(&hub, "/v1/topics/a/1", key, "one");
+    assert_eq!((again.status, &again.body), (200, &first.body), "{again:?}");
+    assert!(again.head.contains("idempotent-replayed: true"), "{again:?}");
+    problem(&send(&hub, "/v1/topics/a/1", key, "two"), 422, "key_in_use");
+    problem(&send(&hub, "/v1/topics/a/2", key, "one"), 422, "key_in_use");
+    problem(&send(&hub, "/v1/topics/a/1", "idempotency-key: a b\r\n", "one"), 400, "bad_header");
+    // What had no effect frees its key.
+    let other = "idempotency-key: order-8\r\n";
+    problem(&send(&hub, "/v1/topics/a//1", other, "one"), 400, "bad_topic");
+    assert_eq!(send(&hub, "/v1/topics/a/3", other, "three").status, 200);
+    // Many at once: one effect, whoever is first.
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || send(&hub, "/v1/batch", "idempotency-key: order-9\r\n", r#"[{"topic":"a/4","payload":"four"}]"#);
+        let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|asked| asked.join().expect("it ends").status).collect()
+    });
+    assert!(statuses.contains(&200) && statuses.iter().all(|status| [200, 409].contains(status)), "{statuses:?}");
+    assert_eq!(send(&hub, "/v1/topics/a/5", "", "five").status, 200);
+    let mut got = Vec::new();
+    while got.last().is_none_or(|last| last != b"five") {
+        let delivery = block_on(taken.next()).expect("the client is open").expect("events");
+        got.extend(delivery.events().map(|event| event.payload.to_vec()));
+    }
+    assert_eq!(got, [&b"one"[..], b"three", b"four", b"five"]);
+}
+
+#[test]
+fn a_subscriber_that_is_behind_makes_events_429_until_it_has_caught_up() {
+    let hub = hub("[limits]\nsubscriber_events = 16\n");
+    let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
+    let options = SubscribeOptions { credit_events: 1, ..SubscribeOptions::default().on_full(OnFull::Wait) };
+    let mut taken = block_on(client.subscribe("a/**", options)).expect("it subscribes");
+    let begun = Instant::now();
+    let limited = loop {
+        let answer = post(&hub, "a/1", "weft-level: none\r\n", b"x");
+        if answer.status != 202 {
+            break answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing holds it up");
+    };
+    problem(&limited, 429, "window");
+    assert!(limited.body.contains("subscriber"), "{limited:?}");
+    let after = limited.head.lines().find_map(|line| line.strip_prefix("retry-after: "));
+    let after: u64 = after.and_then(|after| after.trim().parse().ok()).expect("a time");
+    assert!((1..=30).contains(&after), "{limited:?}");
+    problem(&send(&hub, "/v1/batch", "", r#"[{"topic":"a/1"},{"topic":"a/2"}]"#), 429, "window");
+    // As it reads, events are taken again.
+    let reader = std::thread::spawn(move || while block_on(taken.next()).is_some_and(|next| next.is_ok()) {});
+    while post(&hub, "a/1", "", b"x").status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "it never recovers");
+    }
+    block_on(client.close());
+    reader.join().expect("it ends");
+}
+
+#[test]
+fn each_answer_has_an_id_and_pages_of_other_origins_do_nothing_unless_they_are_named() {
+    let hub = hub_of("cors_origins = [\"https://app.example\"]\n", "");
+    let ask = |method: &str, path: &str, headers: &str| {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 1\r\n{headers}\r\nx"
+        );
+        raw(connect(&hub.http), head.as_bytes())
+    };
+    for (method, path) in [("POST", "/v1/topics/a"), ("POST", "/v1/topics/a//b"), ("GET", "/v1/nothing"), ("GET", "/x")]
+    {
+        let answer = ask(method, path, "x-request-id: mine-7\r\n");
+        assert!(answer.head.contains("x-request-id: mine-7"), "{path}: {answer:?}");
+        assert!(ask(method, path, "").head.contains("x-request-id: "), "{path}");
+    }
+    assert_eq!(ask("GET", "/v1/nothing", "x-request-id: mine-8\r\n").json()["requestId"], "mine-8");
+    let foreign = ask("POST", "/v1/topics/a", "origin: https://other.example\r\n");
+    problem(&foreign, 403, "denied");
+    assert!(!foreign.head.contains("access-control-allow-origin"), "{foreign:?}");
+    assert_eq!(ask("POST", "/v1/topics/a", "origin: http://localhost\r\n").status, 200, "its own");
+    let named = ask("POST", "/v1/topics/a", "origin: https://app.example\r\n");
+    assert_eq!(named.status, 200, "{named:?}");
+    assert!(named.head.contains("access-control-allow-origin: https://app.example"), "{named:?}");
+    let asked = "origin: https://app.example\r\naccess-control-request-method: POST\r\n";
+    let told = ask("OPTIONS", "/v1/topics/a", asked);
+    assert!(told.status == 204 && told.head.contains("access-control-allow-methods: "), "{told:?}");
+}
+
+#[test]
+fn who_sends_slowly_or_too_much_loses_its_place_and_others_go_on() {
+    let hub = hub_of("patience = \"1 s\"\nidle = \"1 s\"\nhead = \"8 KiB\"\nbody = \"2 KiB\"\nbatch = 2\n", "");
+    let half = |text: &str| {
+        let mut socket = connect(&hub.http);
+        socket.write_all(text.as_bytes()).expect("it is taken");
+        socket
+    };
+    // Heads and bodies that do not end, of some that stay for as long as they may.
+    let heads: Vec<_> = (0..8).map(|_| half("POST /v1/topics/a HTTP/1.1\r\nhost: hub\r\nx-slow: ")).collect();
+    let bodies: Vec<_> =
+        (0..8).map(|_| half("POST /v1/topics/a HTTP/1.1\r\nhost: hub\r\ncontent-length: 9\r\n\r\nhalf")).collect();
+    let chunked = half("POST /v1/topics/a HTTP/1.1\r\nhost: hub\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhal");
+    assert_eq!(post(&hub, "a", "", b"x").status, 200, "others go on");
+    for body in bodies.into_iter().chain([chunked]) {
+        let answer = read(body);
+        assert!([408, 503].contains(&answer.status), "{answer:?}");
+        assert!(answer.head.contains("x-request-id: "), "{answer:?}");
+    }
+    for head in heads {
+        assert_eq!(read(head).status, 0, "it never asked");
+    }
+    let huge = format!("x-huge: {}\r\n", "h".repeat(9_000));
+    assert_eq!(post(&hub, "a", &huge, b"x").status, 431);
+    let many: String = (0..101).map(|n| format!("x-{n}: y\r\n")).collect();
+    assert_eq!(post(&hub, "a", &many, b"x").status, 431);
+    problem(&post(&hub, "a", "", &[b'x'; 2_049]), 413, "too_large");
+    let chunks = format!(
+        "POST /v1/topics/a HTTP/1.1\r\nhost: hub\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n801\r\n{}\r\n0\r\n\r\n",
+        "x".repeat(0x801)
+    );
+    problem(&raw(connect(&hub.http), chunks.as_bytes()), 413, "too_large");
+    problem(&send(&hub, "/v1/batch", "", "[1,2,3]"), 413, "too_many");
+    for nonsense in [
+        "POST /v1/topics/a HTTP/1.1\r\nhost: hub\r\ncontent-length: -1\r\n\r\n",
+        "POST /v1/topics/a HTTP/1.1\r\nhost: hub\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
+        "POST /v1/topics/a HTTP/9.1\r\n\r\n",
+        "\0\0\0\0",
+    ] {
+        assert!([0, 400].contains(&raw(connect(&hub.http), nonsense.as_bytes()).status), "{nonsense:?}");
+    }
+    assert_eq!(post(&hub, "a", "traceparent: ../../etc\r\ntracestate: \x01\r\n", b"x").status, 400, "no header");
+    assert_eq!(post(&hub, "a", "traceparent: ../../etc\r\n", b"x").status, 200, "the trace is left out");
 }

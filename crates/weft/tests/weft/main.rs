@@ -24,6 +24,7 @@ mod quarantine;
 mod registry;
 mod reload;
 mod schema;
+mod sdks;
 mod storage;
 mod streams;
 mod why_not;

@@ -11,7 +11,6 @@ use axum::http::Response;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use tokio::time::timeout;
 use weft_client::{CallError, Reply};
-use weft_wire::headers::Headers;
 
 use super::super::events::asked::Asked;
 use super::super::events::problem_of as not_published;
@@ -44,9 +43,8 @@ pub(super) async fn call(
         return Err(Problem::new(400, "bad_header", text));
     }
     let lease = inside.session(&who.login).await?;
-    let headers = Headers::validate(&asked.headers).unwrap_or_default();
     let mut request = lease.client().request(topic, body).deadline(deadline).lane(asked.lane);
-    for (name, value) in headers.iter() {
+    for (name, value) in asked.more() {
         request = request.header(name, value);
     }
     // The client ends it at its deadline by itself.

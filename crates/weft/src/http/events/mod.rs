@@ -1,203 +1,260 @@
-//! Events by HTTP: `POST /v1/topics/{topic}` publishes its body as one event, in the
+//! Events by HTTP: `POST /v1/topics/{topic}` publishes its body as one event, or the
+//! CloudEvents in it; `POST /v1/batch` several, to topics of their own; all in the
 //! caller's own session ([`Inside`]).
 //!
-//! A request ends with the event's acknowledgement, or with a problem that says
-//! whether it was published, or that this is not known. Nothing waits without end: an
-//! event that finds no room in the session within [`ROOM`] is answered 429 (or 503
-//! where it is the hub that has none), one that is not acknowledged within [`ACK`]
-//! 504. The most bytes of a body are [`BODY_BYTES`].
+//! A request ends with the acknowledgements of its events, or with a problem that
+//! says whether they were published, or that this is not known. With an
+//! `Idempotency-Key` ([`once`]) it has one effect however often it comes, and goes on
+//! when whoever asked has gone.
+//!
+//! Bounded: bodies and the events of a batch (`[http] body` and `batch`, 413), the
+//! time for a body (408) and for everything after it ([`send`]).
 
 pub(super) mod asked;
+mod once;
+mod read;
+mod reply;
+mod send;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State as Area};
-use axum::http::{HeaderMap, HeaderValue, Response};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use axum::http::request;
+use axum::http::{HeaderMap, Response};
 use axum::routing::post;
-use serde_json::json;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
-use weft_base::{Clock, Random};
-use weft_client::{AckLevel, EventFields, Limit, PublishError, Published, Publisher};
+use weft_base::Clock;
 use weft_govern::access::Method;
-use weft_wire::ErrorCode;
 
 use self::asked::Asked;
+use self::once::{Begun, Once, Print};
+use self::read::Events;
+use self::reply::{Outcome, Reply};
+pub(super) use self::send::problem_of;
+use self::send::{ACK, One, Sent};
 use super::inside::Inside;
-use super::problem::{Problem, seconds};
+use super::problem::Problem;
 use super::serve::HEAD_TIME;
-use super::who::{Caller, Who};
-use super::{Facts, answer};
-use crate::cli::Reached;
+use super::who::{Caller, Someone, Who};
+use super::{Facts, HttpOptions, ids};
 
-/// The most bytes of a body.
-pub(super) const BODY_BYTES: usize = 1 << 20;
-/// How long an event waits for room in its session.
-const ROOM: Duration = Duration::from_secs(1);
-/// How long it is waited for an acknowledgement.
-const ACK: Duration = Duration::from_secs(10);
-/// How long the hub has to say what holds an event up.
-const WHY: Duration = Duration::from_secs(1);
-/// The longest that a caller is told to wait for what holds it up, in seconds.
-const MOST_WAIT: u64 = 30;
-/// The longest id of a request that is taken over.
-const MAX_REQUEST: usize = 128;
-/// Where it stands.
-const REQUEST_ID: &str = "x-request-id";
+/// How long it is waited for what was told as not known, for who asks again.
+const LATE: Duration = Duration::from_secs(60);
+/// Says that an answer is an earlier one.
+const REPLAYED: &str = "idempotent-replayed";
 
 /// The area.
-struct Events {
+struct Place {
     who: Arc<Who>,
     inside: Arc<Inside>,
     clock: Arc<dyn Clock>,
-    random: std::sync::Mutex<Random>,
+    once: Arc<Once>,
+    /// Those whose events are being sent, whether anybody waits for them or not.
+    working: Arc<Semaphore>,
+    /// The most bytes of a body.
+    body: usize,
+    /// The most events of a batch.
+    batch: usize,
 }
 
 /// Its routes.
-///
-/// # Errors
-/// The system refuses numbers by chance.
-pub(super) fn router(facts: &Facts, who: Arc<Who>, inside: Arc<Inside>) -> anyhow::Result<Router> {
-    let random = std::sync::Mutex::new(Random::from_entropy()?);
-    let events = Arc::new(Events { who, inside, clock: facts.clock.clone(), random });
-    Ok(Router::new().route("/v1/topics/{*topic}", post(publish)).with_state(events))
+pub(super) fn router(options: &HttpOptions, facts: &Facts, who: Arc<Who>, inside: Arc<Inside>) -> Router {
+    let clock = facts.clock.clone();
+    let place = Place {
+        who,
+        inside,
+        once: Arc::new(Once::new(clock.clone())),
+        clock,
+        working: Arc::new(Semaphore::new(options.requests)),
+        body: options.body.as_usize(),
+        batch: options.batch,
+    };
+    Router::new()
+        .route("/v1/topics/{*topic}", post(publish))
+        .route("/v1/batch", post(batch))
+        .with_state(Arc::new(place))
 }
 
 async fn publish(
-    Area(events): Area<Arc<Events>>,
+    Area(place): Area<Arc<Place>>,
     Extension(caller): Extension<Arc<Caller>>,
     topic: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response<Body> {
-    let id = events.request_id(request.headers());
-    let mut response = match events.publish(&caller, topic, request).await {
-        Ok(response) => response,
-        Err(problem) => problem.response(&id),
-    };
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
+    let (head, body) = request.into_parts();
+    let topic = topic.map_err(|_| Problem::new(400, "bad_topic", "the topic in the path is no UTF-8: escape it"));
+    let answer = place.answer(&caller, &head, body, |asked, body| {
+        let Path(topic) = topic?;
+        read::to_topic(&topic, asked, &head.headers, body, place.batch)
+    });
+    written(answer.await, &head.headers)
 }
 
-impl Events {
-    /// The request's own id, or one that is made for it.
-    fn request_id(&self, headers: &HeaderMap) -> String {
-        let own = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        let own = own.filter(|id| (1..=MAX_REQUEST).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()));
-        own.map_or_else(
-            || {
-                // A generator is whole at any time.
-                let mut random = self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                format!("{:016x}{:016x}", random.next_u64(), random.next_u64())
-            },
-            str::to_owned,
-        )
-    }
+async fn batch(
+    Area(place): Area<Arc<Place>>,
+    Extension(caller): Extension<Arc<Caller>>,
+    request: Request,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let answer =
+        place.answer(&caller, &head, body, |asked, body| read::batch(asked, &head.headers, &body, place.batch));
+    written(answer.await, &head.headers)
+}
 
-    async fn publish(
+/// An answer, and whether it is an earlier one.
+type Answer = (Arc<Reply>, bool);
+
+fn written(answer: Result<Answer, Problem>, headers: &HeaderMap) -> Response<Body> {
+    let id = ids::of(headers);
+    match answer {
+        Ok((reply, is_earlier)) => {
+            let mut response = reply.response(id);
+            if is_earlier {
+                response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            }
+            response
+        }
+        Err(problem) => problem.response(id),
+    }
+}
+
+impl Place {
+    /// Publishes what `read` finds in a request.
+    async fn answer(
         &self,
         caller: &Caller,
-        topic: Result<Path<String>, PathRejection>,
-        request: Request,
-    ) -> Result<Response<Body>, Problem> {
-        let (head, body) = request.into_parts();
+        head: &request::Parts,
+        body: Body,
+        read: impl FnOnce(&Asked, Bytes) -> Result<Events, Problem>,
+    ) -> Result<Answer, Problem> {
         let who = self.who.asks(caller, &head.headers).await?;
-        let topic =
-            topic.map_err(|_| Problem::new(400, "bad_topic", "the topic in the path is no UTF-8: escape it"))?;
-        let topic = topic.0;
         let asked = Asked::of(&head.headers)?;
-        let body = timeout(HEAD_TIME, to_bytes(body, BODY_BYTES)).await;
-        let body = body.map_err(|_| Problem::new(408, "late", "the body did not come in time: send it again"))?;
-        let body = body.map_err(|_| {
-            let text = format!("the body is cut short, or has more than {BODY_BYTES} bytes: send less at a time");
-            Problem::new(413, "too_large", text)
+        let body = self.body(&head.headers, body).await?;
+        let key = asked.once.as_ref().map(|key| (key.clone(), print(head, &body)));
+        let (events, of): (Vec<Result<One, Problem>>, fn(Vec<Outcome>) -> Reply) = match read(&asked, body)? {
+            Events::One(one) => (vec![Ok(*one)], first as fn(Vec<Outcome>) -> Reply),
+            Events::Many(many) => (many, Reply::many as fn(Vec<Outcome>) -> Reply),
+        };
+        match key {
+            None => {
+                let mut sent = self.send(&who, asked, events).await?;
+                let _ = timeout(ACK, sent.settle()).await;
+                Ok((Arc::new(of(sent.outcomes().await.0)), false))
+            }
+            Some((key, print)) => self.answer_once(&who, asked, events, of, &key, print).await,
+        }
+    }
+
+    /// The same, under a key.
+    async fn answer_once(
+        &self,
+        who: &Someone,
+        asked: Asked,
+        events: Vec<Result<One, Problem>>,
+        of: fn(Vec<Outcome>) -> Reply,
+        key: &str,
+        print: Print,
+    ) -> Result<Answer, Problem> {
+        let ticket = match self.once.begin(&who.principal, key, print)? {
+            Begun::Known(reply) => return Ok((reply, true)),
+            Begun::New(ticket) => ticket,
+        };
+        let working = self.working.clone().try_acquire_owned().map_err(|_| {
+            let text = "more events are being sent than the hub takes (http.requests)";
+            Problem::soon(503, "unavailable", text, 1)
         })?;
         let lease = self.inside.session(&who.login).await?;
-        let publisher = lease.client().publisher(asked.options());
-        let event = EventFields {
-            time: self.clock.now().wall,
-            key: asked.key.as_bytes(),
-            headers: &asked.headers,
-            payload: &body,
-        };
-        let is_nobody = who.principal.method == Method::Anonymous;
-        let problem = |error: PublishError| problem_of(&error, is_nobody);
-        let Ok(taken) = timeout(ROOM, publisher.publish_event(&topic, event)).await else {
-            return Err(held_up(&publisher, false).await);
-        };
-        let acknowledgement = taken.map_err(problem)?;
-        let Ok(published) = timeout(ACK, acknowledgement).await else {
-            return Err(held_up(&publisher, true).await);
-        };
-        let published = published.map_err(problem)?;
-        let hub = lease.client().hub().map(|hub| hub.name);
-        Ok(answer_of(&published, hub.as_deref(), asked.reached))
+        let (now, is_nobody, inside) = (self.clock.now().wall, is_nobody(who), self.inside.clone());
+        let (say, said) = oneshot::channel();
+        // Goes on when who asks goes away: what became of it is asked for later.
+        tokio::spawn(async move {
+            let mut sent = send::send(lease, &asked, events, now, is_nobody).await;
+            drop(working);
+            let _ = timeout(ACK, sent.settle()).await;
+            let (mut outcomes, is_all) = sent.outcomes().await;
+            let mut reply = Arc::new(of(outcomes.clone()));
+            drop(say.send(reply.clone()));
+            if !is_all {
+                wait_late(&mut sent, &inside).await;
+                (outcomes, _) = sent.outcomes().await;
+                reply = Arc::new(of(outcomes.clone()));
+            }
+            if send::has_effect(&outcomes) {
+                ticket.keep(reply);
+            }
+        });
+        let reply = said.await.map_err(|_| send::unknown())?;
+        Ok((reply, false))
     }
-}
 
-/// What was published.
-fn answer_of(published: &Published, hub: Option<&str>, asked: Reached) -> Response<Body> {
-    let status = if asked.level == AckLevel::None { 202 } else { 200 };
-    let reached = Reached { level: published.level, homes: published.homes };
-    let mut body = json!({"level": reached.to_string(), "duplicate": published.duplicate});
-    if published.sequence > 0
-        && let Some(hub) = hub
-    {
-        // As `weft mesh where` takes it.
-        body["event"] = format!("{hub}/{}/{}", published.epoch.0, published.sequence).into();
+    async fn send(&self, who: &Someone, asked: Asked, events: Vec<Result<One, Problem>>) -> Result<Sent, Problem> {
+        let lease = self.inside.session(&who.login).await?;
+        Ok(send::send(lease, &asked, events, self.clock.now().wall, is_nobody(who)).await)
     }
-    if published.home_sequence > 0 {
-        body["streamSequence"] = published.home_sequence.into();
-    }
-    if published.is_in_quarantine() {
-        body["quarantined"] = true.into();
-    }
-    answer::json(status, &body)
-}
 
-/// Why an event was not published, or it is not known.
-pub(super) fn problem_of(error: &PublishError, is_nobody: bool) -> Problem {
-    let text = error.to_string();
-    match error {
-        PublishError::Refused(refusal) => Problem::of_hub(refusal, is_nobody),
-        PublishError::Topic(_) => Problem::new(400, "bad_topic", text),
-        PublishError::Event(_) => Problem::new(413, "too_large", text),
-        PublishError::TooLarge { .. } | PublishError::BatchTooLarge { .. } => Problem::new(413, "too_large", text),
-        PublishError::Level { .. } => Problem::new(400, "bad_level", text),
-        PublishError::Full { .. } => Problem::soon(429, "window", text, 1),
-        PublishError::Expired => Problem::new(504, "expired", text),
-        // Its session has ended: the next request has another.
-        PublishError::Closed => {
-            let text = "the session ended before the acknowledgement came: whether it was published is not known";
-            Problem::soon(503, "unknown", text, 1)
+    /// All of a body.
+    async fn body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+        let large = || {
+            let text =
+                format!("the body is cut short, or has more than {} bytes (http.body): send less at a time", self.body);
+            Problem::new(413, "too_large", text)
+        };
+        let said = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if said.is_some_and(|length| length > self.body as u64) {
+            return Err(large());
         }
-        _ => Problem::new(500, "failed", text),
+        let body = timeout(HEAD_TIME, to_bytes(body, self.body)).await;
+        let body = body.map_err(|_| Problem::new(408, "late", "the body did not come in time: send it again"))?;
+        body.map_err(|_| large())
     }
 }
 
-/// What holds an event up, and when to come again: as long as what is in its way is
-/// behind. `is_sent`: the hub may have it.
-async fn held_up(publisher: &Publisher, is_sent: bool) -> Problem {
-    let Ok(Ok(why)) = timeout(WHY, publisher.why_waiting()).await else {
-        let text = "the hub does not say what holds the event up: whether it was published is not known";
-        return Problem::soon(503, "unknown", text, 1);
-    };
-    let retry = seconds(why.behind).min(MOST_WAIT);
-    if is_sent {
-        let text = format!("no acknowledgement in time, {why}: whether the event was published is not known");
-        return Problem::soon(504, code(ErrorCode::TIMED_OUT), text, retry);
+/// Waits until all is known, for a while; not while the hub sends its clients away.
+async fn wait_late(sent: &mut Sent, inside: &Inside) {
+    let until = tokio::time::Instant::now() + LATE;
+    while tokio::time::Instant::now() < until && !inside.is_leaving() {
+        if timeout(Duration::from_secs(1), sent.settle()).await.is_ok() {
+            return;
+        }
     }
-    let status = match why.limit {
-        Limit::Memory | Limit::Load => 503,
-        Limit::None | Limit::Subscriber | Limit::Stream => 429,
-    };
-    Problem::soon(status, code(ErrorCode::WINDOW), format!("{why}: nothing was published, send it again later"), retry)
 }
 
-fn code(code: ErrorCode) -> &'static str {
-    code.name().unwrap_or("failed")
+/// What became of the only event.
+fn first(mut all: Vec<Outcome>) -> Reply {
+    Reply::one(all.pop().unwrap_or_else(|| Err(send::unknown())))
+}
+
+fn is_nobody(who: &Someone) -> bool {
+    who.principal.method == Method::Anonymous
+}
+
+/// What a request asks for: by its path, what its headers say of its events, and its
+/// body. Its trace and its id differ each time.
+fn print(head: &request::Parts, body: &[u8]) -> Print {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut add = |part: &[u8]| {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part);
+    };
+    add(head.uri.path().as_bytes());
+    let counts = |name: &str| name.starts_with("weft-") || name.starts_with("ce-") || name == CONTENT_TYPE.as_str();
+    let headers = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let mut headers: Vec<(&str, &[u8])> = headers.filter(|(name, _)| counts(name)).collect();
+    headers.sort_unstable();
+    for (name, value) in headers {
+        add(name.as_bytes());
+        add(value);
+    }
+    add(body);
+    let mut print = [0; 32];
+    // SHA-256 has as many bytes.
+    print.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    print
 }
