@@ -306,6 +306,14 @@ counters! {
     http_listeners_slow = "http.listeners_slow",
     /// Events that listeners by HTTP missed because more waited than may.
     http_listeners_missed = "http.listeners_missed",
+    /// Events that webhooks have sent, and that were taken.
+    webhooks_sent = "webhooks.sent",
+    /// Tries of webhooks that failed.
+    webhooks_failed = "webhooks.failed",
+    /// Events that webhooks have given up: dead letters.
+    webhooks_given_up = "webhooks.given_up",
+    /// Gauge: webhooks whose targets fail, and are tried now and then.
+    webhooks_open = "webhooks.open",
     /// Certificates issued to hubs that joined with a token.
     joins_issued = "joins.issued",
     /// Certificates issued in the place of others.

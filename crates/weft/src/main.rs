@@ -9,6 +9,7 @@ mod control;
 mod demo;
 mod doctor;
 mod events;
+mod hooks;
 mod http;
 mod issue;
 mod keys;

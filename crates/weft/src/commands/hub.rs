@@ -29,6 +29,7 @@ use crate::Usage;
 use crate::cli::HubArgs;
 use crate::config;
 use crate::control;
+use crate::hooks::{HookFacts, HookOptions, Hooks};
 use crate::http::{self, HttpOptions, Server, Way};
 use crate::issue::{Facts, IssueOptions, Issuer};
 use crate::login::{KeyServer, Porter, Roots, Vouchers};
@@ -41,9 +42,9 @@ use crate::renewal::{Asking, Renewal};
 const LOOK: Duration = Duration::from_millis(100);
 /// The exit code when a second signal ends the process.
 const ENDED_AT_ONCE: i32 = 130;
-/// The socket of the sessions by HTTP.
+/// The socket of the sessions by HTTP and of webhooks.
 const INSIDE: &str = "http.sock";
-/// Sessions by HTTP that may still be ending.
+/// Such sessions that may still be ending.
 const SPARE_SESSIONS: usize = 8;
 /// Samples per second of a profile of a hub's whole life.
 const WHOLE_LIFE_HERTZ: u32 = 99;
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         return futures_lite::future::block_on(super::drain::run(command));
     }
     let mut reload = None;
-    let (mut options, issue, http, asking, login, _folder) = match &args.config {
+    let (mut options, issue, http, hooks, asking, login, _folder) = match &args.config {
         Some(path) => {
             let config = config::load(path).map_err(|e| Usage(e.to_string()))?;
             logs::set_level(log.or(config.log));
@@ -63,12 +64,12 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
             let renewed = config.tls.filter(|_| !config.renew.is_empty());
             let random = Random::from_entropy()?;
             let asking = renewed.map(|files| Asking::new(files, config.renew, random));
-            (config.hub, config.issue, config.http, asking, config.login, None)
+            (config.hub, config.issue, config.http, config.hooks, asking, config.login, None)
         }
         None => {
             let (options, folder) = dev(args.port)?;
             let http = HttpOptions::new("127.0.0.1:0".to_owned(), true);
-            (options, None, Some(http), None, Roots::OfMachine, Some(folder))
+            (options, None, Some(http), Vec::new(), None, Roots::OfMachine, Some(folder))
         }
     };
     options.new_instance = args.new_instance;
@@ -76,7 +77,8 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         let login = config::show_login(&login, &options);
         let issue = issue.as_ref().map(config::show_issue).unwrap_or_default();
         let http = http.as_ref().map(config::show_http).unwrap_or_default();
-        print!("{}{login}{issue}{http}", config::show(&options));
+        let hooks: String = hooks.iter().map(config::show_webhook).collect();
+        print!("{}{login}{issue}{http}{hooks}", config::show(&options));
         return Ok(());
     }
     if args.changes || args.drop_changes {
@@ -93,7 +95,8 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
     let told = issue.as_ref().map(|_| options.clone());
     let served = (options.link_security.clone(), options.admins.clone(), options.anonymous);
     let vouchers = Arc::new(Vouchers::new(Arc::new(SystemClock::new())));
-    let inside = http.as_ref().map(|http| inside(http, &mut options)).transpose()?;
+    let sessions = http.as_ref().map_or(0, |http| http.sessions) + hooks.len();
+    let inside = (sessions > 0).then(|| inside(sessions, &mut options)).transpose()?;
     let mut environment = Environment::of_machine(&options)?;
     environment.profiler = Some(Arc::new(Sampler));
     environment.governance.digest = Some(Arc::new(control::Sha256));
@@ -131,7 +134,15 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
     };
     let server = match (http, &inside) {
         (Some(http), Some((address, _))) => {
-            Some(serve(http, &served, Way { address: address.clone(), vouchers }, &hub)?)
+            let way = Way { address: address.clone(), vouchers: vouchers.clone() };
+            Some(serve(http, &served, way, &hub)?)
+        }
+        _ => None,
+    };
+    let hooks = match &inside {
+        Some((address, _)) if !hooks.is_empty() => {
+            let way = Way { address: address.clone(), vouchers };
+            Some(send(hooks, way, server.as_ref(), &hub)?)
         }
         _ => None,
     };
@@ -158,6 +169,9 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         if let Some(server) = &server {
             server.leave(hub.is_leaving());
         }
+        if let Some(hooks) = &hooks {
+            hooks.leave(hub.is_leaving());
+        }
         // An administrator may have taken it back.
         leaves &= hub.is_leaving();
         if signals.leave.swap(false, Ordering::Relaxed) {
@@ -182,6 +196,8 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         drop(server);
         tracing::info!(code = "http_closed", hub = name, answers = %tally, "the hub answers no more by HTTP");
     }
+    // What they have sent is settled before the hub ends.
+    drop(hooks);
     if hub.has_failed() {
         tracing::error!(code = "hub_failed", hub = name, "a stage of the hub failed: the hub stops");
     } else {
@@ -264,9 +280,9 @@ fn open_issuer(issue: &IssueOptions, options: &HubOptions, hub: &Hub) -> anyhow:
     Ok(issuer)
 }
 
-/// Has the hub take the sessions of who asks by HTTP: where, and the folder of that
+/// Has the hub take the sessions of who asks by HTTP, and of webhooks: where, and the folder of that
 /// which lives as long as the hub, where it is not the hub's own.
-fn inside(http: &HttpOptions, options: &mut HubOptions) -> anyhow::Result<(String, Option<tempfile::TempDir>)> {
+fn inside(sessions: usize, options: &mut HubOptions) -> anyhow::Result<(String, Option<tempfile::TempDir>)> {
     let address = |folder: &Path| format!("{}{}", shm::PREFIX, folder.join(INSIDE).display());
     let fits = |folder: &Path| folder.join(INSIDE).as_os_str().len() <= shm::MAX_PATH;
     let (address, folder) = match options.data.as_deref().filter(|data| fits(data)) {
@@ -283,7 +299,7 @@ fn inside(http: &HttpOptions, options: &mut HubOptions) -> anyhow::Result<(Strin
     let is_shared = options.clients.iter().any(|listen| shm::path_of(&listen.addr).is_some());
     let before = if is_shared { options.limits.shm_sessions } else { 0 };
     // One that ends has its place still while another begins.
-    options.limits.shm_sessions = before + http.sessions + SPARE_SESSIONS;
+    options.limits.shm_sessions = before + sessions + SPARE_SESSIONS;
     options.clients.push(Listen { addr: address.clone(), security: Security::Plain });
     Ok((address, folder))
 }
@@ -308,6 +324,15 @@ fn serve(
     let dashboard = format!("{url}/ui/");
     tracing::info!(code = "http_ready", hub = hub.identity().name, url, dashboard, "the hub answers by HTTP");
     Ok(server)
+}
+
+/// Starts to send events to where they are to be sent.
+fn send(hooks: Vec<HookOptions>, way: Way, server: Option<&Server>, hub: &Hub) -> anyhow::Result<Hooks> {
+    let listens = hub.client_addresses().iter().chain(hub.hub_addresses());
+    let port = |address: &String| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let own_ports = listens.filter_map(port).chain(server.map(|server| server.address().port())).collect();
+    let (clock, counters) = (Arc::new(SystemClock::new()), hub.counters().clone());
+    Hooks::start(hooks, &HookFacts { way, clock, counters, own_ports })
 }
 
 /// Lists what operators changed of a hub, or drops it.

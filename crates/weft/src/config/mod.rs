@@ -16,6 +16,7 @@ pub(crate) mod reader;
 mod show;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub(crate) use self::login::show as show_login;
 pub(crate) use self::mapping::rule as mapping_rule;
 use self::reader::{Problem, Problems, Section, line_column};
 pub(crate) use self::show::show;
+pub(crate) use self::webhooks::show_webhook;
+use crate::hooks::HookOptions;
 use crate::http::HttpOptions;
 use crate::issue::IssueOptions;
 use crate::login::Roots;
@@ -51,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) http: Option<HttpOptions>,
     /// What is written to the log.
     pub(crate) log: Option<tracing::Level>,
+    /// Where events are sent.
+    pub(crate) hooks: Vec<HookOptions>,
 }
 
 /// Why a configuration cannot be used.
@@ -107,7 +112,8 @@ fn line_of(path: &Path, text: &str, problem: &Problem) -> String {
 pub(crate) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     let violations = |config: &Config| {
         let of_hub = config.hub.violations().into_iter().map(|(field, message)| (field.to_owned(), message));
-        of_hub.chain(config.http.iter().flat_map(HttpOptions::violations)).collect()
+        let of_http = config.http.iter().flat_map(HttpOptions::violations);
+        of_hub.chain(of_http).chain(HookOptions::violations(&config.hooks)).collect()
     };
     parse_with(text, |top, problems| read::options(top, folder, problems), violations)
 }

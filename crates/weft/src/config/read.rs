@@ -70,6 +70,8 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         joining::issue(section, folder, &needs, problems)
     });
     let http = top.section("http", problems).and_then(|section| super::http::options(section, has_tls, problems));
+    let hooks = top.sections("webhook", problems);
+    let hooks = hooks.into_iter().filter_map(|section| super::webhooks::options(section, folder, problems)).collect();
     options.link_security = identity.map(Security::Tls);
     for section in top.sections("neighbours", problems) {
         options.neighbours.extend(neighbour(section, problems));
@@ -133,7 +135,7 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         see(section, &mut options.see, problems);
     }
     top.finish(problems);
-    Config { hub: options, tls, renew, login, issue, http, log }
+    Config { hub: options, tls, renew, login, issue, http, log, hooks }
 }
 
 /// What `log` may say.

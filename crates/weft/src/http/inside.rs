@@ -36,6 +36,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const RECEIVE: ByteCount = ByteCount::mib(16);
 
 /// How sessions are made.
+#[derive(Clone)]
 pub(crate) struct Way {
     /// Where the hub takes them, `shm:PATH`.
     pub(crate) address: String,

@@ -92,7 +92,8 @@ fn max_age(header: &str) -> Option<u64> {
     parts.find_map(|part| part.strip_prefix("max-age=")).and_then(|seconds| seconds.trim_matches('"').parse().ok())
 }
 
-fn of_machine() -> Vec<Certificate<'static>> {
+/// The authorities that the machine trusts.
+pub(crate) fn of_machine() -> Vec<Certificate<'static>> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(code = "login_roots", error = %error, "an authority that the machine trusts cannot be read");
@@ -100,7 +101,8 @@ fn of_machine() -> Vec<Certificate<'static>> {
     found.certs.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
 }
 
-fn of_file(path: &Path) -> anyhow::Result<Vec<Certificate<'static>>> {
+/// The authorities in a file.
+pub(crate) fn of_file(path: &Path) -> anyhow::Result<Vec<Certificate<'static>>> {
     let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut found = Vec::new();
     for item in parse_pem(&pem) {

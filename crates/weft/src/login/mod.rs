@@ -23,7 +23,7 @@ use weft_govern::access::Fault;
 use weft_govern::login::{Answer, Credentials, Door, Knock, Login, Reason, Refusal};
 use weft_login::{Begun, Check, Fetch, Limits, Logins, Pending};
 
-pub(crate) use self::keys::{KeyServer, Roots};
+pub(crate) use self::keys::{KeyServer, Roots, of_file, of_machine};
 pub(crate) use self::vouchers::Vouchers;
 
 /// Threads that check passwords.

@@ -27,4 +27,5 @@ mod schema;
 mod sdks;
 mod storage;
 mod streams;
+mod webhooks;
 mod why_not;
