@@ -71,7 +71,7 @@ pub(super) fn run(hubs: &mut Hubs, folder: &Path) -> anyhow::Result<()> {
 
     say(
         "Orders that break their schema are published",
-        "Ledger: copies dropped as unfit at new-york; Schemas: tour-orders",
+        "Hub new-york: its counter schema.rejected; Schemas: tour-orders",
     );
     break_schema(hubs, folder)?;
     println!("\nThat was the tour.");
