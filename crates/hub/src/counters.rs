@@ -14,6 +14,7 @@ use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_stream::consumer::Counts;
 
 mod atoms;
+mod links;
 
 pub(crate) use self::atoms::{add, counts, get, set, sub};
 use crate::govern::GovernCounts;
@@ -503,17 +504,6 @@ impl Counters {
             Arc::new(LinkCounters { hub: HubId::of_name(peer).0, columns, ..LinkCounters::default() })
         };
         self.locked_links().entry(peer.to_owned()).or_insert_with(made).clone()
-    }
-
-    /// The name of a hub to which there is or was a link, and the counters of those.
-    pub(crate) fn link_of(&self, hub: HubId) -> Option<(String, Arc<LinkCounters>)> {
-        let links = self.locked_links();
-        links.iter().find(|(_, link)| link.hub == hub.0).map(|(peer, link)| (peer.clone(), link.clone()))
-    }
-
-    /// The counters of all links, by the name of the hub at the other end.
-    pub(crate) fn each_link(&self, mut each: impl FnMut(&str, &LinkCounters)) {
-        self.locked_links().iter().for_each(|(peer, link)| each(peer, link));
     }
 
     fn locked_mapping(&self) -> MutexGuard<'_, Arc<Mapped>> {
