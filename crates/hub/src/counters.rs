@@ -70,9 +70,7 @@ macro_rules! counters {
                 for reason in DropReason::ALL.into_iter().filter(|reason| get(&self.second_dropped[*reason]) > 0) {
                     all.push((format!("second.dropped.{}", reason.name()), get(&self.second_dropped[reason])));
                 }
-                for (lane, published) in self.lanes.iter().enumerate().filter(|(_, published)| get(published) > 0) {
-                    all.push((format!("lane.{lane}.published"), get(published)));
-                }
+                all.extend(atoms::by_lane(&self.lanes));
                 for (class, ledger) in self.classes.iter() {
                     for (what, reason, value) in ledger.ledger().counters() {
                         let reason = reason.map_or(String::new(), |reason| format!(".{}", reason.name()));

@@ -27,6 +27,12 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+/// What was published in each lane, with its name; lanes that nobody used are left out.
+pub(crate) fn by_lane(lanes: &[AtomicU64]) -> impl Iterator<Item = (String, u64)> {
+    let used = lanes.iter().map(get).enumerate().filter(|(_, published)| *published > 0);
+    used.map(|(lane, published)| (format!("lane.{lane}.published"), published))
+}
+
 /// The counters of one part of the hub, each with its name for `weft mesh show`; they
 /// are listed once one of them is not 0.
 macro_rules! counts {
