@@ -224,15 +224,15 @@ mod tests {
     fn one_place_more_than_may_be_is_refused_until_another_is_not_used() {
         let (inside, hand) = inside(2);
         let second = |n: u64| hand.0.store(n * 1_000_000_000, Ordering::Relaxed);
-        let anna = inside.place(&who("anna")).ok().expect("a place");
-        drop(inside.place(&who("bob")).ok().expect("another"));
+        let anna = inside.place(&who("anna")).expect("a place");
+        drop(inside.place(&who("bob")).expect("another"));
         let refused = inside.place(&who("carl")).err().expect("no more");
         assert_eq!((refused.status, refused.retry), (503, Some(1)));
-        assert!(Arc::ptr_eq(&anna, &inside.place(&who("anna")).ok().expect("its own")));
+        assert!(Arc::ptr_eq(&anna, &inside.place(&who("anna")).expect("its own")));
         second(1);
-        drop(inside.place(&who("carl")).ok().expect("bob's, who has gone"));
+        drop(inside.place(&who("carl")).expect("bob's, who has gone"));
         second(2);
-        let _dora = inside.place(&who("dora")).ok().expect("carl's");
+        let _dora = inside.place(&who("dora")).expect("carl's");
         second(100);
         assert!(inside.place(&who("bob")).is_err(), "what is used stays");
         inside.tend();

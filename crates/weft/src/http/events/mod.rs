@@ -108,6 +108,9 @@ async fn batch(
     written(answer.await, &head.headers)
 }
 
+/// Makes one answer of what became of all events.
+type Together = fn(Vec<Outcome>) -> Reply;
+
 /// An answer, and whether it is an earlier one.
 type Answer = (Arc<Reply>, bool);
 
@@ -138,9 +141,9 @@ impl Place {
         let asked = Asked::of(&head.headers)?;
         let body = self.body(&head.headers, body).await?;
         let key = asked.once.as_ref().map(|key| (key.clone(), print(head, &body)));
-        let (events, of): (Vec<Result<One, Problem>>, fn(Vec<Outcome>) -> Reply) = match read(&asked, body)? {
-            Events::One(one) => (vec![Ok(*one)], first as fn(Vec<Outcome>) -> Reply),
-            Events::Many(many) => (many, Reply::many as fn(Vec<Outcome>) -> Reply),
+        let (events, of): (_, Together) = match read(&asked, body)? {
+            Events::One(one) => (vec![Ok(*one)], first as Together),
+            Events::Many(many) => (many, Reply::many as Together),
         };
         match key {
             None => {
@@ -158,7 +161,7 @@ impl Place {
         who: &Someone,
         asked: Asked,
         events: Vec<Result<One, Problem>>,
-        of: fn(Vec<Outcome>) -> Reply,
+        of: Together,
         key: &str,
         print: Print,
     ) -> Result<Answer, Problem> {
