@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn parameters_are_read_and_what_is_not_known_is_refused_by_name() {
-        let query = of("from=2013-01-01T10%3A00%3A00Z&max=7&wait=5+s&").ok().expect("it is sound");
+        let query = of("from=2013-01-01T10%3A00%3A00Z&max=7&wait=5+s&").expect("it is sound");
         assert_eq!(query.get("from"), Some("2013-01-01T10:00:00Z"));
         assert_eq!(query.number("max", 1..=10).ok(), Some(Some(7)));
         assert_eq!(query.time("wait", Duration::from_secs(9)).ok(), Some(Some(Duration::from_secs(5))));
