@@ -46,6 +46,8 @@ impl What {
 }
 
 type Line = (What, String, String);
+/// A line as it is drawn: its name, and its values.
+type Drawn<'a> = (&'a str, Vec<Option<f32>>);
 
 /// Readings of the last hour.
 #[derive(Debug, Default)]
@@ -105,7 +107,7 @@ impl History {
 
     /// The times of the last so many milliseconds, and of each line of a hub, the
     /// greatest first, so many at most: its name and its values then.
-    pub(crate) fn of(&self, what: What, hub: &str, ms: u64, most: usize) -> (Vec<u64>, Vec<(&str, Vec<Option<f32>>)>) {
+    pub(crate) fn of(&self, what: What, hub: &str, ms: u64, most: usize) -> (Vec<u64>, Vec<Drawn<'_>>) {
         let from = self.times.back().copied().unwrap_or_default().saturating_sub(ms);
         let skipped = self.times.iter().take_while(|time| **time < from).count();
         let times = self.times.iter().skip(skipped).copied().collect();

@@ -115,7 +115,7 @@ pub(super) async fn topic(asking: &Asking, topic: &str) -> Result<Response<Body>
     let start = said.first();
     let mut to = Vec::new();
     for (hub, via) in start.into_iter().flat_map(ways) {
-        let way = if via.text.is_empty() { Vec::new() } else { path(&said, &start.map_or("", |s| &s.name), &hub.text) };
+        let way = if via.text.is_empty() { Vec::new() } else { path(&said, start.map_or("", |s| &s.name), &hub.text) };
         to.push(json!({"hub": hub.text, "toStore": hub.value > 0, "way": way}));
     }
     let hubs: Vec<Value> = said
