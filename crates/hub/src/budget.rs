@@ -11,6 +11,7 @@ use std::mem::size_of;
 use weft_base::{ByteCount, Lane};
 use weft_keyed::LsmOptions;
 use weft_mesh::MAX_HUBS;
+use weft_observe::TableOptions;
 use weft_pack::Codec;
 use weft_topic::mapping::Mapping;
 use weft_wire::frame::LinkStateLink;
@@ -107,6 +108,13 @@ pub struct Part {
     pub bytes: ByteCount,
 }
 
+/// The file of counters, which lies in memory.
+fn counted(options: &HubOptions) -> u64 {
+    let table = TableOptions::default();
+    // A name, and its place in the file and in the process.
+    table.room.0 + options.see.entries() as u64 * 512
+}
+
 /// What packs and unpacks, what it works on, and what waits for sockets; nothing
 /// where no link is packed.
 fn packing(options: &HubOptions) -> ByteCount {
@@ -191,6 +199,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("ways", "routing.ways, labels, hubs", times(l.hubs.saturating_mul(ways(options)), WAY)),
         part("two paths", "paths, hubs, labels", times(1, two_paths(options))),
         part("recent blocks", "see.window", times(1, Window::memory(options.see.window))),
+        part("counters and histograms", "ledger, metric", ByteCount(counted(options))),
         part("classes of topics", "ledger", times(1, Classes::memory(&options.see))),
         part("what crosses links", "hubs, ledger", times(l.hubs, crossing(options))),
         part("rules of mapping", "mapping", times(1, mapping(options))),

@@ -1,43 +1,49 @@
 //! The hub's counters, written by its stages and read by anyone.
 //!
-//! A stage adds once per block, not per event. The ledger's side of them is
+//! They lie in a table that other processes read (`weft_observe::Table`), made where
+//! the hub starts. A stage adds once per block, not per event. The ledger's side of them is
 //! explained in `weft_mesh::ledger`; what is in flight is measured from the
 //! queues themselves, so that the ledger's balance says something.
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, OnceLock, PoisonError};
 
-use weft_base::sync::atomic::{AtomicU64, Ordering};
+use weft_base::sync::atomic::AtomicU64;
 use weft_base::sync::{Arc, Mutex};
-use weft_base::{HubId, Lane, Now, Random};
+use weft_base::{Lane, Now, Random, UnixNanos};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
+use weft_observe::layout::Unit;
+use weft_observe::{Table, Value};
 use weft_stream::consumer::Counts;
 
 mod atoms;
 mod links;
+mod mesh;
+mod parts;
 
-pub(crate) use self::atoms::{add, counts, get, set, sub};
+pub(crate) use self::atoms::{add, counts, get, set, sub, value};
+pub use self::mesh::MeshCounts;
+pub use self::parts::{LinkCounters, StageGauges};
 use crate::govern::GovernCounts;
 use crate::inspect::SchemaCounts;
 use crate::mapping::Mapped;
 use crate::see::SeeOptions;
 use crate::see::classes::Classes;
-use crate::see::crossing::LinkColumn;
 use crate::see::window::Window;
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal),+ $(,)?) => {
         /// Counters since the hub's start; gauges where the doc says so.
-        #[derive(Debug, Default)]
+        #[derive(Debug)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: AtomicU64,)+
+            $($(#[doc = $doc])* pub $name: Value,)+
             /// Copies dropped, by reason.
-            pub dropped: ByReason<AtomicU64>,
+            pub dropped: ByReason<Value>,
             /// Events of copies that went no further where a lane goes over two paths, by
             /// reason: second copies, and of both that which came last. In no ledger.
-            pub second_dropped: ByReason<AtomicU64>,
+            pub second_dropped: ByReason<Value>,
             /// Events taken from clients of this hub, by the lane that they asked for.
-            pub lanes: [AtomicU64; Lane::COUNT],
+            pub lanes: [Value; Lane::COUNT],
             /// The ledgers of classes of topics.
             pub(crate) classes: Classes,
             /// The blocks that crossed the hub last.
@@ -46,8 +52,6 @@ macro_rules! counters {
             /// Does nothing where the program is built without debug assertions.
             #[doc(hidden)]
             pub canary: AtomicU64,
-            /// Unix nanoseconds at the last turn of a stage at which copies end, for records.
-            clock: AtomicU64,
             /// What the links carried, by the name of the hub at the other end.
             links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
             /// What the stages last reported.
@@ -56,11 +60,46 @@ macro_rules! counters {
             pub govern: GovernCounts,
             /// Of payloads that are checked.
             pub schema: SchemaCounts,
+            /// Of the mesh, as the conductor said last.
+            pub mesh: MeshCounts,
             /// The rules in force, which count for themselves.
             mapping: Mutex<Arc<Mapped>>,
+            /// Where all of them lie, for other processes to read.
+            table: Arc<Table>,
         }
 
+        /// What each counter means, by its name.
+        const TEXTS: &[(&str, &[&str])] = &[$(($text, &[$($doc),*])),+];
+
         impl Counters {
+            /// In this table, with a class's ledger and a window as given.
+            fn of(table: Arc<Table>, classes: Classes, window: Window) -> Self {
+                let named = |head: &'static str| {
+                    let mut all = ByReason::<Value>::default();
+                    for reason in DropReason::ALL {
+                        let name = format!("{head}.{}", reason.name());
+                        all[reason] = table.counter(&name, Unit::Events, None);
+                    }
+                    all
+                };
+                Self {
+                    $($name: value(&table, $text, &[$($doc),*]),)+
+                    dropped: named("ledger.dropped"),
+                    second_dropped: named("second.dropped"),
+                    lanes: std::array::from_fn(|lane| table.counter(&format!("lane.{lane}.published"), Unit::Events, None)),
+                    classes,
+                    window,
+                    canary: AtomicU64::default(),
+                    links_by_peer: Mutex::default(),
+                    stages: OnceLock::new(),
+                    govern: GovernCounts::of(&table),
+                    schema: SchemaCounts::of(&table),
+                    mesh: MeshCounts::of(&table),
+                    mapping: Mutex::default(),
+                    table,
+                }
+            }
+
             /// Every counter with its name, in the order of declaration.
             #[must_use]
             pub fn list(&self) -> Vec<(String, u64)> {
@@ -285,7 +324,7 @@ counters! {
     probed = "links.measured",
     /// Connections refused that said they are one of several of a link.
     parts_refused = "links.connections_refused",
-    /// Connections to the server for HTTP that are open.
+    /// Gauge: connections to the server for HTTP that are open.
     http_connections = "http.connections",
     /// Connections to it that were closed as they came: `http.connections` were open.
     http_turned_away = "http.turned_away",
@@ -355,7 +394,7 @@ counters! {
     control_nonsense = "control.nonsense",
     /// Times that the hub was cut off from the control state for long.
     control_alarms = "control.alarms",
-    /// Whether the hub takes no part any more, because its disk failed or Raft did.
+    /// Gauge: 1 when the hub takes no part any more, because its disk failed or Raft did.
     control_stopped = "control.stopped",
     /// Connections refused or lost before they became a session.
     failed_handshakes = "sessions.failed_handshakes",
@@ -365,129 +404,51 @@ counters! {
     unread = "arena.unread_blocks",
 }
 
-/// What crossed the links to one hub since the start, through all their lives.
-/// Blocks that were sent again count again.
-#[derive(Debug, Default)]
-pub struct LinkCounters {
-    /// Gauge: the version of the protocol that the newest link speaks.
-    pub version: AtomicU64,
-    /// Gauge: the largest window of a lane that this hub grants over the newest link, in bytes.
-    pub window: AtomicU64,
-    /// The id of the hub at the other end.
-    pub hub: u64,
-    /// Events written to the link.
-    pub events_out: AtomicU64,
-    /// The same by lane, of those that are written as blocks.
-    pub lanes_out: [AtomicU64; Lane::COUNT],
-    /// Blocks written to the link.
-    pub blocks_out: AtomicU64,
-    /// Bytes of blocks and their heads written to the link.
-    pub bytes_out: AtomicU64,
-    /// Events that came over the link and were taken in.
-    pub events_in: AtomicU64,
-    /// Events that the other hub sent over the link and that went uncounted before this hub had them.
-    pub missing_in: AtomicU64,
-    /// Events that came over the link and that the other hub did not send.
-    pub surplus_in: AtomicU64,
-    /// Events that this hub sent and for which the other one has answered.
-    pub compared_out: AtomicU64,
-    /// Events that this hub sent and that the other one says it is short of, or has too many.
-    pub missing_out: AtomicU64,
-    /// Events written to links that ended before the other hub had said that it has them.
-    pub unsure_out: AtomicU64,
-    /// The same by classes of topics.
-    pub(crate) columns: Box<[LinkColumn]>,
-    /// Blocks that came over the link.
-    pub blocks_in: AtomicU64,
-    /// Bytes of blocks and their heads that came over the link.
-    pub bytes_in: AtomicU64,
-    /// Gauge: how many connections the newest link has.
-    pub connections: AtomicU64,
-    /// Gauge: how blocks are packed on the newest link: 0 not, 1 LZ4, 2 Zstandard.
-    pub packing: AtomicU64,
-    /// What `bytes_out` came to on the line: less where blocks were packed.
-    pub wire_out: AtomicU64,
-    /// What `bytes_in` came to on the line.
-    pub wire_in: AtomicU64,
+/// What each counter means, line by line as it is documented here: by its name in the
+/// table, with `*` for the link or stage.
+pub fn texts() -> impl Iterator<Item = (String, &'static [&'static str])> {
+    let own = TEXTS.iter().chain(GovernCounts::TEXTS).chain(SchemaCounts::TEXTS).chain(MeshCounts::TEXTS);
+    let own = own.map(|(name, text)| ((*name).to_owned(), *text));
+    let links = LinkCounters::TEXTS.iter().map(|(what, text)| (format!("link.*.{what}"), *text));
+    let stages = StageGauges::TEXTS.iter().map(|(what, text)| (format!("stage.*.{what}"), *text));
+    own.chain(links).chain(stages)
 }
 
-impl LinkCounters {
-    fn each(&self) -> [(&'static str, &AtomicU64); 17] {
-        [
-            ("version", &self.version),
-            ("window", &self.window),
-            ("connections", &self.connections),
-            ("events_out", &self.events_out),
-            ("blocks_out", &self.blocks_out),
-            ("bytes_out", &self.bytes_out),
-            ("events_in", &self.events_in),
-            ("blocks_in", &self.blocks_in),
-            ("bytes_in", &self.bytes_in),
-            ("compression", &self.packing),
-            ("wire_out", &self.wire_out),
-            ("wire_in", &self.wire_in),
-            ("missing_in", &self.missing_in),
-            ("surplus_in", &self.surplus_in),
-            ("compared_out", &self.compared_out),
-            ("missing_out", &self.missing_out),
-            ("unsure_out", &self.unsure_out),
-        ]
-    }
-}
-
-/// What a stage did in the last interval of the control stage; all its shards
-/// together.
-#[derive(Debug, Default)]
-pub struct StageGauges {
-    /// The stage.
-    pub name: &'static str,
-    /// Units that wait for it.
-    pub depth: AtomicU64,
-    /// How long one waits, by Little's law, in microseconds.
-    pub wait_us: AtomicU64,
-    /// Its work per unit, in nanoseconds.
-    pub service_ns: AtomicU64,
-    /// Units per turn in which it did something.
-    pub batch: AtomicU64,
-    /// The share of the interval in which it worked, in thousandths; with n
-    /// shards up to n thousand.
-    pub busy_permille: AtomicU64,
-    /// Its shards that are in use.
-    pub shards: AtomicU64,
-    /// 1 when it has a thread of its own.
-    pub own_thread: AtomicU64,
-}
-
-impl StageGauges {
-    fn each(&self) -> [(&'static str, &AtomicU64); 7] {
-        [
-            ("depth", &self.depth),
-            ("wait_us", &self.wait_us),
-            ("service_ns", &self.service_ns),
-            ("batch", &self.batch),
-            ("busy_permille", &self.busy_permille),
-            ("shards", &self.shards),
-            ("own_thread", &self.own_thread),
-        ]
+impl Default for Counters {
+    /// In no file, without classes: for tests.
+    fn default() -> Self {
+        Self::of(Arc::default(), Classes::default(), Window::default())
     }
 }
 
 impl Counters {
-    /// Counters at zero, with ledgers and a window as configured.
-    pub(crate) fn new(see: &SeeOptions, random: &mut Random) -> Self {
-        Self { classes: Classes::new(see, random), window: Window::new(see.window), ..Self::default() }
+    /// Counters at zero in a table, with ledgers and a window as configured.
+    pub(crate) fn new(see: &SeeOptions, random: &mut Random, table: Arc<Table>) -> Self {
+        let classes = Classes::new(see, random, &table);
+        Self::of(table, classes, Window::new(see.window))
+    }
+
+    /// What is measured in histograms, if any is to be: made when a stage is.
+    pub(crate) fn measured<T: Default>(&self, see: &SeeOptions, make: impl FnOnce(&Table) -> T) -> T {
+        if see.histograms { make(&self.table) } else { T::default() }
+    }
+
+    /// Where they lie.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
     }
 
     /// A stage at which copies end begins a turn.
     #[inline]
     pub(crate) fn turn(&self, now: Now) {
-        self.clock.store(now.wall.0, Ordering::Relaxed);
+        self.table.beat(UnixNanos(now.wall.0));
     }
 
     /// Unix nanoseconds when such a stage last began a turn.
     #[inline]
     pub(crate) fn wall(&self) -> u64 {
-        get(&self.clock)
+        self.table.last_beat()
     }
 
     fn locked_links(&self) -> MutexGuard<'_, BTreeMap<String, Arc<LinkCounters>>> {
@@ -497,10 +458,7 @@ impl Counters {
     /// The counters of the links to a hub, made when there are none. Asked for
     /// when a link comes up, not per block.
     pub(crate) fn link(&self, peer: &str) -> Arc<LinkCounters> {
-        let made = || {
-            let columns = (0..self.classes.columns()).map(|_| LinkColumn::default()).collect();
-            Arc::new(LinkCounters { hub: HubId::of_name(peer).0, columns, ..LinkCounters::default() })
-        };
+        let made = || Arc::new(LinkCounters::of(&self.table, peer, self.classes.columns()));
         self.locked_links().entry(peer.to_owned()).or_insert_with(made).clone()
     }
 
@@ -517,7 +475,7 @@ impl Counters {
     /// Once: later calls change nothing.
     pub(crate) fn show_stages(&self, mut names: Vec<&'static str>) {
         names.dedup();
-        let gauges = names.into_iter().map(|name| StageGauges { name, ..StageGauges::default() });
+        let gauges = names.into_iter().map(|name| StageGauges::of(&self.table, name));
         self.stages.get_or_init(|| gauges.collect());
     }
 
@@ -560,7 +518,7 @@ impl Counters {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         let elsewhere = [&self.waiting_subscribers, &self.waiting_flows, &self.waiting_spool];
-        self.in_flight_here() + elsewhere.into_iter().map(get).sum::<u64>()
+        self.in_flight_here() + elsewhere.into_iter().map(|gauge| get(gauge)).sum::<u64>()
     }
 
     /// Copies that only this hub can bring to their end: all in flight but

@@ -10,6 +10,7 @@ use weft_govern::inspect::Inspectors;
 use weft_govern::login::Door;
 use weft_keyed::Keyed;
 use weft_log::fs::{Fs, RealFs};
+use weft_observe::TableOptions;
 use weft_transport::Network;
 
 use crate::govern::{Governance, Governed};
@@ -40,6 +41,9 @@ pub struct Environment {
     /// The state by which that is decided, and who else goes by it; filled by
     /// who replicates it, at any time.
     pub governed: Governed,
+    /// Where other processes may read the hub's counters. Its default, for simulations:
+    /// in no file.
+    pub stat: TableOptions,
     /// Who replicates that state, and looks at changes of it before they are made.
     pub governance: Governance,
 }
@@ -59,6 +63,15 @@ impl Environment {
             quic: options.quic.clone(),
             ..weft_transport::TcpOptions::default()
         };
+        let stat = TableOptions {
+            folder: options.data.clone(),
+            hub: options.name.clone(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            process: std::process::id(),
+            start: clock.now().wall,
+            entries: options.see.entries(),
+            ..TableOptions::default()
+        };
         let network =
             weft_transport::TcpNetwork::new(tcp, clock.clone()).map_err(|e| StartError::System(e.to_string()))?;
         Ok(Self {
@@ -71,6 +84,7 @@ impl Environment {
             door: None,
             inspectors: None,
             governed: Governed::default(),
+            stat,
             governance: Governance::default(),
         })
     }

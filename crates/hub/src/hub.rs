@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use weft_base::HubId;
+use weft_base::{HubId, UnixNanos};
 use weft_ring::mpsc;
 use weft_ring::stage::{RunnerHandle, StageWaker};
 use weft_topic::mapping::Mappings;
@@ -175,6 +175,10 @@ impl Hub {
     /// The name of a stage that had panicked.
     pub fn stop(self) -> Result<(), StopError> {
         self.runner.stop();
-        self.runner.join().map_err(|e| StopError(e.to_string()))
+        self.runner.join().map_err(|e| StopError(e.to_string()))?;
+        // Who reads them from now on knows that nothing comes any more.
+        let table = self.counters.table();
+        table.end(UnixNanos(table.last_beat()));
+        Ok(())
     }
 }

@@ -36,6 +36,7 @@ mod lifecycle;
 mod load;
 mod mapping;
 mod messages;
+mod meters;
 mod net;
 pub mod options;
 mod outbox;

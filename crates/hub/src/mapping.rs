@@ -5,7 +5,8 @@
 //! counted stays with its name.
 
 use weft_base::sync::Arc;
-use weft_base::sync::atomic::AtomicU64;
+use weft_observe::layout::Unit;
+use weft_observe::{Table, Value};
 use weft_topic::Topic;
 use weft_topic::mapping::{Mapping, Mappings};
 use weft_wire::reply::is_reserved;
@@ -13,14 +14,22 @@ use weft_wire::reply::is_reserved;
 use crate::counters::get;
 
 /// What a rule has done to events, since the hub's start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RuleCounts {
     /// Events that it was applied to, those that came again included.
-    pub(crate) matched: AtomicU64,
+    pub(crate) matched: Value,
     /// Of them, events of a share that is dropped.
-    pub(crate) dropped: AtomicU64,
+    pub(crate) dropped: Value,
     /// Of them, events of which it could make no topic.
-    pub(crate) refused: AtomicU64,
+    pub(crate) refused: Value,
+}
+
+impl RuleCounts {
+    /// Of the rule of this name, which goes on where one of that name was before.
+    fn of(table: &Table, rule: &str) -> Self {
+        let count = |what: &str| table.counter(&format!("mapping.{rule}.{what}"), Unit::Events, None);
+        Self { matched: count("matched"), dropped: count("dropped"), refused: count("refused") }
+    }
 }
 
 /// The rules in force.
@@ -49,14 +58,14 @@ pub(crate) struct Found<'a> {
 
 impl Mapped {
     /// Rules in the place of others, whose counts they take over by name.
-    pub(crate) fn new(rules: Mappings, before: &Self) -> Self {
+    pub(crate) fn new(rules: Mappings, before: &Self, table: &Table) -> Self {
         let counts = rules.rules().iter().enumerate().map(|(index, rule)| {
             let name: Box<str> = match rule.name() {
                 "" => (index + 1).to_string().into(),
                 name => name.into(),
             };
             let known = before.counts.iter().find(|(known, _)| *known == name);
-            let counts = known.map_or_else(Arc::default, |(_, counts)| counts.clone());
+            let counts = known.map_or_else(|| Arc::new(RuleCounts::of(table, &name)), |(_, counts)| counts.clone());
             (name, counts)
         });
         Self { counts: counts.collect(), rules }

@@ -18,7 +18,7 @@ use self::counters::Counters;
 pub use self::counters::{StageReport, StageWatch};
 use self::places::{Control, Home, Letters, Places};
 pub use self::places::{PlaceError, StageMover};
-use crate::stage::{IdleOptions, Placement, Stage};
+use crate::stage::{IdleOptions, Placement, Stage, TurnMeter};
 use crate::waker::StageWaker;
 
 /// Makes runners; see [`Runner::builder`].
@@ -28,7 +28,7 @@ impl Runner {
     /// Begins a runner whose stages read the time from `clock`.
     #[must_use]
     pub fn builder(clock: Arc<dyn Clock>) -> RunnerBuilder {
-        RunnerBuilder { clock, groups: Vec::new(), idle: IdleOptions::default() }
+        RunnerBuilder { clock, groups: Vec::new(), idle: IdleOptions::default(), metered: None }
     }
 }
 
@@ -37,6 +37,7 @@ pub struct RunnerBuilder {
     clock: Arc<dyn Clock>,
     groups: Vec<Group>,
     idle: IdleOptions,
+    metered: Option<Box<dyn FnMut(&'static str) -> Box<dyn TurnMeter>>>,
 }
 
 /// The stages of one thread.
@@ -106,6 +107,13 @@ impl RunnerBuilder {
         self
     }
 
+    /// Has what this makes told of the turns of each stage, by its name.
+    #[must_use]
+    pub fn metered(mut self, meter: impl FnMut(&'static str) -> Box<dyn TurnMeter> + 'static) -> Self {
+        self.metered = Some(Box::new(meter));
+        self
+    }
+
     /// Starts the threads, all or none.
     ///
     /// # Errors
@@ -142,7 +150,7 @@ impl RunnerBuilder {
     }
 
     /// Gives every thread, of now or later, its seat, and every stage its own.
-    fn seat(self) -> (Arc<Control>, Vec<(Agent, String)>) {
+    fn seat(mut self) -> (Arc<Control>, Vec<(Agent, String)>) {
         let mut seats = Vec::new();
         let mut homes = Vec::new();
         let mut groups = Vec::new();
@@ -191,7 +199,8 @@ impl RunnerBuilder {
                 {
                     waker.seat(&seats, at);
                 }
-                Seated { index, stage, counters }
+                let meter = self.metered.as_mut().map(|make| make(stage.name()));
+                Seated { index, stage, counters, meter }
             });
             agents.push((Agent::new(control.clone(), at, stages.collect(), group.core), thread_name));
         }

@@ -76,6 +76,17 @@ pub trait Stage: Send {
     }
 }
 
+/// Told of the turns of one stage, by the thread that has it: for histograms of them.
+/// It goes with the stage when that moves. Must not wait, and should not allocate.
+pub trait TurnMeter: Send {
+    /// A turn in which `work` units were served, more than none, took so long and ended
+    /// at `now`. What `finish` does is not in it.
+    fn turn(&mut self, now: Now, work: usize, took: Duration);
+
+    /// So many units wait now: about once per millisecond of work.
+    fn waits(&mut self, depth: u64);
+}
+
 /// What waits for a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {

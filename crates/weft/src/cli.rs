@@ -16,6 +16,7 @@ mod plan;
 pub(crate) mod policy;
 mod schema;
 mod simulate;
+mod stat;
 mod storage;
 pub(crate) mod stream;
 
@@ -38,6 +39,7 @@ pub(crate) use self::schema::{
     SchemaCompatibleArgs, SchemaFormat, SchemaSourceArgs, SchemaValidateArgs,
 };
 pub(crate) use self::simulate::SimArgs;
+pub(crate) use self::stat::StatArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
 use self::stream::StreamCommand;
 
@@ -112,6 +114,9 @@ pub(crate) enum Command {
     /// What is harmful in a configuration, on this machine and at a running hub, and
     /// what to do. Exit codes: 3 with warnings, 4 when something is harmful.
     Doctor(DoctorArgs),
+    /// What a hub has counted and measured, read from outside: also of a hub that hangs,
+    /// is stopped, or is dead.
+    Stat(StatArgs),
     /// A private certificate authority for hubs and clients.
     #[command(subcommand)]
     Ca(CaCommand),

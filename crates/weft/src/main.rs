@@ -86,6 +86,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Doctor(args) => futures_lite::future::block_on(doctor::run(&args)),
+        Command::Stat(args) => commands::stat::run(&args),
         Command::Ca(command) => commands::ca::run(command),
         Command::Identity(command) => commands::identity::run(&command),
         Command::Token(command) => commands::token::run(command),

@@ -86,6 +86,18 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     format!("{} {name}", millis / size)
 }
 
+/// Shows nanoseconds with three digits, for people: `12.3 µs`.
+pub(crate) fn show_nanos(nanos: u64) -> String {
+    const UNITS: [(&str, f64); 5] = [("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("min", 6e10), ("h", 3.6e12)];
+    let nanos = nanos as f64;
+    // What would be shown as 1000 is 1 of the next.
+    let fits = |(_, size): &&(&str, f64)| nanos >= size * 0.9995;
+    let Some((unit, size)) = UNITS.iter().rev().find(fits) else { return format!("{nanos} ns") };
+    let shown = nanos / size;
+    let digits = if shown >= 99.95 { 0 } else { 1 + usize::from(shown < 9.995) };
+    format!("{shown:.digits$} {unit}")
+}
+
 /// Shows a size with three digits, for people: `133.9 MiB`.
 pub(crate) fn show_bytes(bytes: ByteCount) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -143,6 +155,23 @@ mod tests {
         assert_eq!(parse_duration("5s"), Ok(Duration::from_secs(5)));
         for text in ["", "5", "5 parsecs", "-1 s", "99999999999999999999 d"] {
             assert!(parse_duration(text).is_err_and(|e| e.contains("30 d")), "{text}");
+        }
+    }
+
+    #[test]
+    fn short_times_are_shown_readably() {
+        for (nanos, shown) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (12_345, "12.3 µs"),
+            (123_456, "123 µs"),
+            (999_999, "1.00 ms"),
+            (5_000_000_000, "5.00 s"),
+            (90_000_000_000, "1.50 min"),
+            (u64::MAX, "5124096 h"),
+        ] {
+            assert_eq!(show_nanos(nanos), shown);
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) const CHECK: Check = Check {
 };
 
 /// The crates of layers 0 to 3.
-const LOW: [&str; 15] = [
+const LOW: [&str; 16] = [
     "base",
     "wire",
     "topic",
@@ -22,6 +22,7 @@ const LOW: [&str; 15] = [
     "load",
     "log",
     "keyed",
+    "observe",
     "transport",
     "mesh",
     "stream",

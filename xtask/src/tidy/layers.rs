@@ -22,7 +22,7 @@ struct Place {
     knows: &'static [&'static str],
 }
 
-const PLACES: [Place; 25] = [
+const PLACES: [Place; 26] = [
     Place { name: "weft-base", short: "base", layer: "L0", knows: &[] },
     Place { name: "weft-wire", short: "wire", layer: "L1", knows: &["base"] },
     Place { name: "weft-topic", short: "topic", layer: "L1", knows: &["base"] },
@@ -33,6 +33,7 @@ const PLACES: [Place; 25] = [
     Place { name: "weft-keyed", short: "keyed", layer: "L1", knows: &["base"] },
     Place { name: "weft-pack", short: "pack", layer: "L1", knows: &[] },
     Place { name: "weft-cloudevents", short: "cloudevents", layer: "L1", knows: &["wire"] },
+    Place { name: "weft-observe", short: "observe", layer: "L1", knows: &["base"] },
     Place { name: "weft-transport", short: "transport", layer: "L1", knows: &["base", "ring"] },
     Place { name: "weft-mesh", short: "mesh", layer: "L2", knows: &["base", "wire", "topic"] },
     Place { name: "weft-stream", short: "stream", layer: "L2", knows: &["base", "wire", "topic"] },
@@ -49,6 +50,7 @@ const PLACES: [Place; 25] = [
             "wire",
             "topic",
             "ring",
+            "observe",
             "sched",
             "log",
             "keyed",
@@ -75,6 +77,7 @@ const PLACES: [Place; 25] = [
             "wire",
             "topic",
             "ring",
+            "observe",
             "sched",
             "load",
             "log",

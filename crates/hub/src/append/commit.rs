@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use weft_base::Mono;
 use weft_wire::frame::{AckLevel, ErrorCode, FlowPlace, MAX_FLOW_PLACES};
 
 use crate::messages::{Completion, FlowKey, Named, Request, StreamSlot, ToNet};
+use crate::meters::Meter;
 use crate::outbox::Outbox;
 
 /// Where a block stands: per stream, the sequence that must be synced.
@@ -77,7 +79,10 @@ struct Flow {
 /// All that waits.
 #[derive(Default)]
 pub(super) struct Commits {
-    clients: HashMap<StreamSlot, VecDeque<(Places, Request)>>,
+    clients: HashMap<StreamSlot, VecDeque<(Places, Request, Mono)>>,
+    /// How long they wait.
+    waits: Meter,
+    now: Mono,
     flows: BTreeMap<FlowKey, Flow>,
     /// Flows with something to say.
     unsaid: VecDeque<FlowKey>,
@@ -87,6 +92,16 @@ pub(super) struct Commits {
 }
 
 impl Commits {
+    /// With a histogram of how long clients wait.
+    pub(super) fn new(waits: Meter) -> Self {
+        Self { waits, ..Self::default() }
+    }
+
+    /// A turn begins.
+    pub(super) fn turn(&mut self, now: Mono) {
+        self.now = now;
+    }
+
     /// Whether a flow's block comes after one that was refused: it is not to
     /// be stored, its origin has been told that it is not.
     pub(super) fn is_refused(&self, completion: Completion) -> bool {
@@ -110,7 +125,7 @@ impl Commits {
             }
             Completion::Client(request) => {
                 if let Some((slot, _)) = places.first {
-                    self.clients.entry(slot).or_default().push_back((places, request));
+                    self.clients.entry(slot).or_default().push_back((places, request, self.now));
                 } else {
                     net.push(ToNet::Acked(request));
                 }
@@ -155,7 +170,7 @@ impl Commits {
     /// A stream is gone: whoever waits for it is answered by what else it waits
     /// for, and never by what comes to have its slot.
     pub(super) fn gone(&mut self, slot: StreamSlot) {
-        let clients = self.clients.values_mut().flatten().map(|(places, _)| places);
+        let clients = self.clients.values_mut().flatten().map(|(places, ..)| places);
         let flows = self.flows.values_mut().flat_map(|flow| &mut flow.waiting).map(|(places, _)| places);
         clients.chain(flows).for_each(|places| places.gone(slot));
         self.synced(slot, u64::MAX);
@@ -176,7 +191,8 @@ impl Commits {
             |places: &Places| places.iter().all(|(slot, upto)| synced.get(&slot).is_some_and(|synced| *synced >= upto));
         let mut settled = 0;
         for queue in self.clients.values_mut() {
-            while let Some((_, request)) = queue.pop_front_if(|(places, _)| reached(places)) {
+            while let Some((_, request, since)) = queue.pop_front_if(|(places, ..)| reached(places)) {
+                self.waits.record(self.now.since(since), 1);
                 net.push(ToNet::Acked(request));
                 settled += 1;
             }
@@ -203,9 +219,9 @@ impl Commits {
             // A block may stand in other streams too, and wait in the queue of one of them.
             let (stuck, others): (VecDeque<_>, _) = std::mem::take(queue)
                 .into_iter()
-                .partition(|(places, _): &(Places, Request)| places.iter().any(|(at, _)| at == slot));
+                .partition(|(places, ..): &(Places, Request, Mono)| places.iter().any(|(at, _)| at == slot));
             *queue = others;
-            for (_, request) in stuck {
+            for (_, request, _) in stuck {
                 net.push(ToNet::Refused {
                     session: request.session,
                     id: request.id,

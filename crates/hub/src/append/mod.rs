@@ -63,6 +63,7 @@ use crate::counters::{Counters, add};
 use crate::govern::Quotas;
 use crate::inspect::ToInspect;
 use crate::messages::{StreamSlot, Target, ToAppend, ToConductor, ToNet};
+use crate::meters::Meter;
 use crate::options::HubOptions;
 use crate::outbox::{Outbox, backlog};
 use crate::replicate::ToReplicate;
@@ -165,7 +166,9 @@ impl AppendStage {
             streams: Vec::new(),
             free: VecDeque::new(),
             names: HashMap::new(),
-            commits: Commits::default(),
+            commits: Commits::new(
+                parts.counters.measured(&parts.options.see, |table| Meter::new(table, "append.settle")),
+            ),
             cursors: read::Cursors::default(),
             internals: Internals::default(),
             audit: parts.audit,
@@ -349,6 +352,7 @@ impl Stage for AppendStage {
     fn do_work(&mut self, now: Now) -> usize {
         self.now = now;
         self.counters.turn(now);
+        self.commits.turn(now.mono);
         let mut work = 0;
         let mut appended = false;
         while work < BATCH

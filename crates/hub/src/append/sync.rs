@@ -8,14 +8,15 @@
 
 use std::sync::Arc;
 
-use weft_base::Now;
 use weft_base::sync::Mutex;
+use weft_base::{Clock, Now};
 use weft_log::Syncer;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 
 use crate::counters::{Counters, add};
 use crate::messages::StreamSlot;
+use crate::meters::Meter;
 use crate::outbox::backlog;
 
 /// Inbox of the sync stage.
@@ -64,6 +65,9 @@ pub(crate) struct SyncStage {
     counters: Arc<Counters>,
     waker: StageWaker,
     append_waker: StageWaker,
+    /// How long it takes to make a stream's end durable.
+    syncs: Meter,
+    clock: Arc<dyn Clock>,
 }
 
 impl SyncStage {
@@ -72,8 +76,9 @@ impl SyncStage {
         counters: Arc<Counters>,
         waker: StageWaker,
         append_waker: StageWaker,
+        (syncs, clock): (Meter, Arc<dyn Clock>),
     ) -> Self {
-        Self { inbox, entries: Vec::new(), counters, waker, append_waker }
+        Self { inbox, entries: Vec::new(), counters, waker, append_waker, syncs, clock }
     }
 }
 
@@ -82,8 +87,10 @@ impl Stage for SyncStage {
         "sync"
     }
 
-    fn do_work(&mut self, _now: Now) -> usize {
+    fn do_work(&mut self, now: Now) -> usize {
         let mut work = 0;
+        // Read again after each sync alone: a stream that has nothing new costs nothing.
+        let mut begun = now.mono;
         while let Some(message) = self.inbox.pop() {
             match message {
                 ToSync::Add { slot, syncer, state } => {
@@ -99,9 +106,11 @@ impl Stage for SyncStage {
                     if synced != entry.synced {
                         entry.synced = synced;
                         add(&self.counters.syncs, 1);
+                        self.syncs.record(self.clock.now().mono.since(begun), 1);
                         // Publishers first, then pages and files for what comes next.
                         self.append_waker.wake();
                         entry.syncer.prepare();
+                        begun = self.clock.now().mono;
                         work += 1;
                     } else {
                         // Retention may have taken out segments of a stream that gets nothing new.

@@ -46,7 +46,7 @@ impl Bench {
         let way = Trail::at(begin);
         let (to_append, appended) = mpsc::ring(64);
         let mut random = weft_base::Random::from_seed(1);
-        let counters = Arc::new(Counters::new(&SeeOptions::default(), &mut random));
+        let counters = Arc::new(Counters::new(&SeeOptions::default(), &mut random, Arc::default()));
         let large = 1 << 20;
         let arena = Arena::new(ArenaOptions {
             small: 64 << 10,

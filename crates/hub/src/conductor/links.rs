@@ -13,17 +13,25 @@ use weft_wire::ErrorCode;
 
 use super::Conductor;
 use super::neighbours::Failed;
+use crate::counters::{Counters, LinkCounters, add, set, sub};
 use crate::messages::{Dial, SessionId, ToNet};
+use crate::meters::RoundTrips;
 use crate::net::link::Heard;
 use crate::options::Neighbour;
+use crate::see::SeeOptions;
 
 /// Hubs that there is no link to and should be, as they are remembered.
 const MOST_LOST: usize = 64;
+/// How often the decider's counters are put among the hub's, at most.
+const SHOWN: Duration = Duration::from_secs(2);
 
 /// A link.
 struct Known {
     /// The hub at its other end.
     peer: String,
+    counters: Arc<LinkCounters>,
+    /// The round trip that was measured last.
+    round_trip: Option<Duration>,
     heard: Heard,
     /// How far the decider knows when it was heard.
     told: Mono,
@@ -33,14 +41,25 @@ struct Known {
 #[derive(Default)]
 pub(super) struct Links {
     up: BTreeMap<LinkId, Known>,
+    round_trips: RoundTrips,
+    /// When the decider's counters are put among the hub's next.
+    next_shown: Mono,
     /// By hub: since when there is none, and why.
     lost: BTreeMap<String, (UnixNanos, String)>,
 }
 
 impl Links {
-    pub(super) fn up(&mut self, link: LinkId, peer: &str, heard: Heard) {
+    pub(super) fn new(counters: &Counters, see: &SeeOptions) -> Self {
+        Self { round_trips: counters.measured(see, RoundTrips::new), ..Self::default() }
+    }
+
+    pub(super) fn up(&mut self, link: LinkId, peer: &str, heard: Heard, counters: &Counters) {
         self.lost.remove(peer);
-        self.up.insert(link, Known { peer: peer.to_owned(), heard, told: Mono(0) });
+        self.round_trips.begin(counters.table(), peer);
+        let counters = counters.link(peer);
+        add(&counters.up, 1);
+        let (peer, round_trip, told) = (peer.to_owned(), None, Mono(0));
+        self.up.insert(link, Known { peer, counters, round_trip, heard, told });
     }
 
     /// The hub at the other end of a link that is up.
@@ -49,7 +68,8 @@ impl Links {
     }
 
     pub(super) fn down(&mut self, link: LinkId, reason: &str, now: Now) {
-        let Some(Known { peer, .. }) = self.up.remove(&link) else { return };
+        let Some(Known { peer, counters, .. }) = self.up.remove(&link) else { return };
+        sub(&counters.up, 1);
         self.lose(peer, reason, now);
     }
 
@@ -129,6 +149,8 @@ impl Conductor {
         let neighbour = dial.place().and_then(|index| self.changes.neighbour(index));
         if let Some(name) = neighbour.as_ref().and_then(|n| n.name.clone()) {
             self.links.failed(&name, reason, self.now);
+            // One that never stood is seen to be down.
+            drop(self.counters.link(&name));
         }
         let neighbour = neighbour.map_or_else(|| "another hub".to_owned(), |n| shown(&n));
         let again_ms = pause.as_millis() as u64;
@@ -151,15 +173,23 @@ impl Conductor {
     /// net stage how long their round trips take.
     pub(super) fn hear(&mut self) {
         let mut links = std::mem::take(&mut self.links);
-        for (link, Known { heard, told, .. }) in &mut links.up {
+        for (link, Known { peer, counters, round_trip, heard, told }) in &mut links.up {
             if let Some(rtt) = self.mesh.rtt(*link) {
                 heard.note_rtt(rtt);
+                if round_trip.replace(rtt) != Some(rtt) {
+                    set(&counters.round_trip_us, u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX));
+                    links.round_trips.record(peer, rtt);
+                }
             }
             let at = heard.get();
             if at > *told {
                 *told = at;
                 self.apply(Event::Heard { link: *link, at });
             }
+        }
+        if self.now.mono >= links.next_shown {
+            links.next_shown = self.now.mono + SHOWN;
+            self.show_mesh(&self.mesh.report());
         }
         self.links = links;
     }
@@ -254,6 +284,7 @@ pub(super) fn tell(peer: &str, notice: LinkNotice) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::counters::get;
 
     fn at(seconds: u64) -> Now {
         Now { wall: UnixNanos(seconds * 1_000_000_000), mono: Mono(seconds * 1_000_000_000) }
@@ -269,12 +300,15 @@ mod tests {
         links.failed("east", "refused", at(1));
         links.failed("east", "timed out", at(2));
         assert_eq!(lost(&links), [("east", 1, "timed out")], "since the first, for the last reason");
-        links.up(LinkId(1), "east", Heard::default());
-        links.up(LinkId(2), "east", Heard::default());
+        let counters = Counters::default();
+        links.up(LinkId(1), "east", Heard::default(), &counters);
+        links.up(LinkId(2), "east", Heard::default(), &counters);
+        assert_eq!(get(&counters.link("east").up), 2);
         links.down(LinkId(1), "cut", at(3));
         links.failed("east", "busy", at(3));
         assert_eq!(lost(&links), [], "there is another");
         links.down(LinkId(2), "cut", at(4));
+        assert_eq!(get(&counters.link("east").up), 0);
         assert_eq!(lost(&links), [("east", 4, "cut")]);
         for n in 0..2 * MOST_LOST as u64 {
             links.failed(&format!("hub-{n}"), "refused", at(5 + n));

@@ -218,7 +218,7 @@ impl Conductor {
             other,
             picks,
             names,
-            links: Links::default(),
+            links: Links::new(&parts.counters, &parts.options.see),
             drains: false,
             commands: Vec::new(),
             options: parts.options,
@@ -255,7 +255,7 @@ impl Conductor {
                     self.link_made(dial, link);
                 }
                 self.epochs.insert(hub, epoch);
-                self.links.up(LinkId(link.0), &name, heard);
+                self.links.up(LinkId(link.0), &name, heard, &self.counters);
                 self.apply(Event::LinkUp { link: LinkId(link.0), hub, epoch, name, region, version, cost });
                 if price != 0 {
                     self.apply(Event::LinkPrice { link: LinkId(link.0), price });

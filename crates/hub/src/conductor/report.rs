@@ -2,14 +2,49 @@
 
 use std::time::Duration;
 
+use weft_mesh::Report;
 use weft_wire::frame::{self, DRAINING_HUB, ErrorCode, Frame};
 
 use super::Conductor;
+use crate::counters::set;
 
 impl Conductor {
+    /// Puts what the decider says among the counters.
+    pub(super) fn show_mesh(&self, report: &Report) {
+        let (shown, m, hubs) = (&self.counters.mesh, &report.counters, &report.hubs);
+        let reachable = hubs.iter().filter(|hub| hub.reachable).count();
+        let live: usize = hubs.iter().map(|hub| hub.live_filters).sum();
+        let streams: usize = hubs.iter().map(|hub| hub.stream_filters).sum();
+        let groups: usize = hubs.iter().map(|hub| hub.group_filters).sum();
+        for (counter, value) in [
+            (&shown.links_refused, m.links_refused),
+            (&shown.links_closed, m.links_closed),
+            (&shown.conflicts, m.conflicts),
+            (&shown.refused, m.refused),
+            (&shown.sets_wanted, m.sets_wanted),
+            (&shown.hubs_forgotten, m.hubs_forgotten),
+            (&shown.flow_acks_dropped, m.flow_acks_dropped),
+            (&shown.receipts_dropped, m.receipts_dropped),
+            (&shown.filters_held, m.filters_held),
+            (&shown.suspicions, m.suspicions),
+            (&shown.recoveries, m.recoveries),
+            (&shown.links_held, m.links_held),
+            (&shown.strange_pongs, m.strange_pongs),
+            (&shown.pings_damped, m.pings_damped),
+            (&shown.hubs, hubs.len() as u64),
+            (&shown.hubs_reachable, reachable as u64),
+            (&shown.live_filters, live as u64),
+            (&shown.stream_filters, streams as u64),
+            (&shown.group_filters, groups as u64),
+        ] {
+            set(counter, value);
+        }
+    }
+
     /// The mesh as this hub sees it, as an encoded frame.
     pub(super) fn report(&self, request: u64) -> Vec<u8> {
         let report = self.mesh.report();
+        self.show_mesh(&report);
         let hubs = report
             .hubs
             .iter()
@@ -38,23 +73,6 @@ impl Conductor {
         let mut values = self.counters.list();
         values.push(("ledger.in_flight".to_owned(), self.counters.in_flight()));
         values.push(("ledger.balanced".to_owned(), u64::from(self.counters.ledger().balance().is_ok())));
-        let m = &report.counters;
-        let mesh = [
-            ("mesh.links_refused", m.links_refused),
-            ("mesh.links_closed", m.links_closed),
-            ("mesh.conflicts", m.conflicts),
-            ("mesh.refused", m.refused),
-            ("mesh.sets_wanted", m.sets_wanted),
-            ("mesh.hubs_forgotten", m.hubs_forgotten),
-            ("mesh.flow_acks_dropped", m.flow_acks_dropped),
-            ("mesh.receipts_dropped", m.receipts_dropped),
-            ("mesh.filters_held", m.filters_held),
-            ("mesh.suspicions", m.suspicions),
-            ("mesh.recoveries", m.recoveries),
-            ("mesh.links_held", m.links_held),
-            ("mesh.strange_pongs", m.strange_pongs),
-            ("mesh.pings_damped", m.pings_damped),
-        ];
         for link in report.links.iter().filter(|link| link.from == self.identity.id) {
             let name = self.mesh.name_of(link.to).unwrap_or_default();
             values.push((format!("link.{name}.loss"), link.loss.into()));
@@ -69,7 +87,7 @@ impl Conductor {
         values.extend(self.circuits());
         values.extend(self.picked());
         values.extend(self.named());
-        values.extend(mesh.map(|(name, value)| (name.to_owned(), value)));
+        values.extend(self.counters.mesh.list());
         values.extend(self.refused.iter().map(|((name, code), times)| (format!("refused.{name}.{code}"), *times)));
         values.extend(self.collisions.iter().map(|(name, streams)| (format!("collision.{name}"), streams as u64)));
         let counters = values.iter().map(|(name, value)| frame::CounterReport { name, value: *value }).collect();

@@ -9,6 +9,8 @@ use arc_swap::ArcSwap;
 use weft_base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use weft_base::{ByteCount, Epoch, HubId, Random};
 use weft_mesh::Life;
+use weft_observe::Table;
+use weft_observe::table::Backing;
 use weft_ring::arena::{Arena, ArenaOptions};
 use weft_ring::mpsc;
 use weft_ring::stage::{Placement, Runner, Stage, StageWaker};
@@ -34,6 +36,7 @@ use crate::keyed::KeyedStage;
 use crate::lifecycle::Lifecycle;
 use crate::load::Load;
 use crate::mapping::Mapped;
+use crate::meters::{Meter, StageMeter};
 use crate::net::{NetParts, NetStage, Outlets};
 use crate::options::{HubOptions, MAX_ADMIT_THREADS, Threads};
 use crate::outbox::Outbox;
@@ -64,8 +67,19 @@ impl Hub {
         if !violations.is_empty() {
             return Err(StartError::Options(violations));
         }
-        let Environment { clock, mut network, fs, keyed, profiler, judge, door, inspectors, governed, governance } =
-            environment;
+        let Environment {
+            clock,
+            mut network,
+            fs,
+            keyed,
+            profiler,
+            judge,
+            door,
+            inspectors,
+            governed,
+            governance,
+            stat,
+        } = environment;
         let options = Arc::new(options);
         let now = clock.now();
         let mut random = Random::from_entropy().map_err(|e| StartError::System(e.to_string()))?;
@@ -140,7 +154,9 @@ impl Hub {
             initial: ByteCount(SMALL_BUFFER as u64),
             ..ArenaOptions::default()
         })?;
-        let counters = Arc::new(Counters::new(&options.see, &mut random));
+        let table = Table::create(&stat);
+        say_where(table.backing(), &options.name);
+        let counters = Arc::new(Counters::new(&options.see, &mut random, Arc::new(table)));
         add(&counters.keyed_anew, folder.as_ref().map_or(0, Folder::begun_anew));
         let lifecycle = Arc::new(Lifecycle::default());
         let net_waker = {
@@ -167,7 +183,7 @@ impl Hub {
         let has_met = peers.is_none() || !remembered.is_empty();
         let mesh = mesh_of(&identity, &options, &hubs, remembered, random.next_u64());
         let own = options.addresses(&hubs);
-        let mapping = Arc::new(Mapped::new(options.mapping.clone(), &Mapped::default()));
+        let mapping = Arc::new(Mapped::new(options.mapping.clone(), &Mapped::default(), counters.table()));
         counters.show_mapping(&mapping);
         let table = RouteTable {
             mapping,
@@ -347,7 +363,8 @@ impl Hub {
             clock: clock.clone(),
             own,
         });
-        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker.clone());
+        let syncs = (counters.measured(&options.see, |table| Meter::new(table, "log.sync")), clock.clone());
+        let sync = SyncStage::new(sync_inbox, counters.clone(), sync_waker, append_waker.clone(), syncs);
         let reins = Arc::new(OnceLock::new());
         let control = ControlStage::new(ControlParts {
             reins: reins.clone(),
@@ -375,6 +392,10 @@ impl Hub {
             Box::new(control),
         ];
         let mut runner = Runner::builder(clock);
+        if options.see.histograms {
+            let table = counters.table().clone();
+            runner = runner.metered(move |stage| Box::new(StageMeter::new(&table, stage)));
+        }
         for stage in stages {
             runner = runner.stage(stage, placement.clone());
         }
@@ -446,5 +467,19 @@ impl Hub {
             conductor_waker,
             aside,
         })
+    }
+}
+
+/// Says where the counters lie, where that is not in memory.
+fn say_where(backing: &Backing, hub: &str) {
+    match backing {
+        Backing::Memory(_) | Backing::Own(None) => {}
+        Backing::Disk(path) => tracing::info!(
+            code = "counters_on_disk",
+            hub,
+            file = %path.display(),
+            "the file of counters is on a disk: there is no room for it in /dev/shm, and now and then a stage waits for that disk"
+        ),
+        Backing::Own(Some(why)) => tracing::warn!(code = "counters_unseen", hub, "{why}"),
     }
 }

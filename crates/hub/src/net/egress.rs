@@ -34,6 +34,7 @@ use super::subscriber::{Bytes, Outgoing, Subscribers, Turn, Wanted};
 use crate::consume::Outflow;
 use crate::counters::{Counters, LinkCounters, add, sub};
 use crate::messages::{Forward, Head};
+use crate::meters::Leaving;
 use crate::see::account::Waits;
 
 /// How many slices one write carries; a frame takes two, or three with a mark.
@@ -303,11 +304,11 @@ impl Egress {
         network: &mut dyn Network,
         link: LinkToken,
         counters: &Counters,
-        press: &mut Press,
+        (press, leaving): (&mut Press, &mut Leaving),
     ) -> Result<(usize, bool), CloseReason> {
         let mut total = 0;
         loop {
-            self.take_turns(counters, press);
+            self.take_turns(counters, press, leaving);
             let (mut written, all) = self.flush_way(0, network, link, counters)?;
             let mut left = !all;
             // The channels share what the network takes. Who comes after the one
@@ -388,14 +389,20 @@ impl Egress {
     }
 
     /// Fills the ways from the control frames and the lanes.
-    fn take_turns(&mut self, counters: &Counters, press: &mut Press) {
+    fn take_turns(&mut self, counters: &Counters, press: &mut Press, leaving: &mut Leaving) {
         let Self { ways, lanes, packing, sent, .. } = self;
         let channels = ways.len();
         let Some(first) = ways.first_mut() else { return };
-        let mut count = |lane: Lane, events: u64, frame: &Frame| {
-            if let (Frame::Forward(forward), Some(sent)) = (frame, sent.as_mut()) {
-                sent.sent(lane, counters.classes.column(Block::trusted(&forward.block)), events);
+        let now = counters.wall();
+        let mut count = |lane: Lane, events: u64, frame: &Frame| match frame {
+            Frame::Forward(forward) => {
+                leaving.forwards(lane, &forward.block, now, events);
+                if let Some(sent) = sent.as_mut() {
+                    sent.sent(lane, counters.classes.column(Block::trusted(&forward.block)), events);
+                }
             }
+            Frame::Deliver(Deliver { live: true, block, .. }) => leaving.delivers(lane, block.as_slice(), now, events),
+            _ => {}
         };
         if !self.control.is_empty() {
             let bytes = std::mem::replace(&mut self.control, std::mem::take(&mut self.spare));

@@ -8,6 +8,7 @@ use super::{Connection, NetStage, Outlets, Role};
 use crate::consume::ToConsume;
 use crate::counters::Counters;
 use crate::messages::{ToAppend, ToConductor};
+use crate::meters::Leaving;
 
 impl NetStage {
     /// Writes what the dirty connections have; those whose socket is full wait for `Writable`.
@@ -29,7 +30,7 @@ impl NetStage {
             let outcome = Self::flush_one(
                 connection,
                 &mut self.network,
-                &mut self.press,
+                (&mut self.press, &mut self.leaving),
                 &self.counters,
                 &mut self.out,
                 self.now,
@@ -56,7 +57,7 @@ impl NetStage {
     fn flush_one(
         connection: &mut Connection,
         network: &mut dyn Network,
-        press: &mut Press,
+        (press, leaving): (&mut Press, &mut Leaving),
         counters: &Counters,
         out: &mut Outlets,
         now: Now,
@@ -79,7 +80,7 @@ impl NetStage {
                 // What it had, of credit and of room, serves what waits.
                 continue;
             }
-            let (n, all) = connection.egress.flush(network, connection.link, counters, press)?;
+            let (n, all) = connection.egress.flush(network, connection.link, counters, (press, leaving))?;
             total += n;
             if connection.egress.take_freed() {
                 out.consume.push(ToConsume::Room { session });

@@ -71,6 +71,7 @@ use crate::govern::Quotas;
 use crate::lifecycle::Lifecycle;
 use crate::load::Load;
 use crate::messages::{SessionId, ToNet};
+use crate::meters::Leaving;
 use crate::options::HubOptions;
 use crate::outbox::backlog;
 use crate::profile::Profiling;
@@ -119,6 +120,8 @@ pub(crate) struct NetStage {
     growth: Growth,
     /// What packs and unpacks blocks of links.
     press: Press,
+    /// How old events are as they leave.
+    leaving: Leaving,
     next_sweep: Mono,
     /// Whether a connection may be no session yet, or no more, for which sweeps are due.
     sweeping: bool,
@@ -178,6 +181,7 @@ impl NetStage {
             snapshot: parts.snapshot,
             growth: Growth::new(arena_bytes / 4),
             press: Press::new(),
+            leaving: parts.counters.measured(&parts.options.see, Leaving::new),
             arena: parts.arena,
             reserve: parts.reserve,
             opening: Opening::of(&parts.options, parts.identity.life),

@@ -35,7 +35,9 @@ struct Facts {
 impl RouteStage {
     /// A block from a client of this hub.
     pub(super) fn publish(&mut self, mut publish: Publish) {
-        let too_old = self.conditioner.took(Block::trusted(&publish.block).lane(), publish.since, self.now.mono);
+        let (lane, now) = (Block::trusted(&publish.block).lane(), self.now.mono);
+        self.waits.record(lane, now.since(publish.since), 1);
+        let too_old = self.conditioner.took(lane, publish.since, now);
         if !publish.checked {
             if let Err(fault) = admit::check(&publish.block) {
                 if let Some(message) = admit::refusal(&publish, fault) {
@@ -253,6 +255,7 @@ impl RouteStage {
             self.renaming.goes_on(&self.producers, facts.producer, facts.lane);
             self.producers.note(facts.producer, facts.lane, facts.first, facts.count);
             self.counters.account(&block).published(events);
+            route.counted.iter().for_each(|value| add(value, events));
         }
         let mut copies = 0;
         // The stream says whether live subscribers get what asks for something.

@@ -63,6 +63,7 @@ impl RouteStage {
             }
         };
         self.ends.came(link, from, Block::trusted(&block), &self.counters);
+        self.waits.record(lane, self.now.mono.since(since), 1);
         let from_flow = FlowTo::of(stamp.origin, Block::trusted(&block));
         let residency = from_flow.residency;
         if residency.is_bound() && self.table.routes.bound(residency).is_none() {

@@ -59,11 +59,13 @@ use crate::load::{Conditioner, Load};
 use crate::messages::{
     Completion, FlowSaid, FlowTo, Forward, FromPeer, Head, Request, SessionId, ToAppend, ToNet, ToRoute,
 };
+use crate::meters::LaneMeters;
 use crate::net::link::Taken;
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
 use crate::producers::Producers;
 use crate::see::account::Waits;
+use crate::see::business::Business;
 use crate::see::crossing::Ends;
 use crate::spool::SpoolStart;
 
@@ -91,6 +93,8 @@ pub(crate) struct RouteStage {
     /// Publishes that homes have to answer.
     away: Away,
     conditioner: Conditioner,
+    /// How long blocks waited from where they were read to here, by lane.
+    waits: LaneMeters,
     /// Of links, what the net stage is not told of yet.
     taken: Taken<SessionId>,
     /// Of links, what came over each.
@@ -158,6 +162,7 @@ impl RouteStage {
     pub(crate) fn new(parts: RouteParts) -> Self {
         let limits = &parts.options.limits;
         let mut cache = RouteCache::new(limits.topics);
+        cache.business = Business::new(&parts.options.see.metrics, parts.counters.table());
         let spools = Spools::new(parts.spool, &parts.options, &mut cache.chosen);
         let table = parts.snapshot.load_full();
         Self {
@@ -175,6 +180,7 @@ impl RouteStage {
             taken: Taken::new(limits.window_of_links()),
             ends: Ends::default(),
             conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
+            waits: parts.counters.measured(&parts.options.see, |table| LaneMeters::new(table, "wait")),
             untold: BTreeSet::new(),
             held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),
             away: Away::new(limits.flow_blocks),

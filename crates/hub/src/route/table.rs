@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use weft_base::{HubId, Mono, ProducerId, Residency, Way};
 use weft_mesh::{Kind, Learned, Routes, StreamDef};
+use weft_observe::Value;
 use weft_topic::{Filter, InterestSet, Topic};
 use weft_wire::block::Block;
 
@@ -17,6 +18,7 @@ use crate::gate::Gate;
 use crate::mapping::Mapped;
 use crate::messages::{StreamSlot, Target};
 use crate::options::HubOptions;
+use crate::see::business::Business;
 
 /// Everything that decides where a block goes. The conductor makes a new one
 /// when something changes and swaps it in; the data path reads it without a lock.
@@ -116,6 +118,8 @@ pub(crate) struct Route {
     pub(crate) gates: Box<[Arc<Gate>]>,
     /// Those of them, the first, that are of subscribers here: what is routed counts there.
     pub(crate) local_gates: usize,
+    /// What users have declared that events of the topic count in.
+    pub(crate) counted: Box<[Value]>,
 }
 
 /// Which of several ways of like cost the blocks of a topic take.
@@ -335,6 +339,7 @@ impl RouteTable {
             groups,
             gates: gates.into(),
             local_gates,
+            counted: Box::default(),
         }
     }
 }
@@ -345,6 +350,7 @@ pub(crate) struct RouteCache {
     /// Of events that are bound to labels.
     bound: BTreeMap<Residency, HashMap<Box<str>, Arc<Route>>>,
     pub(super) chosen: Chosen,
+    pub(super) business: Business,
     version: u64,
     limit: usize,
 }
@@ -355,6 +361,7 @@ impl RouteCache {
             routes: HashMap::new(),
             bound: BTreeMap::new(),
             chosen: Chosen::default(),
+            business: Business::default(),
             version: 0,
             limit: limit.max(1),
         }
@@ -378,7 +385,8 @@ impl RouteCache {
         if self.routes.len() + self.bound.values().map(HashMap::len).sum::<usize>() >= self.limit {
             self.forget();
         }
-        let route = Arc::new(table.resolve(topic, residency, &mut self.chosen));
+        let route = table.resolve(topic, residency, &mut self.chosen);
+        let route = Arc::new(Route { counted: self.business.of(topic), ..route });
         let routes = if residency.is_bound() { self.bound.entry(residency).or_default() } else { &mut self.routes };
         routes.insert(topic.as_str().into(), route.clone());
         route

@@ -384,8 +384,8 @@ fn a_message_that_is_lost_on_its_way_is_counted_and_is_no_event_that_is_missing(
     say(&mut line, 2);
     line.carry();
     let counters = &line.stages[2].0.counters;
-    let [missed, messages, received] =
-        [&counters.missed, &counters.peers_missed, &counters.peers_received].map(crate::counters::get);
+    let [missed, messages, received] = [&counters.missed, &counters.peers_missed, &counters.peers_received]
+        .map(|counter| crate::counters::get(counter));
     assert_eq!((missed, messages, received), (0, 1, 2));
 }
 

@@ -10,6 +10,8 @@
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::{HubId, Random};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
+use weft_observe::layout::Unit;
+use weft_observe::{Table, Value};
 use weft_topic::{Filter, Topic};
 
 use super::options::SeeOptions;
@@ -23,26 +25,49 @@ const CLASS: u64 = 0xff;
 const OTHER: u64 = CLASS;
 
 /// The ledger of one class, since the hub's start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ClassLedger {
-    pub(crate) published: AtomicU64,
-    pub(crate) arrived: AtomicU64,
-    pub(crate) transit: AtomicU64,
-    pub(crate) copies: AtomicU64,
-    pub(crate) delivered: AtomicU64,
-    pub(crate) stored: AtomicU64,
-    pub(crate) forwarded: AtomicU64,
+    pub(crate) published: Value,
+    pub(crate) arrived: Value,
+    pub(crate) transit: Value,
+    pub(crate) copies: Value,
+    pub(crate) delivered: Value,
+    pub(crate) stored: Value,
+    pub(crate) forwarded: Value,
     /// Copies that went to the spool: a spool is of one stream and not of one
     /// class, so what becomes of them there the hub's ledger says for all
     /// classes together.
-    pub(crate) spooled: AtomicU64,
-    pub(crate) in_flight: AtomicU64,
-    pub(crate) dropped: ByReason<AtomicU64>,
+    pub(crate) spooled: Value,
+    pub(crate) in_flight: Value,
+    pub(crate) dropped: ByReason<Value>,
     /// Gauge: what it is out of balance by, as far as that is an alarm.
-    pub(crate) imbalance: AtomicU64,
+    pub(crate) imbalance: Value,
 }
 
 impl ClassLedger {
+    /// Of the class of this name; words of its own where the table has no room.
+    fn of(table: &Table, class: &str) -> Self {
+        let count = |what: &str| table.counter(&format!("class.{class}.{what}"), Unit::Events, None);
+        let gauge = |what: &str| table.gauge(&format!("class.{class}.{what}"), Unit::Events, None);
+        let mut dropped = ByReason::<Value>::default();
+        for reason in DropReason::ALL {
+            dropped[reason] = count(&format!("dropped.{}", reason.name()));
+        }
+        Self {
+            published: count("published"),
+            arrived: count("arrived"),
+            transit: count("transit"),
+            copies: count("copies"),
+            delivered: count("delivered"),
+            stored: count("stored"),
+            forwarded: count("forwarded"),
+            spooled: count("spooled"),
+            in_flight: gauge("in_flight"),
+            dropped,
+            imbalance: gauge("imbalance"),
+        }
+    }
+
     /// The ledger at this moment. What was spooled counts as forwarded.
     pub(crate) fn ledger(&self) -> Ledger {
         let mut ledger = Ledger {
@@ -73,13 +98,13 @@ pub(crate) struct Classes {
 }
 
 impl Classes {
-    pub(crate) fn new(options: &SeeOptions, random: &mut Random) -> Self {
+    pub(crate) fn new(options: &SeeOptions, random: &mut Random, table: &Table) -> Self {
         let words = if options.classes.is_empty() { 0 } else { REMEMBERED };
         Self {
             list: options
                 .classes
                 .iter()
-                .map(|class| (class.name.clone(), class.topics.clone(), ClassLedger::default()))
+                .map(|class| (class.name.clone(), class.topics.clone(), ClassLedger::of(table, &class.name)))
                 .collect(),
             remembered: (0..words).map(|_| AtomicU64::new(0)).collect(),
             seed: random.next_u64(),
@@ -175,7 +200,7 @@ pub(super) mod tests {
             topics: Filter::parse(topics).expect("a filter"),
         };
         let options = SeeOptions { classes: of.iter().map(class).collect(), ..SeeOptions::default() };
-        Classes::new(&options, &mut Random::from_seed(7))
+        Classes::new(&options, &mut Random::from_seed(7), &Table::default())
     }
 
     fn name_of<'a>(classes: &'a Classes, topic: &str) -> &'a str {

@@ -9,6 +9,7 @@
 
 pub(crate) mod account;
 pub(crate) mod alarm;
+pub(crate) mod business;
 pub(crate) mod classes;
 pub(crate) mod crossing;
 pub(crate) mod facts;
@@ -17,4 +18,5 @@ mod options;
 pub(crate) mod watch;
 pub(crate) mod window;
 
+pub use business::{MAX_METRICS, MAX_VALUES, Metric};
 pub use options::{LedgerClass, MAX_CLASSES, SeeOptions};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weft_topic::Filter;
 
+use super::business::{MAX_METRICS, MAX_VALUES, Metric};
 use crate::options::is_label;
 
 /// The most of [`SeeOptions::classes`].
@@ -14,6 +15,10 @@ const MAX_WINDOW: usize = 1 << 22;
 const LEAST_ALARM: Duration = Duration::from_millis(500);
 /// The least of [`SeeOptions::links_every`]: a mark of each lane ten times a second.
 const LEAST_MARKS: Duration = Duration::from_millis(100);
+/// Names in the file of counters: those of the hub, of its stages, and of some 200 links.
+const ENTRIES: usize = 4_096;
+/// Names of one class of topics, with room for more reasons to drop.
+const CLASS_ENTRIES: usize = 64;
 /// The most of it.
 const MOST_MARKS: Duration = Duration::from_secs(3_600);
 
@@ -41,6 +46,10 @@ pub struct SeeOptions {
     /// How often each end of a link says what it sent, where it sent something,
     /// so that the other end compares: 100 ms to an hour.
     pub links_every: Duration,
+    /// Counters of what is published here, by topic: at most [`MAX_METRICS`].
+    pub metrics: Vec<Metric>,
+    /// Whether times are kept in histograms.
+    pub histograms: bool,
 }
 
 impl Default for SeeOptions {
@@ -50,11 +59,20 @@ impl Default for SeeOptions {
             window: 8_192,
             alarm_after: Duration::from_secs(10),
             links_every: Duration::from_secs(1),
+            metrics: Vec::new(),
+            histograms: true,
         }
     }
 }
 
 impl SeeOptions {
+    /// How many names the file of counters has room for.
+    pub(crate) fn entries(&self) -> usize {
+        // One more each, for `other`.
+        let values: usize = self.metrics.iter().map(|metric| metric.limit + 1).sum();
+        ENTRIES + self.classes.len() * CLASS_ENTRIES + values
+    }
+
     pub(crate) fn violations(&self, found: &mut Vec<(&'static str, String)>) {
         if self.classes.len() > MAX_CLASSES {
             found.push(("ledger", format!("{} classes are too many: at most {MAX_CLASSES}", self.classes.len())));
@@ -66,6 +84,21 @@ impl SeeOptions {
             }
             if self.classes.iter().take(index).any(|before| before.name == *name) {
                 found.push(("ledger", format!("there are two classes `{name}`: give one of them another name")));
+            }
+        }
+        if self.metrics.len() > MAX_METRICS {
+            found.push(("metric", format!("{} are too many: at most {MAX_METRICS}", self.metrics.len())));
+        }
+        for (index, metric) in self.metrics.iter().enumerate() {
+            let name = &metric.name;
+            if !is_label(name) {
+                found.push(("metric.name", format!("`{name}` must be 1 to 64 of a-z, 0-9 and `-`")));
+            }
+            if self.metrics.iter().take(index).any(|before| before.name == *name) {
+                found.push(("metric.name", format!("there are two of the name `{name}`: give one of them another")));
+            }
+            if !(1..=MAX_VALUES).contains(&metric.limit) {
+                found.push(("metric.limit", format!("{} of `{name}` must be 1 to {MAX_VALUES}", metric.limit)));
             }
         }
         if self.window > MAX_WINDOW {

@@ -237,6 +237,7 @@ fn a_full_disk_refuses_durable_publishes_serves_the_rest_and_recovers() {
         judge: None,
         inspectors: None,
         door: None,
+        stat: Default::default(),
         governed: weft_hub::Governed::default(),
         governance: weft_hub::govern::Governance::default(),
     };

@@ -10,7 +10,7 @@ use weft_base::{Clock, Mono, Now};
 use super::counters::Counters;
 use super::places::{Control, Letter, Order};
 use super::{StartError, pin_to};
-use crate::stage::{IdleOptions, Stage};
+use crate::stage::{IdleOptions, Stage, TurnMeter};
 
 /// How long a thread without stages sleeps at most.
 const UNUSED: Duration = Duration::from_secs(3_600);
@@ -23,6 +23,7 @@ pub(super) struct Seated {
     pub(super) index: usize,
     pub(super) stage: Box<dyn Stage>,
     pub(super) counters: Arc<Counters>,
+    pub(super) meter: Option<Box<dyn TurnMeter>>,
 }
 
 /// One thread and its stages.
@@ -156,8 +157,12 @@ impl Agent {
             let Some(work) = self.call(n, &mut turn) else { break };
             // One reading ends this turn and begins the next.
             self.now = self.clock.now();
-            if let Some(seated) = self.stages.get(n) {
-                seated.counters.turn(work, self.now.mono - before, self.idle.late_after);
+            if let Some(seated) = self.stages.get_mut(n) {
+                let took = self.now.mono - before;
+                seated.counters.turn(work, took, self.idle.late_after);
+                if let Some(meter) = seated.meter.as_mut().filter(|_| work > 0) {
+                    meter.turn(self.now, work, took);
+                }
             }
             sum = sum.saturating_add(work);
         }
@@ -179,9 +184,12 @@ impl Agent {
         self.worked = false;
         for n in 0..self.stages.len() {
             if let Some(load) = self.call(n, |stage, _| stage.load())
-                && let Some(seated) = self.stages.get(n)
+                && let Some(seated) = self.stages.get_mut(n)
             {
                 seated.counters.load(load);
+                if let Some(meter) = &mut seated.meter {
+                    meter.waits(load.depth);
+                }
             }
         }
     }

@@ -24,6 +24,7 @@ pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod schema;
 pub(crate) mod see;
+pub(crate) mod stat;
 pub(crate) mod stream;
 pub(crate) mod subscribe;
 pub(crate) mod token;

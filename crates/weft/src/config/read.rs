@@ -9,7 +9,7 @@ use weft_hub::options::{
     Limits, Listen, LoadPolicy, Neighbour, Paths, PickOptions, ResidencyRule, Routing, StageBounds, Storage,
     StreamDefaults, Threads, Timers,
 };
-use weft_hub::see::{LedgerClass, SeeOptions};
+use weft_hub::see::{LedgerClass, Metric, SeeOptions};
 use weft_log::Keys;
 use weft_pack::Codec;
 use weft_topic::Filter;
@@ -131,6 +131,9 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
         options.see.classes.extend(ledger_class(section, problems));
     }
     options.mapping = super::mapping::rules(&mut top, problems);
+    for section in top.sections("metric", problems) {
+        options.see.metrics.extend(metric(section, problems));
+    }
     if let Some(section) = top.section("see", problems) {
         see(section, &mut options.see, problems);
     }
@@ -488,6 +491,16 @@ fn ledger_class(mut section: Section<'_, '_>, problems: &mut Problems) -> Option
     Some(LedgerClass { name: name?, topics: topics? })
 }
 
+fn metric(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<Metric> {
+    let name = section.needed("name", "\"orders\"", problems);
+    section.needs("filter", "\"orders/**\"", problems);
+    let filter = filter(&mut section, "filter", problems);
+    let by = section.number("by", problems);
+    let limit = section.number("limit", problems).unwrap_or(64);
+    section.finish(problems);
+    Some(Metric { name: name?, filter: filter?, by, limit })
+}
+
 fn residency(mut section: Section<'_, '_>, problems: &mut Problems) -> Option<ResidencyRule> {
     section.needs("filter", "\"eu/**\"", problems);
     let label = section.needed("label", "\"eu\"", problems);
@@ -511,6 +524,7 @@ fn see(mut section: Section<'_, '_>, see: &mut SeeOptions, problems: &mut Proble
     set!(section.number, problems, "window" => see.window);
     set!(section.duration, problems, "alarm_after" => see.alarm_after);
     set!(section.duration, problems, "links_every" => see.links_every);
+    set!(section.boolean, problems, "histograms" => see.histograms);
     section.finish(problems);
 }
 

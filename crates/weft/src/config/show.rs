@@ -156,9 +156,18 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     for class in &o.see.classes {
         writeln!(out, "\n[[ledger]]\nclass = {:?}\ntopics = {:?}", class.name, class.topics.as_str())?;
     }
+    for metric in &o.see.metrics {
+        let (name, filter, limit) = (&metric.name, metric.filter.as_str(), metric.limit);
+        let by = metric.by.map_or(String::new(), |by| format!("by = {by}\n"));
+        write!(out, "\n[[metric]]\nname = {name:?}\nfilter = {filter:?}\n{by}limit = {limit}\n")?;
+    }
     super::mapping::show(&o.mapping, out)?;
     let (after, every) = (show_duration(o.see.alarm_after), show_duration(o.see.links_every));
-    writeln!(out, "\n[see]\nwindow = {}\nalarm_after = \"{after}\"\nlinks_every = \"{every}\"", o.see.window)
+    let (window, histograms) = (o.see.window, o.see.histograms);
+    writeln!(
+        out,
+        "\n[see]\nwindow = {window}\nalarm_after = \"{after}\"\nlinks_every = \"{every}\"\nhistograms = {histograms}"
+    )
 }
 
 fn write_quic(q: &QuicOptions, out: &mut String) -> std::fmt::Result {

@@ -25,6 +25,7 @@ mod registry;
 mod reload;
 mod schema;
 mod sdks;
+mod stat;
 mod storage;
 mod streams;
 mod webhooks;

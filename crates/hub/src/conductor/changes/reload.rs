@@ -17,7 +17,7 @@ impl Conductor {
     /// Other rules map what clients publish, from the next routes on.
     pub(in crate::conductor) fn map_otherwise(&mut self, rules: Mappings) {
         tracing::info!(code = "mapping_changed", rules = rules.rules().len(), "other rules map topics");
-        self.table.mapping = Arc::new(Mapped::new(rules, &self.table.mapping));
+        self.table.mapping = Arc::new(Mapped::new(rules, &self.table.mapping, self.counters.table()));
         self.stale = true;
     }
 

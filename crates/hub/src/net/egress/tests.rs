@@ -83,6 +83,7 @@ struct Bench {
     counters: Counters,
     arena: Arena,
     press: Press,
+    leaving: Leaving,
 }
 
 impl Bench {
@@ -97,7 +98,7 @@ impl Bench {
         };
         let arena = Arena::new(ArenaOptions::default()).expect("memory");
         let (socket, counters) = (Socket::default(), Counters::default());
-        Self { egress: Egress::new(limits), socket, counters, arena, press: Press::new() }
+        Self { egress: Egress::new(limits), socket, counters, arena, press: Press::new(), leaving: Leaving::default() }
     }
 
     fn subscribe(&mut self, credit_events: u64) {
@@ -153,7 +154,8 @@ impl Bench {
         self.socket.room = room;
         self.egress.pump(now, &self.counters, |_| {});
         self.egress.drop_expired(now, &self.counters);
-        self.egress.flush(&mut self.socket, LINK, &self.counters, &mut self.press).expect("the link stands");
+        let gear = (&mut self.press, &mut self.leaving);
+        self.egress.flush(&mut self.socket, LINK, &self.counters, gear).expect("the link stands");
     }
 
     /// What the subscriber got: the payloads' first bytes, and gaps as `(events, reason)`.
@@ -354,7 +356,7 @@ fn blocks_of_a_lane_go_out_packed_and_count_as_they_were() {
         assert_eq!((get(&bench.counters.forwarded), get(&bench.counters.waiting_links)), (5, 0));
         assert_eq!(bench.egress.queued(), 0);
         let link = bench.egress.link().expect("it is one");
-        let counted = [&link.blocks_out, &link.events_out, &link.bytes_out, &link.wire_out].map(get);
+        let counted = [&link.blocks_out, &link.events_out, &link.bytes_out, &link.wire_out].map(|counter| get(counter));
         assert_eq!(counted, [5, 5, plain as u64, written as u64]);
         assert!(written * 4 < plain, "{written} of {plain}");
     }

@@ -130,7 +130,10 @@ fn what_came_before_earlier_events_waits_for_the_other_path_and_not_for_ever() {
     detour_head((9, PathCopy::Second), &[MIDDLE], &[entry], middle.block.len(), &mut head).expect("a way");
     middle.comes(&head);
     let counters = middle.stage.counters.clone();
-    let look = || [&counters.second_waited, &counters.arrived, &counters.missed, &counters.second_first].map(get);
+    let look = || {
+        [&counters.second_waited, &counters.arrived, &counters.missed, &counters.second_first]
+            .map(|counter| get(counter))
+    };
     assert_eq!((lost.sequence, entry.sequence, look()), (0, 1, [1, 0, 0, 0]));
     let patience = middle.stage.apart.next_deadline().expect("it does not wait for ever");
     middle.stage.do_work(Now { mono: Mono(patience.0 - 1), ..Now::default() });

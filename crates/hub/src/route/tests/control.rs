@@ -46,7 +46,7 @@ fn what_is_said_of_the_control_state_goes_before_the_rest_and_is_not_held_to_its
     let counters = &line.stages[2].0.counters;
     let [missed, received, again] =
         [&counters.peers_missed, &counters.peers_received, &line.stages[1].0.counters.mesh_duplicates]
-            .map(crate::counters::get);
+            .map(|counter| crate::counters::get(counter));
     assert_eq!((missed, received, again), (0, 3, 1), "what comes twice over a link is cut there, as ever");
 }
 
