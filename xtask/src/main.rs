@@ -16,6 +16,7 @@ mod deny;
 mod fips;
 mod fuzz;
 mod lint;
+mod prometheus;
 mod sdks;
 mod step;
 mod suite;

@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 
 use crate::step::{Run, Step, run_all};
 use crate::workspace::{self, TRIPLE};
-use crate::{chaos, confluent, fips, fuzz, sdks, tidy, web};
+use crate::{chaos, confluent, fips, fuzz, prometheus, sdks, tidy, web};
 
 /// Runs the suite, or the steps whose name contains `only`.
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
@@ -22,10 +22,10 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         Step::command("workspace: build the tests", 30, workspace_tests(full).with(["--no-run"])),
         Step::command("workspace: unit, property and integration tests", 20, workspace_tests(full)),
         Step::command("workspace: doc tests", 10, Run::cargo(["test", "--workspace", "--doc", "--locked"])),
-        Step::command("loom: every interleaving of the rings' synchronisation edges", 20, loom(full)),
-        Step::command("address sanitizer: ring and log", 15, sanitized("address", full)),
+        Step::command("loom: every interleaving of the rings' edges, and of histograms", 20, loom(full)),
+        Step::command("address sanitizer: ring, log and observe", 15, sanitized("address", full)),
         race_canary(),
-        Step::command("thread sanitizer: ring and log", 15, sanitized("thread", full)),
+        Step::command("thread sanitizer: ring, log and observe", 15, sanitized("thread", full)),
         Step::command(
             "simulator: every shape, with delays, losses, cuts and restarts",
             if full { 60 } else { 10 },
@@ -48,6 +48,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         web::step(),
         web::browser_step(),
         sdks::step(),
+        prometheus::step(),
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 3 }), full)?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
@@ -79,7 +80,9 @@ fn drawn(run: Run, full: bool) -> Run {
 /// Loom replaces atomics and threads by its own, by a configuration flag; its
 /// search needs optimised code, and a bound on preemptions to end in CI's time.
 fn loom(full: bool) -> Run {
-    Run::cargo(["test", "--package", "weft-ring", "--release", "--lib", "--tests", "--locked"])
+    let packages = ["--package", "weft-ring", "--package", "weft-observe"];
+    Run::cargo(["test", "--release", "--lib", "--tests", "--locked"])
+        .with(packages)
         .set("RUSTFLAGS", "--cfg loom")
         .set("LOOM_MAX_PREEMPTIONS", if full { "3" } else { "2" })
         .set("CARGO_TARGET_DIR", apart("loom"))
@@ -100,8 +103,8 @@ fn sanitized(which: &str, full: bool) -> Run {
         ("thread", true) => (" --cfg tsan", &[]),
         _ => ("", &[]),
     };
-    let arguments = ["test", "--package", "weft-ring", "--package", "weft-log", "--lib", "--tests", "--locked"];
-    drawn(Run::cargo(arguments), full)
+    let packages = ["--package", "weft-ring", "--package", "weft-log", "--package", "weft-observe"];
+    drawn(Run::cargo(["test", "--lib", "--tests", "--locked"]).with(packages), full)
         .with(["--release", "--target", TRIPLE])
         // It leaks on purpose, to see that the test's own count notices.
         .with(["--", "--skip", "faulty_queues_are_noticed"])

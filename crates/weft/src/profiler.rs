@@ -102,6 +102,23 @@ impl Sampling {
     }
 }
 
+/// What the program has allocated since its start.
+pub(crate) struct Allocated {
+    /// Allocations, and those that were made larger or smaller.
+    pub(crate) calls: u64,
+    /// Bytes that are allocated now.
+    pub(crate) live: u64,
+}
+
+/// What the allocator counts.
+pub(crate) fn allocated() -> Allocated {
+    let stats = INSTRUMENTED_SYSTEM.stats();
+    Allocated {
+        calls: stats.allocations as u64 + stats.reallocations as u64,
+        live: (stats.bytes_allocated as u64).saturating_sub(stats.bytes_deallocated as u64),
+    }
+}
+
 /// The thread and its functions, the outermost first.
 fn folded(frames: &Frames) -> String {
     let mut text = frames.thread_name_or_id().replace(';', ":");

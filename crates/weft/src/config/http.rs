@@ -2,13 +2,16 @@
 
 use super::read::address;
 use super::reader::{Problems, Section};
-use crate::http::HttpOptions;
+use crate::http::{HttpOptions, Readers};
 use crate::time::show_duration;
 
 pub(super) fn options(mut section: Section<'_, '_>, has_tls: bool, problems: &mut Problems) -> Option<HttpOptions> {
     let listen = address(&mut section, "listen", problems);
     let plain = section.boolean("plain", problems).unwrap_or(false);
     let mut options = HttpOptions::new(listen.clone().unwrap_or_default(), plain);
+    if let Some(value) = section.choice("metrics", &Readers::ALL, problems) {
+        options.metrics = value;
+    }
     if let Some(value) = section.number("connections", problems) {
         options.connections = value;
     }
@@ -71,6 +74,7 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
     let HttpOptions {
         listen,
         plain,
+        metrics,
         connections,
         connections_per_source,
         failures_per_source,
@@ -91,7 +95,7 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
     let (heartbeat, lease) = (show_duration(*heartbeat), show_duration(*lease));
     let (patience, idle) = (show_duration(*patience), show_duration(*idle));
     format!(
-        "\n[http]\nlisten = {listen:?}\nplain = {plain}\nconnections = {connections}\n\
+        "\n[http]\nlisten = {listen:?}\nplain = {plain}\nmetrics = \"{metrics}\"\nconnections = {connections}\n\
          connections_per_source = {connections_per_source}\nfailures_per_source = {failures_per_source}\n\
          requests = {requests}\nsessions = {sessions}\nlisteners = {listeners}\n\
          listener_bytes = \"{listener_bytes}\"\nheartbeat = \"{heartbeat}\"\n\

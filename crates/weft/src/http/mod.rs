@@ -1,5 +1,6 @@
 //! The server for HTTP beside the hub: one listener, one thread, and the routers
-//! of the areas that it serves, merged ([`registry`], [`events`], [`consume`], [`admin`]).
+//! of the areas that it serves, merged ([`registry`], [`events`], [`consume`], [`admin`],
+//! [`metrics`]).
 //!
 //! It runs on an asynchronous runtime of its own, on a thread of its own: nothing
 //! of the hub's runs there, and what it asks of the hub goes through
@@ -22,6 +23,7 @@ mod ids;
 mod inside;
 mod mesh;
 mod openapi;
+mod metrics;
 mod options;
 mod page;
 mod problem;
@@ -50,6 +52,7 @@ use weft_transport::{Front, TlsIdentity};
 use self::consume::Consume;
 use self::inside::Inside;
 pub(crate) use self::inside::Way;
+pub(crate) use self::metrics::Readers;
 pub(crate) use self::options::HttpOptions;
 use self::serve::Serving;
 pub(crate) use self::tally::Tally;
@@ -101,9 +104,11 @@ impl Server {
         let leaving = Arc::<AtomicBool>::default();
         let inside = Arc::new(Inside::new(way, options.sessions, facts.clock.clone(), leaving.clone()));
         let (router, consume) = areas(&options, &facts, &who, &inside)?;
+        let tally = Arc::<Tally>::default();
+        let router = router.merge(metrics::router(&options, &facts, who.clone(), tally.clone()));
         let (stop, stopped) = watch::channel(false);
         let Facts { clock, counters, aside, .. } = facts;
-        let (ids, tally) = (ids::Ids::new().context("the system gives no numbers by chance")?, Arc::<Tally>::default());
+        let ids = ids::Ids::new().context("the system gives no numbers by chance")?;
         let cors = cors::Cors::new(options.cors_origins.clone());
         let told = tally.clone();
         let serving =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weft_base::ByteCount;
 
-use super::cors;
+use super::{Readers, cors};
 
 /// The most origins that are named.
 const MOST_ORIGINS: usize = 64;
@@ -17,6 +17,8 @@ pub(crate) struct HttpOptions {
     pub(crate) listen: String,
     /// Without TLS, on loopback alone.
     pub(crate) plain: bool,
+    /// Who may read `/metrics`.
+    pub(crate) metrics: Readers,
     /// Connections at a time; more are closed as they come.
     pub(crate) connections: usize,
     /// Connections at a time of one source, an address or of IPv6 a /64; more are
@@ -63,6 +65,7 @@ impl HttpOptions {
         Self {
             listen,
             plain,
+            metrics: Readers::default(),
             connections: 1_024,
             connections_per_source: 256,
             failures_per_source: 120,

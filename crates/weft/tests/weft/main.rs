@@ -16,6 +16,7 @@ mod identity;
 mod joining;
 mod kill;
 mod login;
+mod metrics;
 mod page;
 mod pages;
 mod plan;
