@@ -57,7 +57,11 @@ enum Task {
     /// Formatting, lints and dependencies: what CI refuses.
     Lint,
     /// Checks what no compiler checks: layers, unsafe, banned calls, documents, sizes.
-    Tidy,
+    Tidy {
+        /// First writes the pages of docs/errors anew, from the tables of docs/operating.md.
+        #[arg(long)]
+        write: bool,
+    },
     /// Builds and runs a benchmark: decode, topic, ring, log, hub, hops, wan, interest, streams, start, idle, peers, machine or all.
     Bench {
         /// Which one.
@@ -107,7 +111,7 @@ fn main() -> ExitCode {
         Task::Demo { arguments } => demo::run(&arguments),
         Task::Test { full, only } => suite::run(full, only.as_deref()),
         Task::Lint => lint::run(),
-        Task::Tidy => tidy::run(),
+        Task::Tidy { write } => (if write { tidy::write() } else { Ok(()) }).and_then(|()| tidy::run()),
         Task::Bench { name, arguments } => bench::run(&name, &arguments),
         Task::CrashMatrix { full, seed } => crash::run(full, seed),
         Task::Chaos { arguments } => chaos::run(&arguments),

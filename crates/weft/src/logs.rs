@@ -3,11 +3,15 @@
 //!
 //! A JSON line has `ts` (RFC 3339, UTC), `level`, `event` (the event's code),
 //! `message`, and the event's own fields in camel case; among them, where they
-//! apply, `correlationId` (the session, as hexadecimal), `tenantId` and `latencyMs`.
+//! apply, `correlationId` (the session, as hexadecimal), `tenantId` and `latencyMs`; and
+//! `leftOut` where lines of the same code were left out before it ([`limits`]).
+
+mod limits;
 
 use std::fmt;
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -15,7 +19,11 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use weft_base::{Clock, SystemClock};
 
+use self::limits::Limits;
 use crate::time::rfc3339;
+
+/// How much of each code was written, by this process.
+static LIMITS: Mutex<Limits> = Mutex::new(Limits::new());
 
 /// How log events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +81,16 @@ impl Subscriber for Logs {
     fn event(&self, event: &Event<'_>) {
         let mut fields = Fields(Map::new());
         event.record(&mut fields);
+        // Who asks for more than the usual is to have it all.
+        if self.format == Format::Json && *event.metadata().level() <= Level::INFO {
+            let code = fields.0.get("code").and_then(Value::as_str).unwrap_or("log");
+            let mut limits = LIMITS.lock().unwrap_or_else(PoisonError::into_inner);
+            match limits.may(code, self.clock.now().mono) {
+                None => return,
+                Some(0) => {}
+                Some(left_out) => drop(fields.0.insert("left_out".to_owned(), left_out.into())),
+            }
+        }
         let line = match self.format {
             Format::Json => json(&rfc3339(self.clock.now().wall), *event.metadata().level(), fields.0),
             Format::Plain => plain(*event.metadata().level(), fields.0),
@@ -85,6 +103,22 @@ impl Subscriber for Logs {
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+/// Says of which codes lines were left out since the last one that was written.
+/// Called now and then while a hub runs.
+pub(crate) fn tend(clock: &dyn Clock) {
+    let now = clock.now();
+    let untold = LIMITS.lock().unwrap_or_else(PoisonError::into_inner).untold(now.mono);
+    for (code, left_out) in untold {
+        let fields = [
+            ("code".to_owned(), code.into()),
+            ("message".to_owned(), "lines of this code were left out: there were too many".into()),
+            ("left_out".to_owned(), left_out.into()),
+        ];
+        let line = json(&rfc3339(now.wall), Level::WARN, fields.into_iter().collect());
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
 }
 
 /// One JSON line.

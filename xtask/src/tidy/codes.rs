@@ -43,7 +43,7 @@ fn run(tree: &Tree) -> Vec<Finding> {
 }
 
 /// The codes of all tables whose first column is of codes of the log.
-fn told(text: &str) -> BTreeSet<&str> {
+pub(super) fn told(text: &str) -> BTreeSet<&str> {
     let mut told = BTreeSet::new();
     let mut is_codes = false;
     for line in text.lines() {

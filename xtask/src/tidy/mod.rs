@@ -11,6 +11,7 @@ mod layers;
 mod leftovers;
 mod licence;
 mod machine;
+mod pages;
 mod promises;
 mod reasons;
 mod sizes;
@@ -34,19 +35,25 @@ pub(crate) struct Check {
     canaries: fn() -> Vec<Tree>,
 }
 
-const CHECKS: [&Check; 11] = [
+const CHECKS: [&Check; 12] = [
     &layers::CHECK,
     &unsafety::CHECK,
     &banned::CHECK,
     &documents::CHECK,
     &promises::CHECK,
     &codes::CHECK,
+    &pages::CHECK,
     &sizes::CHECK,
     &leftovers::CHECK,
     &machine::CHECK,
     &reasons::CHECK,
     &licence::CHECK,
 ];
+
+/// Writes what is made of other documents.
+pub(crate) fn write() -> Result<()> {
+    pages::write()
+}
 
 /// Runs the canaries, then every check over the workspace.
 pub(crate) fn run() -> Result<()> {

@@ -102,6 +102,11 @@ impl Tree {
 
     /// A sample of these files.
     pub(super) fn sample<const N: usize>(files: [(&str, &str); N]) -> Self {
+        Self::of(files)
+    }
+
+    /// The same, of as many as there are.
+    pub(super) fn of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut tree = Self::default();
         for (path, text) in files {
             tree.paths.push(path.to_owned());

@@ -163,6 +163,7 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
             hub.look_again();
         }
         reload.look(&hub, asked);
+        logs::tend(&started);
         if signals.drain.swap(false, Ordering::Relaxed) {
             hub.empty(None);
         }
