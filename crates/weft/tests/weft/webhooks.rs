@@ -30,10 +30,7 @@ struct Sent {
 
 impl Sent {
     fn header(&self, name: &str) -> String {
-        let line = self
-            .head
-            .lines()
-            .find_map(|line| line.to_ascii_lowercase().starts_with(&format!("{name}: ")).then_some(line));
+        let line = self.head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}: ")));
         line.and_then(|line| line.split_once(": ")).map_or_else(String::new, |(_, value)| value.trim().to_owned())
     }
 
