@@ -37,8 +37,11 @@ pub struct RunnerBuilder {
     clock: Arc<dyn Clock>,
     groups: Vec<Group>,
     idle: IdleOptions,
-    metered: Option<Box<dyn FnMut(&'static str) -> Box<dyn TurnMeter>>>,
+    metered: Option<Box<MakeMeter>>,
 }
+
+/// What makes the meter of a stage, by its name.
+type MakeMeter = dyn FnMut(&'static str) -> Box<dyn TurnMeter>;
 
 /// The stages of one thread.
 struct Group {
