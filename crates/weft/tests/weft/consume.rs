@@ -289,8 +289,15 @@ fn what_a_consumer_hands_out_by_long_poll_is_settled_by_its_receipts() {
     assert_eq!((again.len(), &again[0]["payload"], &again[0]["attempt"]), (1, &json!("2"), &json!(2)), "{again:?}");
     let said = json!({"ack": [again[0]["receipt"]], "confirm": true});
     assert_eq!(ask(&hub.http, "POST", SETTLE, &said.to_string()).json()["settled"], 1);
-    let report = block_on(streams.consumers("jobs").info("workers")).expect("a report");
-    assert_eq!((report.lag, report.in_flight), (0, 0), "{report:?}");
+    // What was terminated counts once its dead letter is stored.
+    let begun = Instant::now();
+    loop {
+        let report = block_on(streams.consumers("jobs").info("workers")).expect("a report");
+        if (report.lag, report.in_flight, report.dead) == (0, 0, 1) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{report:?}");
+    }
     assert_eq!(messages(&get(&hub, POLL, "")), Vec::<Value>::new());
     // A token of another membership.
     let stale = ask(&hub.http, "POST", SETTLE, r#"{"ack": ["999999-1"]}"#);
