@@ -32,7 +32,9 @@ fuzz_target!(|data: &[u8]| {
         let back = CloudEvent::of_event(&delivered, &defaults);
         assert_eq!(back.data(), event.data());
         for (name, value) in event.attributes().filter(|(name, _)| *name != weft_cloudevents::TOPIC) {
-            assert!(back.attribute(name) == Some(value) || back.attributes().count() >= weft_cloudevents::MOST_ATTRIBUTES);
+            assert!(
+                back.attribute(name) == Some(value) || back.attributes().count() >= weft_cloudevents::MOST_ATTRIBUTES
+            );
         }
     }
 });

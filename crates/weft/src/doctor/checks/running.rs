@@ -15,6 +15,8 @@ const SKEW: Duration = Duration::from_millis(50);
 const MUCH_SKEW: Duration = Duration::from_secs(1);
 /// A stage that works for this share of the time of each of its shards is at its end.
 const BUSY_PERMILLE: u64 = 900;
+/// Below it a stage idles, and what it says of waits is reckoned from next to no work.
+const IDLE_PERMILLE: u64 = 100;
 /// What waits longer than this inside a hub waits too long.
 const WAIT_US: u64 = 50_000;
 /// The fastest line that a window is held against, in bytes a second: 10 Gbit/s.
@@ -94,7 +96,7 @@ fn stages(running: &Running, found: &mut Found) {
             let remedy = "it is at its end: `weft profile` says why; more cores, or another hub for some clients";
             found.warning("stage_saturated", measured, remedy);
         }
-        if wait > WAIT_US && depth > 0 {
+        if wait > WAIT_US && depth > 0 && busy >= IDLE_PERMILLE {
             let measured = format!("{depth} units wait {} ms for the stage {stage}", wait / 1_000);
             let remedy = "publishers send more than it takes: bound them (`[load]`, quotas, `limits.publish_blocks`)";
             found.warning("stage_waits", measured, remedy);

@@ -342,6 +342,7 @@ fn counters_of_a_running_hub_say_what_is_at_its_end() {
     assert_eq!(stage(0, 0, 950, 2), None, "two shards work half of the time");
     assert_eq!(stage(900, 80_000, 500, 1), Some("stage_waits"));
     assert_eq!(stage(0, 80_000, 500, 1), None, "nothing waits any more");
+    assert_eq!(stage(1, 3_600_000_000, 4, 1), None, "an idle stage's wait is reckoned from next to no work");
 }
 
 #[test]
