@@ -1,7 +1,5 @@
 //! Streams and consumers, administered by HTTP at a real hub.
 
-use std::fs;
-
 use futures_lite::future::block_on;
 use serde_json::{Value, json};
 use weft_client::{Client, ConnectOptions, LastValues};
@@ -11,12 +9,9 @@ use crate::common::http::{Answer, connect, raw};
 use crate::common::voters::weft;
 
 fn hub() -> Hub {
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    let path = folder.join("hub.toml");
     let config = "name = \"alone\"\ndata = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n\
                   [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
-    fs::write(&path, config).expect("a file");
-    Hub::start_with(&["--config", &path.display().to_string()])
+    Hub::configured(config)
 }
 
 fn ask(hub: &Hub, line: &str, headers: &str, body: &str) -> Answer {

@@ -53,7 +53,13 @@ impl Hub {
         let (ready, log) = (folder.path().join("ready.json"), folder.path().join("log"));
         let log_file = fs::File::create(&log).expect("a log");
         let mut command = weft(&[&["hub"], args].concat());
-        let mut child = command.arg("--ready-file").arg(&ready).stderr(log_file).spawn().expect("the program starts");
+        let mut child = command
+            .arg("--ready-file")
+            .arg(&ready)
+            .env("TMPDIR", folder.path())
+            .stderr(log_file)
+            .spawn()
+            .expect("the program starts");
         let value: Value = serde_json::from_str(&wait_for(&ready, &mut child, &log)).expect("JSON");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (address, shared) = (text(&value["clients"][0]), text(&value["clients"][1]));

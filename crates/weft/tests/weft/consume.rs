@@ -1,7 +1,6 @@
 //! Consuming by HTTP, at real hubs: what is published by the library's clients is what
 //! comes, and who does not read, or may not, holds up nobody.
 
-use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -21,14 +20,11 @@ use crate::common::voters::{Mesh, PATIENCE, weft};
 
 /// A hub by itself, where everybody may do everything.
 fn hub(http: &str) -> Hub {
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    let path = folder.join("hub.toml");
     let config = format!(
         "name = \"alone\"\ndata = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n{http}\
          [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n"
     );
-    fs::write(&path, config).expect("a file");
-    Hub::start_with(&["--config", &path.display().to_string()])
+    Hub::configured(&config)
 }
 
 fn client(hub: &Hub) -> Client {

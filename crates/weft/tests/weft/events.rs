@@ -1,7 +1,6 @@
 //! Publishing by HTTP, at real hubs: what is published is what the library's clients
 //! receive, and what is refused says why and when to come again.
 
-use std::fs;
 use std::io::Write as _;
 use std::time::Instant;
 
@@ -22,14 +21,11 @@ pub(crate) fn hub(more: &str) -> Hub {
 
 /// The same, with these settings of `[http]`.
 fn hub_of(http: &str, more: &str) -> Hub {
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    let path = folder.join("hub.toml");
     let config = format!(
         "name = \"alone\"\ndata = \"data\"\n{more}[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n{http}\
          [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n"
     );
-    fs::write(&path, config).expect("a file");
-    Hub::start_with(&["--config", &path.display().to_string()])
+    Hub::configured(&config)
 }
 
 /// Publishes a body to a path below `/v1/topics/`, with these headers.

@@ -2,7 +2,6 @@
 //! browsed, who may not observe the mesh is told so, and what somebody wrote into topics
 //! and payloads comes as text.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -19,13 +18,10 @@ const HOSTILE: &str = "flights/<script>alert(1)<";
 
 /// A hub by itself, where everybody may do everything.
 fn hub() -> Hub {
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    let path = folder.join("hub.toml");
     let config = "name = \"alone\"\nlocation = [40.64, -73.78]\ndata = \"data\"\n\
                   [http]\nlisten = \"127.0.0.1:0\"\nplain = true\n[control]\nenforce = false\n\
                   [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
-    fs::write(&path, config).expect("a file");
-    Hub::start_with(&["--config", &path.display().to_string()])
+    Hub::configured(config)
 }
 
 fn get(hub: &Hub, path: &str) -> Answer {

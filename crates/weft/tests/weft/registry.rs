@@ -2,7 +2,6 @@
 //! no request, and who may. Its Python client is in `registry_confluent.rs`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
@@ -20,11 +19,8 @@ fn hub(more: &str) -> Hub {
 }
 
 fn hub_with(config: &str) -> Hub {
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    let path = folder.join("hub.toml");
     let clients = "[control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
-    fs::write(&path, format!("name = \"alone\"\n{config}{clients}")).expect("a file");
-    let hub = Hub::start_with(&["--config", &path.display().to_string()]);
+    let hub = Hub::configured(&format!("name = \"alone\"\n{config}{clients}"));
     // A hub that is alone leads at once, or nearly so.
     if config.contains("data =") {
         let begun = Instant::now();

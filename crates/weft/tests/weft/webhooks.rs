@@ -118,15 +118,15 @@ fn webhook(name: &str, url: &str, more: &str) -> String {
 
 /// A hub with a stream, which is there before its webhooks find it.
 fn hub(hooks: &str) -> (Hub, Client) {
-    let folder = tempfile::tempdir().expect("a folder").keep();
-    let path = folder.join("hub.toml");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hub.toml");
     let config = format!(
         "name = \"alone\"\ndata = \"data\"\n[control]\nenforce = false\n\
          [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n{hooks}"
     );
     fs::write(&path, config).expect("a file");
-    fs::write(folder.join("secret"), format!("whsec_{}\n", STANDARD.encode(SECRET))).expect("a file");
-    let hub = Hub::start_with(&["--config", &path.display().to_string()]);
+    fs::write(folder.path().join("secret"), format!("whsec_{}\n", STANDARD.encode(SECRET))).expect("a file");
+    let hub = Hub::start_in(folder, &["--config", &path.display().to_string()]);
     let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
     block_on(client.streams().create(&StreamOptions::new("orders", "orders/**"))).expect("a stream");
     (hub, client)

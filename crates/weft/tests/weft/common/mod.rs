@@ -42,12 +42,24 @@ impl Hub {
         Self::start_with(&["--dev", "--port", "0"])
     }
 
-    pub fn start_with(args: &[&str]) -> Self {
+    /// One with a configuration, which lies in the hub's folder as `hub.toml`.
+    pub fn configured(config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hub.toml");
+        fs::write(&path, config).expect("a file");
+        Self::start_in(folder, &["--config", &path.display().to_string()])
+    }
+
+    pub fn start_with(args: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a folder"), args)
+    }
+
+    /// What the hub leaves when it is killed goes with the folder.
+    pub fn start_in(folder: tempfile::TempDir, args: &[&str]) -> Self {
         let ready = folder.path().join("ready.json");
         let log = fs::File::create(folder.path().join("log")).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-        command.arg("hub").args(args).arg("--ready-file").arg(&ready);
+        command.arg("hub").args(args).arg("--ready-file").arg(&ready).env("TMPDIR", folder.path());
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().expect("it starts");
         let mut hub = Self { child, address: String::new(), hubs: String::new(), http: String::new(), folder };
         let until = Instant::now() + Duration::from_secs(30);
