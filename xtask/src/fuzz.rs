@@ -29,7 +29,19 @@ const FLAGS: [&str; 9] = [
 const CANARY: &str = "canary";
 /// Targets that take long to build, and the feature of the manifest that brings
 /// them: for the full run, and for who names one.
-const HEAVY: (&str, &[&str]) = ("policies", &["policy"]);
+const HEAVY: (&str, &[&str]) = (
+    "heavy",
+    &[
+        "council",
+        "login",
+        "policy",
+        "schema_avro",
+        "schema_flatbuffers",
+        "schema_json",
+        "schema_protobuf",
+        "schema_rest",
+    ],
+);
 /// The longest input tried: longer ones reach no further code in the decoders.
 const LONGEST: usize = 4096;
 
@@ -170,8 +182,10 @@ mod tests {
     fn every_target_file_has_its_entry_in_the_manifest() {
         let manifest = fs::read_to_string(workspace::root().join("fuzz/Cargo.toml")).unwrap();
         for name in targets().unwrap().iter().map(String::as_str).chain([CANARY]) {
-            let entry = format!("path = \"fuzz_targets/{name}.rs\"");
+            let mut entry = format!("path = \"fuzz_targets/{name}.rs\"\n");
             assert!(manifest.contains(&entry), "fuzz/Cargo.toml lacks a [[bin]] with {entry}");
+            entry.push_str(&format!("required-features = [\"{}\"]", HEAVY.0));
+            assert_eq!(manifest.contains(&entry), HEAVY.1.contains(&name), "{entry}");
         }
     }
 }
