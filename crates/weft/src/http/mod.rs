@@ -1,6 +1,6 @@
 //! The server for HTTP beside the hub: one listener, one thread, and the routers
 //! of the areas that it serves, merged ([`registry`], [`events`], [`consume`], [`admin`],
-//! [`metrics`]).
+//! [`metrics`], [`health`]).
 //!
 //! It runs on an asynchronous runtime of its own, on a thread of its own: nothing
 //! of the hub's runs there, and what it asks of the hub goes through
@@ -19,6 +19,7 @@ mod answer;
 mod consume;
 mod cors;
 mod events;
+mod health;
 mod ids;
 mod inside;
 mod mesh;
@@ -106,6 +107,7 @@ impl Server {
         let (router, consume) = areas(&options, &facts, &who, &inside)?;
         let tally = Arc::<Tally>::default();
         let router = router.merge(metrics::router(&options, &facts, who.clone(), tally.clone()));
+        let router = router.merge(health::router(leaving.clone()));
         let (stop, stopped) = watch::channel(false);
         let Facts { clock, counters, aside, .. } = facts;
         let ids = ids::Ids::new().context("the system gives no numbers by chance")?;

@@ -37,6 +37,11 @@ fn post(hub: &Hub, topic: &str, headers: &str, body: &[u8]) -> Answer {
     raw(connect(&hub.http), &[head.as_bytes(), body].concat())
 }
 
+/// What `/livez` or `/readyz` answers.
+fn probe(hub: &Hub, path: &str) -> u16 {
+    raw(connect(&hub.http), format!("GET /{path} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n").as_bytes()).status
+}
+
 /// It is a problem of this status and code.
 #[track_caller]
 fn problem(answer: &Answer, status: u16, code: &str) {
@@ -126,6 +131,7 @@ fn requests_at_once_share_one_session_and_each_is_answered() {
 fn a_hub_that_drains_takes_no_events_and_says_when_to_come_again() {
     let mut hub = hub("");
     assert_eq!(post(&hub, "a", "", b"x").status, 200);
+    assert_eq!((probe(&hub, "livez"), probe(&hub, "readyz")), (200, 200));
     // Who does not leave by itself holds the drain up.
     let options = ConnectOptions { follow_redirects: false, ..ConnectOptions::new(hub.address.clone()) };
     let client = block_on(Client::connect(options)).expect("it connects");
@@ -137,6 +143,8 @@ fn a_hub_that_drains_takes_no_events_and_says_when_to_come_again() {
         if answer.status == 503 {
             problem(&answer, 503, "draining");
             assert!(answer.head.contains("retry-after: "), "{answer:?}");
+            // Nobody sends it more, and nobody starts it again.
+            assert_eq!((probe(&hub, "livez"), probe(&hub, "readyz")), (200, 503));
             break;
         }
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -147,6 +155,7 @@ fn a_hub_that_drains_takes_no_events_and_says_when_to_come_again() {
     while post(&hub, "a", "", b"x").status != 200 {
         assert!(begun.elapsed() < PATIENCE, "it never goes on");
     }
+    assert_eq!(probe(&hub, "readyz"), 200);
     drop(client);
     kill_process(pid, Signal::TERM).expect("it is there");
     assert!(hub.child.wait().expect("it ends").success(), "{}", hub.log());
