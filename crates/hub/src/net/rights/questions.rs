@@ -69,13 +69,15 @@ fn parse_all(filters: &[&str]) -> Option<Arc<[Filter]>> {
 }
 
 /// What to define a stream so asks: to administer it, with what it is to capture,
-/// and to read all of that.
+/// and to read all of that; and to read what it captured until then, since that stays
+/// in it and who may read the stream is said by what it captures.
 fn defines<'a>(request: u64, spec: &weft_wire::frame::StreamSpec<'a>, streams: Streams<'_>) -> Option<Questions> {
     let filters = parse_all(&spec.filters)?;
     let mut all: Vec<_> = filters.iter().map(|filter| (Action::Subscribe, Resource::Topic(filter.clone()))).collect();
     let known = streams(spec.name);
     all.push((Action::Administer, Resource::Stream { name: spec.name.into(), filters: filters.clone() }));
     if !known.is_empty() && known != filters {
+        all.extend(known.iter().map(|filter| (Action::Subscribe, Resource::Topic(filter.clone()))));
         all.push((Action::Administer, Resource::Stream { name: spec.name.into(), filters: known }));
     }
     if !spec.mirror_of.is_empty() {
@@ -279,8 +281,16 @@ mod tests {
         let alter = Frame::StreamAlter(StreamAlter { request: 1, spec: spec("s", &["a"]) });
         assert_eq!(
             asked(&alter),
-            ["subscribe topic `a`", "administer stream `s` of a", "administer stream `s` of t/**"]
+            [
+                "subscribe topic `a`",
+                "administer stream `s` of a",
+                "subscribe topic `t/**`",
+                "administer stream `s` of t/**"
+            ]
         );
+        // As it was, there is nothing to read that could not be read before.
+        let same = Frame::StreamAlter(StreamAlter { request: 1, spec: spec("s", &["t/**"]) });
+        assert_eq!(asked(&same), ["subscribe topic `t/**`", "administer stream `s` of t/**"]);
         let delete = Frame::StreamDelete(StreamDelete { request: 1, name: "s" });
         assert_eq!(asked(&delete), ["administer stream `s` of t/**"]);
         assert_eq!(asked(&Frame::MeshShow(MeshShow { request: 1 })), ["observe the mesh"]);
