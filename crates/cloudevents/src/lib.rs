@@ -21,7 +21,7 @@ mod structured;
 
 pub use attributes::{Broken, MAX_NAME, MOST_ATTRIBUTES};
 pub use binary::{decoded, encoded};
-pub use event::{Defaults, Delivered, Parts, TOPIC};
+pub use event::{ATTEMPT, Defaults, Delivered, Parts, RECEIPT, SEQUENCE, STREAM, TOPIC};
 pub use structured::batched;
 
 use self::attributes::Attributes;

@@ -2,7 +2,7 @@
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use weft_cloudevents::{CloudEvent, Defaults, Delivered, Parts, TOPIC, json};
+use weft_cloudevents::{ATTEMPT, CloudEvent, Defaults, Delivered, Parts, RECEIPT, STREAM, TOPIC, json};
 use weft_wire::headers::Headers;
 
 const DEFAULTS: Defaults<'static> = Defaults { id: "a/1/7", source: "a", time: "2030-01-01T10:00:00Z" };
@@ -91,7 +91,7 @@ proptest! {
         let event = sent.event();
         let Parts { key, headers, payload } = event.clone().into_parts(&[]).unwrap();
         let headers = Headers::validate(&headers).unwrap();
-        let delivered = Delivered { topic: "a/b", key: key.as_bytes(), headers, payload: &payload };
+        let delivered = Delivered { topic: "a/b", key: key.as_bytes(), headers, payload: &payload, passing: &[] };
         let got = CloudEvent::of_event(&delivered, &DEFAULTS);
         prop_assert_eq!(got.attribute(TOPIC), Some("a/b"));
         prop_assert_eq!(without_topic(&got), without_topic(&event));
@@ -135,7 +135,7 @@ proptest! {
             writer.push(name, value).unwrap();
         }
         let headers = Headers::validate(&headers).unwrap();
-        let delivered = Delivered { topic: "a/b", key: &key, headers, payload: &payload };
+        let delivered = Delivered { topic: "a/b", key: &key, headers, payload: &payload, passing: &[] };
         let event = CloudEvent::of_event(&delivered, &Defaults { id: &id, ..DEFAULTS });
         let read = CloudEvent::structured(event.to_structured().as_bytes()).unwrap();
         prop_assert_eq!(without_topic(&read), without_topic(&event));
@@ -156,11 +156,46 @@ fn what_was_no_cloudevent_has_its_topic_as_subject_and_what_its_hub_says() {
         key: b"B6725",
         headers: Headers::default(),
         payload: b"any text",
+        passing: &[],
     };
     let event = CloudEvent::of_event(&delivered, &DEFAULTS);
     let text = event.to_structured();
-    let wanted = "{\"id\":\"a/1/7\",\"partitionkey\":\"B6725\",\"source\":\"a\",\"specversion\":\"1.0\",\
+    let wanted = "{\"datacontenttype\":\"text/plain\",\"id\":\"a/1/7\",\"partitionkey\":\"B6725\",\"source\":\"a\",\"specversion\":\"1.0\",\
                   \"subject\":\"flights/departed/Z\u{fc}rich\",\"time\":\"2030-01-01T10:00:00Z\",\"type\":\"weft.event\",\
-                  \"wefttopic\":\"flights/departed/Z\u{fc}rich\",\"data_base64\":\"YW55IHRleHQ=\"}";
+                  \"wefttopic\":\"flights/departed/Z\u{fc}rich\",\"data\":\"any text\"}";
     assert_eq!(text, wanted);
+    // What is no text needs no name; nor does what its publisher has named.
+    let raw = CloudEvent::of_event(&Delivered { payload: b"\xff", ..delivered }, &DEFAULTS).to_structured();
+    assert!(raw.ends_with("\"data_base64\":\"/w==\"}") && !raw.contains("datacontenttype"), "{raw}");
+    let empty = CloudEvent::of_event(&Delivered { payload: b"", ..delivered }, &DEFAULTS);
+    assert_eq!((empty.attribute("datacontenttype"), empty.data()), (None, &b""[..]));
+}
+
+#[test]
+fn how_an_event_was_handed_out_stands_beside_it_and_is_never_taken_from_its_headers() {
+    let mut headers = Vec::new();
+    let mut writer = weft_wire::headers::HeadersWriter::new(&mut headers);
+    for (name, value) in [("ce_specversion", "1.0"), ("cloudEvents_id", "7"), ("ce_source", "/s"), ("ce_type", "t")] {
+        writer.push(name, value.as_bytes()).unwrap();
+    }
+    for name in ["ce-weftreceipt", "ce-weftstream", "ce_wefttopic"] {
+        writer.push(name, b"forged").unwrap();
+    }
+    for number in 0..100 {
+        writer.push(&format!("ce-x{number}"), b"y").unwrap();
+    }
+    let headers = Headers::validate(&headers).unwrap();
+    let passing = [(RECEIPT, "1-2"), (ATTEMPT, "3")];
+    let delivered = Delivered { topic: "a/b", key: b"", headers, payload: b"", passing: &passing };
+    let event = CloudEvent::of_event(&delivered, &DEFAULTS);
+    for (name, value) in [("id", "7"), ("source", "/s"), ("type", "t"), (RECEIPT, "1-2"), (ATTEMPT, "3")] {
+        assert_eq!(event.attribute(name), Some(value), "{name}");
+    }
+    assert_eq!((event.attribute(STREAM), event.attribute(TOPIC)), (None, Some("a/b")));
+    assert_eq!(event.attributes().count(), weft_cloudevents::MOST_ATTRIBUTES);
+    // Who publishes what was handed out publishes it without.
+    let Parts { headers, .. } = event.into_parts(&[]).unwrap();
+    let headers = Headers::validate(&headers).unwrap();
+    assert!(headers.iter().all(|(name, _)| !name.contains("weft")), "{headers:?}");
+    assert_eq!(headers.get("ce-id"), Some(&b"7"[..]));
 }

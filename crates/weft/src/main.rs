@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod cloud;
 mod commands;
 mod config;
 mod connect;

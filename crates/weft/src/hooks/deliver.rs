@@ -22,10 +22,10 @@ use weft_govern::login::{Login, Proof};
 use weft_hub::Counters;
 use weft_wire::ErrorCode;
 
-use super::body::Facts;
 use super::breaker::{Breaker, Pauses, Turn};
 use super::target::{Failure, Target};
 use super::{HookFacts, HookOptions, Stop};
+use crate::cloud;
 use crate::http::Way;
 
 /// How long the hub waits for a word on an event.
@@ -229,10 +229,9 @@ impl Hook {
 
     /// Sends one event until it is taken or given up.
     fn send(&self, message: Message) {
-        let (id, body) = {
-            let facts = Facts::of(&message, &self.options.stream);
-            (facts.id(), facts.json())
-        };
+        let stream = &self.options.stream;
+        let id = cloud::id_of(&message, stream);
+        let body = cloud::handed_out(&message, stream, None).to_structured().into_bytes();
         let mut tries = 0;
         loop {
             if message.progress().is_err() {

@@ -9,7 +9,6 @@
 //! hub, over shared memory, under a name of its own, `webhook-NAME`, of no tenant, to
 //! which policies apply.
 
-mod body;
 mod breaker;
 mod deliver;
 mod options;

@@ -1,8 +1,9 @@
 // The SDK of CloudEvents for JavaScript, unchanged.
 //
-// `publish URL` publishes events in each mode and prints what each is, as JSON;
-// `read` takes messages from its input (`[{headers, body}]`, bodies in base64) and
-// prints what the SDK reads in them.
+// `exchange HUB` publishes events in each mode to the topic `sdk`, and consumes them: as
+// they come, of the stream `sdk`, and by its consumer `sdk`. It prints what each is that
+// was sent, and that came, as JSON. `read` takes messages from its input (`[{headers,
+// body}]`, bodies in base64) and prints what the SDK reads in them.
 
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
@@ -51,6 +52,60 @@ async function publish(url) {
   return sent;
 }
 
+// The data of server-sent events, one by one.
+async function* listen(url) {
+  const answer = await fetch(url, { headers: { accept: "text/event-stream" } });
+  if (answer.status !== 200) throw new Error(`${answer.status}: ${await answer.text()}`);
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const bytes of answer.body) {
+    text += decoder.decode(bytes, { stream: true });
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+      const line = text.slice(0, end);
+      text = text.slice(end + 1);
+      if (line.startsWith("retry: ")) yield null;
+      if (line.startsWith("data: ")) yield line.slice(6);
+    }
+  }
+}
+
+const STRUCTURED = { "content-type": "application/cloudevents+json" };
+const BATCHED = "application/cloudevents-batch+json";
+
+// What the SDK reads in the next ones.
+async function take(events, count) {
+  const taken = [];
+  while (taken.length < count) {
+    const { value, done } = await events.next();
+    if (done) break;
+    if (value !== null) taken.push(HTTP.toEvent({ headers: STRUCTURED, body: value }));
+  }
+  return taken;
+}
+
+async function exchange(hub) {
+  const live = listen(`${hub}/v1/topics/sdk?format=cloudevents`);
+  // From here on it hears what is published.
+  const first = await live.next();
+  if (first.value !== null) throw new Error(`no greeting: ${first.value}`);
+  const sent = await publish(`${hub}/v1/topics/sdk`);
+  const stream = listen(`${hub}/v1/streams/sdk/events?from=first&format=cloudevents`);
+  const base = `${hub}/v1/streams/sdk/consumers/sdk`;
+  const polled = [];
+  while (polled.length < sent.length) {
+    const answer = await fetch(`${base}/messages?wait=5s`, { headers: { accept: BATCHED } });
+    const body = await answer.text();
+    // The SDK reads the whole batch.
+    if (body !== "[]") polled.push(...HTTP.toEvent({ headers: Object.fromEntries(answer.headers), body }));
+  }
+  const ack = polled.map(({ weftreceipt }) => weftreceipt);
+  const answer = await fetch(`${base}/settle`, { method: "POST", body: JSON.stringify({ ack }) });
+  const settled = await answer.json();
+  const [lived, streamed] = [await take(live, sent.length), await take(stream, sent.length)];
+  const [a, b, c] = [lived, streamed, polled].map((events) => events.map(normal));
+  return { sent, settled, live: a, stream: b, polled: c };
+}
+
 function read(messages) {
   return messages.map(({ headers, body }) => {
     const bytes = Buffer.from(body, "base64");
@@ -60,6 +115,7 @@ function read(messages) {
   });
 }
 
-const [mode, url] = process.argv.slice(2);
-const result = mode === "publish" ? await publish(url) : read(JSON.parse(readFileSync(0, "utf8")));
-process.stdout.write(JSON.stringify(result));
+const [mode, hub] = process.argv.slice(2);
+const result = mode === "exchange" ? await exchange(hub) : read(JSON.parse(readFileSync(0, "utf8")));
+// What is listened to would go on.
+process.stdout.write(JSON.stringify(result), () => process.exit(0));

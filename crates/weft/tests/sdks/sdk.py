@@ -1,11 +1,13 @@
 """The SDK of CloudEvents for Python, unchanged.
 
-`publish URL` publishes events in each mode and prints what each is, as JSON;
-`read` takes messages from its input (`[{headers, body}]`, bodies in base64) and prints
-what the SDK reads in them.
+`exchange HUB` publishes events in each mode to the topic `sdk`, and consumes them: as
+they come, of the stream `sdk`, and by its consumer `sdk`. It prints what each is that
+was sent, and that came, as JSON. `read` takes messages from its input (`[{headers,
+body}]`, bodies in base64) and prints what the SDK reads in them.
 """
 
 import base64
+import itertools
 import json
 import sys
 import urllib.request
@@ -59,6 +61,48 @@ def publish(url):
     return sent
 
 
+def listen(url):
+    """The data of server-sent events, one by one."""
+    request = urllib.request.Request(url, headers={"Accept": "text/event-stream"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        for line in answer:
+            kind, _, data = line.rstrip(b"\n").partition(b": ")
+            if kind == b"retry":
+                yield None
+            if kind == b"data":
+                yield data
+
+
+def take(events, count):
+    """What the SDK reads in the next ones."""
+    structured = {"content-type": "application/cloudevents+json"}
+    bodies = itertools.islice((data for data in events if data), count)
+    return [http.from_http_event(http.HTTPMessage(headers=structured, body=body)) for body in bodies]
+
+
+def exchange(hub):
+    live = listen(f"{hub}/v1/topics/sdk?format=cloudevents")
+    # From here on it hears what is published.
+    assert next(live) is None
+    sent = publish(f"{hub}/v1/topics/sdk")
+    stream = listen(f"{hub}/v1/streams/sdk/events?from=first&format=cloudevents")
+    base = f"{hub}/v1/streams/sdk/consumers/sdk"
+    polled = []
+    while len(polled) < len(sent):
+        batch = "application/cloudevents-batch+json"
+        request = urllib.request.Request(f"{base}/messages?wait=5s", headers={"Accept": batch})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.headers["content-type"] == batch, answer.headers
+            polled += take((json.dumps(event).encode() for event in json.load(answer)), len(sent))
+    receipts = [event.get_attributes()["weftreceipt"] for event in polled]
+    request = urllib.request.Request(f"{base}/settle", data=json.dumps({"ack": receipts}).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        settled = json.load(answer)
+    came = {"live": take(live, len(sent)), "stream": take(stream, len(sent)), "polled": polled}
+    came = {name: [normal(event) for event in events] for name, events in came.items()}
+    return {"sent": sent, "settled": settled, **came}
+
+
 def read(messages):
     found = []
     for message in messages:
@@ -67,5 +111,5 @@ def read(messages):
     return found
 
 
-result = publish(sys.argv[2]) if sys.argv[1] == "publish" else read(json.load(sys.stdin))
+result = exchange(sys.argv[2]) if sys.argv[1] == "exchange" else read(json.load(sys.stdin))
 json.dump(result, sys.stdout)

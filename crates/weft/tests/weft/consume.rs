@@ -154,6 +154,63 @@ fn a_stream_goes_on_exactly_behind_the_last_event_that_was_had() {
     }
 }
 
+#[test]
+fn events_are_handed_out_as_cloudevents_to_who_listens_reads_and_takes_as_such() {
+    let hub = hub("");
+    let client = client(&hub);
+    block_on(client.streams().create(&StreamOptions::new("log", "log/**"))).expect("a stream");
+    block_on(client.streams().consumers("log").create(&ConsumerOptions::new("c"))).expect("a consumer");
+    let mut live = Listener::open(&hub.http, "/v1/topics/log/**?format=cloudevents", "");
+    let mut own = Listener::open(&hub.http, "/v1/topics/log/**?format=weft", "");
+    publish(&client, "log/a", &["line\none", "two"], AckLevel::Synced);
+    let post = "POST /v1/topics/log/b HTTP/1.1\r\nhost: hub\r\nconnection: close\r\ncontent-length: 10\r\n\
+                content-type: application/json\r\nce-specversion: 1.0\r\nce-id: 7\r\nce-source: /s\r\nce-type: t\r\n\
+                ce-weftreceipt: forged\r\nweft-level: synced\r\n\r\n{\"a\"\n:\r\n1}";
+    assert_eq!(raw(connect(&hub.http), post.as_bytes()).status, 200);
+    assert_eq!(own.data()["payload"], "line\none");
+    let heard: Vec<Value> = (0..3).map(|_| live.data()).collect();
+    let [first, _, third] = &heard[..] else { panic!("{heard:?}") };
+    for (name, value) in [("specversion", "1.0"), ("type", "weft.event"), ("subject", "log/a"), ("data", "line\none")] {
+        assert_eq!(first[name], value, "{first}");
+    }
+    let id = first["id"].as_str().expect("an id");
+    let found = weft(&["mesh", "where", id, "-s", &hub.address, "--json"]);
+    assert!(found.status.success(), "{id}: {found:?}");
+    let as_sent = json!({
+        "specversion": "1.0", "id": "7", "source": "/s", "type": "t", "datacontenttype": "application/json",
+        "wefttopic": "log/b", "data": {"a": 1},
+    });
+    assert_eq!(third, &as_sent);
+    // Of a stream with its place there, and of a consumer with its receipt too.
+    let mut read = Listener::open(&hub.http, "/v1/streams/log/events?from=first&format=cloudevents", "");
+    let path = "/v1/streams/log/consumers/c/messages?wait=20s";
+    let accept = "accept: application/cloudevents-batch+json\r\n";
+    let mut taken = Vec::new();
+    while taken.len() < 3 {
+        let answer = get(&hub, path, accept);
+        assert!(answer.head.contains("content-type: application/cloudevents-batch+json"), "{answer:?}");
+        taken.extend(answer.json().as_array().expect("a batch").clone());
+    }
+    for (at, (heard, taken)) in heard.iter().zip(&taken).enumerate() {
+        let event = read.next().expect("an event");
+        assert!(!event.id.is_empty(), "{event:?}");
+        let mut wanted = heard.clone();
+        wanted["weftstream"] = json!("log");
+        wanted["weftsequence"] = json!((at + 1).to_string());
+        assert_eq!(event.json(), wanted);
+        wanted["weftattempt"] = json!("1");
+        wanted["weftreceipt"] = taken["weftreceipt"].clone();
+        assert_eq!(taken, &wanted);
+    }
+    let receipts: Vec<&Value> = taken.iter().map(|taken| &taken["weftreceipt"]).collect();
+    let body = json!({"ack": receipts, "confirm": true}).to_string();
+    let settled = ask(&hub.http, "POST", "/v1/streams/log/consumers/c/settle", &body);
+    assert_eq!(settled.json(), json!({"settled": 3, "stale": []}));
+    assert_eq!(get(&hub, "/v1/streams/log/consumers/c/messages", accept).body, "[]");
+    problem(&get(&hub, "/v1/topics/log/**?format=xml", ""), 400, "bad_query");
+    problem(&get(&hub, path, "accept: application/cloudevents+json\r\n"), 406, "not_acceptable");
+}
+
 /// A connection that takes little before it is read.
 fn narrow(address: &str) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");

@@ -1,5 +1,6 @@
 //! The SDKs of CloudEvents for Python and JavaScript, unchanged: what they publish
-//! by HTTP, and what they read of what the mesh hands out; and the document of the
+//! by HTTP, and what they read of what the mesh hands out, live, of a stream, and by
+//! long poll; and the document of the
 //! API, before a public checker of OpenAPI.
 //!
 //! Need Python, Node and packages from their indexes, which `cargo xtask test`
@@ -12,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_lite::future::block_on;
 use serde_json::{Value, json};
-use weft_client::{Client, ConnectOptions, SubscribeOptions};
+use weft_client::{Client, ConnectOptions, ConsumerOptions, StreamOptions, SubscribeOptions};
 use weft_cloudevents::{CloudEvent, Defaults, Delivered, TOPIC};
 
 use crate::common::http::ask;
@@ -34,23 +35,32 @@ fn run(program: &str, script: &str, arguments: &[&str], input: &Value) -> Value 
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// What an SDK publishes is what it reads again, in both modes, when a native client
-/// has received it.
+/// What an SDK publishes is what it reads again, with all attributes: of who listens
+/// live, of who reads the stream, of who takes by long poll, and, in both modes, of
+/// what a native client has received.
 fn through_the_mesh(program: &str, script: &str) {
     let hub = hub("");
     let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
     let mut taken = block_on(client.subscribe("sdk", SubscribeOptions::default())).expect("it subscribes");
-    let url = format!("http://{}/v1/topics/sdk", hub.http);
-    let sent = run(program, script, &["publish", &url], &Value::Null);
+    let streams = client.streams();
+    block_on(streams.create(&StreamOptions::new("sdk", "sdk"))).expect("a stream");
+    block_on(streams.consumers("sdk").create(&ConsumerOptions::new("sdk"))).expect("a consumer");
+    let exchanged = run(program, script, &["exchange", &format!("http://{}", hub.http)], &Value::Null);
+    let sent = &exchanged["sent"];
     let count = sent.as_array().expect("events").len();
     assert_eq!(count, 6);
+    for how in ["live", "stream", "polled"] {
+        assert_eq!(&exchanged[how], sent, "{how}");
+    }
+    // What was taken is settled by what came with it.
+    assert_eq!(exchanged["settled"], json!({"settled": count, "stale": []}));
     let mut messages = [Vec::new(), Vec::new()];
     while messages[0].len() < count {
         let delivery = block_on(taken.next()).expect("the client is open").expect("events");
         for event in delivery.events() {
             assert_eq!(event.key, b"B6725");
             let (key, headers, payload) = (event.key, event.headers, event.payload);
-            let delivered = Delivered { topic: delivery.topic(), key, headers, payload };
+            let delivered = Delivered { topic: delivery.topic(), key, headers, payload, passing: &[] };
             let defaults = Defaults { id: "none", source: "none", time: "2000-01-01T00:00:00Z" };
             let event = CloudEvent::of_event(&delivered, &defaults);
             assert_eq!(event.attribute(TOPIC), Some("sdk"));
@@ -62,7 +72,7 @@ fn through_the_mesh(program: &str, script: &str) {
         }
     }
     for messages in messages {
-        assert_eq!(run(program, script, &["read"], &messages.into()), sent);
+        assert_eq!(&run(program, script, &["read"], &messages.into()), sent);
     }
 }
 

@@ -13,6 +13,7 @@ use weft_mesh::ledger::DropReason;
 use weft_wire::Event;
 use weft_wire::block::Block;
 
+use crate::cloud::{self, Passing};
 use crate::time::rfc3339;
 
 /// The hub that answers, by whose name its own events are called.
@@ -30,6 +31,16 @@ impl Here {
     fn name_of(&self, hub: HubId) -> Cow<'_, str> {
         if hub == self.id { Cow::Borrowed(&self.name) } else { Cow::Owned(hub.to_string()) }
     }
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Form {
+    /// As objects of our own.
+    #[default]
+    Own,
+    /// As CloudEvents in structured mode.
+    CloudEvents,
 }
 
 /// One event of a block.
@@ -58,6 +69,25 @@ pub(super) fn events(delivery: &Delivery) -> impl Iterator<Item = One<'_>> {
     there.map(move |(event, place)| One { block, event, place })
 }
 
+/// Writes an event as a line of data; `stream`: the one that it was read from.
+pub(super) fn data(out: &mut Vec<u8>, one: &One<'_>, here: &Here, (form, stream): (Form, Option<&str>)) {
+    out.extend_from_slice(b"data: ");
+    match form {
+        Form::Own => object(out, one, here),
+        Form::CloudEvents => {
+            let passing = Passing { stream, ..Passing::default() };
+            let event = cloud::event_of(&one.block, &one.event, one.place, passing);
+            line(out, &event.to_structured());
+        }
+    }
+    out.extend_from_slice(b"\n\n");
+}
+
+/// JSON in one line: in none of its texts a line can end, between them it says nothing.
+fn line(out: &mut Vec<u8>, json: &str) {
+    out.extend(json.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+}
+
 /// Writes an event as an object.
 pub(super) fn object(out: &mut Vec<u8>, one: &One<'_>, here: &Here) {
     out.push(b'{');
@@ -65,8 +95,18 @@ pub(super) fn object(out: &mut Vec<u8>, one: &One<'_>, here: &Here) {
     out.push(b'}');
 }
 
-/// Writes an event that a consumer was handed out as an object.
-pub(super) fn handed_out(out: &mut Vec<u8>, message: &Message, receipt: &str, here: &Here) {
+/// Writes an event that a consumer of a stream was handed out as an object.
+pub(super) fn handed_out(
+    out: &mut Vec<u8>,
+    message: &Message,
+    receipt: &str,
+    here: &Here,
+    (form, stream): (Form, &str),
+) {
+    if form == Form::CloudEvents {
+        out.extend_from_slice(cloud::handed_out(message, stream, Some(receipt)).to_structured().as_bytes());
+        return;
+    }
     let block = message.block();
     let place = message.sequence().saturating_sub(block.stream_sequence());
     out.extend_from_slice(b"{\"receipt\":");

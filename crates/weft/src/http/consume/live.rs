@@ -1,5 +1,5 @@
-//! What is published from now on, to many who listen: those of one principal and one
-//! filter share one subscription, and the bytes that it becomes.
+//! What is published from now on, to many who listen: those of one principal, one
+//! filter and one form share one subscription, and the bytes that it becomes.
 //!
 //! A task of each feed takes what comes, writes it once, and puts it into the queue of
 //! each listener ([`Outbox`]); it waits for none of them. So nobody is held up by one
@@ -25,7 +25,7 @@ use super::super::problem::Problem;
 use super::super::seats::{Over, Seat, Seats};
 use super::super::who::Someone;
 use super::body::Source;
-use super::event::{self, Here};
+use super::event::{self, Form, Here};
 use super::outbox::{Chunk, OnFull, Outbox};
 
 /// What may be on its way from the hub.
@@ -35,8 +35,8 @@ const TURN_BYTES: usize = 64 << 10;
 /// How long the hub has to accept a subscription.
 const SUBSCRIBE: Duration = Duration::from_secs(10);
 
-/// Whose, and of which filter.
-type Key = (Arc<Principal>, String);
+/// Whose, of which filter, and in which form.
+type Key = (Arc<Principal>, String, Form);
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<Feed>>>>;
 
 /// All feeds.
@@ -147,12 +147,12 @@ impl Feeds {
         self: &Arc<Self>,
         inside: &Inside,
         who: &Someone,
-        filter: &str,
+        (filter, form): (&str, Form),
         (seat, most, on_full): (&Arc<Seat>, usize, OnFull),
     ) -> Result<Live, Problem> {
         let outbox = Outbox::new(most, on_full);
         let listener = Arc::new(Listener { seat: seat.clone(), outbox, is_gone: AtomicBool::new(false) });
-        let key = (who.principal.clone(), filter.to_owned());
+        let key = (who.principal.clone(), filter.to_owned(), form);
         let slot = self.slots().entry(key).or_default().clone();
         // Others of the same wait here while the first subscribes.
         let mut now = slot.lock().await;
@@ -174,7 +174,7 @@ impl Feeds {
         drop(now);
         let (feeds, running) = (self.clone(), feed.clone());
         tokio::spawn(async move {
-            running.run(&feeds.seats, subscription, &here).await;
+            running.run(&feeds.seats, subscription, (&here, form)).await;
             drop(lease);
             drop(slot);
             feeds.sweep();
@@ -224,7 +224,7 @@ pub(super) fn over_of(ended: Option<&SubscribeError>) -> Over {
 
 impl Feed {
     /// Hands on what comes, until nobody listens or nothing comes any more.
-    async fn run(&self, seats: &Seats, mut subscription: Subscription, here: &Here) {
+    async fn run(&self, seats: &Seats, mut subscription: Subscription, (here, form): (&Here, Form)) {
         while self.goes_on() {
             let taken = tokio::select! {
                 taken = subscription.next() => taken,
@@ -236,12 +236,12 @@ impl Feed {
                 None => return self.end(&over_of(None)),
             };
             let mut out = Vec::new();
-            let mut events = write(&mut out, &delivery, here);
+            let mut events = write(&mut out, &delivery, here, form);
             drop(delivery);
             while out.len() < TURN_BYTES {
                 // Its end is looked at in the next turn.
                 let Some(Ok(delivery)) = subscription.try_next() else { break };
-                events += write(&mut out, &delivery, here);
+                events += write(&mut out, &delivery, here, form);
             }
             self.push(&Chunk { bytes: out.into(), events }, seats);
             // The connections have their turn.
@@ -251,14 +251,12 @@ impl Feed {
 }
 
 /// Writes a delivery, with what is missing before it; answers how many events those are.
-fn write(out: &mut Vec<u8>, delivery: &Delivery, here: &Here) -> u64 {
+fn write(out: &mut Vec<u8>, delivery: &Delivery, here: &Here, form: Form) -> u64 {
     let gap = delivery.gap();
     event::gap(out, gap);
     let mut events = gap.events;
     for one in event::events(delivery) {
-        out.extend_from_slice(b"data: ");
-        event::object(out, &one, here);
-        out.extend_from_slice(b"\n\n");
+        event::data(out, &one, here, (form, None));
         events += 1;
     }
     events

@@ -20,7 +20,7 @@ use super::super::inside::{Inside, Lease};
 use super::super::problem::Problem;
 use super::super::seats::Seats;
 use super::super::who::Someone;
-use super::event::{self, Here};
+use super::event::{self, Form, Here};
 
 /// What may be on its way to one.
 const CREDIT: ByteCount = ByteCount::mib(1);
@@ -69,6 +69,7 @@ pub(super) struct Ask {
     pub(super) member: String,
     pub(super) max: usize,
     pub(super) wait: Duration,
+    pub(super) form: Form,
 }
 
 /// What is said of how many receipts.
@@ -118,7 +119,8 @@ impl Members {
         Ok(member)
     }
 
-    /// Takes what is there, or what comes in time, as JSON: an object with `messages`.
+    /// Takes what is there, or what comes in time, as JSON: an object with `messages`, or a
+    /// batch of CloudEvents.
     ///
     /// # Errors
     /// [`Problem`]: there is no such consumer, or no room.
@@ -138,7 +140,7 @@ impl Members {
         let until = Instant::now() + ask.wait;
         // Who takes by the same member has its turn first.
         let Ok(mut turn) = timeout_at(until.max(Instant::now() + GATHER), member.turn.lock()).await else {
-            return Ok(written(&[], None));
+            return Ok(written(&[], None, ask));
         };
         let is_there =
             turn.as_ref().is_some_and(|joined| matches!(joined.lease.client().status(), Status::Connected(_)));
@@ -150,7 +152,7 @@ impl Members {
             *locked(&member.settler) = Some(joined.consumer.settler());
             *turn = Some(joined);
         }
-        let Some(joined) = turn.as_mut() else { return Ok(written(&[], None)) };
+        let Some(joined) = turn.as_mut() else { return Ok(written(&[], None, ask)) };
         let gathered = self.gather(joined, ask.max, until).await;
         let ended = match gathered {
             Ok(()) => None,
@@ -175,7 +177,7 @@ impl Members {
             messages.extend(joined.ready.pop_front());
         }
         *locked(&member.used) = self.seats.now();
-        Ok(written(&messages, Some(&joined.here)))
+        Ok(written(&messages, Some(&joined.here), ask))
     }
 
     /// Waits until something is there, and for no more than comes with it.
@@ -305,18 +307,22 @@ fn problem_of(error: &ConsumeError, who: &Someone) -> Problem {
     }
 }
 
-fn written(messages: &[Message], here: Option<&Here>) -> Vec<u8> {
-    let mut out = b"{\"messages\":[".to_vec();
+fn written(messages: &[Message], here: Option<&Here>, ask: &Ask) -> Vec<u8> {
+    let (before, behind) = match ask.form {
+        Form::Own => ("{\"messages\":[", "]}"),
+        Form::CloudEvents => ("[", "]"),
+    };
+    let mut out = before.as_bytes().to_vec();
     for (at, message) in messages.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         if let Some(here) = here {
             let receipt = format!("{}-{}", message.token(), message.sequence());
-            event::handed_out(&mut out, message, &receipt, here);
+            event::handed_out(&mut out, message, &receipt, here, (ask.form, &ask.stream));
         }
     }
-    out.extend_from_slice(b"]}");
+    out.extend_from_slice(behind.as_bytes());
     out
 }
 

@@ -21,17 +21,18 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State as Area};
-use axum::http::header::{ACCEPT, CACHE_CONTROL};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use weft_client::{Position, RequestError, Settle, StartAt};
+use weft_cloudevents::BATCHED;
 use weft_govern::access::Method;
 use weft_wire::ErrorCode;
 
-use self::event::Here;
+use self::event::{Form, Here};
 use self::live::Feeds;
 use self::members::{Ask, Members};
 use self::outbox::OnFull;
@@ -208,17 +209,44 @@ async fn request(
     area.request(&caller, topic, request).await.unwrap_or_else(|problem| problem.response(&id))
 }
 
-/// Whether server-sent events are what is asked for; who says nothing takes anything.
-fn wants_events(headers: &HeaderMap) -> Result<(), Problem> {
+/// Whether one of these media types is accepted, whatever its weight; who says nothing
+/// takes anything.
+fn accepts(headers: &HeaderMap, known: &[&str]) -> bool {
     let mut accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    let is_event = |range: &str| {
+    let is_known = |range: &str| {
         let name = range.split(';').next().unwrap_or_default().trim();
-        ["text/event-stream", "text/*", "*/*"].iter().any(|known| name.eq_ignore_ascii_case(known))
+        known.iter().any(|known| name.eq_ignore_ascii_case(known))
     };
-    if accepted.peek().is_none() || accepted.any(|value| value.split(',').any(is_event)) {
+    accepted.peek().is_none() || accepted.any(|value| value.split(',').any(is_known))
+}
+
+/// Whether server-sent events are what is asked for.
+fn wants_events(headers: &HeaderMap) -> Result<(), Problem> {
+    if accepts(headers, &["text/event-stream", "text/*", "*/*"]) {
         return Ok(());
     }
     Err(Problem::new(406, "not_acceptable", "events are given as text/event-stream: accept it"))
+}
+
+/// In which form a poll is answered: by CloudEvents whoever names them.
+fn wanted_form(headers: &HeaderMap) -> Result<Form, Problem> {
+    if headers.contains_key(ACCEPT) && accepts(headers, &[BATCHED]) {
+        return Ok(Form::CloudEvents);
+    }
+    if accepts(headers, &["application/json", "application/*", "*/*"]) {
+        return Ok(Form::Own);
+    }
+    let text = format!("messages are given as application/json or {BATCHED}: accept one of them");
+    Err(Problem::new(406, "not_acceptable", text))
+}
+
+/// How events are written that are listened to.
+fn form_of(query: &Query) -> Result<Form, Problem> {
+    match query.get("format") {
+        None | Some("weft") => Ok(Form::Own),
+        Some("cloudevents") => Ok(Form::CloudEvents),
+        Some(_) => Err(bad("format", "write weft or cloudevents")),
+    }
 }
 
 impl Consume {
@@ -243,7 +271,8 @@ impl Consume {
         let who = self.who.asks(caller, &head.headers).await?;
         let filter = parts(topic)?;
         wants_events(&head.headers)?;
-        let query = Query::of(&head.uri, &["on_full"])?;
+        let query = Query::of(&head.uri, &["on_full", "format"])?;
+        let form = form_of(&query)?;
         let on_full = match query.get("on_full") {
             None | Some("disconnect") => OnFull::Disconnect,
             Some("drop-oldest") => OnFull::DropOldest,
@@ -254,7 +283,7 @@ impl Consume {
         // It has a seat from here on.
         stay.give_way();
         let bound = (&seated.seat, self.listener_bytes, on_full);
-        let live = self.feeds.listen(&self.inside, &who, &filter, bound).await?;
+        let live = self.feeds.listen(&self.inside, &who, (&filter, form), bound).await?;
         Ok(body::answer(seated, self.heartbeat, live))
     }
 
@@ -268,7 +297,8 @@ impl Consume {
         let who = self.who.asks(caller, &head.headers).await?;
         let stream = parts(stream)?;
         wants_events(&head.headers)?;
-        let query = Query::of(&head.uri, &["from", "filter", "position"])?;
+        let query = Query::of(&head.uri, &["from", "filter", "position", "format"])?;
+        let form = form_of(&query)?;
         // What a browser says when it comes again goes before what its address says.
         let last =
             head.headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
@@ -298,7 +328,7 @@ impl Consume {
         let late = |_| Problem::soon(503, "unknown", "the hub does not begin the reading: try again", 1);
         let begun = timeout(BEGIN, reading.open()).await.map_err(late)?;
         let subscription = begun.map_err(|error| live::problem_of(&error, &who))?;
-        let reader = Reader { subscription, at, here, lease, ready: VecDeque::new() };
+        let reader = Reader { subscription, at, here, form, stream, lease, ready: VecDeque::new() };
         Ok(body::answer(seated, self.heartbeat, reader))
     }
 
@@ -313,12 +343,16 @@ impl Consume {
         let query = Query::of(&head.uri, &["max", "wait", "member"])?;
         let wait = query.time("wait", MOST_WAIT)?.unwrap_or_default().min(self.patience.saturating_sub(SPARE));
         let max = query.number("max", 1..=MOST_MESSAGES)?.unwrap_or(MESSAGES);
-        let ask = Self::ask(names, query.get("member"), (max, wait))?;
+        let form = wanted_form(&head.headers)?;
+        let ask = Ask { form, ..Self::ask(names, query.get("member"), (max, wait))? };
         // It has a member's place from here on.
         stay.give_way();
         let body = self.members.take(&self.inside, &who, &ask).await?;
         let mut response = answer::json(200, &Value::Null);
         *response.body_mut() = Body::from(body);
+        if form == Form::CloudEvents {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BATCHED));
+        }
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Ok(response)
     }
@@ -333,7 +367,7 @@ impl Consume {
         if member.len() > MAX_MEMBER {
             return Err(bad("member", "write at most 64 bytes"));
         }
-        Ok(Ask { stream, consumer, member, max, wait })
+        Ok(Ask { stream, consumer, member, max, wait, form: Form::Own })
     }
 
     async fn settle(
@@ -466,5 +500,21 @@ mod tests {
         assert_eq!([of(&[]), of(&["*/*"]), of(&["text/event-stream"]), of(&["text/html, text/*;q=0.1"])], [None; 4]);
         assert_eq!([of(&["application/json"]), of(&["text/html"])], [Some(406); 2]);
         assert_eq!(of(&["text/html", "text/event-stream"]), None);
+    }
+
+    #[test]
+    fn a_poll_is_answered_by_cloudevents_where_they_are_asked_for_and_nothing_else_is() {
+        let of = |accept: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in accept {
+                headers.append(ACCEPT, HeaderValue::from_str(value).expect("a header"));
+            }
+            wanted_form(&headers).map_err(|problem| problem.status)
+        };
+        assert_eq!([of(&[]), of(&["*/*"]), of(&["application/json"])], [Ok(Form::Own); 3]);
+        assert_eq!(of(&["application/CloudEvents-batch+json; charset=utf-8"]), Ok(Form::CloudEvents));
+        assert_eq!(of(&["text/html", BATCHED]), Ok(Form::CloudEvents));
+        assert_eq!(of(&["application/json, application/cloudevents-batch+json"]), Ok(Form::CloudEvents));
+        assert_eq!(of(&["application/cloudevents+json"]), Err(406));
     }
 }

@@ -18,7 +18,7 @@ use weft_client::{Delivery, Position, Subscription};
 use super::super::inside::Lease;
 use super::super::seats::Over;
 use super::body::Source;
-use super::event::{self, Here};
+use super::event::{self, Form, Here};
 use super::live::over_of;
 
 /// What may be on its way from the hub: events and bytes.
@@ -68,6 +68,9 @@ pub(super) struct Reader {
     pub(super) subscription: Subscription,
     pub(super) at: At,
     pub(super) here: Here,
+    pub(super) form: Form,
+    /// The stream's name.
+    pub(super) stream: String,
     #[allow(dead_code, reason = "held")]
     pub(super) lease: Lease,
     /// What is written and not taken.
@@ -85,9 +88,7 @@ impl Reader {
                 }
                 out.extend_from_slice(format!("id: {}\n", self.at.text()).as_bytes());
             }
-            out.extend_from_slice(b"data: ");
-            event::object(&mut out, &one, &self.here);
-            out.extend_from_slice(b"\n\n");
+            event::data(&mut out, &one, &self.here, (self.form, Some(&self.stream)));
         }
         if !out.is_empty() {
             self.ready.push_back(out.into());
