@@ -220,6 +220,8 @@ codes! {
     DENIED = 116, "denied", "no rule allows it, or one forbids it: ask whoever writes the policies, or see `weft policy explain`";
     /// More than the quota of the tenant or of the identity.
     OVER_QUOTA = 117, "over_quota", "the tenant or the identity uses all that it may: use less, wait, or have the quota raised";
+    /// The lane has more to do than it can; others may have room.
+    LANE_FULL = 118, "lane_full", "the lane has more to do than it can: try again after the time it names, or use a more urgent lane";
     /// Something that a change of the control state stands on has changed meanwhile.
     CONTROL_CONFLICT = 120, "control_conflict", "what the change stands on was changed meanwhile: look at what the detail names, and apply again";
     /// No voter leads the control state, or it cannot be reached.
@@ -238,6 +240,18 @@ codes! {
     BAD_BLOCK = 256, "bad_block", "the bytes are not a block: the sender writes it wrongly, or it was damaged on its way";
     /// Bytes that are not a frame; 513 to 767 name the rule that was broken.
     BAD_FRAME = 512, "bad_frame", "the bytes are not a frame: the sender speaks another protocol, or writes it wrongly";
+}
+
+impl ErrorCode {
+    /// As it is told to a client that speaks this version of the protocol: one of
+    /// version 1 knows a full lane as a hub that has no room.
+    #[must_use]
+    pub const fn told_to(self, version: u16) -> Self {
+        match self {
+            Self::LANE_FULL if version < 2 => Self::OVERLOADED,
+            code => code,
+        }
+    }
 }
 
 impl fmt::Display for ErrorCode {
@@ -260,6 +274,13 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), ErrorCode::ALL.len());
+    }
+
+    #[test]
+    fn who_speaks_an_older_version_is_told_what_it_knows() {
+        assert_eq!(ErrorCode::LANE_FULL.told_to(1), ErrorCode::OVERLOADED);
+        assert_eq!(ErrorCode::LANE_FULL.told_to(2), ErrorCode::LANE_FULL);
+        assert!(ErrorCode::ALL.iter().all(|code| code.told_to(2) == *code));
     }
 
     #[test]

@@ -166,6 +166,12 @@ pub(crate) struct Parts {
 }
 
 impl Connection {
+    /// The version of the protocol that its client speaks. Of one that came through
+    /// another hub that is not known; such hubs speak version 2 and say what they hear.
+    pub(crate) fn version(&self) -> u16 {
+        if self.tunnelled { 2 } else { self.client.version }
+    }
+
     /// The buffer to read into, with room for at least `need` bytes behind
     /// what it holds; `None` when neither the arena nor the reserve has one.
     pub(crate) fn room(&mut self, arena: &Arena, reserve: &Arena, need: usize) -> Option<&mut Buffer> {

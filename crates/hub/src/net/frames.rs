@@ -221,7 +221,7 @@ impl NetStage {
         if level != frame::AckLevel::None {
             add(&self.counters.refused, 1);
             let detail = "the hub has more to do than it can, and this lane waits longest: publish again in a while";
-            return self.refuse_for(id, request, ErrorCode::OVERLOADED, retry_after_ms.max(1), detail);
+            return self.refuse_for(id, request, ErrorCode::LANE_FULL, retry_after_ms.max(1), detail);
         }
         let events = u64::from(Block::trusted(block).event_count().min(MAX_EVENTS));
         // Not checked, so that nothing can be said of its topic.
@@ -471,6 +471,7 @@ impl NetStage {
     ) {
         self.landed(id, request);
         if let Some(connection) = self.connection(id) {
+            let code = code.told_to(connection.version());
             let error = frame::ErrorFrame { request, code, retry_after_ms, detail };
             frame::encode(&Frame::Error(error), connection.egress.control());
         }

@@ -187,6 +187,7 @@ impl NetStage {
                 if let Some(connection) = self.connection(session) {
                     connection.unanswered = connection.unanswered.saturating_sub(1);
                     connection.parts.remove(&id);
+                    let code = code.told_to(connection.version());
                     let error = frame::ErrorFrame { request: id, code, retry_after_ms, detail: &detail };
                     frame::encode(&Frame::Error(error), connection.egress.control());
                     self.mark_dirty(session);

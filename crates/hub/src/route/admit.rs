@@ -321,10 +321,11 @@ impl RouteStage {
         account.published(events);
         account.copies(events);
         account.drop(DropReason::ShedOldest, events);
-        self.note_refused(&block, level, ErrorCode::OVERLOADED);
-        let detail = "the hub has more to do than it can, and this has waited longest: publish again".to_owned();
+        self.note_refused(&block, level, ErrorCode::LANE_FULL);
+        let detail =
+            "the hub has more to do than it can, and of its lane this has waited longest: publish again".to_owned();
         if level != AckLevel::None {
-            self.net.push(ToNet::Refused { session, id, code: ErrorCode::OVERLOADED, retry_after_ms: 100, detail });
+            self.net.push(ToNet::Refused { session, id, code: ErrorCode::LANE_FULL, retry_after_ms: 100, detail });
         }
     }
 

@@ -47,7 +47,7 @@ impl Problem {
             ErrorCode::LOGIN_EXPIRED | ErrorCode::BAD_LOGIN => 401,
             ErrorCode::BAD_TOPIC | ErrorCode::BAD_FILTER | ErrorCode::BAD_NAME | ErrorCode::BAD_CONDITION => 400,
             ErrorCode::TOO_LARGE => 413,
-            ErrorCode::OVER_QUOTA | ErrorCode::LOGIN_LIMITED | ErrorCode::WINDOW => 429,
+            ErrorCode::OVER_QUOTA | ErrorCode::LANE_FULL | ErrorCode::LOGIN_LIMITED | ErrorCode::WINDOW => 429,
             ErrorCode::WRONG_LAST => 412,
             ErrorCode::NO_STREAM
             | ErrorCode::NO_LAST_VALUES
@@ -166,6 +166,7 @@ mod tests {
             (problem.status, problem.retry, problem.code)
         };
         assert_eq!(of(ErrorCode::OVER_QUOTA, Some(2_001)), (429, Some(3), "over_quota".to_owned()));
+        assert_eq!(of(ErrorCode::LANE_FULL, Some(1_500)), (429, Some(2), "lane_full".to_owned()));
         assert_eq!(of(ErrorCode::OVERLOADED, Some(40)), (503, Some(1), "overloaded".to_owned()));
         assert_eq!(of(ErrorCode::DRAINING, None), (503, Some(1), "draining".to_owned()));
         assert_eq!(of(ErrorCode::DENIED, None), (403, None, "denied".to_owned()));

@@ -17,6 +17,7 @@ mod joining;
 mod kill;
 mod login;
 mod metrics;
+mod overload;
 mod page;
 mod pages;
 mod plan;

@@ -229,6 +229,10 @@ fn no_room(why: &WhyWaiting) -> Problem {
         Limit::None | Limit::Subscriber | Limit::Stream | Limit::Load => (429, code(ErrorCode::WINDOW)),
     };
     let retry = seconds(why.behind).min(MOST_WAIT);
+    let why = match why.limit {
+        Limit::None => "more is under way in the session of this principal than it takes".to_owned(),
+        _ => why.to_string(),
+    };
     Problem::soon(status, code, format!("{why}: nothing was published, send it again later"), retry)
 }
 
