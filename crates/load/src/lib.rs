@@ -6,6 +6,7 @@
 //! are handed in, so that every decision can be tested.
 #![forbid(unsafe_code)]
 
+pub mod capacity;
 pub mod curve;
 pub mod latency;
 pub mod pace;

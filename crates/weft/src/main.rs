@@ -1,6 +1,7 @@
 //! The one program, `weft`: what it can be asked to do stands in `cli.rs`.
 #![forbid(unsafe_code)]
 
+mod capacity;
 mod cli;
 mod cloud;
 mod commands;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         Command::Mapping(command) => commands::mapping::run(command),
         Command::Schema(command) => commands::schema::run(command),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::PlanCapacity(args) => capacity::run(&args),
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Doctor(args) => futures_lite::future::block_on(doctor::run(&args)),
         Command::Stat(args) => commands::stat::run(&args),

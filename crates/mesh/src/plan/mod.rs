@@ -6,6 +6,7 @@
 //! Where a change leads to a mistake, nothing is reckoned: [`PlanMesh::mistakes`]
 //! finds all of them at once.
 
+mod carry;
 mod compare;
 mod steps;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::costs::{Said, Weights};
 use crate::link::{DRAINING, MOST_COST};
 use crate::spf::Graph;
 
+pub use self::carry::{Carried, Flow, Passing, Traffic};
 pub use self::compare::{Bound, Load, Outcome, Transit, Way, WayChange};
 pub use self::steps::{Act, Step};
 

@@ -20,6 +20,20 @@ use crate::Usage;
 use crate::cli::SimArgs;
 use crate::config;
 
+/// Reads a mesh file by itself.
+///
+/// # Errors
+/// It cannot be read, or has mistakes.
+pub(crate) fn read_mesh(path: &Path) -> Result<Topology, config::ConfigError> {
+    config::load_with("mesh", path, mesh::parse)
+}
+
+/// The same of its text.
+#[cfg(test)]
+pub(crate) fn parse_mesh(text: &str) -> Result<Topology, Vec<config::reader::Problem>> {
+    mesh::parse(text)
+}
+
 const MESH: &str = include_str!("../../../../examples/sim/mesh.toml");
 const PLAN: &str = include_str!("../../../../examples/sim/plan.toml");
 

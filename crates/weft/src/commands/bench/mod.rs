@@ -9,7 +9,7 @@ mod engine;
 mod show;
 mod threads;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -75,6 +75,11 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let results = Results { plan, hub, steps, found };
     if let Some(path) = &args.svg {
         fs::write(path, show::svg(&results)).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.out {
+        let failed = || format!("cannot write {}", path.display());
+        let mut file = File::options().append(true).create(true).open(path).with_context(failed)?;
+        file.write_all(format!("{}\n", show::json(&results)).as_bytes()).with_context(failed)?;
     }
     let mut out = io::stdout().lock();
     if args.json {

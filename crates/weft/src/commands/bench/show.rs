@@ -181,6 +181,6 @@ fn latency(seen: &Latencies) -> Value {
 
 fn stage(stage: &Stage) -> Value {
     json!({
-        "name": stage.name, "busyPermille": stage.busy_permille, "waitUs": stage.wait_us, "depth": stage.depth,
+        "name": stage.name, "busyPermille": stage.busy_permille, "ownThread": stage.own_thread, "waitUs": stage.wait_us, "depth": stage.depth,
     })
 }
