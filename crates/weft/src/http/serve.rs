@@ -7,8 +7,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -173,6 +174,23 @@ pub(super) struct Life {
     pub(super) is_shared: bool,
     /// It is to end now.
     pub(super) cut: Notify,
+    /// What is done with it once it is upgraded.
+    after: Mutex<Option<After>>,
+}
+
+/// What goes on over a connection that was upgraded.
+pub(super) type After = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Life {
+    /// Each change is whole.
+    fn after(&self) -> MutexGuard<'_, Option<After>> {
+        self.after.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`Stay::go_on`].
+    pub(super) fn go_on(&self, after: After) {
+        *self.after() = Some(after);
+    }
 }
 
 /// A request under way, until it is dropped.
@@ -232,6 +250,7 @@ impl Shared {
             since: AtomicU64::new(millis(self.started)),
             is_shared: is_two,
             cut: Notify::new(),
+            after: Mutex::default(),
         });
         let router = TowerToHyperService::new(self.serving.router.clone());
         let (shared, caller, known) = (self.clone(), Arc::new(caller), life.clone());
@@ -266,10 +285,15 @@ impl Shared {
                 .header_read_timeout(HEAD_TIME)
                 .max_headers(HEADERS)
                 .max_buf_size(options.head.as_usize());
-            let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+            let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
             if !self.lasts(&life, options.idle, connection.as_mut()).await {
                 connection.as_mut().graceful_shutdown();
                 let _ = timeout(self.rest(&life), connection).await;
+                return;
+            }
+            let after = life.after().take();
+            if let Some(after) = after {
+                after.await;
             }
         }
     }

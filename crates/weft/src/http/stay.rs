@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::serve::{Busy, Life};
+use super::serve::{After, Busy, Life};
 
 /// It is among the extensions of each request.
 pub(super) struct Stay {
@@ -34,6 +34,12 @@ impl Stay {
     /// Others may have it: what waits from now on is bounded otherwise.
     pub(super) fn give_way(&self) {
         drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// What goes on over the connection once it has been upgraded. It is done by the
+    /// connection's own task, so that it has that one's place.
+    pub(super) fn go_on(&self, after: After) {
+        self.life.go_on(after);
     }
 
     /// Ends the connection, where no other request has a part in it.

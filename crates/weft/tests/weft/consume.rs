@@ -19,7 +19,7 @@ use crate::common::sse::{Event, Listener};
 use crate::common::voters::{Mesh, PATIENCE, weft};
 
 /// A hub by itself, where everybody may do everything.
-fn hub(http: &str) -> Hub {
+pub(crate) fn hub(http: &str) -> Hub {
     let config = format!(
         "name = \"alone\"\ndata = \"data\"\n[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n{http}\
          [control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n"
@@ -27,12 +27,12 @@ fn hub(http: &str) -> Hub {
     Hub::configured(&config)
 }
 
-fn client(hub: &Hub) -> Client {
+pub(crate) fn client(hub: &Hub) -> Client {
     block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects")
 }
 
 /// Publishes, and waits until the hub, and its streams, have it.
-fn publish(client: &Client, topic: &str, payloads: &[&str], level: AckLevel) {
+pub(crate) fn publish(client: &Client, topic: &str, payloads: &[&str], level: AckLevel) {
     block_on(async {
         let publisher = client.publisher(PublisherOptions::level(level));
         let mut under_way = Vec::new();
@@ -52,7 +52,7 @@ fn counters(hub: &Hub) -> Value {
 
 /// Waits until a counter is what it has to be.
 #[track_caller]
-fn counts(hub: &Hub, name: &str, wanted: impl Fn(u64) -> bool) {
+pub(crate) fn counts(hub: &Hub, name: &str, wanted: impl Fn(u64) -> bool) {
     let begun = Instant::now();
     while !wanted(counters(hub)[name].as_u64().expect("a number")) {
         assert!(begun.elapsed() < PATIENCE, "{name}: {}", counters(hub));
@@ -212,7 +212,7 @@ fn events_are_handed_out_as_cloudevents_to_who_listens_reads_and_takes_as_such()
 }
 
 /// A connection that takes little before it is read.
-fn narrow(address: &str) -> TcpStream {
+pub(crate) fn narrow(address: &str) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4 << 10).expect("a size");
     let address: std::net::SocketAddr = address.parse().expect("an address");

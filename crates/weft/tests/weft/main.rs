@@ -27,6 +27,7 @@ mod registry;
 mod reload;
 mod schema;
 mod sdks;
+mod sockets;
 mod stat;
 mod storage;
 mod streams;

@@ -72,6 +72,12 @@ pub(super) fn events(delivery: &Delivery) -> impl Iterator<Item = One<'_>> {
 /// Writes an event as a line of data; `stream`: the one that it was read from.
 pub(super) fn data(out: &mut Vec<u8>, one: &One<'_>, here: &Here, (form, stream): (Form, Option<&str>)) {
     out.extend_from_slice(b"data: ");
+    written(out, one, here, (form, stream));
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Writes an event in one line, in the form that is asked for.
+pub(super) fn written(out: &mut Vec<u8>, one: &One<'_>, here: &Here, (form, stream): (Form, Option<&str>)) {
     match form {
         Form::Own => object(out, one, here),
         Form::CloudEvents => {
@@ -80,7 +86,6 @@ pub(super) fn data(out: &mut Vec<u8>, one: &One<'_>, here: &Here, (form, stream)
             line(out, &event.to_structured());
         }
     }
-    out.extend_from_slice(b"\n\n");
 }
 
 /// JSON in one line: in none of its texts a line can end, between them it says nothing.

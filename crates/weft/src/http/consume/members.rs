@@ -226,31 +226,7 @@ impl Members {
             let text = "nothing is handed out to this member (any more): what it had is handed out again";
             return Err(Problem::new(409, "no_member", text));
         };
-        let mut answer = Said { settled: 0, stale: Vec::new() };
-        let last = said.iter().rposition(|(_, what)| *what == Settle::Ack).filter(|_| confirm);
-        for (at, (receipt, what)) in said.into_iter().enumerate() {
-            let Some((token, sequence)) = receipt_of(&receipt) else {
-                answer.stale.push(receipt);
-                continue;
-            };
-            // The last one that is done is confirmed, and with it those before it.
-            let settled = if Some(at) == last {
-                settler.ack_confirmed(token, sequence).await
-            } else {
-                settler.settle(token, sequence, &what)
-            };
-            match settled {
-                Ok(()) => answer.settled += 1,
-                Err(SettleError::Stale { .. } | SettleError::Closed) => answer.stale.push(receipt),
-                Err(SettleError::Refused(_)) => answer.stale.push(receipt),
-                Err(SettleError::Full { .. }) => {
-                    let text = "more is said than the session can send: settle the same again in a moment";
-                    return Err(Problem::soon(429, "window", text, 1));
-                }
-                Err(error) => return Err(Problem::soon(503, "unknown", error.to_string(), 1)),
-            }
-        }
-        Ok(answer)
+        settle_all(&settler, said, confirm).await
     }
 
     /// Has those leave that nobody uses; called every second.
@@ -271,6 +247,39 @@ impl Members {
             true
         });
     }
+}
+
+/// Says what becomes of events, by their receipts, of one member. `confirm`: once that
+/// is on disk.
+///
+/// # Errors
+/// [`Problem`]: more is said than can be sent.
+pub(super) async fn settle_all(settler: &Settler, said: Vec<(String, Settle)>, confirm: bool) -> Result<Said, Problem> {
+    let mut answer = Said { settled: 0, stale: Vec::new() };
+    let last = said.iter().rposition(|(_, what)| *what == Settle::Ack).filter(|_| confirm);
+    for (at, (receipt, what)) in said.into_iter().enumerate() {
+        let Some((token, sequence)) = receipt_of(&receipt) else {
+            answer.stale.push(receipt);
+            continue;
+        };
+        // The last one that is done is confirmed, and with it those before it.
+        let settled = if Some(at) == last {
+            settler.ack_confirmed(token, sequence).await
+        } else {
+            settler.settle(token, sequence, &what)
+        };
+        match settled {
+            Ok(()) => answer.settled += 1,
+            Err(SettleError::Stale { .. } | SettleError::Closed) => answer.stale.push(receipt),
+            Err(SettleError::Refused(_)) => answer.stale.push(receipt),
+            Err(SettleError::Full { .. }) => {
+                let text = "more is said than the session can send: settle the same again in a moment";
+                return Err(Problem::soon(429, "window", text, 1));
+            }
+            Err(error) => return Err(Problem::soon(503, "unknown", error.to_string(), 1)),
+        }
+    }
+    Ok(answer)
 }
 
 /// What has come and nobody has asked for goes to others.
@@ -297,7 +306,7 @@ async fn join(inside: &Inside, who: &Someone, ask: &Ask) -> Result<Joined, Probl
     Ok(Joined { consumer, ready: VecDeque::new(), here, lease })
 }
 
-fn problem_of(error: &ConsumeError, who: &Someone) -> Problem {
+pub(super) fn problem_of(error: &ConsumeError, who: &Someone) -> Problem {
     match error {
         ConsumeError::Refused(refusal) => super::refused(refusal, who),
         ConsumeError::Request(error) => super::asked_in_vain(error, who),

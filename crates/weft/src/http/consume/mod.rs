@@ -1,6 +1,7 @@
 //! Consuming by HTTP, in the caller's own session ([`Inside`]): what is published from
 //! now on ([`live`]) and streams ([`reader`]) as server-sent events, durable consumers
-//! by long poll ([`members`]), and requests that are replied to ([`call`]).
+//! by long poll ([`members`]), requests that are replied to ([`call`]), and all of it but
+//! these by WebSocket ([`socket`]).
 //!
 //! Nothing here waits for who does not read: see each part for its bound, and
 //! [`Seats`] for all who listen.
@@ -12,6 +13,7 @@ mod live;
 mod members;
 mod outbox;
 mod reader;
+mod socket;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use axum::http::{HeaderMap, HeaderValue, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use weft_base::Clock;
 use weft_client::{Position, RequestError, Settle, StartAt};
 use weft_cloudevents::BATCHED;
 use weft_govern::access::Method;
@@ -76,8 +79,11 @@ pub(super) struct Consume {
     seats: Arc<Seats>,
     feeds: Arc<Feeds>,
     members: Members,
+    clock: Arc<dyn Clock>,
     heartbeat: Duration,
     listener_bytes: usize,
+    /// The most bytes of a message of a socket.
+    message_bytes: usize,
     patience: Duration,
 }
 
@@ -96,6 +102,8 @@ pub(super) fn router(
         feeds: Arc::new(Feeds::new(seats.clone())),
         members: Members::new(options.members, options.lease, seats.clone()),
         seats,
+        clock: facts.clock.clone(),
+        message_bytes: options.body.as_usize(),
         heartbeat: options.heartbeat,
         listener_bytes: usize::try_from(options.listener_bytes.0).unwrap_or(usize::MAX),
         patience: options.patience,
@@ -106,6 +114,7 @@ pub(super) fn router(
         .route("/v1/streams/{stream}/consumers/{consumer}/messages", get(take))
         .route("/v1/streams/{stream}/consumers/{consumer}/settle", post(settle))
         .route("/v1/requests/{*topic}", post(request))
+        .route("/v1/ws", get(socket::open))
         .with_state(consume.clone());
     (router, consume)
 }
@@ -380,7 +389,7 @@ impl Consume {
         let who = self.who.asks(caller, &head.headers).await?;
         let query = Query::of(&head.uri, &["member"])?;
         let ask = Self::ask(names, query.get("member"), (0, Duration::ZERO))?;
-        let (said, confirm) = said_of(&body_of(body, BODY_BYTES).await?)?;
+        let (said, confirm) = said_in(&body_of(body, BODY_BYTES).await?)?;
         let said = self.members.settle(&who, &ask, said, confirm).await?;
         Ok(answer::json(200, &json!({"settled": said.settled, "stale": said.stale})))
     }
@@ -401,14 +410,20 @@ impl Consume {
 }
 
 /// What is said of which receipts, and whether that is to be on disk.
-fn said_of(body: &[u8]) -> Result<(Vec<(String, Settle)>, bool), Problem> {
+fn said_in(body: &[u8]) -> Result<(Vec<(String, Settle)>, bool), Problem> {
     let bad = |why: &str| Problem::new(400, "bad_body", format!("the body: {why}"));
     let value: Value = serde_json::from_slice(body).map_err(|error| bad(&format!("it is no JSON, {error}")))?;
     let Value::Object(fields) = value else { return Err(bad("write an object, such as {\"ack\": [\"7-42\"]}")) };
+    said_of(&fields)
+}
+
+/// The same of the members of an object.
+fn said_of(fields: &serde_json::Map<String, Value>) -> Result<(Vec<(String, Settle)>, bool), Problem> {
+    let bad = |why: &str| Problem::new(400, "bad_body", format!("the body: {why}"));
     let mut delay = Duration::ZERO;
     let mut reason = String::new();
     let mut confirm = false;
-    for (name, value) in &fields {
+    for (name, value) in fields {
         match (name.as_str(), value) {
             ("ack" | "nack" | "progress" | "term", Value::Array(_)) => {}
             ("delay", Value::String(text)) => {
@@ -460,14 +475,14 @@ mod tests {
 
     #[test]
     fn what_is_said_of_receipts_is_read_and_what_cannot_be_is_refused_by_name() {
-        let (said, confirm) = said_of(
+        let (said, confirm) = said_in(
             br#"{"ack": ["1-2"], "nack": ["1-3"], "delay": "5 s", "term": ["1-4"], "reason": "r", "confirm": true}"#,
         )
         .expect("it is sound");
         let five = Duration::from_secs(5);
         let wanted = [("1-2", Settle::Ack), ("1-3", Settle::Nack(five)), ("1-4", Settle::Term("r".to_owned()))];
         assert_eq!((said, confirm), (wanted.map(|(receipt, what)| (receipt.to_owned(), what)).to_vec(), true));
-        assert!(said_of(b"{}").is_ok_and(|(said, confirm)| said.is_empty() && !confirm));
+        assert!(said_in(b"{}").is_ok_and(|(said, confirm)| said.is_empty() && !confirm));
         let many = format!(r#"{{"ack": [{}"1-1"]}}"#, r#""1-1","#.repeat(MOST_RECEIPTS));
         for (body, name) in [
             ("", "JSON"),
@@ -482,7 +497,7 @@ mod tests {
             (r#"{"confirm": 1}"#, "confirm"),
             (&*many, "10000"),
         ] {
-            let problem = said_of(body.as_bytes()).expect_err(body);
+            let problem = said_in(body.as_bytes()).expect_err(body);
             assert_eq!((problem.status, problem.code.as_str()), (400, "bad_body"));
             assert!(problem.detail.contains(name), "{problem:?}");
         }

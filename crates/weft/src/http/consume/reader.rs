@@ -42,7 +42,7 @@ impl At {
     }
 
     /// Whether an event of this home is behind it; if so it is now read.
-    fn take(&mut self, home: u32, sequence: u64) -> bool {
+    pub(super) fn take(&mut self, home: u32, sequence: u64) -> bool {
         let next = self.0.entry(home).or_default();
         if sequence < *next {
             return false;
@@ -52,7 +52,7 @@ impl At {
     }
 
     /// In the form of [`Position`].
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for (home, next) in &self.0 {
             let comma = if text.is_empty() { "" } else { "," };

@@ -71,6 +71,17 @@ impl Asked {
         Ok(Self { lane, reached, key: key.map(str::to_owned), deadline, trace: trace_of(headers), once })
     }
 
+    /// Of an event that is published by no request of its own.
+    pub(in crate::http) fn plain(lane: Lane, reached: Reached, deadline: Option<Duration>) -> Self {
+        Self { lane, reached, key: None, deadline, trace: Vec::new(), once: None }
+    }
+
+    /// What is waited for.
+    #[cfg(test)]
+    pub(in crate::http) fn reached(&self) -> Reached {
+        self.reached
+    }
+
     /// The headers of the trace, as they are added to an event.
     pub(in crate::http) fn more(&self) -> Vec<(&str, &[u8])> {
         self.trace.iter().map(|(name, value)| (*name, value.as_bytes())).collect()

@@ -28,17 +28,19 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::http::request;
 use axum::http::{HeaderMap, Response};
 use axum::routing::post;
+use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
-use weft_base::Clock;
+use weft_base::{Clock, UnixNanos};
 use weft_govern::access::Method;
 
 use self::asked::Asked;
 use self::once::{Begun, Once, Print};
 use self::read::Events;
 use self::reply::{Outcome, Reply};
+pub(super) use self::send::One;
 pub(super) use self::send::problem_of;
-use self::send::{ACK, One, Sent};
+use self::send::{ACK, Sent};
 use super::inside::Inside;
 use super::problem::Problem;
 use super::serve::HEAD_TIME;
@@ -80,6 +82,41 @@ pub(super) fn router(options: &HttpOptions, facts: &Facts, who: Arc<Who>, inside
         .route("/v1/topics/{*topic}", post(publish))
         .route("/v1/batch", post(batch))
         .with_state(Arc::new(place))
+}
+
+/// An event in JSON, as in a batch.
+///
+/// # Errors
+/// [`Problem`]: it is none.
+pub(super) fn read_one(event: &[u8], asked: &Asked) -> Result<One, Problem> {
+    read::of_json(asked, event)
+}
+
+/// An event on its way.
+pub(super) struct Sending(Sent);
+
+/// Sends an event, behind those that were sent before.
+///
+/// # Errors
+/// [`Problem`]: there is no session for it.
+pub(super) async fn send_one(
+    inside: &Inside,
+    who: &Someone,
+    asked: &Asked,
+    one: One,
+    now: UnixNanos,
+) -> Result<Sending, Problem> {
+    let lease = inside.session(&who.login).await?;
+    Ok(Sending(send::send(lease, asked, vec![Ok(one)], now, is_nobody(who)).await))
+}
+
+impl Sending {
+    /// What became of it, as one result among others.
+    pub(super) async fn outcome(mut self) -> Value {
+        let _ = timeout(ACK, self.0.settle()).await;
+        let (mut outcomes, _) = self.0.outcomes().await;
+        Reply::part(outcomes.pop().unwrap_or_else(|| Err(send::unknown())))
+    }
 }
 
 async fn publish(

@@ -100,7 +100,7 @@ pub(super) fn batch(asked: &Asked, headers: &HeaderMap, body: &[u8], most: usize
 }
 
 /// An event of a batch.
-fn of_json(asked: &Asked, event: &[u8]) -> Result<One, Problem> {
+pub(super) fn of_json(asked: &Asked, event: &[u8]) -> Result<One, Problem> {
     let wrong = |why: String| Problem::new(400, "bad_event", why);
     let string = |name: &str, value: &str| {
         serde_json::from_str::<String>(value).map_err(|_| wrong(format!("`{name}` is no string of Unicode")))

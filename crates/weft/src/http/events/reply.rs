@@ -51,21 +51,23 @@ impl Reply {
         let good = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()).map(|reply| reply.status);
         let first = outcomes.iter().find_map(|outcome| outcome.as_ref().err()).cloned();
         let retry = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()?.retry).max();
-        let results: Vec<Value> = outcomes
-            .into_iter()
-            .map(|outcome| match outcome {
-                Ok(Self { status, mut body, .. }) => {
-                    body["status"] = status.into();
-                    body
-                }
-                Err(problem) => problem.part(),
-            })
-            .collect();
+        let results: Vec<Value> = outcomes.into_iter().map(Self::part).collect();
         let body = json!({"published": published, "failed": failed, "results": results});
         match (good, first) {
             (None, Some(problem)) => Self::failed(Problem { retry, ..problem }, body),
             (Some(_), Some(_)) => Self { retry, ..Self::done(MIXED, body) },
             (good, None) => Self::done(good.unwrap_or(200), body),
+        }
+    }
+
+    /// What became of one event among others.
+    pub(super) fn part(outcome: Outcome) -> Value {
+        match outcome {
+            Ok(Self { status, mut body, .. }) => {
+                body["status"] = status.into();
+                body
+            }
+            Err(problem) => problem.part(),
         }
     }
 

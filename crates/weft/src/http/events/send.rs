@@ -38,13 +38,13 @@ const MOST_WAIT: u64 = 30;
 
 /// An event to be published.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct One {
-    pub(super) topic: String,
+pub(in crate::http) struct One {
+    pub(in crate::http) topic: String,
     pub(super) lane: Lane,
     pub(super) key: String,
     /// Its own, encoded.
     pub(super) headers: Vec<u8>,
-    pub(super) payload: Bytes,
+    pub(in crate::http) payload: Bytes,
 }
 
 /// What is known of an event.
