@@ -4,8 +4,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use weft_wire::block::layout::TRACED;
 use weft_wire::block::{self, Block, BlockFields, BlockWriter, EventFields, HEADER_LEN};
-use weft_wire::headers::HeadersWriter;
+use weft_wire::headers::{HeadersWriter, names};
+use weft_wire::trace::{BlockTrace, TraceContext};
 
 fuzz_target!(|data: &[u8]| {
     as_it_is(data);
@@ -24,6 +26,10 @@ fn as_it_is(data: &[u8]) {
     let read: usize =
         block.events().map(|event| event.key.len() + event.payload.len() + event.headers.iter().count()).sum();
     assert!(read <= data.len());
+    let _ = BlockTrace::of(block);
+    if let Some(context) = TraceContext::parse(data) {
+        assert_eq!(TraceContext::parse(context.header().as_bytes()), Some(context));
+    }
 }
 
 /// The input with all that a fuzzer guesses late or never: length, magic,
@@ -54,6 +60,11 @@ fn sealed(data: &[u8]) {
 
 /// A writer that is given what was read writes the same bytes.
 fn round_trip(block: &Block<'_>) {
+    // The writer flags what has a trace context; one of before did not.
+    let mut contexts = block.events().map(|event| event.headers.get(names::TRACEPARENT));
+    if block.flags() & TRACED == 0 && contexts.any(|context| context.is_some()) {
+        return;
+    }
     let fields = BlockFields {
         topic: block.topic(),
         lane: block.lane(),

@@ -26,8 +26,10 @@ pub mod headers;
 pub mod peer;
 pub mod reply;
 pub mod shown;
+pub mod trace;
 
 pub use block::{Block, BlockFields, BlockWriter, Event, EventFields, Stamp};
 pub use code::ErrorCode;
 pub use frame::Frame;
 pub use headers::{Headers, HeadersWriter};
+pub use trace::TraceContext;

@@ -47,6 +47,9 @@ pub const BATCH_LAST: u32 = 1 << 26;
 /// their place stand events of which nothing is left: see
 /// [`Event::is_removed`](super::Event::is_removed).
 pub const COMPACTED: u32 = 1 << 25;
+/// Flag of a block: an event of it has a [`TRACEPARENT`](crate::headers::names::TRACEPARENT).
+/// [`BlockWriter`](super::BlockWriter) sets it; hubs look for trace context nowhere else.
+pub const TRACED: u32 = 1 << 24;
 
 /// The first cache line: written by the producer, never changed.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -6,10 +6,10 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::layout::{
     EVENT_HEADER_LEN, EventHeader, HEADER_LEN, HUB_LINE, MAGIC, MAX_BLOCK, MAX_EVENTS, MAX_TOPIC, PRODUCER_CHECKSUM,
-    ProducerLine, VERSION,
+    ProducerLine, TRACED, VERSION,
 };
 use super::{pad8, producer_checksum};
-use crate::headers::{HeaderError, Headers};
+use crate::headers::{HeaderError, Headers, names};
 
 /// What all events of a block have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,12 +238,13 @@ impl<'b> BlockWriter<'b> {
         let key_len = u16::try_from(key.len()).map_err(|_| WriteError::KeyTooLong { len: key.len() })?;
         let too_long = HeaderError::TooLong { len: headers.len() };
         let headers_len = u16::try_from(headers.len()).map_err(|_| too_long)?;
-        Headers::validate(headers)?;
+        let has_trace = Headers::validate(headers)?.get(names::TRACEPARENT).is_some();
         let need = event_len(key.len(), headers.len(), payload_len);
         let left = self.buf.len() - self.len;
         let no_room = WriteError::NoRoom { need, left };
         let wire_len = u32::try_from(payload_len).map_err(|_| no_room)?;
-        let room = self.buf.get_mut(self.len..).and_then(|free| free.get_mut(..need)).ok_or(no_room)?;
+        let (head_of_block, free) = self.buf.split_at_mut(self.len);
+        let room = free.get_mut(..need).ok_or(no_room)?;
         let head = EventHeader {
             payload_len: U32::new(wire_len),
             key_len: U16::new(key_len),
@@ -259,6 +260,9 @@ impl<'b> BlockWriter<'b> {
         write_part(headers_room, headers);
         self.len += need;
         self.count += 1;
+        if has_trace && let Ok((line, _)) = ProducerLine::mut_from_prefix(head_of_block) {
+            line.flags.set(line.flags.get() | TRACED);
+        }
         Ok(room)
     }
 
