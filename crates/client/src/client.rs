@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use weft_base::{ByteCount, Clock, Random, SystemClock};
+use weft_base::{ByteCount, Clock, HubId, Random, SystemClock};
 use weft_topic::Filter;
 use weft_transport::{Network, TcpNetwork, TcpOptions};
 use weft_wire::frame::{self, DrainAction, Frame, MAX_NAME, MAX_WEIGHT};
+use weft_wire::trace::{BlockTrace, SpanStage, TraceContext, span_of_stage};
 
+use crate::delivery::Delivery;
 use crate::demand::OnDemand;
 use crate::driver::{Driver, Shared};
 use crate::error::{ConnectError, RequestError, SubscribeError};
@@ -318,6 +320,27 @@ impl Client {
             Status::Connected(hub) => Some(hub),
             _ => None,
         }
+    }
+
+    /// Of a live delivery that belongs to a trace, the context for spans of who
+    /// consumes it: its span is that of the hub which delivered, which a hub that
+    /// traces has. `None` when its events name no trace.
+    ///
+    /// ```no_run
+    /// # fn example(client: &weft_client::Client, delivery: &weft_client::Delivery) {
+    /// if let Some(context) = client.trace_context(delivery) {
+    ///     println!("traceparent: {}", context.header());
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn trace_context(&self, delivery: &Delivery) -> Option<TraceContext> {
+        let context = BlockTrace::of(delivery.block())?.context;
+        let at_hub = self.hub().zip(delivery.stamp()).filter(|_| delivery.home().is_none());
+        Some(at_hub.map_or(context, |(hub, stamp)| TraceContext {
+            span: span_of_stage(&context.trace, &stamp, hub.id, SpanStage::Deliver, HubId(0)),
+            ..context
+        }))
     }
 
     /// Why the client has ended by itself: the connection was lost and could

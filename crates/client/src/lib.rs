@@ -110,4 +110,5 @@ pub use subscription::Subscription;
 pub use weft_transport::{Security, TlsIdentity};
 pub use weft_wire::block::EventFields;
 pub use weft_wire::headers::HeadersWriter;
+pub use weft_wire::trace::TraceContext;
 pub use why::{Limit, WhyWaiting};

@@ -27,6 +27,7 @@ use crate::replicate::ToReplicate;
 use crate::route::mapping::{FORMER_PRODUCERS, FORMER_RULES};
 use crate::route::refused;
 use crate::see::classes::Classes;
+use crate::see::trace::Tracing;
 use crate::see::window::Window;
 
 /// A session: its connection, its table of subscriptions, and 256 blocks in its lanes.
@@ -199,6 +200,7 @@ pub fn parts(options: &HubOptions) -> Vec<Part> {
         part("ways", "routing.ways, labels, hubs", times(l.hubs.saturating_mul(ways(options)), WAY)),
         part("two paths", "paths, hubs, labels", times(1, two_paths(options))),
         part("recent blocks", "see.window", times(1, Window::memory(options.see.window))),
+        part("traces", "telemetry.otlp", times(1, Tracing::memory(options.see.traces))),
         part("counters and histograms", "ledger, metric", ByteCount(counted(options))),
         part("classes of topics", "ledger", times(1, Classes::memory(&options.see))),
         part("what crosses links", "hubs, ledger", times(l.hubs, crossing(options))),

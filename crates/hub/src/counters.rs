@@ -29,6 +29,7 @@ use crate::inspect::SchemaCounts;
 use crate::mapping::Mapped;
 use crate::see::SeeOptions;
 use crate::see::classes::Classes;
+use crate::see::trace::{TraceCounts, Tracing};
 use crate::see::window::Window;
 
 macro_rules! counters {
@@ -48,6 +49,8 @@ macro_rules! counters {
             pub(crate) classes: Classes,
             /// The blocks that crossed the hub last.
             pub(crate) window: Window,
+            /// Which of them are traced.
+            pub(crate) traces: Tracing,
             /// Local copies that the route stage is to lose uncounted: the canary of the ledger's alarm.
             /// Does nothing where the program is built without debug assertions.
             #[doc(hidden)]
@@ -73,7 +76,7 @@ macro_rules! counters {
 
         impl Counters {
             /// In this table, with a class's ledger and a window as given.
-            fn of(table: Arc<Table>, classes: Classes, window: Window) -> Self {
+            fn of(table: Arc<Table>, classes: Classes, (window, traces): (Window, Tracing)) -> Self {
                 let named = |head: &'static str| {
                     let mut all = ByReason::<Value>::default();
                     for reason in DropReason::ALL {
@@ -89,6 +92,7 @@ macro_rules! counters {
                     lanes: std::array::from_fn(|lane| table.counter(&format!("lane.{lane}.published"), Unit::Events, None)),
                     classes,
                     window,
+                    traces,
                     canary: AtomicU64::default(),
                     links_by_peer: Mutex::default(),
                     stages: OnceLock::new(),
@@ -117,6 +121,7 @@ macro_rules! counters {
                     }
                     all.push((format!("class.{class}.imbalance"), get(&ledger.imbalance)));
                 }
+                all.extend(self.traces.list());
                 all.extend(self.locked_mapping().list());
                 all.extend(self.govern.list().into_iter().chain(self.schema.list()));
                 for (peer, link) in &*self.locked_links() {
@@ -407,7 +412,12 @@ counters! {
 /// What each counter means, line by line as it is documented here: by its name in the
 /// table, with `*` for the link or stage.
 pub fn texts() -> impl Iterator<Item = (String, &'static [&'static str])> {
-    let own = TEXTS.iter().chain(GovernCounts::TEXTS).chain(SchemaCounts::TEXTS).chain(MeshCounts::TEXTS);
+    let own = TEXTS
+        .iter()
+        .chain(GovernCounts::TEXTS)
+        .chain(SchemaCounts::TEXTS)
+        .chain(MeshCounts::TEXTS)
+        .chain(TraceCounts::TEXTS);
     let own = own.map(|(name, text)| ((*name).to_owned(), *text));
     let links = LinkCounters::TEXTS.iter().map(|(what, text)| (format!("link.*.{what}"), *text));
     let stages = StageGauges::TEXTS.iter().map(|(what, text)| (format!("stage.*.{what}"), *text));
@@ -417,7 +427,9 @@ pub fn texts() -> impl Iterator<Item = (String, &'static [&'static str])> {
 impl Default for Counters {
     /// In no file, without classes: for tests.
     fn default() -> Self {
-        Self::of(Arc::default(), Classes::default(), Window::default())
+        let table = Arc::default();
+        let traces = Tracing::new(None, &table);
+        Self::of(table, Classes::default(), (Window::default(), traces))
     }
 }
 
@@ -425,7 +437,8 @@ impl Counters {
     /// Counters at zero in a table, with ledgers and a window as configured.
     pub(crate) fn new(see: &SeeOptions, random: &mut Random, table: Arc<Table>) -> Self {
         let classes = Classes::new(see, random, &table);
-        Self::of(table, classes, Window::new(see.window))
+        let traces = Tracing::new(see.traces, &table);
+        Self::of(table, classes, (Window::new(see.window), traces))
     }
 
     /// What is measured in histograms, if any is to be: made when a stage is.

@@ -21,6 +21,7 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::messages::ToConductor;
 use crate::options::HubOptions;
 use crate::route::table::RouteTable;
+use crate::see::Collector;
 
 /// A running hub. Dropping it without [`Hub::stop`] ends it without a drain.
 pub struct Hub {
@@ -107,6 +108,13 @@ impl Hub {
     #[must_use]
     pub fn aside(&self) -> Arc<Aside> {
         self.aside.clone()
+    }
+
+    /// What makes spans of what is traced, for a thread of its own; `None` where
+    /// nothing is traced. Ask once: two would share the blocks between them.
+    #[must_use]
+    pub fn traces(&self) -> Option<Collector> {
+        self.counters.traces.is_on().then(|| Collector::new(self.counters.clone(), self.identity.clone()))
     }
 
     /// Begins the orderly end: stop accepting, finish what is under way,

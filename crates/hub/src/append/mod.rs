@@ -27,6 +27,7 @@ mod spool;
 mod sync;
 mod take;
 mod tend;
+mod traced;
 mod verify;
 
 use std::collections::{HashMap, VecDeque};
@@ -56,6 +57,7 @@ pub use self::spec::stream_json;
 use self::spool::Spools;
 pub(crate) use self::spool::{FoundSpools, load_spools};
 pub(crate) use self::sync::{SyncStage, ToSync};
+use self::traced::Traced;
 pub(crate) use self::verify::{ToVerify, VerifyParts, VerifyStage};
 use crate::audit::ToAudit;
 use crate::consume::{Floors, StreamUp, ToConsume};
@@ -104,6 +106,7 @@ pub(crate) struct AppendStage {
     audit: Option<Outbox<ToAudit>>,
     spools: Spools,
     batches: Batches<take::Part>,
+    traced: Traced,
     options: Arc<HubOptions>,
     /// This hub.
     home: HubId,
@@ -174,6 +177,7 @@ impl AppendStage {
             audit: parts.audit,
             spools: Spools::default(),
             batches: Batches::new(parts.options.limits.batches(parts.options.timers.batch)),
+            traced: Traced::default(),
             home: HubId::of_name(&parts.options.name),
             options: parts.options,
             counters: parts.counters,
@@ -314,6 +318,9 @@ impl AppendStage {
                 self.commits.failed(slot, &reason, &mut self.net);
                 self.internals.failed(slot, &reason, &mut authors);
             }
+        }
+        if !self.traced.is_empty() {
+            self.traced.settle(&self.streams, &self.counters, self.now.wall.0);
         }
         work += self.settle_schedules();
         work += self.settle_spools();

@@ -139,6 +139,9 @@ impl AppendStage {
                 let account = self.counters.account(block);
                 account.stored(events);
                 account.placed(stream.spec.id, home.0, appended.home_sequence);
+                if let Some(stamp) = account.traced() {
+                    self.traced.push(stamp, slot, appended.next);
+                }
                 let named = Named { home, sequence: appended.home_sequence };
                 Stands { upto: appended.next, named: Some(named), duplicate: false }
             }
@@ -298,6 +301,9 @@ impl AppendStage {
             let account = self.counters.account(&block);
             account.stored(events);
             account.placed(id, self.home.0, home_sequence);
+            if let Some(stamp) = account.traced() {
+                self.traced.push(stamp, slot, own.next);
+            }
             let named = Named { home: self.home, sequence: home_sequence };
             (first, home_sequence) = (own.next, home_sequence.saturating_add(events));
             let mut places = Places::default();

@@ -141,7 +141,7 @@ impl NetStage {
                 let (lane, len) =
                     (Block::trusted(&forward.block).lane(), forward.head.bytes().len() + forward.block.len());
                 let live_copies = forward.live_copies;
-                let account = counters.account(&forward.block);
+                let account = counters.account_of_waiting(&forward.block);
                 let offered = match &mut connection.credit {
                     Some(_) if short && connection.egress.queued() >= SHORT_ROOM * 2 => Offered::Full(forward),
                     Some(credit) => credit.out.offer(lane, len, forward, short),
@@ -383,6 +383,9 @@ impl NetStage {
         }
         connection.unanswered = connection.unanswered.saturating_sub(1);
         self.landed(request.session, request.id);
+        if self.counters.traces.is_on() {
+            self.counters.traces.answered(request.sequence, self.now.wall.0);
+        }
         let Some(connection) = self.connection(request.session) else { return };
         let ack = frame::Ack {
             request: request.id,

@@ -271,7 +271,13 @@ impl RouteStage {
     pub(super) fn note(&self, block: &[u8], from: HubId, since: Mono) {
         let waited = u64::try_from(self.now.mono.since(since).as_nanos()).unwrap_or(u64::MAX);
         let now = self.now.wall.0;
-        self.counters.window.begin(Block::trusted(block), from.0, now.saturating_sub(waited), now);
+        let block = Block::trusted(block);
+        let begun = self.counters.window.begin(block, from.0, now.saturating_sub(waited), now);
+        if self.counters.traces.is_on()
+            && let Some(record) = begun
+        {
+            self.counters.traces.routed(block, record, from.0 == 0, now);
+        }
     }
 
     /// Sends a block to the live subscriptions of this hub; answers the copies.

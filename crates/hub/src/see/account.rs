@@ -4,7 +4,7 @@
 use weft_base::Lane;
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_mesh::ledger::DropReason;
-use weft_wire::block::Block;
+use weft_wire::block::{Block, Stamp};
 
 use super::classes::ClassLedger;
 use super::window::Record;
@@ -31,7 +31,7 @@ pub(crate) enum Waits {
 pub(crate) struct Account<'a> {
     counters: &'a Counters,
     class: Option<&'a ClassLedger>,
-    record: Option<&'a Record>,
+    record: Option<(Block<'a>, &'a Record)>,
     lane: Option<Lane>,
 }
 
@@ -52,10 +52,18 @@ impl Counters {
     /// The ledgers of a block that was checked. Finds them once: ask for each
     /// block, not for each copy.
     #[inline]
-    pub(crate) fn account(&self, block: &[u8]) -> Account<'_> {
+    pub(crate) fn account<'a>(&'a self, block: &'a [u8]) -> Account<'a> {
         let block = Block::trusted(block);
-        let (class, record) = (self.classes.of(block.topic()), self.window.find(block));
+        let (class, record) = (self.classes.of(block.topic()), self.window.find(block).map(|record| (block, record)));
         Account { counters: self, class, record, lane: Some(block.lane()) }
+    }
+
+    /// Its ledgers without its record: for where it begins and ends to wait, which
+    /// outlives the block in hand.
+    #[inline]
+    pub(crate) fn account_of_waiting(&self, block: &[u8]) -> Account<'_> {
+        let block = Block::trusted(block);
+        Account { counters: self, class: self.classes.of(block.topic()), record: None, lane: Some(block.lane()) }
     }
 
     /// A block was to leave over a link, and does not: its copies are dropped, or,
@@ -107,7 +115,7 @@ impl<'a> Account<'a> {
         if let Some(class) = self.class {
             add(&class.copies, n);
         }
-        if let Some(record) = self.record {
+        if let Some((_, record)) = self.record {
             record.copies.fetch_add(n, Ordering::Relaxed);
         }
     }
@@ -116,8 +124,10 @@ impl<'a> Account<'a> {
     #[inline]
     pub(crate) fn delivered(&self, n: u64) {
         self.ended(n, &self.counters.delivered, |class| &class.delivered, |record| &record.delivered);
-        if let Some(record) = self.record {
-            record.delivered_at.store(self.counters.wall(), Ordering::Relaxed);
+        if let Some((block, record)) = self.record {
+            let now = self.counters.wall();
+            record.delivered_at.store(now, Ordering::Relaxed);
+            self.counters.traces.ended(block, record, now);
         }
     }
 
@@ -125,8 +135,10 @@ impl<'a> Account<'a> {
     #[inline]
     pub(crate) fn stored(&self, n: u64) {
         self.ended(n, &self.counters.stored, |class| &class.stored, |record| &record.stored);
-        if let Some(record) = self.record {
-            record.stored_at.store(self.counters.wall(), Ordering::Relaxed);
+        if let Some((block, record)) = self.record {
+            let now = self.counters.wall();
+            record.stored_at.store(now, Ordering::Relaxed);
+            self.counters.traces.ended(block, record, now);
         }
     }
 
@@ -139,15 +151,23 @@ impl<'a> Account<'a> {
     /// The block was written to the link to this hub.
     #[inline]
     pub(crate) fn sent_to(&self, hub: u64) {
-        if let Some(record) = self.record {
-            record.sent_to(hub, self.counters.wall());
+        if let Some((block, record)) = self.record {
+            let now = self.counters.wall();
+            record.sent_to(hub, now);
+            self.counters.traces.ended(block, record, now);
         }
+    }
+
+    /// The stamp of the block, if it is traced.
+    #[inline]
+    pub(crate) fn traced(&self) -> Option<Stamp> {
+        self.record.filter(|(_, record)| record.is_traced()).and_then(|(block, _)| block.stamp())
     }
 
     /// It entered a stream here, under the home sequence `first`.
     #[inline]
     pub(crate) fn placed(&self, stream: u64, home: u64, first: u64) {
-        if let Some(record) = self.record {
+        if let Some((_, record)) = self.record {
             record.placed(stream, home, first);
         }
     }
@@ -163,7 +183,7 @@ impl<'a> Account<'a> {
         if let Some(class) = self.class {
             add(of_class(class), n);
         }
-        if let Some(record) = self.record {
+        if let Some((_, record)) = self.record {
             of_record(record).fetch_add(n, Ordering::Relaxed);
         }
     }
@@ -175,10 +195,11 @@ impl<'a> Account<'a> {
         if let Some(class) = self.class {
             add(&class.dropped[reason], n);
         }
-        if let Some(record) = self.record
+        if let Some((block, record)) = self.record
             && n > 0
         {
             record.dropped(reason, n);
+            self.counters.traces.lost(block, record, reason, self.counters.wall());
         }
     }
 
@@ -206,7 +227,7 @@ impl<'a> Account<'a> {
         if let Some(class) = self.class {
             add(&class.spooled, n);
         }
-        if let Some(record) = self.record {
+        if let Some((_, record)) = self.record {
             record.spooled.fetch_add(n, Ordering::Relaxed);
         }
     }

@@ -15,8 +15,11 @@ pub(crate) mod crossing;
 pub(crate) mod facts;
 pub(crate) mod look;
 mod options;
+pub(crate) mod trace;
 pub(crate) mod watch;
 pub(crate) mod window;
 
 pub use business::{MAX_METRICS, MAX_VALUES, Metric};
 pub use options::{LedgerClass, MAX_CLASSES, SeeOptions};
+pub use trace::collect::{Collector, Kind, Span, Value};
+pub use trace::{TraceCounts, TraceOptions};

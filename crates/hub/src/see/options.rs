@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weft_topic::Filter;
 
+use super::TraceOptions;
 use super::business::{MAX_METRICS, MAX_VALUES, Metric};
 use crate::options::is_label;
 
@@ -50,6 +51,8 @@ pub struct SeeOptions {
     pub metrics: Vec<Metric>,
     /// Whether times are kept in histograms.
     pub histograms: bool,
+    /// What is traced; `None`: nothing.
+    pub traces: Option<TraceOptions>,
 }
 
 impl Default for SeeOptions {
@@ -61,6 +64,7 @@ impl Default for SeeOptions {
             links_every: Duration::from_secs(1),
             metrics: Vec::new(),
             histograms: true,
+            traces: None,
         }
     }
 }
@@ -106,6 +110,9 @@ impl SeeOptions {
         }
         if !(LEAST_MARKS..=MOST_MARKS).contains(&self.links_every) {
             found.push(("see.links_every", format!("{:?} must be 100 ms to an hour", self.links_every)));
+        }
+        if let Some(traces) = &self.traces {
+            traces.violations(self.window, found);
         }
         if self.alarm_after < LEAST_ALARM {
             found.push(("see.alarm_after", format!("{:?} is too short: at least 500 ms", self.alarm_after)));

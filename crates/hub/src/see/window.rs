@@ -10,7 +10,7 @@
 use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::{Epoch, HubId, ProducerId};
 use weft_mesh::ledger::DropReason;
-use weft_wire::block::Block;
+use weft_wire::block::{Block, Stamp};
 
 /// Different reasons, streams and links that a record tells apart; of more it
 /// has the first.
@@ -49,6 +49,12 @@ pub(crate) struct Record {
     streams: [[AtomicU64; 3]; FEW],
     /// Copies that came again.
     again: AtomicU64,
+    /// When it was written to each of `links`, last.
+    links_at: [AtomicU64; FEW],
+    /// When its streams had all of it on disk; noted of what is traced alone.
+    pub(crate) synced_at: AtomicU64,
+    /// Whether it is traced.
+    traced: AtomicU64,
 }
 
 /// A record as it was read.
@@ -73,7 +79,10 @@ pub(crate) struct Seen {
     pub(crate) spooled: u64,
     pub(crate) again: u64,
     pub(crate) sent_at: u64,
+    pub(crate) synced_at: u64,
     pub(crate) links: Vec<HubId>,
+    /// When it was written to each of them.
+    pub(crate) links_at: Vec<u64>,
     pub(crate) drops: Vec<(u8, u64)>,
     /// The stream's id, the home's, and the first sequence there.
     pub(crate) streams: Vec<(u64, u64, u64)>,
@@ -104,10 +113,32 @@ impl Record {
 
     /// Notes a neighbour that the block was written to.
     pub(crate) fn sent_to(&self, hub: u64, now: u64) {
-        if let Some(word) = place(&self.links, |known| known == hub) {
+        let known = self.links.iter().zip(&self.links_at).find(|(word, _)| {
+            let known = load(word);
+            known == 0 || known == hub
+        });
+        if let Some((word, at)) = known {
+            store(at, now);
             store(word, hub);
         }
         store(&self.sent_at, now);
+    }
+
+    /// It is traced from now on; answers whether it was not before.
+    pub(crate) fn set_traced(&self) -> bool {
+        self.traced.swap(1, Ordering::Relaxed) == 0
+    }
+
+    /// Whether it is traced.
+    #[inline]
+    pub(crate) fn is_traced(&self) -> bool {
+        load(&self.traced) != 0
+    }
+
+    /// How long it is at this hub, in nanoseconds.
+    #[inline]
+    pub(crate) fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(load(&self.came_at))
     }
 
     /// Notes a drop.
@@ -169,7 +200,15 @@ impl Record {
             spooled: load(&self.spooled),
             again: load(&self.again),
             sent_at: load(&self.sent_at),
+            synced_at: load(&self.synced_at),
             links: few(&self.links).into_iter().map(HubId).collect(),
+            links_at: self
+                .links
+                .iter()
+                .zip(&self.links_at)
+                .filter(|(hub, _)| load(hub) != 0)
+                .map(|(_, at)| load(at))
+                .collect(),
             drops: few(&self.drops).into_iter().map(|word| ((word >> 32) as u8 - 1, word & 0xffff_ffff)).collect(),
             streams: self
                 .streams
@@ -239,22 +278,37 @@ impl Window {
         if self.records.is_empty() {
             return None;
         }
-        let stamp = block.stamp()?;
+        self.find_stamped(&block.stamp()?)
+    }
+
+    /// The record of the block that was stamped so.
+    #[inline]
+    pub(crate) fn find_stamped(&self, stamp: &Stamp) -> Option<&Record> {
+        if self.records.is_empty() {
+            return None;
+        }
         self.place(stamp.origin.0, stamp.block).filter(|r| r.is_of(stamp.origin.0, stamp.epoch.0, stamp.block))
+    }
+
+    /// What became of the block that was stamped so, as far as it is known.
+    pub(crate) fn seen(&self, stamp: &Stamp) -> Option<Seen> {
+        let seen = self.find_stamped(stamp)?.read()?;
+        (seen.origin == stamp.origin && seen.epoch == stamp.epoch && seen.sequence == stamp.sequence).then_some(seen)
     }
 
     /// A stamped block is routed here at `routed_at`, from a neighbour (0: from a
     /// client), and came from its socket at `came_at`. One that has a record
-    /// keeps it. The route stage alone calls this.
+    /// keeps it. The route stage alone calls this. Answers a record that was begun.
     #[inline]
-    pub(crate) fn begin(&self, block: Block<'_>, from: u64, came_at: u64, routed_at: u64) {
+    pub(crate) fn begin(&self, block: Block<'_>, from: u64, came_at: u64, routed_at: u64) -> Option<&Record> {
         if self.records.is_empty() {
-            return;
+            return None;
         }
-        let Some(stamp) = block.stamp() else { return };
-        let Some(record) = self.place(stamp.origin.0, stamp.block) else { return };
+        let stamp = block.stamp()?;
+        let record = self.place(stamp.origin.0, stamp.block)?;
         if record.is_of(stamp.origin.0, stamp.epoch.0, stamp.block) {
-            return record.came_again();
+            record.came_again();
+            return None;
         }
         store(&record.block, 0);
         for word in [
@@ -267,6 +321,8 @@ impl Window {
             &record.spooled,
             &record.sent_at,
             &record.again,
+            &record.synced_at,
+            &record.traced,
         ] {
             store(word, 0);
         }
@@ -282,6 +338,7 @@ impl Window {
         store(&record.came_at, came_at);
         store(&record.routed_at, routed_at);
         store(&record.block, stamp.block);
+        Some(record)
     }
 
     /// A block was cut because it had come before.
@@ -315,7 +372,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use weft_base::UnixNanos;
-    use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
+    use weft_wire::block::{self, BlockFields, BlockWriter, EventFields};
 
     use super::*;
 

@@ -44,5 +44,6 @@ mod shared_memory;
 mod spool;
 mod spread;
 mod streams;
+mod traces;
 mod two_paths;
 mod young;
