@@ -16,6 +16,7 @@ mod deny;
 mod fips;
 mod fuzz;
 mod lint;
+mod otel;
 mod prometheus;
 mod sdks;
 mod step;

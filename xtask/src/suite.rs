@@ -4,7 +4,7 @@
 //! synchronisation edge of the rings; the address and thread sanitizers over the
 //! code that is unsafe or shared between threads; the simulator over random
 //! graphs and faults; real hubs in a ring under faults; the demo; Confluent's client against the
-//! registry; a smoke run of each fuzz target. In the full run, or when it is named,
+//! registry; an OpenTelemetry Collector at two hubs; a smoke run of each fuzz target. In the full run, or when it is named,
 //! the build with the FIPS 140-3 module.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 
 use crate::step::{Run, Step, run_all};
 use crate::workspace::{self, TRIPLE};
-use crate::{chaos, confluent, fips, fuzz, prometheus, sdks, tidy, web};
+use crate::{chaos, confluent, fips, fuzz, otel, prometheus, sdks, tidy, web};
 
 /// Runs the suite, or the steps whose name contains `only`.
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
@@ -49,6 +49,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         web::browser_step(),
         sdks::step(),
         prometheus::step(),
+        otel::step(),
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 3 }), full)?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));

@@ -91,8 +91,10 @@ impl Subscriber for Logs {
                 Some(left_out) => drop(fields.0.insert("left_out".to_owned(), left_out.into())),
             }
         }
+        let now = self.clock.now().wall;
+        crate::otlp::logs::note(now.0, *event.metadata().level(), &fields.0);
         let line = match self.format {
-            Format::Json => json(&rfc3339(self.clock.now().wall), *event.metadata().level(), fields.0),
+            Format::Json => json(&rfc3339(now), *event.metadata().level(), fields.0),
             Format::Plain => plain(*event.metadata().level(), fields.0),
         };
         // One write per line, so that lines of several threads do not mix. A

@@ -17,6 +17,7 @@ mod issue;
 mod keys;
 mod login;
 mod logs;
+mod otlp;
 mod plan;
 mod profiler;
 mod reload;

@@ -34,6 +34,7 @@ use crate::http::{self, HttpOptions, Server, Way};
 use crate::issue::{Facts, IssueOptions, Issuer};
 use crate::login::{KeyServer, Porter, Roots, Vouchers};
 use crate::logs;
+use crate::otlp::{self, Otlp, OtlpOptions};
 use crate::profiler::{Sampler, Sampling, write_flame_graph};
 use crate::reload::Reload;
 use crate::renewal::{Asking, Renewal};
@@ -56,7 +57,7 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         return futures_lite::future::block_on(super::drain::run(command));
     }
     let mut reload = None;
-    let (mut options, issue, http, hooks, asking, login, _folder) = match &args.config {
+    let (mut options, issue, http, hooks, otlp, asking, login, _folder) = match &args.config {
         Some(path) => {
             let config = config::load(path).map_err(|e| Usage(e.to_string()))?;
             logs::set_level(log.or(config.log));
@@ -64,12 +65,12 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
             let renewed = config.tls.filter(|_| !config.renew.is_empty());
             let random = Random::from_entropy()?;
             let asking = renewed.map(|files| Asking::new(files, config.renew, random));
-            (config.hub, config.issue, config.http, config.hooks, asking, config.login, None)
+            (config.hub, config.issue, config.http, config.hooks, config.otlp, asking, config.login, None)
         }
         None => {
             let (options, folder) = dev(args.port)?;
             let http = HttpOptions::new("127.0.0.1:0".to_owned(), true);
-            (options, None, Some(http), Vec::new(), None, Roots::OfMachine, Some(folder))
+            (options, None, Some(http), Vec::new(), None, None, Roots::OfMachine, Some(folder))
         }
     };
     options.new_instance = args.new_instance;
@@ -77,8 +78,9 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         let login = config::show_login(&login, &options);
         let issue = issue.as_ref().map(config::show_issue).unwrap_or_default();
         let http = http.as_ref().map(config::show_http).unwrap_or_default();
+        let otlp = otlp.as_ref().map(config::show_otlp).unwrap_or_default();
         let hooks: String = hooks.iter().map(config::show_webhook).collect();
-        print!("{}{login}{issue}{http}{hooks}", config::show(&options));
+        print!("{}{login}{issue}{http}{hooks}{otlp}", config::show(&options));
         return Ok(());
     }
     if args.changes || args.drop_changes {
@@ -93,6 +95,7 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
     let mut reload = reload.unwrap_or_else(|| Reload::new(&options, None, log));
     let name = options.name.clone();
     let told = issue.as_ref().map(|_| options.clone());
+    let speaks = (options.mesh.clone(), options.region.clone());
     let served = (options.link_security.clone(), options.admins.clone(), options.anonymous);
     let vouchers = Arc::new(Vouchers::new(Arc::new(SystemClock::new())));
     let sessions = http.as_ref().map_or(0, |http| http.sessions) + hooks.len();
@@ -146,6 +149,7 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         }
         _ => None,
     };
+    let otlp = otlp.map(|otlp| export(otlp, speaks, &hub)).transpose()?;
     if let Some(path) = &args.ready_file {
         let ready = json!({
             "http": server.as_ref().map(|server| server.address().to_string()),
@@ -206,6 +210,8 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         hub.drain();
         hub.wait_drained();
     }
+    // What became of the last blocks is told too.
+    drop(otlp);
     hub.stop()?;
     if let (Some(path), Some(sampling)) = (&args.profile, whole) {
         let profile = sampling.finish()?;
@@ -334,6 +340,23 @@ fn send(hooks: Vec<HookOptions>, way: Way, server: Option<&Server>, hub: &Hub) -
     let own_ports = listens.filter_map(port).chain(server.map(|server| server.address().port())).collect();
     let (clock, counters) = (Arc::new(SystemClock::new()), hub.counters().clone());
     Hooks::start(hooks, &HookFacts { way, clock, counters, own_ports })
+}
+
+/// Begins to send traces and logs.
+fn export(options: OtlpOptions, (mesh, region): (String, String), hub: &Hub) -> anyhow::Result<Otlp> {
+    let (name, endpoint) = (hub.identity().name.clone(), options.endpoint.clone());
+    let facts = otlp::Facts {
+        hub: name.clone(),
+        mesh,
+        region,
+        collector: hub.traces(),
+        counters: hub.counters().clone(),
+        clock: Arc::new(SystemClock::new()),
+        random: Random::from_entropy()?,
+    };
+    let otlp = Otlp::open(options, facts).context("[telemetry.otlp]")?;
+    tracing::info!(code = "otlp_ready", hub = name, endpoint, "traces and logs go to a receiver of OTLP");
+    Ok(otlp)
 }
 
 /// Lists what operators changed of a hub, or drops it.

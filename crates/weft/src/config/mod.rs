@@ -14,6 +14,7 @@ mod mapping;
 mod read;
 pub(crate) mod reader;
 mod show;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -31,11 +32,13 @@ pub(crate) use self::login::show as show_login;
 pub(crate) use self::mapping::rule as mapping_rule;
 use self::reader::{Problem, Problems, Section, line_column};
 pub(crate) use self::show::show;
+pub(crate) use self::telemetry::show_otlp;
 pub(crate) use self::webhooks::show_webhook;
 use crate::hooks::HookOptions;
 use crate::http::HttpOptions;
 use crate::issue::IssueOptions;
 use crate::login::Roots;
+use crate::otlp::OtlpOptions;
 
 /// What a configuration says.
 #[derive(Debug)]
@@ -52,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) issue: Option<IssueOptions>,
     /// For the server of HTTP.
     pub(crate) http: Option<HttpOptions>,
+    /// For traces and logs by OTLP.
+    pub(crate) otlp: Option<OtlpOptions>,
     /// What is written to the log.
     pub(crate) log: Option<tracing::Level>,
     /// Where events are sent.
@@ -113,7 +118,8 @@ pub(crate) fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Problem>> {
     let violations = |config: &Config| {
         let of_hub = config.hub.violations().into_iter().map(|(field, message)| (field.to_owned(), message));
         let of_http = config.http.iter().flat_map(HttpOptions::violations);
-        of_hub.chain(of_http).chain(HookOptions::violations(&config.hooks)).collect()
+        let of_otlp = config.otlp.iter().flat_map(OtlpOptions::violations);
+        of_hub.chain(of_http).chain(of_otlp).chain(HookOptions::violations(&config.hooks)).collect()
     };
     parse_with(text, |top, problems| read::options(top, folder, problems), violations)
 }

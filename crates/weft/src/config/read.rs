@@ -17,7 +17,7 @@ use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdenti
 
 use super::joining::{self, Needs};
 use super::reader::{Problems, Section};
-use super::{Config, audit, control, dns, login};
+use super::{Config, audit, control, dns, login, telemetry};
 
 /// Sets a field from a key, if the key is there and right.
 macro_rules! set {
@@ -137,8 +137,14 @@ pub(super) fn options(mut top: Section<'_, '_>, folder: &Path, problems: &mut Pr
     if let Some(section) = top.section("see", problems) {
         see(section, &mut options.see, problems);
     }
+    let mut otlp = None;
+    if let Some(mut section) = top.section("telemetry", problems) {
+        otlp = section.section("otlp", problems).and_then(|otlp| telemetry::otlp(otlp, folder, problems));
+        section.finish(problems);
+    }
+    options.see.traces = otlp.as_ref().and_then(|otlp| otlp.traces);
     top.finish(problems);
-    Config { hub: options, tls, renew, login, issue, http, log, hooks }
+    Config { hub: options, tls, renew, login, issue, http, otlp, log, hooks }
 }
 
 /// What `log` may say.

@@ -23,6 +23,10 @@ impl Keys {
         keys.add("", &config.issue.as_ref().map(config::show_issue).unwrap_or_default());
         keys.add("", &config.http.as_ref().map(config::show_http).unwrap_or_default());
         keys.add("", &config.hooks.iter().map(config::show_webhook).collect::<String>());
+        if let Some(otlp) = &config.otlp {
+            keys.add("", &config::show_otlp(otlp));
+            keys.put("telemetry.otlp.headers_file", otlp.headers.fingerprint().to_string());
+        }
         if let Some(files) = &config.tls {
             let crl = files.crl.as_ref().map(|path| path.display().to_string());
             keys.put("tls.cert", files.cert.display().to_string());

@@ -17,6 +17,7 @@ mod joining;
 mod kill;
 mod login;
 mod metrics;
+mod otlp;
 mod overload;
 mod page;
 mod pages;

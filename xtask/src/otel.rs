@@ -1,0 +1,36 @@
+//! Traces at a real OpenTelemetry Collector: built of its own modules, exactly those
+//! that `crates/weft/tests/otel/go.sum` names, into the target folder; then the test
+//! that runs it beside two hubs. Needs Go.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::step::{Run, Step};
+use crate::workspace;
+
+/// Where its program is.
+const FOLDER: &str = "crates/weft/tests/otel";
+
+pub(crate) fn step() -> Step {
+    let name = "traces: an OpenTelemetry Collector gets all spans of two hubs with their parents";
+    Step::function(name, 20, "cargo xtask test --only OpenTelemetry", |limit| {
+        let collector = build(limit)?;
+        Run::cargo(["test", "--workspace", "--test", "weft", "--locked", "--", "--ignored", "otlp::"])
+            .set("WEFT_OTEL_COLLECTOR", collector.to_string_lossy())
+            .go(limit)
+    })
+}
+
+/// The collector. Go builds again what has changed, and nothing else.
+fn build(limit: Duration) -> Result<PathBuf> {
+    let program = workspace::target().join("peers/otelcol");
+    let path = program.to_string_lossy().into_owned();
+    Run::program("go", ["build", "-trimpath", "-ldflags=-s -w", "-o", &path, "."])
+        .inside(FOLDER)
+        .set("GOFLAGS", "-mod=readonly -buildvcs=false")
+        .go(limit)
+        .context("the collector cannot be built: is Go there?")?;
+    Ok(program)
+}
