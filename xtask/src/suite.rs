@@ -4,8 +4,8 @@
 //! synchronisation edge of the rings; the address and thread sanitizers over the
 //! code that is unsafe or shared between threads; the simulator over random
 //! graphs and faults; real hubs in a ring under faults; the demo; Confluent's client against the
-//! registry; an OpenTelemetry Collector at two hubs; a smoke run of each fuzz target. In the full run, or when it is named,
-//! the build with the FIPS 140-3 module.
+//! registry; a smoke run of each fuzz target. In the full run, or when they are named,
+//! the build with the FIPS 140-3 module, and an OpenTelemetry Collector at two hubs.
 
 use std::time::Duration;
 
@@ -49,12 +49,14 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
         web::browser_step(),
         sdks::step(),
         prometheus::step(),
-        otel::step(),
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 3 }), full)?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
-    if full || only.is_some_and(|text| text.contains(fips::WORD)) {
-        steps.push(fips::step());
+    // These need Go.
+    for (word, step) in [(fips::WORD, fips::step()), (otel::WORD, otel::step())] {
+        if full || only.is_some_and(|text| text.contains(word)) {
+            steps.push(step);
+        }
     }
     if let Some(text) = only {
         steps.retain(|step| step.name().contains(text));

@@ -1,4 +1,4 @@
-//! Traces and logs at a real OpenTelemetry Collector, over two hubs.
+//! Traces and logs at a real OpenTelemetry Collector, over two hubs, in clear and by TLS.
 //!
 //! Needs the collector, which `cargo xtask test` builds of its own modules into the
 //! target folder (`crates/weft/tests/otel`): `cargo xtask test --only OpenTelemetry`.
@@ -37,11 +37,20 @@ impl Drop for Collector {
 }
 
 impl Collector {
-    fn start(folder: &Path) -> Self {
+    /// `is_secured`: by TLS, with a certificate of the folder's authority.
+    fn start(folder: &Path, is_secured: bool) -> Self {
         let (grpc, http, file) = (free_port(), free_port(), folder.join("got.jsonl"));
+        let dir = folder.display().to_string();
+        let tls = if is_secured {
+            let issued = weft(&["ca", "issue", "hub", "receiver", "--host", "localhost", "--dir", &dir]);
+            assert!(issued.status.success(), "{}", text(&issued.stderr));
+            format!("\n        tls:\n          cert_file: {dir}/receiver.pem\n          key_file: {dir}/receiver.key")
+        } else {
+            String::new()
+        };
         let config = format!(
-            "receivers:\n  otlp:\n    protocols:\n      grpc:\n        endpoint: 127.0.0.1:{grpc}\n      http:\n        endpoint: \
-             127.0.0.1:{http}\nexporters:\n  file:\n    path: {}\n    flush_interval: 100ms\nservice:\n  telemetry:\n    metrics:\n      \
+            "receivers:\n  otlp:\n    protocols:\n      grpc:\n        endpoint: 127.0.0.1:{grpc}{tls}\n      http:\n        endpoint: \
+             127.0.0.1:{http}{tls}\nexporters:\n  file:\n    path: {}\n    flush_interval: 100ms\nservice:\n  telemetry:\n    metrics:\n      \
              level: none\n  pipelines:\n    traces:\n      receivers: [otlp]\n      exporters: [file]\n    logs:\n      \
              receivers: [otlp]\n      exporters: [file]\n",
             file.display()
@@ -125,15 +134,19 @@ fn start(folder: &Path, name: &str, endpoint: &str, protocol: &str, more: &str) 
 }
 
 /// A publish over two hubs, with a stream at the first and a subscriber at the second.
-fn over_two_hubs(protocol: &str) {
+fn over_two_hubs(protocol: &str, is_secured: bool) {
     let folder = tempfile::tempdir().expect("a folder");
-    let collector = Collector::start(folder.path());
-    let port = if protocol == "grpc" { collector.grpc } else { collector.http };
-    let endpoint = format!("http://127.0.0.1:{port}");
     let dir = folder.path().display().to_string();
     assert!(weft(&["ca", "init", "--dir", &dir]).status.success());
-    let west = start(folder.path(), "west", &endpoint, protocol, "");
-    let neighbour = format!("[[neighbours]]\naddr = \"{}\"\nname = \"west\"\n", west.hubs);
+    let collector = Collector::start(folder.path(), is_secured);
+    let port = if protocol == "grpc" { collector.grpc } else { collector.http };
+    let (endpoint, ca) = if is_secured {
+        (format!("https://localhost:{port}"), "ca = \"ca.pem\"\n")
+    } else {
+        (format!("http://127.0.0.1:{port}"), "")
+    };
+    let west = start(folder.path(), "west", &endpoint, protocol, ca);
+    let neighbour = format!("{ca}[[neighbours]]\naddr = \"{}\"\nname = \"west\"\n", west.hubs);
     let east = start(folder.path(), "east", &endpoint, protocol, &neighbour);
     let made = weft(&["stream", "create", "kept", "flights/**", "-s", &east.address]);
     assert!(made.status.success(), "{}", text(&made.stderr));
@@ -175,11 +188,13 @@ fn over_two_hubs(protocol: &str) {
 #[test]
 #[ignore = "needs the collector: cargo xtask test --only OpenTelemetry"]
 fn a_collector_gets_all_spans_of_a_publish_over_two_hubs_by_grpc() {
-    over_two_hubs("grpc");
+    over_two_hubs("grpc", false);
+    over_two_hubs("grpc", true);
 }
 
 #[test]
 #[ignore = "needs the collector: cargo xtask test --only OpenTelemetry"]
 fn a_collector_gets_all_spans_of_a_publish_over_two_hubs_by_http() {
-    over_two_hubs("http");
+    over_two_hubs("http", false);
+    over_two_hubs("http", true);
 }
