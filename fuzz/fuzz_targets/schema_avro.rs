@@ -21,5 +21,6 @@ fuzz_target!(|data: &[u8]| {
         let _ = other.can_read(&one);
     }
     let payload = parts.next().unwrap_or_default();
-    let _ = one.check(Payload::of(payload));
+    let shown = one.show(Payload::of(payload), 1 << 10);
+    assert_eq!(shown.is_ok(), one.check(Payload::of(payload)).is_ok());
 });

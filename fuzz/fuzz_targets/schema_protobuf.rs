@@ -28,7 +28,8 @@ fn compiled(text: &str) -> Protobuf {
 
 fuzz_target!(|data: &[u8]| {
     for schema in SCHEMAS.iter() {
-        let _ = schema.check(Payload::of(data));
+        let shown = schema.show(Payload::of(data), 1 << 10);
+        assert_eq!(shown.is_ok(), schema.check(Payload::of(data)).is_ok());
         if let Ok((indexes, rest)) = MessageIndexes::read(data) {
             assert!(rest.len() < data.len());
             let mut short = Vec::new();

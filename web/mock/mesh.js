@@ -95,8 +95,8 @@ export class Mesh {
   history(what, hub) {
     const now = Math.floor(Date.now() / 5000) * 5;
     const times = Array.from({ length: 180 }, (_, at) => now - (180 - at) * 5);
-    const names = { rates: ['published', 'delivered', 'dropped'], waits: ['net', 'route', 'append', 'links'], trips: ['tokyo', 'sydney'] }[what];
-    const unit = { rates: '/s', waits: 'µs', trips: 'ms' }[what];
+    const names = { rates: ['published', 'delivered', 'dropped'], waits: ['net', 'route', 'append', 'links'], stages: ['append', 'links', 'net', 'route'], trips: ['tokyo', 'sydney'] }[what] ?? ['lane 0', 'lane 4', 'lane 7'];
+    const unit = { rates: '/s', trips: 'ms' }[what] ?? 'µs';
     return { hub, times, series: names.map((name, at) => ({ name, unit, values: times.map((t) => (at === 2 && t % 300 < 20 ? null : 40 * 2 ** at + 9 * at * (1 + Math.sin(t / 90)))) })) };
   }
 

@@ -218,7 +218,7 @@ export interface Payload {
   length: number;
   /** `text` is not all of it. */
   cut: boolean;
-  /** `SUBJECT/VERSION` by which it was decoded. */
+  /** `SUBJECT/VERSION`, or `schema ID`, by which it was decoded. */
   schema: string | null;
 }
 

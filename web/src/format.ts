@@ -5,6 +5,12 @@ const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFraction
 export const count = (value: number): string => whole.format(value);
 export const rate = (value: number): string => `${short.format(value)}/s`;
 export const millis = (value: number | null): string => (value === null ? '–' : `${value.toFixed(value < 10 ? 3 : 1)} ms`);
+/** A count of something: `1 hop`, `2 hops`. */
+export const plural = (value: number, one: string, many = `${one}s`): string => `${count(value)} ${value === 1 ? one : many}`;
+/** Microseconds in the unit that suits them. */
+export const micros = (value: number): string => (value > 0 && value < 1 ? `${whole.format(value * 1_000)} ns` : value < 1_000 ? `${short.format(value)} µs` : value < 1_000_000 ? `${short.format(value / 1_000)} ms` : `${short.format(value / 1_000_000)} s`);
+/** A value of a chart in its unit, short enough for an axis. */
+export const measured = (value: number, unit: string): string => (unit === 'µs' ? micros(value) : unit === '/s' ? `${short.format(value)}/s` : `${short.format(value)} ${unit}`);
 export const clock = (at: number): string => new Date(at).toISOString().replace('T', ' ').slice(0, 23);
 
 export function bytes(value: number): string {

@@ -2,36 +2,20 @@
 // Chromium, view by view. With SCREENSHOTS, a folder, a picture of each view is put there.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { launch, open } from './browser.js';
+import { start } from './demo.js';
 
 let [demo, browser, address] = [];
-let said = '';
-
-/** What the demo has said, once it has said this. */
-async function until(pattern, seconds) {
-  for (const end = Date.now() + seconds * 1_000; Date.now() < end; await new Promise((resume) => setTimeout(resume, 100))) {
-    const found = pattern.exec(said);
-    if (found) return found;
-    assert.equal(demo.exitCode, null, said);
-  }
-  assert.fail(`the demo does not say ${pattern}: ${said}`);
-}
 
 before(async () => {
-  demo = spawn(process.env.WEFT, ['demo', '--stay', '--no-kill', '--speed', '60000'], { stdio: ['ignore', 'pipe', 'pipe'] });
-  for (const stream of [demo.stdout, demo.stderr]) stream.on('data', (piece) => (said += piece));
+  demo = start(['--stay', '--no-kill', '--speed', '60000']);
   browser = await launch();
-  address = (await until(/on a map: (http:\S+)/, 60))[1];
-  await until(/The hubs go on until/, 120);
+  address = (await demo.until(/on a map: (http:\S+)/, 60))[1];
+  await demo.until(/The hubs go on until/, 120);
 });
 after(async () => {
   await browser?.close();
-  if (demo?.exitCode === null) {
-    demo.kill('SIGINT');
-    await once(demo, 'exit');
-  }
+  await demo?.end();
 });
 
 const at = (...parts) => `#/${parts.map(encodeURIComponent).join('/')}`;
@@ -40,18 +24,18 @@ const flowing = /chicago → los-angeles up .* [1-9][\d.]*K?\/s/;
 const VIEWS = [
   ['map', at('map'), [/3 hubs, 3 shown/, flowing]],
   ['graph', at('graph'), [/4 links, 4 shown/, flowing]],
-  ['hub', at('hub', 'chicago'), [/It is reachable/, /route/, /balanced/, /ledger\.published/]],
+  ['hub', at('hub', 'chicago'), [/reachable/, /1 hop\b/, /route/, /balanced/, /ledger\.published/]],
   ['link', at('link', 'new-york', 'chicago'), [/the other direction/, /events_out/]],
   ['topics', at('topics'), [/Who takes the events of a topic/]],
   ['topic', at('topic', 'flights/departed/JFK/LAX/B6'), [/2 of 3 hubs take it/, /departures/, /new-york → chicago → los-angeles/]],
   ['streams', at('streams'), [/departures/, /chicago \(home\)/]],
   ['stream', at('stream', 'departures'), [/flights\/departed\//, /"tail"|"flight"|"carrier"|"airline"/]],
   ['ledger', at('ledger'), [/los-angeles/, /balanced/]],
-  ['over-time', at('latency'), [/published/, /append/, /Round trip of each link/]],
+  ['over-time', at('latency'), [/published/, /append/, /Round trip of each link/, /Age at delivery, by lane/, /lane 4/]],
   ['tail', `${at('tail')}?filter=${encodeURIComponent('flights/**')}`, [/events came, the newest [1-9]/, /flights\//]],
   ['tenants', at('tenants'), [/There are no tenants/]],
   ['policies', at('policies'), [/May somebody\?/]],
-  ['schemas', at('schemas'), [/Page 1/]],
+  ['schemas', at('schemas'), [/No schemas/]],
   ['alerts', at('alerts'), [/Nothing is wrong|critical|warning/]],
 ];
 

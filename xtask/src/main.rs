@@ -96,6 +96,9 @@ enum Task {
         /// Takes pictures of each view of a demo with flights into `docs/dashboard` instead (needs Chromium).
         #[arg(long)]
         screenshots: bool,
+        /// Measures the page instead: first view, frames a second, size, what viewers cost a hub (needs Chromium).
+        #[arg(long, conflicts_with = "screenshots")]
+        measure: bool,
     },
     /// Fuzzes one target, or all of them in turn.
     Fuzz {
@@ -117,8 +120,9 @@ fn main() -> ExitCode {
         Task::CrashMatrix { full, seed } => crash::run(full, seed),
         Task::Chaos { arguments } => chaos::run(&arguments),
         Task::Compat => compat::run(),
-        Task::Web { screenshots: false } => web::run(),
-        Task::Web { screenshots: true } => web::screenshots(),
+        Task::Web { screenshots: true, .. } => web::screenshots(),
+        Task::Web { measure: true, .. } => web::measure(),
+        Task::Web { .. } => web::run(),
         Task::Fuzz { target, seconds } => fuzz::run(target.as_deref(), Duration::from_secs(seconds)),
     };
     match result {

@@ -5,7 +5,8 @@
 //! code that is unsafe or shared between threads; the simulator over random
 //! graphs and faults; real hubs in a ring under faults; the demo; Confluent's client against the
 //! registry; a smoke run of each fuzz target. In the full run, or when they are named,
-//! the build with the FIPS 140-3 module, and an OpenTelemetry Collector at two hubs.
+//! the dashboard's tour, the build with the FIPS 140-3 module, and an OpenTelemetry Collector
+//! at two hubs.
 
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     ];
     steps.extend(fuzz::steps(Duration::from_secs(if full { 600 } else { 3 }), full)?);
     steps.push(Step::function("tidy: the checks see what they look for", 1, "cargo xtask tidy", |_| tidy::canaries()));
+    if full || only.is_some_and(|text| text.contains(web::TOUR)) {
+        steps.push(web::tour_step());
+    }
     // These need Go.
     for (word, step) in [(fips::WORD, fips::step()), (otel::WORD, otel::step())] {
         if full || only.is_some_and(|text| text.contains(word)) {

@@ -49,6 +49,35 @@ pub(crate) fn browser_step() -> Step {
     )
 }
 
+/// What the name of the step of the tour has.
+pub(crate) const TOUR: &str = "tour";
+
+/// The page in Chromium while one thing after the other goes wrong; takes minutes.
+pub(crate) fn tour_step() -> Step {
+    Step::function(
+        "page: the tour, a hub killed, a link cut, a lane flooded, a schema broken, each seen in Chromium",
+        10,
+        "cargo xtask test --only tour",
+        |limit| {
+            install(limit)?;
+            Run::cargo(["build", "--package", "weft", "--locked"]).go(limit)?;
+            browse("tour", limit)
+        },
+    )
+}
+
+/// First view, frames a second and what viewers cost, of a program that is built for speed; and the size.
+pub(crate) fn measure() -> Result<()> {
+    let limit = Duration::from_secs(1_800);
+    install(limit)?;
+    npm("same").watch()?;
+    Run::cargo(["build", "--release", "--package", "weft", "--locked"]).go(limit)?;
+    let program = workspace::target().join("release/weft");
+    let status = node(&["test/measure.js"]).set("WEFT", program.to_string_lossy()).watch()?;
+    anyhow::ensure!(status.success(), "the page could not be measured: {status}");
+    Ok(())
+}
+
 /// Pictures of each view with flights, for the documents.
 pub(crate) fn screenshots() -> Result<()> {
     let limit = Duration::from_secs(600);
@@ -64,17 +93,21 @@ fn browse(test: &str, limit: Duration) -> Result<()> {
     browser(test).go(limit)
 }
 
-/// Tests in a browser. As root, Chromium raises its own priority, which is taken from it.
+/// Tests in a browser.
 fn browser(test: &str) -> Run {
     let file = format!("test/{test}.test.js");
-    let node = ["node", "--test", "--test-concurrency=1", "--test-reporter=spec"];
-    let run = if rustix::process::geteuid().is_root() {
-        Run::program("setpriv", ["--bounding-set", "-sys_nice", "--inh-caps", "-sys_nice"]).with(node)
-    } else {
-        Run::program("node", ["--test", "--test-concurrency=1", "--test-reporter=spec"])
-    };
     let program = workspace::target().join("debug/weft");
-    run.with([file]).set("WEFT", program.to_string_lossy()).inside(FOLDER)
+    node(&["--test", "--test-concurrency=1", "--test-reporter=spec", &file]).set("WEFT", program.to_string_lossy())
+}
+
+/// As root, Chromium raises its own priority, which is taken from it.
+fn node(arguments: &[&str]) -> Run {
+    let run = if rustix::process::geteuid().is_root() {
+        Run::program("setpriv", ["--bounding-set", "-sys_nice", "--inh-caps", "-sys_nice", "node"])
+    } else {
+        Run::program("node", [] as [&str; 0])
+    };
+    run.with(arguments.iter().map(|argument| (*argument).to_owned())).inside(FOLDER)
 }
 
 /// Exactly the packages of the lock file, none of whose scripts is run.

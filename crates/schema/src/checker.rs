@@ -14,6 +14,7 @@ use crate::format::{Format, Payload, Schema};
 use crate::prefix;
 use crate::protobuf::MessageIndexes;
 use crate::registry::{Cache, State, Subject};
+use crate::shown::Text;
 
 /// The answer for one payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +85,42 @@ impl Checker {
             }
         }
     }
+
+    /// A payload on `topic` as JSON text of about `most` bytes at most, if it is of the
+    /// schema that is bound to the topic, checked or not, or of the one that it names
+    /// itself by the prefix of a serialiser.
+    pub fn show(
+        &mut self,
+        state: &State,
+        topic: Topic<'_>,
+        (named, payload): (Option<u32>, &[u8]),
+        most: usize,
+    ) -> Option<Shown> {
+        let mut find = |id| self.cache.schema(state, id).map_err(|error| error.to_string());
+        if let Some(binding) = self.bindings.find(topic) {
+            let subject = state.subjects.get(&binding.subject);
+            let (mut by, said) = (None, (named, payload));
+            let work = |schema: &Schema, payload: Payload<'_>| schema.show(payload, most);
+            let (_, text) = with_schema(&mut find, subject, binding, said, &mut by, work).ok()?;
+            return Some(Shown { by: format!("{}/{}", binding.subject, by?.0), text });
+        }
+        let (id, rest) = match (prefix::split(payload), named) {
+            (Ok((id, rest)), _) if state.schemas.contains_key(&id) => (id, Some(rest)),
+            (_, named) => (named?, None),
+        };
+        let schema = find(id).ok()?;
+        let text = in_frame(&schema, rest.is_some(), rest.unwrap_or(payload), |payload| schema.show(payload, most));
+        Some(Shown { by: format!("schema {id}"), text: text.ok()? })
+    }
+}
+
+/// A payload as text, and what it was read by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// `SUBJECT/VERSION`, or `schema ID` where nothing is bound to the topic.
+    pub by: String,
+    /// The payload.
+    pub text: Text,
 }
 
 /// Checks a payload on a topic of `binding` by the schema of `subject` that it is
@@ -93,9 +130,21 @@ pub(crate) fn check(
     find: &mut dyn FnMut(u32) -> Result<Arc<Schema>, String>,
     subject: Option<&Subject>,
     binding: &Binding,
-    (named, payload): (Option<u32>, &[u8]),
+    said: (Option<u32>, &[u8]),
     by: &mut Option<(u32, u32)>,
 ) -> Result<u32, Violation> {
+    with_schema(find, subject, binding, said, by, |schema, payload| schema.check(payload)).map(|(id, ())| id)
+}
+
+/// Does something with a payload and the schema that it is of, and gives that schema's id.
+fn with_schema<T>(
+    find: &mut dyn FnMut(u32) -> Result<Arc<Schema>, String>,
+    subject: Option<&Subject>,
+    binding: &Binding,
+    (named, payload): (Option<u32>, &[u8]),
+    by: &mut Option<(u32, u32)>,
+    work: impl FnOnce(&Schema, Payload<'_>) -> Result<T, Violation>,
+) -> Result<(u32, T), Violation> {
     let none = || Violation::new("", "schema", format!("subject '{}' has no version: register one", binding.subject));
     let subject = subject.ok_or_else(none)?;
     let of = |id: u32| subject.live().rev().find(|(_, version)| version.id == id).map(|(number, _)| number);
@@ -116,18 +165,22 @@ pub(crate) fn check(
     };
     *by = Some((of(id).ok_or_else(|| foreign(id))?, id));
     let schema = find(id).map_err(|error| Violation::new("", "schema", error))?;
-    let (message, bytes) = match framed {
-        Some(rest) if schema.format() == Format::Protobuf => {
-            let (message, bytes) =
-                MessageIndexes::read(rest).map_err(|error| Violation::new("byte 5", "prefix", error.to_string()))?;
-            (Some(message), bytes)
-        }
-        Some(rest) => (None, rest),
-        None => (None, payload),
-    };
-    let message = message.as_ref().map_or(&[][..], MessageIndexes::as_slice);
-    schema.check(Payload { bytes, message })?;
-    Ok(id)
+    in_frame(&schema, framed.is_some(), framed.unwrap_or(payload), |payload| work(&schema, payload)).map(|of| (id, of))
+}
+
+/// What a payload of a schema is behind the prefix of a serialiser, of which the id is read.
+fn in_frame<T>(
+    schema: &Schema,
+    is_framed: bool,
+    rest: &[u8],
+    work: impl FnOnce(Payload<'_>) -> Result<T, Violation>,
+) -> Result<T, Violation> {
+    if !is_framed || schema.format() != Format::Protobuf {
+        return work(Payload::of(rest));
+    }
+    let read = MessageIndexes::read(rest);
+    let (message, bytes) = read.map_err(|error| Violation::new("byte 5", "prefix", error.to_string()))?;
+    work(Payload { bytes, message: message.as_slice() })
 }
 
 impl Subject {

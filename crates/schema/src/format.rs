@@ -14,6 +14,7 @@ use crate::flatbuffers::FlatBuffers;
 use crate::json::JsonSchema;
 use crate::limits::SchemaLimits;
 use crate::protobuf::Protobuf;
+use crate::shown::Text;
 
 /// A language that schemas are written in. The names are those of the Confluent
 /// Schema Registry (`schemaType`), and `FLATBUFFERS`, which it does not have.
@@ -156,6 +157,18 @@ pub trait Compiled: Sized + Send + Sync {
     /// The first rule that it breaks, and where.
     fn check(&self, payload: Payload<'_>) -> Result<(), Violation>;
 
+    /// A payload of this schema as JSON text, for people to look at, of about `most`
+    /// bytes at most.
+    ///
+    /// # Errors
+    /// The first rule that it breaks, or that the format is not shown so.
+    fn show(&self, payload: Payload<'_>, most: usize) -> Result<Text, Violation> {
+        self.check(payload)?;
+        let none = || Violation::new("", "show", format!("payloads of {} are not shown as text", Self::FORMAT));
+        let text = std::str::from_utf8(payload.bytes).ok().filter(|_| Self::FORMAT == Format::JsonSchema);
+        Ok(Text::of(text.ok_or_else(none)?, most))
+    }
+
     /// Whether a reader that has this schema can read everything that can be
     /// written by `writer`. What cannot be decided is an incompatibility that
     /// says so: the answer `Ok` has no exception.
@@ -228,6 +241,14 @@ impl Schema {
     /// The first rule that the payload breaks, and where.
     pub fn check(&self, payload: Payload<'_>) -> Result<(), Violation> {
         each!(self, schema => schema.check(payload))
+    }
+
+    /// See [`Compiled::show`].
+    ///
+    /// # Errors
+    /// The first rule that the payload breaks.
+    pub fn show(&self, payload: Payload<'_>, most: usize) -> Result<Text, Violation> {
+        each!(self, schema => schema.show(payload, most))
     }
 
     /// See [`Compiled::can_read`]. Schemas of different formats read nothing of each other.

@@ -38,10 +38,12 @@ pub mod registry;
 pub mod rest;
 #[cfg(test)]
 mod seed;
+mod shown;
 
 pub use error::{CompileError, Incompatibility, Violation};
 pub use format::{Compiled, Dependency, Fingerprint, Format, Payload, Reference, Schema, Source};
 pub use limits::SchemaLimits;
+pub use shown::Text;
 
 /// The stack that a thread must have left when it calls into this crate, in
 /// bytes: the usual one of threads that Rust starts.

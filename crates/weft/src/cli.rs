@@ -501,6 +501,12 @@ pub(crate) struct DemoArgs {
     /// a lane is flooded, a schema is broken, each for some seconds.
     #[arg(long, conflicts_with_all = ["stay", "keep"])]
     pub(crate) tour: bool,
+    /// How long each step of the tour lasts, in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600), requires = "tour")]
+    pub(crate) step: u64,
+    /// Each step of the tour lasts until Enter is pressed.
+    #[arg(long, requires = "tour", conflicts_with = "step")]
+    pub(crate) by_hand: bool,
     /// Leave the hub in the middle alive.
     #[arg(long)]
     pub(crate) no_kill: bool,

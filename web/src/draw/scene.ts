@@ -1,11 +1,13 @@
-// Draws hubs, links and what flows: what stands still once into a canvas of its own, the moving
-// dots on each frame over it. A dot is a share of a lane's rate, on a scale of tens; at most
+// Draws hubs, links and what flows: what stands still once for each mesh and size into a canvas of its
+// own, the moving dots on each frame over it. A dot is a share of a lane's rate, on a scale of tens; at most
 // MOST_DOTS are drawn, evenly thinned. With reduced motion nothing moves and width says the rate.
 import type { Mesh } from '../api';
 import type { Live } from '../live.svelte';
 import { COLOURS } from './colours';
 
-const MOST_DOTS = 4_000;
+const MOST_DOTS = 3_000;
+/** With more dots than this they are squares, which cost less. */
+const MOST_ROUND = 500;
 export type Point = [number, number];
 
 export interface Look {
@@ -29,11 +31,26 @@ interface Dot {
   speed: number;
 }
 
+type Box = [left: number, top: number, right: number, bottom: number];
+
+/** Where a hub's name is written: beside, below or above it, where it covers no other if that can be. */
+function label(place: Point, long: number, width: number, taken: Box[]): Point {
+  const [x, y] = place;
+  const ways: Point[] = [[x + 11, y + 4], [x - 11 - long, y + 4], [x - long / 2, y + 22], [x - long / 2, y - 13]];
+  const box = ([left, base]: Point): Box => [left - 2, base - 12, left + long + 2, base + 4];
+  const hits = ([left, top, right, bottom]: Box): boolean => left < 0 || right > width || taken.some((other) => left < other[2] && right > other[0] && top < other[3] && bottom > other[1]);
+  const best = ways.find((way) => !hits(box(way))) ?? ways[0]!;
+  taken.push(box(best));
+  return best;
+}
+
 export class Scene {
   places: (Point | null)[] = [];
   #still = document.createElement('canvas');
   #ways: (Way | null)[] = [];
   #dots: Dot[] = [];
+  /** Hubs that are drawn over the dots too, where they are few. */
+  #marks: { place: Point; size: number; colour: string }[] = [];
   #frame = 0;
   #count = 0;
   #since = 0;
@@ -60,6 +77,7 @@ export class Scene {
       const bend: Point = [(from[0] + to[0]) / 2 + (to[1] - from[1]) * 0.08, (from[1] + to[1]) / 2 - (to[0] - from[0]) * 0.08];
       return { from, to, bend, up: link.up, suspect: link.suspect };
     });
+    this.#drawStill();
     this.flow();
   }
 
@@ -81,8 +99,10 @@ export class Scene {
     const keep = Math.min(1, MOST_DOTS / dots.length);
     this.#dots = dots.filter((_, at) => Math.floor((at + 1) * keep) > Math.floor(at * keep));
     this.#dots.sort((a, b) => (a.colour < b.colour ? -1 : a.colour > b.colour ? 1 : 0));
+    if (!this.still) return;
+    // Widths say the rates.
     this.#drawStill();
-    if (this.still) this.#show();
+    this.#show();
   }
 
   #drawStill(): void {
@@ -93,16 +113,18 @@ export class Scene {
     const colour = (name: string): string => style.getPropertyValue(name).trim();
     context.setTransform(this.#scale, 0, 0, this.#scale, 0, 0);
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    context.clearRect(0, 0, width, height);
+    context.fillStyle = colour('--water');
+    context.fillRect(0, 0, width, height);
     context.fillStyle = colour('--land');
     this.look.back(context, width, height);
-    const [dim, bad, text, good] = ['--dim', '--bad', '--text', '--good'].map(colour) as [string, string, string, string];
+    const [dim, bad, text, good] = ['--way', '--bad', '--text', '--good'].map(colour) as [string, string, string, string];
+    const panel = colour('--water');
     this.#ways.forEach((way, at) => {
       if (!way) return;
       const bytes = this.live.linkRates.get(at)?.bytes ?? 0;
       context.strokeStyle = way.up && !way.suspect ? dim : bad;
-      context.globalAlpha = way.up ? 0.45 : 0.9;
-      context.lineWidth = this.still ? 0.6 + Math.log10(bytes + 1) / 2 : 0.8;
+      context.globalAlpha = way.up ? 0.55 : 0.95;
+      context.lineWidth = this.still ? 0.6 + Math.log10(bytes + 1) / 2 : way.up ? 1.1 : 2;
       context.setLineDash(way.up ? [] : [5, 4]);
       context.beginPath();
       context.moveTo(...way.from);
@@ -111,38 +133,60 @@ export class Scene {
     });
     context.setLineDash([]);
     context.globalAlpha = 1;
-    context.font = '12px system-ui, sans-serif';
+    context.font = '600 12px system-ui, sans-serif';
+    context.lineJoin = 'round';
+    this.#marks = [];
+    const taken: Box[] = this.places.flatMap((place) => (place ? [[place[0] - 7, place[1] - 7, place[0] + 7, place[1] + 7] as Box] : []));
     mesh.hubs.forEach((hub, at) => {
       const place = this.places[at];
       if (!place) return;
-      context.fillStyle = !hub.reachable ? bad : hub.draining ? dim : good;
+      const size = hub.name === mesh.me ? 7 : 5.5;
+      context.strokeStyle = panel;
+      context.lineWidth = 3;
+      const shown = !hub.reachable ? bad : hub.draining ? dim : good;
+      if (hub.reachable && mesh.hubs.length <= 40) this.#marks.push({ place, size, colour: shown });
+      context.fillStyle = shown;
       context.beginPath();
-      if (hub.reachable) context.arc(...place, hub.name === mesh.me ? 7 : 5, 0, 7);
-      else context.rect(place[0] - 5, place[1] - 5, 10, 10);
+      if (hub.reachable) context.arc(...place, size, 0, 7);
+      else context.rect(place[0] - 7, place[1] - 7, 14, 14);
+      if (mesh.hubs.length <= 40) context.stroke();
       context.fill();
       if (mesh.hubs.length <= 40) {
-        context.fillStyle = text;
-        context.fillText(hub.name, place[0] + 9, place[1] + 4);
+        const [x, y] = label(place, context.measureText(hub.name).width, width, taken);
+        context.strokeText(hub.name, x, y);
+        context.fillStyle = hub.reachable ? text : bad;
+        context.fillText(hub.name, x, y);
       }
     });
   }
 
   #show(time = 0): void {
-    const context = this.canvas.getContext('2d');
+    // Nothing shines through: the picture is whole, which is cheaper to put on the page.
+    const context = this.canvas.getContext('2d', { alpha: false });
     if (!context) return;
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     context.drawImage(this.#still, 0, 0);
     if (this.still) return;
     context.setTransform(this.#scale, 0, 0, this.#scale, 0, 0);
+    const isRound = this.#dots.length <= MOST_ROUND;
     for (const dot of this.#dots) {
       const t = (dot.phase + (time / 1000) * dot.speed) % 1;
       const u = 1 - t;
       const { from, bend, to } = dot.way;
       if (context.fillStyle !== dot.colour) context.fillStyle = dot.colour;
-      context.fillRect(
-        u * u * from[0] + 2 * u * t * bend[0] + t * t * to[0] - 1.5,
-        u * u * from[1] + 2 * u * t * bend[1] + t * t * to[1] - 1.5, 3, 3);
+      const x = u * u * from[0] + 2 * u * t * bend[0] + t * t * to[0];
+      const y = u * u * from[1] + 2 * u * t * bend[1] + t * t * to[1];
+      if (isRound) {
+        context.beginPath();
+        context.arc(x, y, 2.6, 0, 7);
+        context.fill();
+      } else context.fillRect(x - 1.5, y - 1.5, 3, 3);
+    }
+    for (const { place, size, colour } of this.#marks) {
+      context.fillStyle = colour;
+      context.beginPath();
+      context.arc(...place, size, 0, 7);
+      context.fill();
     }
   }
 

@@ -237,6 +237,11 @@ impl Conductor {
         }
         values
     }
+
+    /// Neighbours that are dialled and cannot be reached, by what they are called.
+    pub(super) fn lost(&self) -> impl Iterator<Item = String> {
+        self.changes.neighbours().filter(|(index, _)| self.neighbours.is_lost(*index)).map(|(_, name)| name)
+    }
 }
 
 /// A neighbour as people read it: several hubs may have one name in DNS.

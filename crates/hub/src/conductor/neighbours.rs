@@ -187,6 +187,11 @@ impl Neighbours {
         self.states.get(index).map_or((Circuit::Closed, 0), |state| (state.circuit, state.failures))
     }
 
+    /// Whether there should be a link, there is none, and not because it is new.
+    pub(super) fn is_lost(&self, index: usize) -> bool {
+        self.states.get(index).is_some_and(|state| !state.is_off && state.up.is_none() && state.failures > 0)
+    }
+
     /// How often a circuit was opened.
     pub(super) fn opened(&self) -> u64 {
         self.opened
@@ -229,6 +234,21 @@ mod tests {
             longest = longest.max(pause);
         }
         assert!(longest > Duration::from_secs(5), "it did grow: {longest:?}");
+    }
+
+    #[test]
+    fn one_is_lost_from_its_first_failure_until_it_is_linked_or_not_wanted() {
+        let mut n = one(4);
+        assert!(!n.is_lost(0), "nothing was tried");
+        n.due(Mono(0));
+        n.down(0, Mono(1));
+        assert!(n.is_lost(0));
+        n.up(0, Mono(2));
+        assert!(!n.is_lost(0));
+        n.down(0, Mono(3));
+        assert!(n.is_lost(0));
+        n.keep(0, false, Mono(4));
+        assert!(!n.is_lost(0) && !n.is_lost(1));
     }
 
     #[test]

@@ -212,7 +212,10 @@ impl Conductor {
         let mut said = vec![Said::number(facts::CLOCK, self.now.wall.0)];
         match ask.what {
             SeeWhat::Ledger => of_ledger(&self.counters, &mut said),
-            SeeWhat::Pulse => of_pulse(&self.counters, self.options.location, &mut said),
+            SeeWhat::Pulse => {
+                said.extend(self.lost().map(|name| Said::text(facts::MISSED, name, 1)));
+                of_pulse(&self.counters, self.options.location, &mut said);
+            }
             SeeWhat::Counters if ask.origin == self.identity.id => of_counters(&self.counters, &mut said),
             SeeWhat::Counters => {}
             SeeWhat::Event => {

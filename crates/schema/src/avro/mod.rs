@@ -2,7 +2,7 @@
 //! nodes, in which named types are found once and for all.
 //!
 //! Payloads are walked by that table ([`walk`]) without building a value of them,
-//! so they take no memory, and the library's limits, which are settings of the
+//! so they take no memory (or, to be looked at, that of their text), and the library's limits, which are settings of the
 //! whole process, are not needed. Logical types are not looked into: readers that
 //! do not know one must take the type beneath it.
 
@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::error::{CompileError, Incompatibility, Violation};
 use crate::format::{Compiled, Format, Payload, Source};
 use crate::limits::SchemaLimits;
+use crate::shown::Text;
 use nodes::Nodes;
 use plain::Plain;
 
@@ -60,6 +61,10 @@ impl Compiled for AvroSchema {
 
     fn check(&self, payload: Payload<'_>) -> Result<(), Violation> {
         walk::walk(&self.nodes, payload.bytes, &self.limits)
+    }
+
+    fn show(&self, payload: Payload<'_>, most: usize) -> Result<Text, Violation> {
+        walk::show(&self.nodes, payload.bytes, &self.limits, most)
     }
 
     fn can_read(&self, writer: &Self) -> Result<(), Vec<Incompatibility>> {

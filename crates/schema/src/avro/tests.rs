@@ -251,6 +251,35 @@ fn comparing_long_chains_of_types_ends() {
     assert!(!rules(&turned(last), &turned(other)).is_empty());
 }
 
+/// What a payload is as text, of at most so many bytes or one value more.
+fn shown(schema: &Value, payload: &[u8], most: usize) -> (String, bool) {
+    let text = compile(&schema.to_string()).expect("compiles").show(Payload::of(payload), most).expect("fits");
+    (text.text, text.is_cut)
+}
+
+#[test]
+fn a_payload_is_shown_by_the_names_of_its_schema() {
+    let schema = record(json!([
+        {"name": "id", "type": "long"},
+        {"name": "name", "type": ["null", "string"]},
+        {"name": "kind", "type": {"type": "enum", "name": "K", "symbols": ["A", "B"]}},
+        {"name": "raw", "type": "bytes"},
+        {"name": "at", "type": {"type": "map", "values": "double"}},
+        {"name": "more", "type": {"type": "array", "items": "boolean"}},
+    ]));
+    let mut payload = vec![0x0e, 2, 4, b'"', b'x', 2, 4, 0, 0xff, 2, 2, b'k'];
+    payload.extend(1.5_f64.to_le_bytes());
+    payload.extend([0, 4, 1, 0, 0]);
+    let text = r#"{"id":7,"name":"\"x","kind":"B","raw":"0x00ff","at":{"k":1.5},"more":[true,false]}"#;
+    assert_eq!(shown(&schema, &payload, 1_000), (text.to_owned(), false));
+    assert_eq!(shown(&json!("double"), &f64::NAN.to_le_bytes(), 9), ("\"NaN\"".to_owned(), false));
+    assert!(compile(&schema.to_string()).expect("compiles").show(Payload::of(&payload[..9]), 9).is_err());
+    // As many values as a count says, each of no bytes.
+    let nulls = json!({"type": "array", "items": "null"});
+    let (text, is_cut) = shown(&nulls, &[0x80, 0x80, 0x40, 0], 100);
+    assert!(is_cut && text.len() <= 104, "{text}");
+}
+
 /// Schemas of few names, so that two of them often have to do with each other.
 fn schema() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -18,6 +18,7 @@ mod model;
 mod print;
 mod required;
 mod scan;
+mod show;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::base64;
 use crate::error::{CompileError, Incompatibility, Violation};
 use crate::format::{Compiled, Format, Payload, Source};
 use crate::limits::SchemaLimits;
+use crate::shown::Text;
 use model::Model;
 
 /// How deep messages of a payload may be nested at most, whatever the limits
@@ -82,6 +84,27 @@ impl Compiled for Protobuf {
     }
 
     fn check(&self, payload: Payload<'_>) -> Result<(), Violation> {
+        self.checked(payload).map(drop)
+    }
+
+    fn show(&self, payload: Payload<'_>, most: usize) -> Result<Text, Violation> {
+        let (message, depth) = self.checked(payload)?;
+        show::show(&self.model, message, payload.bytes, depth, most)
+            .map_err(|malformed| Violation::new(format!("byte {}", malformed.at), malformed.rule, malformed.text))
+    }
+
+    fn can_read(&self, writer: &Self) -> Result<(), Vec<Incompatibility>> {
+        compatible::compare(&self.model, &writer.model, &self.limits)
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.model.weight + self.canonical.len()
+    }
+}
+
+impl Protobuf {
+    /// Checks a payload: the index of its message, and how deep it may be nested.
+    fn checked(&self, payload: Payload<'_>) -> Result<(u32, usize), Violation> {
         if payload.bytes.len() > self.limits.payload_bytes {
             let text = format!(
                 "the payload has {} bytes, and at most {} are checked",
@@ -94,14 +117,8 @@ impl Compiled for Protobuf {
             let text = format!("the schema has no message with the indexes {:?}", payload.message);
             return Err(Violation::new("", "message", text));
         };
-        walk::check(&self.model, message, payload.bytes, self.limits.payload_nesting.min(NESTING))
-    }
-
-    fn can_read(&self, writer: &Self) -> Result<(), Vec<Incompatibility>> {
-        compatible::compare(&self.model, &writer.model, &self.limits)
-    }
-
-    fn weight(&self) -> usize {
-        size_of::<Self>() + self.model.weight + self.canonical.len()
+        let depth = self.limits.payload_nesting.min(NESTING);
+        walk::check(&self.model, message, payload.bytes, depth)?;
+        Ok((message, depth))
     }
 }

@@ -292,6 +292,28 @@ fn payloads_are_checked_by_the_named_the_prefixed_or_the_latest_schema() {
 }
 
 #[test]
+fn payloads_are_shown_by_the_bound_the_prefixed_or_no_schema() {
+    let mut kept = Kept::new();
+    kept.register("a", STRING).expect("registers");
+    kept.register("b", INTEGER).expect("registers");
+    let change = kept.state.bind("a", &["a/**"], Check::Off, None).expect("binds");
+    kept.put(change);
+    let mut checker = Checker::new(&kept.state, Cache::default());
+    let mut show = |topic, named, payload: &[u8]| {
+        let topic = Topic::parse(topic).expect("a topic");
+        checker.show(&kept.state, topic, (named, payload), 100).map(|shown| (shown.by, shown.text.text))
+    };
+    let of = |by: &str, text: &str| Some((by.to_owned(), text.to_owned()));
+    let framed = |id, payload: &[u8]| [prefix::write(id, None), payload.to_vec()].concat();
+    assert_eq!(show("a/x", None, b"\"x\""), of("a/1", "\"x\""), "though nothing is checked there");
+    assert_eq!(show("a/x", None, b"junk"), None);
+    assert_eq!(show("c", None, &framed(2, b"7")), of("schema 2", "7"));
+    assert_eq!(show("c", Some(2), b"7"), of("schema 2", "7"));
+    assert_eq!(show("c", None, &framed(9, b"7")), None);
+    assert_eq!(show("c", None, b"7"), None);
+}
+
+#[test]
 fn who_breaks_is_told_by_consumer_and_region() {
     let mut kept = Kept::new();
     kept.register("a", STRING).expect("registers");

@@ -121,7 +121,7 @@ fn show(args: &DemoArgs, folder: &Path) -> anyhow::Result<()> {
     if args.keep || args.stay || args.tour {
         let flies = args.stay || args.tour;
         let traffic = flies.then(|| block_on(stay::Traffic::start(&hubs, &book))).transpose()?;
-        if args.tour { tour::run(&mut hubs, folder) } else { keep(&hubs) }?;
+        if args.tour { tour::run(&mut hubs, folder, tour::Pace::new(args.step, args.by_hand)?) } else { keep(&hubs) }?;
         traffic.map_or(Ok(()), stay::Traffic::stop)?;
     }
     wrong.extend(hubs.stop());
@@ -454,12 +454,18 @@ fn keep(hubs: &Hubs) -> anyhow::Result<()> {
     println!("  weft pub flights/departed/JFK/LAX/B6 hello -s {} --hub {} {identity}", hubs.address(0), HUBS[0].name);
     println!("  # the dashboard\n  {}", hubs.dashboard(0));
     println!("  weft stream replay {STREAM} -s {} --hub {} {identity}", hubs.address(MIDDLE), HUBS[MIDDLE].name);
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = signals()?;
     while !stop.load(Ordering::Relaxed) {
         std::thread::sleep(LOOK);
     }
     Ok(())
+}
+
+/// Becomes true when the program is told to end.
+fn signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }

@@ -55,6 +55,7 @@ use self::inside::Inside;
 pub(crate) use self::inside::Way;
 pub(crate) use self::metrics::Readers;
 pub(crate) use self::options::HttpOptions;
+use self::registry::desk::Desk;
 use self::serve::Serving;
 pub(crate) use self::tally::Tally;
 
@@ -155,12 +156,13 @@ fn areas(
     who: &Arc<who::Who>,
     inside: &Arc<Inside>,
 ) -> anyhow::Result<(Router, Arc<Consume>)> {
-    let registry = registry::router(options, facts, who.clone())?;
+    let desk = Desk::open(options.requests)?;
+    let registry = registry::router(facts, who.clone(), desk.clone())?;
     let events = events::router(options, facts, who.clone(), inside.clone());
     let (consuming, consume) = consume::router(options, facts, who.clone(), inside.clone());
     let admin = admin::router(facts, who.clone(), inside.clone());
     let router = Router::new().merge(registry).merge(events).merge(consuming).merge(admin).merge(openapi::router()?);
-    let mesh = mesh::router(facts, who.clone(), inside.clone());
+    let mesh = mesh::router(facts, who.clone(), inside.clone(), desk);
     let router = router.merge(mesh).merge(page::router());
     Ok((router.fallback(answer::nothing_there), consume))
 }

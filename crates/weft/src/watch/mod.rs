@@ -194,6 +194,7 @@ impl Watch {
         let at = now.wall.0 / 1_000_000;
         self.learn_places(look);
         let mut sight = self.sight(&look.report, at);
+        add_lost(&mut sight, &look.pulses);
         let mut counts = BTreeMap::new();
         for said in &look.pulses {
             let Some(hub) = sight.hubs.iter().find(|hub| hub.name == said.name) else { continue };
@@ -278,6 +279,27 @@ impl Watch {
             match place {
                 Some(place) => drop(self.places.insert(said.name.clone(), place)),
                 None => drop(self.places.remove(&said.name)),
+            }
+        }
+    }
+}
+
+/// Adds links that neighbours miss. Two hubs that live both take back what they said of
+/// a link that is lost, so that it is not in the mesh any more.
+fn add_lost(sight: &mut Sight, pulses: &[HubSaid]) {
+    for said in pulses.iter().filter(|said| said.answered) {
+        for lost in said.all(facts::MISSED) {
+            for (from, to) in [(&said.name, &lost.text), (&lost.text, &said.name)] {
+                let is_known = |name: &str| sight.hubs.iter().any(|hub| hub.name == name);
+                let order = |link: &Link| (&link.from, &link.to).cmp(&(from, to));
+                if !is_known(from) || !is_known(to) {
+                    continue;
+                }
+                if let Err(place) = sight.links.binary_search_by(order) {
+                    let link =
+                        Link { from: from.clone(), to: to.clone(), rtt: None, cost: 0, up: false, suspect: false };
+                    sight.links.insert(place, link);
+                }
             }
         }
     }

@@ -131,10 +131,52 @@ fn an_hour_is_kept_and_what_was_not_said_is_a_gap() {
             at(n * 5),
         );
     }
-    let (times, lines) = watch.history.of(What::Waits, "east", u64::MAX, 4);
+    let (times, lines) = watch.history.of((What::Waits, ""), "east", u64::MAX, 4);
     assert_eq!((times.len(), times[0]), (720, 400_000));
     assert_eq!((lines.len(), lines[0].0, &lines[0].1[..2]), (1, "sync", &[Some(7.0), None][..]));
-    let (times, lines) = watch.history.of(What::Trips, "east", 10_000, 4);
+    let (times, lines) = watch.history.of((What::Trips, ""), "east", 10_000, 4);
     assert_eq!((times.len(), lines[0].0, lines[0].1.len()), (3, "west", 3));
-    assert!(watch.history.of(What::Rates, "nobody", u64::MAX, 4).1.is_empty());
+    assert!(watch.history.of((What::Rates, ""), "nobody", u64::MAX, 4).1.is_empty());
+}
+
+#[test]
+fn a_link_that_a_neighbour_misses_is_down_and_not_gone() {
+    let mut watch = Watch::default();
+    let mut look = look_of(true, vec![said("east", true, vec![fact("missed", "west", 1), fact("missed", "who", 1)])]);
+    look.report.links.clear();
+    let (sight, alerts) = watch.take(&look, at(1));
+    let ends: Vec<(&str, &str, bool)> = sight.links.iter().map(|l| (&*l.from, &*l.to, l.up)).collect();
+    assert_eq!(ends, [("east", "west", false), ("west", "east", false)], "and none to a hub that is not known");
+    assert_eq!(alerts.iter().filter(|alert| alert.code == "link_down").count(), 2);
+    let look = look_of(true, vec![said("east", true, vec![fact("missed", "west", 1)])]);
+    let (sight, alerts) = watch.take(&look, at(2));
+    assert!(sight.links.len() == 2 && sight.links.iter().all(|link| link.up), "another link stands");
+    assert!(alerts.is_empty());
+}
+
+#[test]
+fn percentiles_are_of_what_was_recorded_since_the_reading_before() {
+    let table = weft_observe::Table::create(&weft_observe::TableOptions::default());
+    let scale = weft_observe::scale::Scale::NANOS;
+    let mut recorder = table.histogram("lane.4.delivery", weft_observe::layout::Unit::Nanoseconds, scale, None);
+    let (mut watch, mut spans) = (Watch::default(), history::Spans::default());
+    let mut read = |watch: &mut Watch, seconds| {
+        watch.take(&look_of(true, Vec::new()), at(seconds));
+        assert!(watch.history.has_newest(seconds * 1_000));
+        spans.take(&table, "east", &mut watch.history);
+    };
+    recorder.record_many(9_000_000_000, 100);
+    read(&mut watch, 5);
+    recorder.record_many(1_000, 98);
+    recorder.record_many(1_000_000, 2);
+    read(&mut watch, 10);
+    read(&mut watch, 15);
+    let of = |percentile| watch.history.of((What::Delivery, percentile), "east", 60_000, 16).1;
+    let near = |value: Option<f32>, wanted: f32| value.is_some_and(|value| (value - wanted).abs() <= wanted / 16.0);
+    for (percentile, wanted) in [("P50", 1.0), ("P99", 1_000.0), ("P99.9", 1_000.0)] {
+        let lines = of(percentile);
+        let [(name, values)] = lines.as_slice() else { panic!("{lines:?}") };
+        assert_eq!(*name, "lane 4");
+        assert!(values[0].is_none() && near(values[1], wanted) && values[2].is_none(), "{percentile}: {values:?}");
+    }
 }

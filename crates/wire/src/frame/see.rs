@@ -204,6 +204,8 @@ pub mod facts {
     /// Pulse: where the hub is, as its configuration says: latitude and longitude in degrees,
     /// such as `40.64,-73.78`.
     pub const PLACE: &str = "place";
+    /// Pulse: a neighbour that is dialled and cannot be reached, by its name.
+    pub const MISSED: &str = "missed";
     /// Pulse: begins the name of what was sent over the links to the hub that the text
     /// names since the start: `flow.0` to `flow.7`, events by lane, and `flow.bytes`.
     pub const FLOW: &str = "flow.";

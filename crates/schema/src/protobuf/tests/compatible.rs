@@ -418,6 +418,9 @@ proptest! {
             let written = generate::message(&theirs_of, &mut seed, 2);
             let bytes = written.encode_to_vec();
             prop_assert_eq!(theirs.check(Payload::of(&bytes)), Ok(()), "{}", writer);
+            let shown = theirs.show(Payload::of(&bytes), usize::MAX);
+            let shown = shown.map(|text| serde_json::from_str::<serde_json::Value>(&text.text).is_ok());
+            prop_assert_eq!(shown, Ok(true), "{}", writer);
             prop_assert_eq!(ours.check(Payload::of(&bytes)), Ok(()), "{} reads {}", reader, writer);
             let read = DynamicMessage::decode(ours_of.clone(), bytes.as_slice());
             prop_assert!(read.as_ref().is_ok_and(|read| same(read, &written)), "{} reads {}: {:?}", reader, writer, bytes);

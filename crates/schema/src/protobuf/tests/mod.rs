@@ -92,6 +92,37 @@ pub(super) const OLD: &str = r#"
     extend Head { optional string extra = 100; repeated int64 more = 101 [packed = true]; }
 "#;
 
+/// What a payload is as text, and whether that is all.
+fn shown(schema: &Protobuf, payload: &[u8], most: usize) -> (serde_json::Value, bool) {
+    let text = schema.show(Payload::of(payload), most).expect("fits");
+    (serde_json::from_str(&text.text).unwrap_or_else(|error| panic!("{error}: {}", text.text)), text.is_cut)
+}
+
+#[test]
+fn a_payload_is_shown_by_the_names_of_its_schema() {
+    let schema = schema(
+        r#"syntax = "proto3"; message A {
+            uint64 id = 1; string name = 2; repeated B lines = 3; map<int32, B> by = 4; repeated sint32 numbers = 5;
+            E kind = 6; bytes raw = 7; double wide = 8; bool yes = 9;
+            message B { bool x = 1; } enum E { ZERO = 0; ONE = 1; } }"#,
+    );
+    let mut payload = vec![8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0x12, 2, b'"', b'x'];
+    // Two lines apart, a map of one, packed numbers, an enum, bytes.
+    payload.extend([0x1a, 2, 8, 1, 0x22, 6, 8, 7, 0x12, 2, 8, 1, 0x1a, 0]);
+    payload.extend([0x2a, 2, 1, 4, 0x30, 1, 0x3a, 2, 0, 0xff, 0x41]);
+    payload.extend(1.5_f64.to_le_bytes());
+    // What the schema does not know, and a second name, which counts.
+    payload.extend([0x78, 1, 0x12, 1, b'y']);
+    let whole = serde_json::json!({
+        "id": u64::MAX, "name": "y", "lines": [{"x": true}, {}], "by": {"7": {"x": true}}, "numbers": [-1, 2],
+        "kind": "ONE", "raw": "0x00ff", "wide": 1.5,
+    });
+    assert_eq!(shown(&schema, &payload, 1_000), (whole, false));
+    let (part, is_cut) = shown(&schema, &payload, 24);
+    assert!(is_cut && part["id"] == u64::MAX, "{part}");
+    assert!(schema.show(Payload::of(&payload[..12]), 1_000).is_err());
+}
+
 #[test]
 fn indexes_say_which_message_a_payload_is() {
     let order = schema(ORDER);

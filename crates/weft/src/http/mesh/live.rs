@@ -20,13 +20,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use weft_base::{Clock, Mono};
 use weft_govern::access::{Method, Principal};
 use weft_govern::login::{Login, Proof};
+use weft_hub::Counters;
 
 use super::super::answer;
 use super::super::inside::Inside;
 use super::super::problem::Problem;
 use super::super::query::{Query, bad};
 use crate::watch::alerts::Alert;
-use crate::watch::history::What;
+use crate::watch::history::{PERCENTILES, Spans, What};
 use crate::watch::{Hub, Link, Look, Sight, Watch, look};
 
 /// Viewers that wait at a time.
@@ -69,6 +70,7 @@ type Outcome = Option<Result<Arc<Told>, Problem>>;
 pub(super) struct Live {
     inside: Arc<Inside>,
     clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
     own: Login,
     told: watch::Sender<Outcome>,
     seats: Semaphore,
@@ -77,19 +79,20 @@ pub(super) struct Live {
 
 struct State {
     watch: Watch,
+    spans: Spans,
     /// When somebody asked last.
     asked: Mono,
     runs: bool,
 }
 
 impl Live {
-    pub(super) fn new(inside: Arc<Inside>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(inside: Arc<Inside>, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
         let roles = Arc::new([]);
         let principal = Principal { tenant: None, name: NAME.into(), roles, method: Method::Administrator };
         let own = Login { principal: Arc::new(principal), expires: None, proof: Proof::Nothing };
-        let state = State { watch: Watch::default(), asked: Mono(0), runs: false };
+        let state = State { watch: Watch::default(), spans: Spans::default(), asked: Mono(0), runs: false };
         let (told, _) = watch::channel(None);
-        Self { inside, clock, own, told, seats: Semaphore::new(MOST), now: Mutex::new(state) }
+        Self { inside, clock, counters, own, told, seats: Semaphore::new(MOST), now: Mutex::new(state) }
     }
 
     /// What came after what a viewer has seen.
@@ -119,14 +122,19 @@ impl Live {
 
     /// How it was.
     pub(super) async fn history(self: &Arc<Self>, uri: &Uri) -> Result<Response<Body>, Problem> {
-        let query = Query::of(uri, &["what", "hub", "seconds"])?;
+        let query = Query::of(uri, &["what", "hub", "seconds", "percentile"])?;
         let what = query.get("what").unwrap_or("rates");
-        let what = What::of(what).ok_or_else(|| bad("what", "write rates, waits or trips"))?;
+        let what = What::of(what)
+            .ok_or_else(|| bad("what", "write rates, waits, trips, stages, lanes, delivery or forward"))?;
         let seconds = query.number("seconds", 1..=LONGEST)?.unwrap_or(LONGEST);
+        let percentile = query.get("percentile").unwrap_or("P99");
+        if !PERCENTILES.iter().any(|(known, _)| *known == percentile) {
+            return Err(bad("percentile", "write P50, P99 or P99.9"));
+        }
         let told = self.after(0).await?;
         let hub = query.get("hub").filter(|hub| !hub.is_empty()).unwrap_or(&told.sight.me);
         let state = self.state();
-        let (times, lines) = state.watch.history.of(what, hub, seconds.saturating_mul(1_000), LINES);
+        let (times, lines) = state.watch.history.of((what, percentile), hub, seconds.saturating_mul(1_000), LINES);
         let times: Vec<u64> = times.iter().map(|time| time / 1_000).collect();
         let series: Vec<Value> = lines
             .into_iter()
@@ -177,10 +185,11 @@ impl Live {
                 continue;
             }
             last = Some(Instant::now());
-            let outcome = self.look(looks % CONSUMERS == 0).await;
+            // Not at the first look, for which somebody waits.
+            let outcome = self.look(looks % CONSUMERS == 1).await;
             looks = looks.wrapping_add(1);
             let outcome = outcome.map(|look| {
-                let (sight, alerts) = self.state().watch.take(&look, self.clock.now());
+                let (sight, alerts) = self.take(&look);
                 since += 1;
                 let next = Arc::new(Told::of(sight, &alerts, told.as_deref(), &mut since));
                 told = Some(next.clone());
@@ -188,6 +197,16 @@ impl Live {
             });
             self.told.send_replace(Some(outcome));
         }
+    }
+
+    fn take(&self, look: &Look) -> (Sight, Vec<Alert>) {
+        let mut state = self.state();
+        let State { watch, spans, .. } = &mut *state;
+        let (sight, alerts) = watch.take(look, self.clock.now());
+        if watch.history.has_newest(sight.at) {
+            spans.take(self.counters.table(), &sight.me, &mut watch.history);
+        }
+        (sight, alerts)
     }
 
     /// For how long nobody has asked; none: so long that it rests.

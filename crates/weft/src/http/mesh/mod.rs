@@ -35,9 +35,11 @@ use weft_wire::ErrorCode;
 
 use self::live::Live;
 use self::login::Logins;
+use self::payload::Schemas;
 use self::streams::Streams;
 use super::inside::{Inside, Lease};
 use super::problem::Problem;
+use super::registry::desk::Desk;
 use super::serve::HEAD_TIME;
 use super::stay::Stay;
 use super::who::{Caller, Someone, Who};
@@ -60,24 +62,28 @@ struct Mesh {
     live: Arc<Live>,
     logins: Logins,
     streams: Streams,
+    desk: Desk,
 }
 
 /// Somebody who asks, with a session.
 struct Asking {
     who: Someone,
     lease: Lease,
+    /// What shows payloads by their schemas.
+    schemas: Schemas,
 }
 
 /// Its routes.
-pub(super) fn router(facts: &Facts, who: Arc<Who>, inside: Arc<Inside>) -> Router {
+pub(super) fn router(facts: &Facts, who: Arc<Who>, inside: Arc<Inside>, desk: Desk) -> Router {
     let clock: Arc<dyn Clock> = facts.clock.clone();
     let mesh = Arc::new(Mesh {
         who,
-        live: Arc::new(Live::new(inside.clone(), clock.clone())),
+        live: Arc::new(Live::new(inside.clone(), clock.clone(), facts.counters.clone())),
         inside,
         aside: facts.aside.clone(),
         logins: Logins::new(clock),
         streams: Streams::new(),
+        desk,
     });
     Router::new().route("/v1/mesh", any(handle)).route("/v1/mesh/{*rest}", any(handle)).with_state(mesh)
 }
@@ -178,7 +184,8 @@ impl Mesh {
 
     async fn asking(&self, who: Someone) -> Result<Asking, Problem> {
         let lease = self.inside.session(&who.login).await?;
-        Ok(Asking { who, lease })
+        let schemas = Schemas { desk: self.desk.clone(), aside: self.aside.clone() };
+        Ok(Asking { who, lease, schemas })
     }
 
     async fn log_in_or_out(&self, caller: &Caller, head: &Parts) -> Result<Response<Body>, Problem> {

@@ -75,7 +75,7 @@ impl Streams {
         tokio::spawn(async move {
             let hubs = Names::of(&asking).await;
             while let Some(Ok(delivery)) = read.next_below(end).await {
-                let events = payload::events(&delivery, |id| hubs.name(id));
+                let events = payload::events(&delivery, &asking.schemas, |id| hubs.name(id)).await;
                 let last = delivery.stream_sequence() + u64::from(delivery.event_count());
                 let below = events.into_iter().filter(|event| event["sequence"].as_u64().is_some_and(|at| at < end));
                 for event in below {
@@ -124,7 +124,9 @@ impl Streams {
                 if room == 0 {
                     continue;
                 }
-                for event in payload::events(&delivery, |id| hubs.name(id)).iter().take(room as usize) {
+                for event in
+                    payload::events(&delivery, &asking.schemas, |id| hubs.name(id)).await.iter().take(room as usize)
+                {
                     shown += 1;
                     if send.send(message(event)).await.is_err() {
                         return;
@@ -314,7 +316,7 @@ pub(super) async fn events(asking: &Asking, uri: &Uri, name: &str) -> Result<Res
             let left = until.saturating_duration_since(Instant::now());
             let Ok(Some(item)) = timeout(left, read.next_below(end)).await else { break };
             let delivery = item.map_err(|error| asking.refused(&error))?;
-            items.extend(payload::events(&delivery, |id| hubs.name(id)));
+            items.extend(payload::events(&delivery, &asking.schemas, |id| hubs.name(id)).await);
             if delivery.stream_sequence() + u64::from(delivery.event_count()) >= end {
                 break;
             }

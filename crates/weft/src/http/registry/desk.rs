@@ -1,6 +1,8 @@
 //! Decides what is answered, on a thread of its own: an expensive schema holds up
 //! the registry's other requests, and nothing else.
 //!
+//! It also shows payloads by their schemas to whoever looks at events ([`Desk::show`]).
+//!
 //! Keeps the registry's index of the control state, which it brings up to the state
 //! that each request is to be decided on by what is not the same, and the schemas
 //! that were compiled last. Its queue is bounded; a request that finds it full is
@@ -14,13 +16,17 @@ use anyhow::Context;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use weft_govern::{Expect, Key, Kind, State};
+use weft_schema::checker::{Checker, Shown};
 use weft_schema::registry::{Cache, RegistryLimits, State as Registry};
 use weft_schema::rest::{self, Answer, Outcome, Request};
+use weft_topic::Topic;
 
 /// The kinds of documents that the registry is made of.
 const KINDS: [Kind; 3] = [Kind::Schema, Kind::Subject, Kind::Registry];
 /// The thread's stack: compiling takes [`weft_schema::STACK_BYTES`] at most.
 const STACK: usize = 2 * weft_schema::STACK_BYTES;
+/// What compiled schemas take by which payloads are shown.
+const SHOWING: usize = 16 << 20;
 
 /// A request, whole.
 #[derive(Clone, Debug)]
@@ -50,26 +56,36 @@ pub(super) struct Changing {
     pub(super) answer: Answer,
 }
 
+/// A payload that is to be shown.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Piece {
+    pub(in super::super) topic: Arc<str>,
+    /// The schema's id that its block names; 0: none.
+    pub(in super::super) schema: u32,
+    pub(in super::super) payload: Vec<u8>,
+}
+
 enum Job {
+    Show { state: Arc<State>, pieces: Vec<Piece>, most: usize, reply: oneshot::Sender<Vec<Option<Shown>>> },
     Decide { state: Arc<State>, asked: Arc<Asked>, reply: oneshot::Sender<Decided> },
     Subjects { state: Arc<State>, id: u32, most: usize, reply: oneshot::Sender<Vec<String>> },
 }
 
 /// The desk; its thread ends with the last handle.
 #[derive(Clone)]
-pub(super) struct Desk(SyncSender<Job>);
+pub(in super::super) struct Desk(SyncSender<Job>);
 
 /// The desk has no room, or has ended.
 #[derive(Debug, thiserror::Error)]
 #[error("more requests wait for the registry than it takes: try again in a moment")]
-pub(super) struct Busy;
+pub(in super::super) struct Busy;
 
 impl Desk {
     /// Starts its thread; `waiting` requests may wait.
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub(super) fn open(waiting: usize) -> anyhow::Result<Self> {
+    pub(in super::super) fn open(waiting: usize) -> anyhow::Result<Self> {
         let (jobs, taken) = sync_channel(waiting);
         let thread = std::thread::Builder::new().name("weft-registry".to_owned()).stack_size(STACK);
         thread.spawn(move || work(&taken)).context("the system gives no thread")?;
@@ -90,6 +106,19 @@ impl Desk {
         answer.await.map_err(|_| Busy)
     }
 
+    /// Payloads as text of about `most` bytes at most, by the schemas of this state;
+    /// none for what is of no schema.
+    pub(in super::super) async fn show(
+        &self,
+        state: Arc<State>,
+        pieces: Vec<Piece>,
+        most: usize,
+    ) -> Result<Vec<Option<Shown>>, Busy> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Job::Show { state, pieces, most, reply })?;
+        answer.await.map_err(|_| Busy)
+    }
+
     fn push(&self, job: Job) -> Result<(), Busy> {
         self.0.try_send(job).map_err(|_| Busy)
     }
@@ -101,6 +130,11 @@ fn work(jobs: &Receiver<Job>) {
         match job {
             // Nobody waits for it any more.
             Job::Decide { reply, .. } if reply.is_closed() => {}
+            Job::Show { reply, .. } if reply.is_closed() => {}
+            Job::Show { state, pieces, most, reply } => {
+                index.learn(&state);
+                let _ = reply.send(pieces.iter().map(|piece| index.show(piece, most)).collect());
+            }
             Job::Decide { state, asked, reply } => {
                 index.learn(&state);
                 let _ = reply.send(index.decide(&asked));
@@ -118,11 +152,22 @@ struct Index {
     of: Arc<State>,
     registry: Registry,
     cache: Cache,
+    /// For payloads that are shown; none: it has not been needed for this state.
+    checker: Option<Checker>,
 }
 
 impl Index {
     fn new() -> Self {
-        Self { of: Arc::default(), registry: Registry::new(RegistryLimits::default()), cache: Cache::default() }
+        let registry = Registry::new(RegistryLimits::default());
+        Self { of: Arc::default(), registry, cache: Cache::default(), checker: None }
+    }
+
+    /// A payload by its schema.
+    fn show(&mut self, piece: &Piece, most: usize) -> Option<Shown> {
+        let topic = Topic::parse(&piece.topic).ok()?;
+        let checker = self.checker.get_or_insert_with(|| Checker::new(&self.registry, Cache::new(SHOWING)));
+        let named = (piece.schema != 0).then_some(piece.schema);
+        checker.show(&self.registry, topic, (named, &piece.payload), most)
     }
 
     /// Takes a state, older or newer, in the place of the one before.
@@ -140,6 +185,7 @@ impl Index {
                 }
             }
         }
+        self.checker = None;
         self.of = state.clone();
     }
 

@@ -6,7 +6,7 @@
 //! not, it is decided anew, [`TRIES`] times at most. Once it is answered, this hub
 //! has it; others within a second, as a rule.
 
-mod desk;
+pub(super) mod desk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,10 @@ use weft_schema::rest::{self, Concern};
 use weft_wire::ErrorCode;
 
 use self::desk::{Asked, Changing, Decided, Desk};
+use super::Facts;
 use super::answer::{self, Refusal};
 use super::serve::HEAD_TIME;
 use super::who::{Caller, Someone, Who};
-use super::{Facts, HttpOptions};
 
 /// The first parts of the registry's paths.
 const PARTS: [&str; 6] = ["subjects", "schemas", "compatibility", "config", "mode", "contexts"];
@@ -57,13 +57,13 @@ struct Registry {
 /// Its routes.
 ///
 /// # Errors
-/// The system refuses a thread, or numbers by chance.
-pub(super) fn router(options: &HttpOptions, facts: &Facts, who: Arc<Who>) -> anyhow::Result<Router> {
+/// The system refuses numbers by chance.
+pub(super) fn router(facts: &Facts, who: Arc<Who>, desk: Desk) -> anyhow::Result<Router> {
     let empty = weft_schema::registry::State::new(weft_schema::registry::RegistryLimits::default());
     let registry = Arc::new(Registry {
         aside: facts.aside.clone(),
         who,
-        desk: Desk::open(options.requests)?,
+        desk,
         random: Mutex::new(Random::from_entropy()?),
         body_bytes: rest::body_bytes(&empty).min(BODY_BYTES),
     });
