@@ -6,13 +6,27 @@ use crate::step::Run;
 use crate::workspace;
 
 /// The benchmarks, in the order in which `all` runs them.
-pub(crate) const NAMES: [&str; 15] = [
-    "machine", "decode", "topic", "ring", "log", "hub", "hops", "wan", "streams", "start", "idle", "interest",
-    "govern", "http", "peers",
+pub(crate) const NAMES: [&str; 16] = [
+    "machine",
+    "decode",
+    "topic",
+    "ring",
+    "log",
+    "hub",
+    "hops",
+    "wan",
+    "streams",
+    "start",
+    "idle",
+    "interest",
+    "govern",
+    "http",
+    "telemetry",
+    "peers",
 ];
 /// Those that start the real program.
-const WITH_PROGRAM: [&str; 10] =
-    ["hub", "hops", "wan", "streams", "start", "idle", "interest", "govern", "http", "peers"];
+const WITH_PROGRAM: [&str; 11] =
+    ["hub", "hops", "wan", "streams", "start", "idle", "interest", "govern", "http", "telemetry", "peers"];
 
 /// Runs one benchmark, or all.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {

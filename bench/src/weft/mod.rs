@@ -53,27 +53,32 @@ impl Hub {
 
     /// Starts a hub whose configuration, data and log are in `folder`, and stay there.
     pub fn in_folder(folder: &Path) -> Result<Self> {
-        let config = folder.join("hub.toml");
-        let text = "name = \"bench\"\ndata = \"data\"\n[control]\nenforce = false\n\
-                    [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
-        std::fs::write(&config, text)?;
-        let mut command = Command::new(program()?);
-        command.arg("hub").arg("--config").arg(&config);
-        Self::run("Weft", command, folder, None, |_| true)
+        Self::configured("Weft", folder, "", "")
     }
 
     /// The same, which answers by HTTP too, without TLS, and where.
     pub fn with_http(folder: &Path) -> Result<(Self, String)> {
+        let hub = Self::configured("Weft", folder, "", "[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n")?;
+        Ok((hub, Self::http(folder)?))
+    }
+
+    /// The same with these keys, and these tables, in its configuration.
+    pub fn configured(name: &'static str, folder: &Path, keys: &str, tables: &str) -> Result<Self> {
         let config = folder.join("hub.toml");
-        let text = "name = \"bench\"\ndata = \"data\"\n[control]\nenforce = false\n\
-                    [http]\nlisten = \"127.0.0.1:0\"\nplain = true\n[[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n";
+        let text = format!(
+            "name = \"bench\"\ndata = \"data\"\n{keys}[control]\nenforce = false\n\
+             [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n{tables}"
+        );
         std::fs::write(&config, text)?;
         let mut command = Command::new(program()?);
         command.arg("hub").arg("--config").arg(&config);
-        let hub = Self::run("Weft", command, folder, None, |_| true)?;
+        Self::run(name, command, folder, None, |_| true)
+    }
+
+    /// Where the hub of this folder answers by HTTP.
+    pub fn http(folder: &Path) -> Result<String> {
         let ready: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(folder.join("ready.json"))?)?;
-        let address = ready["http"].as_str().context("the hub does not answer by HTTP")?.to_owned();
-        Ok((hub, address))
+        Ok(ready["http"].as_str().context("the hub does not answer by HTTP")?.to_owned())
     }
 
     fn named(name: &'static str, disk: &Path, wanted: impl Fn(&str) -> bool) -> Result<Self> {
