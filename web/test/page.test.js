@@ -161,7 +161,7 @@ test('who is not let in logs in, with a token or a name, and a wrong event name 
   const header = (await sent).headers().authorization;
   assert.equal(Buffer.from(header.slice(6), 'base64').toString(), 'operator:gehéim');
   assert.equal(await page.evaluate(() => localStorage.length + sessionStorage.length + document.cookie.length), 0);
-  await page.getByLabel('Event').fill('nonsense');
+  await page.getByRole('textbox', { name: 'Event:' }).fill('nonsense');
   await page.getByRole('button', { name: 'Where did it go?' }).click();
   await page.getByText('write HUB/SEQUENCE').waitFor();
   await context.close();
