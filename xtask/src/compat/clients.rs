@@ -46,16 +46,17 @@ impl Drop for Feed {
 }
 
 impl Feed {
-    /// A client of this hub, and of the others when that is gone.
-    pub(super) fn start(mesh: &Mesh, age: Age, hub: usize, topic: &'static str) -> Result<Self> {
+    /// A client of this hub, and of the others when that is gone; its first number.
+    pub(super) fn start(mesh: &Mesh, age: Age, hub: usize, topic: &'static str, first: u64) -> Result<Self> {
         let mut command = mesh.client_of_all(age, hub, ["pub", topic, "--lines", "--level", "synced"]);
-        let log = File::create(mesh.folder().join(format!("publisher-{}.log", topic.replace('/', "-"))))?;
+        let log = mesh.folder().join(format!("publisher-{}.log", topic.replace('/', "-")));
+        let log = File::options().append(true).create(true).open(log)?;
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn()?;
         let mut input = child.stdin.take().context("a pipe")?;
         let stop = Arc::<AtomicBool>::default();
         let stops = stop.clone();
         let writer = std::thread::spawn(move || {
-            let mut number = 0u64;
+            let mut number = first;
             while !stops.load(Ordering::Acquire) {
                 writeln!(input, "{number}")?;
                 number += 1;
@@ -79,7 +80,7 @@ impl Feed {
         }
     }
 
-    /// Answers how many were published, all of them acknowledged.
+    /// Answers the number that would have been next: those before it were acknowledged.
     pub(super) fn stop(mut self) -> Result<u64> {
         self.stop.store(true, Ordering::Release);
         let written = self.writer.take().context("it was started")?.join();

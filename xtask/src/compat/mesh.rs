@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::judge::Ledger;
 use super::process::{bound, done, free_ports};
 use super::{Age, PATIENCE, Programs, STALE};
 use crate::step::within;
@@ -141,8 +142,9 @@ impl Mesh {
             let (link, name) = (self.links[before], NAMES[before]);
             text += &format!("[[neighbours]]\naddr = \"127.0.0.1:{link}\"\nname = \"{name}\"\n");
         }
-        if age == Age::New {
-            // The clients here show nothing, which the earlier program takes as it is.
+        if self.programs.of(age) == self.programs.of(Age::New) {
+            // The clients here show nothing, which the earlier program takes as it is. By the
+            // program: a present one that is taken for an earlier one must get so far.
             text += "[control]\nenforce = false\n";
         }
         text
@@ -211,6 +213,13 @@ impl Mesh {
             }
         }
         Ok(())
+    }
+
+    /// The ledger of a hub's present life, as the hub says it.
+    pub(super) fn ledger(&self, hub: usize) -> Result<Ledger> {
+        let said = self.ask(self.ages[hub], hub, ["mesh", "show", "--json"])?;
+        let said: Value = serde_json::from_str(&said)?;
+        Ledger::of(&said["counters"]).with_context(|| NAMES[hub])
     }
 
     /// A link that does not speak what both its ends do; earlier hubs do not say.

@@ -5,13 +5,16 @@
 //! while events go through all of them, on the same data folders: upgraded, the
 //! middle one last, one of them set back and upgraded again, and all set back. So
 //! an earlier hub stands between two present ones, and the other way round.
-//! Present hubs drain before they stop. Publishers of both programs go on without
-//! a pause, with all hubs on their lists, into two streams of one home and one of
-//! three; a durable consumer follows that one.
+//! Present hubs drain before they stop. Publishers of both programs go on while
+//! hubs are replaced, with all hubs on their lists, into two streams of one home
+//! and one of three; a durable consumer follows that one.
 //!
 //! At each mix of versions both programs read the streams, the consumer goes on,
 //! and live events cross the mesh between clients of both; before each start both
-//! programs judge the data folder. See [`judge`] for what must hold. Each link
+//! programs judge the data folder. Whenever all hubs are of one program, thus at
+//! the end of the way there and of the way back, the publishers end: all that was
+//! acknowledged must be there, and the ledger of each hub's present life balance.
+//! See [`judge`] for what must hold. Each link
 //! must speak the version that its two ends have in common, and that is how it is
 //! certain that the earlier program is one.
 
@@ -27,9 +30,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use self::clients::Feed;
-use self::judge::{Taken, in_order};
+use self::judge::{Ledger, Taken, in_order};
 use self::mesh::Mesh;
 use self::process::done;
 use crate::step::Run;
@@ -58,6 +62,9 @@ const STEPS: [(usize, Age); 8] = [
 const MORE: u64 = 50;
 /// The streams, with the hub that makes each, and its homes if they are others.
 const STREAMS: [(&str, usize, &[&str]); 3] = [("first", 0, &[]), ("last", 2, &[]), ("all", 1, &mesh::NAMES)];
+/// The publishers: of which program and of which hub first, the topic and its stream.
+const FEEDS: [(Age, usize, &str, &str); 3] =
+    [(Age::Old, 0, "last/x", "last"), (Age::New, 2, "first/x", "first"), (Age::New, 1, "all/x", "all")];
 /// Whether all events of the stream have one home, so that they keep their order everywhere.
 fn has_one_home(stream: &str) -> bool {
     stream != "all"
@@ -155,6 +162,15 @@ fn noticed<T>(what: &str, outcome: Result<T>, reason: &str) -> Result<()> {
     }
 }
 
+/// Whether the ledgers of all hubs balance, and are of lives in which something happened.
+fn balance(ledgers: &[Ledger; 3]) -> Result<()> {
+    for (name, ledger) in mesh::NAMES.into_iter().zip(ledgers) {
+        ledger.balance().context(name)?;
+    }
+    ensure!(ledgers.iter().map(Ledger::stored).sum::<u64>() > 0, "no hub has stored anything");
+    Ok(())
+}
+
 /// A mesh on its way there and back.
 struct Journey {
     mesh: Mesh,
@@ -182,9 +198,7 @@ impl Journey {
     }
 
     fn upgrade_and_back(&mut self) -> Result<()> {
-        for (age, hub, topic) in [(Age::Old, 0, "last/x"), (Age::New, 2, "first/x"), (Age::New, 1, "all/x")] {
-            self.feeds.push(Feed::start(&self.mesh, age, hub, topic)?);
-        }
+        self.publish()?;
         let [a, b, c] = mesh::NAMES;
         println!(
             "{:<24} {:>8} {:>8} {:>8} {:>8} {:>6} {:>7}",
@@ -198,16 +212,57 @@ impl Journey {
         );
         self.check("-")?;
         for (hub, age) in STEPS {
+            if self.feeds.is_empty() {
+                self.publish()?;
+            }
             let drained = self.replace(hub, age)?;
             self.mesh.wait_until_whole()?;
             self.check(&drained)?;
+            if self.mesh.ages() == [age; 3] {
+                self.settle(age)?;
+            }
         }
-        let acknowledged = std::mem::take(&mut self.feeds).into_iter().map(Feed::stop).collect::<Result<Vec<u64>>>()?;
-        for (stream, count) in ["last", "first", "all"].into_iter().zip(acknowledged) {
-            self.read.insert(stream, count);
-        }
-        self.all_is_there()?;
         self.consume(self.read.get("all").copied().unwrap_or(0))
+    }
+
+    /// Starts the publishers, each where it ended before.
+    fn publish(&mut self) -> Result<()> {
+        for (age, hub, topic, stream) in FEEDS {
+            let first = self.read.get(stream).copied().unwrap_or(0);
+            self.feeds.push(Feed::start(&self.mesh, age, hub, topic, first)?);
+        }
+        Ok(())
+    }
+
+    /// Ends the publishers: what they were told is stored must be, and each copy
+    /// have come to an end.
+    fn settle(&mut self, age: Age) -> Result<()> {
+        let acknowledged = std::mem::take(&mut self.feeds).into_iter().map(Feed::stop).collect::<Result<Vec<u64>>>()?;
+        self.read = FEEDS.into_iter().map(|(.., stream)| stream).zip(acknowledged).collect();
+        self.all_is_there()?;
+        let counts: Vec<String> = self.read.iter().map(|(stream, count)| format!("{count} in {stream}")).collect();
+        println!("all hubs {}: acknowledged and there, once: {}", age.name(), counts.join(", "));
+        for (name, ledger) in mesh::NAMES.into_iter().zip(self.ledgers_balance()?) {
+            println!("all hubs {}: the ledger of {name} balances: {ledger}", age.name());
+        }
+        if age == Age::New {
+            let said: Value = serde_json::from_str(&self.mesh.ask(age, 1, ["mesh", "ledger", "--json"])?)?;
+            println!("all hubs new: both ends of all links count the same, {} copies", judge::crossed(&said)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until each hub's ledger balances with nothing in flight.
+    fn ledgers_balance(&self) -> Result<[Ledger; 3]> {
+        let until = self.mesh.until();
+        loop {
+            let [a, b, c] = [0, 1, 2].map(|hub| self.mesh.ledger(hub));
+            let ledgers = [a?, b?, c?];
+            match balance(&ledgers) {
+                Ok(()) => return Ok(ledgers),
+                Err(error) => ensure!(Instant::now() < until, "{error:#}"),
+            }
+        }
     }
 
     /// Stops a hub, has both programs judge its data, and starts the other one;
@@ -229,6 +284,11 @@ impl Journey {
                 feed.wait_until_elsewhere(self.mesh.client_port(hub), self.mesh.until())?;
             }
         }
+        // What the program says, and docs/operating.md: an earlier one dropped the folder's number.
+        let control = self.mesh.data(hub).join("control/control.redb");
+        if age == Age::New && control.exists() {
+            fs::rename(&control, control.with_extension("before"))?;
+        }
         self.mesh.begin(hub, age)?;
         Ok(drained)
     }
@@ -247,6 +307,10 @@ impl Journey {
         let mut live = 0;
         for age in Age::BOTH {
             live += clients::live(&self.mesh, age).with_context(|| format!("live, from the {} program", age.name()))?;
+        }
+        for (hub, name) in mesh::NAMES.into_iter().enumerate() {
+            let alarms = self.mesh.ledger(hub)?.alarms();
+            ensure!(alarms == 0, "{name} found its ledger out of balance {alarms} times");
         }
         let mix = self.mesh.ages().map(Age::name).join(", ");
         let [first, last, all] = STREAMS.map(|(stream, ..)| self.read.get(stream).copied().unwrap_or(0));
@@ -316,8 +380,16 @@ impl Journey {
         Ok(())
     }
 
-    /// Events that are lost, and one that is there twice.
+    /// A copy of which no ledger says what became of it, events that are lost, and
+    /// one that is there twice.
     fn what_must_be_noticed(&mut self) -> Result<()> {
+        let mut told = self.ledgers_balance()?;
+        told[1].told_one_more();
+        noticed(
+            "a ledger that is told of one copy more",
+            balance(&told),
+            "chicago: the ledger is out of balance by 1",
+        )?;
         self.mesh.ask(Age::New, 1, ["pub", "last/x", "0", "--level", "synced"])?;
         noticed("an event that is stored twice", self.all_is_there(), "lost, repeated or out of order")?;
         self.read.remove("last");
