@@ -21,6 +21,7 @@ mod simulate;
 mod stat;
 mod storage;
 pub(crate) mod stream;
+mod top;
 
 use std::path::PathBuf;
 
@@ -46,6 +47,7 @@ pub(crate) use self::simulate::SimArgs;
 pub(crate) use self::stat::StatArgs;
 pub(crate) use self::storage::{BackupArgs, KeyArgs, LogCommand, RepairArgs, RestoreArgs};
 use self::stream::StreamCommand;
+pub(crate) use self::top::TopArgs;
 
 /// Weft: an open event mesh.
 ///
@@ -124,6 +126,9 @@ pub(crate) enum Command {
     /// What a hub has counted and measured, read from outside: also of a hub that hangs,
     /// is stopped, or is dead.
     Stat(StatArgs),
+    /// The mesh on a terminal, second by second: hubs, links and what flows over them,
+    /// waits, drops, ledgers, and what is wrong.
+    Top(TopArgs),
     /// A private certificate authority for hubs and clients.
     #[command(subcommand)]
     Ca(CaCommand),

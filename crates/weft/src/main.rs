@@ -91,6 +91,7 @@ fn main() -> ExitCode {
         Command::Profile(args) => futures_lite::future::block_on(commands::profile::run(&args)),
         Command::Doctor(args) => futures_lite::future::block_on(doctor::run(&args)),
         Command::Stat(args) => commands::stat::run(&args),
+        Command::Top(args) => commands::top::run(&args),
         Command::Ca(command) => commands::ca::run(command),
         Command::Identity(command) => commands::identity::run(&command),
         Command::Token(command) => commands::token::run(command),

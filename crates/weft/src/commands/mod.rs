@@ -28,4 +28,5 @@ pub(crate) mod stat;
 pub(crate) mod stream;
 pub(crate) mod subscribe;
 pub(crate) mod token;
+pub(crate) mod top;
 pub(crate) mod why_not;

@@ -118,19 +118,20 @@ pub(crate) struct Sight {
 
 /// Counts of one hub as it last said them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     at: u64,
     epoch: u32,
     published: u64,
     delivered: u64,
     dropped: u64,
-    imbalance: u64,
+    /// Copies that the ledger is off by.
+    pub(crate) imbalance: u64,
     /// By reason.
-    drops: BTreeMap<String, u64>,
+    pub(crate) drops: BTreeMap<String, u64>,
     /// By the neighbour.
     flows: BTreeMap<String, Flow>,
     /// Microseconds, by stage.
-    waits: BTreeMap<String, u64>,
+    pub(crate) waits: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -182,7 +183,8 @@ fn rate(now: u64, before: u64, seconds: f64) -> f64 {
 /// What is known of the mesh, look by look.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    counts: BTreeMap<String, Counts>,
+    /// Of each hub that answered at the last look.
+    pub(crate) counts: BTreeMap<String, Counts>,
     places: BTreeMap<String, [f64; 2]>,
     pub(crate) history: History,
     alerts: Alerts,

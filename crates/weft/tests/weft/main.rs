@@ -32,5 +32,6 @@ mod sockets;
 mod stat;
 mod storage;
 mod streams;
+mod top;
 mod webhooks;
 mod why_not;
