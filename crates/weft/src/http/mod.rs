@@ -162,7 +162,7 @@ fn areas(
     let (consuming, consume) = consume::router(options, facts, who.clone(), inside.clone());
     let admin = admin::router(facts, who.clone(), inside.clone());
     let router = Router::new().merge(registry).merge(events).merge(consuming).merge(admin).merge(openapi::router()?);
-    let mesh = mesh::router(facts, who.clone(), inside.clone(), desk);
+    let mesh = mesh::router(facts, who.clone(), inside.clone(), desk, consume.seats());
     let router = router.merge(mesh).merge(page::router());
     Ok((router.fallback(answer::nothing_there), consume))
 }

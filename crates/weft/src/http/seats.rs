@@ -120,6 +120,12 @@ impl Seats {
         self.leaving.load(Ordering::Relaxed)
     }
 
+    /// How often something is to be written to who listens; who takes nothing for
+    /// twice as long is ended.
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.stall / 2
+    }
+
     pub(super) fn now(&self) -> Mono {
         self.clock.now().mono
     }
@@ -197,6 +203,11 @@ impl Seats {
 }
 
 impl Seated {
+    /// See [`Seats::heartbeat`].
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.seats.heartbeat()
+    }
+
     /// Its connection asks for more: why there is none, if it is over. Otherwise
     /// whoever asks is woken then.
     pub(super) fn over(&self, waker: &Waker) -> Option<Over> {

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use weft_client::{AckLevel, Client, ConnectOptions, PublisherOptions, StreamOptions, SubscribeOptions};
 
@@ -157,6 +158,15 @@ fn a_stream_is_browsed_replayed_and_followed_and_what_is_hostile_comes_as_text()
         let answer = get(&hub, &format!("/v1/mesh/{path}"));
         assert_eq!(answer.status, status, "{path}: {answer:?}");
         assert!(answer.head.contains("application/problem+json"), "{answer:?}");
+    }
+    // Who follows holds up no hub that is to stop: it is ended with the last chunk, not cut.
+    let pid = Pid::from_raw(hub.child.id().try_into().expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::USR1).expect("it is there");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time");
+    while !came.ends_with("\r\n0\r\n\r\n") {
+        let read = socket.read(&mut buffer).expect("it ends");
+        assert!(read > 0, "it was cut: {came}");
+        came.push_str(&String::from_utf8_lossy(&buffer[..read]));
     }
 }
 

@@ -265,6 +265,11 @@ impl Consume {
         self.members.tend();
     }
 
+    /// Who listens, for other areas that have listeners too.
+    pub(super) fn seats(&self) -> Arc<Seats> {
+        self.seats.clone()
+    }
+
     /// The hub stops.
     pub(super) fn end(&self) {
         self.seats.end_all();

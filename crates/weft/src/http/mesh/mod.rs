@@ -40,6 +40,7 @@ use self::streams::Streams;
 use super::inside::{Inside, Lease};
 use super::problem::Problem;
 use super::registry::desk::Desk;
+use super::seats::Seats;
 use super::serve::HEAD_TIME;
 use super::stay::Stay;
 use super::who::{Caller, Someone, Who};
@@ -74,7 +75,7 @@ struct Asking {
 }
 
 /// Its routes.
-pub(super) fn router(facts: &Facts, who: Arc<Who>, inside: Arc<Inside>, desk: Desk) -> Router {
+pub(super) fn router(facts: &Facts, who: Arc<Who>, inside: Arc<Inside>, desk: Desk, seats: Arc<Seats>) -> Router {
     let clock: Arc<dyn Clock> = facts.clock.clone();
     let mesh = Arc::new(Mesh {
         who,
@@ -82,7 +83,7 @@ pub(super) fn router(facts: &Facts, who: Arc<Who>, inside: Arc<Inside>, desk: De
         inside,
         aside: facts.aside.clone(),
         logins: Logins::new(clock),
-        streams: Streams::new(),
+        streams: Streams::new(seats),
         desk,
     });
     Router::new().route("/v1/mesh", any(handle)).route("/v1/mesh/{*rest}", any(handle)).with_state(mesh)
@@ -100,7 +101,7 @@ async fn handle(
 }
 
 impl Mesh {
-    async fn answer(&self, caller: &Caller, stay: &Stay, request: Request) -> Result<Response<Body>, Problem> {
+    async fn answer(&self, caller: &Caller, stay: &Arc<Stay>, request: Request) -> Result<Response<Body>, Problem> {
         let (mut head, body) = request.into_parts();
         let parts = parts(head.uri.path())?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();

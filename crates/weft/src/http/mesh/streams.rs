@@ -18,7 +18,7 @@ use axum::http::{Response, Uri};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use weft_base::{ByteCount, HubId};
 use weft_client::{
     ConsumerReport, OnFull, Retention, StartAt, StreamReport, StreamRole, SubscribeOptions, Subscription,
@@ -27,7 +27,7 @@ use weft_client::{
 use super::super::answer;
 use super::super::problem::Problem;
 use super::super::query::{Query, bad};
-use super::super::serve::Busy;
+use super::super::seats::{Seated, Seats};
 use super::super::stay::Stay;
 use super::{Asking, ITEMS, MOST_ITEMS, not_found, page, payload};
 
@@ -41,22 +41,23 @@ const A_SECOND: u32 = 50;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Messages that may wait for a viewer.
 const WAITING: usize = 8;
-/// A comment is sent so often where nothing else is.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Who reads.
 pub(super) struct Streams {
-    seats: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Streams {
-    pub(super) fn new() -> Self {
-        Self { seats: Arc::new(Semaphore::new(MOST)) }
+    pub(super) fn new(seats: Arc<Seats>) -> Self {
+        Self { places: Arc::new(Semaphore::new(MOST)), seats }
     }
 
-    fn seat(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    /// A place, and a seat by which it ends as all who listen do.
+    fn seat(&self, asking: &Asking, stay: &Arc<Stay>) -> Result<Seat, Problem> {
         let full = |_| Problem::soon(503, "viewers", format!("{MOST} replays and tails are open, the limit"), 5);
-        self.seats.clone().try_acquire_owned().map_err(full)
+        let place = self.places.clone().try_acquire_owned().map_err(full)?;
+        Ok(Seat { seated: self.seats.take(&asking.who.login, stay)?, place })
     }
 
     /// All events of a stream from one on, to the end that it has now.
@@ -64,14 +65,14 @@ impl Streams {
         &self,
         asking: Asking,
         (uri, name): (&Uri, &str),
-        stay: &Stay,
+        stay: &Arc<Stay>,
     ) -> Result<Response<Body>, Problem> {
         let query = Query::of(uri, &["from"])?;
         let from = query.number("from", 1..=u64::MAX)?.unwrap_or(1);
-        let seat = self.seat()?;
+        let seat = self.seat(&asking, stay)?;
         let end = info(&asking, name).await?.next;
         let mut read = open(&asking, name, from).await?;
-        let (send, body) = channel((seat, stay.keep()));
+        let (send, body) = channel(seat);
         tokio::spawn(async move {
             let hubs = Names::of(&asking).await;
             while let Some(Ok(delivery)) = read.next_below(end).await {
@@ -92,29 +93,22 @@ impl Streams {
     }
 
     /// Events of a filter as they come.
-    pub(super) async fn tail(&self, asking: Asking, uri: &Uri, stay: &Stay) -> Result<Response<Body>, Problem> {
+    pub(super) async fn tail(&self, asking: Asking, uri: &Uri, stay: &Arc<Stay>) -> Result<Response<Body>, Problem> {
         let query = Query::of(uri, &["filter"])?;
         let Some(filter) = query.get("filter") else { return Err(bad("filter", "say which topics")) };
-        let seat = self.seat()?;
+        let seat = self.seat(&asking, stay)?;
         let (credit_events, credit_bytes) = CREDIT;
         let options = SubscribeOptions { credit_events, credit_bytes, ..SubscribeOptions::default() };
         let subscribed = asking.lease.client().subscribe(filter, options.on_full(OnFull::DropOldest)).await;
         let mut subscription = subscribed.map_err(|error| asking.refused(&error))?;
-        let (send, body) = channel((seat, stay.keep()));
+        let (send, body) = channel(seat);
         tokio::spawn(async move {
             let hubs = Names::of(&asking).await;
             let (mut second, mut shown) = (Instant::now(), 0);
-            let mut beat = interval(HEARTBEAT);
             loop {
                 let item = tokio::select! {
                     item = subscription.next() => item,
                     () = send.closed() => return,
-                    _ = beat.tick() => {
-                        if send.send(Bytes::from_static(b":\n\n")).await.is_err() {
-                            return;
-                        }
-                        continue;
-                    }
                 };
                 let Some(Ok(delivery)) = item else { return };
                 if second.elapsed() >= Duration::from_secs(1) {
@@ -162,11 +156,20 @@ fn message(event: &Value) -> Bytes {
     Bytes::from(format!("event: event\ndata: {event}\n\n"))
 }
 
-/// What is sent to one end is the body of the answer, until the viewer goes.
+/// Where one sits who reads.
+struct Seat {
+    seated: Seated,
+    #[allow(dead_code, reason = "held")]
+    place: OwnedSemaphorePermit,
+}
+
+/// What is sent to one end is the body of the answer, until the viewer goes or its
+/// seat is over.
 struct Sent {
     from: mpsc::Receiver<Bytes>,
-    #[allow(dead_code, reason = "held")]
-    seat: (OwnedSemaphorePermit, Busy),
+    seat: Seat,
+    /// A comment is sent so often where nothing else is.
+    beat: Interval,
 }
 
 impl hyper::body::Body for Sent {
@@ -177,7 +180,13 @@ impl hyper::body::Body for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.from.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+        if self.seat.seated.over(cx.waker()).is_some() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(bytes) = self.from.poll_recv(cx) {
+            return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+        }
+        self.beat.poll_tick(cx).map(|_| Some(Ok(Frame::data(Bytes::from_static(b":\n\n")))))
     }
 }
 
@@ -187,9 +196,11 @@ impl fmt::Debug for Sent {
     }
 }
 
-fn channel(seat: (OwnedSemaphorePermit, Busy)) -> (mpsc::Sender<Bytes>, Response<Body>) {
+fn channel(seat: Seat) -> (mpsc::Sender<Bytes>, Response<Body>) {
     let (send, from) = mpsc::channel(WAITING);
-    let mut response = Response::new(Body::new(Sent { from, seat }));
+    let mut beat = interval(seat.seated.heartbeat());
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut response = Response::new(Body::new(Sent { from, seat, beat }));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     (send, response)
 }
