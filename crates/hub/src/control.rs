@@ -212,11 +212,17 @@ fn add_to(sample: &mut StageSample, report: &StageReport, before: &StageReport, 
     sample.fullest = sample.fullest.max(busy);
 }
 
+/// How full the queues of a stage are, in thousandths.
+fn full(sample: &StageSample) -> u64 {
+    sample.depth.saturating_mul(1_000).checked_div(sample.capacity).unwrap_or(0)
+}
+
 fn show(gauges: &StageGauges, sample: &StageSample, elapsed: Duration, shards: u64, own: bool) {
     let figures = sample.figures(elapsed);
     let wait = figures.wait.min(LONGEST);
     let values = [
         (&gauges.depth, sample.depth),
+        (&gauges.full_permille, full(sample)),
         (&gauges.wait_us, u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)),
         (&gauges.service_ns, figures.service_ns),
         (&gauges.batch, figures.batch),

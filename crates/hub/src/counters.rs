@@ -10,7 +10,7 @@ use std::sync::{MutexGuard, OnceLock, PoisonError};
 
 use weft_base::sync::atomic::AtomicU64;
 use weft_base::sync::{Arc, Mutex};
-use weft_base::{Lane, Now, Random, UnixNanos};
+use weft_base::{Lane, Mono, Now, Random, UnixNanos};
 use weft_mesh::ledger::{ByReason, DropReason, Ledger};
 use weft_observe::layout::Unit;
 use weft_observe::{Table, Value};
@@ -20,17 +20,20 @@ mod atoms;
 mod links;
 mod mesh;
 mod parts;
+mod stalls;
 
 pub(crate) use self::atoms::{add, counts, get, set, sub, value};
 pub use self::mesh::MeshCounts;
 pub use self::parts::{LinkCounters, StageGauges};
+pub(crate) use self::stalls::Stall;
+pub use self::stalls::{HeldBy, PublishStalls};
 use crate::govern::GovernCounts;
 use crate::inspect::SchemaCounts;
 use crate::mapping::Mapped;
-use crate::see::SeeOptions;
 use crate::see::classes::Classes;
 use crate::see::trace::{TraceCounts, Tracing};
 use crate::see::window::Window;
+use crate::see::{Lags, SeeOptions};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident = $text:literal),+ $(,)?) => {
@@ -45,6 +48,8 @@ macro_rules! counters {
             pub second_dropped: ByReason<Value>,
             /// Events taken from clients of this hub, by the lane that they asked for.
             pub lanes: [Value; Lane::COUNT],
+            /// How publishers were held back.
+            pub publish_stalls: PublishStalls,
             /// The ledgers of classes of topics.
             pub(crate) classes: Classes,
             /// The blocks that crossed the hub last.
@@ -55,6 +60,8 @@ macro_rules! counters {
             /// Does nothing where the program is built without debug assertions.
             #[doc(hidden)]
             pub canary: AtomicU64,
+            /// When a stage at which copies end last began a turn.
+            mono: AtomicU64,
             /// What the links carried, by the name of the hub at the other end.
             links_by_peer: Mutex<BTreeMap<String, Arc<LinkCounters>>>,
             /// What the stages last reported.
@@ -65,6 +72,8 @@ macro_rules! counters {
             pub schema: SchemaCounts,
             /// Of the mesh, as the conductor said last.
             pub mesh: MeshCounts,
+            /// How far consumers are behind.
+            pub lags: Lags,
             /// The rules in force, which count for themselves.
             mapping: Mutex<Arc<Mapped>>,
             /// Where all of them lie, for other processes to read.
@@ -90,15 +99,18 @@ macro_rules! counters {
                     dropped: named("ledger.dropped"),
                     second_dropped: named("second.dropped"),
                     lanes: std::array::from_fn(|lane| table.counter(&format!("lane.{lane}.published"), Unit::Events, None)),
+                    publish_stalls: PublishStalls::of(&table),
                     classes,
                     window,
                     traces,
                     canary: AtomicU64::default(),
+                    mono: AtomicU64::default(),
                     links_by_peer: Mutex::default(),
                     stages: OnceLock::new(),
                     govern: GovernCounts::of(&table),
                     schema: SchemaCounts::of(&table),
                     mesh: MeshCounts::of(&table),
+                    lags: Lags::default(),
                     mapping: Mutex::default(),
                     table,
                 }
@@ -114,6 +126,7 @@ macro_rules! counters {
                     all.push((format!("second.dropped.{}", reason.name()), get(&self.second_dropped[reason])));
                 }
                 all.extend(atoms::by_lane(&self.lanes));
+                all.extend(self.publish_stalls.list());
                 for (class, ledger) in self.classes.iter() {
                     for (what, reason, value) in ledger.ledger().counters() {
                         let reason = reason.map_or(String::new(), |reason| format!(".{}", reason.name()));
@@ -228,6 +241,10 @@ counters! {
     /// Gauge: events handed out and not settled, waiting to be handed out
     /// again, or on their way to the dead letters.
     consumer_under_way = "consumer.under_way",
+    /// Gauge: events that the consumer that is most events behind has not settled.
+    consumer_lag_events = "consumer.lag_most_events",
+    /// Gauge: how long ago the oldest event entered the mesh that a consumer has not settled.
+    consumer_lag_ms = "consumer.lag_most_ms",
     /// Events handed out, each time counted.
     consumer_handed = "consumer.handed_out",
     /// Events handed out for the second time or later.
@@ -313,6 +330,10 @@ counters! {
     ledger_imbalance = "ledger.imbalance",
     /// Gauge: publishers whose blocks are held back for a subscriber.
     held_publishers = "publish.held",
+    /// Times that a subscription began to wait for credit of its client.
+    subscriber_stalls = "subscriber.credit_stalls",
+    /// How long subscriptions waited for it, all together.
+    subscriber_stalled_ns = "subscriber.credit_stalled_ns",
     /// Publishes refused with an error.
     refused = "publish.refused",
     /// Gauge: sessions with clients.
@@ -456,6 +477,13 @@ impl Counters {
     #[inline]
     pub(crate) fn turn(&self, now: Now) {
         self.table.beat(UnixNanos(now.wall.0));
+        set(&self.mono, now.mono.0);
+    }
+
+    /// When such a stage last began a turn.
+    #[inline]
+    pub(crate) fn mono(&self) -> Mono {
+        Mono(get(&self.mono))
     }
 
     /// Unix nanoseconds when such a stage last began a turn.

@@ -14,6 +14,7 @@ use super::keep::Record;
 use super::outflow::Outflow;
 use crate::messages::{StreamSlot, Target, ToNet};
 use crate::outbox::Outbox;
+use crate::see::ConsumerLag;
 
 /// What a member may be handed before its session is looked at again.
 const SLICE: i64 = 64 << 10;
@@ -90,6 +91,11 @@ pub(super) struct Entry {
     pub(super) under_way: u64,
     /// What was counted for the hub.
     pub(super) counted: Counts,
+    /// The first event that is not settled and when it entered the mesh, in Unix
+    /// nanoseconds, where it is behind.
+    pub(super) oldest: Option<(u64, u64)>,
+    /// Where it is shown how far it is behind, if it is told apart.
+    pub(super) lag: Option<Arc<ConsumerLag>>,
     /// Somebody asked for it in this life of the hub: it runs here.
     pub(super) claimed: bool,
     /// It is handed over to another home: nothing is handed out.
@@ -121,6 +127,8 @@ impl Entry {
             retry: None,
             under_way: 0,
             counted: Counts::default(),
+            oldest: None,
+            lag: None,
             claimed: false,
             leaving: false,
             preference: Preference::default(),

@@ -18,6 +18,7 @@ mod definition;
 mod entry;
 mod inbox;
 mod keep;
+mod lag;
 mod look;
 mod outflow;
 mod positions;
@@ -47,6 +48,7 @@ pub(crate) use self::definition::{Begin, Definition};
 use self::entry::{Entry, Key};
 pub(crate) use self::inbox::{Action, Floors, Open, StreamUp, ToConsume};
 pub(crate) use self::keep::FILE;
+use self::lag::Looks;
 pub(crate) use self::outflow::Outflow;
 use self::positions::Positions;
 use self::seats::Seating;
@@ -125,6 +127,7 @@ pub(crate) struct ConsumeStage {
     deadlines: BTreeSet<(Mono, Key)>,
     positions: Positions,
     dead: Dead,
+    looks: Looks,
     seating: Seating,
     /// Events under way of all consumers.
     under_way: u64,
@@ -188,6 +191,7 @@ impl ConsumeStage {
             deadlines: BTreeSet::new(),
             positions,
             dead: Dead::default(),
+            looks: Looks::default(),
             seating,
             under_way: 0,
             handouts: Vec::new(),
@@ -247,6 +251,7 @@ impl ConsumeStage {
         stream.synced = stream.reader.synced();
         self.entries[place] = Some(entry);
         add(&self.counters.consumers, 1);
+        self.looks.wake(self.now.mono);
         self.touch(key);
         self.entry(key)
     }
@@ -282,6 +287,7 @@ impl ConsumeStage {
             self.deadlines.remove(&(deadline, key));
         }
         self.under_way = self.under_way.saturating_sub(entry.under_way);
+        self.forget_lag(&entry);
         self.dead.forget(key);
         self.positions.forget(key);
         if let Some(stream) = self.streams.get_mut(&entry.slot) {
@@ -411,6 +417,7 @@ impl Stage for ConsumeStage {
         self.look_after();
         work += self.part();
         work += self.keep();
+        self.look_at_lags();
         self.net.notify();
         self.append.notify();
         self.seating.notify();
@@ -430,8 +437,9 @@ impl Stage for ConsumeStage {
         let serves = !self.ready.is_empty() && !self.lifecycle.is_draining();
         let serving = serves.then_some(self.now.mono);
         let tick = self.deadlines.first().map(|(deadline, _)| *deadline);
-        [serving, tick, self.positions.next_deadline(), self.dead.next_deadline(), self.seating.next_deadline()]
+        [serving, tick, self.positions.next_deadline(), self.dead.next_deadline()]
             .into_iter()
+            .chain([self.seating.next_deadline(), self.looks.next_deadline()])
             .flatten()
             .min()
     }

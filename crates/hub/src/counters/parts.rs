@@ -83,6 +83,10 @@ links! {
     compared_out = "compared_out",
     /// Events that this hub sent and that the other one says it is short of, or has too many.
     missing_out = "missing_out",
+    /// Times that a lane of the link began to wait for credit of the other hub.
+    credit_stalls = "credit_stalls",
+    /// How long its lanes waited for it, all together.
+    credit_stalled_ns = "credit_stalled_ns",
     /// Events written to links that ended before the other hub had said that it has them.
     unsure_out = "unsure_out",
 }
@@ -116,6 +120,8 @@ macro_rules! stages {
 stages! {
     /// Gauge: units that wait for it.
     depth,
+    /// Gauge: how full its queues are, in thousandths of what they hold; 0 where that is not known.
+    full_permille,
     /// Gauge: how long one waits, by Little's law, in microseconds.
     wait_us,
     /// Gauge: its work per unit, in nanoseconds.

@@ -21,6 +21,7 @@ use super::login::Waiting;
 use super::parallel::Part;
 use super::rights::Rights;
 use crate::admit::LastShard;
+use crate::counters::{Counters, HeldBy, Stall};
 use crate::messages::{Dial, Forward, SessionId};
 
 /// What stands between a connection and a session, and what session it is.
@@ -119,6 +120,8 @@ pub(crate) struct Connection {
     pub(crate) blocked: bool,
     /// The peer is to be closed once all is flushed.
     pub(crate) closing: bool,
+    /// Of a client: whether its publishes wait for room in this lane.
+    pub(crate) stall: (Stall, Lane),
     /// Which admit stage has its last publish.
     pub(crate) last_shard: Option<LastShard>,
     /// Publishes not answered yet.
@@ -166,6 +169,13 @@ pub(crate) struct Parts {
 }
 
 impl Connection {
+    /// Its next publish waits for room in this lane, or it waits no more.
+    pub(crate) fn count_stall(&mut self, lane: Option<Lane>, now: Mono, counters: &Counters) {
+        let (stall, of) = &mut self.stall;
+        *of = lane.unwrap_or(*of);
+        stall.set(lane.is_some(), now, counters.publish_stalls.of_lane(HeldBy::Load, *of));
+    }
+
     /// The version of the protocol that its client speaks. Of one that came through
     /// another hub that is not known; such hubs speak version 2 and say what they hear.
     pub(crate) fn version(&self) -> u16 {

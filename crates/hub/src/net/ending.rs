@@ -1,6 +1,7 @@
 //! The ends of connections: by the peer's fault, by the network, by this hub.
 //! Everybody who knew of the session is told, and what is counted is counted.
 
+use weft_base::Lane;
 use weft_transport::{CloseReason, Network as _};
 use weft_wire::frame::{self, ErrorCode};
 
@@ -57,7 +58,11 @@ impl NetStage {
                 sub(&self.counters.backlog_blocks, 1);
                 egress::lost(&forward, &self.counters);
             }
+            if let Some(link) = connection.egress.link() {
+                Lane::all().for_each(|lane| credit.out.count_stall(lane, self.now.mono, link));
+            }
         }
+        connection.count_stall(None, self.now.mono, &self.counters);
         self.end_rights(&connection);
         self.end_login(id, connection.login_asked || connection.login.is_some());
         let is_further = connection.is_further();

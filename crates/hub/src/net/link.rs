@@ -22,6 +22,7 @@ use weft_base::sync::atomic::{AtomicU64, Ordering};
 use weft_base::{Lane, Mono};
 
 use super::window::Windows;
+use crate::counters::{LinkCounters, Stall};
 
 /// When a link was last heard, whatever came: written where it is read, and
 /// read where its silence is judged. And its round trip, the other way round.
@@ -81,6 +82,7 @@ struct OutLane<T> {
     limit: u64,
     waiting: VecDeque<(usize, T)>,
     waiting_bytes: usize,
+    stall: Stall,
 }
 
 /// The sending end.
@@ -97,7 +99,8 @@ pub(super) const SHORT_ROOM: usize = 128 << 10;
 impl<T> LinkOut<T> {
     /// Without any credit yet.
     pub(crate) fn new(room: usize) -> Self {
-        let lane = || OutLane { sent: 0, limit: 0, waiting: VecDeque::new(), waiting_bytes: 0 };
+        let lane =
+            || OutLane { sent: 0, limit: 0, waiting: VecDeque::new(), waiting_bytes: 0, stall: Stall::default() };
         Self { lanes: std::array::from_fn(|_| lane()), room }
     }
 
@@ -141,6 +144,12 @@ impl<T> LinkOut<T> {
         let l = &mut self.lanes[lane.index()];
         l.sent = l.sent.saturating_sub(bytes);
         l.send_waiting(send);
+    }
+
+    /// Counts how a lane waits for credit: called as that may have begun or ended, and now and then.
+    pub(crate) fn count_stall(&mut self, lane: Lane, now: Mono, link: &LinkCounters) {
+        let lane = &mut self.lanes[lane.index()];
+        lane.stall.set(!lane.waiting.is_empty(), now, (&link.credit_stalls, &link.credit_stalled_ns));
     }
 
     /// All that waits: the link is over.

@@ -4,6 +4,7 @@ use weft_base::Random;
 
 use super::super::window::Growth;
 use super::*;
+use crate::counters::{Counters, get};
 
 const LANE: Lane = Lane::DEFAULT;
 
@@ -28,6 +29,30 @@ fn a_lane_without_credit_waits_in_order_and_other_lanes_go_on() {
     assert_eq!(sent, [3, 4]);
     assert_eq!(out.offer(LANE, 500, 7, false), Offered::Waits, "one always waits, however large");
     assert_eq!(out.drain().collect::<Vec<_>>(), [7]);
+}
+
+#[test]
+fn a_lane_that_waits_for_credit_counts_as_it_begins_and_its_time_as_it_ends() {
+    let counters = Counters::default();
+    let link = counters.link("b");
+    let counted = || [&link.credit_stalls, &link.credit_stalled_ns].map(|n| get(n));
+    let mut out = LinkOut::new(100);
+    out.granted(LANE, 10, |()| {}).expect("sound");
+    assert_eq!(out.offer(LANE, 10, (), false), Offered::Send(()));
+    out.count_stall(LANE, Mono(5), &link);
+    assert_eq!(counted(), [0, 0], "nothing waits");
+    for at in [10, 30] {
+        assert_eq!(out.offer(LANE, 10, (), false), Offered::Waits);
+        out.count_stall(LANE, Mono(at), &link);
+    }
+    assert_eq!(counted(), [1, 20]);
+    out.granted(LANE, 20, |()| {}).expect("sound");
+    out.count_stall(LANE, Mono(40), &link);
+    assert_eq!(counted(), [1, 30], "one has gone, and the other waits");
+    assert_eq!(out.drain().count(), 1);
+    out.count_stall(LANE, Mono(60), &link);
+    out.count_stall(LANE, Mono(90), &link);
+    assert_eq!(counted(), [1, 50]);
 }
 
 #[test]

@@ -48,7 +48,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use weft_base::{Mono, Now};
+use weft_base::{Lane, Mono, Now};
 use weft_ring::arena::Arena;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
@@ -66,7 +66,7 @@ use self::window::Growth;
 use crate::Identity;
 use crate::agree::Opening;
 use crate::audit::Auditor;
-use crate::counters::{Counters, add};
+use crate::counters::{Counters, Stall, add};
 use crate::govern::Quotas;
 use crate::lifecycle::Lifecycle;
 use crate::load::Load;
@@ -258,6 +258,7 @@ impl NetStage {
             blocked: false,
             closing: false,
             active: false,
+            stall: (Stall::default(), Lane::DEFAULT),
             last_shard: None,
             unanswered: 0,
             inspected: inspect::Standing::default(),

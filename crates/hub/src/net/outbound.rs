@@ -120,7 +120,7 @@ impl NetStage {
                 }
             }
             ToNet::Forward { link, forward } => {
-                let (counters, now) = (self.counters.clone(), self.now.wall);
+                let (counters, now) = (self.counters.clone(), self.now);
                 // What all links and subscribers share runs short because of those that are behind.
                 let most = self.options.limits.waiting_blocks as u64;
                 let short = self.tight || get(&counters.backlog_blocks) >= most;
@@ -144,12 +144,20 @@ impl NetStage {
                 let account = counters.account_of_waiting(&forward.block);
                 let offered = match &mut connection.credit {
                     Some(_) if short && connection.egress.queued() >= SHORT_ROOM * 2 => Offered::Full(forward),
-                    Some(credit) => credit.out.offer(lane, len, forward, short),
+                    Some(credit) => {
+                        let offered = credit.out.offer(lane, len, forward, short);
+                        if !matches!(offered, Offered::Send(_))
+                            && let Some(link) = connection.egress.link()
+                        {
+                            credit.out.count_stall(lane, now.mono, link);
+                        }
+                        offered
+                    }
                     None => Offered::Send(forward),
                 };
                 match offered {
                     Offered::Send(forward) => {
-                        connection.egress.forward(forward, now, &counters);
+                        connection.egress.forward(forward, now.wall, &counters);
                         self.mark_dirty(link);
                     }
                     Offered::Waits => {
@@ -270,14 +278,17 @@ impl NetStage {
 
     /// The other hub takes more of a lane: what waited for that goes on.
     pub(super) fn on_link_credit(&mut self, id: SessionId, credit: LinkCredit) {
-        let (counters, now) = (self.counters.clone(), self.now.wall);
+        let (counters, now) = (self.counters.clone(), self.now);
         let Some(Connection { credit: Some(own), egress, .. }) = self.connection(id) else { return };
         let granted = own.out.granted(credit.lane, credit.limit, |forward| {
             let (block, copies) = (forward.block.clone(), forward.live_copies);
             sub(&counters.backlog_blocks, 1);
-            egress.forward(forward, now, &counters);
+            egress.forward(forward, now.wall, &counters);
             counters.account(&block).leave(Waits::Links, copies);
         });
+        if let Some(link) = egress.link() {
+            own.out.count_stall(credit.lane, now.mono, link);
+        }
         match granted {
             Ok(()) => self.mark_dirty(id),
             Err(error) => self.violate(id, ErrorCode::BAD_CREDIT, &error.to_string()),
@@ -299,6 +310,9 @@ impl NetStage {
                     egress.forward(forward, now.wall, counters);
                     counters.account(&block).leave(Waits::Links, copies);
                 });
+                if let Some(link) = egress.link() {
+                    credit.out.count_stall(lane, now.mono, link);
+                }
             }
         }
         dropped
@@ -320,6 +334,7 @@ impl NetStage {
         credit.into.rest(now);
         if let Some(link) = egress.link() {
             set(&link.window, credit.into.windows().largest());
+            Lane::all().for_each(|lane| credit.out.count_stall(lane, now, link));
         }
     }
 

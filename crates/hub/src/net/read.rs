@@ -9,7 +9,7 @@ use weft_base::Lane;
 use weft_transport::{Network as _, ReadOutcome};
 use weft_wire::frame::{self, ErrorCode, Peek};
 
-use super::{Connection, NetStage};
+use super::{Connection, NetStage, Role};
 use crate::counters::add;
 use crate::inbox::lane_of_frame;
 use crate::load::{Load, Verdict};
@@ -152,9 +152,15 @@ impl NetStage {
                     if let Some(lane) = lane_of_frame(buffer.filled())
                         && (waits_for_load(buffer.filled(), lane, &self.load) || !self.out.route.has_room_in(lane, 1))
                     {
+                        if matches!(connection.role, Role::Client) {
+                            connection.count_stall(Some(lane), self.now.mono, &self.counters);
+                        }
                         return Taken::NoRoom;
                     }
                     let bytes = buffer.split_to(len);
+                    if connection.stall.0.is_held() {
+                        connection.count_stall(None, self.now.mono, &self.counters);
+                    }
                     self.on_frame(id, bytes);
                 }
                 Ok(_) => return Taken::Frames,

@@ -18,7 +18,7 @@ use weft_wire::block::Block;
 
 use super::backlog::{Backlog, BacklogLimits, Next, Pushed, Room, Waiting};
 use super::egress::{EgressLimits, SENDING};
-use crate::counters::{Counters, add, get, sub};
+use crate::counters::{Counters, Stall, add, get, sub};
 use crate::gate::Gate;
 use crate::messages::{Fetched, StreamSlot, SubscribeOptions};
 use crate::see::account::{Account, Waits};
@@ -81,6 +81,7 @@ struct Subscriber {
     /// Blocks and keys of the backlog, as they are counted for the hub.
     counted: (usize, usize),
     past: Past,
+    stall: Stall,
     /// Where small blocks that wait long are copied to, side by side.
     compact: Option<Buffer>,
 }
@@ -103,9 +104,15 @@ impl Subscriber {
             }
         }
         self.counted = (blocks, keys);
+        self.count_stall(blocks > 0 && !self.has_credit(), counters);
         if blocks == 0 {
             self.compact = None;
         }
+    }
+
+    /// Counts how it waits for credit of its client.
+    fn count_stall(&mut self, waits: bool, counters: &Counters) {
+        self.stall.set(waits, counters.mono(), (&counters.subscriber_stalls, &counters.subscriber_stalled_ns));
     }
 
     /// Whether something waits since an earlier turn.
@@ -250,6 +257,7 @@ impl Subscribers {
             queued: false,
             counted: (0, 0),
             past: Past::default(),
+            stall: Stall::default(),
             compact: None,
         };
         self.table.insert(id, subscriber);
@@ -272,7 +280,8 @@ impl Subscribers {
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SubscriptionId, counters: &Counters) -> bool {
-        let Some(s) = self.table.remove(&id) else { return false };
+        let Some(mut s) = self.table.remove(&id) else { return false };
+        s.count_stall(false, counters);
         if s.stream.is_none() {
             for waiting in s.backlog.iter() {
                 let account = counters.account(waiting.block.as_slice());

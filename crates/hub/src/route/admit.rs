@@ -296,6 +296,10 @@ impl RouteStage {
     fn hold(&mut self, publish: Publish, wait: Option<Wait>) {
         let (session, bytes) = (publish.session, publish.block.len());
         let is_short = matches!(wait, Some(Wait::Word(_)));
+        match &wait {
+            Some(wait) => self.begins_to_wait(session, wait, Block::trusted(&publish.block).lane()),
+            None => self.still_waits(session),
+        }
         match self.held.push(session, bytes, HeldBack { publish, wait }) {
             Taken::First => {
                 add(&self.counters.held_publishers, 1);
@@ -308,7 +312,12 @@ impl RouteStage {
             }
             Taken::Behind => {}
             Taken::Pause => self.net.push(ToNet::Hold { session, held: true }),
-            Taken::Full(HeldBack { publish, .. }) => self.refuse_held(publish),
+            Taken::Full(HeldBack { publish, .. }) => {
+                if self.held.count(session) == 0 {
+                    self.waits_no_more(session);
+                }
+                self.refuse_held(publish);
+            }
         }
     }
 
@@ -360,6 +369,7 @@ impl RouteStage {
         {
             let bytes = publish.block.len();
             if let Err((publish, wait)) = self.admit(publish) {
+                self.begins_to_wait(session, &wait, Block::trusted(&publish.block).lane());
                 self.held.put_back(session, bytes, HeldBack { publish, wait: Some(wait) });
                 if freed.read_on {
                     self.net.push(ToNet::Hold { session, held: false });
@@ -372,6 +382,7 @@ impl RouteStage {
             }
             if freed.last {
                 sub(&self.counters.held_publishers, 1);
+                self.waits_no_more(session);
                 if !self.untold.remove(&session) {
                     self.tell_why(session, 0, 0);
                 }

@@ -201,6 +201,7 @@ impl RouteStage {
             self.drop_of_gone(&held.publish);
             if freed.last {
                 sub(&self.counters.held_publishers, 1);
+                self.waits_no_more(session);
             }
         }
     }

@@ -24,11 +24,12 @@ pub(crate) mod peers;
 pub(crate) mod refused;
 mod replies;
 mod spool;
+mod stalls;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ use self::mapping::Renaming;
 use self::peers::{PeerOutlets, Peers};
 use self::replies::Replies;
 use self::spool::Spools;
+use self::stalls::Stalled;
 use self::table::{Route, RouteCache, RouteTable};
 use crate::Identity;
 use crate::counters::{Counters, add, get, set};
@@ -90,6 +92,8 @@ pub(crate) struct RouteStage {
     held: Held<HeldBack>,
     /// Sessions of which something is held, and which were not told why.
     untold: BTreeSet<SessionId>,
+    /// By what, and since when.
+    stalled: BTreeMap<SessionId, Stalled>,
     /// Publishes that homes have to answer.
     away: Away,
     conditioner: Conditioner,
@@ -182,6 +186,7 @@ impl RouteStage {
             conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
             waits: parts.counters.measured(&parts.options.see, |table| LaneMeters::new(table, "wait")),
             untold: BTreeSet::new(),
+            stalled: BTreeMap::new(),
             held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),
             away: Away::new(limits.flow_blocks),
             flows: Flows::new(limits.flow_blocks, parts.identity.epoch),

@@ -13,6 +13,7 @@ pub(crate) mod business;
 pub(crate) mod classes;
 pub(crate) mod crossing;
 pub(crate) mod facts;
+pub(crate) mod lag;
 pub(crate) mod look;
 mod options;
 pub(crate) mod trace;
@@ -20,6 +21,7 @@ pub(crate) mod watch;
 pub(crate) mod window;
 
 pub use business::{MAX_METRICS, MAX_VALUES, Metric};
+pub use lag::{ConsumerLag, Lags, MAX_CONSUMERS};
 pub use options::{LedgerClass, MAX_CLASSES, SeeOptions};
 pub use trace::collect::{Collector, Kind, Span, Value};
 pub use trace::{TraceCounts, TraceOptions};

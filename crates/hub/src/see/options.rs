@@ -6,6 +6,7 @@ use weft_topic::Filter;
 
 use super::TraceOptions;
 use super::business::{MAX_METRICS, MAX_VALUES, Metric};
+use super::lag::MAX_CONSUMERS;
 use crate::options::is_label;
 
 /// The most of [`SeeOptions::classes`].
@@ -49,6 +50,9 @@ pub struct SeeOptions {
     pub links_every: Duration,
     /// Counters of what is published here, by topic: at most [`MAX_METRICS`].
     pub metrics: Vec<Metric>,
+    /// How many consumers are told apart by their names where it is shown how far they are
+    /// behind, at most [`MAX_CONSUMERS`]; the others are told of together.
+    pub consumers: usize,
     /// Whether times are kept in histograms.
     pub histograms: bool,
     /// What is traced; `None`: nothing.
@@ -63,6 +67,7 @@ impl Default for SeeOptions {
             alarm_after: Duration::from_secs(10),
             links_every: Duration::from_secs(1),
             metrics: Vec::new(),
+            consumers: 64,
             histograms: true,
             traces: None,
         }
@@ -107,6 +112,9 @@ impl SeeOptions {
         }
         if self.window > MAX_WINDOW {
             found.push(("see.window", format!("{} is above the largest window, {MAX_WINDOW}", self.window)));
+        }
+        if self.consumers > MAX_CONSUMERS {
+            found.push(("see.consumers", format!("{} are too many: at most {MAX_CONSUMERS}", self.consumers)));
         }
         if !(LEAST_MARKS..=MOST_MARKS).contains(&self.links_every) {
             found.push(("see.links_every", format!("{:?} must be 100 ms to an hour", self.links_every)));

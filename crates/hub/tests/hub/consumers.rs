@@ -294,6 +294,47 @@ fn a_report_says_how_far_a_consumer_is_and_who_its_members_are() {
 }
 
 #[test]
+fn how_far_consumers_are_behind_is_told_by_name_and_of_the_rest_together_until_they_are_gone() {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut few = options("hub", Some(data.path()));
+    few.see.consumers = 1;
+    let hub = crate::common::consumers::with_stream_in(few);
+    let lags = || {
+        let told = hub.counters().lags.told();
+        let told: Vec<_> = told.iter().map(|lag| (lag.consumer.clone(), lag.events(), lag.nanos() > 0)).collect();
+        let (others, events, nanos) = hub.counters().lags.others();
+        let most = hub.counters().consumer_lag_events.load(std::sync::atomic::Ordering::Relaxed);
+        (told, (others, events, nanos > 0), most)
+    };
+    let until = |wanted: (Vec<(String, u64, bool)>, (u64, u64, bool), u64)| {
+        let begun = std::time::Instant::now();
+        while lags() != wanted {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}, not {wanted:?}", lags());
+            std::thread::yield_now();
+        }
+    };
+    fill(&hub, 0..4);
+    let mut client = maker(&hub, spec("c"));
+    until((vec![("c".to_owned(), 4, true)], (0, 0, false), 4));
+    client.create_consumer(spec("d"));
+    client.create_consumer(spec("e"));
+    until((vec![("c".to_owned(), 4, true)], (2, 8, true), 4));
+    let token = client.consume(1, "c").token;
+    client.handed_all(4);
+    client.ack_synced(1, token, &[(1, 1), (3, 1)]);
+    until((vec![("c".to_owned(), 2, true)], (2, 8, true), 4));
+    client.ack_synced(1, token, &[(2, 1), (4, 1)]);
+    until((vec![("c".to_owned(), 0, false)], (2, 8, true), 4));
+    // The name of one that is gone goes, and makes room for another's.
+    client.delete_consumer("c");
+    until((vec![("d".to_owned(), 4, true)], (1, 4, true), 4));
+    client.delete_consumer("e");
+    client.delete_consumer("d");
+    until((vec![], (0, 0, false), 0));
+    stop(hub);
+}
+
+#[test]
 fn a_consumer_that_nobody_uses_ends_by_itself_and_is_gone_after_a_restart_too() {
     let data = tempfile::tempdir().expect("a folder");
     let hub = with_stream(data.path());

@@ -4,8 +4,9 @@
 use std::sync::atomic::Ordering;
 
 use crate::common::{Raw, mesh, options, payloads, start, stop, ways};
-use weft_base::{ByteCount, SubscriptionId};
+use weft_base::{ByteCount, Lane, SubscriptionId};
 use weft_hub::Hub;
+use weft_hub::counters::HeldBy;
 use weft_mesh::ledger::DropReason;
 use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, Limit, OnFull, Start, StreamSpec, Subscribe, Why};
 
@@ -67,6 +68,9 @@ fn a_slow_subscriber_beside_fast_ones_changes_nothing_for_them() {
         grant(&mut slow, 1_000);
         let (seen, gaps) = take(&mut slow, if on_full == OnFull::Conflate { 1 } else { 16 });
         slow.round_trip();
+        let counters = hub.counters();
+        let stalled = [&counters.subscriber_stalls, &counters.subscriber_stalled_ns].map(|n| n.load(Ordering::Relaxed));
+        assert!(stalled[0] == 1 && stalled[1] > 0, "the slow one alone waited for credit, once: {stalled:?}");
         match on_full {
             OnFull::DropOldest => assert_eq!((seen, gaps), ((184..200).collect(), vec![(184, 4)])),
             OnFull::DropNewest => assert_eq!((seen, gaps), ((0..16).collect(), vec![])),
@@ -125,6 +129,9 @@ fn publishers_of_a_subscriber_that_waits_wait_and_nothing_is_lost() {
         }
     }
     assert_eq!(hub.counters().held_publishers.load(Ordering::Relaxed), 0);
+    let (begun, nanos) = hub.counters().publish_stalls.of_lane(HeldBy::Subscriber, Lane::DEFAULT);
+    let stalled = [begun, nanos].map(|n| n.load(Ordering::Relaxed));
+    assert!(stalled[0] == 1 && stalled[1] > 0, "one publisher was held back, once: {stalled:?}");
     balanced(&hub);
     stop(hub);
 }

@@ -54,6 +54,9 @@ fn publishes_beyond_a_rate_wait_in_order_then_are_refused_or_counted_and_others_
         assert_eq!(answer(&mut client), Ok(request));
     }
     assert!(court.count("govern.quota_waits") >= 5, "what was beyond has waited");
+    let lane = weft_base::Lane::DEFAULT.index();
+    assert_eq!(court.count(&format!("publish.stalls.quota.{lane}")), court.count("govern.quota_waits"));
+    assert!(court.count(&format!("publish.stalled_ns.quota.{lane}")) > 0);
     // A block of many is let in whole, and what follows pays for it.
     let many: Vec<&[u8]> = vec![b"x"; 200];
     client.publish(31, AckLevel::Routed, "t/a", &many);

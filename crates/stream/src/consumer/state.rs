@@ -259,14 +259,20 @@ impl Consumer {
         self.dirty = false;
     }
 
+    /// How many events are not settled, where the stream's next one has the sequence `end`.
+    #[must_use]
+    pub fn lag(&self, end: u64) -> u64 {
+        let settled = self.done.overlap(self.floor, end.max(self.floor));
+        end.saturating_sub(self.floor).saturating_sub(settled)
+    }
+
     /// How it stands; the stream's next event has the sequence `end`.
     #[must_use]
     pub fn report(&self, end: u64) -> Report {
-        let settled = self.done.overlap(self.floor, end.max(self.floor));
         Report {
             floor: self.floor,
             next: self.next,
-            lag: end.saturating_sub(self.floor).saturating_sub(settled),
+            lag: self.lag(end),
             in_flight: self.flights.total(),
             waiting: self.waiting.total(),
             dying: self.dying_events,

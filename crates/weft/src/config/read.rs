@@ -530,6 +530,7 @@ fn see(mut section: Section<'_, '_>, see: &mut SeeOptions, problems: &mut Proble
     set!(section.number, problems, "window" => see.window);
     set!(section.duration, problems, "alarm_after" => see.alarm_after);
     set!(section.duration, problems, "links_every" => see.links_every);
+    set!(section.number, problems, "consumers" => see.consumers);
     set!(section.boolean, problems, "histograms" => see.histograms);
     section.finish(problems);
 }

@@ -163,10 +163,11 @@ fn write(o: &HubOptions, out: &mut String) -> std::fmt::Result {
     }
     super::mapping::show(&o.mapping, out)?;
     let (after, every) = (show_duration(o.see.alarm_after), show_duration(o.see.links_every));
-    let (window, histograms) = (o.see.window, o.see.histograms);
+    let (window, consumers, histograms) = (o.see.window, o.see.consumers, o.see.histograms);
     writeln!(
         out,
-        "\n[see]\nwindow = {window}\nalarm_after = \"{after}\"\nlinks_every = \"{every}\"\nhistograms = {histograms}"
+        "\n[see]\nwindow = {window}\nalarm_after = \"{after}\"\nlinks_every = \"{every}\"\nconsumers = {consumers}\n\
+         histograms = {histograms}"
     )
 }
 

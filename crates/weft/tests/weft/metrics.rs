@@ -41,10 +41,13 @@ fn page(hub: &Hub) -> String {
     answer.body
 }
 
-fn publish(hub: &Hub, topic: &str) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-    let output = command.args(["pub", topic, "one", "--server", &hub.address]).stdin(Stdio::null()).output();
+fn weft(args: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_weft")).args(args).stdin(Stdio::null()).output();
     assert!(output.as_ref().is_ok_and(|output| output.status.success()), "{output:?}");
+}
+
+fn publish(hub: &Hub, topic: &str) {
+    weft(&["pub", topic, "one", "--server", &hub.address]);
 }
 
 /// The value of a line.
@@ -71,6 +74,38 @@ fn what_the_hub_counts_stands_there_with_labels_texts_and_percentiles() {
     let declared = |line: &&str| line.starts_with("# HELP") && line.contains("as the configuration declares");
     let declared: Vec<&str> = page.lines().filter(declared).collect();
     assert!(matches!(declared[..], [one] if one.starts_with("# HELP weft_metric_by_region_total ")), "{declared:?}");
+}
+
+#[test]
+fn who_is_behind_and_who_was_held_back_stands_there_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hub = hub(folder.path(), "metrics = \"loopback\"", "[see]\nconsumers = 1\n");
+    weft(&["stream", "create", "orders", "orders/**", "-s", &hub.address]);
+    for consumer in ["billing", "audit"] {
+        weft(&["consumer", "create", "orders", consumer, "--from", "first", "-s", &hub.address]);
+    }
+    weft(&["pub", "orders/1", "one", "--level", "synced", "-s", &hub.address]);
+    let begun = Instant::now();
+    let page = loop {
+        let page = page(&hub);
+        // Once a second it is looked at.
+        if value(&page, "weft_consumer_lag_events{stream=\"other\",consumer=\"other\"}") == Some(1.0)
+            && value(&page, "weft_consumer_lag_events{stream=\"orders\",consumer=\"billing\"}") == Some(1.0)
+            && value(&page, "weft_consumer_lag_most_events") == Some(1.0)
+        {
+            break page;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{page}");
+    };
+    let seconds = value(&page, "weft_consumer_lag_seconds{stream=\"orders\",consumer=\"billing\"}");
+    assert!(seconds.is_some_and(|seconds| seconds > 0.0 && seconds < 60.0), "{page}");
+    assert!(value(&page, "weft_stage_full_ratio{stage=\"route\"}").is_some_and(|full| full < 1.0), "{page}");
+    for family in ["weft_publish_stalls_total", "weft_publish_stalled_seconds_total"] {
+        for limit in ["subscriber", "stream", "load", "quota"] {
+            assert_eq!(value(&page, &format!("{family}{{limit=\"{limit}\",lane=\"4\"}}")), Some(0.0), "{page}");
+        }
+    }
+    assert_eq!(value(&page, "weft_subscriber_credit_stalls_total"), Some(0.0), "{page}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use weft_wire::frame::{AckLevel, ErrorCode};
 use self::rate::Rate;
 use super::NetStage;
 use super::rights::Kept;
-use crate::counters::add;
+use crate::counters::{HeldBy, add};
 use crate::govern::{Owner, Quotas};
 use crate::messages::SessionId;
 
@@ -277,6 +277,9 @@ impl NetStage {
             return self.on_publish(id, request, asked, block);
         }
         add(&self.counters.govern.quota_waits, 1);
+        let (begun, nanos) = self.counters.publish_stalls.of_lane(HeldBy::Quota, Block::trusted(&block).lane());
+        add(begun, 1);
+        add(nanos, u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
         self.park_until(id, Kept::Metered { request, asked, block }, now + wait);
     }
 

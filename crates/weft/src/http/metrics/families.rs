@@ -17,6 +17,9 @@ pub(super) struct Place<'a> {
 /// What counters begin with that users declare; their names are families.
 const METRIC: &str = "metric.";
 
+/// Names that end in what held publishers back, and the lane.
+const STALLS: [&str; 2] = ["publish.stalls.", "publish.stalled_ns."];
+
 /// What a name begins with, and which labels the parts behind it are. The last part
 /// of a name is what is counted, unless the second field says that it is a label.
 const LABELLED: [(&str, bool, &str); 9] = [
@@ -33,6 +36,11 @@ const LABELLED: [(&str, bool, &str); 9] = [
 
 impl<'a> Place<'a> {
     pub(super) fn of(name: &'a str) -> Self {
+        for head in STALLS {
+            if let Some((limit, lane)) = name.strip_prefix(head).and_then(|rest| rest.split_once('.')) {
+                return Self { pattern: format!("{head}*.*"), labels: vec![("limit", limit), ("lane", lane)] };
+            }
+        }
         for (head, is_last, label) in LABELLED {
             let Some(rest) = name.strip_prefix(head) else { continue };
             if let Some((name, value)) = rest.split_once('.').filter(|_| head == METRIC) {
@@ -85,7 +93,9 @@ pub(super) fn family(pattern: &str, kind: Kind) -> (String, f64) {
 }
 
 /// What patterns mean whose text is not with the counter.
-const OTHERS: [(&str, &str); 24] = [
+const OTHERS: [(&str, &str); 26] = [
+    ("publish.stalls.*.*", "Times that publishers were held back, by what and by the lane of what waited"),
+    ("publish.stalled_ns.*.*", "How long publishers were held back, by what and by the lane of what waited"),
     ("link.*.lane_out", "Events written to the link by lane, of those that are written as blocks"),
     ("lane.*.published", "Events of the lane taken from clients of this hub"),
     ("ledger.dropped.*", "Copies dropped, by reason"),
@@ -153,6 +163,8 @@ mod tests {
             ("mapping.a.b.matched", "mapping.*.matched", vec![("rule", "a.b")]),
             ("metric.orders.a.b", "metric.orders.*", vec![("value", "a.b")]),
             ("metric.orders", "metric.orders", vec![]),
+            ("publish.stalls.load.3", "publish.stalls.*.*", vec![("limit", "load"), ("lane", "3")]),
+            ("publish.held", "publish.held", vec![]),
         ] {
             assert_eq!(Place::of(name), Place { pattern: pattern.to_owned(), labels }, "{name}");
         }
@@ -161,6 +173,7 @@ mod tests {
             ("stage.*.wait_us", Kind::Gauge, "weft_stage_wait_seconds", 1e6),
             ("stage.*.busy_permille", Kind::Gauge, "weft_stage_busy_ratio", 1e3),
             ("link.*.round_trip", Kind::Histogram, "weft_link_round_trip_duration_seconds", 1e9),
+            ("publish.stalled_ns.*.*", Kind::Counter, "weft_publish_stalled_seconds_total", 1e9),
             ("log.verified_bytes", Kind::Counter, "weft_log_verified_bytes_total", 1.0),
         ] {
             assert_eq!(family(pattern, kind), (name.to_owned(), divisor), "{pattern}");
@@ -181,6 +194,8 @@ mod tests {
             "weft_ledger_in_flight",
             "weft_allocations_total",
             "weft_allocated_bytes",
+            "weft_consumer_lag_events",
+            "weft_consumer_lag_seconds",
             "process_cpu_seconds_total",
             "process_resident_memory_bytes",
         ]
@@ -194,7 +209,9 @@ mod tests {
             known.insert(family(pattern, Kind::Summary).0);
             known.insert(format!("{}_bucket", family(pattern, Kind::Histogram).0));
         }
-        known.insert(family("ledger.dropped.*", Kind::Counter).0);
+        for pattern in ["ledger.dropped.*", "publish.stalls.*.*", "publish.stalled_ns.*.*"] {
+            known.insert(family(pattern, Kind::Counter).0);
+        }
         for text in [
             include_str!("../../../../../deploy/prometheus/weft.rules.yml"),
             include_str!("../../../../../deploy/prometheus/weft.test.yml"),

@@ -174,6 +174,25 @@ impl Metrics {
         page.text()
     }
 
+    /// How far consumers are behind: so many by name, and the others together.
+    fn about_consumers(&self, page: &mut Page) {
+        let mut behind = |stream: &str, consumer: &str, events: u64, nanos: u64| {
+            let labels = [("stream", stream), ("consumer", consumer)];
+            let help = "Events on disk that the consumer has not settled";
+            page.value(("weft_consumer_lag_events", Kind::Gauge), help, &labels, events as f64);
+            let help = "How long ago the oldest event entered the mesh that the consumer has not settled";
+            page.value(("weft_consumer_lag_seconds", Kind::Gauge), help, &labels, nanos as f64 / 1e9);
+        };
+        let lags = &self.counters.lags;
+        for lag in lags.told() {
+            behind(&lag.stream, &lag.consumer, lag.events(), lag.nanos());
+        }
+        let (others, events, nanos) = lags.others();
+        if others > 0 {
+            behind("other", "other", events, nanos);
+        }
+    }
+
     fn about_the_hub(&self, page: &mut Page) {
         let mut gauge = |name: &str, help: &str, value: f64| page.value((name, Kind::Gauge), help, &[], value);
         let counters = &self.counters;
@@ -185,6 +204,7 @@ impl Metrics {
             "The version of the control state that the hub goes by",
             self.aside.governed().version() as f64,
         );
+        self.about_consumers(page);
         for (area, class, count) in self.tally.read() {
             let status = format!("{class}xx");
             let labels = [("area", area), ("status", status.as_str())];
