@@ -187,6 +187,7 @@ impl Hub {
         counters.show_mapping(&mapping);
         let table = RouteTable {
             mapping,
+            metrics: options.see.metrics.as_slice().into(),
             rules: Arc::new(Rules::new(&options)),
             young: Young::new(&options, has_met, now.mono),
             ..RouteTable::empty(mesh.routes())

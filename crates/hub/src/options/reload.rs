@@ -6,9 +6,9 @@ use super::{HubOptions, Limits, Neighbour};
 
 impl HubOptions {
     /// These options with all of `new` that a running hub can take: neighbours that no
-    /// name in DNS stands for, rules of mapping, how long clients have when the
-    /// process is told to stop, and those limits that are looked at each time. The
-    /// rest stays as it is.
+    /// name in DNS stands for, rules of mapping, counters by topic, how long clients
+    /// have when the process is told to stop, and those limits that are looked at each
+    /// time. The rest stays as it is.
     #[must_use]
     pub fn reloaded(&self, new: &Self) -> Self {
         let mut merged = self.clone();
@@ -27,6 +27,7 @@ impl HubOptions {
             ..merged.limits
         };
         merged.mapping = new.mapping.clone();
+        merged.see.metrics = new.see.metrics.clone();
         // Which signal does what was decided at the start.
         if self.drain_on_stop.is_some() && new.drain_on_stop.is_some() {
             merged.drain_on_stop = new.drain_on_stop;

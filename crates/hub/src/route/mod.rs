@@ -166,11 +166,11 @@ impl RouteStage {
     pub(crate) fn new(parts: RouteParts) -> Self {
         let limits = &parts.options.limits;
         let mut cache = RouteCache::new(limits.topics);
-        cache.business = Business::new(&parts.options.see.metrics, parts.counters.table());
-        let spools = Spools::new(parts.spool, &parts.options, &mut cache.chosen);
         let table = parts.snapshot.load_full();
         Self {
             spools,
+        cache.business = Business::new(&table.metrics, parts.counters.table());
+        let spools = Spools::new(parts.spool, &parts.options, &mut cache.chosen);
             apart: Apart::new(&parts.options, &table),
             inbox: parts.inbox,
             gone: Vec::new(),

@@ -18,7 +18,7 @@ use crate::gate::Gate;
 use crate::mapping::Mapped;
 use crate::messages::{StreamSlot, Target};
 use crate::options::HubOptions;
-use crate::see::business::Business;
+use crate::see::business::{Business, Metric};
 
 /// Everything that decides where a block goes. The conductor makes a new one
 /// when something changes and swaps it in; the data path reads it without a lock.
@@ -49,6 +49,8 @@ pub(crate) struct RouteTable {
     pub(crate) remote_gate_list: Arc<BTreeMap<GateSlot, Arc<Gate>>>,
     /// What topics of clients of this hub become.
     pub(crate) mapping: Arc<Mapped>,
+    /// What of the topics of clients of this hub is counted.
+    pub(crate) metrics: Arc<[Metric]>,
     pub(crate) young: Young,
 }
 
@@ -202,6 +204,7 @@ impl RouteTable {
             remote_gates: InterestSet::new(),
             remote_gate_list: Arc::default(),
             mapping: Arc::default(),
+            metrics: Arc::default(),
             young: Young::default(),
         }
     }
@@ -377,6 +380,7 @@ impl RouteCache {
     pub(crate) fn route(&mut self, table: &RouteTable, topic: Topic<'_>, residency: Residency) -> Arc<Route> {
         if self.version != table.version {
             self.version = table.version;
+            self.business.renew(&table.metrics);
             self.forget();
         }
         if let Some(route) = self.known(residency).and_then(|routes| routes.get(topic.as_str())) {

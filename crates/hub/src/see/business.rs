@@ -41,14 +41,16 @@ pub const MAX_VALUES: usize = 256;
 /// The counters of a hub.
 #[derive(Debug, Default)]
 pub(crate) struct Business {
+    /// As they are configured.
+    of: Arc<[Metric]>,
     metrics: Vec<(Metric, BTreeMap<String, Value>)>,
     table: Arc<Table>,
 }
 
 impl Business {
-    pub(crate) fn new(metrics: &[Metric], table: &Arc<Table>) -> Self {
-        let metrics = metrics.iter().map(|metric| (metric.clone(), BTreeMap::new()));
-        let mut business = Self { metrics: metrics.collect(), table: table.clone() };
+    pub(crate) fn new(of: &Arc<[Metric]>, table: &Arc<Table>) -> Self {
+        let metrics = of.iter().map(|metric| (metric.clone(), BTreeMap::new()));
+        let mut business = Self { of: of.clone(), metrics: metrics.collect(), table: table.clone() };
         // There from the start, at 0, where there is one value alone.
         for (metric, values) in &mut business.metrics {
             if metric.by.is_none() {
@@ -57,6 +59,21 @@ impl Business {
             }
         }
         business
+    }
+
+    /// Others may be configured: what is the same goes on with its values. What is gone
+    /// counts no more; its last values stay in the table, as all names do.
+    pub(crate) fn renew(&mut self, of: &Arc<[Metric]>) {
+        if Arc::ptr_eq(of, &self.of) {
+            return;
+        }
+        let known = std::mem::take(self);
+        *self = Self::new(of, &known.table);
+        for (metric, values) in &mut self.metrics {
+            if let Some((_, before)) = known.metrics.iter().find(|(before, _)| before == metric) {
+                values.clone_from(before);
+            }
+        }
     }
 
     /// What the events of a topic count in.
@@ -97,7 +114,7 @@ mod tests {
     #[test]
     fn events_count_where_their_topic_matches_by_the_level_and_as_other_beyond_the_limit() {
         let table = Arc::new(Table::default());
-        let metrics = [metric("orders", "orders/**", Some(1), 2), metric("all", "**", None, 1)];
+        let metrics = [metric("orders", "orders/**", Some(1), 2), metric("all", "**", None, 1)].into();
         let mut business = Business::new(&metrics, &table);
         assert_eq!(counted(&table), [("metric.all".to_owned(), 0)].into(), "what has one value is there at once");
         let long = format!("orders/{}", "x".repeat(LONGEST + 1));
@@ -109,5 +126,26 @@ mod tests {
             [("metric.all", 70), ("metric.orders.eu", 20), ("metric.orders.other", 30), ("metric.orders.us", 10)];
         assert_eq!(counted(&table), expected.map(|(name, n)| (name.to_owned(), n)).into());
         assert!(business.of(Topic::parse("bills/1").expect("a topic")).iter().all(|value| get(value) == 70));
+    }
+
+    #[test]
+    fn others_take_their_place_and_one_that_is_the_same_goes_on() {
+        let table = Arc::new(Table::default());
+        let mut business =
+            Business::new(&[metric("orders", "orders/**", Some(1), 1), metric("all", "**", None, 1)].into(), &table);
+        let publish = |business: &mut Business, topic: &str| {
+            business.of(Topic::parse(topic).expect("a topic")).iter().for_each(|value| add(value, 1));
+        };
+        publish(&mut business, "orders/eu");
+        let next: Arc<[Metric]> =
+            [metric("orders", "orders/**", Some(1), 1), metric("bills", "bills/**", None, 1)].into();
+        business.renew(&next);
+        for topic in ["orders/us", "orders/eu", "bills/1"] {
+            publish(&mut business, topic);
+        }
+        business.renew(&next);
+        publish(&mut business, "bills/2");
+        let expected = [("metric.all", 1), ("metric.bills", 2), ("metric.orders.eu", 2), ("metric.orders.other", 1)];
+        assert_eq!(counted(&table), expected.map(|(name, n)| (name.to_owned(), n)).into());
     }
 }

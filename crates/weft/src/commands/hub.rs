@@ -47,6 +47,8 @@ const ENDED_AT_ONCE: i32 = 130;
 const INSIDE: &str = "http.sock";
 /// Such sessions that may still be ending.
 const SPARE_SESSIONS: usize = 8;
+/// Webhooks that there may be more of than at the start; these take of the spare sessions.
+const MORE_HOOKS: usize = 4;
 /// Samples per second of a profile of a hub's whole life.
 const WHOLE_LIFE_HERTZ: u32 = 99;
 /// For how many days the identity of a `--dev` hub is valid.
@@ -142,10 +144,10 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         }
         _ => None,
     };
-    let hooks = match &inside {
-        Some((address, _)) if !hooks.is_empty() => {
+    let mut hooks = match &inside {
+        Some((address, _)) => {
             let way = Way { address: address.clone(), vouchers };
-            Some(send(hooks, way, server.as_ref(), &hub)?)
+            Some(send(&hooks, way, server.as_ref(), &hub)?)
         }
         _ => None,
     };
@@ -166,7 +168,7 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         if renewal.as_mut().is_some_and(|renewal| renewal.look(started.now(), asked, hub.counters())) {
             hub.look_again();
         }
-        reload.look(&hub, asked);
+        reload.look(&hub, hooks.as_mut(), asked);
         logs::tend(&started);
         if signals.drain.swap(false, Ordering::Relaxed) {
             hub.empty(None);
@@ -174,7 +176,8 @@ pub(crate) fn run(args: &HubArgs, log: Option<Level>) -> anyhow::Result<()> {
         if let Some(server) = &server {
             server.leave(hub.is_leaving());
         }
-        if let Some(hooks) = &hooks {
+        if let Some(hooks) = &mut hooks {
+            hooks.tend();
             hooks.leave(hub.is_leaving());
         }
         // An administrator may have taken it back.
@@ -334,12 +337,12 @@ fn serve(
 }
 
 /// Starts to send events to where they are to be sent.
-fn send(hooks: Vec<HookOptions>, way: Way, server: Option<&Server>, hub: &Hub) -> anyhow::Result<Hooks> {
+fn send(hooks: &[HookOptions], way: Way, server: Option<&Server>, hub: &Hub) -> anyhow::Result<Hooks> {
     let listens = hub.client_addresses().iter().chain(hub.hub_addresses());
     let port = |address: &String| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
     let own_ports = listens.filter_map(port).chain(server.map(|server| server.address().port())).collect();
     let (clock, counters) = (Arc::new(SystemClock::new()), hub.counters().clone());
-    Hooks::start(hooks, &HookFacts { way, clock, counters, own_ports })
+    Hooks::start(hooks, MORE_HOOKS, HookFacts { way, clock, counters, own_ports })
 }
 
 /// Begins to send traces and logs.

@@ -15,6 +15,7 @@ mod options;
 mod sign;
 mod target;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -54,6 +55,13 @@ struct Stop {
 }
 
 impl Stop {
+    /// Ends who goes by it, as soon as a try that is under way is over.
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        drop(self.turn.lock());
+        self.told.notify_all();
+    }
+
     fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
@@ -77,45 +85,135 @@ impl Stop {
     }
 }
 
-/// All webhooks, until they are dropped.
-pub(crate) struct Hooks {
+/// One that sends.
+struct Running {
+    options: HookOptions,
     stop: Arc<Stop>,
     threads: Vec<JoinHandle<()>>,
 }
 
+/// One that is to send, when another of its name has ended: so that what is in order
+/// stays so.
+struct Waiting {
+    hook: Arc<Hook>,
+    running: Running,
+    after: Vec<JoinHandle<()>>,
+}
+
+/// Webhooks that are sound, and not begun.
+pub(crate) struct Prepared {
+    all: Vec<HookOptions>,
+    new: Vec<(HookOptions, Arc<Hook>, Arc<Stop>)>,
+}
+
+/// All webhooks, until they are dropped.
+pub(crate) struct Hooks {
+    facts: HookFacts,
+    /// As many as there are sessions for.
+    most: usize,
+    running: Vec<Running>,
+    waiting: Vec<Waiting>,
+    /// Threads of those that were taken out, until they have ended.
+    ending: Vec<JoinHandle<()>>,
+}
+
 impl Hooks {
-    /// Starts them.
+    /// Starts them; later there may be `more`.
     ///
     /// # Errors
     /// A file of a secret or of authorities cannot be used, or the system gives no thread.
-    pub(crate) fn start(all: Vec<HookOptions>, facts: &HookFacts) -> anyhow::Result<Self> {
-        let stop = Arc::<Stop>::default();
-        let mut hooks = Self { stop: stop.clone(), threads: Vec::new() };
-        for options in all {
-            let signer = secret(&options.secret)
-                .with_context(|| format!("webhook `{}`: the secret in {}", options.name, options.secret.display()))?;
-            let fence = Fence { local: options.allow_local, own_ports: facts.own_ports.clone() };
-            let target = Target::new((options.url.as_str(), signer), options.ca.as_deref(), fence, options.timeout)
-                .with_context(|| format!("webhook `{}`", options.name))?;
-            let hook = Hook::new(options, target, facts, stop.clone())?;
-            hooks.threads.extend(Hook::start(&Arc::new(hook))?);
+    pub(crate) fn start(all: &[HookOptions], more: usize, facts: HookFacts) -> anyhow::Result<Self> {
+        let (running, waiting, ending) = (Vec::new(), Vec::new(), Vec::new());
+        let mut hooks = Self { facts, most: all.len() + more, running, waiting, ending };
+        for (options, hook, stop) in hooks.prepare(all)?.new {
+            let threads = Hook::start(&hook)?;
+            hooks.running.push(Running { options, stop, threads });
         }
         Ok(hooks)
     }
 
+    /// Whether there can be so many while the hub runs.
+    pub(crate) fn have_room(&self, count: usize) -> bool {
+        count <= self.most
+    }
+
+    /// Looks whether these can take the place of those that there are. Changes nothing.
+    ///
+    /// # Errors
+    /// A file of a secret or of authorities cannot be used.
+    pub(crate) fn prepare(&self, all: &[HookOptions]) -> anyhow::Result<Prepared> {
+        let mut new = Vec::new();
+        for options in all.iter().filter(|options| !self.options().any(|known| known == *options)) {
+            let signer = secret(&options.secret)
+                .with_context(|| format!("webhook `{}`: the secret in {}", options.name, options.secret.display()))?;
+            let fence = Fence { local: options.allow_local, own_ports: self.facts.own_ports.clone() };
+            let target = Target::new((options.url.as_str(), signer), options.ca.as_deref(), fence, options.timeout)
+                .with_context(|| format!("webhook `{}`", options.name))?;
+            let stop = Arc::<Stop>::default();
+            let hook = Hook::new(options.clone(), target, &self.facts, stop.clone())?;
+            new.push((options.clone(), Arc::new(hook), stop));
+        }
+        Ok(Prepared { all: all.to_vec(), new })
+    }
+
+    fn options(&self) -> impl Iterator<Item = &HookOptions> {
+        self.running.iter().chain(self.waiting.iter().map(|waiting| &waiting.running)).map(|running| &running.options)
+    }
+
+    /// Takes those out that are not among them, and starts the new ones. Nothing waits
+    /// for a try that is under way; see [`tend`](Self::tend).
+    pub(crate) fn replace(&mut self, Prepared { all, new }: Prepared) {
+        let mut after: BTreeMap<String, Vec<JoinHandle<()>>> = BTreeMap::new();
+        let is_gone = |running: &Running| !all.contains(&running.options);
+        for gone in self.running.extract_if(.., |running| is_gone(running)) {
+            gone.stop.end();
+            after.insert(gone.options.name, gone.threads);
+        }
+        for gone in self.waiting.extract_if(.., |waiting| is_gone(&waiting.running)) {
+            after.insert(gone.running.options.name, gone.after);
+        }
+        for (options, hook, stop) in new {
+            let after = after.remove(&options.name).unwrap_or_default();
+            self.waiting.push(Waiting { hook, running: Running { options, stop, threads: Vec::new() }, after });
+        }
+        self.ending.extend(after.into_values().flatten());
+        self.tend();
+    }
+
+    /// Starts those whose time has come. Called now and then.
+    pub(crate) fn tend(&mut self) {
+        let is_over = |thread: &JoinHandle<()>| thread.is_finished();
+        self.ending.retain(|thread| !is_over(thread));
+        for Waiting { hook, mut running, .. } in
+            self.waiting.extract_if(.., |waiting| waiting.after.iter().all(is_over))
+        {
+            match Hook::start(&hook) {
+                Ok(threads) => running.threads = threads,
+                // The next configuration may have it again.
+                Err(error) => {
+                    let (webhook, stream, why) = (&running.options.name, &running.options.stream, error.to_string());
+                    tracing::error!(code = "webhook_waits", webhook, stream, why, "the system gives it no thread");
+                }
+            }
+            self.running.push(running);
+        }
+    }
+
     /// Whether the hub sends its clients elsewhere: then nothing is taken.
     pub(crate) fn leave(&self, is_leaving: bool) {
-        self.stop.is_leaving.store(is_leaving, Ordering::Relaxed);
+        for running in &self.running {
+            running.stop.is_leaving.store(is_leaving, Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Hooks {
     /// A try that is under way has its time to end.
     fn drop(&mut self) {
-        self.stop.is_over.store(true, Ordering::Relaxed);
-        drop(self.stop.turn.lock());
-        self.stop.told.notify_all();
-        for thread in self.threads.drain(..) {
+        self.running.iter().for_each(|running| running.stop.end());
+        let waited = self.waiting.drain(..).flat_map(|waiting| waiting.after);
+        let threads = self.running.drain(..).flat_map(|running| running.threads).chain(self.ending.drain(..));
+        for thread in threads.chain(waited) {
             let _ = thread.join();
         }
     }

@@ -9,6 +9,7 @@ use weft_hub::HubOptions;
 use weft_transport::Security;
 
 use crate::config::{self, Config};
+use crate::hooks::HookOptions;
 
 /// Values by the paths of their keys, such as `limits.arena`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,12 +46,17 @@ impl Keys {
         keys
     }
 
-    /// The same, with these options of the hub and this level of the log.
-    pub(super) fn with(&self, hub: &HubOptions, log: Option<Level>) -> Self {
+    /// The same, with these options of the hub, these webhooks, where others are taken,
+    /// and this level of the log.
+    pub(super) fn with(&self, hub: &HubOptions, hooks: Option<&[HookOptions]>, log: Option<Level>) -> Self {
         let mut keys = self.clone();
         // What may be there in one and not in the other.
-        keys.0.retain(|key, _| !["neighbours", "mapping", "drain_on_stop"].contains(&key.as_str()));
+        keys.0.retain(|key, _| !["neighbours", "mapping", "metric", "drain_on_stop"].contains(&key.as_str()));
         keys.add("", &config::show(hub));
+        if let Some(hooks) = hooks {
+            keys.0.remove("webhook");
+            keys.add("", &hooks.iter().map(config::show_webhook).collect::<String>());
+        }
         keys.put("log", log.map(|level| level.to_string()).unwrap_or_default());
         keys
     }
@@ -122,7 +128,7 @@ mod tests {
         };
         let old = parse("[[mapping]]\nfrom = \"a\"\nto = \"b\"");
         let new = parse("region = \"eu\"\n[limits]\nsubscriptions = 77");
-        let taken = Keys::of(&old).with(&old.hub.reloaded(&new.hub), new.log);
+        let taken = Keys::of(&old).with(&old.hub.reloaded(&new.hub), None, new.log);
         assert_eq!(Keys::of(&old).differ(&taken), ["limits.subscriptions", "mapping"]);
         assert_eq!(taken.differ(&Keys::of(&new)), ["region"]);
     }

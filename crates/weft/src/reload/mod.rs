@@ -13,6 +13,7 @@ use weft_hub::{Hub, HubOptions};
 
 use self::keys::Keys;
 use crate::config::{self, Config};
+use crate::hooks::Hooks;
 use crate::logs;
 
 /// Keys that are listed in one line of the log, of each kind.
@@ -45,10 +46,10 @@ impl Reload {
     }
 
     /// Reads the configuration again where it is `asked` to.
-    pub(crate) fn look(&mut self, hub: &Hub, asked: bool) {
+    pub(crate) fn look(&mut self, hub: &Hub, hooks: Option<&mut Hooks>, asked: bool) {
         if let Some(path) = self.path.clone().filter(|_| asked) {
             match config::load(&path) {
-                Ok(config) => self.take(&config),
+                Ok(config) => self.take(&config, hooks),
                 Err(error) => refused(&error.to_string()),
             }
         }
@@ -66,13 +67,23 @@ impl Reload {
         }
     }
 
-    fn take(&mut self, config: &Config) {
+    fn take(&mut self, config: &Config, hooks: Option<&mut Hooks>) {
         let merged = self.current.reloaded(&config.hub);
         if let Some((field, message)) = merged.violations().into_iter().next() {
             return refused(&format!("with what a running hub keeps, {field}: {message}"));
         }
+        // Without a place for so many sessions they wait for the next start.
+        let hooks = hooks.filter(|hooks| hooks.have_room(config.hooks.len()));
+        let prepared = match hooks.as_ref().map(|hooks| hooks.prepare(&config.hooks)).transpose() {
+            Ok(prepared) => prepared,
+            Err(error) => return refused(&format!("{error:#}")),
+        };
         let wanted = Keys::of(config);
-        let taken = self.keys.with(&merged, config.log);
+        let sends = prepared.is_some().then_some(&*config.hooks);
+        let taken = self.keys.with(&merged, sends, config.log);
+        if let (Some(hooks), Some(prepared)) = (hooks, prepared) {
+            hooks.replace(prepared);
+        }
         let (changed, waiting) = (self.keys.differ(&taken), taken.differ(&wanted));
         logs::set_level(self.asked.or(config.log));
         if changed.is_empty() && waiting.is_empty() {

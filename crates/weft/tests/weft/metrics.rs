@@ -18,13 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A hub that answers by HTTP on loopback, with more of `[http]` and another table.
 fn hub(folder: &Path, http: &str, more: &str) -> Hub {
+    Hub::start_with(&["--config", &write(folder, http, more).display().to_string()])
+}
+
+/// Its configuration.
+fn write(folder: &Path, http: &str, more: &str) -> PathBuf {
     let path = folder.join("hub.toml");
     let text = format!(
         "name = \"east\"\ndata = \"data\"\n[control]\nenforce = false\n[[clients]]\nlisten = \"127.0.0.1:0\"\n\
          plain = true\n[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n{http}\n{more}"
     );
     fs::write(&path, text).expect("it is written");
-    Hub::start_with(&["--config", &path.display().to_string()])
+    path
 }
 
 fn get(hub: &Hub, path: &str) -> Answer {
@@ -106,6 +111,34 @@ fn who_is_behind_and_who_was_held_back_stands_there_by_name() {
         }
     }
     assert_eq!(value(&page, "weft_subscriber_credit_stalls_total"), Some(0.0), "{page}");
+}
+
+#[test]
+fn counters_by_topic_are_taken_while_the_hub_runs_and_a_wrong_one_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let metric = |name: &str| format!("[[metric]]\nname = \"{name}\"\nfilter = \"{name}/**\"\n");
+    let hub = hub(folder.path(), "metrics = \"loopback\"", &metric("orders"));
+    let reload = |more: &str, code: &str| {
+        write(folder.path(), "metrics = \"loopback\"", more);
+        let pid = rustix::process::Pid::from_raw(hub.child.id() as i32).expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it is there");
+        hub.wait_for_events(1, code, "metric");
+    };
+    let counted = |name: &str| value(&page(&hub), &format!("weft_metric_{name}_total"));
+    publish(&hub, "orders/1");
+    assert_eq!((counted("orders"), counted("bills")), (Some(1.0), None));
+    reload(&metric("bills"), "config_taken");
+    let begun = Instant::now();
+    while counted("bills").is_none() {
+        assert!(begun.elapsed() < PATIENCE, "{}", hub.log());
+        publish(&hub, "elsewhere");
+    }
+    publish(&hub, "bills/1");
+    publish(&hub, "orders/2");
+    assert_eq!((counted("orders"), counted("bills")), (Some(1.0), Some(1.0)), "one counts, the other does no more");
+    reload(&metric("no room"), "config_unusable");
+    publish(&hub, "bills/2");
+    assert_eq!(counted("bills"), Some(2.0));
 }
 
 #[test]

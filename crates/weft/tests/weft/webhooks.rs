@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_lite::future::block_on;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use weft_client::{
     AckLevel, Client, ConnectOptions, EventFields, HeadersWriter, PublisherOptions, StartAt, StreamOptions,
@@ -116,15 +118,21 @@ fn webhook(name: &str, url: &str, more: &str) -> String {
     )
 }
 
-/// A hub with a stream, which is there before its webhooks find it.
-fn hub(hooks: &str) -> (Hub, Client) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("hub.toml");
+/// The configuration of a hub with these webhooks.
+fn write(folder: &Path, hooks: &str) -> PathBuf {
+    let path = folder.join("hub.toml");
     let config = format!(
         "name = \"alone\"\ndata = \"data\"\n[control]\nenforce = false\n\
          [[clients]]\nlisten = \"127.0.0.1:0\"\nplain = true\n{hooks}"
     );
     fs::write(&path, config).expect("a file");
+    path
+}
+
+/// A hub with a stream, which is there before its webhooks find it.
+fn hub(hooks: &str) -> (Hub, Client) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = write(folder.path(), hooks);
     fs::write(folder.path().join("secret"), format!("whsec_{}\n", STANDARD.encode(SECRET))).expect("a file");
     let hub = Hub::start_in(folder, &["--config", &path.display().to_string()]);
     let client = block_on(Client::connect(ConnectOptions::new(hub.address.clone()))).expect("it connects");
@@ -256,4 +264,49 @@ fn a_target_that_hangs_or_redirects_is_given_up_and_holds_up_no_other() {
     }
     hub.wait_for_events(1, "webhook_failing", "redirects");
     assert_eq!(well.wait(5).len(), 5);
+}
+
+#[test]
+fn webhooks_are_taken_while_the_hub_runs_and_what_is_wrong_changes_nothing() {
+    let targets = [Target::start(&[]), Target::start(&[]), Target::start(&[])];
+    let url = |of: usize| format!("http://127.0.0.1:{}/", targets[of].port);
+    let told = |of: usize| -> Vec<String> {
+        targets[of].sent().iter().map(|sent| sent.json()["data"].as_str().expect("text").to_owned()).collect()
+    };
+    let one = |name: &str, of: usize| webhook(name, &url(of), "allow_local = true\nconcurrency = 1\n");
+    let (hub, client) = hub(&one("first", 0));
+    let reload = |hooks: &str, count: usize, code: &str, text: &str| {
+        write(hub.folder.path(), hooks);
+        kill_process(Pid::from_raw(hub.child.id() as i32).expect("a process"), Signal::HUP).expect("it is there");
+        hub.wait_for_events(count, code, text);
+    };
+    publish(&client, "1", &[]);
+    targets[0].wait(1);
+    // Another takes its place, and reads the stream from its beginning.
+    reload(&one("second", 1), 1, "config_taken", "webhook");
+    publish(&client, "2", &[]);
+    targets[1].wait(2);
+    assert_eq!((told(0), told(1)), (vec!["1".to_owned()], vec!["1".to_owned(), "2".to_owned()]));
+    // Changed, it goes on where it was.
+    reload(&one("second", 2), 2, "config_taken", "webhook");
+    publish(&client, "3", &[]);
+    targets[2].wait(1);
+    // Wrong: all stays as it was.
+    let wrong = one("second", 0).replace("secret = \"secret\"", "secret = \"none\"");
+    reload(&[wrong.as_str(), &one("first", 0)].concat(), 1, "config_unusable", "the secret in");
+    reload(&one("second", 0).replace("[[webhook]]", "[[webhooks]]"), 2, "config_unusable", "");
+    publish(&client, "4", &[]);
+    targets[2].wait(2);
+    // More than there is room for wait; the others go on.
+    let many: String = (0..6).map(|n| one(&format!("more-{n}"), 0)).collect();
+    reload(&many, 1, "config_waits", "webhook");
+    publish(&client, "5", &[]);
+    targets[2].wait(3);
+    // None, and then the first again, which goes on where it was as well.
+    reload("", 3, "config_taken", "webhook");
+    publish(&client, "6", &[]);
+    reload(&one("first", 0), 4, "config_taken", "webhook");
+    targets[0].wait(6);
+    assert_eq!(told(0), ["1", "2", "3", "4", "5", "6"]);
+    assert_eq!((told(1), told(2)), (vec!["1".to_owned(), "2".to_owned()], ["3", "4", "5"].map(str::to_owned).into()));
 }

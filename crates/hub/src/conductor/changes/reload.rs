@@ -32,6 +32,10 @@ impl Conductor {
                 "the hub has dialled the most addresses of one life: start it anew to have the others dialled"
             );
         }
+        if options.see.metrics != self.options.see.metrics {
+            self.table.metrics = options.see.metrics.as_slice().into();
+            self.stale = true;
+        }
         // There a neighbour is known by its place.
         let places = self.changes.dialled.iter().map(|dialled| Neighbour::clone(&dialled.neighbour)).collect();
         self.net.push(ToNet::Options(Arc::new(HubOptions { neighbours: places, ..HubOptions::clone(&options) })));
