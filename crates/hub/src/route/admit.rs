@@ -300,23 +300,25 @@ impl RouteStage {
             Some(wait) => self.begins_to_wait(session, wait, Block::trusted(&publish.block).lane()),
             None => self.still_waits(session),
         }
+        // Also where it alone is more than a session may have held.
+        let is_first = self.held.count(session) == 0;
         match self.held.push(session, bytes, HeldBack { publish, wait }) {
-            Taken::First => {
-                add(&self.counters.held_publishers, 1);
-                // What is over in a moment nobody is told of unasked.
-                if is_short {
-                    self.untold.insert(session);
-                } else {
-                    self.tell_why(session, 0, 0);
-                }
-            }
-            Taken::Behind => {}
+            Taken::First | Taken::Behind => {}
             Taken::Pause => self.net.push(ToNet::Hold { session, held: true }),
             Taken::Full(HeldBack { publish, .. }) => {
-                if self.held.count(session) == 0 {
+                if is_first {
                     self.waits_no_more(session);
                 }
-                self.refuse_held(publish);
+                return self.refuse_held(publish);
+            }
+        }
+        if is_first {
+            add(&self.counters.held_publishers, 1);
+            // What is over in a moment nobody is told of unasked.
+            if is_short {
+                self.untold.insert(session);
+            } else {
+                self.tell_why(session, 0, 0);
             }
         }
     }

@@ -136,6 +136,36 @@ fn publishers_of_a_subscriber_that_waits_wait_and_nothing_is_lost() {
     stop(hub);
 }
 
+/// Bug: a first block of more bytes than a session may have held was counted as it went
+/// and not as it came, so that the gauge of publishers that wait went below zero; and its
+/// publisher was not told why it waits. Fix: what is first is told apart from what has its
+/// session paused.
+#[test]
+fn a_publisher_whose_first_held_block_is_larger_than_may_be_held_counts_and_is_told_too() {
+    let mut tight = options("hub", None);
+    tight.limits.subscriber_events = 8;
+    tight.limits.held_bytes = ByteCount::kib(4);
+    let hub = start(tight);
+    let mut subscriber = slow(&hub, 1, |s| s.on_full = OnFull::Wait);
+    let mut publisher = Raw::connect(&hub, 2);
+    for n in 0..4u8 {
+        publisher.publish_acked(u64::from(n), AckLevel::Routed, "t", &[&[n]]);
+    }
+    publisher.publish(9, AckLevel::Routed, "t", &[&[9; 6_000]]);
+    match publisher.receive().frame() {
+        Frame::WhyReport(why) => assert_eq!((why.limit, why.blocks), (Limit::Subscriber, 1)),
+        other => panic!("not told why: {other:?}"),
+    }
+    let held = || hub.counters().held_publishers.load(Ordering::Relaxed);
+    assert_eq!(held(), 1);
+    grant(&mut subscriber, 1_000);
+    while !matches!(publisher.receive().frame(), Frame::Ack(_)) {}
+    publisher.round_trip();
+    assert_eq!(held(), 0);
+    balanced(&hub);
+    stop(hub);
+}
+
 #[test]
 fn a_publisher_that_asks_for_no_answer_is_not_read_while_it_must_wait() {
     let mut tight = options("hub", None);
