@@ -13,12 +13,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weft_base::{Lane, Now, UnixNanos};
+use weft_base::{HubId, Lane, Now, UnixNanos};
 use weft_observe::layout::Unit;
 use weft_observe::scale::Scale;
 use weft_observe::{Beat, Recorder, Table};
 use weft_ring::stage::TurnMeter;
 use weft_wire::block::Block;
+
+use crate::counters::Counters;
 
 /// The most hubs whose links have a histogram of their own, 9.5 KiB each.
 const LINKS: usize = 32;
@@ -128,6 +130,38 @@ impl RoundTrips {
     }
 }
 
+/// How old events are as they come over links, by the hub at the other end.
+#[derive(Debug, Default)]
+pub(crate) struct Arrivals {
+    by_hub: BTreeMap<HubId, Meter>,
+    other: Meter,
+    /// Where they are made; none: nothing is kept.
+    is_on: bool,
+}
+
+impl Arrivals {
+    pub(crate) fn new(table: &Table) -> Self {
+        Self { by_hub: BTreeMap::new(), other: Meter::new(table, "link.other.arrival"), is_on: true }
+    }
+
+    /// So many events came from a hub, so many nanoseconds old; by the clocks of both
+    /// that and the one where they entered the mesh. A hub has a histogram from its
+    /// first block on, while there is room.
+    #[inline]
+    pub(crate) fn record(&mut self, from: HubId, nanos: u64, many: u64, counters: &Counters) {
+        if !self.is_on {
+            return;
+        }
+        if self.by_hub.len() < LINKS
+            && !self.by_hub.contains_key(&from)
+            && let Some((name, _)) = counters.link_of(from)
+        {
+            self.by_hub.insert(from, Meter::new(counters.table(), &format!("link.{name}.arrival")));
+        }
+        self.by_hub.get_mut(&from).unwrap_or(&mut self.other).record_nanos(nanos, many);
+    }
+}
+
 /// The turns of one stage: how long a unit takes, and how long one that comes waits.
 pub(crate) struct StageMeter {
     beat: Beat,
@@ -196,6 +230,24 @@ mod tests {
         off.begin(&table, "hub-77");
         off.record("hub-77", Duration::from_millis(3));
         assert_eq!(off.by_peer.len(), 0, "nothing is kept where it is switched off");
+    }
+
+    #[test]
+    fn hubs_from_which_events_come_have_histograms_of_their_own_up_to_the_bound() {
+        let counters = Counters::default();
+        let mut arrivals = Arrivals::new(counters.table());
+        for n in 0..LINKS + 10 {
+            let name = format!("hub-{n}");
+            drop(counters.link(&name));
+            arrivals.record(HubId::of_name(&name), 3_000_000, 5, &counters);
+        }
+        arrivals.record(HubId::of_name("hub-0"), 3_000_000, 1, &counters);
+        let counts = counts(counters.table());
+        assert_eq!((counts.len(), counters.table().left_out()), (LINKS + 1, 0));
+        assert_eq!((counts["link.other.arrival"], counts["link.hub-0.arrival"]), (50, 6));
+        let mut off = Arrivals::default();
+        off.record(HubId::of_name("hub-0"), 1, 1, &counters);
+        assert_eq!(off.by_hub.len(), 0, "nothing is kept where it is switched off");
     }
 
     #[test]

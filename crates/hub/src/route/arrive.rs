@@ -91,6 +91,9 @@ impl RouteStage {
         let peer = PeerAddress::parse(topic.as_str());
         if peer.is_none() {
             self.note(&block, from, since);
+            let waited = self.now.mono.since(since).as_nanos() as u64;
+            let age = self.now.wall.0.saturating_sub(stamp.ingested.0).saturating_sub(waited);
+            self.arrivals.record(from, age, events, &self.counters);
         }
         let reserved = if peer.is_some() {
             Some(Ok(Arc::default()))

@@ -61,7 +61,7 @@ use crate::load::{Conditioner, Load};
 use crate::messages::{
     Completion, FlowSaid, FlowTo, Forward, FromPeer, Head, Request, SessionId, ToAppend, ToNet, ToRoute,
 };
-use crate::meters::LaneMeters;
+use crate::meters::{Arrivals, LaneMeters};
 use crate::net::link::Taken;
 use crate::options::HubOptions;
 use crate::outbox::Outbox;
@@ -99,6 +99,8 @@ pub(crate) struct RouteStage {
     conditioner: Conditioner,
     /// How long blocks waited from where they were read to here, by lane.
     waits: LaneMeters,
+    /// How old events are as they come over links.
+    arrivals: Arrivals,
     /// Of links, what the net stage is not told of yet.
     taken: Taken<SessionId>,
     /// Of links, what came over each.
@@ -167,10 +169,10 @@ impl RouteStage {
         let limits = &parts.options.limits;
         let mut cache = RouteCache::new(limits.topics);
         let table = parts.snapshot.load_full();
-        Self {
-            spools,
         cache.business = Business::new(&table.metrics, parts.counters.table());
         let spools = Spools::new(parts.spool, &parts.options, &mut cache.chosen);
+        Self {
+            spools,
             apart: Apart::new(&parts.options, &table),
             inbox: parts.inbox,
             gone: Vec::new(),
@@ -185,6 +187,7 @@ impl RouteStage {
             ends: Ends::default(),
             conditioner: Conditioner::new(parts.load, parts.options.load, Mono(0)),
             waits: parts.counters.measured(&parts.options.see, |table| LaneMeters::new(table, "wait")),
+            arrivals: parts.counters.measured(&parts.options.see, Arrivals::new),
             untold: BTreeSet::new(),
             stalled: BTreeMap::new(),
             held: Held::new(limits.held_bytes.as_usize(), limits.arena.as_usize() / 4),

@@ -306,7 +306,8 @@ fn how_far_consumers_are_behind_is_told_by_name_and_of_the_rest_together_until_t
         let most = hub.counters().consumer_lag_events.load(std::sync::atomic::Ordering::Relaxed);
         (told, (others, events, nanos > 0), most)
     };
-    let until = |wanted: (Vec<(String, u64, bool)>, (u64, u64, bool), u64)| {
+    type Told = Vec<(String, u64, bool)>;
+    let until = |wanted: (Told, (u64, u64, bool), u64)| {
         let begun = std::time::Instant::now();
         while lags() != wanted {
             assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}, not {wanted:?}", lags());

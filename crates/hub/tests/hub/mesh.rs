@@ -33,6 +33,14 @@ fn live_events_cross_two_hops_once_and_in_order() {
     }
     assert_eq!(east.counters().ledger().forwarded, 200);
     assert_eq!(middle.counters().ledger().received, 200, "what nobody wants does not travel");
+    let came = |hub: &weft_hub::Hub, from: &str| {
+        let (mut count, name) = (0, format!("link.{from}.arrival"));
+        hub.counters().table().each(|known, _, look| {
+            count += look.snapshot().filter(|_| known == name).map_or(0, |snapshot| snapshot.count());
+        });
+        count
+    };
+    assert_eq!((came(&middle, "new-york"), came(&west, "chicago")), (200, 200), "how old they came is known by hop");
     for hub in [east, west, middle] {
         stop(hub);
     }

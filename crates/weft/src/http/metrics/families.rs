@@ -121,7 +121,8 @@ const OTHERS: [(&str, &str); 26] = [
     ("lane.*.delivery", "How old events of the lane are as they go to a subscriber's socket"),
     ("lane.*.forward", "How old events of the lane are as they go to a link's socket"),
 ];
-const TIMES: [(&str, &str); 3] = [
+const TIMES: [(&str, &str); 4] = [
+    ("link.*.arrival", "How old events are as they come over a link"),
     ("link.*.round_trip", "Round trips of links, as the mesh reckons them"),
     ("log.sync", "Calls of fdatasync for streams"),
     ("append.settle", "How long publishers wait from the append to what they asked for being on disk"),
