@@ -238,11 +238,12 @@ fn a_target_that_hangs_or_redirects_is_given_up_and_holds_up_no_other() {
     let redirecting = Target::start(&[location.as_str(); 64]);
     let port = crate::common::free_port();
     let url = |port: u16| format!("http://127.0.0.1:{port}/");
-    let fast = "allow_local = true\ntries = 2\ntimeout = \"200 ms\"\n";
+    let few = "allow_local = true\ntries = 2\n";
+    let short = format!("{few}timeout = \"1 s\"\n");
     let hooks = [
-        webhook("hangs", &url(hanging.port), fast),
-        webhook("redirects", &url(redirecting.port), fast),
-        webhook("itself", &url(port), fast),
+        webhook("hangs", &url(hanging.port), &short),
+        webhook("redirects", &url(redirecting.port), few),
+        webhook("itself", &url(port), few),
         webhook("local", "https://localhost:9/", "tries = 1\n"),
         webhook("well", &url(well.port), "allow_local = true\n"),
         format!("[http]\nlisten = \"127.0.0.1:{port}\"\nplain = true\n"),
@@ -255,7 +256,9 @@ fn a_target_that_hangs_or_redirects_is_given_up_and_holds_up_no_other() {
         assert!(letters.iter().any(|(payload, reason)| payload == "x" && reason.contains(why)), "{why}: {letters:?}");
     }
     counts(&hub, "webhooks.given_up", |given_up| given_up == 4);
-    assert_eq!((hanging.sent().len(), redirecting.sent().len(), secrets.sent().len()), (2, 2, 0));
+    assert!(letters.iter().any(|(_, reason)| reason.contains("webhook hangs: 2 tries")), "{letters:?}");
+    assert_eq!((redirecting.sent().len(), secrets.sent().len()), (2, 0));
+    assert!(hanging.sent().len() <= 2, "a try may be over before all of it has come, and none is made too many");
     // Nothing of the hub's own was asked for.
     assert_eq!(counter(&hub, "http.connections") + counter(&hub, "http.requests"), 0);
     // Many failures in a row: it is left alone, and said so.
