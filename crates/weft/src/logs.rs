@@ -3,7 +3,9 @@
 //!
 //! A JSON line has `ts` (RFC 3339, UTC), `level`, `event` (the event's code),
 //! `message`, and the event's own fields in camel case; among them, where they
-//! apply, `correlationId` (the session, as hexadecimal), `tenantId` and `latencyMs`; and
+//! apply, `correlationId` (the session, as hexadecimal; by HTTP the request's id),
+//! `tenantId` and `latencyMs`, which events say as `session` or `correlation_id`,
+//! `tenant_id` and `latency_ms`; and
 //! `leftOut` where lines of the same code were left out before it ([`limits`]).
 
 mod limits;

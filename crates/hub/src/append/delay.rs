@@ -12,6 +12,7 @@ use weft_wire::frame::ErrorCode;
 
 use super::commit::Places;
 use super::schedule::name_of;
+use super::sync::Whose;
 use super::take::{Refusal, Stands};
 use super::{AppendStage, Stream, ToSync};
 use crate::counters::{Counters, add};
@@ -43,7 +44,10 @@ impl AppendStage {
             verify.add(&name_of(&stream.spec.name), schedule.log.verifier(), &schedule.health);
         }
         let (syncer, state) = (schedule.log.syncer(), schedule.sync.clone());
-        self.sync.push(ToSync::Add { slot: schedule_of(slot), syncer, state });
+        if let Some(stream) = stream {
+            let of = Whose::stream(&stream.spec);
+            self.sync.push(ToSync::Add { slot: schedule_of(slot), syncer, state, of });
+        }
     }
 
     /// Takes a block that is to be delivered later.

@@ -56,6 +56,7 @@ pub(crate) use self::spec::StreamSpec;
 pub use self::spec::stream_json;
 use self::spool::Spools;
 pub(crate) use self::spool::{FoundSpools, load_spools};
+use self::sync::Whose;
 pub(crate) use self::sync::{SyncStage, ToSync};
 use self::traced::Traced;
 pub(crate) use self::verify::{ToVerify, VerifyParts, VerifyStage};
@@ -205,7 +206,8 @@ impl AppendStage {
         });
         self.names.insert(stream.spec.name.clone(), slot);
         self.commits.fresh(slot, stream.settled);
-        self.sync.push(ToSync::Add { slot, syncer: stream.log.syncer(), state: stream.sync.clone() });
+        let of = Whose::stream(&stream.spec);
+        self.sync.push(ToSync::Add { slot, syncer: stream.log.syncer(), state: stream.sync.clone(), of });
         add(&self.counters.log_damaged, stream.health.places());
         if let Some(verify) = &self.verify {
             verify.add(&stream.spec.name, stream.log.verifier(), &stream.health);

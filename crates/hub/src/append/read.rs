@@ -146,7 +146,14 @@ impl AppendStage {
         let outcome = self.try_create(spec);
         match outcome {
             Ok(Some(stream)) => {
-                tracing::info!(code = "stream_created", stream = stream.spec.name, "a stream was made");
+                let tenant_id = stream.spec.tenant_id();
+                tracing::info!(
+                    code = "stream_created",
+                    session = session.0,
+                    tenant_id,
+                    stream = stream.spec.name,
+                    "a stream was made"
+                );
                 self.install(stream, Some((session, id)));
             }
             Ok(None) => self.done(session, id),
@@ -202,7 +209,7 @@ impl AppendStage {
         match self.folder.as_ref().map(|folder| folder.delete(stream)) {
             Some(Err(error)) => self.refuse_request(session, id, ErrorCode::STORAGE, error.to_string()),
             _ => {
-                tracing::info!(code = "stream_deleted", stream = name, "a stream was deleted");
+                tracing::info!(code = "stream_deleted", session = session.0, stream = name, "a stream was deleted");
                 self.conductor.push(ToConductor::StreamDown { slot, answer: Some((session, id)) });
             }
         }

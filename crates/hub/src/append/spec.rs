@@ -77,6 +77,11 @@ pub(crate) struct StreamSpec {
 }
 
 impl StreamSpec {
+    /// The tenant whose it is.
+    pub(crate) fn tenant_id(&self) -> Option<&str> {
+        Some(&*self.tenant).filter(|tenant| !tenant.is_empty())
+    }
+
     /// The definition that a client sent, with this hub's defaults where it named nothing.
     pub(crate) fn from_frame(spec: &frame::StreamSpec<'_>, defaults: &StreamDefaults) -> Self {
         let or = |given: u64, default: u64| if given == 0 { default } else { given };

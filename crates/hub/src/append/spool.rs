@@ -22,7 +22,7 @@ use weft_wire::block::{Block, StreamPlace, set_stream_place};
 use weft_wire::frame::{AckLevel, ErrorCode};
 
 use super::commit::Places;
-use super::sync::SyncState;
+use super::sync::{SyncState, Whose};
 use super::take::Refusal;
 use super::{AppendStage, Folder, FolderError, ToSync};
 use crate::counters::{Counters, add, set, sub};
@@ -315,7 +315,8 @@ impl AppendStage {
     fn install_spool(&mut self, spool: Spool) {
         let slot = slot(self.spools.open.len());
         self.commits.fresh(slot, spool.settled);
-        self.sync.push(ToSync::Add { slot, syncer: spool.log.syncer(), state: spool.sync.clone() });
+        let of = Box::new(Whose { stream: format!("spool {:016x}", spool.stream), tenant: None });
+        self.sync.push(ToSync::Add { slot, syncer: spool.log.syncer(), state: spool.sync.clone(), of });
         add(&self.counters.copies, spool.waiting.events);
         add(&self.counters.waiting_spool, spool.waiting.events);
         self.spools.taken.entry(spool.stream).or_default();

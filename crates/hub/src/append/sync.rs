@@ -7,6 +7,7 @@
 //! the logs themselves and is woken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_base::sync::Mutex;
 use weft_base::{Clock, Now};
@@ -14,17 +15,49 @@ use weft_log::Syncer;
 use weft_ring::mpsc;
 use weft_ring::stage::{Backlog, Stage, StageWaker};
 
+use super::StreamSpec;
 use crate::counters::{Counters, add};
 use crate::messages::StreamSlot;
 use crate::meters::Meter;
 use crate::outbox::backlog;
 
+/// A sync that takes as long is told of.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Inbox of the sync stage.
 pub(crate) enum ToSync {
     /// A stream to keep in sync.
-    Add { slot: StreamSlot, syncer: Syncer, state: Arc<SyncState> },
+    Add { slot: StreamSlot, syncer: Syncer, state: Arc<SyncState>, of: Box<Whose> },
     /// A stream that is gone.
     Remove { slot: StreamSlot },
+}
+
+/// What a log is, for the hub's own log.
+#[derive(Debug)]
+pub(crate) struct Whose {
+    pub(crate) stream: String,
+    pub(crate) tenant: Option<String>,
+}
+
+impl Whose {
+    /// The log of a stream, or what is put off for it.
+    pub(crate) fn stream(spec: &StreamSpec) -> Box<Self> {
+        Box::new(Self { stream: spec.name.clone(), tenant: spec.tenant_id().map(str::to_owned) })
+    }
+
+    /// Says that making it durable took so long.
+    fn took(&self, time: Duration) {
+        if time < SLOW {
+            return;
+        }
+        tracing::warn!(
+            code = "sync_slow",
+            stream = self.stream,
+            tenant_id = self.tenant.as_deref(),
+            latency_ms = time.as_millis() as u64,
+            "the disk took long to make a stream durable: who waits for that waited as long"
+        );
+    }
 }
 
 /// What the sync stage tells about one stream.
@@ -54,6 +87,7 @@ struct Entry {
     slot: StreamSlot,
     syncer: Syncer,
     state: Arc<SyncState>,
+    of: Box<Whose>,
     synced: u64,
     failed: bool,
 }
@@ -93,8 +127,8 @@ impl Stage for SyncStage {
         let mut begun = now.mono;
         while let Some(message) = self.inbox.pop() {
             match message {
-                ToSync::Add { slot, syncer, state } => {
-                    self.entries.push(Entry { slot, syncer, state, synced: 0, failed: false });
+                ToSync::Add { slot, syncer, state, of } => {
+                    self.entries.push(Entry { slot, syncer, state, of, synced: 0, failed: false });
                 }
                 ToSync::Remove { slot } => self.entries.retain(|entry| entry.slot != slot),
             }
@@ -106,7 +140,9 @@ impl Stage for SyncStage {
                     if synced != entry.synced {
                         entry.synced = synced;
                         add(&self.counters.syncs, 1);
-                        self.syncs.record(self.clock.now().mono.since(begun), 1);
+                        let took = self.clock.now().mono.since(begun);
+                        self.syncs.record(took, 1);
+                        entry.of.took(took);
                         // Publishers first, then pages and files for what comes next.
                         self.append_waker.wake();
                         entry.syncer.prepare();

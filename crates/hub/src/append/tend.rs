@@ -175,7 +175,7 @@ impl AppendStage {
             if let (Some(tenant), None) = (&over, &stream.over_quota) {
                 tracing::warn!(
                     code = "quota",
-                    tenant = &**tenant,
+                    tenant_id = &**tenant,
                     stream = stream.spec.name,
                     "a tenant has stored all it may: its streams take nothing more"
                 );

@@ -62,6 +62,12 @@ impl Links {
         self.up.insert(link, Known { peer, counters, round_trip, heard, told });
     }
 
+    /// For how long there has been no link to a hub that there was or is to be one to.
+    pub(super) fn down_for(&self, peer: &str, now: Now) -> Option<Duration> {
+        let (since, _) = self.lost.get(peer)?;
+        Some(Duration::from_nanos(now.wall.0.saturating_sub(since.0)))
+    }
+
     /// The hub at the other end of a link that is up.
     pub(super) fn peer(&self, link: LinkId) -> Option<&str> {
         self.up.get(&link).map(|known| known.peer.as_str())

@@ -250,7 +250,9 @@ impl Conductor {
                         return self.net.push(ToNet::Close { session: link, code, detail });
                     }
                 };
-                tracing::info!(code = "link_up", peer = name, region, version, "a link is up");
+                // How long there was none, where there was one before or one was dialled.
+                let latency_ms = self.links.down_for(&name, self.now).map(|time| time.as_millis() as u64);
+                tracing::info!(code = "link_up", peer = name, region, version, latency_ms, "a link is up");
                 if let Some(dial) = dial {
                     self.link_made(dial, link);
                 }

@@ -290,6 +290,7 @@ impl GovernStage {
                 tracing::info!(
                     code = "control_changed",
                     by = %who.author,
+                    tenant_id = who.author.tenant.as_deref(),
                     version,
                     change = %changing.wanted.id,
                     what = %changing.plan.counts(),

@@ -59,6 +59,8 @@ pub(crate) struct LoginStage {
     waker: StageWaker,
     /// Who is in, by what.
     logins: BTreeMap<SessionId, Arc<Login>>,
+    /// Who waits for an answer, and since when.
+    asked: BTreeMap<SessionId, Mono>,
     /// Those whose login has an end, in its order.
     ends: BTreeSet<(UnixNanos, SessionId)>,
     found: Vec<(u64, Answer)>,
@@ -83,8 +85,8 @@ impl LoginStage {
         door.wake_with(Arc::new(move || wake.wake()));
         let (logins, ends, found) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
         let (aside, last_aside) = (BTreeMap::new(), u64::MAX);
-        let (version, next) = (None, None);
-        (Self { door, governed, version, inbox, net, waker, logins, ends, found, aside, last_aside, next }, ways)
+        let (version, next, asked) = (None, None, BTreeMap::new());
+        (Self { door, governed, version, inbox, net, waker, logins, asked, ends, found, aside, last_aside, next }, ways)
     }
 
     /// Takes a new state, if there is one; who does not stand by it is out.
@@ -114,7 +116,8 @@ impl LoginStage {
     fn end(&mut self, session: SessionId, refusal: Refusal) {
         if let Some(login) = self.forget(session) {
             let (principal, reason) = (login.principal.to_string(), &refusal.log);
-            tracing::info!(code = "login_over", session = session.0, principal, reason, "a login is over");
+            let tenant_id = login.principal.tenant.as_deref();
+            tracing::info!(code = "login_over", session = session.0, tenant_id, principal, reason, "a login is over");
             self.net.push(ToNet::LoggedIn(Box::new(LoggedIn::Over { session, refusal })));
         }
     }
@@ -128,7 +131,11 @@ impl LoginStage {
     }
 
     /// Says what came of a question. Who is in and shows somebody else stays who it was.
-    fn answer(&mut self, session: SessionId, answer: Answer) {
+    fn answer(&mut self, session: SessionId, answer: Answer, now: Now) {
+        let asked = self.asked.remove(&session).unwrap_or(now.mono);
+        let latency_ms = now.mono.since(asked).as_millis() as u64;
+        let tenant = |login: &Arc<Login>| login.principal.tenant.clone();
+        let before = self.logins.get(&session).and_then(tenant);
         let answer = answer.and_then(|login| match self.logins.get(&session) {
             Some(before) if before.principal != login.principal => Err(Refusal {
                 reason: Reason::Bad,
@@ -146,11 +153,28 @@ impl LoginStage {
                 }
                 self.logins.insert(session, login.clone());
                 let (principal, method) = (login.principal.to_string(), login.principal.method.name());
-                tracing::debug!(code = "login", session = session.0, principal, method, "a client has logged in");
+                let (session, tenant_id) = (session.0, login.principal.tenant.as_deref());
+                tracing::debug!(
+                    code = "login",
+                    session,
+                    tenant_id,
+                    principal,
+                    method,
+                    latency_ms,
+                    "a client has logged in"
+                );
             }
             Err(Refusal { reason, log, .. }) => {
-                let reason = format!("{reason:?}");
-                tracing::warn!(code = "login_refused", session = session.0, reason, log, "a login is refused");
+                let (session, tenant_id, reason) = (session.0, before.as_deref(), format!("{reason:?}"));
+                tracing::warn!(
+                    code = "login_refused",
+                    session,
+                    tenant_id,
+                    reason,
+                    log,
+                    latency_ms,
+                    "a login is refused"
+                );
             }
         }
         self.net.push(ToNet::LoggedIn(Box::new(LoggedIn::Answer { session, answer })));
@@ -171,8 +195,9 @@ impl LoginStage {
     fn answer_aside(&self, reply: Reply<Answer>, answer: Answer) {
         let answer = answer.map_err(|refusal| self.unknown(refusal));
         if let Err(Refusal { reason, log, .. }) = &answer {
-            let (session, reason) = ("none", format!("{reason:?}"));
-            tracing::warn!(code = "login_refused", session, reason, log, "a login is refused");
+            // Of no session: who asks says which request it was.
+            let reason = format!("{reason:?}");
+            tracing::warn!(code = "login_refused", reason, log, "a login is refused");
         }
         reply(answer);
     }
@@ -217,14 +242,14 @@ impl Stage for LoginStage {
             let Some(message) = self.inbox.pop() else { break };
             work += 1;
             match message {
-                ToLogin::Ask { session, knock } => {
-                    if let Some(answer) = self.door.ask(session.0, *knock, now) {
-                        self.answer(session, answer);
-                    }
-                }
+                ToLogin::Ask { session, knock } => match self.door.ask(session.0, *knock, now) {
+                    Some(answer) => self.answer(session, answer, now),
+                    None => drop(self.asked.insert(session, now.mono)),
+                },
                 ToLogin::Aside { knock, reply } => self.ask_aside(*knock, reply, now),
                 ToLogin::Gone { session } => {
                     self.door.forget(session.0);
+                    self.asked.remove(&session);
                     self.forget(session);
                 }
             }
@@ -235,7 +260,7 @@ impl Stage for LoginStage {
         for (number, answer) in found.drain(..) {
             match self.aside.remove(&number) {
                 Some(reply) => self.answer_aside(reply, answer),
-                None => self.answer(SessionId(number), answer),
+                None => self.answer(SessionId(number), answer, now),
             }
         }
         self.found = found;

@@ -318,9 +318,12 @@ impl InspectStage {
         self.told = Some(self.now.mono);
         let block = Block::trusted(&work.block);
         let (topic, client) = (block.topic(), work.who.as_deref().map_or("", |who| &who.name));
+        let tenant_id = work.who.as_deref().and_then(|who| who.tenant.as_deref());
         let detail = explain(why, (place, block.event_count()));
         tracing::warn!(
             code = "unfit",
+            session = work.session.0,
+            tenant_id,
             topic,
             client,
             detail,

@@ -169,6 +169,11 @@ pub(crate) struct Parts {
 }
 
 impl Connection {
+    /// The tenant of its client, where it has one.
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.principal.as_ref()?.tenant.as_deref()
+    }
+
     /// Its next publish waits for room in this lane, or it waits no more.
     pub(crate) fn count_stall(&mut self, lane: Option<Lane>, now: Mono, counters: &Counters) {
         let (stall, of) = &mut self.stall;

@@ -273,6 +273,7 @@ impl NetStage {
                 left,
                 consumers,
                 streams,
+                latency_ms = pace.since(now).as_millis() as u64,
                 "clients were sent elsewhere"
             );
         }

@@ -16,7 +16,14 @@ impl NetStage {
     /// The peer broke the protocol: it is told why, and closed.
     pub(super) fn violate(&mut self, id: SessionId, code: ErrorCode, detail: &str) {
         add(&self.counters.violations, 1);
-        tracing::warn!(code = "session_violation", session = id.0, detail, "closing a session that broke the protocol");
+        let tenant_id = self.connection(id).and_then(|connection| connection.tenant());
+        tracing::warn!(
+            code = "session_violation",
+            session = id.0,
+            tenant_id,
+            detail,
+            "closing a session that broke the protocol"
+        );
         self.goodbye(id, code, detail);
     }
 
@@ -42,7 +49,14 @@ impl NetStage {
         let detail = reason.to_string();
         if matches!(reason, CloseReason::BrokenRing { .. } | CloseReason::BrokenQuic { .. }) {
             add(&self.counters.violations, 1);
-            tracing::warn!(code = "session_violation", session = id.0, detail, "a peer broke the protocol of its link");
+            let tenant_id = self.connection(id).and_then(|connection| connection.tenant());
+            tracing::warn!(
+                code = "session_violation",
+                session = id.0,
+                tenant_id,
+                detail,
+                "a peer broke the protocol of its link"
+            );
         }
         self.end(id, &detail);
     }
@@ -80,7 +94,8 @@ impl NetStage {
                 if connection.egress.has_consumed() {
                     self.out.consume.push(ToConsume::CloseSession { session: id });
                 }
-                tracing::debug!(code = "client_gone", session = id.0, reason, "a client's session ended");
+                let tenant_id = connection.tenant();
+                tracing::debug!(code = "client_gone", session = id.0, tenant_id, reason, "a client's session ended");
             }
             Role::Link { dial } => {
                 sub(&self.counters.links, 1);

@@ -113,6 +113,17 @@ impl NetStage {
                             self.mark_dirty(target.session);
                         }
                         Delivery::Disconnect => {
+                            let since = subscribers.oldest(target.subscription).unwrap_or(now);
+                            let latency_ms = now.since(since).as_millis() as u64;
+                            tracing::info!(
+                                code = "subscriber_slow",
+                                session = target.session.0,
+                                tenant_id = connection.tenant(),
+                                client = connection.name,
+                                subscription = target.subscription.0,
+                                latency_ms,
+                                "a subscriber fell behind its limit: its session is closed, as it asked for then"
+                            );
                             let detail = "a subscription fell behind its limit and asked to be disconnected then";
                             self.goodbye(target.session, ErrorCode::TOO_SLOW, detail);
                         }

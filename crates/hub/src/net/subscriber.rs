@@ -329,6 +329,11 @@ impl Subscribers {
         self.grant(id, events, bytes as u64);
     }
 
+    /// Since when the oldest block of a subscription waits.
+    pub(crate) fn oldest(&self, id: SubscriptionId) -> Option<Mono> {
+        self.table.get(&id)?.backlog.oldest()
+    }
+
     /// Takes a live block for a subscription.
     pub(crate) fn deliver(
         &mut self,

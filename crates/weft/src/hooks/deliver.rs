@@ -241,11 +241,13 @@ impl Hook {
             if !self.may(&message) {
                 return;
             }
-            let seconds = self.clock.now().wall.0 / 1_000_000_000;
-            let failure = match self.target.send(&id, seconds, &body) {
+            let begun = self.clock.now();
+            let sent = self.target.send(&id, begun.wall.0 / 1_000_000_000, &body);
+            let latency_ms = self.clock.now().mono.since(begun.mono).as_millis() as u64;
+            let failure = match sent {
                 Ok(()) => {
                     count(&self.counters.webhooks_sent);
-                    self.succeeded();
+                    self.succeeded(latency_ms);
                     // Where its session is over it is handed out, and sent, again.
                     let _ = message.ack();
                     return;
@@ -254,7 +256,7 @@ impl Hook {
             };
             tries += 1;
             count(&self.counters.webhooks_failed);
-            let pause = self.failed(tries, &failure);
+            let pause = self.failed(tries, &failure, latency_ms);
             if tries >= self.options.tries {
                 count(&self.counters.webhooks_given_up);
                 let Failure { why, .. } = failure;
@@ -264,6 +266,7 @@ impl Hook {
                     id,
                     tries,
                     why,
+                    latency_ms,
                     "a webhook gives an event up: it is a dead letter"
                 );
                 let _ = message.term(&format!("webhook {}: {tries} tries, {why}", self.options.name));
@@ -304,19 +307,21 @@ impl Hook {
         }
     }
 
-    fn succeeded(&self) {
+    /// The target has taken an event, in so long.
+    fn succeeded(&self, latency_ms: u64) {
         if self.now().breaker.succeeded() == Turn::Closed {
             self.counters.webhooks_open.fetch_sub(1, Ordering::Relaxed);
             tracing::info!(
                 code = "webhook_back",
                 webhook = self.options.name,
+                latency_ms,
                 "the target of a webhook takes events again"
             );
         }
     }
 
-    /// The pause behind a failure.
-    fn failed(&self, tries: u32, failure: &Failure) -> Duration {
+    /// The pause behind a failure, of a try that took so long.
+    fn failed(&self, tries: u32, failure: &Failure, latency_ms: u64) -> Duration {
         let mut now = self.now();
         let Now { breaker, random } = &mut *now;
         let turn = breaker.failed(failure.after, self.clock.now().mono, random);
@@ -331,10 +336,20 @@ impl Hook {
                 webhook = self.options.name,
                 url = self.options.url,
                 why,
+                latency_ms,
                 "the target of a webhook fails: it is tried now and then"
             );
         }
         pause
+    }
+}
+
+impl Drop for Hook {
+    /// Of one that is gone nobody says that its target fails.
+    fn drop(&mut self) {
+        if self.now().breaker.is_open() {
+            self.counters.webhooks_open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -35,6 +35,7 @@ mod serve;
 mod sources;
 mod stay;
 mod tally;
+mod told;
 mod who;
 
 use std::net::{SocketAddr, TcpListener};

@@ -39,7 +39,8 @@ use super::inside::Inside;
 use super::sources::{Place, Sources};
 use super::stay::Stay;
 use super::tally::Tally;
-use super::who::Caller;
+use super::told::Told;
+use super::who::{self, Caller};
 
 /// What is spoken, as TLS names it (RFC 7301), the better first.
 pub(super) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -333,18 +334,26 @@ impl Shared {
         let serving = &self.serving;
         count(&serving.counters.http_requests);
         let id = serving.ids.take(request.headers_mut());
-        let path = request.uri().path().to_owned();
+        let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+        let (from, begun) = (caller.from.ip(), serving.clock.now().mono);
         let page = serving.cors.page(&request);
+        let mut asker = None;
         let mut response = match serving.cors.preflight(&request, &page) {
             Some(response) => response,
             None if page == Page::Foreign && !cors::only_looks(&request) => {
                 let text = "a page of another origin may not use this hub: name its origin in http.cors_origins";
                 Refusal::new(403, 403, text).response_for(&path, id.to_str().unwrap_or_default())
             }
-            None => self.answer_source(request, router, (caller, stay)).await,
+            None => {
+                let (response, who) = who::with_asker(self.answer_source(request, router, (caller, stay))).await;
+                asker = who;
+                response
+            }
         };
         serving.cors.mark(&page, &mut response);
         serving.tally.count(&path, response.status().as_u16());
+        let told = Told { status: response.status(), method: &method, path: &path, from, asker: asker.as_deref() };
+        told.say(&id, serving.clock.now().mono.since(begun));
         response.headers_mut().insert(ids::REQUEST_ID, id);
         response
     }

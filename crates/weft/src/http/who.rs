@@ -7,6 +7,7 @@
 //! password is dear to check: a connection keeps who was let in, until the state is
 //! another or the login's time is over. Must never log what was shown.
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,20 @@ const NOTHING_SHOWN: &str =
     "nothing was shown to log in: connect with a client's certificate, or send a password (Basic) or a token (Bearer)";
 /// The longest name that is looked at.
 const MAX_NAME: usize = 1_024;
+
+tokio::task_local! {
+    /// Of the request that is answered: whose it is, as soon as that is known.
+    static ASKER: OnceCell<Arc<Principal>>;
+}
+
+/// Answers a request, and says whose it was, if that became known.
+pub(super) async fn with_asker<T>(answer: impl Future<Output = T>) -> (T, Option<Arc<Principal>>) {
+    let answer = async {
+        let answered = answer.await;
+        (answered, ASKER.with(|asker| asker.get().cloned()))
+    };
+    ASKER.scope(OnceCell::new(), answer).await
+}
 
 /// Who is at the far end of a connection.
 pub(super) struct Caller {
@@ -99,6 +114,8 @@ pub(super) struct Someone {
 impl Someone {
     fn of(login: &Arc<Login>, from: SocketAddr) -> Self {
         let is_administrator = login.principal.method == Method::Administrator;
+        // It is asked twice where a handler asks again, and is the same.
+        let _ = ASKER.try_with(|asker| asker.set(login.principal.clone()));
         Self { principal: login.principal.clone(), login: login.clone(), from, is_administrator }
     }
 }

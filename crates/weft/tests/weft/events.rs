@@ -142,6 +142,8 @@ fn a_hub_that_drains_takes_no_events_and_says_when_to_come_again() {
         let answer = post(&hub, "a", "", b"x");
         if answer.status == 503 {
             problem(&answer, 503, "draining");
+            let id = answer.head.lines().find_map(|line| line.strip_prefix("x-request-id: "));
+            hub.wait_for_events(1, "request_failed", &format!("\"correlationId\":\"{}\"", id.expect("an id").trim()));
             assert!(answer.head.contains("retry-after: "), "{answer:?}");
             // Nobody sends it more, and nobody starts it again.
             assert_eq!((probe(&hub, "livez"), probe(&hub, "readyz")), (200, 503));

@@ -19,10 +19,10 @@ use crate::common::Hub;
 use crate::common::tokens::{DAY, Keys, Signer, now, part, seconds};
 use crate::common::voters::text;
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// Who may do what, by tenant and by role alone.
-const RULES: &str = r#"
+pub(crate) const RULES: &str = r#"
 [[tenant]]
 name = "billing"
 topics = ["billing/**"]
@@ -43,10 +43,10 @@ permit (principal in Tenant::"shop", action == Action::"publish", resource in To
 "#;
 
 /// A hub that decides by policies, an operator, and an authority.
-struct Site {
-    folder: tempfile::TempDir,
+pub(crate) struct Site {
+    pub(crate) folder: tempfile::TempDir,
     authority: Authority,
-    hub: Hub,
+    pub(crate) hub: Hub,
 }
 
 impl Site {
@@ -56,6 +56,11 @@ impl Site {
 
     /// With more arguments for the hub.
     fn start_with(more: &[&str]) -> Self {
+        Self::start_as(more, "")
+    }
+
+    /// And more tables.
+    pub(crate) fn start_as(more: &[&str], tables: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let authority = Authority::create("test", now(), DAY).expect("an authority");
         fs::write(folder.path().join("ca.pem"), authority.certificate_pem()).expect("a file");
@@ -69,7 +74,7 @@ impl Site {
                       [tls]\ncert = \"home.pem\"\nkey = \"home.key\"\nca = \"ca.pem\"\n\
                       [[clients]]\nlisten = \"127.0.0.1:0\"\n[login]\nca = \"ca.pem\"\n\
                       [control]\nheartbeat = \"50 ms\"\nelection_least = \"200 ms\"\nelection_most = \"400 ms\"\n";
-        fs::write(path("hub.toml"), config).expect("a file");
+        fs::write(path("hub.toml"), format!("{config}{tables}")).expect("a file");
         let config = path("hub.toml").display().to_string();
         let hub = Hub::start_with(&[&["--config", &config], more].concat());
         Self { folder, authority, hub }
@@ -115,7 +120,7 @@ impl Site {
     }
 
     /// Makes documents so, as the operator.
-    fn apply(&self, name: &str, documents: &str) {
+    pub(crate) fn apply(&self, name: &str, documents: &str) {
         let path = self.file(name, documents);
         let until = Instant::now() + Duration::from_secs(60);
         loop {
@@ -130,7 +135,7 @@ impl Site {
     }
 
     /// An identity, or whoever signs tokens, with all of its fields as JSON.
-    fn put(&self, kind: &str, name: &str, document: &Value) {
+    pub(crate) fn put(&self, kind: &str, name: &str, document: &Value) {
         let mut document = document.clone();
         document["name"] = json!(name);
         let toml = toml::to_string(&json!({kind: [document]})).expect("TOML");
@@ -143,12 +148,12 @@ impl Site {
     }
 
     /// A client of the library that shows no certificate.
-    fn options(&self) -> ConnectOptions {
+    pub(crate) fn options(&self) -> ConnectOptions {
         let authority = TlsIdentity::authority_of_file(&self.path("ca.pem")).expect("an authority");
         ConnectOptions::new(self.hub.address.clone()).security(Security::Tls(Arc::new(authority)))
     }
 
-    fn connect(&self, options: ConnectOptions) -> Client {
+    pub(crate) fn connect(&self, options: ConnectOptions) -> Client {
         let connect_for = Duration::from_secs(60);
         block_on(Client::connect(ConnectOptions { connect_for, ..options })).expect("it is let in")
     }
@@ -187,7 +192,7 @@ fn a_hub_decides_by_policies_unless_it_is_told_not_to_and_says_which() {
 }
 
 /// A password's hash, by the program.
-fn hash_of(password: &str) -> String {
+pub(crate) fn hash_of(password: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     let mut child =
         command.args(["identity", "hash"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
@@ -214,7 +219,7 @@ fn publish(client: &Client, topic: &str) -> Result<(), String> {
 /// Waits until a client is not connected, and says why its session is over: what
 /// the hub said when it ended it, or, where the client was faster to come again
 /// than this to look, why it was not let in again.
-fn until_lost(client: &Client) -> String {
+pub(crate) fn until_lost(client: &Client) -> String {
     let mut status = client.status();
     loop {
         match status {

@@ -16,6 +16,7 @@ mod identity;
 mod joining;
 mod kill;
 mod login;
+mod logs;
 mod metrics;
 mod otlp;
 mod overload;

@@ -266,6 +266,7 @@ fn a_target_that_hangs_or_redirects_is_given_up_and_holds_up_no_other() {
         publish(&client, "y", &[]);
     }
     hub.wait_for_events(1, "webhook_failing", "redirects");
+    hub.wait_for_events(1, "webhook_failing", "\"latencyMs\":");
     assert_eq!(well.wait(5).len(), 5);
 }
 

@@ -184,7 +184,14 @@ impl NetStage {
         add(&counters.govern.ended, 1);
         self.note_need(id, Some(need), "it was allowed before, and what stood on it is ended");
         let detail = explain::need(need);
-        tracing::info!(code = "subscription_denied", session = id.0, detail, "a subscription is not allowed any more");
+        let tenant_id = self.connection(id).and_then(|connection| connection.tenant());
+        tracing::info!(
+            code = "subscription_denied",
+            session = id.0,
+            tenant_id,
+            detail,
+            "a subscription is not allowed any more"
+        );
         self.refuse(id, subscription.0, ErrorCode::DENIED, &detail);
     }
 }
