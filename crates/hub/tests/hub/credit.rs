@@ -1,14 +1,17 @@
 //! Flow control as clients see it: each policy at a full queue, publishers
 //! that wait and are told why, and a slow subscriber beside fast ones.
 
+use std::io::Write as _;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::common::{Raw, mesh, options, payloads, start, stop, ways};
-use weft_base::{ByteCount, Lane, SubscriptionId};
+use weft_base::{ByteCount, Lane, ProducerId, SubscriptionId};
 use weft_hub::Hub;
 use weft_hub::counters::HeldBy;
 use weft_mesh::ledger::DropReason;
-use weft_wire::frame::{AckLevel, Credit, ErrorCode, Frame, Limit, OnFull, Start, StreamSpec, Subscribe, Why};
+use weft_wire::block::BlockFields;
+use weft_wire::frame::{self, AckLevel, Credit, ErrorCode, Frame, Limit, OnFull, Start, StreamSpec, Subscribe, Why};
 
 fn small(name: &str, events: usize) -> Hub {
     let mut small = options(name, None);
@@ -180,6 +183,34 @@ fn a_publisher_that_asks_for_no_answer_is_not_read_while_it_must_wait() {
     grant(&mut subscriber, 1_000);
     let (seen, gaps) = take(&mut subscriber, 200);
     assert_eq!((seen, gaps), ((0..200).collect(), vec![]));
+    balanced(&hub);
+    stop(hub);
+}
+
+#[test]
+fn a_publisher_whose_lane_has_no_room_counts_as_held_back_by_load_in_that_lane() {
+    let mut narrow = options("hub", None);
+    narrow.limits.ring_slots = 64;
+    let hub = start(narrow);
+    let mut publisher = Raw::connect(&hub, 1);
+    // Producer 0 is nobody in particular, so the same block may come again.
+    let fields = BlockFields { lane: Lane::BULK, producer: ProducerId(0), ..BlockFields::new("t") };
+    let block = crate::common::build(&fields, &[b"x"]);
+    let one = [frame::publish_head(0, AckLevel::None, block.len()).as_slice(), &block].concat();
+    let stalled = |lane| {
+        let (begun, nanos) = hub.counters().publish_stalls.of_lane(HeldBy::Load, lane);
+        (begun.load(Ordering::Relaxed), nanos.load(Ordering::Relaxed))
+    };
+    // More at once than a lane has room for; it may come in parts that have.
+    let begun = Instant::now();
+    while stalled(Lane::BULK).1 == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was never held back");
+        publisher.socket.write_all(&one.repeat(500)).expect("the hub reads");
+        publisher.round_trip();
+    }
+    assert!(stalled(Lane::BULK).0 > 0);
+    assert_eq!(stalled(Lane::DEFAULT), (0, 0), "another lane is another matter");
+    publisher.publish_acked(7, AckLevel::Routed, "t", &[b"x"]);
     balanced(&hub);
     stop(hub);
 }
