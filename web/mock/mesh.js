@@ -100,10 +100,19 @@ export class Mesh {
     return { hub, times, series: names.map((name, at) => ({ name, unit, values: times.map((t) => (at === 2 && t % 300 < 20 ? null : 40 * 2 ** at + 9 * at * (1 + Math.sin(t / 90)))) })) };
   }
 
+  publisher(hub, n) {
+    return { hub, client: `gate-${n} <b>screen</b>`, principal: n % 3 ? `air/gate-${n}` : null, events: 1000 + n, last: this.began - 1000 * n };
+  }
+
+  published() {
+    return this.topics.map((topic, at) => ({ topic, publishers: [this.publisher('frankfurt', at % 40), ...(at % 7 ? [] : [this.publisher('tokyo', 2)])], more: at % 50 ? 0 : 12 }));
+  }
+
   topic(topic) {
     const hub = (name, more) => ({ hub: name, answered: true, subscriptions: 0, streams: [], groups: [], ...more });
     return {
       topic, at: this.me, mapped: null,
+      publishers: [this.publisher('frankfurt', 1), this.publisher('tokyo', 3)], more: 5, silent: ['cape-town'],
       hubs: [hub('frankfurt', { streams: ['orders'] }), hub('tokyo', { subscriptions: 2, groups: [{ name: '<b>screens</b>', members: 3 }] }), { ...hub('cape-town', {}), answered: false }],
       to: [{ hub: 'tokyo', toStore: false, way: ['frankfurt', 'sydney', 'tokyo'] }, { hub: 'cape-town', toStore: true, way: [] }],
     };

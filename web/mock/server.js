@@ -68,6 +68,7 @@ function answer(mesh, request, response, url) {
   }
   if (area === 'ledger') return json(response, mesh.ledger(query.get('class') ?? '(all)'));
   if (area === 'history') return json(response, mesh.history(query.get('what'), query.get('hub')));
+  if (area === 'topics' && one === undefined) return json(response, { ...page(mesh.published(), query, (row) => row.topic), silent: ['cape-town'], untold: 0 });
   if (area === 'topics') return json(response, mesh.topic(one));
   if (area === 'streams' && one === undefined) return json(response, page(mesh.streams(), query, (row) => row.name));
   if (area === 'streams') {

@@ -159,8 +159,41 @@ export interface History {
 }
 
 /** Where an event of a topic would go if it were published at the hub that answers. */
+/** A session that publishes a topic. */
+export interface Publisher {
+  hub: string;
+  /** What the client calls itself. */
+  client: string;
+  /** `TENANT/NAME` or the name alone; `null` where nobody asked. */
+  principal: string | null;
+  /** Events of the topic that it published, and when last. */
+  events: number;
+  last: number;
+}
+
+/** A topic that is published now, and by whom: who published most first. */
+export interface TopicRow {
+  topic: string;
+  publishers: Publisher[];
+  /** So many more sessions do. */
+  more: number;
+}
+
+/** Topics that are published now, of all hubs that answered. */
+export interface TopicPage extends Page<TopicRow> {
+  /** Hubs that did not answer. */
+  silent: string[];
+  /** Sessions of which hubs do not know all topics. */
+  untold: number;
+}
+
 export interface TopicDetail {
   topic: string;
+  publishers: Publisher[];
+  /** So many more sessions publish it. */
+  more: number;
+  /** Hubs that did not say who publishes it. */
+  silent: string[];
   at: string | null;
   /** What the hub's rules make of the topic. */
   mapped: string | null;

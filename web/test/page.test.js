@@ -32,8 +32,8 @@ const VIEWS = [
   ['graph', at('graph'), ['stockholm', 'draining']],
   ['hub', at('hub', 'tokyo'), ['ap-northeast', 'append', 'duplicates.mesh_blocks', 'off by 2']],
   ['link', at('link', 'frankfurt', 'sydney'), ['the other direction', 'events_out', 'orders']],
-  ['topics', at('topics'), ['Who takes the events of a topic']],
-  ['topic', at('topic', 'flights/tokyo/00002'), ['<b>screens</b> (3 here)', 'frankfurt → sydney → tokyo', 'no path leads there']],
+  ['topics', at('topics'), ['flights/cape-town/00007', 'gate-0 <b>screen</b>', 'and 12 more', 'No answer from cape-town', 'Who would take the events of a topic']],
+  ['topic', at('topic', 'flights/tokyo/00002'), ['7 sessions, of which 2 are here', 'gate-1 <b>screen</b>', 'air/gate-1', 'No answer from cape-town', '<b>screens</b> (3 here)', 'frankfurt → sydney → tokyo', 'no path leads there']],
   ['streams', at('streams'), ['positions', 'copying: 12 behind']],
   ['stream', at('stream', 'orders'), ['billing-1 (60)', '1,001', '9007199254740993']],
   ['consumer', at('consumer', 'orders', 'billing'), ['billing-2', 'len > 3', '1,001']],
@@ -84,11 +84,33 @@ test('a script in the page that the policy forbids is seen as wrong', async () =
 
 test('a hostile topic is opened and shown as text', async () => {
   const { page, wrong, context } = await open(browser, mock.url, at('topics'));
-  await page.getByLabel('Topic').fill(HOSTILE);
+  await page.getByLabel('Topic', { exact: true }).fill(HOSTILE);
   await page.getByRole('button', { name: 'Who consumes it?' }).click();
   await page.getByText('<b>screens</b>').waitFor();
   assert.equal(await page.locator('h1').textContent(), `Topic ${HOSTILE}`);
   assert.equal(await page.evaluate(() => window.hacked), undefined);
+  assert.deepEqual(wrong, []);
+  await context.close();
+});
+
+test('topics are found by a part of their name, by pages, and by keyboard', async () => {
+  const { page, wrong, context } = await open(browser, mock.url, at('topics'));
+  const main = page.locator('main');
+  await main.getByRole('link', { name: HOSTILE }).waitFor();
+  await page.getByRole('button', { name: 'Next page' }).press('Enter');
+  await main.getByText('Page 2', { exact: true }).waitFor();
+  assert.equal(await page.getByRole('button', { name: 'Previous page' }).isEnabled(), true);
+  await page.getByLabel('Find topics that contain').fill('tokyo/0000');
+  await main.getByText('Page 1', { exact: true }).waitFor();
+  await main.getByRole('link', { name: 'flights/tokyo/00002' }).waitFor();
+  assert.equal(await main.locator('tbody tr').count(), 1);
+  assert.equal(await page.getByRole('button', { name: 'Next page' }).isEnabled(), false);
+  await main.getByRole('link', { name: 'flights/tokyo/00002' }).press('Enter');
+  await page.getByRole('heading', { name: 'Who publishes' }).waitFor();
+  assert.deepEqual(await page.locator('main h2').allTextContents(), ['Who publishes', 'Who consumes', 'Ways']);
+  await page.goto(`${mock.url}${at('topics')}`);
+  await page.getByLabel('Find topics that contain').fill('nothing of it');
+  await page.getByText('Topics are listed that clients').waitFor();
   assert.deepEqual(wrong, []);
   await context.close();
 });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_base::{Epoch, HubId, ProducerId};
-use weft_wire::frame::{Ask, Frame, HubTold, SeeWhat, Survey, WhyNot};
+use weft_wire::frame::{Ask, Frame, HubTold, SeeWhat, Survey, TopicPage, WhyNot};
 
 pub use weft_wire::frame::{facts, surveyed};
 
@@ -43,6 +43,18 @@ pub enum Question {
     },
     /// Where an event of this topic would go from each hub.
     Topic(String),
+    /// Which topics clients of each hub publish now, in order of name, and who does. Of
+    /// each hub at most 200; [`facts::MORE`] says that there are others behind the last.
+    Topics {
+        /// A filter that they match; empty for all.
+        filter: String,
+        /// What their names contain; empty for all.
+        search: String,
+        /// Those behind this one; empty from the first on.
+        after: String,
+        /// So many of each hub at most; 0 for as many as it gives.
+        most: u32,
+    },
     /// What stands between an event of a topic and a subscriber.
     WhyNot {
         /// The topic.
@@ -129,8 +141,8 @@ impl HubSaid {
 impl Client {
     /// Asks all hubs of the mesh, and waits for their answers as long as this,
     /// ten seconds at most. Hubs that say nothing are among the answers. The first
-    /// is that of the client's own hub, but of [`Question::WhyNot`], for which it
-    /// has to ask its own stages.
+    /// is that of the client's own hub, but of [`Question::WhyNot`] and
+    /// [`Question::Topics`], for which it has to ask its own stages.
     ///
     /// # Errors
     /// [`RequestError`]; a hub that says nothing is none.
@@ -145,6 +157,7 @@ impl Client {
             epoch: Epoch(0),
             producer: ProducerId(0),
             sequence: 0,
+            page: TopicPage::default(),
         };
         let asked = match *question {
             Question::Ledger => none,
@@ -155,6 +168,10 @@ impl Client {
             }
             Question::OfProducer { producer, sequence } => Ask { what: SeeWhat::Event, producer, sequence, ..none },
             Question::Topic(ref topic) => Ask { what: SeeWhat::Topic, topic, ..none },
+            Question::Topics { ref filter, ref search, ref after, most } => {
+                let page = TopicPage { search, after, most };
+                Ask { what: SeeWhat::Topics, topic: filter, page, ..none }
+            }
             Question::WhyNot { ref topic, ref subscriber, from } => {
                 let from = from.unwrap_or_default();
                 let asked = |request| Frame::WhyNot(WhyNot { request, wait_ms, from, topic, subscriber });

@@ -34,8 +34,9 @@ use crate::see::window::Window;
 pub const SESSION: usize = 48 << 10;
 /// A subscription: at its session, in the hub's interest, and in what the mesh is told.
 pub const SUBSCRIPTION: usize = 1_344;
-/// A remembered topic of up to 256 bytes and its route. Longer ones take as much more.
-pub const TOPIC: usize = 640;
+/// A remembered topic of up to 256 bytes and its route (longer ones take as much more),
+/// and half as many that sessions publish.
+pub const TOPIC: usize = 736;
 /// A remembered producer.
 pub const PRODUCER: usize = 96;
 /// A producer's place under rules of mapping that were replaced.

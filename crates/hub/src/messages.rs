@@ -46,6 +46,7 @@ use crate::options::{HubOptions, Neighbour};
 use crate::replicate::CopyBatch;
 use crate::see::crossing::Marked;
 use crate::see::look::Look;
+use crate::see::topics::TopicsLook;
 use crate::spool::{FromSpool, Round, SpoolPlace, SpooledStream};
 
 /// A block from a client of this hub.
@@ -229,6 +230,8 @@ pub(crate) enum ToNet {
     Look(Box<Look>),
     /// What is known of it.
     Looked(Box<Look>),
+    /// Somebody asks who publishes what.
+    Topics(Box<TopicsLook>),
     /// Whether a session may do something, as it asked or anew.
     Judged(Box<Judged>),
     /// Who a client is, or that its login is over.
@@ -440,6 +443,8 @@ pub(crate) enum ToConductor {
     Survey { session: SessionId, id: u64 },
     /// How a subscriber stands.
     Looked(Box<Look>),
+    /// Who publishes what.
+    Topics(Box<TopicsLook>),
     /// A client asks what the mesh looks like.
     MeshShow { session: SessionId, id: u64 },
     /// A client asks where a subscription is live, or who wants a topic.

@@ -37,7 +37,7 @@ pub(crate) use self::drain::{DrainArgs, HubCommand, ReloadArgs, UndrainArgs};
 pub(crate) use self::identity::IdentityCommand;
 pub(crate) use self::joining::{CaCommand, JoinArgs, Kind, RenewArgs, TokenCommand};
 pub(crate) use self::mapping::{MappingCommand, MappingTestArgs};
-pub(crate) use self::mesh::{AskArgs, MeshCommand, WhyNotArgs};
+pub(crate) use self::mesh::{AskArgs, MeshCommand, TopicsArgs, WhyNotArgs};
 pub(crate) use self::plan::{ApplyArgs, PlanArgs};
 pub(crate) use self::schema::{
     QuarantineCommand, QuarantineListArgs, QuarantineShowArgs, ReplayArgs, SchemaCheckArgs, SchemaCommand,

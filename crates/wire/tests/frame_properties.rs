@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::between::ask_for_topics;
 use common::{detour, encoded, entries, forward, frames};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -33,6 +34,29 @@ fn each_frame_is_read_as_it_was_written() {
         assert_eq!(peek(&bytes, MAX_FRAME), Ok(Peek::Frame { len: bytes.len() }));
         assert_eq!(peek_kind(&bytes), Some(frame.kind()));
     }
+}
+
+#[test]
+fn a_question_for_topics_has_a_page_and_others_are_as_in_version_1() {
+    let asked = Frame::Ask(ask_for_topics());
+    let bytes = encoded(&asked);
+    assert_eq!(Frame::decode(&bytes), Ok(asked));
+    for len in 0..bytes.len() {
+        assert!(Frame::decode(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    // What it asks, in its first byte: who knows it not refuses it there, and says nothing.
+    let mut unknown = bytes.clone();
+    unknown[FRAME_HEADER] = 250;
+    let error = Frame::decode(&unknown).unwrap_err();
+    assert_eq!((error.clause, error.offset), (FrameClause::Value, FRAME_HEADER));
+    // Of another question a page would be too much, and is not written.
+    let mut other = bytes;
+    other[FRAME_HEADER] = SeeWhat::Topic as u8;
+    assert!(Frame::decode(&other).is_err());
+    let without = Ask { what: SeeWhat::Topic, ..ask_for_topics() };
+    let empty = Ask { page: TopicPage::default(), ..without };
+    assert_eq!(encoded(&Frame::Ask(without)), encoded(&Frame::Ask(empty)));
+    assert_eq!(encoded(&Frame::Ask(empty)).len(), 64, "61 bytes, padded");
 }
 
 #[test]

@@ -58,12 +58,21 @@ fn frames() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
+/// Frames that say something besides the one of their kind.
+fn others() -> Vec<(String, Vec<u8>)> {
+    vec![("frame-116-ask-topics".to_owned(), common::encoded(&Frame::Ask(common::between::ask_for_topics())))]
+}
+
+fn all() -> Vec<(String, Vec<u8>)> {
+    blocks().into_iter().chain(frames()).chain(others()).collect()
+}
+
 /// The text of a vector's file; the first call writes all files, if asked to.
 fn read(name: &str) -> String {
     static BLESSED: Once = Once::new();
     BLESSED.call_once(|| {
         if std::env::var_os("WEFT_BLESS").is_some() {
-            for (name, bytes) in blocks().into_iter().chain(frames()) {
+            for (name, bytes) in all() {
                 std::fs::write(folder().join(name).with_extension("hex"), hex(&bytes)).unwrap();
             }
         }
@@ -73,7 +82,7 @@ fn read(name: &str) -> String {
 
 #[test]
 fn the_bytes_are_those_of_the_vectors() {
-    let all: Vec<_> = blocks().into_iter().chain(frames()).collect();
+    let all = all();
     for (name, bytes) in &all {
         assert_eq!(hex(bytes), read(name), "{name}");
     }
@@ -90,6 +99,8 @@ fn the_vectors_are_read_as_what_they_say() {
         let bytes = unhex(&read(&name));
         assert_eq!(Frame::decode(&bytes), Ok(frame), "{name}");
     }
+    let bytes = unhex(&read("frame-116-ask-topics"));
+    assert_eq!(Frame::decode(&bytes), Ok(Frame::Ask(common::between::ask_for_topics())));
     let bytes = unhex(&read("block-in-stream"));
     let block = Block::validate(&bytes).unwrap();
     assert_eq!(block.topic(), common::TOPIC);

@@ -21,6 +21,7 @@ mod see;
 mod streams;
 mod survey;
 mod tenants;
+mod topics;
 mod why_not;
 
 use std::collections::{BTreeMap, HashMap};
@@ -327,6 +328,7 @@ impl Conductor {
             ToConductor::Change { session, frame } => self.on_change(session, &frame),
             ToConductor::Survey { session, id } => self.survey(session, id),
             ToConductor::Looked(look) => self.looked(*look),
+            ToConductor::Topics(look) => self.looked_for_topics(&look),
             ToConductor::Mapping(rules) => self.map_otherwise(*rules),
             ToConductor::Reload(options) => self.reload(options),
             ToConductor::MeshShow { session, id } => {

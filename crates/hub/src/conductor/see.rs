@@ -18,7 +18,7 @@ use weft_wire::peer::Service;
 
 use super::Conductor;
 use super::report::nanos;
-use super::why_not::{Asker, Looks};
+use super::why_not::Looks;
 use crate::mapping::Outcome;
 use crate::messages::{SessionId, ToNet, ToRoute};
 use crate::net::tunnel::see_message;
@@ -26,6 +26,7 @@ use crate::route::homes::Chosen;
 use crate::route::peers::most_bytes;
 use crate::route::table::Spread;
 use crate::see::facts::{Said, of_counters, of_event, of_ledger, of_pulse};
+use crate::see::look::Asker;
 use crate::see::window::EventName;
 
 /// Questions that are open at a time.
@@ -65,11 +66,12 @@ impl Conductor {
     /// A client asks.
     pub(super) fn ask(&mut self, session: SessionId, bytes: &BlockRef) {
         match Frame::decode(bytes) {
+            Ok(Frame::Ask(ask)) if ask.what == SeeWhat::Topics => self.ask_for_topics(session, ask),
             Ok(Frame::Ask(ask)) => {
                 // A topic is mapped where it enters the mesh, and the others know what it became.
                 let (mapped, topic) = match ask.what {
                     SeeWhat::Topic => self.mapped(ask.topic),
-                    SeeWhat::Event | SeeWhat::Ledger | SeeWhat::Pulse | SeeWhat::Counters => {
+                    SeeWhat::Event | SeeWhat::Ledger | SeeWhat::Pulse | SeeWhat::Counters | SeeWhat::Topics => {
                         (Vec::new(), ask.topic.to_owned())
                     }
                 };
@@ -99,7 +101,7 @@ impl Conductor {
 
     /// Sends a question to all hubs. `own` says what this hub says to it, or
     /// nothing when it has to look first.
-    fn open<'f>(
+    pub(super) fn open<'f>(
         &mut self,
         session: SessionId,
         request: u64,
@@ -140,6 +142,9 @@ impl Conductor {
     /// Another hub asks, or answers.
     pub(super) fn on_seen(&mut self, from: HubId, bytes: &BlockRef) {
         match Frame::decode(bytes) {
+            Ok(Frame::Ask(ask)) if ask.what == SeeWhat::Topics => {
+                self.look_for_topics(Asker::Hub(from, ask.request), &ask);
+            }
             Ok(Frame::Ask(ask)) => {
                 let own = self.facts_for(&ask);
                 self.answer_hub(from, ask.request, &own);
@@ -217,7 +222,8 @@ impl Conductor {
                 of_pulse(&self.counters, self.options.location, &mut said);
             }
             SeeWhat::Counters if ask.origin == self.identity.id => of_counters(&self.counters, &mut said),
-            SeeWhat::Counters => {}
+            // The net stage knows.
+            SeeWhat::Counters | SeeWhat::Topics => {}
             SeeWhat::Event => {
                 let name = if ask.producer.0 == 0 {
                     EventName::Entry { origin: ask.origin, epoch: ask.epoch, sequence: ask.sequence }
@@ -333,7 +339,7 @@ impl<'a> Answer<'a> {
 /// How many of these fit into a frame with so many bytes, of so many facts at most.
 pub(super) fn fitting(said: &[Said], mut bytes: usize, most: usize) -> usize {
     let fits = said.iter().take(most).take_while(|fact| {
-        bytes = bytes.saturating_sub(fact.name.len() + fact.text.len() + 16);
+        bytes = bytes.saturating_sub(fact.cost());
         bytes > 0
     });
     fits.count()

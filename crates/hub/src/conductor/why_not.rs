@@ -18,22 +18,13 @@ use super::report::nanos;
 use crate::messages::{Target, ToNet};
 use crate::route::homes::Chosen;
 use crate::see::facts::Said;
-use crate::see::look::{ConsumerState, Look, SubscriberState};
+use crate::see::look::{Asker, ConsumerState, Look, SubscriberState};
 
 /// Questions that are under way in the stages; of more the oldest is given up.
 const MOST: usize = 256;
 
 /// Facts of the subscriber that are told.
 const MOST_OF_SUBSCRIBER: usize = 1_024;
-
-/// Who wants to know.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Asker {
-    /// A client of this hub, by the number of its question.
-    Here(u64),
-    /// Another hub, by its number of the question.
-    Hub(HubId, u64),
-}
 
 /// The questions under way, by number.
 #[derive(Debug, Default)]

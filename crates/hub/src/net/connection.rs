@@ -19,6 +19,7 @@ use super::inspect::Standing;
 use super::link::{Heard, LinkIn, LinkOut};
 use super::login::Waiting;
 use super::parallel::Part;
+use super::published::Published;
 use super::rights::Rights;
 use crate::admit::LastShard;
 use crate::counters::{Counters, HeldBy, Stall};
@@ -128,6 +129,8 @@ pub(crate) struct Connection {
     pub(crate) unanswered: u32,
     /// Of a client: what of its publishes is being checked.
     pub(crate) inspected: Standing,
+    /// Of a client of this hub: the topics that it publishes.
+    pub(crate) published: Published,
     /// Publishes with several destinations: how many of them are still open.
     pub(crate) parts: HashMap<u64, Parts>,
 }

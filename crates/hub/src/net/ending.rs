@@ -77,6 +77,7 @@ impl NetStage {
             }
         }
         connection.count_stall(None, self.now.mono, &self.counters);
+        self.publishing.ended(&connection.published);
         self.end_rights(&connection);
         self.end_login(id, connection.login_asked || connection.login.is_some());
         let is_further = connection.is_further();

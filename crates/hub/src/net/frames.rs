@@ -192,7 +192,8 @@ impl NetStage {
             Verdict::Refuse { retry_after_ms } => return self.shed(id, request, level, retry_after_ms, &block),
         }
         let since = self.now.mono;
-        let Some(connection) = self.connection(id) else { return self.publish_of_nobody(id, block, checked) };
+        let known = self.connections.get_mut(id.slot()).and_then(Option::as_mut).filter(|c| c.id == id);
+        let Some(connection) = known else { return self.publish_of_nobody(id, block, checked) };
         if level != frame::AckLevel::None {
             if connection.unanswered >= window && connection.tunnelled {
                 // The client keeps to its own hub's window, which may be wider.
@@ -206,6 +207,9 @@ impl NetStage {
             connection.unanswered += 1;
         }
         let far = connection.tunnelled;
+        if !far {
+            connection.published.note(Block::trusted(&block), &mut self.publishing, self.now.wall);
+        }
         let publish = Publish { session: id, id: request, level, homes, block, checked, since, far, dropped: false };
         let mut last = connection.last_shard;
         self.load.enter(lane);

@@ -34,6 +34,7 @@ mod look;
 mod outbound;
 mod outlets;
 mod parallel;
+pub(crate) mod published;
 mod quota;
 mod read;
 mod rights;
@@ -60,6 +61,7 @@ pub(crate) use self::egress::{BATCH, ROOM};
 use self::egress::{Egress, Press};
 use self::inspect::Inspecting;
 pub(crate) use self::outlets::Outlets;
+use self::published::Publishing;
 use self::rights::Governing;
 use self::tunnel::Sockets;
 use self::window::Growth;
@@ -133,6 +135,8 @@ pub(crate) struct NetStage {
     governing: Option<Governing>,
     /// What is known of topics whose payloads are checked.
     inspecting: Option<Inspecting>,
+    /// What sessions publish, and who asks for it.
+    publishing: Publishing,
     /// When links are told next what was sent over them, and whether any is to be.
     next_marks: Mono,
     marking: bool,
@@ -174,7 +178,7 @@ pub(crate) struct NetParts {
 
 impl NetStage {
     pub(crate) fn new(parts: NetParts) -> Self {
-        let arena_bytes = parts.options.limits.arena.0;
+        let (arena_bytes, topics) = (parts.options.limits.arena.0, parts.options.limits.topics);
         Self {
             network: Sockets::new(parts.network, &parts.identity),
             numbered: 0,
@@ -195,6 +199,7 @@ impl NetStage {
             gate_waker: parts.gate_waker,
             load: parts.load,
             governing: parts.out.judge.is_some().then(|| Governing::new(parts.seed, parts.quotas)),
+            publishing: Publishing::new(parts.seed, topics),
             inspecting: parts
                 .inspection
                 .filter(|_| parts.out.inspect.is_some())
@@ -262,6 +267,7 @@ impl NetStage {
             last_shard: None,
             unanswered: 0,
             inspected: inspect::Standing::default(),
+            published: published::Published::default(),
             parts: HashMap::new(),
         });
         self.by_link.insert(link, id);
@@ -430,6 +436,7 @@ impl NetStage {
         self.drain_if_asked();
         self.pump_tunnels();
         self.tend_audit();
+        work += self.tend_topics();
         self.out.notify();
         work
     }

@@ -183,6 +183,7 @@ impl NetStage {
             ToNet::Judged(judged) => self.on_judged(&judged),
             ToNet::Look(look) => self.on_look(look),
             ToNet::Looked(look) => self.out.conductor.push(ToConductor::Looked(look)),
+            ToNet::Topics(look) => self.on_topics(look),
             ToNet::Counted { link, counted } => self.say_counted(link, counted),
             ToNet::Acked(request) => self.on_acked(request),
             ToNet::Inspected(inspected) => self.on_inspected(*inspected),

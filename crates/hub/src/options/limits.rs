@@ -70,7 +70,7 @@ pub struct Limits {
     pub flow_blocks: usize,
     /// Slots of each ring between two stages, and of the route stage's rings for the eight lanes together; a stage whose next ring is full waits.
     pub ring_slots: usize,
-    /// Topics whose route is remembered; beyond it the memory starts anew.
+    /// Topics whose route is remembered; beyond it the memory starts anew. Half as many topics that sessions publish, a quarter as many of one: beyond it who asks for them is told that some are missing.
     pub topics: usize,
     /// Producers whose last sequence is remembered; beyond it the older half is forgotten.
     pub producers: usize,

@@ -21,6 +21,11 @@ impl Said {
         Self::text(fact.name, fact.text.to_owned(), fact.value)
     }
 
+    /// What it takes of a message, at most: its bytes, and what they are framed by.
+    pub(crate) fn cost(&self) -> usize {
+        self.name.len() + self.text.len() + 16
+    }
+
     pub(crate) fn number(name: &str, value: u64) -> Self {
         Self::text(name, String::new(), value)
     }

@@ -4,7 +4,7 @@
 //! back, and each puts in what it knows; so nothing is kept up for questions that
 //! nobody asks. Bounded: so many sessions, subscriptions and consumers.
 
-use weft_base::{Mono, SubscriptionId};
+use weft_base::{HubId, Mono, SubscriptionId};
 use weft_mesh::ledger::DropReason;
 use weft_stream::consumer::Report;
 use weft_wire::frame::OnFull;
@@ -16,6 +16,15 @@ use crate::messages::{SessionId, StreamSlot, Target};
 pub(crate) const MOST: usize = 64;
 /// Names that are told of because they are like the one that was asked for.
 const MOST_ALIKE: usize = 8;
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asker {
+    /// A client of this hub, by the number of its question.
+    Here(u64),
+    /// Another hub, by its number of the question.
+    Hub(HubId, u64),
+}
 
 /// The question on its way, and what was said to it.
 #[derive(Debug, Default)]

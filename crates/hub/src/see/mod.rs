@@ -16,6 +16,7 @@ pub(crate) mod facts;
 pub(crate) mod lag;
 pub(crate) mod look;
 mod options;
+pub(crate) mod topics;
 pub(crate) mod trace;
 pub(crate) mod watch;
 pub(crate) mod window;

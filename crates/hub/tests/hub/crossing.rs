@@ -12,7 +12,7 @@ use weft_hub::{Hub, HubOptions};
 use weft_topic::Filter;
 use weft_wire::frame::{
     AckLevel, Ask, Frame, Interest, InterestChange, InterestKind, LinkCounted, LinkCredit, LinkLedger, LinkOpen,
-    LinkState, LinkStateLink, LinkStateRecord, MeshReport, OpenItem, SeeWhat, StreamInterest,
+    LinkState, LinkStateLink, LinkStateRecord, MeshReport, OpenItem, SeeWhat, StreamInterest, TopicPage,
 };
 
 /// Often enough for a test.
@@ -61,7 +61,17 @@ fn count(report: &MeshReport<'_>, name: &str) -> u64 {
 fn crossings(client: &mut Raw, of: &str) -> Vec<(String, String, u64)> {
     let (origin, epoch, producer) = (HubId(0), Epoch(0), ProducerId(0));
     let what = SeeWhat::Ledger;
-    let ask = Ask { request: 7, what, wait_ms: 10_000, topic: "", origin, epoch, producer, sequence: 0 };
+    let ask = Ask {
+        request: 7,
+        what,
+        wait_ms: 10_000,
+        topic: "",
+        origin,
+        epoch,
+        producer,
+        sequence: 0,
+        page: TopicPage::default(),
+    };
     client.send(&Frame::Ask(ask));
     let mut all = Vec::new();
     loop {

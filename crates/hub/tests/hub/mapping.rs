@@ -9,7 +9,7 @@ use weft_topic::mapping::{By, Entered, MappedTopic, MappingSpec, Mappings};
 use weft_wire::block::layout::REQUEST;
 use weft_wire::block::{Block, BlockFields};
 use weft_wire::frame::StreamSpec;
-use weft_wire::frame::{AckLevel, Ask, ErrorCode, Frame, LiveAsk, LiveScope, MeshReport, SeeWhat, facts};
+use weft_wire::frame::{AckLevel, Ask, ErrorCode, Frame, LiveAsk, LiveScope, MeshReport, SeeWhat, TopicPage, facts};
 
 fn rule(from: &str, to: &[(&str, u32)]) -> MappingSpec {
     let to = to.iter().map(|(to, weight)| ((!to.is_empty()).then(|| (*to).to_owned()), *weight)).collect();
@@ -281,6 +281,7 @@ fn a_dry_trace_and_a_publishers_receipt_look_where_the_topic_goes() {
         epoch: weft_base::Epoch(0),
         producer: ProducerId(0),
         sequence: 0,
+        page: TopicPage::default(),
     };
     client.send(&Frame::Ask(ask));
     let received = client.receive();

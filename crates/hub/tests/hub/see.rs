@@ -5,14 +5,24 @@ use crate::common::{Raw, start, stop};
 use weft_base::{Epoch, HubId, Lane, ProducerId};
 use weft_hub::Hub;
 use weft_hub::options::Location;
-use weft_wire::frame::{AckLevel, Ask, Frame, SeeWhat, Survey, facts, surveyed};
+use weft_wire::frame::{AckLevel, Ask, ErrorCode, Frame, SeeWhat, Survey, TopicPage, facts, surveyed};
 
 /// What a hub said: its name, whether it answered, and its facts.
 type Said = (String, bool, Vec<(String, String, u64)>);
 
 fn question(what: SeeWhat) -> Ask<'static> {
     let (origin, epoch, producer) = (HubId(0), Epoch(0), ProducerId(0));
-    Ask { request: 77, what, wait_ms: 10_000, topic: "", origin, epoch, producer, sequence: 0 }
+    Ask {
+        request: 77,
+        what,
+        wait_ms: 10_000,
+        topic: "",
+        origin,
+        epoch,
+        producer,
+        sequence: 0,
+        page: TopicPage::default(),
+    }
 }
 
 /// Asks, and gathers what comes until the last.
@@ -213,5 +223,57 @@ fn a_survey_says_of_every_hub_what_ways_are_found_by_and_what_it_wants() {
     assert!(number(own, surveyed::RTT) > 0 && number(end, surveyed::HOPS) == 2);
     assert_eq!((number(own, surveyed::WEIGHT_RTT), number(middle, surveyed::WEIGHT_RTT)), (100, 0));
     assert_eq!((text(end, surveyed::WANTS), text(middle, surveyed::WANTS)), ("flights/**", ""));
+    hubs.into_iter().for_each(stop);
+}
+
+/// The facts of a name that a hub says: texts and numbers, in order.
+fn all<'a>(said: &'a Said, fact: &str) -> Vec<(&'a str, u64)> {
+    said.2.iter().filter(|(name, ..)| name == fact).map(|(_, text, value)| (text.as_str(), *value)).collect()
+}
+
+#[test]
+fn each_hub_says_who_publishes_what_there_by_pages_until_the_session_ends() {
+    let hubs = line(&authority());
+    let (mut east, mut west) =
+        (Raw::connect_as(&hubs[0], 1, "gate-1"), Raw::connect_as(&hubs[2], 2, "<b>gate-2</b>\u{1b}[2J"));
+    for (request, topic) in [(1, "flights/2"), (2, "flights/1"), (3, "flights/2"), (4, "orders/1")] {
+        east.publish_acked(request, AckLevel::Routed, topic, &[b"a", b"b"]);
+    }
+    west.publish_acked(1, AckLevel::Routed, "flights/1", &[b"x"]);
+    let mut client = Raw::connect(&hubs[1], 3);
+    until(&mut client, "all are there", |report| report.hubs.iter().filter(|hub| hub.reachable).count() == 3);
+    let topics = |filter, page| Ask { topic: filter, page, ..question(SeeWhat::Topics) };
+    let every = TopicPage::default();
+    let said = ask(&mut client, topics("", every));
+    let here = of(&said, "new-york");
+    assert_eq!(all(here, facts::PUBLISHED), [("flights/1", 1), ("flights/2", 1), ("orders/1", 1)]);
+    assert_eq!(all(here, facts::BY), [("gate-1", 2), ("gate-1", 4), ("gate-1", 2)]);
+    assert!(all(here, facts::LAST_AT).iter().all(|(_, at)| *at > 0), "{here:?}");
+    let there = of(&said, "los-angeles");
+    assert_eq!(
+        (all(there, facts::PUBLISHED), all(there, facts::BY)[0].0),
+        (vec![("flights/1", 1)], "<b>gate-2</b>\u{1b}[2J")
+    );
+    assert!(said.iter().all(|(_, answered, _)| *answered) && all(of(&said, "chicago"), facts::PUBLISHED).is_empty());
+
+    let first = ask(&mut client, topics("flights/**", TopicPage { most: 1, ..every }));
+    let first = of(&first, "new-york");
+    assert_eq!((all(first, facts::PUBLISHED)[0].0, number(first, facts::MORE)), ("flights/1", 1));
+    let rest = ask(&mut client, topics("flights/**", TopicPage { after: "flights/1", ..every }));
+    let rest = of(&rest, "new-york");
+    assert_eq!((all(rest, facts::PUBLISHED), number(rest, facts::MORE)), (vec![("flights/2", 1)], 0));
+    let found = ask(&mut client, topics("", TopicPage { search: "s/1", ..every }));
+    assert_eq!(all(of(&found, "new-york"), facts::PUBLISHED), [("flights/1", 1), ("orders/1", 1)]);
+    client.send(&Frame::Ask(topics("flights//", every)));
+    let refused = client.receive();
+    let Frame::Error(error) = refused.frame() else { panic!("not refused: {:?}", refused.frame()) };
+    assert_eq!((error.request, error.code), (77, ErrorCode::BAD_FILTER));
+
+    drop(east);
+    let gone = (0..2_000).map(|_| ask(&mut client, topics("", every))).find(|said| {
+        said.iter().all(|(_, answered, _)| *answered) && all(of(said, "new-york"), facts::PUBLISHED).is_empty()
+    });
+    let gone = gone.expect("what ended sessions published is not told of");
+    assert_eq!(all(of(&gone, "los-angeles"), facts::PUBLISHED), [("flights/1", 1)]);
     hubs.into_iter().for_each(stop);
 }

@@ -30,6 +30,8 @@ pub(crate) enum MeshCommand {
         #[command(flatten)]
         ask: AskArgs,
     },
+    /// Which topics clients publish now, and who does: principal, client and hub.
+    Topics(TopicsArgs),
     /// What would come of changes of the mesh, from its links and interest as they
     /// are; nothing is changed.
     Plan(PlanArgs),
@@ -53,6 +55,21 @@ pub(crate) enum MeshCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopicsArgs {
+    /// Only topics that this filter matches.
+    #[arg(value_parser = names::filter)]
+    pub(crate) filter: Option<String>,
+    /// Only topics whose names contain this.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+    /// So many topics at most, in order of name.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(usize))]
+    pub(crate) most: usize,
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
 }
 
 #[derive(Debug, Args)]

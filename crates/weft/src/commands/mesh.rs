@@ -22,6 +22,7 @@ pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<()> {
         MeshCommand::Plan(args) => return plan::plan(&args.file, args.json, &args.server).await,
         MeshCommand::Where { event, ask } => return see::where_is(event, &ask).await,
         MeshCommand::Ledger { ask } => return see::ledger::run(&ask).await,
+        MeshCommand::Topics(args) => return see::topics::run(&args).await,
         MeshCommand::WhyNot(args) => return super::why_not::run(&args).await,
         MeshCommand::Trace { topic, payload, dry, ask } => {
             return see::trace(&topic, payload.as_bytes(), dry, &ask).await;

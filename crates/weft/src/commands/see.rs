@@ -358,6 +358,7 @@ pub(crate) fn object(said: &[HubSaid]) -> Value {
 }
 
 pub(crate) mod ledger;
+pub(crate) mod topics;
 
 #[cfg(test)]
 mod tests;

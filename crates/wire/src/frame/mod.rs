@@ -103,7 +103,7 @@ pub use receipt::{
     LiveAsk, LiveLine, LiveReport, LiveScope, LiveState, MAX_LIVE_HUBS, ReceiptAck, ReceiptAsk, ReceiptEntry,
 };
 pub use record::{Attributes, Record, attribute, push_attribute};
-pub use see::{Ask, Fact, HubTold, MAX_FACTS, SeeWhat, Told, WhyNot, facts};
+pub use see::{Ask, Fact, HubTold, MAX_FACTS, MAX_TOPICS, SeeWhat, Told, TopicPage, WhyNot, facts};
 pub use stream::{
     AwaitLevel, Consistency, LastGet, LastValues, Retention, StreamAlter, StreamCreate, StreamDelete, StreamInfo,
     StreamList, StreamReport, StreamReports, StreamRole, StreamSpec, Unreachable,

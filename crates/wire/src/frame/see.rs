@@ -13,6 +13,9 @@ use super::{FrameError, MAX_FILTER, MAX_TEXT};
 /// The most facts that a hub answers with.
 pub const MAX_FACTS: usize = 8_192;
 
+/// The most topics that a hub answers a question for topics with.
+pub const MAX_TOPICS: u32 = 200;
+
 wire_enum! {
     /// What is asked.
     SeeWhat {
@@ -27,7 +30,20 @@ wire_enum! {
         Pulse = 5,
         /// All counters of the hub `origin`; the others say nothing.
         Counters = 6,
+        /// Which topics clients of each hub publish, and who does.
+        Topics = 7,
     }
+}
+
+/// Of a question for topics: which of those that its filter has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicPage<'a> {
+    /// Those whose names contain this; empty for all.
+    pub search: &'a str,
+    /// Those behind this one, in order of their bytes; empty from the first on.
+    pub after: &'a str,
+    /// So many of each hub at most; 0 for [`MAX_TOPICS`], which is also the most.
+    pub most: u32,
 }
 
 /// A question to all hubs; answered by one [`Told`] or several. A client asks
@@ -40,7 +56,8 @@ pub struct Ask<'a> {
     pub what: SeeWhat,
     /// How long answers are waited for, in milliseconds; 0 for a second, at most ten.
     pub wait_ms: u32,
-    /// Of a topic: that. Empty for other questions.
+    /// Of a topic: that. Of topics: the filter that they match; empty for all. Empty for
+    /// other questions.
     pub topic: &'a str,
     /// Of an event: where it entered the mesh, or 0 with `producer`. Of counters: whose.
     pub origin: HubId,
@@ -50,19 +67,30 @@ pub struct Ask<'a> {
     pub producer: ProducerId,
     /// Of an event: its sequence there.
     pub sequence: u64,
+    /// Of topics: which. Not written for other questions.
+    pub page: TopicPage<'a>,
 }
 
 impl<'a> Ask<'a> {
     pub(super) fn read(r: &mut Reader<'a>) -> Result<Self, FrameError> {
+        let what = r.one_of("what", SeeWhat::from_number)?;
         Ok(Self {
             request: r.id(),
-            what: r.one_of("what", SeeWhat::from_number)?,
+            what,
             wait_ms: r.u32("wait_ms")?,
             topic: r.text("topic", MAX_FILTER)?,
             origin: r.hub("origin")?,
             epoch: r.epoch("epoch")?,
             producer: ProducerId(r.u64("producer")?),
             sequence: r.u64("sequence")?,
+            page: match what {
+                SeeWhat::Topics => TopicPage {
+                    search: r.text("search", MAX_FILTER)?,
+                    after: r.text("after", MAX_FILTER)?,
+                    most: r.u32("most")?,
+                },
+                _ => TopicPage::default(),
+            },
         })
     }
 
@@ -75,6 +103,11 @@ impl<'a> Ask<'a> {
         w.u32(self.epoch.0);
         w.u64(self.producer.0);
         w.u64(self.sequence);
+        if self.what == SeeWhat::Topics {
+            w.text("search", self.page.search, MAX_FILTER);
+            w.text("after", self.page.after, MAX_FILTER);
+            w.u32(self.page.most);
+        }
     }
 }
 
@@ -214,6 +247,20 @@ pub mod facts {
     pub const WAIT: &str = "wait.";
     /// Counters: begins the name of a counter, such as `counter.peers.sent`.
     pub const COUNTER: &str = "counter.";
+    /// Topics: a topic that clients here publish, and how many sessions do. Those that
+    /// published most of it follow, each [`BY`]. In order of name.
+    pub const PUBLISHED: &str = "published";
+    /// Topics: what a client calls itself, and how many events of the topic it published.
+    /// [`PRINCIPAL`] and [`LAST_AT`] follow.
+    pub const BY: &str = "by";
+    /// Topics: who it is, as `TENANT/NAME` or the name alone; nothing where nobody asked.
+    pub const PRINCIPAL: &str = "principal";
+    /// Topics: when it published one last.
+    pub const LAST_AT: &str = "last_at";
+    /// Topics: there are more behind the last one.
+    pub const MORE: &str = "more";
+    /// Topics: so many sessions here publish more topics than the hub has room to remember.
+    pub const UNTOLD: &str = "untold";
     /// Event: the hub remembers so many blocks.
     pub const WINDOW: &str = "window";
     /// Event: the oldest block that it remembers entered the mesh then.

@@ -1,7 +1,7 @@
 //! Blocks and frames that several tests use, one of each kind; no field has its default.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-mod between;
+pub(crate) mod between;
 
 use weft_base::{Epoch, HubId, Lane, ProducerId, Residency, SubscriptionId, TenantId, UnixNanos, Way};
 use weft_wire::block::{self, BlockFields, BlockWriter, EventFields, Stamp};
@@ -409,6 +409,7 @@ pub(crate) fn frames() -> Vec<Frame<'static>> {
             epoch,
             producer: ProducerId(0),
             sequence: 2_699,
+            page: TopicPage::default(),
         }),
         Frame::Told(Told {
             request: 18,

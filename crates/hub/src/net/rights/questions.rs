@@ -294,6 +294,14 @@ mod tests {
         let delete = Frame::StreamDelete(StreamDelete { request: 1, name: "s" });
         assert_eq!(asked(&delete), ["administer stream `s` of t/**"]);
         assert_eq!(asked(&Frame::MeshShow(MeshShow { request: 1 })), ["observe the mesh"]);
+        let topics = |topic| {
+            let (origin, epoch, producer) = Default::default();
+            let page = frame::TopicPage { search: "t/a", ..frame::TopicPage::default() };
+            let what = frame::SeeWhat::Topics;
+            Frame::Ask(frame::Ask { request: 1, what, wait_ms: 0, topic, origin, epoch, producer, sequence: 0, page })
+        };
+        assert_eq!(asked(&topics("")), ["observe the mesh"], "who publishes what");
+        assert_eq!(asked(&topics("t/*")), ["observe topic `t/*`"]);
         let drain = frame::Drain { request: 1, action: DrainAction::Ask, within_ms: 0 };
         assert_eq!(asked(&Frame::Drain(drain)), ["administer the mesh"]);
         let govern = |request: &Request| {

@@ -26,6 +26,7 @@ use weft_client::{Client, RequestError};
 
 use self::screen::Screen;
 use self::sheets::Seen;
+pub(crate) use self::sheets::harmless;
 use crate::Usage;
 use crate::cli::TopArgs;
 use crate::connect::connect_for;

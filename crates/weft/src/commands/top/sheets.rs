@@ -78,13 +78,15 @@ pub(super) struct Seen {
 /// What somebody says as one that a terminal only shows: without control characters
 /// and without those that change the direction of text or cannot be seen.
 pub(super) fn plain(text: &str) -> String {
-    let shown = |c: char| {
-        let is_hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}');
-        if c.is_control() || is_hidden { '\u{fffd}' } else { c }
-    };
-    text.chars().take(LONGEST).map(shown).collect()
+    text.chars().take(LONGEST).map(harmless).collect()
+}
+
+/// The same of a character.
+pub(crate) fn harmless(c: char) -> char {
+    let is_hidden = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+        | '\u{e0000}'..='\u{e0fff}');
+    if c.is_control() || is_hidden { '\u{fffd}' } else { c }
 }
 
 impl Seen {

@@ -1,5 +1,5 @@
 //! What hubs say when they are asked: of one of them, of a link, of their ledgers, of
-//! an event, and where an event of a topic would go.
+//! an event, who publishes which topics, and where an event of a topic would go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,13 +14,17 @@ use weft_mesh::ledger::DropReason;
 use super::super::answer;
 use super::super::problem::Problem;
 use super::super::query::{Query, bad};
-use super::{Asking, live, not_found};
+use super::{Asking, ITEMS, MOST_ITEMS, PART_BYTES, live, not_found};
 use crate::commands::see::ledger::{ALL, Counts, Crossed, by_class, crossed};
+use crate::commands::see::topics::{self, Page, Wanted};
 use crate::commands::see::{EventName, mapping_in_words, object, path, ways};
 use crate::watch::Sight;
 
 /// How long hubs may take to answer.
 const WAIT: Duration = Duration::from_secs(1);
+/// Publishers that are named of each topic of a list, and of one topic.
+const NAMED: usize = 8;
+const NAMED_OF_ONE: usize = 200;
 /// What counters of stages begin with.
 const STAGE: &str = "stage.";
 
@@ -108,10 +112,32 @@ pub(super) async fn event(asking: &Asking, uri: &Uri) -> Result<Response<Body>, 
     Ok(answer::json(200, &object(&said)))
 }
 
-/// Where an event of a topic would go, if somebody published it at this hub.
+/// Topics that are published now, in order of name, and by whom.
+pub(super) async fn topics(asking: &Asking, uri: &Uri) -> Result<Response<Body>, Problem> {
+    let query = Query::of(uri, &["limit", "after", "search"])?;
+    let most = query.number("limit", 1..=MOST_ITEMS)?.unwrap_or(ITEMS);
+    let of = |name: &str| match query.get(name).unwrap_or_default() {
+        long if long.len() > PART_BYTES => Err(bad(name, &format!("it has more than {PART_BYTES} bytes"))),
+        text => Ok(text.to_owned()),
+    };
+    let wanted = Wanted { search: of("search")?, after: of("after")?, most, ..Wanted::default() };
+    Ok(answer::json(200, &topics::object(&published(asking, &wanted, NAMED).await?)))
+}
+
+async fn published(asking: &Asking, wanted: &Wanted, named: usize) -> Result<Page, Problem> {
+    topics::ask(asking.lease.client(), wanted, named, WAIT).await.map_err(|error| asking.problem(&error))
+}
+
+/// Who publishes a topic, and where an event of it would go if somebody published it at
+/// this hub.
 pub(super) async fn topic(asking: &Asking, topic: &str) -> Result<Response<Body>, Problem> {
     weft_topic::Topic::parse(topic).map_err(|error| Problem::new(400, "bad_topic", error.to_string()))?;
-    let said = ask(asking, &Question::Topic(topic.to_owned())).await?;
+    let question = Question::Topic(topic.to_owned());
+    let wanted = Wanted { filter: topic.to_owned(), most: 1, ..Wanted::default() };
+    let (said, page) = tokio::join!(ask(asking, &question), published(asking, &wanted, NAMED_OF_ONE));
+    let (said, page) = (said?, page?);
+    let row = page.rows.first();
+    let publishers: Vec<Value> = row.iter().flat_map(|row| &row.publishers).map(topics::publisher).collect();
     let start = said.first();
     let mut to = Vec::new();
     for (hub, via) in start.into_iter().flat_map(ways) {
@@ -133,7 +159,10 @@ pub(super) async fn topic(asking: &Asking, topic: &str) -> Result<Response<Body>
     let mapped = start.and_then(mapping_in_words);
     Ok(answer::json(
         200,
-        &json!({"topic": topic, "at": start.map(|s| &s.name), "mapped": mapped, "hubs": hubs, "to": to}),
+        &json!({
+            "topic": topic, "at": start.map(|s| &s.name), "mapped": mapped, "hubs": hubs, "to": to,
+            "publishers": publishers, "more": row.map_or(0, |row| row.more), "silent": page.silent,
+        }),
     ))
 }
 

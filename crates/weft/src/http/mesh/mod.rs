@@ -157,6 +157,7 @@ impl Mesh {
             }
             ["ledger"] => hubs::ledger(&self.asking(who).await?, &head.uri).await,
             ["where"] => hubs::event(&self.asking(who).await?, &head.uri).await,
+            ["topics"] => hubs::topics(&self.asking(who).await?, &head.uri).await,
             ["topics", topic] => hubs::topic(&self.asking(who).await?, topic).await,
             ["streams"] => streams::all(&self.asking(who).await?, &head.uri).await,
             ["streams", name] => streams::one(&self.asking(who).await?, name).await,
