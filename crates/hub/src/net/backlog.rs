@@ -348,7 +348,13 @@ impl<B: AsRef<[u8]>> Backlog<B> {
     }
 
     fn fits(&self, events: u64, bytes: usize, most: u64) -> bool {
-        self.blocks == 0 || (self.events + events <= most && self.bytes + bytes <= self.limits.bytes)
+        // What waits is waited for from half of the bounds on: the block that passes that
+        // mark met an open gate, and has a place however large it is.
+        let BacklogLimits { events: bound, bytes: bound_bytes, .. } = self.limits;
+        let is_open = self.on_full == OnFull::Wait && self.room.more;
+        let is_first = is_open && self.events < bound.div_ceil(2) && self.bytes < bound_bytes.div_ceil(2);
+        let is_within = self.events + events <= most && self.bytes + bytes <= bound_bytes;
+        self.blocks == 0 || is_first || is_within
     }
 
     fn reason(&self) -> DropReason {

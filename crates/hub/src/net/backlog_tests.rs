@@ -80,6 +80,24 @@ fn the_oldest_or_the_newest_go_and_the_mark_stands_in_their_place() {
 }
 
 #[test]
+fn who_is_waited_for_gets_the_block_that_passes_the_mark_however_large() {
+    let many = |value: u8| block("t", &[("", value); 12]);
+    let mut b = backlog(OnFull::Wait, 16);
+    // Its gate is open until half of the bound is on its way.
+    assert_eq!(push_all(&mut b, 0..7), 0);
+    assert_eq!(b.push(Lane::DEFAULT, many(7), |_, n, _| panic!("{n} are lost")), Pushed::Done);
+    assert_eq!(push_all(&mut b, [8]), 1, "the gate has been closed for long");
+    let overrun = DropReason::WaitOverrun;
+    let all = drain(&mut b);
+    assert_eq!((all.len(), &all[7], &all[8]), (9, &Ok(vec![7; 12]), &Err((1, overrun))));
+    // Of a block that comes later, from another hub, half of the bound is left.
+    assert_eq!(push_all(&mut b, 0..8), 0);
+    let mut lost = 0;
+    assert_eq!(b.push(Lane::DEFAULT, many(8), |_, n, _| lost += n), Pushed::Done);
+    assert_eq!((lost, drain(&mut b).len()), (12, 9));
+}
+
+#[test]
 fn what_does_not_fit_is_handed_back_to_be_spilled() {
     let mut b = backlog(OnFull::Spill, 2);
     push_all(&mut b, 0..2);
@@ -192,6 +210,8 @@ fn account(seed: u64, leak: bool) -> Result<(), String> {
     let limits = BacklogLimits { events: 1 + random.below(30), bytes: 400 + random.below(3_000) as usize, keys: 12 };
     let mut b: Backlog<Bytes> = Backlog::new(on_full, limits);
     let (mut pushed, mut counted, mut marked, mut popped) = (0, 0, 0, 0);
+    // The most of one block, which who is waited for gets beyond half of the bounds.
+    let (mut most_events, mut most_bytes) = (0, 0);
     let mut last = HashMap::new();
     for step in 0..200u8 {
         if random.below(3) > 0 {
@@ -201,6 +221,8 @@ fn account(seed: u64, leak: bool) -> Result<(), String> {
             let lane = [Lane::URGENT, Lane::DEFAULT][random.below(2) as usize];
             let waiting = block(topic, &events);
             pushed += waiting.events;
+            most_events = most_events.max(waiting.events);
+            most_bytes = most_bytes.max(waiting.block.as_ref().len());
             b.push(lane, waiting, |_, n, _| counted += n);
             if leak && step == 100 {
                 counted += 1;
@@ -217,7 +239,14 @@ fn account(seed: u64, leak: bool) -> Result<(), String> {
                 }
             }
         }
-        let bounded = b.blocks <= 1 || (b.events() <= limits.events && b.bytes() <= limits.bytes);
+        let (events, bytes) = match on_full {
+            OnFull::Wait => (
+                limits.events.max(limits.events.div_ceil(2) - 1 + most_events),
+                limits.bytes.max(limits.bytes.div_ceil(2) - 1 + most_bytes),
+            ),
+            _ => (limits.events, limits.bytes),
+        };
+        let bounded = b.blocks <= 1 || (b.events() <= events && b.bytes() <= bytes);
         if !bounded || pushed != popped + counted + b.events() {
             return Err(format!("seed {seed}: {pushed} in, {popped} out, {counted} dropped, {} wait", b.events()));
         }
