@@ -44,6 +44,30 @@ impl Drop for Handle {
     }
 }
 
+/// Holds back what a client publishes, until it is dropped: see [`Client::cork`].
+#[must_use = "what is published goes at once where nothing holds it back"]
+pub struct Cork(Arc<Handle>);
+
+impl Cork {
+    /// Whether it holds back what this client publishes.
+    #[must_use]
+    pub fn is_of(&self, client: &Client) -> bool {
+        Arc::ptr_eq(&self.0, &client.handle)
+    }
+}
+
+impl std::fmt::Debug for Cork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cork").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Cork {
+    fn drop(&mut self) {
+        self.0.0.with(|session| session.cork(false));
+    }
+}
+
 /// A connection to a hub that is made anew when it is lost.
 ///
 /// Clones share the connection; publishers and subscriptions keep it alive.
@@ -135,6 +159,16 @@ impl Client {
     #[must_use]
     pub fn publisher(&self, options: PublisherOptions) -> Publisher {
         Publisher::new(self.handle.clone(), &options)
+    }
+
+    /// Holds back what all publishers of this connection publish, so that events of
+    /// many tasks fill blocks together and their thread is woken once for all: for who
+    /// knows that more comes within the moment. Blocks that are full go all the same,
+    /// and so do all before a flush and before the end. What is held back goes when the
+    /// last cork is dropped; one that stays holds events back without end.
+    pub fn cork(&self) -> Cork {
+        self.shared().with(|session| session.cork(true));
+        Cork(self.handle.clone())
     }
 
     /// Subscribes to the topics that `filter` matches; ready when the hub has
@@ -311,6 +345,12 @@ impl Client {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared().with(|session| session.status().0)
+    }
+
+    /// Whether there is a connection.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared().with(|session| session.is_connected())
     }
 
     /// The hub, while there is a connection.

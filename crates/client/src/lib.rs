@@ -83,7 +83,7 @@ mod why;
 
 pub use batch::Batch;
 pub use change::{HubChange, KnownChange, Trial};
-pub use client::{Client, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
+pub use client::{Client, Cork, MAX_CREDIT_BYTES, MAX_CREDIT_EVENTS};
 pub use consumer::{
     ConsumeOptions, Consumer, ConsumerMode, ConsumerOptions, ConsumerReport, Consumers, MAX_FETCH, MemberReport,
     Message, Replay, Settle, Settler,

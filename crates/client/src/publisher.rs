@@ -67,9 +67,9 @@ const NOT_ACKNOWLEDGED: Published = Published {
 };
 
 /// The acknowledgement of an event, to be awaited or not. Dropping it changes
-/// nothing for the event.
+/// nothing for the event. Clones are of the same event.
 #[must_use = "an event may be refused: await its acknowledgement, or publish at level `None`"]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Acknowledgement {
     ticket: Option<Arc<BlockTicket>>,
     index: u32,

@@ -60,6 +60,11 @@ impl Session {
         self.publishing.push_batch(spec, id, events, now)
     }
 
+    /// Holds blocks open that are not full, or no longer.
+    pub(crate) fn cork(&mut self, is_put: bool) {
+        self.publishing.cork(is_put);
+    }
+
     /// What is shown to log in from now on, when a connection is made.
     pub(crate) fn show(&mut self, shown: Zeroizing<Vec<u8>>) {
         self.shown = shown;
@@ -260,6 +265,10 @@ impl Session {
 
     pub(crate) fn connect_ticket(&self) -> Arc<Ticket<Result<(), ConnectError>>> {
         self.connected.clone()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.status, Status::Connected(_))
     }
 
     pub(crate) fn status(&self) -> (Status, u64) {

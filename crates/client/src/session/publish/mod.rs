@@ -160,6 +160,8 @@ pub(crate) struct Publishing {
     most_block: usize,
     spare: Vec<Vec<u8>>,
     waiting: Vec<Waker>,
+    /// How many hold blocks open that are not full.
+    corks: usize,
 }
 
 impl Publishing {
@@ -179,7 +181,13 @@ impl Publishing {
             most_block: HEADER_LEN,
             spare: Vec::new(),
             waiting: Vec::new(),
+            corks: 0,
         }
+    }
+
+    /// One more holds, or one less, blocks open that are not full.
+    pub(crate) fn cork(&mut self, is_put: bool) {
+        self.corks = if is_put { self.corks.saturating_add(1) } else { self.corks.saturating_sub(1) };
     }
 
     /// The id of the producer of lane `lane`.
@@ -361,6 +369,9 @@ impl Publishing {
     /// Seals what must not wait longer: what is due, and everything when
     /// `hurry` or when nothing else is on its way.
     pub(crate) fn seal_due(&mut self, now: Mono, hurry: bool) {
+        if self.corks > 0 && !hurry {
+            return;
+        }
         let idle = self.pending.is_empty();
         let mut i = 0;
         while let Some(open) = self.open.get(i) {
@@ -374,9 +385,9 @@ impl Publishing {
         }
     }
 
-    /// When a block is due, unless that is waiting for room.
+    /// When a block is due, unless that is waiting for room or is held open.
     pub(crate) fn next_deadline(&self) -> Option<Mono> {
-        if self.is_full() {
+        if self.is_full() || self.corks > 0 {
             return None;
         }
         self.open.iter().map(|open| open.due).min()
@@ -420,7 +431,8 @@ impl Publishing {
 
     /// Whether a turn of the driver would write something now.
     pub(crate) fn can_send(&mut self, hurry: bool) -> bool {
-        if !self.open.is_empty() && !self.is_full() && (hurry || self.pending.is_empty()) {
+        let is_idle = self.pending.is_empty() && self.corks == 0;
+        if !self.open.is_empty() && !self.is_full() && (hurry || is_idle) {
             return true;
         }
         let Some((_, request)) = self.unsent.peek() else { return false };

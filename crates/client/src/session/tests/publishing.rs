@@ -97,6 +97,44 @@ fn a_block_lingers_only_while_others_are_on_their_way() {
 }
 
 #[test]
+fn what_is_corked_fills_blocks_until_the_last_cork_is_gone() {
+    let mut bench = Bench::up();
+    for _ in 0..2 {
+        bench.session.cork(true);
+    }
+    bench.publish("t", "a");
+    assert!(bench.session.sleep(bench.now, false, true) > Duration::from_secs(1), "nobody is woken for it");
+    bench.publish("t", "b");
+    assert!(!bench.session.must_wake_driver());
+    bench.pass(Duration::from_secs(1));
+    bench.session.cork(false);
+    assert!(!bench.session.must_wake_driver(), "another one holds it");
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.published().is_empty());
+    bench.session.sleep(bench.now, false, true);
+    bench.session.cork(false);
+    assert!(bench.session.must_wake_driver());
+    bench.turn();
+    assert_eq!(bench.published()[0].payloads(), ["a", "b"]);
+}
+
+#[test]
+fn a_cork_holds_back_neither_full_blocks_nor_what_is_flushed() {
+    let mut bench = Bench::up();
+    bench.session.cork(true);
+    let big = "x".repeat(1500);
+    for _ in 0..3 {
+        bench.publish("t", &big);
+    }
+    bench.turn();
+    let sizes = |published: &[Published]| published.iter().map(|p| p.block().event_count()).collect::<Vec<_>>();
+    assert_eq!(sizes(&bench.published()), [2], "the third does not fit");
+    assert!(!bench.session.poll_flushed(std::task::Waker::noop()));
+    bench.turn();
+    assert_eq!(sizes(&bench.published()), [1]);
+}
+
+#[test]
 fn a_full_block_goes_at_once() {
     let mut bench = Bench::up();
     bench.publish("t", "first");
