@@ -284,8 +284,15 @@ impl std::str::FromStr for Reached {
 
 impl std::fmt::Display for Reached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let level = format!("{:?}", self.level).to_lowercase();
-        if self.homes > 0 { write!(f, "{level}:{}", self.homes) } else { f.write_str(&level) }
+        let level = match self.level {
+            AckLevel::None => "none",
+            AckLevel::Routed => "routed",
+            AckLevel::Written => "written",
+            AckLevel::Synced => "synced",
+            AckLevel::Homes => "homes",
+            AckLevel::Spooled => "spooled",
+        };
+        if self.homes > 0 { write!(f, "{level}:{}", self.homes) } else { f.write_str(level) }
     }
 }
 

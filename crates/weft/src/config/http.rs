@@ -9,6 +9,9 @@ pub(super) fn options(mut section: Section<'_, '_>, has_tls: bool, problems: &mu
     let listen = address(&mut section, "listen", problems);
     let plain = section.boolean("plain", problems).unwrap_or(false);
     let mut options = HttpOptions::new(listen.clone().unwrap_or_default(), plain);
+    if let Some(value) = section.number("threads", problems) {
+        options.threads = value;
+    }
     if let Some(value) = section.choice("metrics", &Readers::ALL, problems) {
         options.metrics = value;
     }
@@ -74,6 +77,7 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
     let HttpOptions {
         listen,
         plain,
+        threads,
         metrics,
         connections,
         connections_per_source,
@@ -95,7 +99,7 @@ pub(crate) fn show_http(http: &HttpOptions) -> String {
     let (heartbeat, lease) = (show_duration(*heartbeat), show_duration(*lease));
     let (patience, idle) = (show_duration(*patience), show_duration(*idle));
     format!(
-        "\n[http]\nlisten = {listen:?}\nplain = {plain}\nmetrics = \"{metrics}\"\nconnections = {connections}\n\
+        "\n[http]\nlisten = {listen:?}\nplain = {plain}\nthreads = {threads}\nmetrics = \"{metrics}\"\nconnections = {connections}\n\
          connections_per_source = {connections_per_source}\nfailures_per_source = {failures_per_source}\n\
          requests = {requests}\nsessions = {sessions}\nlisteners = {listeners}\n\
          listener_bytes = \"{listener_bytes}\"\nheartbeat = \"{heartbeat}\"\n\

@@ -5,6 +5,7 @@
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Response, StatusCode, Uri};
+use serde::Serialize;
 use serde_json::{Value, json};
 use weft_schema::rest;
 
@@ -53,16 +54,19 @@ impl Refusal {
 
 /// An answer of this status with JSON.
 pub(super) fn of(status: u16, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(rest::CONTENT_TYPE));
-    response
+    with(status, body, rest::CONTENT_TYPE)
 }
 
 /// An answer of this status with JSON, of no registry.
-pub(super) fn json(status: u16, body: &Value) -> Response<Body> {
-    let mut response = of(status, body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+pub(super) fn json(status: u16, body: &impl Serialize) -> Response<Body> {
+    with(status, body, "application/json")
+}
+
+/// What has maps whose keys are no texts would be empty; nothing that is answered has.
+fn with(status: u16, body: &impl Serialize, content: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content));
     response
 }
 

@@ -1,6 +1,7 @@
 //! The id of a request, `X-Request-Id`: the caller's own, or one that is made for it.
 //! Stands in every answer, and in the head of the request for whoever answers it.
 
+use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -28,8 +29,12 @@ impl Ids {
         let id = own.unwrap_or_else(|| {
             // A generator is whole at any time.
             let mut random = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let id = format!("{:016x}{:016x}", random.next_u64(), random.next_u64());
-            HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("0"))
+            let number = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+            drop(random);
+            let mut id = [b'0'; 32];
+            // As many digits as there is room for.
+            let _ = write!(&mut id[..], "{number:032x}");
+            HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("0"))
         });
         headers.insert(REQUEST_ID, id.clone());
         id

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use weft_base::{ByteCount, Clock, Mono};
-use weft_client::{Client, ConnectError, ConnectOptions, Status};
+use weft_client::{Client, ConnectError, ConnectOptions};
 use weft_govern::access::Principal;
 use weft_govern::login::Login;
 
@@ -61,11 +61,20 @@ struct Place {
 
 /// The session of a principal, once there is one.
 #[derive(Default)]
-struct Session(tokio::sync::Mutex<Option<(Login, Client)>>);
+struct Session(tokio::sync::Mutex<Option<Made>>);
+
+/// A session that was begun.
+struct Made {
+    login: Login,
+    client: Client,
+    /// What the hub is called.
+    hub: Arc<str>,
+}
 
 /// A session in use, which does not end meanwhile.
 pub(super) struct Lease {
     client: Client,
+    hub: Arc<str>,
     #[allow(dead_code, reason = "held")]
     session: Arc<Session>,
 }
@@ -74,6 +83,11 @@ impl Lease {
     /// The session.
     pub(super) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// What its hub is called.
+    pub(super) fn hub(&self) -> &Arc<str> {
+        &self.hub
     }
 }
 
@@ -99,18 +113,19 @@ impl Inside {
         let session = self.place(&login.principal)?;
         // Others of the principal wait here while the first makes it.
         let mut now = session.0.lock().await;
-        if let Some((made, client)) = &*now
+        if let Some(Made { login: made, client, hub }) = &*now
             && lasts(made, login)
-            && matches!(client.status(), Status::Connected(_))
+            && client.is_connected()
         {
-            return Ok(Lease { client: client.clone(), session: session.clone() });
+            return Ok(Lease { client: client.clone(), hub: hub.clone(), session: session.clone() });
         }
         // Who uses the one before still has it.
         *now = None;
         let client = self.connect(login).await?;
-        *now = Some((login.clone(), client.clone()));
+        let hub: Arc<str> = client.hub().map(|hub| hub.name).unwrap_or_default().into();
+        *now = Some(Made { login: login.clone(), client: client.clone(), hub: hub.clone() });
         drop(now);
-        Ok(Lease { client, session })
+        Ok(Lease { client, hub, session })
     }
 
     async fn connect(&self, login: &Login) -> Result<Client, Problem> {

@@ -1,11 +1,12 @@
-//! The server for HTTP beside the hub: one listener, one thread, and the routers
-//! of the areas that it serves, merged ([`registry`], [`events`], [`consume`], [`admin`],
+//! The server for HTTP beside the hub: one listener, some threads, and the routers
+//! of the areas that they serve, merged ([`registry`], [`events`], [`consume`], [`admin`],
 //! [`metrics`], [`health`]).
 //!
-//! It runs on an asynchronous runtime of its own, on a thread of its own: nothing
-//! of the hub's runs there, and what it asks of the hub goes through
-//! [`weft_hub::govern::Aside`], so that a flood here costs events nothing but the
-//! processor's time. Never waits for the hub on that thread.
+//! Each thread is its own (`[http] threads`) and has an asynchronous runtime for itself;
+//! a connection stays on the one that it was taken for. Nothing of the hub's runs there,
+//! and what it asks of the hub goes through [`weft_hub::govern::Aside`] and sessions
+//! ([`inside`]), so that a flood here costs events nothing but the processor's time.
+//! Never waits for the hub on these threads.
 //!
 //! Bounded (`[http]` in `examples/hub.toml`): connections, of all and of one source,
 //! where one more is closed as it comes; answers to one source that it has not shown
@@ -24,6 +25,7 @@ mod ids;
 mod inside;
 mod mesh;
 mod metrics;
+mod moment;
 mod openapi;
 mod options;
 mod page;
@@ -57,7 +59,7 @@ pub(crate) use self::inside::Way;
 pub(crate) use self::metrics::Readers;
 pub(crate) use self::options::HttpOptions;
 use self::registry::desk::Desk;
-use self::serve::Serving;
+use self::serve::{Serving, Shared, Worker};
 pub(crate) use self::tally::Tally;
 
 /// What the server stands on.
@@ -80,7 +82,8 @@ pub(crate) struct Server {
     tally: Arc<Tally>,
     stop: watch::Sender<bool>,
     leaving: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    aside: Arc<Aside>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Server {
@@ -98,11 +101,6 @@ impl Server {
             (Some(identity), false) => Some(Front::new(identity, &serve::PROTOCOLS, &facts.clock)?),
             (None, false) => anyhow::bail!("`[http]` needs `[tls]`, or `plain = true` on a loopback address"),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .context("the system gives no runtime for HTTP")?;
         let who = Arc::new(who::Who::new(&facts));
         let leaving = Arc::<AtomicBool>::default();
         let inside = Arc::new(Inside::new(way, options.sessions, facts.clock.clone(), leaving.clone()));
@@ -114,14 +112,39 @@ impl Server {
         let Facts { clock, counters, aside, .. } = facts;
         let ids = ids::Ids::new().context("the system gives no numbers by chance")?;
         let cors = cors::Cors::new(options.cors_origins.clone());
-        let told = tally.clone();
+        let threads = options.threads;
+        let mut server =
+            Self { address, tally: tally.clone(), stop, leaving, aside: aside.clone(), threads: Vec::new() };
         let serving =
             Serving { router, front, options, stopped, clock, counters, aside, inside, consume, ids, cors, tally };
-        let thread = std::thread::Builder::new()
-            .name("weft-http".to_owned())
-            .spawn(move || runtime.block_on(serving.run(listener)))
-            .context("the system gives no thread")?;
-        Ok(Self { address, tally: told, stop, leaving, thread: Some(thread) })
+        server.start(&Shared::new(serving), listener, threads)?;
+        Ok(server)
+    }
+
+    /// Starts its threads, of which the first takes connections for all.
+    fn start(&mut self, shared: &Arc<Shared>, listener: TcpListener, threads: usize) -> anyhow::Result<()> {
+        let (workers, mut queues): (Vec<_>, Vec<_>) = (0..threads).map(|_| Worker::new()).unzip();
+        let queue = queues.pop().context("`http.threads` is at least 1")?;
+        for queue in queues {
+            self.spawn(shared.clone().serve(queue))?;
+        }
+        let taking = shared.clone().take(listener, workers);
+        let serving = shared.clone().serve(queue);
+        self.spawn(async move {
+            tokio::join!(taking, serving);
+        })
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .context("the system gives no runtime for HTTP")?;
+        let thread = std::thread::Builder::new().name("weft-http".to_owned());
+        let thread = thread.spawn(move || runtime.block_on(work)).context("the system gives no thread")?;
+        self.threads.push(thread);
+        Ok(())
     }
 
     /// Whether the hub sends its clients elsewhere: then callers have no sessions.
@@ -144,9 +167,10 @@ impl Drop for Server {
     /// Nothing new is taken; what is under way has [`serve::GRACE`] to end.
     fn drop(&mut self) {
         let _ = self.stop.send(true);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        self.aside.tend(true);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is configured of the server for HTTP, `[http]`.
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use weft_base::ByteCount;
@@ -9,6 +10,8 @@ use super::{Readers, cors};
 
 /// The most origins that are named.
 const MOST_ORIGINS: usize = 64;
+/// Threads where nothing is said: one for two cores, up to these.
+const DEFAULT_THREADS: usize = 4;
 
 /// The server for HTTP, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(crate) struct HttpOptions {
     pub(crate) listen: String,
     /// Without TLS, on loopback alone.
     pub(crate) plain: bool,
+    /// Threads that serve.
+    pub(crate) threads: usize,
     /// Who may read `/metrics`.
     pub(crate) metrics: Readers,
     /// Connections at a time; more are closed as they come.
@@ -65,6 +70,7 @@ impl HttpOptions {
         Self {
             listen,
             plain,
+            threads: (std::thread::available_parallelism().map_or(1, NonZero::get) / 2).clamp(1, DEFAULT_THREADS),
             metrics: Readers::default(),
             connections: 1_024,
             connections_per_source: 256,
@@ -91,6 +97,9 @@ impl HttpOptions {
         let mut add = |key: &str, why: &str| found.push((format!("http.{key}"), why.to_owned()));
         if self.plain && !is_loopback(&self.listen) {
             add("plain", "only loopback addresses go without TLS: listen on 127.0.0.1 or [::1], or leave `plain` out");
+        }
+        if !(1..=256).contains(&self.threads) {
+            add("threads", "take from 1 to 256; more than the machine has cores are of no use");
         }
         if !(1..=65_536).contains(&self.connections) {
             add("connections", "take from 1 to 65536");

@@ -21,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
@@ -71,8 +72,8 @@ pub(super) struct Serving {
     pub(super) tally: Arc<Tally>,
 }
 
-/// What connections share.
-struct Shared {
+/// What connections share, of all threads.
+pub(super) struct Shared {
     serving: Serving,
     connections: Arc<Semaphore>,
     sources: Arc<Sources>,
@@ -80,34 +81,57 @@ struct Shared {
     started: Instant,
 }
 
-impl Serving {
-    /// Serves until it is to stop, and what is under way has ended.
-    pub(super) async fn run(self, listener: std::net::TcpListener) {
+/// A thread that serves, as it is known to who takes connections.
+pub(super) struct Worker {
+    open: Arc<AtomicUsize>,
+    taken: UnboundedSender<Taken>,
+}
+
+/// A connection that was taken, on its way to its thread; as many as may be open.
+pub(super) struct Taken {
+    socket: std::net::TcpStream,
+    from: SocketAddr,
+    open: Open,
+}
+
+impl Worker {
+    /// One without connections, and where it gets them from.
+    pub(super) fn new() -> (Self, UnboundedReceiver<Taken>) {
+        let (taken, receiver) = mpsc::unbounded_channel();
+        (Self { open: Arc::default(), taken }, receiver)
+    }
+}
+
+impl Shared {
+    pub(super) fn new(serving: Serving) -> Arc<Self> {
+        Arc::new(Self {
+            connections: Arc::new(Semaphore::new(serving.options.connections)),
+            sources: Arc::new(Sources::new(&serving.options)),
+            requests: Arc::new(Semaphore::new(serving.options.requests)),
+            started: Instant::now(),
+            serving,
+        })
+    }
+
+    /// Takes connections until it is to stop, for the workers, each for the one that
+    /// has the fewest; they end with this.
+    pub(super) async fn take(self: Arc<Self>, listener: std::net::TcpListener, workers: Vec<Worker>) {
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
                 return tracing::error!(code = "http_failed", %error, "the server for HTTP cannot listen");
             }
         };
-        let mut stopped = self.stopped.clone();
-        let shared = Arc::new(Shared {
-            connections: Arc::new(Semaphore::new(self.options.connections)),
-            sources: Arc::new(Sources::new(&self.options)),
-            requests: Arc::new(Semaphore::new(self.options.requests)),
-            started: Instant::now(),
-            serving: self,
-        });
-        let mut open = JoinSet::new();
+        let mut stopped = self.serving.stopped.clone();
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                Some(_) = open.join_next() => continue,
                 _ = second.tick() => {
-                    shared.serving.aside.tend(false);
-                    shared.serving.inside.tend();
-                    shared.serving.consume.tend();
+                    self.serving.aside.tend(false);
+                    self.serving.inside.tend();
+                    self.serving.consume.tend();
                     continue;
                 }
                 _ = stopped.changed() => break,
@@ -121,30 +145,49 @@ impl Serving {
                 }
             };
             // Nothing is said: saying it would take the place that there is not.
-            let counters = &shared.serving.counters;
-            let Some(own) = shared.sources.enter(from.ip()) else {
+            let counters = &self.serving.counters;
+            let Some(source) = self.sources.enter(from.ip()) else {
                 count(&counters.http_source_full);
                 continue;
             };
-            let Ok(place) = shared.connections.clone().try_acquire_owned() else {
+            let Ok(place) = self.connections.clone().try_acquire_owned() else {
                 count(&counters.http_turned_away);
                 continue;
             };
-            count(&counters.http_connections);
-            let shared = shared.clone();
-            open.spawn(async move {
-                let counters = shared.serving.counters.clone();
-                let _open = Open(&counters, place, own);
+            let fewest = workers.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed));
+            // A socket that cannot be handed over is as one that was lost.
+            let (Some(worker), Ok(socket)) = (fewest, socket.into_std()) else { continue };
+            let open = Open::new(counters.clone(), worker.open.clone(), place, source);
+            // A thread that has gone takes nothing: the connection is closed.
+            drop(worker.taken.send(Taken { socket, from, open }));
+        }
+        drop(listener);
+        self.serving.consume.end();
+    }
+
+    /// Serves what is taken for this thread, until no more comes and what is under way
+    /// has ended.
+    pub(super) async fn serve(self: Arc<Self>, mut taken: UnboundedReceiver<Taken>) {
+        let mut under_way = JoinSet::new();
+        loop {
+            let Taken { socket, from, open } = tokio::select! {
+                taken = taken.recv() => match taken {
+                    Some(taken) => taken,
+                    None => break,
+                },
+                Some(_) = under_way.join_next() => continue,
+            };
+            let Ok(socket) = TcpStream::from_std(socket) else { continue };
+            let shared = self.clone();
+            under_way.spawn(async move {
+                let _open = open;
                 shared.connection(socket, from).await;
             });
         }
-        drop(listener);
-        shared.serving.consume.end();
-        let ends = async { while open.join_next().await.is_some() {} };
+        let ends = async { while under_way.join_next().await.is_some() {} };
         if timeout(GRACE, ends).await.is_err() {
             tracing::warn!(code = "http_cut", "requests by HTTP were cut off: they took longer than the hub waits");
         }
-        shared.serving.aside.tend(true);
     }
 }
 
@@ -153,15 +196,28 @@ fn count(counter: &AtomicU64) {
 }
 
 /// A connection that is open, and its place, until it is dropped.
-struct Open<'a>(
-    &'a Counters,
-    #[allow(dead_code, reason = "held")] OwnedSemaphorePermit,
-    #[allow(dead_code, reason = "held")] Place,
-);
+struct Open {
+    counters: Arc<Counters>,
+    /// How many its thread has.
+    of_thread: Arc<AtomicUsize>,
+    #[allow(dead_code, reason = "held")]
+    place: OwnedSemaphorePermit,
+    #[allow(dead_code, reason = "held")]
+    source: Place,
+}
 
-impl Drop for Open<'_> {
+impl Open {
+    fn new(counters: Arc<Counters>, of_thread: Arc<AtomicUsize>, place: OwnedSemaphorePermit, source: Place) -> Self {
+        count(&counters.http_connections);
+        of_thread.fetch_add(1, Ordering::Relaxed);
+        Self { counters, of_thread, place, source }
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.http_connections.fetch_sub(1, Ordering::Relaxed);
+        self.of_thread.fetch_sub(1, Ordering::Relaxed);
+        self.counters.http_connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -334,7 +390,8 @@ impl Shared {
         let serving = &self.serving;
         count(&serving.counters.http_requests);
         let id = serving.ids.take(request.headers_mut());
-        let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+        // Its parts are shared, not copied.
+        let (uri, method) = (request.uri().clone(), request.method().clone());
         let (from, begun) = (caller.from.ip(), serving.clock.now().mono);
         let page = serving.cors.page(&request);
         let mut asker = None;
@@ -342,7 +399,7 @@ impl Shared {
             Some(response) => response,
             None if page == Page::Foreign && !cors::only_looks(&request) => {
                 let text = "a page of another origin may not use this hub: name its origin in http.cors_origins";
-                Refusal::new(403, 403, text).response_for(&path, id.to_str().unwrap_or_default())
+                Refusal::new(403, 403, text).response_for(uri.path(), id.to_str().unwrap_or_default())
             }
             None => {
                 let (response, who) = who::with_asker(self.answer_source(request, router, (caller, stay))).await;
@@ -351,8 +408,8 @@ impl Shared {
             }
         };
         serving.cors.mark(&page, &mut response);
-        serving.tally.count(&path, response.status().as_u16());
-        let told = Told { status: response.status(), method: &method, path: &path, from, asker: asker.as_deref() };
+        serving.tally.count(uri.path(), response.status().as_u16());
+        let told = Told { status: response.status(), method: &method, path: uri.path(), from, asker: asker.as_deref() };
         told.say(&id, serving.clock.now().mono.since(begun));
         response.headers_mut().insert(ids::REQUEST_ID, id);
         response
@@ -393,14 +450,16 @@ impl Shared {
         (caller, stay): (Arc<Caller>, Arc<Stay>),
     ) -> Response<Body> {
         let counters = &self.serving.counters;
-        let (path, id) = (request.uri().path().to_owned(), ids::of(request.headers()).to_owned());
+        let (uri, id) = (request.uri().clone(), request.headers().get(ids::REQUEST_ID).cloned());
+        let refused = |refusal: Refusal| {
+            refusal.response_for(uri.path(), id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default())
+        };
         if let Err(refusal) = caller.check(&*self.serving.clock) {
-            return refusal.response_for(&path, &id);
+            return refused(refusal);
         }
         let Ok(place) = self.requests.clone().try_acquire_owned() else {
             count(&counters.http_crowded);
-            return Refusal::soon(503, 503, "more requests are under way than the hub takes (http.requests)")
-                .response_for(&path, &id);
+            return refused(Refusal::soon(503, 503, "more requests are under way than the hub takes (http.requests)"));
         };
         stay.take_place(place);
         request.extensions_mut().insert(caller);
@@ -413,7 +472,7 @@ impl Shared {
             Err(_) => {
                 count(&counters.http_late);
                 let text = "the request took longer than the hub waits (http.patience); send it again";
-                Refusal::soon(503, 503, text).response_for(&path, &id)
+                refused(Refusal::soon(503, 503, text))
             }
         }
     }

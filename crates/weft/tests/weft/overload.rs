@@ -11,7 +11,11 @@ use std::time::{Duration, Instant};
 use futures_lite::future::block_on;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use weft_client::{Client, ConnectOptions, OnFull, StartAt, StreamOptions, SubscribeOptions, Subscription};
+use weft_base::Lane;
+use weft_client::{
+    AckLevel, Client, ConnectOptions, OnFull, PublishError, PublisherOptions, StartAt, StreamOptions, SubscribeOptions,
+    Subscription,
+};
 
 use crate::common::http::{Answer, connect, raw};
 use crate::common::voters::PATIENCE;
@@ -58,6 +62,21 @@ fn later(answer: &Answer, status: u16, code: &str) -> u64 {
     after.unwrap_or_else(|| panic!("it does not say when: {answer:?}"))
 }
 
+/// Publishes to the lane without a pause, by Weft's own protocol, until this is over.
+fn floods(hub: &Hub, is_over: &AtomicBool) {
+    let client = client(hub);
+    let publisher = client.publisher(PublisherOptions {
+        lane: Lane::new(3).expect("a lane"),
+        ..PublisherOptions::level(AckLevel::Routed)
+    });
+    while !is_over.load(Ordering::Relaxed) {
+        match block_on(publisher.publish("load/flood", b"flood")) {
+            Ok(_) | Err(PublishError::Refused { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// Payloads of what comes, until all of these have come.
 fn reads(subscription: &mut Subscription, wanted: &BTreeSet<String>) -> BTreeSet<String> {
     let mut left = wanted.clone();
@@ -89,6 +108,7 @@ fn a_lane_with_more_than_it_can_is_429_while_another_is_taken_and_nothing_acknow
     let (is_over, calm) = (AtomicBool::new(false), AtomicU64::new(0));
     let begun = Instant::now();
     std::thread::scope(|scope| {
+        scope.spawn(|| floods(hub, &is_over));
         for publisher in 0..PUBLISHERS {
             let (acknowledged, limited, is_over) = (&acknowledged, &limited, &is_over);
             scope.spawn(move || {

@@ -39,8 +39,8 @@ use self::once::{Begun, Once, Print};
 use self::read::Events;
 use self::reply::{Outcome, Reply};
 pub(super) use self::send::One;
+use self::send::Sent;
 pub(super) use self::send::problem_of;
-use self::send::{ACK, Sent};
 use super::inside::Inside;
 use super::problem::Problem;
 use super::serve::HEAD_TIME;
@@ -113,7 +113,7 @@ pub(super) async fn send_one(
 impl Sending {
     /// What became of it, as one result among others.
     pub(super) async fn outcome(mut self) -> Value {
-        let _ = timeout(ACK, self.0.settle()).await;
+        self.0.settle().await;
         let (mut outcomes, _) = self.0.outcomes().await;
         Reply::part(outcomes.pop().unwrap_or_else(|| Err(send::unknown())))
     }
@@ -185,7 +185,7 @@ impl Place {
         match key {
             None => {
                 let mut sent = self.send(&who, asked, events).await?;
-                let _ = timeout(ACK, sent.settle()).await;
+                sent.settle().await;
                 Ok((Arc::new(of(sent.outcomes().await.0)), false))
             }
             Some((key, print)) => self.answer_once(&who, asked, events, of, &key, print).await,
@@ -217,7 +217,7 @@ impl Place {
         tokio::spawn(async move {
             let mut sent = send::send(lease, &asked, events, now, is_nobody).await;
             drop(working);
-            let _ = timeout(ACK, sent.settle()).await;
+            sent.settle().await;
             let (mut outcomes, is_all) = sent.outcomes().await;
             let mut reply = Arc::new(of(outcomes.clone()));
             drop(say.send(reply.clone()));
@@ -260,7 +260,7 @@ impl Place {
 async fn wait_late(sent: &mut Sent, inside: &Inside) {
     let until = tokio::time::Instant::now() + LATE;
     while tokio::time::Instant::now() < until && !inside.is_leaving() {
-        if timeout(Duration::from_secs(1), sent.settle()).await.is_ok() {
+        if timeout(Duration::from_secs(1), sent.settle()).await.is_ok() && sent.is_settled() {
             return;
         }
     }

@@ -7,28 +7,26 @@
 //! all behind it, so that their order stays; what is not acknowledged within [`ACK`]
 //! is told as not known (504).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 use weft_base::{Lane, UnixNanos};
 use weft_client::{
-    AckLevel, Acknowledgement, Client, EventFields, Limit, PublishError, Published, Publisher, PublisherOptions,
-    WhyWaiting,
+    AckLevel, Acknowledgement, EventFields, Limit, PublishError, Published, Publisher, PublisherOptions, WhyWaiting,
 };
 use weft_wire::ErrorCode;
 
 use super::super::inside::Lease;
+use super::super::moment::{self, ACK};
 use super::super::problem::{Problem, seconds};
 use super::asked::Asked;
-use super::reply::{Outcome, Reply};
+use super::reply::{Done, Event, Outcome, Reply};
 use crate::cli::Reached;
 
 /// How long an event waits for room in its session.
 const ROOM: Duration = Duration::from_secs(1);
-/// How long it is waited for acknowledgements.
-pub(super) const ACK: Duration = Duration::from_secs(10);
 /// Where what is before it waits for longer, an event is refused at once.
 const HELD: Duration = Duration::from_millis(200);
 /// How long the hub has to say what holds an event up.
@@ -72,6 +70,7 @@ pub(super) async fn send(
 ) -> Sent {
     let until = Instant::now() + ACK;
     let options = asked.options();
+    moment::hold(lease.client());
     let mut slots = Vec::with_capacity(events.len());
     let mut full: Option<Problem> = None;
     // Of the lanes that have been used: most requests have one.
@@ -117,17 +116,23 @@ pub(super) async fn send(
 }
 
 impl Sent {
-    /// Until all that is to be known is known. Nothing is lost where this is dropped
-    /// before it ends.
+    /// Until all that is to be known is known, or one is not after [`ACK`]. Nothing is lost
+    /// where this is dropped before it ends.
     pub(super) async fn settle(&mut self) {
         for slot in &mut self.slots {
             let Slot::Waiting(acknowledgement, _) = slot else { continue };
-            let outcome = match acknowledgement.await {
-                Ok(published) => Ok(reply_of(&published, self.lease.client(), self.reached)),
+            let Some(settled) = moment::settled(acknowledgement.clone()).await else { return };
+            let outcome = match settled {
+                Ok(published) => Ok(reply_of(&published, self.lease.hub(), self.reached)),
                 Err(error) => Err(problem_of(&error, self.is_nobody)),
             };
             *slot = Slot::Known(outcome);
         }
+    }
+
+    /// Whether all is known.
+    pub(super) fn is_settled(&self) -> bool {
+        self.slots.iter().all(|slot| matches!(slot, Slot::Known(_)))
     }
 
     /// What is known of each now, and whether that is all.
@@ -158,23 +163,19 @@ pub(super) fn has_effect(outcomes: &[Outcome]) -> bool {
 }
 
 /// What was published.
-fn reply_of(published: &Published, client: &Client, asked: Reached) -> Reply {
+fn reply_of(published: &Published, hub: &Arc<str>, asked: Reached) -> Reply {
     let status = if asked.level == AckLevel::None { 202 } else { 200 };
-    let reached = Reached { level: published.level, homes: published.homes };
-    let mut body = json!({"level": reached.to_string(), "duplicate": published.duplicate});
-    if published.sequence > 0
-        && let Some(hub) = client.hub()
-    {
-        // As `weft mesh where` takes it.
-        body["event"] = format!("{}/{}/{}", hub.name, published.epoch.0, published.sequence).into();
-    }
-    if published.home_sequence > 0 {
-        body["streamSequence"] = published.home_sequence.into();
-    }
-    if published.is_in_quarantine() {
-        body["quarantined"] = true.into();
-    }
-    Reply::done(status, body)
+    let event = || Event { hub: hub.clone(), epoch: published.epoch.0, sequence: published.sequence };
+    Reply::published(
+        status,
+        Done {
+            level: Reached { level: published.level, homes: published.homes },
+            duplicate: published.duplicate,
+            event: (published.sequence > 0).then(event),
+            stream_sequence: published.home_sequence,
+            quarantined: published.is_in_quarantine(),
+        },
+    )
 }
 
 /// It may have been published.
