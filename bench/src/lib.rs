@@ -12,6 +12,7 @@
 
 pub mod acked;
 pub mod alloc;
+pub mod bridge;
 pub mod debian;
 pub mod disk;
 pub mod fixed;

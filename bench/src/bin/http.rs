@@ -1,10 +1,10 @@
-//! Publishing by HTTP beside a bare handler of the same framework: events a second
-//! over connections that stay, and how long each request takes. `cargo xtask bench http`
+//! Publishing by HTTP beside a bridge to NATS and a bare handler of the same framework:
+//! events a second over connections that stay, and how long each request takes.
+//! `cargo xtask bench http`
 #![forbid(unsafe_code)]
 
-use std::convert::Infallible;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use clap::Parser;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use weft_bench::bridge::Bridge;
 use weft_bench::latency::percentiles;
 use weft_bench::process::Server;
 use weft_bench::stats::{Runs, short, with_range};
@@ -41,80 +43,85 @@ struct Arguments {
     /// Connections that stay, with one request under way on each.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
     connections: Vec<usize>,
+    /// Threads that serve, of the hub's server and of the bare handler alike; as many
+    /// as a hub takes by itself where nothing is said.
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 4)))]
+    threads: usize,
     /// Serves as the bare handler, and says where in this file.
     #[arg(long, hide = true)]
     serve: Option<PathBuf>,
 }
 
-/// What the hub must do at least of what the bare handler does.
-const GOAL: f64 = 0.7;
+/// What the hub must do at least of what the bridge does.
+const GOAL: f64 = 2.0;
 /// The connections at which the goal counts.
 const GOAL_AT: usize = 64;
+/// What is published to.
+const PATH: &str = "/v1/topics/bench/http";
 /// The longest that an answer may take; only a mistake takes so long.
 const LONG: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(ready) = &arguments.serve {
-        return serve(ready);
+        return serve(ready, arguments.threads);
     }
     let scratch = tempfile::tempdir_in(process::target_folder()?)?;
-    let (hub, at_hub) = Hub::with_http(scratch.path())?;
-    let (bare, at_bare) = bare(scratch.path())?;
+    let (hub, at_hub) = Hub::with_http(scratch.path(), arguments.threads)?;
+    let (bare, at_bare) = bare(scratch.path(), arguments.threads)?;
+    let bridge = Bridge::start(PATH, arguments.threads)?;
     println!("{}", machine::line());
     println!(
-        "POST /v1/topics/bench/http of {} B over HTTP/1.1 on loopback without TLS, connections that stay, one request under \
-         way on each, from one thread; level `routed`; the bare handler is axum's on hyper with a runtime of one \
-         thread, as the hub's server is, and reads the body; medians of {} runs of {} s in turns (smallest to largest)\n",
-        arguments.payload, arguments.runs, arguments.seconds
+        "POST {PATH} of {} B over HTTP/1.1 on loopback without TLS, connections that stay, one request under \
+         way on each, from one thread; the hub answers at level `routed`; the bare handler is axum's on hyper and reads the \
+         body; hub and bare handler serve with {} threads, each with a runtime for itself, and the bridge, Go's \
+         runtime, may use as many processors; nobody subscribes; nothing is synced; medians of {} runs of {} s in turns (smallest to \
+         largest)\n",
+        arguments.payload, arguments.threads, arguments.runs, arguments.seconds
     );
-    let mut table = Table::new([
-        "connections",
-        "who",
-        "requests/s",
-        "p50 / p99 / p99.9 / p99.99 µs",
-        "of the bare handler",
-        "goal",
-    ]);
+    let mut table =
+        Table::new(["connections", "who", "requests/s", "p50 / p99 / p99.9 / p99.99 µs", "the hub does", "goal"]);
+    let all = [(bridge.name(), bridge.address()), ("bare axum", &at_bare), ("Weft", &at_hub)];
     for &count in &arguments.connections {
-        let mut measured = [(Runs::new(), Latencies::new()), (Runs::new(), Latencies::new())];
+        let mut measured = all.map(|_| (Runs::new(), Latencies::new()));
         for _ in 0..arguments.runs {
-            for (at, (runs, latencies)) in [&at_bare, &at_hub].into_iter().zip(&mut measured) {
+            for ((_, at), (runs, latencies)) in all.iter().zip(&mut measured) {
                 let (rate, taken) = run(at, count, &arguments)?;
                 runs.push(rate);
                 latencies.merge(&taken);
             }
         }
-        let [(bare, at_bare), (hub, at_hub)] = &measured;
-        let ratio = hub.median() / bare.median();
-        let goal = match (count, ratio >= GOAL) {
-            (GOAL_AT, true) => "met",
-            (GOAL_AT, false) => "**missed**",
-            _ => "",
-        };
-        let share = format!("{:.0} %", ratio * 100.0);
-        table.row([
-            count.to_string(),
-            "bare axum".into(),
-            with_range(bare),
-            percentiles(at_bare),
-            String::new(),
-            String::new(),
-        ]);
-        table.row([count.to_string(), "Weft".into(), with_range(hub), percentiles(at_hub), share, goal.to_owned()]);
-        println!("{count} connections: {} of the hub, {} bare", short(hub.median()), short(bare.median()));
+        let hub = measured[2].0.median();
+        for (n, ((name, _), (runs, latencies))) in all.iter().zip(&measured).enumerate() {
+            let ratio = hub / runs.median();
+            let does = if n < 2 { format!("{ratio:.2} times as much") } else { String::new() };
+            let goal = match (n, count, ratio >= GOAL) {
+                (0, GOAL_AT, true) => "met",
+                (0, GOAL_AT, false) => "**missed**",
+                _ => "",
+            };
+            table.row([
+                count.to_string(),
+                (*name).to_owned(),
+                with_range(runs),
+                percentiles(latencies),
+                does,
+                goal.to_owned(),
+            ]);
+            println!("{count} connections, {name}: {}", short(runs.median()));
+        }
     }
     println!("\n{table}");
-    println!("goal: at least {:.0} % of the bare handler at {GOAL_AT} connections", GOAL * 100.0);
+    println!("goal: at least {GOAL} times the bridge at {GOAL_AT} connections");
     drop((hub, bare));
     Ok(())
 }
 
 /// A bare handler in a process of its own, and where it is.
-fn bare(folder: &Path) -> Result<(Server, String)> {
+fn bare(folder: &Path, threads: usize) -> Result<(Server, String)> {
     let ready = folder.join("bare");
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("--serve").arg(&ready);
+    command.arg("--serve").arg(&ready).arg("--threads").arg(threads.to_string());
     let mut server = Server::start("bare", &mut command, folder)?;
     let address = server.wait_ready(|| {
         let text = std::fs::read_to_string(&ready).ok()?;
@@ -123,26 +130,41 @@ fn bare(folder: &Path) -> Result<(Server, String)> {
     Ok((server, address))
 }
 
-/// Serves for ever.
-fn serve(ready: &Path) -> Result<()> {
-    async fn taken(body: Bytes) -> ([(axum::http::HeaderName, &'static str); 1], String) {
+/// Serves for ever: connections go to its threads in turns.
+fn serve(ready: &Path, threads: usize) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    std::fs::write(ready, format!("{}\n", listener.local_addr()?))?;
+    let workers: Vec<_> = (0..threads)
+        .map(|_| {
+            let (give, taken) = unbounded_channel();
+            std::thread::spawn(move || work(taken));
+            give
+        })
+        .collect();
+    for (socket, worker) in listener.incoming().zip(workers.iter().cycle()) {
+        let socket = socket?;
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        worker.send(socket).context("a thread ended")?;
+    }
+    Ok(())
+}
+
+/// Serves what a thread is given.
+fn work(mut taken: UnboundedReceiver<TcpStream>) -> Result<()> {
+    async fn answer(body: Bytes) -> ([(axum::http::HeaderName, &'static str); 1], String) {
         ([(CONTENT_TYPE, "application/json")], format!("{{\"bytes\":{}}}", body.len()))
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        std::fs::write(ready, format!("{}\n", listener.local_addr()?))?;
-        let router = TowerToHyperService::new(Router::<()>::new().route("/v1/topics/{*topic}", post(taken)));
-        loop {
-            let (socket, _) = listener.accept().await?;
-            socket.set_nodelay(true)?;
+        let router = TowerToHyperService::new(Router::<()>::new().route("/v1/topics/{*topic}", post(answer)));
+        while let Some(socket) = taken.recv().await {
+            let socket = TokioIo::new(tokio::net::TcpStream::from_std(socket)?);
             let service = router.clone();
-            tokio::spawn(async move {
-                // Who goes away has gone.
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
-                Ok::<_, Infallible>(())
-            });
+            // Who goes away has gone.
+            tokio::spawn(async move { http1::Builder::new().serve_connection(socket, service).await });
         }
+        Ok(())
     })
 }
 
@@ -157,8 +179,7 @@ struct Busy {
 fn run(at: &str, count: usize, arguments: &Arguments) -> Result<(f64, Latencies)> {
     let payload = "x".repeat(arguments.payload);
     let length = payload.len();
-    let request =
-        format!("POST /v1/topics/bench/http HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n\r\n{payload}");
+    let request = format!("POST {PATH} HTTP/1.1\r\nhost: bench\r\ncontent-length: {length}\r\n\r\n{payload}");
     let mut all = (0..count)
         .map(|_| {
             let socket = TcpStream::connect(at).with_context(|| format!("nobody listens on {at}"))?;
@@ -216,7 +237,10 @@ impl Busy {
             if !head.starts_with("HTTP/1.1 200") {
                 bail!("an answer is not good: {}", String::from_utf8_lossy(&self.buffer));
             }
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case("content-length").then_some(value)
+            });
             let length: usize = length.context("an answer has no length")?.trim().parse()?;
             if self.buffer.len() >= end + 4 + length {
                 return Ok(());

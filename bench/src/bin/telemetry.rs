@@ -29,10 +29,10 @@ use weft_bench::{machine, process};
 #[derive(Parser)]
 struct Arguments {
     /// How often each figure is measured, in turns; the table shows medians.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 21)]
     runs: usize,
     /// How long each run publishes, in seconds.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 1.5)]
     seconds: f64,
     /// Payload sizes in bytes.
     #[arg(long, value_delimiter = ',', default_values_t = [16, 128, 1024])]
@@ -68,7 +68,8 @@ fn main() -> Result<()> {
     println!(
         "one publisher to one subscriber over TCP on loopback, whatever goes through; on: histograms, /metrics read \
          every {} s, 1 % of blocks traced and sent with the log by OTLP over HTTP, to a receiver that throws them \
-         away in the benchmark's process; off: none of it; medians of {} runs of {} s in turns (smallest to largest)\n",
+         away in the benchmark's process; off: none of it; medians of {} pairs of runs of {} s in turns (smallest to \
+         largest)\n",
         SCRAPED_EVERY.as_secs(),
         arguments.runs,
         arguments.seconds
@@ -76,7 +77,11 @@ fn main() -> Result<()> {
     let mut head = vec!["delivered events/s".to_owned()];
     head.extend(arguments.payload.iter().map(|payload| format!("{payload} B")));
     let mut table = Table::new(head);
-    let mut rates = [vec![Runs::new(); arguments.payload.len()], vec![Runs::new(); arguments.payload.len()]];
+    let sizes = arguments.payload.len();
+    // Of each payload: of the hub without and with.
+    let mut rates = [vec![Runs::new(); sizes], vec![Runs::new(); sizes]];
+    let mut times = rates.clone();
+    let mut ratios = vec![Runs::new(); sizes];
     for (column, &payload) in arguments.payload.iter().enumerate() {
         let load = |seconds: f64| Load {
             payload,
@@ -89,21 +94,32 @@ fn main() -> Result<()> {
         for hub in [&off, &on] {
             throughput(hub, "bench/telemetry", &load(0.5))?;
         }
-        for _ in 0..arguments.runs {
-            for (row, hub) in [&off, &on].into_iter().enumerate() {
+        for turn in 0..arguments.runs {
+            let mut pair = [0.0; 2];
+            // Neither is always the first of its pair.
+            for row in [turn % 2, 1 - turn % 2] {
                 scraper.works.store(row == 1, Ordering::Relaxed);
-                rates[row][column].push(throughput(hub, "bench/telemetry", &load(arguments.seconds))?.rate);
+                let done = throughput([&off, &on][row], "bench/telemetry", &load(arguments.seconds))?;
+                pair[row] = done.rate;
+                rates[row][column].push(done.rate);
+                times[row][column].push(done.server_cpu * 1e3);
             }
+            ratios[column].push(pair[1] / pair[0]);
         }
     }
     for (hub, rates) in [&off, &on].into_iter().zip(&rates) {
         table.row([hub.name().to_owned()].into_iter().chain(rates.iter().map(with_range)));
     }
-    let ratio = |column: usize| {
-        let ratio = rates[1][column].median() / rates[0][column].median();
-        format!("{ratio:.3} {}", if ratio >= GOAL { "met" } else { "**missed**" })
+    let ratio = |ratio: &Runs| {
+        let (met, [low, high]) = (ratio.median() >= GOAL, [ratio.min(), ratio.max()]);
+        let met = if met { "met" } else { "**missed**" };
+        format!("{:.3} ({low:.2} to {high:.2}) {met}", ratio.median())
     };
-    table.row([format!("on / off (goal {GOAL})")].into_iter().chain((0..arguments.payload.len()).map(ratio)));
+    table.row([format!("on / off of a pair (goal {GOAL})")].into_iter().chain(ratios.iter().map(ratio)));
+    for (hub, times) in [&off, &on].into_iter().zip(&times) {
+        let name = format!("{}: the hub's processor time, ns an event", hub.name());
+        table.row([name].into_iter().chain(times.iter().map(with_range)));
+    }
     println!("{table}");
     let (pages, bytes) = (scraper.stop()?, receiver.bytes.load(Ordering::Relaxed));
     // Who is not read and sends nothing costs nothing.

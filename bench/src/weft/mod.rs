@@ -56,9 +56,10 @@ impl Hub {
         Self::configured("Weft", folder, "", "")
     }
 
-    /// The same, which answers by HTTP too, without TLS, and where.
-    pub fn with_http(folder: &Path) -> Result<(Self, String)> {
-        let hub = Self::configured("Weft", folder, "", "[http]\nlisten = \"127.0.0.1:0\"\nplain = true\n")?;
+    /// The same, which answers by HTTP too, without TLS, with so many threads, and where.
+    pub fn with_http(folder: &Path, threads: usize) -> Result<(Self, String)> {
+        let http = format!("[http]\nlisten = \"127.0.0.1:0\"\nplain = true\nthreads = {threads}\n");
+        let hub = Self::configured("Weft", folder, "", &http)?;
         Ok((hub, Self::http(folder)?))
     }
 

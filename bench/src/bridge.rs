@@ -1,0 +1,81 @@
+//! Events by HTTP into NATS: Benthos, a program that is much used as such a bridge, with
+//! its inputs and outputs for the two (`bench/bridge`, built by Go when it is asked for),
+//! before a NATS server. It answers when its publish was given to its connection, as
+//! NATS core has no acknowledgements.
+//!
+//! <https://docs.redpanda.com/redpanda-connect/components/inputs/http_server/>
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::nats::Nats;
+use crate::process::{self, Server};
+
+/// A running bridge, and its server.
+#[derive(Debug)]
+pub struct Bridge {
+    _bridge: Server,
+    _nats: Nats,
+    address: String,
+    name: String,
+    _folder: TempDir,
+}
+
+impl Bridge {
+    /// Starts both; what is posted to `path` is published. `threads`: processors that
+    /// the bridge may use, the least that it takes being one.
+    pub fn start(path: &str, threads: usize) -> Result<Self> {
+        let (program, version) = program()?;
+        let nats = Nats::core()?;
+        let folder = tempfile::tempdir()?;
+        let address = format!("127.0.0.1:{}", process::free_port()?);
+        let own = process::free_port()?;
+        let config = folder.path().join("bridge.yaml");
+        let text = format!(
+            "http: {{ address: \"127.0.0.1:{own}\" }}\nlogger: {{ level: ERROR }}\n\
+             input: {{ http_server: {{ address: \"{address}\", path: \"{path}\", allowed_verbs: [ POST ] }} }}\n\
+             output: {{ nats: {{ urls: [ \"nats://{}\" ], subject: bench.http, max_in_flight: 256 }} }}\n",
+            nats.address()
+        );
+        std::fs::write(&config, text)?;
+        let mut command = Command::new(program);
+        command.arg("-c").arg(&config).env("GOMAXPROCS", threads.to_string());
+        let mut bridge = Server::start("bridge", &mut command, folder.path())?;
+        bridge.wait_ready(|| TcpStream::connect(&address).ok())?;
+        let name = format!("Benthos {version} to NATS {}", crate::nats::VERSION);
+        Ok(Self { _bridge: bridge, _nats: nats, address, name, _folder: folder })
+    }
+
+    /// Where it takes events.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The program, built from `bench/bridge` of the working folder, and Benthos's version.
+fn program() -> Result<(PathBuf, String)> {
+    let source = PathBuf::from("bench/bridge");
+    let module = std::fs::read_to_string(source.join("go.mod")).context("run this in the project's folder")?;
+    let version = module.split("benthos/v4 v").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let version = version.context("bench/bridge/go.mod names no version of Benthos")?.to_owned();
+    let program = process::target_folder()?.join("peers").join(format!("benthos-{version}"));
+    if !program.exists() {
+        eprintln!("building Benthos {version}, which takes a minute");
+        let mut command = Command::new("go");
+        command.args(["build", "-o"]).arg(std::path::absolute(&program)?).arg(".").current_dir(source);
+        let status = command.status().context("cannot start go: install Go 1.21 or newer")?;
+        ensure!(status.success(), "{command:?} ended with {status}");
+    }
+    Ok((program, version))
+}
