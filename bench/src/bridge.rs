@@ -3,7 +3,7 @@
 //! before a NATS server. It answers when its publish was given to its connection, as
 //! NATS core has no acknowledgements.
 //!
-//! <https://docs.redpanda.com/redpanda-connect/components/inputs/http_server/>
+//! <https://github.com/redpanda-data/benthos>
 
 use std::net::TcpStream;
 use std::path::PathBuf;
