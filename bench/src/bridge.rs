@@ -1,7 +1,7 @@
 //! Events by HTTP into NATS: Benthos, a program that is much used as such a bridge, with
 //! its inputs and outputs for the two (`bench/bridge`, built by Go when it is asked for),
-//! before a NATS server. It answers when its publish was given to its connection, as
-//! NATS core has no acknowledgements.
+//! before a NATS server. With NATS core, which has no acknowledgements, it answers when its
+//! publish was given to its connection; with JetStream when that has acknowledged it.
 //!
 //! <https://github.com/redpanda-data/benthos>
 
@@ -12,8 +12,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::nats::Nats;
+use crate::jetstream;
+use crate::nats::{Nats, Sync};
 use crate::process::{self, Server};
+
+/// What is published to in NATS.
+const SUBJECT: &str = "bench";
 
 /// A running bridge, and its server.
 #[derive(Debug)]
@@ -26,27 +30,33 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Starts both; what is posted to `path` is published. `threads`: processors that
-    /// the bridge may use, the least that it takes being one.
-    pub fn start(path: &str, threads: usize) -> Result<Self> {
+    /// Starts both; what is posted to `path` is published, to a stream in memory where it
+    /// is to be acknowledged.
+    pub fn start(path: &str, is_acknowledged: bool) -> Result<Self> {
         let (program, version) = program()?;
-        let nats = Nats::core()?;
         let folder = tempfile::tempdir()?;
+        let (nats, output, to) = if is_acknowledged {
+            let nats = Nats::jetstream(folder.path(), Sync::Default)?;
+            jetstream::in_memory(&nats, SUBJECT)?;
+            (nats, "nats_jetstream", "JetStream")
+        } else {
+            (Nats::core()?, "nats", "NATS core")
+        };
         let address = format!("127.0.0.1:{}", process::free_port()?);
         let own = process::free_port()?;
         let config = folder.path().join("bridge.yaml");
         let text = format!(
             "http: {{ address: \"127.0.0.1:{own}\" }}\nlogger: {{ level: ERROR }}\n\
              input: {{ http_server: {{ address: \"{address}\", path: \"{path}\", allowed_verbs: [ POST ] }} }}\n\
-             output: {{ nats: {{ urls: [ \"nats://{}\" ], subject: bench.http, max_in_flight: 256 }} }}\n",
+             output: {{ {output}: {{ urls: [ \"nats://{}\" ], subject: {SUBJECT}, max_in_flight: 1024 }} }}\n",
             nats.address()
         );
         std::fs::write(&config, text)?;
         let mut command = Command::new(program);
-        command.arg("-c").arg(&config).env("GOMAXPROCS", threads.to_string());
+        command.arg("-c").arg(&config);
         let mut bridge = Server::start("bridge", &mut command, folder.path())?;
         bridge.wait_ready(|| TcpStream::connect(&address).ok())?;
-        let name = format!("Benthos {version} to NATS {}", crate::nats::VERSION);
+        let name = format!("Benthos {version} to {to} {}", crate::nats::VERSION);
         Ok(Self { _bridge: bridge, _nats: nats, address, name, _folder: folder })
     }
 

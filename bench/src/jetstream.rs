@@ -30,6 +30,15 @@ fn create(connection: &mut Connection, key: &str) -> Result<()> {
     ask(connection, &format!("STREAM.CREATE.{key}"), &body)
 }
 
+/// A stream in memory of what is published to a subject, which forgets all but the newest.
+pub fn in_memory(nats: &Nats, key: &str) -> Result<()> {
+    let body = format!(
+        "{{\"name\":\"{key}\",\"subjects\":[\"{key}\"],\"storage\":\"memory\",\"retention\":\"limits\",\
+         \"max_msgs\":100000,\"discard\":\"old\"}}"
+    );
+    ask(&mut nats.connect()?, &format!("STREAM.CREATE.{key}"), &body)
+}
+
 /// A connection to which JetStream pushes a stream, with its flow control, as
 /// its clients' ordered consumers have it.
 fn ordered(nats: &Nats, key: &str, policy: &str) -> Result<Connection> {
