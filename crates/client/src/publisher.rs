@@ -328,8 +328,7 @@ impl Publisher {
     #[must_use]
     pub fn held_up(&self) -> Option<WhyWaiting> {
         let shared = &self.handle.0;
-        let now = shared.now().mono;
-        shared.with(|session| session.held_up(now))
+        shared.with(|session| session.held_up(|| shared.now().mono))
     }
 
     /// What its events wait for at the hub: a subscriber that is behind, a

@@ -82,8 +82,8 @@ impl Told {
     }
 
     /// What was said, with the time since then added.
-    pub(crate) fn get(&self, now: Mono) -> Option<WhyWaiting> {
+    pub(crate) fn get(&self, now: impl FnOnce() -> Mono) -> Option<WhyWaiting> {
         let (why, said) = self.0.as_ref()?;
-        Some(WhyWaiting { behind: why.behind.saturating_add(now.since(*said)), ..why.clone() })
+        Some(WhyWaiting { behind: why.behind.saturating_add(now().since(*said)), ..why.clone() })
     }
 }

@@ -288,11 +288,11 @@ impl Session {
 
     /// What the hub said that publishes wait for; nothing when none are on their way.
     pub(crate) fn why_waiting(&self, now: Mono) -> Option<WhyWaiting> {
-        if self.publishing.is_idle() { Some(WhyWaiting::nothing()) } else { self.told.get(now) }
+        if self.publishing.is_idle() { Some(WhyWaiting::nothing()) } else { self.told.get(|| now) }
     }
 
     /// What the hub said by itself that it holds publishes back for, of whatever level.
-    pub(crate) fn held_up(&self, now: Mono) -> Option<WhyWaiting> {
+    pub(crate) fn held_up(&self, now: impl FnOnce() -> Mono) -> Option<WhyWaiting> {
         self.told.get(now)
     }
 

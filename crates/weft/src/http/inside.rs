@@ -121,7 +121,8 @@ impl Inside {
         }
         // Who uses the one before still has it.
         *now = None;
-        let client = self.connect(login).await?;
+        // Its state is large, and most requests find a session.
+        let client = Box::pin(self.connect(login)).await?;
         let hub: Arc<str> = client.hub().map(|hub| hub.name).unwrap_or_default().into();
         *now = Some(Made { login: login.clone(), client: client.clone(), hub: hub.clone() });
         drop(now);

@@ -17,6 +17,7 @@
 
 mod admin;
 mod answer;
+mod answering;
 mod consume;
 mod cors;
 mod events;

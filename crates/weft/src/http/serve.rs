@@ -5,7 +5,6 @@
 //! does not end; a request has `http.patience`. So nobody holds a place for longer
 //! than both together.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,12 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::Request;
 use hyper::body::Incoming;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -32,21 +29,18 @@ use weft_hub::govern::Aside;
 use weft_transport::Front;
 
 use super::HttpOptions;
-use super::answer::Refusal;
+use super::answering::Answering;
 use super::consume::Consume;
-use super::cors::{self, Cors, Page};
-use super::ids::{self, Ids};
+use super::cors::Cors;
+use super::ids::Ids;
 use super::inside::Inside;
 use super::sources::{Place, Sources};
 use super::stay::Stay;
 use super::tally::Tally;
-use super::told::Told;
-use super::who::{self, Caller};
+use super::who::Caller;
 
 /// What is spoken, as TLS names it (RFC 7301), the better first.
 pub(super) const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-/// The most headers of a request.
-const HEADERS: usize = 100;
 /// How long a handshake of TLS, and the head of a request, may take.
 pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
 /// How long requests may still take when the hub stops.
@@ -74,10 +68,10 @@ pub(super) struct Serving {
 
 /// What connections share, of all threads.
 pub(super) struct Shared {
-    serving: Serving,
+    pub(super) serving: Serving,
     connections: Arc<Semaphore>,
-    sources: Arc<Sources>,
-    requests: Arc<Semaphore>,
+    pub(super) sources: Arc<Sources>,
+    pub(super) requests: Arc<Semaphore>,
     started: Instant,
 }
 
@@ -191,7 +185,7 @@ impl Shared {
     }
 }
 
-fn count(counter: &AtomicU64) {
+pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -309,17 +303,10 @@ impl Shared {
             cut: Notify::new(),
             after: Mutex::default(),
         });
-        let router = TowerToHyperService::new(self.serving.router.clone());
         let (shared, caller, known) = (self.clone(), Arc::new(caller), life.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            let (shared, router, caller) = (shared.clone(), router.clone(), caller.clone());
             let stay = Arc::new(Stay::new(known.clone(), shared.started));
-            async move {
-                let busy = stay.keep();
-                let response = shared.answer(request, router, (caller, stay)).await;
-                drop(busy);
-                Ok::<_, Infallible>(response)
-            }
+            Answering::begin(shared.clone(), request, caller.clone(), stay)
         });
         let io = TokioIo::new(stream);
         let options = &self.serving.options;
@@ -336,12 +323,10 @@ impl Shared {
                 let _ = timeout(self.rest(&life), connection).await;
             }
         } else {
+            // At most 100 headers, which is its default: to name a number costs each request
+            // an array that is written before it is filled.
             let mut builder = hyper::server::conn::http1::Builder::new();
-            builder
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIME)
-                .max_headers(HEADERS)
-                .max_buf_size(options.head.as_usize());
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(options.head.as_usize());
             let mut connection = std::pin::pin!(builder.serve_connection(io, service).with_upgrades());
             if !self.lasts(&life, options.idle, connection.as_mut()).await {
                 connection.as_mut().graceful_shutdown();
@@ -377,103 +362,5 @@ impl Shared {
     /// How long a connection that is to end may still take.
     fn rest(&self, life: &Life) -> Duration {
         if life.busy.load(Ordering::Relaxed) > 0 { GRACE } else { FAREWELL }
-    }
-
-    /// The answer to any request: with its id, counted, and for pages of other
-    /// origins only where they are named.
-    async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        router: TowerToHyperService<Router>,
-        (caller, stay): (Arc<Caller>, Arc<Stay>),
-    ) -> Response<Body> {
-        let serving = &self.serving;
-        count(&serving.counters.http_requests);
-        let id = serving.ids.take(request.headers_mut());
-        // Its parts are shared, not copied.
-        let (uri, method) = (request.uri().clone(), request.method().clone());
-        let (from, begun) = (caller.from.ip(), serving.clock.now().mono);
-        let page = serving.cors.page(&request);
-        let mut asker = None;
-        let mut response = match serving.cors.preflight(&request, &page) {
-            Some(response) => response,
-            None if page == Page::Foreign && !cors::only_looks(&request) => {
-                let text = "a page of another origin may not use this hub: name its origin in http.cors_origins";
-                Refusal::new(403, 403, text).response_for(uri.path(), id.to_str().unwrap_or_default())
-            }
-            None => {
-                let (response, who) = who::with_asker(self.answer_source(request, router, (caller, stay))).await;
-                asker = who;
-                response
-            }
-        };
-        serving.cors.mark(&page, &mut response);
-        serving.tally.count(uri.path(), response.status().as_u16());
-        let told = Told { status: response.status(), method: &method, path: uri.path(), from, asker: asker.as_deref() };
-        told.say(&id, serving.clock.now().mono.since(begun));
-        response.headers_mut().insert(ids::REQUEST_ID, id);
-        response
-    }
-
-    /// The same, of a page or a program that may ask.
-    async fn answer_source(
-        &self,
-        request: Request<Incoming>,
-        router: TowerToHyperService<Router>,
-        (caller, stay): (Arc<Caller>, Arc<Stay>),
-    ) -> Response<Body> {
-        let (counters, clock) = (&self.serving.counters, &self.serving.clock);
-        if !caller.was_let_in()
-            && let Err(after) = self.sources.may_try(caller.from.ip(), clock.now().mono)
-        {
-            count(&counters.http_limited);
-            let seconds = after.as_secs().saturating_add(1);
-            let text = format!(
-                "too many requests from this address have not shown who they are (http.failures_per_source): \
-                 come again in {seconds} s"
-            );
-            let refusal = Refusal { retry: Some(seconds), ..Refusal::new(429, 429, text) };
-            return refusal.response_for(request.uri().path(), ids::of(request.headers()));
-        }
-        let response = self.answer_known(request, router, (caller.clone(), stay)).await;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            self.sources.failed(caller.from.ip(), clock.now().mono);
-        }
-        response
-    }
-
-    /// The same, of a source that may try.
-    async fn answer_known(
-        &self,
-        mut request: Request<Incoming>,
-        router: TowerToHyperService<Router>,
-        (caller, stay): (Arc<Caller>, Arc<Stay>),
-    ) -> Response<Body> {
-        let counters = &self.serving.counters;
-        let (uri, id) = (request.uri().clone(), request.headers().get(ids::REQUEST_ID).cloned());
-        let refused = |refusal: Refusal| {
-            refusal.response_for(uri.path(), id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default())
-        };
-        if let Err(refusal) = caller.check(&*self.serving.clock) {
-            return refused(refusal);
-        }
-        let Ok(place) = self.requests.clone().try_acquire_owned() else {
-            count(&counters.http_crowded);
-            return refused(Refusal::soon(503, 503, "more requests are under way than the hub takes (http.requests)"));
-        };
-        stay.take_place(place);
-        request.extensions_mut().insert(caller);
-        request.extensions_mut().insert(stay.clone());
-        let answered = timeout(self.serving.options.patience, router.call(request)).await;
-        stay.give_way();
-        match answered {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(_) => {
-                count(&counters.http_late);
-                let text = "the request took longer than the hub waits (http.patience); send it again";
-                refused(Refusal::soon(503, 503, text))
-            }
-        }
     }
 }

@@ -27,8 +27,8 @@ pub(super) struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// Says what there is to say of it.
-    pub(super) fn say(&self, id: &HeaderValue, took: Duration) {
+    /// Says what there is to say of it, and how long it `took`, which is asked for only then.
+    pub(super) fn say(&self, id: &HeaderValue, took: impl FnOnce() -> Duration) {
         let is_refused =
             matches!(self.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS);
         if PROBES.contains(&self.path) || !(is_refused || self.status.is_server_error()) {
@@ -39,7 +39,7 @@ impl Told<'_> {
         let principal = self.asker.map(ToString::to_string);
         let (principal, status, from) = (principal.as_deref(), self.status.as_u16(), self.from);
         let (method, path) = (self.method.as_str(), beginning(self.path));
-        let latency_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let latency_ms = u64::try_from(took().as_millis()).unwrap_or(u64::MAX);
         if is_refused {
             tracing::info!(
                 code = "request_refused",

@@ -9,6 +9,7 @@
 
 use std::cell::OnceCell;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use axum::http::header::{AUTHORIZATION, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::oneshot;
+use tokio::task::futures::TaskLocalFuture;
 use weft_base::Clock;
 use weft_govern::access::{Action, Ask, Method, Principal, Resource, Verdict};
 use weft_govern::login::{Credentials, Knock, Login, MAX_BEARER, MAX_PASSWORD, Reason, Secret};
@@ -38,13 +40,17 @@ tokio::task_local! {
     static ASKER: OnceCell<Arc<Principal>>;
 }
 
-/// Answers a request, and says whose it was, if that became known.
-pub(super) async fn with_asker<T>(answer: impl Future<Output = T>) -> (T, Option<Arc<Principal>>) {
-    let answer = async {
-        let answered = answer.await;
-        (answered, ASKER.with(|asker| asker.get().cloned()))
-    };
-    ASKER.scope(OnceCell::new(), answer).await
+/// The answer to a request, which knows whose it is as soon as that is known.
+pub(super) type Asked<F> = TaskLocalFuture<OnceCell<Arc<Principal>>, F>;
+
+/// Answers a request.
+pub(super) fn asked<F: Future>(answer: F) -> Asked<F> {
+    ASKER.scope(OnceCell::new(), answer)
+}
+
+/// Whose a request was that has been answered, if that became known.
+pub(super) fn asker<F>(answered: Pin<&mut Asked<F>>) -> Option<Arc<Principal>> {
+    answered.take_value()?.into_inner()
 }
 
 /// Who is at the far end of a connection.

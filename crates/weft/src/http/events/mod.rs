@@ -188,7 +188,8 @@ impl Place {
                 sent.settle().await;
                 Ok((Arc::new(of(sent.outcomes().await.0)), false))
             }
-            Some((key, print)) => self.answer_once(&who, asked, events, of, &key, print).await,
+            // Its state is large, and few ask for it.
+            Some((key, print)) => Box::pin(self.answer_once(&who, asked, events, of, &key, print)).await,
         }
     }
 

@@ -101,8 +101,15 @@ pub(super) async fn send(
             slots.push(Slot::Known(Err(problem)));
             continue;
         }
-        let room = until.min(Instant::now() + ROOM);
-        slots.push(match timeout_at(room, publisher.publish_event(&event.topic, fields)).await {
+        // Most find room at once.
+        let taken = match publisher.try_publish_event(&event.topic, fields) {
+            Err(PublishError::Full { .. } | PublishError::MustAsk) => {
+                let room = until.min(Instant::now() + ROOM);
+                Box::pin(timeout_at(room, publisher.publish_event(&event.topic, fields))).await
+            }
+            taken => Ok(taken),
+        };
+        slots.push(match taken {
             Ok(Ok(acknowledgement)) => Slot::Waiting(acknowledgement, event.lane),
             Ok(Err(error)) => Slot::Known(Err(problem_of(&error, is_nobody))),
             Err(_) => {
