@@ -62,6 +62,8 @@ pub struct Nats {
     name: String,
     server: Server,
     address: String,
+    /// Where it says on what it listens.
+    ports: PathBuf,
     syncs_always: bool,
     _folder: TempDir,
 }
@@ -70,6 +72,14 @@ impl Nats {
     /// Starts a server without JetStream.
     pub fn core() -> Result<Self> {
         Self::start("NATS core", tempfile::tempdir()?, "", false, None)
+    }
+
+    /// Starts one to which browsers may connect by WebSocket, without TLS, and says where.
+    pub fn with_websocket() -> Result<(Self, String)> {
+        let extra = "websocket { listen: \"127.0.0.1:-1\", no_tls: true }\n";
+        let nats = Self::start("NATS core", tempfile::tempdir()?, extra, false, None)?;
+        let at = listens(&nats.ports, "websocket").context("it does not say where browsers connect")?;
+        Ok((nats, at))
     }
 
     /// Starts a server in a namespace. With an address it listens there for
@@ -113,12 +123,8 @@ impl Nats {
             }
         };
         let ports = folder.path().join(format!("nats-server_{}.ports", server.pid()));
-        let address = server.wait_ready(|| {
-            let text = std::fs::read_to_string(&ports).ok()?;
-            let value: serde_json::Value = serde_json::from_str(&text).ok()?;
-            Some(value.get("nats")?.get(0)?.as_str()?.trim_start_matches("nats://").to_owned())
-        })?;
-        Ok(Self { name: name.to_owned(), server, address, syncs_always, _folder: folder })
+        let address = server.wait_ready(|| listens(&ports, "nats"))?;
+        Ok(Self { name: name.to_owned(), server, address, ports, syncs_always, _folder: folder })
     }
 
     /// Whether JetStream syncs each message before it acknowledges it.
@@ -174,6 +180,13 @@ impl Peer for Nats {
         let heads = keys.iter().map(|key| format!("PUB {key} {payload}\r\n").into_bytes());
         Ok(Box::new(Spread::new(self.connect()?.socket, heads, payload, b"\r\n")))
     }
+}
+
+/// Where a server listens for this protocol, by the file in which it says so.
+fn listens(ports: &Path, protocol: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(ports).ok()?).ok()?;
+    let url = value.get(protocol)?.get(0)?.as_str()?;
+    Some(url.rsplit('/').next()?.to_owned())
 }
 
 /// A raw connection: a socket, and what was read but not yet understood.

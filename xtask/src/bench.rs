@@ -6,7 +6,7 @@ use crate::step::Run;
 use crate::workspace;
 
 /// The benchmarks, in the order in which `all` runs them.
-pub(crate) const NAMES: [&str; 16] = [
+pub(crate) const NAMES: [&str; 17] = [
     "machine",
     "decode",
     "topic",
@@ -21,12 +21,13 @@ pub(crate) const NAMES: [&str; 16] = [
     "interest",
     "govern",
     "http",
+    "listen",
     "telemetry",
     "peers",
 ];
 /// Those that start the real program.
-const WITH_PROGRAM: [&str; 11] =
-    ["hub", "hops", "wan", "streams", "start", "idle", "interest", "govern", "http", "telemetry", "peers"];
+const WITH_PROGRAM: [&str; 12] =
+    ["hub", "hops", "wan", "streams", "start", "idle", "interest", "govern", "http", "listen", "telemetry", "peers"];
 
 /// Runs one benchmark, or all.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<()> {
