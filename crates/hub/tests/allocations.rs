@@ -114,7 +114,7 @@ fn a_hub_that_asks_who_may_publish_allocates_nothing_in_steady_state() {
 fn a_hub_that_checks_payloads_allocates_nothing_for_topics_without_a_schema() {
     let _alone = ALONE.lock();
     let elsewhere = ("orders", r#"{"topics":["orders/**"],"check":"reject"}"#);
-    let checking = Checking::start(options("hub", None), &[elsewhere]);
+    let checking = Checking::start(options("hub", None), &[elsewhere]).learned();
     count(Raw::connect(&checking.hub, 0), Raw::connect(&checking.hub, 1));
     assert_eq!(checking.count("schema.checked"), 0);
     stop(checking.hub);

@@ -115,6 +115,18 @@ impl Checking {
         Self { hub, governed, gate }
     }
 
+    /// Until the state is checked by: before, every payload is looked at.
+    pub fn learned(self) -> Self {
+        let version = self.governed.state().version();
+        for _ in 0..4_000 {
+            if self.count("schema.version") == version {
+                return self;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        panic!("the state was never learned");
+    }
+
     pub fn change(&self, subjects: &[(&str, &str)]) {
         assert!(self.governed.put(Arc::new(put(&self.governed.state(), subjects))));
     }
