@@ -1,5 +1,6 @@
 //! Which keys there are, and what each sets.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,10 @@ use weft_transport::{Congestion, IdentityFiles, QuicOptions, Security, TlsIdenti
 use super::joining::{self, Needs};
 use super::reader::{Problems, Section};
 use super::{Config, audit, control, dns, login, telemetry};
+
+/// Where plain text may go.
+pub(crate) const PLAIN_BEYOND: &str =
+    "only loopback addresses go without TLS: listen on 127.0.0.1 or [::1], or leave `plain` out";
 
 /// Sets a field from a key, if the key is there and right.
 macro_rules! set {
@@ -225,6 +230,14 @@ pub(super) fn checked(
     Some(text)
 }
 
+/// Whether an address, with its port or `quic:`, is of this machine alone.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    let socket = quic::target_of(address).unwrap_or(address);
+    let host = socket.rsplit_once(':').map_or(socket, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// One address or several.
 fn addresses(section: &mut Section<'_, '_>, key: &'static str, problems: &mut Problems) -> Vec<String> {
     section.needs(key, "\"127.0.0.1:7411\"", problems);
@@ -268,6 +281,9 @@ fn clients(
         let message =
             "there is no table `[tls]` with a certificate: add one, or say `plain = true` (loopback addresses only)";
         problems.add(section.offset, format!("{}: {message}", section.path_of("plain")));
+    }
+    if plain && addr.as_deref().is_some_and(|addr| !is_shared && !is_loopback(addr)) {
+        problems.add_at(&section.path_of("plain"), PLAIN_BEYOND);
     }
     section.finish(problems);
     let security = if plain { Security::Plain } else { Security::Tls(identity?.clone()) };

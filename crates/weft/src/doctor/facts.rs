@@ -66,8 +66,6 @@ pub(crate) struct Configured {
     pub(crate) enforces: bool,
     /// Some address for clients, or of HTTP, is not of this machine alone.
     pub(crate) is_reachable: bool,
-    /// Addresses without TLS that are not of this machine alone.
-    pub(crate) plain_beyond: Vec<String>,
     /// Somebody may administer.
     pub(crate) has_admins: bool,
     /// It keeps data.

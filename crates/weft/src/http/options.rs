@@ -1,12 +1,12 @@
 //! What is configured of the server for HTTP, `[http]`.
 
-use std::net::IpAddr;
 use std::num::NonZero;
 use std::time::Duration;
 
 use weft_base::ByteCount;
 
 use super::{Readers, cors};
+use crate::config::{PLAIN_BEYOND, is_loopback};
 
 /// The most origins that are named.
 const MOST_ORIGINS: usize = 64;
@@ -96,7 +96,7 @@ impl HttpOptions {
         let mut found = Vec::new();
         let mut add = |key: &str, why: &str| found.push((format!("http.{key}"), why.to_owned()));
         if self.plain && !is_loopback(&self.listen) {
-            add("plain", "only loopback addresses go without TLS: listen on 127.0.0.1 or [::1], or leave `plain` out");
+            add("plain", PLAIN_BEYOND);
         }
         if !(1..=256).contains(&self.threads) {
             add("threads", "take from 1 to 256; more than the machine has cores are of no use");
@@ -151,13 +151,6 @@ impl HttpOptions {
         }
         found
     }
-}
-
-/// Whether an address is of this host alone.
-fn is_loopback(listen: &str) -> bool {
-    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -25,11 +25,6 @@ pub(super) fn checks(config: &Configured, found: &mut Found) {
 }
 
 fn rights(config: &Configured, found: &mut Found) {
-    for address in &config.plain_beyond {
-        let measured = format!("`{address}` takes clients without TLS, and is not of this machine alone");
-        let remedy = "add `[tls]` and leave `plain` out, or listen on 127.0.0.1: as it is the hub does not start";
-        found.harmful("plain_beyond_loopback", measured, remedy);
-    }
     let open = "every client may do everything: `enforce` is false";
     if !config.enforces && config.is_reachable {
         let measured = format!("{open}, and other machines reach the hub");

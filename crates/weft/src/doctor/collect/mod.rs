@@ -8,19 +8,18 @@ mod hub;
 mod machine;
 mod texts;
 
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use weft_base::{ByteCount, Clock, SystemClock};
 use weft_hub::budget;
 use weft_hub::options::{LoadPolicy, Threads};
-use weft_transport::{IdentityFiles, Security, quic, shm};
+use weft_transport::{IdentityFiles, quic, shm};
 
 use super::facts::{Certificate, Configured, Facts, KeyFile};
 use super::finding::Unknown;
 use crate::cli::ServerArgs;
-use crate::config::Config;
+use crate::config::{Config, is_loopback};
 
 pub(super) use self::hub::ask;
 
@@ -72,14 +71,6 @@ pub(super) fn is_here(server: &ServerArgs) -> bool {
     server.servers.iter().all(here)
 }
 
-/// Whether an address is of this machine alone.
-fn is_loopback(address: &str) -> bool {
-    let socket = quic::target_of(address).unwrap_or(address);
-    let host = socket.rsplit_once(':').map_or(socket, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 fn mode_of(path: &Path) -> Result<u32, String> {
     std::fs::metadata(path).map(|file| file.permissions().mode()).map_err(|e| format!("{}: {e}", path.display()))
 }
@@ -95,8 +86,6 @@ fn configured(config: &Config) -> Configured {
     let hub = &config.hub;
     let l = &hub.limits;
     let is_beyond = |addr: &str| shm::path_of(addr).is_none() && !is_loopback(addr);
-    let plain = hub.clients.iter().filter(|listen| matches!(listen.security, Security::Plain));
-    let plain_beyond = plain.filter(|listen| is_beyond(&listen.addr)).map(|listen| listen.addr.clone());
     let has_links = hub.hubs.is_some() || !hub.neighbours.is_empty() || hub.pick.is_some();
     let links_by_quic =
         hub.hubs.iter().map(|listen| listen.addr.as_str()).chain(hub.hubs_also.iter().map(String::as_str));
@@ -111,7 +100,6 @@ fn configured(config: &Config) -> Configured {
         enforces: hub.control.enforce,
         is_reachable: hub.clients.iter().any(|listen| is_beyond(&listen.addr))
             || config.http.as_ref().is_some_and(|http| is_beyond(&http.listen)),
-        plain_beyond: plain_beyond.collect(),
         has_admins: !hub.admins.is_empty(),
         has_data: hub.data.is_some(),
         has_links,
