@@ -284,15 +284,15 @@ impl std::str::FromStr for Reached {
 
 impl std::fmt::Display for Reached {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let level = match self.level {
+        f.write_str(match self.level {
             AckLevel::None => "none",
             AckLevel::Routed => "routed",
             AckLevel::Written => "written",
             AckLevel::Synced => "synced",
-            AckLevel::Homes => "homes",
+            // The others are reached at one home or more, and are asked for without a number.
+            AckLevel::Homes => return write!(f, "homes:{}", self.homes),
             AckLevel::Spooled => "spooled",
-        };
-        if self.homes > 0 { write!(f, "{level}:{}", self.homes) } else { f.write_str(level) }
+        })
     }
 }
 

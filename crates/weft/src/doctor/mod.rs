@@ -39,10 +39,19 @@ pub(crate) async fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         let why = "name the file with --config".to_owned();
         found.unknown.push(Unknown { what: "the configuration", why });
     }
+    let mut silent = None;
     if asks {
-        let client = connect(&args.server, "weft doctor").await?;
-        collect::ask(&client, &mut found).await?;
-        client.close().await;
+        match connect(&args.server, "weft doctor").await {
+            Ok(client) => {
+                collect::ask(&client, &mut found).await?;
+                client.close().await;
+            }
+            // What was found of the machine is told all the same.
+            Err(error) => {
+                found.unknown.push(Unknown { what: "the hub", why: "it does not answer".to_owned() });
+                silent = Some(error);
+            }
+        }
     }
     let findings = checks::all(&found.facts);
     let mut out = io::stdout().lock();
@@ -52,6 +61,9 @@ pub(crate) async fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         finding::human(&findings, &found.unknown, &mut out)?;
     }
     out.flush()?;
+    if let Some(error) = silent {
+        return Err(error);
+    }
     let (code, text) = match findings.first().map(|worst| worst.severity) {
         None | Some(Severity::Note) => return Ok(()),
         Some(Severity::Warning) => (WARNED, "there are warnings"),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use weft_client::{AckLevel, Client, ConnectOptions, PublisherOptions, StreamOptions, SubscribeOptions};
 
 use crate::common::Hub;
-use crate::common::http::{Answer, ask, ask_tls, connect, raw_tls, tls};
+use crate::common::http::{Answer, ask, ask_tls, connect, raw, raw_tls, tls};
 use crate::common::voters::{Mesh, PATIENCE, weft};
 
 /// A topic that would be a script, if it were not text.
@@ -57,6 +57,10 @@ fn the_page_is_served_by_the_program_alone_and_lets_nothing_in_from_elsewhere() 
         assert!(answer.head.contains("etag: "), "{file}");
     }
     assert_eq!(get(&hub, "/ui").status, 308);
+    let typed = b"GET / HTTP/1.1\r\nhost: hub\r\naccept: text/html,*/*;q=0.8\r\nconnection: close\r\n\r\n";
+    let browser = raw(connect(&hub.http), typed);
+    assert!(browser.status == 303 && browser.head.contains("location: /ui/"), "{browser:?}");
+    assert_eq!(get(&hub, "/").body, "{}", "a client of the registry");
     assert_eq!(get(&hub, "/ui/..%2fCargo.toml").status, 404);
 }
 

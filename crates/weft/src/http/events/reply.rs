@@ -200,6 +200,8 @@ mod tests {
         };
         let plain = Reply::published(200, done.clone());
         assert_eq!(Reply::part(Ok(plain)), json!({"level": "routed", "duplicate": false, "status": 200}));
+        let synced = Reply::published(200, Done { level: level(AckLevel::Synced, 1), ..done.clone() });
+        assert_eq!(Reply::part(Ok(synced))["level"], "synced", "as it is asked for, at however many homes");
         let event = Some(Event { hub: "new-york".into(), epoch: 7, sequence: 42 });
         let full = Done { level: level(AckLevel::Homes, 2), event, stream_sequence: 9, quarantined: true, ..done };
         let text = serde_json::to_string(&full).expect("JSON");

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Path;
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName,
     HeaderValue, IF_NONE_MATCH, LOCATION, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, Response, StatusCode};
@@ -51,15 +51,21 @@ const FILES: &[File] = files![
 /// Its routes.
 pub(super) fn router() -> Router {
     Router::new()
-        .route("/ui", get(|| async { elsewhere() }))
+        .route("/ui", get(|| async { elsewhere(StatusCode::PERMANENT_REDIRECT) }))
         .route("/ui/", get(|headers: HeaderMap| async move { serve("index.html", &headers) }))
         .route("/ui/{name}", get(|Path(name): Path<String>, headers: HeaderMap| async move { serve(&name, &headers) }))
 }
 
-/// Addresses in the page are relative to the folder.
-fn elsewhere() -> Response<Body> {
+/// Whether somebody reads the answer: a browser says so.
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+    let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepts.split(',').any(|one| one.trim_start().starts_with("text/html"))
+}
+
+/// That the page is in its folder, to which addresses in it are relative.
+pub(super) fn elsewhere(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    *response.status_mut() = status;
     response.headers_mut().insert(LOCATION, HeaderValue::from_static("/ui/"));
     response
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Request, State as Area};
-use axum::http::{Response, Uri};
+use axum::http::{Method, Response, StatusCode, Uri};
 use axum::routing::any;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, timeout};
@@ -29,6 +29,7 @@ use weft_wire::ErrorCode;
 use self::desk::{Asked, Changing, Decided, Desk};
 use super::Facts;
 use super::answer::{self, Refusal};
+use super::page;
 use super::serve::HEAD_TIME;
 use super::who::{Caller, Someone, Who};
 
@@ -67,7 +68,7 @@ pub(super) fn router(facts: &Facts, who: Arc<Who>, desk: Desk) -> anyhow::Result
         random: Mutex::new(Random::from_entropy()?),
         body_bytes: rest::body_bytes(&empty).min(BODY_BYTES),
     });
-    let mut router = Router::new().route("/", any(handle));
+    let mut router = Router::new().route("/", any(root));
     for part in PARTS {
         // With a slash at the end, and with more.
         for path in [format!("/{part}"), format!("/{part}/"), format!("/{part}/{{*rest}}")] {
@@ -75,6 +76,15 @@ pub(super) fn router(facts: &Facts, who: Arc<Who>, desk: Desk) -> anyhow::Result
         }
     }
     Ok(router.with_state(registry))
+}
+
+/// A registry's clients ask here whether it is one; who types a hub's address into a
+/// browser means its page.
+async fn root(area: Area<Arc<Registry>>, caller: Extension<Arc<Caller>>, request: Request) -> Response<Body> {
+    if request.method() == Method::GET && page::is_wanted(request.headers()) {
+        return page::elsewhere(StatusCode::SEE_OTHER);
+    }
+    handle(area, caller, request).await
 }
 
 async fn handle(
