@@ -58,7 +58,6 @@ impl Stage for LearnStage {
             let (key, what) = (&fault.key, &fault.what);
             tracing::warn!(code = "schema_fault", key, what, "payloads that it speaks of do not fit");
         }
-        let (schemas, compiled, faults) = (learned.schemas, learned.compiled, learned.faults.len() as u64);
         self.version = Some(state.version());
         let is_same = self.shared.load().inspector.as_ref().is_some_and(|known| Arc::ptr_eq(known, &learned.inspector));
         if !is_same {
@@ -69,9 +68,9 @@ impl Stage for LearnStage {
         }
         // Last: who sees the version may rely on being checked by it.
         let counts = &self.counters.schema;
-        set(&counts.schemas, schemas);
-        set(&counts.faults, faults);
-        add(&counts.compiled, compiled);
+        set(&counts.schemas, learned.schemas);
+        set(&counts.faults, learned.faults.len() as u64);
+        add(&counts.compiled, learned.compiled);
         set(&counts.version, state.version());
         1
     }

@@ -30,7 +30,7 @@ pub(crate) use self::http::show_http;
 pub(crate) use self::joining::show_issue;
 pub(crate) use self::login::show as show_login;
 pub(crate) use self::mapping::rule as mapping_rule;
-pub(crate) use self::read::{PLAIN_BEYOND, is_loopback};
+pub(crate) use self::read::{PLAIN_BEYOND, is_loopback, is_loopback_host};
 use self::reader::{Problem, Problems, Section, line_column};
 pub(crate) use self::show::show;
 pub(crate) use self::telemetry::show_otlp;

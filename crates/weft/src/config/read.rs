@@ -233,7 +233,11 @@ pub(super) fn checked(
 /// Whether an address, with its port or `quic:`, is of this machine alone.
 pub(crate) fn is_loopback(address: &str) -> bool {
     let socket = quic::target_of(address).unwrap_or(address);
-    let host = socket.rsplit_once(':').map_or(socket, |(host, _)| host);
+    is_loopback_host(socket.rsplit_once(':').map_or(socket, |(host, _)| host))
+}
+
+/// The same of its host, an IPv6 address in brackets.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

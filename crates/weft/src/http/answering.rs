@@ -86,7 +86,7 @@ impl Future for Answering {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let (answered, asker) = match this.area.as_mut().as_pin_mut() {
+        let (mut response, asker) = match this.area.as_mut().as_pin_mut() {
             None => (this.refused.take().unwrap_or_default(), None),
             Some(mut area) => {
                 let answered = ready!(area.as_mut().poll(cx));
@@ -94,7 +94,6 @@ impl Future for Answering {
             }
         };
         let (known, serving) = (this.request, &this.shared.serving);
-        let mut response = answered;
         serving.cors.mark(&known.page, &mut response);
         serving.tally.count(known.uri.path(), response.status().as_u16());
         let told = Told {

@@ -1,7 +1,6 @@
 //! What is configured of traces and logs by OTLP, `[telemetry.otlp]`.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,8 @@ use axum::http::Uri;
 use axum::http::header::{HeaderName, HeaderValue};
 use weft_base::checksum::crc32c;
 use weft_hub::see::TraceOptions;
+
+use crate::config::is_loopback_host;
 
 /// The most lines of the file of headers.
 pub(crate) const MOST_HEADERS: usize = 32;
@@ -132,7 +133,11 @@ impl OtlpOptions {
             Some(uri) if self.protocol == Protocol::Grpc && !matches!(uri.path(), "" | "/") => {
                 add("endpoint", "gRPC has no path: leave out what follows the port, or take `protocol = \"http\"`");
             }
-            Some(uri) if uri.scheme_str() == Some("http") && !self.headers.0.is_empty() && !is_loopback(&uri) => {
+            Some(uri)
+                if uri.scheme_str() == Some("http")
+                    && !self.headers.0.is_empty()
+                    && !uri.host().is_some_and(is_loopback_host) =>
+            {
                 add(
                     "endpoint",
                     "the headers of `headers_file` would go in clear: take https, or a receiver on loopback",
@@ -156,12 +161,6 @@ impl OtlpOptions {
         }
         found
     }
-}
-
-/// Whether an address is of this host alone.
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
